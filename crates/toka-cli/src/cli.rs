@@ -1,0 +1,404 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  any other failure
+  2  the command line is wrong
+  3  no node answered, or the cluster has no leader
+  4  there is no such event
+  5  the vault refused the input or the commit
+  6  verification found damage
+
+The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
+(`toka context use`), and last 127.0.0.1:7311.";
+
+/// A replicated, causal, content-addressed event store for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "toka", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Client endpoints of the cluster, `host:port`, separated by commas [env: TOKA_ENDPOINTS].
+    #[arg(long, short = 'e', global = true, value_delimiter = ',', value_name = "HOST:PORT")]
+    pub(crate) endpoint: Vec<String>,
+    /// Named cluster (`toka context list`).
+    #[arg(long, global = true, env = "TOKA_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Data directory: of the node for `serve` and `dev`, else of an embedded vault, which is
+    /// then used without a server.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// How results are written [default: table on a terminal, json otherwise for `log` and
+    /// `watch`].
+    #[arg(long, short = 'o', global = true, env = "TOKA_OUTPUT", value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// How long a call may take, retries and elections included.
+    #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON object a line, for scripts.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node of a cluster.
+    Serve(Box<crate::cmd::serve::Flags>),
+    /// Run a local cluster of three nodes, to try things out.
+    Dev(Dev),
+    /// Store one event.
+    Commit(Commit),
+    /// Show one event.
+    Get(Get),
+    /// List events in order.
+    Log(Log),
+    /// Follow events as they are committed.
+    Watch(Watch),
+    /// Store events from JSON Lines; repeating it is free.
+    Import(Import),
+    /// Write events as JSON Lines.
+    Export(Export),
+    /// Check every event of a data directory (`--data`).
+    Verify,
+    /// Look at and steer a cluster.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Name clusters and switch between them.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page per command into a directory.
+    Man {
+        /// Where to write the pages.
+        directory: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
+    pub(crate) nodes: u64,
+}
+
+/// What a read may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consistency {
+    /// What the node has.
+    Local,
+    /// Everything that was acknowledged before the call.
+    Linearizable,
+    /// At least this revision.
+    AtLeast(u64),
+}
+
+fn parse_consistency(text: &str) -> Result<Consistency, String> {
+    match text {
+        "local" => Ok(Consistency::Local),
+        "linearizable" => Ok(Consistency::Linearizable),
+        _ => text
+            .strip_prefix("at-least:")
+            .and_then(|revision| revision.parse().ok())
+            .map(Consistency::AtLeast)
+            .ok_or_else(|| "must be local, linearizable or at-least:REVISION".to_owned()),
+    }
+}
+
+/// How reads are answered.
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// local, linearizable or at-least:REVISION.
+    #[arg(long, default_value = "linearizable", value_parser = parse_consistency)]
+    pub(crate) consistency: Consistency,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// Only kinds that begin with this; may be repeated.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) kind: Vec<String>,
+    /// Only events with this attribute; may be repeated, then all must match.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) attribute: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// What the event is about, such as auth.login.
+    pub(crate) kind: String,
+    /// The payload as JSON; - reads it from standard input [default: null].
+    #[arg(conflicts_with = "file")]
+    pub(crate) payload: Option<String>,
+    /// Read the payload from a file.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Store the payload's bytes as they are, instead of JSON as MessagePack.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// An event that this one depends on, by id or digest; may be repeated.
+    #[arg(long, short = 'p', value_name = "EVENT")]
+    pub(crate) parent: Vec<String>,
+    /// Who emits the event.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) source: Option<String>,
+    /// Media type of the payload.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// An attribute; may be repeated.
+    #[arg(long, short = 'a', value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) attribute: Vec<(String, String)>,
+    /// Makes a repeat an event of its own: up to 64 hexadecimal digits.
+    #[arg(long, value_name = "HEX", conflicts_with = "unique")]
+    pub(crate) salt: Option<String>,
+    /// Store the event even if the same one is stored already (with a random salt).
+    #[arg(long)]
+    pub(crate) unique: bool,
+    /// The embedding as a JSON array of numbers, or @FILE that holds one.
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) embedding: Option<String>,
+    /// Only if the parent has no child of the kind yet (a claim).
+    #[arg(long, value_name = "EVENT=KIND", value_parser = parse_pair)]
+    pub(crate) no_child: Vec<(String, String)>,
+    /// Only if the last event of the kind is at this sequence (0: there is none).
+    #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_pair)]
+    pub(crate) kind_sequence: Vec<(String, String)>,
+    /// Only if the vault's time has passed this, milliseconds since 1970.
+    #[arg(long, value_name = "UNIX_MS")]
+    pub(crate) time_passed: Option<u64>,
+    /// Move a cursor together with the commit.
+    #[arg(long, value_name = "NAME=FROM:TO", value_parser = parse_pair)]
+    pub(crate) cursor: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Id, sequence or digest.
+    pub(crate) event: String,
+    /// Show the embedding too.
+    #[arg(long)]
+    pub(crate) embedding: bool,
+    /// Write only the payload's bytes.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) read: Read,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Only events after this sequence.
+    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
+    pub(crate) after: u64,
+    /// Only events up to this sequence.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) until: Option<u64>,
+    /// At most so many events [default: 20 on a terminal, else all].
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Newest first.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// Leave payloads out.
+    #[arg(long)]
+    pub(crate) no_payload: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) read: Read,
+}
+
+/// Where to begin following.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Beginning,
+    Now,
+    After(u64),
+}
+
+fn parse_from(text: &str) -> Result<From, String> {
+    match text {
+        "beginning" => Ok(From::Beginning),
+        "now" => Ok(From::Now),
+        _ => text
+            .parse()
+            .map(From::After)
+            .map_err(|_| "must be beginning, now or a sequence".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// beginning, now, or the sequence after which to begin.
+    #[arg(long, default_value = "now", value_parser = parse_from, value_name = "WHERE")]
+    pub(crate) from: From,
+    /// Stop when this sequence is reached.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) until: Option<u64>,
+    /// Leave payloads out.
+    #[arg(long)]
+    pub(crate) no_payload: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// JSON Lines with `kind` and, as wanted, `ref`, `parents` (by ref, id or digest),
+    /// `payload`, `embedding`, `salt`, `source`, `content_type`, `attributes`; - for standard
+    /// input.
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// At most so many events a second.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// At most so many commits without an answer.
+    #[arg(long, default_value_t = 512, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) in_flight: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Where to write; - for standard output.
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Only events after this sequence.
+    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
+    pub(crate) after: u64,
+    /// Only events up to this sequence.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) until: Option<u64>,
+    /// Leave embeddings out.
+    #[arg(long)]
+    pub(crate) no_embedding: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Show every node: role, term, position, digests, health.
+    Status,
+    /// Hand leadership over.
+    Transfer {
+        /// To this node [default: the most up-to-date follower].
+        #[arg(long, value_name = "NODE_ID")]
+        to: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Commit events and report throughput and latency.
+    Commit(BenchCommit),
+}
+
+/// How commits are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// One call a commit.
+    Unary,
+    /// One stream a client.
+    Stream,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchCommit {
+    /// Concurrent clients (unary), or commits in flight over all streams (stream).
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// How long.
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Duration,
+    /// Not counted before that.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(crate) warm_up: Duration,
+    /// Size of each payload.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub(crate) payload_bytes: u32,
+    /// Dimension of each embedding; 0 for none.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4096))]
+    pub(crate) dim: u16,
+    /// How commits are sent.
+    #[arg(long, value_enum, default_value_t = Mode::Unary)]
+    pub(crate) mode: Mode,
+    /// At most so many commits a second, all clients together.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// Show all of them.
+    List,
+    /// Add or replace one.
+    Set {
+        /// Its name.
+        name: String,
+        /// Client endpoints, separated by commas.
+        #[arg(value_delimiter = ',', required = true)]
+        endpoints: Vec<String>,
+    },
+    /// Make one the default.
+    Use {
+        /// Its name.
+        name: String,
+    },
+    /// Forget one.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "must be NAME=VALUE".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_consistency_names_a_revision() {
+        assert_eq!(parse_consistency("at-least:7"), Ok(Consistency::AtLeast(7)));
+        assert!(parse_consistency("eventual").is_err());
+    }
+}

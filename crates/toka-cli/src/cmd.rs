@@ -1,0 +1,13 @@
+//! One module per command.
+
+pub(crate) mod bench;
+pub(crate) mod cluster;
+pub(crate) mod commit;
+pub(crate) mod context;
+pub(crate) mod dev;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod read;
+pub(crate) mod serve;
+pub(crate) mod shell;
+pub(crate) mod verify;

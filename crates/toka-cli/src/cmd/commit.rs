@@ -1,0 +1,155 @@
+//! `toka commit`: one event.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use toka_ledger::command::{ParentName, Precondition};
+use toka_ledger::prepare::{EventDraft, is_claim};
+use toka_ledger::read::Selector;
+use toka_ledger::{CursorName, EventHeader, Kind};
+
+use crate::cli::{self, Consistency, Format};
+use crate::target::{Include, Target, parse_selector};
+use crate::{output, payload};
+
+pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> Result<()> {
+    let preconditions = preconditions(target, &flags).await?;
+    let mut draft = EventDraft::new(&flags.kind).payload_bytes(read_payload(&flags)?);
+    for parent in &flags.parent {
+        draft = draft.parent_by_name(parent_name(target, parent).await?);
+    }
+    if let Some(salt) = salt(&flags, &preconditions)? {
+        draft = draft.salt(&salt);
+    }
+    if let Some(embedding) = &flags.embedding {
+        draft = draft.embedding(&read_embedding(embedding)?);
+    }
+    if let Some(source) = flags.source {
+        draft = draft.source(source);
+    }
+    if let Some(content_type) = flags.content_type {
+        draft = draft.content_type(content_type);
+    }
+    for (name, value) in flags.attribute {
+        draft = draft.attribute(name, value);
+    }
+    let headers = target.commit(vec![draft], preconditions).await?;
+    let header = headers.first().context("the vault answered without an event")?;
+    show(header, format)
+}
+
+fn show(header: &EventHeader, format: Format) -> Result<()> {
+    match format {
+        Format::Json => {
+            let mut value = output::event_json(header, None);
+            value["deduplicated"] = header.deduplicated.into();
+            output::json(&value)
+        }
+        Format::Table => {
+            let what = if header.deduplicated { "already stored" } else { "stored" };
+            output::line(&format!(
+                "{what}: {} (sequence {}, digest {})",
+                header.id, header.sequence, header.digest
+            ))
+        }
+    }
+}
+
+fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
+    let text = match (&flags.file, flags.payload.as_deref()) {
+        (Some(path), _) => {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        (None, Some("-")) => {
+            let mut text = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
+            text
+        }
+        (None, Some(text)) => text.as_bytes().to_vec(),
+        (None, None) => b"null".to_vec(),
+    };
+    if flags.raw { Ok(text.into()) } else { payload::from_json_text(&text) }
+}
+
+fn read_embedding(text: &str) -> Result<Vec<f32>> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).context("the embedding is not a JSON array of numbers")
+}
+
+/// A claim gets a salt, so that two claimants never look the same.
+fn salt(flags: &cli::Commit, preconditions: &[Precondition]) -> Result<Option<Vec<u8>>> {
+    if let Some(digits) = &flags.salt {
+        return Ok(Some(from_hex(digits)?));
+    }
+    if flags.unique || is_claim(preconditions) {
+        let salt = toka_ledger::seam::Seams::system().random_u128();
+        return Ok(Some(salt.to_be_bytes().to_vec()));
+    }
+    Ok(None)
+}
+
+/// The bytes behind hexadecimal digits.
+pub(crate) fn from_hex(digits: &str) -> Result<Vec<u8>> {
+    ensure!(
+        digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "{digits:?} is not an even number of hexadecimal digits"
+    );
+    let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
+    Ok(bytes.collect::<Result<_, _>>()?)
+}
+
+async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Precondition>> {
+    let mut preconditions = Vec::new();
+    for (parent, kind) in &flags.no_child {
+        let parent = parent_name(target, parent).await?;
+        preconditions.push(Precondition::NoChild { parent, kind: Kind::new(kind)? });
+    }
+    for (kind, sequence) in &flags.kind_sequence {
+        let sequence = sequence.parse().context("--kind-sequence needs KIND=SEQUENCE")?;
+        preconditions.push(Precondition::KindSequence { kind: Kind::new(kind)?, sequence });
+    }
+    if let Some(unix_ms) = flags.time_passed {
+        preconditions.push(Precondition::TimePassed { unix_ms });
+    }
+    for (name, way) in &flags.cursor {
+        let (from, to) = way.split_once(':').context("--cursor needs NAME=FROM:TO")?;
+        preconditions.push(Precondition::CursorMove {
+            name: CursorName::new(name)?,
+            from: from.parse().context("--cursor needs NAME=FROM:TO")?,
+            to: to.parse().context("--cursor needs NAME=FROM:TO")?,
+        });
+    }
+    Ok(preconditions)
+}
+
+/// A parent by id or digest as it is; by sequence it is looked up.
+async fn parent_name(target: &Target, text: &str) -> Result<ParentName> {
+    Ok(match parse_selector(text)? {
+        Selector::Id(id) => ParentName::Id(id),
+        Selector::Digest(digest) => ParentName::Digest(digest),
+        selector @ Selector::Sequence(_) => {
+            let parent = target.get(selector, Include::default(), Consistency::Linearizable);
+            match parent.await? {
+                Some(record) => ParentName::Id(record.header.id),
+                None => bail!(crate::failure::Failure::NotFound(text.to_owned())),
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_read() {
+        assert_eq!(from_hex("00fF").expect("valid"), [0, 255]);
+        assert!(from_hex("0").is_err());
+        assert!(from_hex("+1").is_err());
+        assert!(from_hex("zz").is_err());
+    }
+}

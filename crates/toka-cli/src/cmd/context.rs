@@ -1,0 +1,55 @@
+//! `toka context`: named clusters.
+
+use anyhow::{Result, bail};
+
+use crate::cli::{ContextCommand, Format};
+use crate::context::{Contexts, Entry, default_path};
+use crate::output;
+
+pub(crate) fn run(command: ContextCommand, format: Format) -> Result<()> {
+    let path = default_path()?;
+    let mut contexts = Contexts::read(&path)?;
+    match command {
+        ContextCommand::List => return list(&contexts, format),
+        ContextCommand::Set { name, endpoints } => {
+            contexts.contexts.insert(name.clone(), Entry { endpoints });
+            contexts.current.get_or_insert(name);
+        }
+        ContextCommand::Use { name } => {
+            if !contexts.contexts.contains_key(&name) {
+                bail!("there is no context {name:?}; `toka context set {name} HOST:PORT` adds it");
+            }
+            contexts.current = Some(name);
+        }
+        ContextCommand::Remove { name } => {
+            if contexts.contexts.remove(&name).is_none() {
+                bail!("there is no context {name:?}");
+            }
+            contexts.current = contexts.current.filter(|current| *current != name);
+        }
+    }
+    contexts.write(&path)
+}
+
+fn list(contexts: &Contexts, format: Format) -> Result<()> {
+    match format {
+        Format::Json => {
+            for (name, entry) in &contexts.contexts {
+                output::json(&serde_json::json!({
+                    "name": name,
+                    "endpoints": entry.endpoints,
+                    "current": contexts.current.as_ref() == Some(name),
+                }))?;
+            }
+        }
+        Format::Table => {
+            let mut table = output::table(&["", "name", "endpoints"]);
+            for (name, entry) in &contexts.contexts {
+                let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
+                table.add_row([mark, name.as_str(), &entry.endpoints.join(", ")]);
+            }
+            output::line(&table.to_string())?;
+        }
+    }
+    Ok(())
+}

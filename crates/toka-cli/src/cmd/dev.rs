@@ -1,0 +1,150 @@
+//! `toka dev`: a local cluster in one process, to try things out.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use toka_ledger::seam::Seams;
+use toka_server::config::{Config, ConfigFile, InitialMember};
+use toka_server::node::Node;
+
+use super::serve::{start_log, terminated};
+use crate::cli::Dev;
+
+/// First port of the first node; every node takes three.
+const FIRST_PORT: u16 = 7311;
+/// Between the ports of two nodes.
+const PORTS_A_NODE: u16 = 10;
+
+struct Ports {
+    client: SocketAddr,
+    raft: SocketAddr,
+    http: SocketAddr,
+}
+
+pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
+    start_log(false);
+    let temporary = match data {
+        Some(_) => None,
+        None => Some(tempfile::TempDir::with_prefix("toka-dev-")?),
+    };
+    let root = match (&data, &temporary) {
+        (Some(data), _) => data.clone(),
+        (None, Some(temporary)) => temporary.path().to_owned(),
+        (None, None) => unreachable!("one of the two is there"),
+    };
+    let ports = ports(&root, flags.nodes)?;
+    let members = members(&ports);
+    let starting = (1..).zip(&ports).map(|(id, ports)| {
+        let config = config(id, ports, &root, &members);
+        async { Ok::<_, anyhow::Error>(Node::start(config?, Seams::system()).await?) }
+    });
+    let nodes = futures::future::try_join_all(starting).await?;
+    welcome(&ports, data.as_deref());
+    let stops: Vec<_> = nodes
+        .into_iter()
+        .map(|node| tokio::spawn(async move { node.run_until(terminated()).await }))
+        .collect();
+    for stop in stops {
+        stop.await??;
+    }
+    drop(temporary);
+    Ok(())
+}
+
+fn config(
+    id: u64,
+    ports: &Ports,
+    root: &Path,
+    members: &[InitialMember],
+) -> Result<Config> {
+    let layer = ConfigFile {
+        node_id: Some(id),
+        data: Some(root.join(format!("node-{id}"))),
+        listen: Some(ports.client),
+        raft_listen: Some(ports.raft),
+        http_listen: Some(ports.http),
+        initial_members: Some(members.to_vec()),
+        ..ConfigFile::default()
+    };
+    Ok(Config::merge(layer, ConfigFile::default(), ConfigFile::default())?)
+}
+
+/// The ports of an earlier run on this data; else the default ones where they are free; else any.
+fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
+    std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+    let file = root.join("ports");
+    // Members are known by their addresses, so a cluster keeps them for as long as its data.
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        let known = text.split_whitespace().map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
+        let known = known.with_context(|| format!("{} is damaged", file.display()))?;
+        anyhow::ensure!(
+            known.len() as u64 == nodes * 3,
+            "{} holds a cluster of {} nodes; say --nodes {}",
+            root.display(),
+            known.len() / 3,
+            known.len() / 3
+        );
+        return Ok(grouped(&known));
+    }
+    let wanted = (0..nodes).flat_map(|node| {
+        let first = FIRST_PORT + PORTS_A_NODE * u16::try_from(node).expect("at most 7 nodes");
+        (first..first + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let held = wanted.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>();
+    let held = match held {
+        Ok(held) => held,
+        Err(_) => (0..nodes * 3)
+            .map(|_| TcpListener::bind("127.0.0.1:0"))
+            .collect::<Result<_, _>>()
+            .context("no free port on 127.0.0.1")?,
+    };
+    let addresses =
+        held.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let text: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    std::fs::write(&file, text.join("\n"))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(grouped(&addresses))
+}
+
+fn grouped(addresses: &[SocketAddr]) -> Vec<Ports> {
+    addresses
+        .chunks_exact(3)
+        .map(|three| Ports { client: three[0], raft: three[1], http: three[2] })
+        .collect()
+}
+
+fn members(ports: &[Ports]) -> Vec<InitialMember> {
+    (1..)
+        .zip(ports)
+        .map(|(node_id, ports)| InitialMember {
+            node_id,
+            member: toka_raft::Member {
+                raft_endpoint: ports.raft.to_string(),
+                client_endpoint: ports.client.to_string(),
+            },
+        })
+        .collect()
+}
+
+fn welcome(ports: &[Ports], data: Option<&Path>) {
+    let clients: Vec<_> = ports.iter().map(|ports| ports.client.to_string()).collect();
+    let flag = match clients.first().map(String::as_str) {
+        Some(crate::target::DEFAULT_ENDPOINT) => String::new(),
+        _ => format!(" --endpoint {}", clients.join(",")),
+    };
+    eprintln!("\nA cluster of {} nodes is running.", ports.len());
+    for (id, ports) in (1..).zip(ports) {
+        eprintln!("  node {id}: clients {}, nodes {}, http {}", ports.client, ports.raft, ports.http);
+        let _: u64 = id;
+    }
+    match data {
+        Some(data) => eprintln!("Its data stay in {}.", data.display()),
+        None => eprintln!("Its data are removed when it ends (--data DIR keeps them)."),
+    }
+    eprintln!(
+        "Try, in another terminal:\n\n  toka{flag} commit auth.login '{{\"user_id\":\"alice\"}}'\n  \
+         toka{flag} watch --from beginning\n  toka{flag} cluster status\n\nCtrl-C stops it."
+    );
+}

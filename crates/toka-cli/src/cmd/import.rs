@@ -1,0 +1,208 @@
+//! `toka import`: JSON Lines into the vault.
+//!
+//! Digests are computed here, so that an event can name parents which are still on their way; that
+//! keeps the stream full. Repeating an import stores nothing twice, which is how one that broke
+//! off is resumed.
+
+mod line;
+
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::{Stream, StreamExt as _};
+use indicatif::ProgressBar;
+use serde_json::json;
+use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::Selector;
+use toka_ledger::{Digest, EventId};
+use tokio::io::AsyncRead;
+use tokio_util::codec::{FramedRead, LinesCodec};
+
+pub(crate) use self::line::Line;
+use crate::cli::{self, Consistency, Format};
+use crate::target::{Include, Target};
+use crate::{output, progress};
+
+/// Longest line, bytes: the largest payload as JSON with room for an embedding.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// The lines that were sent and have no answer yet: number and `ref`.
+type Sent = Arc<Mutex<VecDeque<(u64, Option<String>)>>>;
+
+pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> Result<()> {
+    let begin = Instant::now();
+    let (input, length) = open(&flags.file).await?;
+    let bar = progress::bar(length, "bytes");
+    let sent = Sent::default();
+    let drafts = drafts(target, input, flags.rate, &sent, &bar);
+    let mut results = target.commit_all(drafts.boxed(), flags.in_flight as usize);
+    let (mut events, mut deduplicated) = (0_u64, 0_u64);
+    while let Some(result) = results.next().await {
+        let line = sent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let number = line.as_ref().map(|(number, _)| *number);
+        let header = match (result, number) {
+            (Ok(header), _) => header,
+            (Err(error), Some(number)) => {
+                return Err(error.context(format!("line {number}, and nothing after it, is not \
+                    confirmed; repeating the import is safe")));
+            }
+            (Err(error), None) => return Err(error),
+        };
+        events += 1;
+        deduplicated += u64::from(header.deduplicated);
+        if format == Format::Json {
+            output::json(&json!({
+                "ref": line.and_then(|(_, name)| name),
+                "id": header.id,
+                "sequence": header.sequence,
+                "digest": header.digest,
+                "deduplicated": header.deduplicated,
+            }))?;
+        }
+    }
+    bar.finish_and_clear();
+    summary(format, events, deduplicated, begin.elapsed())
+}
+
+fn summary(format: Format, events: u64, deduplicated: u64, elapsed: Duration) -> Result<()> {
+    let (stored, seconds) = (events - deduplicated, elapsed.as_secs_f64());
+    match format {
+        Format::Json => output::json(&json!({
+            "events": events,
+            "stored": stored,
+            "deduplicated": deduplicated,
+            "seconds": seconds,
+        })),
+        Format::Table => output::line(&format!(
+            "{events} events in {seconds:.1} s: {stored} stored, {deduplicated} already stored"
+        )),
+    }
+}
+
+/// The input, and its length in bytes (0 if not known).
+async fn open(path: &Path) -> Result<(Box<dyn AsyncRead + Send + Unpin>, u64)> {
+    if path == Path::new("-") {
+        return Ok((Box::new(tokio::io::stdin()), 0));
+    }
+    let file = tokio::fs::File::open(path)
+        .await
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    let length = file.metadata().await?.len();
+    Ok((Box::new(file), length))
+}
+
+/// Each line as a draft, its parents named by their digests.
+fn drafts<'a>(
+    target: &'a Target,
+    input: Box<dyn AsyncRead + Send + Unpin>,
+    rate: Option<u32>,
+    sent: &Sent,
+    bar: &ProgressBar,
+) -> impl Stream<Item = Result<EventDraft>> + Send + use<'a> {
+    let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
+    let names = Names { target, by_ref: HashMap::new(), by_id: HashMap::new() };
+    let state = State { lines, names, number: 0, pace: Pace::new(rate), sent: Arc::clone(sent),
+        bar: bar.clone() };
+    futures::stream::try_unfold(state, |mut state| async move {
+        Ok(state.next().await?.map(|draft| (draft, state)))
+    })
+}
+
+struct State<'a> {
+    lines: FramedRead<Box<dyn AsyncRead + Send + Unpin>, LinesCodec>,
+    names: Names<'a>,
+    number: u64,
+    pace: Pace,
+    sent: Sent,
+    bar: ProgressBar,
+}
+
+impl State<'_> {
+    async fn next(&mut self) -> Result<Option<EventDraft>> {
+        loop {
+            let Some(text) = self.lines.next().await else { return Ok(None) };
+            self.number += 1;
+            let number = self.number;
+            let text = text.with_context(|| format!("line {number}"))?;
+            self.bar.inc(text.len() as u64 + 1);
+            if text.trim().is_empty() {
+                continue;
+            }
+            self.pace.wait().await;
+            let (name, draft) =
+                self.draft(&text).await.with_context(|| format!("line {number}"))?;
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.push_back((number, name));
+            return Ok(Some(draft));
+        }
+    }
+
+    async fn draft(&mut self, text: &str) -> Result<(Option<String>, EventDraft)> {
+        let line: Line = serde_json::from_str(text)?;
+        let mut parents = Vec::with_capacity(line.parents.len());
+        for parent in &line.parents {
+            parents.push(self.names.resolve(parent).await?);
+        }
+        let (draft, digest) = line.draft(&parents)?;
+        if let Some(name) = &line.name
+            && let Some(other) = self.names.by_ref.insert(name.clone(), digest)
+            && other != digest
+        {
+            bail!("ref {name:?} names two different events");
+        }
+        Ok((line.name, draft))
+    }
+}
+
+/// What parents are called.
+struct Names<'a> {
+    target: &'a Target,
+    by_ref: HashMap<String, Digest>,
+    by_id: HashMap<EventId, Digest>,
+}
+
+impl Names<'_> {
+    /// A `ref` of an earlier line, a digest, or the id of an event in the vault.
+    async fn resolve(&mut self, name: &str) -> Result<Digest> {
+        if let Some(digest) = self.by_ref.get(name) {
+            return Ok(*digest);
+        }
+        if let Ok(digest) = name.parse() {
+            return Ok(digest);
+        }
+        let Ok(id) = name.parse::<EventId>() else {
+            bail!("parent {name:?} is no ref of an earlier line, no digest and no id");
+        };
+        if let Some(digest) = self.by_id.get(&id) {
+            return Ok(*digest);
+        }
+        let selector = Selector::Id(id);
+        let parent =
+            self.target.get(selector, Include::default(), Consistency::Linearizable).await?;
+        let Some(parent) = parent else { bail!("parent {name} is not in the vault") };
+        self.by_id.insert(id, parent.header.digest);
+        Ok(parent.header.digest)
+    }
+}
+
+/// Spreads events evenly over time.
+struct Pace {
+    interval: Option<tokio::time::Interval>,
+}
+
+impl Pace {
+    fn new(rate: Option<u32>) -> Self {
+        let interval = rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate));
+        Self { interval }
+    }
+
+    async fn wait(&mut self) {
+        if let Some(interval) = &mut self.interval {
+            interval.tick().await;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `toka get`, `toka log` and `toka watch`.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Result, bail};
+use futures::StreamExt as _;
+
+use crate::cli::{self, Format};
+use crate::failure::Failure;
+use crate::output::{self, PayloadView};
+use crate::target::{Include, Listing, Record, Target, Watched, filter, parse_selector};
+
+/// Events that `toka log` shows on a terminal unless told otherwise.
+const TERMINAL_LIMIT: u64 = 20;
+/// Characters of a payload in a table.
+const PAYLOAD_CHARACTERS: usize = 60;
+
+pub(crate) async fn get(target: &Target, flags: cli::Get, format: Format) -> Result<()> {
+    let include = Include { payload: true, embedding: flags.embedding };
+    let selector = parse_selector(&flags.event)?;
+    let Some(record) = target.get(selector, include, flags.read.consistency).await? else {
+        bail!(Failure::NotFound(flags.event));
+    };
+    if flags.raw {
+        return match &record.payload {
+            Some(PayloadView::Present(bytes)) => output::bytes(bytes),
+            _ => bail!("the payload was erased"),
+        };
+    }
+    match format {
+        Format::Json => output::json(&json(&record)),
+        Format::Table => details(&record),
+    }
+}
+
+/// An event as a line of JSON.
+pub(crate) fn json(record: &Record) -> serde_json::Value {
+    let mut value = output::event_json(&record.header, record.payload.as_ref());
+    if let Some(embedding) = &record.embedding {
+        value["embedding"] = floats(embedding);
+    }
+    value
+}
+
+/// Components as floats that quantise to the same integers again.
+pub(crate) fn floats(embedding: &[i16]) -> serde_json::Value {
+    embedding.iter().map(|&q| f64::from(q) / 16_384.0).collect()
+}
+
+fn details(record: &Record) -> Result<()> {
+    let serde_json::Value::Object(fields) = json(record) else { return Ok(()) };
+    let mut table = output::table(&[]);
+    for (name, value) in fields {
+        let text = match (name.as_str(), value) {
+            ("unix_ms", _) => output::time(record.header.unix_ms),
+            (_, serde_json::Value::String(text)) => text,
+            ("payload", value) => serde_json::to_string_pretty(&value)?,
+            (_, value) => value.to_string(),
+        };
+        let name = if name == "unix_ms" { "time" } else { &name };
+        table.add_row([name, &text]);
+    }
+    output::line(&table.to_string())
+}
+
+pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Result<()> {
+    let on_terminal = format == Format::Table && std::io::stdout().is_terminal();
+    let limit = flags.limit.or_else(|| on_terminal.then_some(TERMINAL_LIMIT)).unwrap_or(u64::MAX);
+    // On a terminal the last events are wanted, oldest of them first, as `git log` pages show
+    // the newest; a range or an order that was asked for is followed as it is.
+    let tail = on_terminal && !flags.reverse && flags.after == 0 && flags.limit.is_none();
+    let listing = Listing {
+        after: flags.after,
+        until: flags.until,
+        filter: filter(flags.filter),
+        reverse: flags.reverse || tail,
+        include: Include { payload: !flags.no_payload, embedding: false },
+        consistency: flags.read.consistency,
+    };
+    let mut records = target.list(listing).take(usize::try_from(limit).unwrap_or(usize::MAX));
+    if format == Format::Json {
+        while let Some(record) = records.next().await {
+            output::json(&json(&record?))?;
+        }
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    while let Some(record) = records.next().await {
+        rows.push(row(&record?));
+    }
+    if tail {
+        rows.reverse();
+    }
+    let mut table = output::table(&["sequence", "time", "kind", "id", "parents", "payload"]);
+    table.add_rows(rows);
+    output::line(&table.to_string())
+}
+
+fn row(record: &Record) -> [String; 6] {
+    let header = &record.header;
+    [
+        header.sequence.to_string(),
+        output::time(header.unix_ms),
+        header.kind.to_string(),
+        header.id.to_string(),
+        header.parents.len().to_string(),
+        record.payload.as_ref().map(|p| p.short(PAYLOAD_CHARACTERS)).unwrap_or_default(),
+    ]
+}
+
+pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) -> Result<()> {
+    let include = Include { payload: !flags.no_payload, embedding: false };
+    let until = flags.until.unwrap_or(u64::MAX);
+    let mut stream = target.watch(flags.from, filter(flags.filter), include).await?;
+    while let Some(item) = stream.next().await {
+        let seen = match item? {
+            Watched::Checkpoint(sequence) => sequence,
+            Watched::Event(record) => {
+                // With a filter, the last match may stand before `until`.
+                if record.header.sequence > until {
+                    return Ok(());
+                }
+                match format {
+                    Format::Json => output::json(&json(&record))?,
+                    Format::Table => output::line(&row(&record).join("  "))?,
+                }
+                record.header.sequence
+            }
+        };
+        if seen >= until {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

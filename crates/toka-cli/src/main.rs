@@ -1,0 +1,77 @@
+//! `toka`, the one binary of Toka Vault: node, client and tools.
+
+mod cli;
+mod cmd;
+mod context;
+mod failure;
+mod output;
+mod payload;
+mod progress;
+mod target;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, Format};
+use crate::target::Target;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            failure::exit_code(&error)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let Cli { global, command } = cli;
+    let format = output::format(global.output);
+    // What is said about a single thing is for people unless JSON was asked for.
+    let brief = global.output.unwrap_or(Format::Table);
+    match command {
+        Command::Serve(flags) => cmd::serve::run(*flags, global.data).await,
+        Command::Dev(flags) => cmd::dev::run(flags, global.data).await,
+        Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
+        Command::Bench(cli::Bench::Commit(flags)) => cmd::bench::run(&global, flags, brief).await,
+        Command::Context(command) => cmd::context::run(command, brief),
+        Command::Completions { shell } => cmd::shell::completions(shell),
+        Command::Man { directory } => cmd::shell::man(directory),
+        on_a_vault => {
+            let target = Target::open(&global).await?;
+            let result = run_on(&target, on_a_vault, format, brief).await;
+            result.and(target.close().await)
+        }
+    }
+}
+
+async fn run_on(target: &Target, command: Command, format: Format, brief: Format) -> Result<()> {
+    match command {
+        Command::Commit(flags) => cmd::commit::run(target, flags, brief).await,
+        Command::Get(flags) => cmd::read::get(target, flags, brief).await,
+        Command::Log(flags) => cmd::read::log(target, flags, format).await,
+        Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
+        Command::Import(flags) => cmd::import::run(target, flags, brief).await,
+        Command::Export(flags) => cmd::export::run(target, flags).await,
+        Command::Verify => cmd::verify::run(target, brief).await,
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Cluster(_)
+        | Command::Bench(_)
+        | Command::Context(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => unreachable!("these need no vault and were run before"),
+    }
+}

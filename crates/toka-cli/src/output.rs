@@ -1,0 +1,147 @@
+//! What goes to standard output: lines, JSON Lines, tables.
+//!
+//! A reader that closes the pipe (`toka log | head`) ends the program quietly.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use toka_ledger::EventHeader;
+
+use crate::cli::Format;
+use crate::payload::{self, Shown};
+
+/// What was asked for, else a table on a terminal and JSON in a pipe.
+pub(crate) fn format(asked: Option<Format>) -> Format {
+    asked.unwrap_or_else(|| {
+        if io::stdout().is_terminal() { Format::Table } else { Format::Json }
+    })
+}
+
+/// One line of text.
+pub(crate) fn line(text: &str) -> Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// Bytes as they are.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+/// One value as a line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    bytes(&text)
+}
+
+/// An empty table with a header, as wide as the terminal.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.iter().map(|name| name.to_uppercase()));
+    table
+}
+
+/// Whether an error is only that nobody reads the output any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// An event as JSON; `payload` is absent where it was not read.
+pub(crate) fn event_json(header: &EventHeader, payload: Option<&PayloadView>) -> Value {
+    let mut object = Map::new();
+    object.insert("id".into(), json!(header.id));
+    object.insert("sequence".into(), json!(header.sequence));
+    object.insert("unix_ms".into(), json!(header.unix_ms));
+    object.insert("kind".into(), json!(header.kind));
+    object.insert("digest".into(), json!(header.digest));
+    object.insert("payload_digest".into(), json!(header.payload_digest));
+    object.insert("payload_bytes".into(), json!(header.payload_bytes));
+    let parents: Vec<_> = header.parents.iter().map(|parent| json!(parent.id)).collect();
+    object.insert("parents".into(), parents.into());
+    if !header.salt.is_empty() {
+        object.insert("salt".into(), hex(header.salt.as_bytes()).into());
+    }
+    let attributes = &header.attributes;
+    if let Some(source) = &attributes.source {
+        object.insert("source".into(), json!(source));
+    }
+    if let Some(content_type) = &attributes.content_type {
+        object.insert("content_type".into(), json!(content_type));
+    }
+    object.insert("attributes".into(), json!(attributes.pairs));
+    if let Some(embedding) = &header.embedding {
+        object.insert("dimension".into(), json!(embedding.dimension));
+    }
+    if let Some(micro_cluster) = header.micro_cluster {
+        object.insert("micro_cluster".into(), json!(micro_cluster));
+    }
+    if let Some(intent) = header.intent {
+        object.insert("intent".into(), json!(intent));
+    }
+    if let Some(payload) = payload {
+        let (name, value) = payload.json();
+        object.insert(name.into(), value);
+    }
+    Value::Object(object)
+}
+
+/// A payload that was read.
+#[derive(Clone, Debug)]
+pub(crate) enum PayloadView {
+    /// Its bytes.
+    Present(bytes::Bytes),
+    /// It was erased.
+    Erased,
+}
+
+impl PayloadView {
+    /// Name and value in an event's JSON.
+    pub(crate) fn json(&self) -> (&'static str, Value) {
+        match self {
+            Self::Erased => ("payload_erased", true.into()),
+            Self::Present(bytes) => match payload::show(bytes) {
+                Shown::Json(value) => ("payload", value),
+                Shown::Base64(text) => ("payload_base64", text.into()),
+            },
+        }
+    }
+
+    /// One line for a table, cut to `max` characters.
+    pub(crate) fn short(&self, max: usize) -> String {
+        let text = match self {
+            Self::Erased => "(erased)".to_owned(),
+            Self::Present(bytes) => match payload::show(bytes) {
+                Shown::Json(value) => value.to_string(),
+                Shown::Base64(text) => text,
+            },
+        };
+        if text.chars().count() <= max {
+            return text;
+        }
+        let cut: String = text.chars().take(max.saturating_sub(1)).collect();
+        format!("{cut}…")
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A Unix time in milliseconds as RFC 3339, UTC.
+pub(crate) fn time(unix_ms: u64) -> String {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms);
+    humantime::format_rfc3339_millis(time).to_string()
+}

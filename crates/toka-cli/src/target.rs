@@ -1,0 +1,187 @@
+//! The vault that a command works on: a cluster, or an embedded vault.
+
+mod cluster;
+mod embedded;
+
+use std::path::Path;
+
+use anyhow::Result;
+use futures::stream::BoxStream;
+use toka_ledger::command::Precondition;
+use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::{Filter, Selector};
+use toka_ledger::{Digest, EventHeader, EventId};
+
+pub(crate) use self::cluster::Remote;
+pub(crate) use self::embedded::Local;
+use crate::cli::{self, Consistency, Global};
+use crate::context;
+use crate::output::PayloadView;
+
+/// Where clients look if nothing else is said.
+pub(crate) const DEFAULT_ENDPOINT: &str = "127.0.0.1:7311";
+
+/// The vault that a command works on.
+pub(crate) enum Target {
+    /// Nodes.
+    Cluster(Remote),
+    /// A data directory.
+    Embedded(Local),
+}
+
+/// An event that was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) header: EventHeader,
+    /// Absent if it was not asked for.
+    pub(crate) payload: Option<PayloadView>,
+    /// Quantised components (Q14); absent if not asked for, if there is none, or if erased.
+    pub(crate) embedding: Option<Vec<i16>>,
+}
+
+/// What is read with an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Include {
+    pub(crate) payload: bool,
+    pub(crate) embedding: bool,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing {
+    /// After this sequence.
+    pub(crate) after: u64,
+    /// Up to this one.
+    pub(crate) until: Option<u64>,
+    pub(crate) filter: Filter,
+    /// Newest first.
+    pub(crate) reverse: bool,
+    pub(crate) include: Include,
+    pub(crate) consistency: Consistency,
+}
+
+/// What a watcher sees.
+#[derive(Clone, Debug)]
+pub(crate) enum Watched {
+    /// The next event.
+    Event(Box<Record>),
+    /// Every match up to this sequence has been seen.
+    Checkpoint(u64),
+}
+
+impl Target {
+    /// The vault that the flags, the environment and the contexts name.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        match &global.data {
+            Some(data) => Self::open_embedded(data),
+            None => Ok(Self::Cluster(Remote::connect(endpoints(global)?, global.timeout).await?)),
+        }
+    }
+
+    fn open_embedded(data: &Path) -> Result<Self> {
+        Ok(Self::Embedded(Local::open(data)?))
+    }
+
+    /// Stores events together or not at all.
+    pub(crate) async fn commit(
+        &self,
+        drafts: Vec<EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Vec<EventHeader>> {
+        match self {
+            Self::Cluster(remote) => remote.commit(drafts, preconditions).await,
+            Self::Embedded(local) => local.commit(drafts, preconditions).await,
+        }
+    }
+
+    /// Stores events one by one, in their order, with up to `in_flight` without an answer.
+    pub(crate) fn commit_all<'a>(
+        &'a self,
+        drafts: BoxStream<'a, Result<EventDraft>>,
+        in_flight: usize,
+    ) -> BoxStream<'a, Result<EventHeader>> {
+        match self {
+            Self::Cluster(remote) => remote.commit_all(drafts, in_flight),
+            Self::Embedded(local) => local.commit_all(drafts, in_flight),
+        }
+    }
+
+    /// Reads one event.
+    pub(crate) async fn get(
+        &self,
+        selector: Selector,
+        include: Include,
+        consistency: Consistency,
+    ) -> Result<Option<Record>> {
+        match self {
+            Self::Cluster(remote) => remote.get(selector, include, consistency).await,
+            Self::Embedded(local) => local.get(selector, include),
+        }
+    }
+
+    /// Reads events in order.
+    pub(crate) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
+        match self {
+            Self::Cluster(remote) => remote.list(listing),
+            Self::Embedded(local) => local.list(listing),
+        }
+    }
+
+    /// Follows events.
+    pub(crate) async fn watch(
+        &self,
+        from: cli::From,
+        filter: Filter,
+        include: Include,
+    ) -> Result<BoxStream<'_, Result<Watched>>> {
+        match self {
+            Self::Cluster(remote) => remote.watch(from, filter, include).await,
+            Self::Embedded(local) => Ok(local.watch(from, filter, include)),
+        }
+    }
+
+    /// Ends cleanly.
+    pub(crate) async fn close(self) -> Result<()> {
+        match self {
+            Self::Cluster(_) => Ok(()),
+            Self::Embedded(local) => local.close().await,
+        }
+    }
+}
+
+/// `--endpoint`, `TOKA_ENDPOINTS`, the context, the default.
+pub(crate) fn endpoints(global: &Global) -> Result<Vec<String>> {
+    if !global.endpoint.is_empty() {
+        return Ok(global.endpoint.clone());
+    }
+    if let Some(list) = std::env::var("TOKA_ENDPOINTS").ok().filter(|list| !list.is_empty()) {
+        return Ok(list.split(',').map(|endpoint| endpoint.trim().to_owned()).collect());
+    }
+    // Without a home directory there are no contexts, unless one was asked for.
+    let path = match (context::default_path(), &global.context) {
+        (Err(error), Some(_)) => return Err(error),
+        (Err(_), None) => return Ok(vec![DEFAULT_ENDPOINT.to_owned()]),
+        (Ok(path), _) => path,
+    };
+    let contexts = context::Contexts::read(&path)?;
+    let named = contexts.endpoints(global.context.as_deref())?;
+    Ok(named.unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]))
+}
+
+/// An event by id, sequence or digest, told apart by how they look.
+pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
+    if let Ok(sequence) = text.parse::<u64>() {
+        return Ok(Selector::Sequence(sequence));
+    }
+    if let Ok(digest) = text.parse::<Digest>() {
+        return Ok(Selector::Digest(digest));
+    }
+    text.parse::<EventId>().map(Selector::Id).map_err(|_| {
+        anyhow::anyhow!("{text:?} is neither an id (a UUID), nor a sequence, nor a digest (64 hexadecimal digits)")
+    })
+}
+
+/// The filter that the flags describe.
+pub(crate) fn filter(flags: cli::Filter) -> Filter {
+    Filter { kind_prefixes: flags.kind, attributes: flags.attribute, ..Filter::default() }
+}

@@ -1,0 +1,158 @@
+//! An embedded vault as the target of a command.
+
+use std::path::Path;
+
+use anyhow::Result;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use indicatif::ProgressBar;
+use toka_ledger::command::Precondition;
+use toka_ledger::engine::Direction;
+use toka_ledger::feed::{Message, Start};
+use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
+use toka_ledger::verify::Report;
+use toka_ledger::{Error, EventHeader, Filter, Reader, Stored, VaultBus};
+
+use super::{Include, Listing, Record, Watched};
+use crate::cli;
+use crate::failure::Failure;
+use crate::output::PayloadView;
+
+/// An opened data directory.
+pub(crate) struct Local {
+    vault: VaultBus,
+}
+
+impl Local {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Ok(Self { vault: VaultBus::open(path)? })
+    }
+
+    /// Sequence of the last event.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.vault.position().sequence
+    }
+
+    pub(super) async fn commit(
+        &self,
+        drafts: Vec<EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Vec<EventHeader>> {
+        self.vault.commit_batch_if(drafts, preconditions).await.map_err(failure)
+    }
+
+    pub(super) fn commit_all<'a>(
+        &'a self,
+        drafts: BoxStream<'a, Result<EventDraft>>,
+        in_flight: usize,
+    ) -> BoxStream<'a, Result<EventHeader>> {
+        let vault = &self.vault;
+        drafts
+            .map(move |draft| async move {
+                let mut headers = vault.commit_batch([draft?]).await.map_err(failure)?;
+                Ok(headers.remove(0))
+            })
+            .buffered(in_flight)
+            .boxed()
+    }
+
+    pub(super) fn get(&self, selector: Selector, include: Include) -> Result<Option<Record>> {
+        let reader = self.vault.reader();
+        let header = reader.header(&selector)?;
+        header.map(|header| record(reader, &header, include)).transpose()
+    }
+
+    pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
+        let reader = self.vault.reader();
+        let query = Query {
+            after: listing.after,
+            until: listing.until.unwrap_or(u64::MAX),
+            filter: listing.filter,
+            direction: if listing.reverse { Direction::Backward } else { Direction::Forward },
+            limit: PAGE_EVENTS_MAX,
+        };
+        let include = listing.include;
+        futures::stream::try_unfold(Some(query), move |query| async move {
+            let Some(mut query) = query else { return Ok(None) };
+            let page = reader.list(&query)?;
+            let records =
+                page.headers.iter().map(|header| record(reader, header, include)).collect::<Vec<_>>();
+            let next = page.next.map(|next| {
+                match query.direction {
+                    Direction::Forward => query.after = next,
+                    Direction::Backward => query.until = next,
+                }
+                query
+            });
+            Ok::<_, anyhow::Error>(Some((futures::stream::iter(records), next)))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    pub(super) fn watch(
+        &self,
+        from: cli::From,
+        filter: Filter,
+        include: Include,
+    ) -> BoxStream<'_, Result<Watched>> {
+        let reader = self.vault.reader();
+        let start = match from {
+            cli::From::Beginning => Start::Beginning,
+            cli::From::Now => Start::Now,
+            cli::From::After(sequence) => Start::After(sequence),
+        };
+        let subscription = reader.subscribe(start, filter);
+        futures::stream::try_unfold(subscription, move |mut subscription| async move {
+            let watched = match subscription.next().await? {
+                Message::Event(header) => {
+                    Watched::Event(Box::new(record(reader, &header, include)?))
+                }
+                Message::CaughtUp | Message::FellBehind => {
+                    Watched::Checkpoint(subscription.position())
+                }
+            };
+            Ok(Some((watched, subscription)))
+        })
+        .boxed()
+    }
+
+    pub(crate) fn verify(&self, bar: &ProgressBar) -> Result<Report> {
+        let mut progress =
+            |progress: toka_ledger::verify::Progress| bar.set_position(progress.checked);
+        Ok(toka_ledger::verify::verify(self.vault.reader(), &mut progress)?)
+    }
+
+    pub(super) async fn close(self) -> Result<()> {
+        self.vault.close().await;
+        Ok(())
+    }
+}
+
+fn record(reader: &Reader, header: &EventHeader, include: Include) -> Result<Record> {
+    let payload = match include.payload {
+        true => Some(match reader.payload(header)? {
+            Stored::Present(bytes) => PayloadView::Present(bytes),
+            Stored::Erased => PayloadView::Erased,
+        }),
+        false => None,
+    };
+    let embedding = match include.embedding {
+        true => reader.embedding(header)?,
+        false => None,
+    };
+    let embedding = match embedding {
+        Some(Stored::Present(embedding)) => Some(embedding.iter().collect()),
+        Some(Stored::Erased) | None => None,
+    };
+    Ok(Record { header: header.clone(), payload, embedding })
+}
+
+/// Gives refusals their exit code.
+fn failure(error: Error) -> anyhow::Error {
+    match error {
+        Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,257 @@
+//! One call: tried on one node after the other until it is answered or its deadline comes.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use toka_ledger::seam::Entropy;
+use toka_proto::convert::metadata;
+use toka_proto::convert::read::Header;
+use toka_proto::v1::vault_service_client::VaultServiceClient;
+use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::channel::Channels;
+use crate::config::MESSAGE_BYTES_MAX;
+use crate::retry::{Backoff, Verdict, judge};
+use crate::routes::{Route, Routes};
+use crate::{Client, Config, Error};
+
+/// What the clones of a client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    pub(crate) channels: Channels,
+    pub(crate) seen: Seen,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// The highest revision that replies have shown.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<(u128, u64)>);
+
+impl Seen {
+    /// Revisions of an older history say nothing about a newer one.
+    pub(crate) fn observe(&self, header: &Header) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != header.history_id {
+            *seen = (header.history_id, header.revision);
+        }
+        seen.1 = seen.1.max(header.revision);
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+/// A reply, and who gave it.
+pub(crate) struct Answer<T> {
+    pub(crate) endpoint: String,
+    pub(crate) message: T,
+}
+
+/// The tries of one call so far.
+pub(crate) struct Tries {
+    deadline: Instant,
+    backoff: Backoff,
+    attempt_timeout: Duration,
+    attempts: u32,
+    /// Nodes whose own data or disk has failed.
+    broken: BTreeSet<String>,
+    /// Everyone who was asked.
+    asked: BTreeSet<String>,
+    /// A redirection that was followed without a wait.
+    redirected: bool,
+    /// What someone said, if anyone did; the last failure to reach a node, if nobody did.
+    answered: Option<Error>,
+    unreachable: String,
+}
+
+impl Shared {
+    pub(crate) fn tries(&self, deadline: Instant) -> Tries {
+        Tries {
+            deadline,
+            backoff: Backoff::new(&self.config, &self.entropy),
+            attempt_timeout: self.config.attempt_timeout,
+            attempts: 0,
+            broken: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            redirected: false,
+            answered: None,
+            unreachable: "the deadline came first".to_owned(),
+        }
+    }
+
+    /// Draws the consequences of a failed try, and waits.
+    ///
+    /// # Errors
+    /// If there is no point in another one.
+    pub(crate) async fn failed(
+        &self,
+        tries: &mut Tries,
+        endpoint: &str,
+        status: &Status,
+    ) -> Result<(), Error> {
+        if let Some(leader) = metadata::leader(status.metadata()) {
+            self.routes.learn(leader);
+        }
+        let (verdict, failure) = judge(status);
+        tracing::debug!(endpoint, code = ?failure.code, message = failure.message, "try failed");
+        tries.asked.insert(endpoint.to_owned());
+        let mut at_least = failure.retry_after.unwrap_or(Duration::ZERO);
+        let mut may_hurry = false;
+        match verdict {
+            Verdict::Final => return Err(Error::from_failure(endpoint, failure)),
+            Verdict::Leader(leader) => {
+                self.routes.fail(endpoint, false);
+                if let Some(leader) = leader.filter(|leader| leader.endpoint != endpoint) {
+                    self.routes.learn(leader);
+                    may_hurry = !tries.redirected;
+                    tries.redirected = true;
+                }
+            }
+            Verdict::Unreachable => {
+                self.routes.fail(endpoint, true);
+                // A connection that hangs is not used again.
+                self.channels.forget(endpoint);
+                tries.unreachable = format!("{endpoint}: {}", reason(status));
+                // The others are asked at once; after that it is time to wait.
+                may_hurry = tries.asked.len() <= self.routes.endpoints().len()
+                    && tries.attempts <= self.routes.endpoints().len() as u32;
+            }
+            Verdict::Elsewhere => self.routes.fail(endpoint, false),
+            Verdict::Broken => {
+                self.routes.fail(endpoint, false);
+                if !tries.broken.insert(endpoint.to_owned()) {
+                    return Err(Error::from_failure(endpoint, failure));
+                }
+            }
+            Verdict::Later(wait) => at_least = wait,
+        }
+        if !matches!(judge(status).0, Verdict::Unreachable) {
+            tries.answered = Some(Error::from_failure(endpoint, failure));
+        }
+        if tries.attempts >= self.config.attempts_max {
+            return Err(tries.give_up());
+        }
+        if may_hurry {
+            return Ok(());
+        }
+        let wait = tries.backoff.wait(at_least);
+        if Instant::now() + wait >= tries.deadline {
+            return Err(tries.give_up());
+        }
+        sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// The innermost cause: the others only say "transport error".
+fn reason(status: &Status) -> String {
+    let mut source = std::error::Error::source(status);
+    let mut reason = status.message().to_owned();
+    while let Some(error) = source {
+        reason = error.to_string();
+        source = error.source();
+    }
+    reason
+}
+
+impl Tries {
+    /// The time for the next try, and when it ends.
+    pub(crate) fn next(&mut self) -> Result<(Duration, Instant), Error> {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(self.give_up());
+        }
+        self.attempts += 1;
+        let time = left.min(self.attempt_timeout);
+        Ok((time, now + time))
+    }
+
+    /// A try ran out of time: the next one gets more.
+    pub(crate) fn timed_out(&mut self) -> Status {
+        self.attempt_timeout *= 2;
+        Status::new(Code::DeadlineExceeded, "no answer in time")
+    }
+
+    /// A success: failures before it no longer count.
+    pub(crate) fn reset(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.attempts = 0;
+        self.redirected = false;
+        self.asked.clear();
+        self.broken.clear();
+        self.answered = None;
+        self.backoff.reset();
+    }
+
+    fn give_up(&mut self) -> Error {
+        self.answered.take().unwrap_or_else(|| Error::Unreachable {
+            endpoints: self.asked.iter().cloned().collect(),
+            reason: self.unreachable.clone(),
+        })
+    }
+}
+
+/// A request that tells the node how long it has.
+pub(crate) fn request<M>(message: M, time: Duration) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(time);
+    request
+}
+
+/// The vault, behind a connection.
+pub(crate) fn vault(channel: Channel) -> VaultServiceClient<Channel> {
+    VaultServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+impl Client {
+    /// Makes a call: `attempt` is given a connection, and the time that it has.
+    pub(crate) async fn call<T, F, A>(
+        &self,
+        route: Route,
+        deadline: Instant,
+        mut attempt: F,
+    ) -> Result<Answer<T>, Error>
+    where
+        F: FnMut(Channel, Duration) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let shared = &*self.shared;
+        let mut tries = shared.tries(deadline);
+        loop {
+            let endpoint = shared.routes.pick(route);
+            let (time, until) = tries.next()?;
+            let channel = shared.channels.get(&endpoint)?;
+            let status = match timeout_at(until, attempt(channel, time)).await {
+                Ok(Ok(response)) => {
+                    if let Some(leader) = metadata::leader(response.metadata()) {
+                        shared.routes.learn(leader);
+                    }
+                    return Ok(Answer { endpoint, message: response.into_inner() });
+                }
+                Ok(Err(status)) => status,
+                Err(_) => tries.timed_out(),
+            };
+            shared.failed(&mut tries, &endpoint, &status).await?;
+        }
+    }
+
+    /// Remembers the position that a reply shows.
+    pub(crate) fn observe(
+        &self,
+        endpoint: &str,
+        header: Option<toka_proto::v1::ResponseHeader>,
+    ) -> Result<Header, Error> {
+        let header = Header::try_from(header).map_err(|error| Error::reply(endpoint, error))?;
+        self.shared.seen.observe(&header);
+        Ok(header)
+    }
+}

@@ -1,0 +1,169 @@
+//! What a call can fail with.
+
+use toka_ledger::{Invalid, Rejection};
+use toka_proto::convert::status::{Detail, Failure};
+use tonic::Code;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The client was given no endpoint.
+    #[error("there is no endpoint to connect to")]
+    NoEndpoints,
+    /// Not an endpoint.
+    #[error("endpoint {endpoint:?} cannot be used: {reason}")]
+    Endpoint {
+        /// As it was given.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
+    /// Bad input; nothing was sent.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// Bad input, as a node found; nothing was stored.
+    #[error("{field}: {description}")]
+    InvalidField {
+        /// The field of the request, as `events[3].kind`.
+        field: String,
+        /// The rule that it breaks.
+        description: String,
+    },
+    /// The commit was refused; nothing was stored.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// There is no such event.
+    #[error("there is no event {name}")]
+    NotFound {
+        /// As it was named.
+        name: String,
+    },
+    /// A position that the vault does not have; the leader has confirmed it.
+    #[error("sequence {sequence} is not in the vault, which goes from {first} to {last}")]
+    OutOfRange {
+        /// What was asked for.
+        sequence: u64,
+        /// First sequence that the vault has; 0: it is empty.
+        first: u64,
+        /// Last sequence that the vault has; 0: it is empty.
+        last: u64,
+    },
+    /// The vault was restored or recovered: positions in its old history no longer count.
+    #[error("the vault has another history: {actual:032x}, not {expected:032x}")]
+    HistoryChanged {
+        /// The history that the client knew.
+        expected: u128,
+        /// The vault's.
+        actual: u128,
+    },
+    /// A limit of the cluster that does not pass by itself.
+    #[error("{message}")]
+    LimitReached {
+        /// Of what.
+        subject: String,
+        /// What the node said.
+        message: String,
+    },
+    /// The cluster was overloaded until the deadline. What was committed may have been applied.
+    #[error("the cluster is overloaded: {message}")]
+    Overloaded {
+        /// What the last node said.
+        message: String,
+    },
+    /// No node answered before the deadline. What was committed may have been applied.
+    #[error("no node answered at {} ({reason})", endpoints.join(", "))]
+    Unreachable {
+        /// All that were tried.
+        endpoints: Vec<String>,
+        /// The last failure.
+        reason: String,
+    },
+    /// Nodes answered, but could not serve the call before the deadline: there is no leader, or they
+    /// are behind. What was committed may have been applied.
+    #[error("the cluster is not available: {endpoint} says: {message}")]
+    Unavailable {
+        /// The last node that answered.
+        endpoint: String,
+        /// What it said.
+        message: String,
+    },
+    /// A node refused the call in another way.
+    #[error("{endpoint} refused the call ({code}): {message}")]
+    Refused {
+        /// The node.
+        endpoint: String,
+        /// The gRPC code.
+        code: Code,
+        /// What it said.
+        message: String,
+    },
+    /// A reply that a node of this version would not send.
+    #[error("the reply of {endpoint} makes no sense: {reason}")]
+    Reply {
+        /// The node.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The commit stream ended before this commit was answered, and resuming it failed, or it was
+    /// dropped. The commit may have been applied: repeating it is safe.
+    #[error("the commit stream has ended")]
+    StreamEnded,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without a change of its arguments. Commits can be
+    /// repeated in any case: they are applied once.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Overloaded { .. }
+            | Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::StreamEnded => true,
+            Self::NoEndpoints
+            | Self::Endpoint { .. }
+            | Self::Invalid(_)
+            | Self::InvalidField { .. }
+            | Self::Rejected(_)
+            | Self::NotFound { .. }
+            | Self::OutOfRange { .. }
+            | Self::HistoryChanged { .. }
+            | Self::LimitReached { .. }
+            | Self::Refused { .. }
+            | Self::Reply { .. } => false,
+        }
+    }
+
+    /// What a node said, once there is no point in trying again.
+    pub(crate) fn from_failure(endpoint: &str, failure: Failure) -> Self {
+        let Failure { code, message, detail, .. } = failure;
+        match detail {
+            Some(Detail::InvalidField { field, description }) => {
+                Self::InvalidField { field, description }
+            }
+            Some(Detail::EventNotFound { name }) => Self::NotFound { name },
+            Some(Detail::Rejected(rejection)) => Self::Rejected(rejection),
+            Some(Detail::HistoryChanged { expected, actual }) => {
+                Self::HistoryChanged { expected, actual }
+            }
+            Some(Detail::PositionOutOfRange { sequence, first, last }) => {
+                Self::OutOfRange { sequence, first, last }
+            }
+            Some(Detail::LimitReached { subject }) => Self::LimitReached { subject, message },
+            Some(Detail::Overloaded) => Self::Overloaded { message },
+            _ if matches!(code, Code::Unavailable | Code::DeadlineExceeded) => {
+                Self::Unavailable { endpoint: endpoint.to_owned(), message }
+            }
+            Some(Detail::NotLeader { .. }) => {
+                Self::Unavailable { endpoint: endpoint.to_owned(), message }
+            }
+            _ => Self::Refused { endpoint: endpoint.to_owned(), code, message },
+        }
+    }
+
+    pub(crate) fn reply(endpoint: &str, reason: impl ToString) -> Self {
+        Self::Reply { endpoint: endpoint.to_owned(), reason: reason.to_string() }
+    }
+}

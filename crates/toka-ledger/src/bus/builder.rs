@@ -1,0 +1,164 @@
+//! How a vault is opened.
+
+#[cfg(feature = "storage")]
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, watch};
+
+use super::applier::{self, QUEUE_COMMITS_MAX};
+use super::{Inner, VaultBus};
+use crate::apply::{Ledger, LogMark, Outcome};
+use crate::command::{Command, Create, FEATURE_LEVEL};
+use crate::core::limits::DIMENSIONS_MAX;
+use crate::dir::DataDir;
+use crate::engine::memory::MemoryEngine;
+use crate::engine::{Durability, Engine, EngineError};
+use crate::error::{Error, Invalid};
+use crate::seam::Seams;
+
+const APPLY_THREAD: &str = "toka-apply";
+
+/// Options of a vault; see [`VaultBus::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a vault is opened by `open`"]
+pub struct Builder {
+    #[cfg_attr(not(feature = "storage"), allow(dead_code))]
+    cache_bytes: Option<usize>,
+    dimension: Option<u16>,
+    seams: Seams,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { cache_bytes: None, dimension: None, seams: Seams::system() }
+    }
+}
+
+impl Builder {
+    /// Memory for blocks that were read from storage, bytes; 64 MiB by default.
+    pub const fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Dimension of all embeddings, 1 to 4,096. By default the first event with an embedding decides.
+    pub const fn dimension(mut self, dimension: u16) -> Self {
+        self.dimension = Some(dimension);
+        self
+    }
+
+    /// Clock, randomness and thread start; the operating system's by default.
+    pub fn seams(mut self, seams: Seams) -> Self {
+        self.seams = seams;
+        self
+    }
+
+    /// Opens the vault in the directory `path`, or makes a new one there.
+    ///
+    /// # Errors
+    /// As [`VaultBus::open`]; [`Invalid::Dimension`] if the vault has another dimension.
+    #[cfg(feature = "storage")]
+    pub fn open(self, path: impl AsRef<Path>) -> Result<VaultBus, Error> {
+        use crate::dir::Mode;
+        use crate::engine::rocks::{RocksEngine, RocksOptions};
+
+        let mut dir = DataDir::open_or_create(path.as_ref(), Mode::Embedded)?;
+        let mut options = RocksOptions::default();
+        // A store that was there once and is not any more was lost; a new one would hide that.
+        options.create = !dir.is_complete();
+        if let Some(bytes) = self.cache_bytes {
+            options.block_cache_bytes = bytes;
+        }
+        let engine = RocksEngine::open(&dir.ledger(), &options)?;
+        let ledger = self.open_ledger(Arc::new(engine))?;
+        dir.set_complete()?;
+        self.start(ledger, Some(dir))
+    }
+
+    /// Opens a vault in memory, which is gone when it is closed.
+    ///
+    /// # Errors
+    /// [`Invalid::OutOfRange`] for a bad dimension.
+    pub fn open_in_memory(self) -> Result<VaultBus, Error> {
+        self.open_engine(Arc::new(MemoryEngine::new()))
+    }
+
+    /// Opens the vault that `engine` holds, or makes a new one in it.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open_engine(self, engine: Arc<dyn Engine>) -> Result<VaultBus, Error> {
+        let ledger = self.open_ledger(engine)?;
+        self.start(ledger, None)
+    }
+
+    fn open_ledger(&self, engine: Arc<dyn Engine>) -> Result<Ledger, Error> {
+        if let Some(dimension) = self.dimension
+            && (dimension == 0 || usize::from(dimension) > DIMENSIONS_MAX)
+        {
+            return Err(Error::Invalid(Invalid::OutOfRange {
+                field: "dimension",
+                min: 1,
+                max: DIMENSIONS_MAX as u64,
+                actual: dimension.into(),
+            }));
+        }
+        let mut ledger = Ledger::open(engine)?;
+        match ledger.reader().settings()? {
+            None => self.create(&mut ledger)?,
+            Some(settings) => {
+                if let (Some(expected), Some(actual)) = (settings.dimension, self.dimension)
+                    && expected != actual
+                {
+                    return Err(Error::Invalid(Invalid::Dimension {
+                        field: "dimension",
+                        expected: expected.into(),
+                        actual: actual.into(),
+                    }));
+                }
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn create(&self, ledger: &mut Ledger) -> Result<(), Error> {
+        let create = Command::Create(Create {
+            cluster_id: self.seams.random_u128(),
+            history_id: self.seams.random_u128(),
+            feature_level: FEATURE_LEVEL,
+            dimension: self.dimension,
+            unix_ms: self.seams.clock.unix_ms(),
+        });
+        let outcomes = ledger.apply(&[create], LogMark::default(), Durability::Synced)?;
+        match outcomes.into_iter().next() {
+            Some(Outcome::Rejected { rejection, .. }) => Err(rejection.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(self, ledger: Ledger, dir: Option<DataDir>) -> Result<VaultBus, Error> {
+        let reader = ledger.reader();
+        let (requests, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
+        let (ended_sender, ended) = watch::channel(());
+        let path = dir.as_ref().map_or_else(|| "memory".into(), |dir| dir.path().to_owned());
+        let apply_thread = self
+            .seams
+            .threads
+            .spawn(APPLY_THREAD, Box::new(move || applier::run(ledger, queue, ended_sender)))
+            .map_err(|source| EngineError::Io {
+                action: "start the apply thread of",
+                path,
+                source,
+            })?;
+        let inner = Inner {
+            reader,
+            seams: self.seams,
+            requests: Mutex::new(Some(requests)),
+            apply_thread: Mutex::new(Some(apply_thread)),
+            ended,
+            _dir: dir,
+        };
+        Ok(VaultBus { inner: Arc::new(inner) })
+    }
+}

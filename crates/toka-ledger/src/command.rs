@@ -1,0 +1,104 @@
+//! Commands: what is replicated and applied.
+//!
+//! A command is prepared once (validated, hashed, quantised, stamped with the proposer's time)
+//! and encoded once; log, replication and apply pass the same bytes on. An *entry* is one or more
+//! commands, each behind its length.
+
+mod codec;
+
+use bytes::Bytes;
+
+pub use self::codec::{Batch, decode_batch, encode};
+use crate::core::{Attributes, CursorName, Digest, Embedding, Kind, Salt};
+pub use crate::error::ParentName;
+
+/// The newest feature level that this build applies.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// What changes a vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The vault's first command.
+    Create(Create),
+    /// Events.
+    Commit(Commit),
+}
+
+/// The vault's first command: its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// Identity of the cluster (or of the embedded vault), random.
+    pub cluster_id: u128,
+    /// Identity of the history, random; restore and recovery change it.
+    pub history_id: u128,
+    /// Which behaviour of `apply` the vault follows.
+    pub feature_level: u32,
+    /// Dimension of embeddings; absent: the first embedded event's.
+    pub dimension: Option<u16>,
+    /// Proposer's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+/// Events that are stored together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Proposer's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// 1 to 1,000 events, in their order.
+    pub events: Vec<PreparedEvent>,
+    /// What must hold of the state before the commit.
+    pub preconditions: Vec<Precondition>,
+}
+
+/// An event that has been checked, but has no place in the order yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedEvent {
+    /// What the event is about.
+    pub kind: Kind,
+    /// The payload.
+    pub payload: Bytes,
+    /// BLAKE3 of the payload.
+    pub payload_digest: Digest,
+    /// Makes a repeat an event of its own.
+    pub salt: Salt,
+    /// The events this one depends on; `Batch` names an earlier event of the same commit.
+    pub parents: Vec<ParentName>,
+    /// The embedding.
+    pub embedding: Option<Embedding>,
+    /// Who, what type, and further pairs.
+    pub attributes: Attributes,
+}
+
+/// Something that must hold of the state before a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precondition {
+    /// No event of this kind has this parent yet: of many claimants exactly one succeeds.
+    NoChild {
+        /// The parent, which is in the vault (not `Batch`).
+        parent: ParentName,
+        /// The kind.
+        kind: Kind,
+    },
+    /// The last event of a kind is at this sequence; 0: there is none.
+    KindSequence {
+        /// The kind.
+        kind: Kind,
+        /// The sequence.
+        sequence: u64,
+    },
+    /// The vault's time has passed this one (it is equal or later).
+    TimePassed {
+        /// Milliseconds since the Unix epoch.
+        unix_ms: u64,
+    },
+    /// A cursor moves, atomically with the commit's events.
+    CursorMove {
+        /// The cursor.
+        name: CursorName,
+        /// Where it must be; 0 if there is none.
+        from: u64,
+        /// Where it goes.
+        to: u64,
+    },
+}

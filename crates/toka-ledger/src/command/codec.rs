@@ -1,0 +1,340 @@
+//! Bytes of commands (`docs/format.md`, section "Commands").
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Command, Commit, Create, ParentName, Precondition, PreparedEvent};
+use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
+use crate::core::limits::{
+    ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX,
+    BATCH_EVENTS_MAX, CURSOR_NAME_BYTES_MAX, DIMENSIONS_MAX, KIND_BYTES_MAX, PARENTS_MAX,
+    PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX, SALT_BYTES_MAX,
+};
+use crate::core::{Attributes, CursorName, Digest, Embedding, EventId, Kind, Salt};
+use crate::error::Invalid;
+
+/// Version of the encoding, first byte of every command.
+const VERSION: u8 = 1;
+
+// Tags are persisted and never reused.
+const COMMAND_CREATE: u8 = 1;
+const COMMAND_COMMIT: u8 = 2;
+const PARENT_ID: u8 = 1;
+const PARENT_DIGEST: u8 = 2;
+const PARENT_BATCH: u8 = 3;
+const PRECONDITION_NO_CHILD: u8 = 1;
+const PRECONDITION_KIND_SEQUENCE: u8 = 2;
+const PRECONDITION_TIME_PASSED: u8 = 3;
+const PRECONDITION_CURSOR_MOVE: u8 = 4;
+
+// Which optional parts an event has.
+const HAS_EMBEDDING: u8 = 1;
+const HAS_SOURCE: u8 = 1 << 1;
+const HAS_CONTENT_TYPE: u8 = 1 << 2;
+const HAS_ATTRIBUTES: u8 = 1 << 3;
+
+/// Commands gathered into one entry.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: BytesMut,
+    commands: usize,
+}
+
+impl Batch {
+    /// Appends an encoded command (see [`encode`]).
+    pub fn push(&mut self, command: &[u8]) {
+        self.bytes.reserve(4 + command.len());
+        self.bytes.put_u32_le(u32::try_from(command.len()).expect("a command is under 2^32 bytes"));
+        self.bytes.put_slice(command);
+        self.commands += 1;
+    }
+
+    /// Number of commands.
+    #[must_use]
+    pub const fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Size so far, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The entry.
+    #[must_use]
+    pub fn finish(self) -> Bytes {
+        self.bytes.freeze()
+    }
+}
+
+/// The commands of an entry; payloads and embeddings share its memory.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are no entry.
+pub fn decode_batch(entry: Bytes) -> Result<Vec<Command>, DecodeError> {
+    let mut reader = Reader::new(entry);
+    let mut commands = Vec::new();
+    while reader.remaining() > 0 {
+        let n = reader.u32("command")? as usize;
+        commands.push(decode(reader.bytes("command", n)?)?);
+    }
+    Ok(commands)
+}
+
+/// The bytes of one command.
+#[must_use]
+pub fn encode(command: &Command) -> Bytes {
+    let mut out = BytesMut::with_capacity(size_hint(command));
+    out.put_u8(VERSION);
+    match command {
+        Command::Create(create) => {
+            out.put_u8(COMMAND_CREATE);
+            out.put_u64_le(create.unix_ms);
+            out.put_u128_le(create.cluster_id);
+            out.put_u128_le(create.history_id);
+            put_varint(&mut out, create.feature_level.into());
+            put_varint(&mut out, create.dimension.unwrap_or(0).into());
+        }
+        Command::Commit(commit) => {
+            out.put_u8(COMMAND_COMMIT);
+            out.put_u64_le(commit.unix_ms);
+            put_varint(&mut out, commit.preconditions.len() as u64);
+            for precondition in &commit.preconditions {
+                put_precondition(&mut out, precondition);
+            }
+            put_varint(&mut out, commit.events.len() as u64);
+            for event in &commit.events {
+                put_event(&mut out, event);
+            }
+        }
+    }
+    out.freeze()
+}
+
+/// Overestimates a little, so that the buffer is allocated once.
+fn size_hint(command: &Command) -> usize {
+    let Command::Commit(commit) = command else { return 64 };
+    let events: usize = commit
+        .events
+        .iter()
+        .map(|event| {
+            let embedding = event.embedding.as_ref().map_or(0, |e| e.as_bytes().len());
+            let attributes: usize = event.attributes.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
+            128 + event.payload.len() + embedding + attributes + 33 * event.parents.len()
+        })
+        .sum();
+    32 + events + commit.preconditions.len() * 300
+}
+
+fn put_event(out: &mut BytesMut, event: &PreparedEvent) {
+    let attributes = &event.attributes;
+    let flag = |present: bool, bit: u8| if present { bit } else { 0 };
+    out.put_u8(
+        flag(event.embedding.is_some(), HAS_EMBEDDING)
+            | flag(attributes.source.is_some(), HAS_SOURCE)
+            | flag(attributes.content_type.is_some(), HAS_CONTENT_TYPE)
+            | flag(!attributes.pairs.is_empty(), HAS_ATTRIBUTES),
+    );
+    put_prefixed(out, event.kind.as_str().as_bytes());
+    out.put_slice(event.payload_digest.as_bytes());
+    put_prefixed(out, &event.payload);
+    put_prefixed(out, event.salt.as_bytes());
+    put_varint(out, event.parents.len() as u64);
+    for parent in &event.parents {
+        put_parent(out, parent);
+    }
+    if let Some(embedding) = &event.embedding {
+        put_prefixed(out, embedding.as_bytes());
+    }
+    for text in [&attributes.source, &attributes.content_type].into_iter().flatten() {
+        put_prefixed(out, text.as_bytes());
+    }
+    if !attributes.pairs.is_empty() {
+        put_varint(out, attributes.pairs.len() as u64);
+        for (name, value) in &attributes.pairs {
+            put_prefixed(out, name.as_bytes());
+            put_prefixed(out, value.as_bytes());
+        }
+    }
+}
+
+fn put_parent(out: &mut BytesMut, parent: &ParentName) {
+    match parent {
+        ParentName::Id(id) => {
+            out.put_u8(PARENT_ID);
+            out.put_slice(id.as_bytes());
+        }
+        ParentName::Digest(digest) => {
+            out.put_u8(PARENT_DIGEST);
+            out.put_slice(digest.as_bytes());
+        }
+        ParentName::Batch(index) => {
+            out.put_u8(PARENT_BATCH);
+            out.put_u16_le(*index);
+        }
+    }
+}
+
+fn put_precondition(out: &mut BytesMut, precondition: &Precondition) {
+    match precondition {
+        Precondition::NoChild { parent, kind } => {
+            out.put_u8(PRECONDITION_NO_CHILD);
+            put_parent(out, parent);
+            put_prefixed(out, kind.as_str().as_bytes());
+        }
+        Precondition::KindSequence { kind, sequence } => {
+            out.put_u8(PRECONDITION_KIND_SEQUENCE);
+            put_prefixed(out, kind.as_str().as_bytes());
+            put_varint(out, *sequence);
+        }
+        Precondition::TimePassed { unix_ms } => {
+            out.put_u8(PRECONDITION_TIME_PASSED);
+            put_varint(out, *unix_ms);
+        }
+        Precondition::CursorMove { name, from, to } => {
+            out.put_u8(PRECONDITION_CURSOR_MOVE);
+            put_prefixed(out, name.as_str().as_bytes());
+            put_varint(out, *from);
+            put_varint(out, *to);
+        }
+    }
+}
+
+fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.u8("command version")?;
+    if version != VERSION {
+        return Err(DecodeError::Version { field: "command", version });
+    }
+    let command = match reader.u8("command tag")? {
+        COMMAND_CREATE => Command::Create(read_create(&mut reader)?),
+        COMMAND_COMMIT => Command::Commit(read_commit(&mut reader)?),
+        _ => return Err(DecodeError::Invalid { field: "command tag" }),
+    };
+    reader.finish()?;
+    Ok(command)
+}
+
+fn read_create(reader: &mut Reader) -> Result<Create, DecodeError> {
+    let unix_ms = reader.u64("unix_ms")?;
+    let cluster_id = u128::from_le_bytes(reader.array("cluster id")?);
+    let history_id = u128::from_le_bytes(reader.array("history id")?);
+    let feature_level = reader.count("feature level", u32::MAX as usize)?;
+    let dimension = reader.count("dimension", DIMENSIONS_MAX)?;
+    Ok(Create {
+        cluster_id,
+        history_id,
+        feature_level: u32::try_from(feature_level)
+            .map_err(|_| DecodeError::Invalid { field: "feature level" })?,
+        dimension: u16::try_from(dimension).ok().filter(|&dimension| dimension > 0),
+        unix_ms,
+    })
+}
+
+fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
+    let unix_ms = reader.u64("unix_ms")?;
+    let preconditions = (0..reader.count("preconditions", PRECONDITIONS_MAX)?)
+        .map(|_| read_precondition(reader))
+        .collect::<Result<_, _>>()?;
+    let count = reader.count("events", BATCH_EVENTS_MAX)?;
+    if count == 0 {
+        return Err(DecodeError::Invalid { field: "events" });
+    }
+    let events =
+        (0..count).map(|index| read_event(reader, index)).collect::<Result<_, _>>()?;
+    Ok(Commit { unix_ms, events, preconditions })
+}
+
+fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, DecodeError> {
+    let flags = reader.u8("flags")?;
+    if flags & !(HAS_EMBEDDING | HAS_SOURCE | HAS_CONTENT_TYPE | HAS_ATTRIBUTES) != 0 {
+        return Err(DecodeError::Invalid { field: "flags" });
+    }
+    let kind = read_kind(reader)?;
+    let payload_digest = Digest(reader.array("payload digest")?);
+    let payload = reader.prefixed("payload", PAYLOAD_BYTES_MAX)?;
+    let salt = Salt::new(&reader.prefixed("salt", SALT_BYTES_MAX)?).map_err(invalid("salt"))?;
+    let parents = (0..reader.count("parents", PARENTS_MAX)?)
+        .map(|_| read_parent(reader, index))
+        .collect::<Result<_, _>>()?;
+    let embedding = if flags & HAS_EMBEDDING == 0 {
+        None
+    } else {
+        let components = reader.prefixed("embedding", DIMENSIONS_MAX * 2)?;
+        Some(Embedding::from_quantized_bytes(components).map_err(invalid("embedding"))?)
+    };
+    let attributes = read_attributes(reader, flags)?;
+    Ok(PreparedEvent { kind, payload, payload_digest, salt, parents, embedding, attributes })
+}
+
+fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeError> {
+    let mut text = |bit: u8, field: &'static str| {
+        (flags & bit != 0).then(|| reader.text(field, ATTRIBUTE_VALUE_BYTES_MAX)).transpose()
+    };
+    let source = text(HAS_SOURCE, "source")?;
+    let content_type = text(HAS_CONTENT_TYPE, "content type")?;
+    let mut pairs = std::collections::BTreeMap::new();
+    if flags & HAS_ATTRIBUTES != 0 {
+        for _ in 0..reader.count("attributes", ATTRIBUTES_MAX)? {
+            let name = reader.text("attribute name", ATTRIBUTE_NAME_BYTES_MAX)?;
+            let value = reader.text("attribute value", ATTRIBUTE_VALUE_BYTES_MAX)?;
+            pairs.insert(name, value);
+        }
+    }
+    let attributes = Attributes { source, content_type, pairs };
+    attributes.check().map_err(invalid("attributes"))?;
+    Ok(attributes)
+}
+
+fn read_kind(reader: &mut Reader) -> Result<Kind, DecodeError> {
+    Kind::new(&reader.text("kind", KIND_BYTES_MAX)?).map_err(invalid("kind"))
+}
+
+/// `index` is the event's place in its commit: only earlier ones can be its parents.
+fn read_parent(reader: &mut Reader, index: usize) -> Result<ParentName, DecodeError> {
+    match reader.u8("parent tag")? {
+        PARENT_ID => Ok(ParentName::Id(EventId::from_bytes(reader.array("parent id")?))),
+        PARENT_DIGEST => Ok(ParentName::Digest(Digest(reader.array("parent digest")?))),
+        PARENT_BATCH => {
+            let parent = u16::from_le_bytes(reader.array("parent index")?);
+            if usize::from(parent) >= index {
+                return Err(DecodeError::Invalid { field: "parent index" });
+            }
+            Ok(ParentName::Batch(parent))
+        }
+        _ => Err(DecodeError::Invalid { field: "parent tag" }),
+    }
+}
+
+fn read_precondition(reader: &mut Reader) -> Result<Precondition, DecodeError> {
+    match reader.u8("precondition tag")? {
+        PRECONDITION_NO_CHILD => {
+            // Index 0: no event of the batch can be named.
+            let parent = read_parent(reader, 0)?;
+            Ok(Precondition::NoChild { parent, kind: read_kind(reader)? })
+        }
+        PRECONDITION_KIND_SEQUENCE => {
+            let kind = read_kind(reader)?;
+            Ok(Precondition::KindSequence { kind, sequence: reader.varint("kind sequence")? })
+        }
+        PRECONDITION_TIME_PASSED => {
+            Ok(Precondition::TimePassed { unix_ms: reader.varint("time")? })
+        }
+        PRECONDITION_CURSOR_MOVE => {
+            let name = reader.text("cursor", CURSOR_NAME_BYTES_MAX)?;
+            let name = CursorName::new(&name).map_err(invalid("cursor"))?;
+            let from = reader.varint("cursor from")?;
+            Ok(Precondition::CursorMove { name, from, to: reader.varint("cursor to")? })
+        }
+        _ => Err(DecodeError::Invalid { field: "precondition tag" }),
+    }
+}
+
+fn invalid(field: &'static str) -> impl Fn(Invalid) -> DecodeError {
+    move |_| DecodeError::Invalid { field }
+}
+
+const _: () = assert!(BATCH_BYTES_MAX < u32::MAX as usize);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! The fundamental types: what an event is.
+
+mod attributes;
+mod digest;
+mod embedding;
+mod event_id;
+mod header;
+pub mod limits;
+pub(crate) mod payload;
+mod text;
+
+pub use attributes::{Attributes, CONTENT_TYPE, SOURCE};
+pub use digest::Digest;
+pub use embedding::Embedding;
+pub use event_id::EventId;
+pub use header::{EmbeddingInfo, EventHeader, Parent};
+pub use payload::EventPayload;
+pub use text::{CursorName, Kind, Salt};

@@ -1,0 +1,244 @@
+//! The data directory: whose it is, in which format, and that nobody else has it open.
+//!
+//! ```text
+//! embedded:  DIR/VAULT  DIR/LOCK  DIR/ledger/
+//! node:      DIR/VAULT  DIR/LOCK  DIR/ledger-<n>/  DIR/CURRENT  DIR/raft/  DIR/snapshots/
+//! ```
+//!
+//! `VAULT` is the marker, a few lines of text with a checksum; it is replaced as a whole, by a rename.
+//! `LOCK` is held while the directory is open. A crash at any step of creation leaves a directory
+//! that the next open completes.
+
+mod marker;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use self::marker::Marker;
+pub use self::marker::FORMAT;
+use crate::engine::EngineError;
+use crate::error::Error;
+
+const MARKER: &str = "VAULT";
+const MARKER_IN_PROGRESS: &str = "VAULT.tmp";
+const LOCK: &str = "LOCK";
+const LEDGER: &str = "ledger";
+/// What a new file system has in its root.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Whose a data directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// An embedded vault's.
+    Embedded,
+    /// A cluster node's.
+    Node {
+        /// The cluster, once the node has become a part of one.
+        cluster_id: Option<u128>,
+        /// The node.
+        node_id: u64,
+    },
+}
+
+/// An open data directory; nobody else can open it meanwhile.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    marker: Marker,
+    /// Released when it is closed.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory at `path`, or makes a new or empty one that of `mode`.
+    ///
+    /// An existing node's directory keeps its cluster id: see [`DataDir::mode`].
+    ///
+    /// # Errors
+    /// [`Error::Engine`] with [`EngineError::Locked`], [`Error::NotAVault`], [`Error::ClusterNode`],
+    /// [`Error::EmbeddedVault`], [`Error::OtherNode`], [`Error::NewerFormat`], [`Error::Corrupt`],
+    /// [`Error::File`].
+    pub fn open_or_create(path: &Path, mode: Mode) -> Result<Self, Error> {
+        // Looked at before anything is made, so that somebody else's directory stays as it is.
+        let found = find(path)?;
+        if found.is_none() {
+            create_dir(path)?;
+        }
+        let lock = lock(path)?;
+        // Again, since another process may have been faster with creating it.
+        let marker = match find(path)? {
+            Some(marker) => marker,
+            None => {
+                let marker = Marker { mode, is_complete: false };
+                write_marker(path, &marker)?;
+                marker
+            }
+        };
+        check_mode(path, marker.mode, mode)?;
+        Ok(Self { path: path.to_owned(), marker, _lock: lock })
+    }
+
+    /// Reads whose the directory at `path` is, without opening it; `None` if it is new or empty.
+    ///
+    /// # Errors
+    /// [`Error::NotAVault`], [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::File`].
+    pub fn read(path: &Path) -> Result<Option<Mode>, Error> {
+        Ok(find(path)?.map(|marker| marker.mode))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.marker.mode
+    }
+
+    /// Where an embedded vault's store is.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join(LEDGER)
+    }
+
+    /// Whether everything in it has been created once, so that what is missing now was lost.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.marker.is_complete
+    }
+
+    /// Notes durably that everything in it has been created.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn set_complete(&mut self) -> Result<(), Error> {
+        self.update(Marker { is_complete: true, ..self.marker })
+    }
+
+    /// Notes durably which cluster the node belongs to.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::EmbeddedVault`] if it is no node's.
+    pub fn set_cluster_id(&mut self, cluster_id: u128) -> Result<(), Error> {
+        let Mode::Node { node_id, .. } = self.marker.mode else {
+            return Err(Error::EmbeddedVault { path: self.path.clone() });
+        };
+        let mode = Mode::Node { cluster_id: Some(cluster_id), node_id };
+        self.update(Marker { mode, ..self.marker })
+    }
+
+    fn update(&mut self, marker: Marker) -> Result<(), Error> {
+        if marker != self.marker {
+            write_marker(&self.path, &marker)?;
+            self.marker = marker;
+        }
+        Ok(())
+    }
+}
+
+fn check_mode(path: &Path, found: Mode, wanted: Mode) -> Result<(), Error> {
+    let path = path.to_owned();
+    match (found, wanted) {
+        (Mode::Embedded, Mode::Embedded) => Ok(()),
+        (Mode::Node { node_id, .. }, Mode::Embedded) => Err(Error::ClusterNode { path, node_id }),
+        (Mode::Embedded, Mode::Node { .. }) => Err(Error::EmbeddedVault { path }),
+        (Mode::Node { node_id: found, .. }, Mode::Node { node_id: expected, .. }) => {
+            if found == expected {
+                Ok(())
+            } else {
+                Err(Error::OtherNode { path, found, expected })
+            }
+        }
+    }
+}
+
+/// The marker; `None` where there is no directory, or one that has nothing but what a crash during
+/// creation leaves.
+fn find(path: &Path) -> Result<Option<Marker>, Error> {
+    let marker = path.join(MARKER);
+    match fs::read(&marker) {
+        Ok(bytes) => Marker::decode(path, &bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if is_empty(path)? {
+                Ok(None)
+            } else {
+                Err(Error::NotAVault { path: path.to_owned() })
+            }
+        }
+        // The path is a file, or one of its parents is.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(file(path)(error)),
+        Err(error) => Err(file(&marker)(error)),
+    }
+}
+
+fn is_empty(path: &Path) -> Result<bool, Error> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(file(path)(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(file(path))?.file_name();
+        if ![LOCK, MARKER_IN_PROGRESS, LOST_AND_FOUND].iter().any(|own| name == *own) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn create_dir(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path).map_err(file(path))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    sync_dir(parent)
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let lock = path.join(LOCK);
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock)
+        .map_err(file(&lock))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { path: path.to_owned() }.into()),
+        Err(TryLockError::Error(error)) => Err(file(&lock)(error)),
+    }
+}
+
+fn write_marker(path: &Path, marker: &Marker) -> Result<(), Error> {
+    let in_progress = path.join(MARKER_IN_PROGRESS);
+    File::create(&in_progress)
+        .and_then(|mut file| {
+            file.write_all(marker.encode().as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(file(&in_progress))?;
+    let target = path.join(MARKER);
+    fs::rename(&in_progress, &target).map_err(file(&target))?;
+    sync_dir(path)
+}
+
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(file(path))
+}
+
+/// For `map_err`.
+fn file(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}
+
+#[cfg(test)]
+mod tests;

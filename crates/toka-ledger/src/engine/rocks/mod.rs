@@ -1,0 +1,431 @@
+//! The store on disk: one RocksDB, one column family per table.
+//!
+//! Notes for those who use it:
+//! - Dropping the engine closes RocksDB, which then flushes volatile writes (version 11.8 does so
+//!   unless told otherwise, and `rocksdb` 0.25 cannot tell it). A crash test must therefore not
+//!   close: it takes [`RocksEngine::crash_image`] and opens that.
+//! - RocksDB flushes by itself when the write buffers are full: always all tables together, between
+//!   two batches.
+//! - After a failed background write (disk full, I/O error) RocksDB refuses writes; each later
+//!   [`Engine::write`] and [`Engine::flush`] returns that error.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, FlushOptions, ReadOptions, ReadTier,
+    WriteBatch, WriteOptions,
+};
+
+use super::fs::{parent, require_absent, sync_dir};
+use super::{Batch, Direction, Durability, Engine, EngineError, Scan, Table, is_empty_range};
+
+mod options;
+mod wal;
+
+pub use options::RocksOptions;
+
+/// Held while the store is open. RocksDB has a lock of its own, but takes it only after the
+/// write-ahead log must have been checked; and this one also excludes a second open in the same
+/// process without side effects (closing a second descriptor would release a POSIX lock).
+const LOCK_FILE: &str = "engine.lock";
+/// RocksDB's pointer to its manifest: there is a store where this is.
+const CURRENT_FILE: &str = "CURRENT";
+/// Bytes read ahead in a pass over everything.
+const VERIFY_READAHEAD_BYTES: usize = 2 << 20;
+
+/// A RocksDB database with the vault's tables.
+pub struct RocksEngine {
+    db: DB,
+    path: PathBuf,
+    options: RocksOptions,
+    block_cache: Cache,
+    read: ReadOptions,
+    read_flushed: ReadOptions,
+    /// One pass over everything at a time: it empties the block cache.
+    verifying: Mutex<()>,
+    // Last, so that the lock outlives the database.
+    _lock: Option<File>,
+}
+
+impl RocksEngine {
+    /// Opens the store in the directory `path`, or creates it, as `options` say.
+    ///
+    /// A write at the end of the write-ahead log that a crash cut short, and that was therefore
+    /// never acknowledged, is dropped; any other irregularity is an error.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`], [`EngineError::NotFound`], [`EngineError::WrongFormat`],
+    /// [`EngineError::Corruption`], [`EngineError::Io`].
+    pub fn open(path: &Path, options: &RocksOptions) -> Result<Self, EngineError> {
+        let may_create = options.create && !options.read_only;
+        if !may_create && !path.join(CURRENT_FILE).exists() {
+            return Err(EngineError::NotFound {
+                path: path.to_owned(),
+            });
+        }
+        let lock = if options.read_only {
+            None
+        } else {
+            let lock = create_and_lock(path)?;
+            wal::cut_torn_tail(path)?;
+            Some(lock)
+        };
+
+        let block_cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let database = options::database(options);
+        let tables = options::tables(options, &block_cache);
+        let db = if options.read_only {
+            DB::open_cf_descriptors_read_only(&database, path, tables, false)
+        } else {
+            DB::open_cf_descriptors(&database, path, tables)
+        }
+        .map_err(|error| open_error(path, error))?;
+
+        let mut read_flushed = ReadOptions::default();
+        read_flushed.set_read_tier(ReadTier::Persisted);
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+            options: options.clone(),
+            block_cache,
+            read: ReadOptions::default(),
+            read_flushed,
+            verifying: Mutex::new(()),
+            _lock: lock,
+        })
+    }
+
+    /// Makes, in the new directory `dir`, the store that a crash of this process would leave now:
+    /// what was flushed, and the write-ahead log. For tests.
+    ///
+    /// # Errors
+    /// As [`Engine::checkpoint`].
+    pub fn crash_image(&self, dir: &Path) -> Result<(), EngineError> {
+        self.copy_to(dir, u64::MAX)
+    }
+
+    /// Copies the store, after a flush if the write-ahead log has more than `log_bytes_max`.
+    fn copy_to(&self, dir: &Path, log_bytes_max: u64) -> Result<(), EngineError> {
+        require_absent(dir)?;
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint_with_log_size(dir, log_bytes_max))
+            .map_err(self.error("copy", None))?;
+        // RocksDB syncs the files and their directory, but not the name of that directory.
+        sync_dir(dir)?;
+        sync_dir(&parent(dir))
+    }
+
+    fn family(&self, table: Table) -> &ColumnFamily {
+        self.db
+            .cf_handle(table.name())
+            .expect("every table was opened with the database")
+    }
+
+    fn get_with(
+        &self,
+        table: Table,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Bytes>, EngineError> {
+        let value = self
+            .db
+            .get_pinned_cf_opt(self.family(table), key, options)
+            .map_err(self.error("read", Some(table)))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    /// For `map_err`: an error of RocksDB while doing `action`.
+    fn error(
+        &self,
+        action: &'static str,
+        table: Option<Table>,
+    ) -> impl FnOnce(rocksdb::Error) -> EngineError {
+        move |error| engine_error(action, &self.path, table, error)
+    }
+
+    fn require_writable(&self) -> Result<(), EngineError> {
+        if self.options.read_only {
+            return Err(EngineError::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RocksEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksEngine")
+            .field("path", &self.path)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine for RocksEngine {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.get_with(table, key, &self.read)
+    }
+
+    fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        let is_sorted = false;
+        self.db
+            .batched_multi_get_cf_opt(
+                self.family(table),
+                keys.iter().copied(),
+                is_sorted,
+                &self.read,
+            )
+            .into_iter()
+            .map(|value| {
+                let value = value.map_err(self.error("read", Some(table)))?;
+                Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+            })
+            .collect()
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+        direction: Direction,
+    ) -> Scan<'_> {
+        if is_empty_range(lower, upper) {
+            return Box::new(std::iter::empty());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(lower);
+        if let Some(upper) = upper {
+            options.set_iterate_upper_bound(upper);
+        }
+        Box::new(RocksScan::new(self, table, options, direction))
+    }
+
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
+        self.require_writable()?;
+        if self.options.wal && durability == Durability::Volatile {
+            return Err(EngineError::DurabilityRefused {
+                path: self.path.clone(),
+            });
+        }
+        let mut writes = WriteBatch::default();
+        for op in batch.ops() {
+            let family = self.family(op.table);
+            match &op.value {
+                Some(value) => writes.put_cf(family, &op.key, value),
+                None => writes.delete_cf(family, &op.key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(self.options.wal);
+        options.disable_wal(!self.options.wal);
+        self.db
+            .write_opt(writes, &options)
+            .map_err(self.error("write to", None))?;
+        match durability {
+            Durability::Synced if !self.options.wal => self.flush(),
+            Durability::Synced | Durability::Volatile => Ok(()),
+        }
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.require_writable()?;
+        let families = Table::ALL.map(|table| self.family(table));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db
+            .flush_cfs_opt(&families.each_ref().map(|family| *family), &options)
+            .map_err(self.error("flush", None))
+    }
+
+    fn get_flushed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.get_with(table, key, &self.read_flushed)
+    }
+
+    fn verify_checksums(&self) -> Result<(), EngineError> {
+        let _one_at_a_time = self
+            .verifying
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A cached block was checked when it was read, which may be long ago.
+        let _uncached = EmptyCache::of(&self.block_cache, self.options.block_cache_bytes);
+        for table in Table::ALL {
+            let mut options = ReadOptions::default();
+            options.set_verify_checksums(true);
+            options.fill_cache(false);
+            options.set_readahead_size(VERIFY_READAHEAD_BYTES);
+            for row in RocksScan::new(self, table, options, Direction::Forward) {
+                row?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
+        self.copy_to(dir, 0)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        let mut total = 0;
+        for entry in fs::read_dir(&self.path).map_err(EngineError::io("list", &self.path))? {
+            let entry = entry.map_err(EngineError::io("list", &self.path))?;
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_file() => total += metadata.len(),
+                Ok(_) => {}
+                // Compaction removes files at any time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(EngineError::io("look at", &entry.path())(error)),
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// Walks a table as it was when the scan began.
+struct RocksScan<'a> {
+    engine: &'a RocksEngine,
+    table: Table,
+    rows: DBRawIterator<'a>,
+    direction: Direction,
+    started: bool,
+    ended: bool,
+}
+
+impl<'a> RocksScan<'a> {
+    /// A scan within the bounds of `options`. Creating the iterator fixes the view.
+    fn new(
+        engine: &'a RocksEngine,
+        table: Table,
+        options: ReadOptions,
+        direction: Direction,
+    ) -> Self {
+        Self {
+            engine,
+            table,
+            rows: engine.db.raw_iterator_cf_opt(engine.family(table), options),
+            direction,
+            started: false,
+            ended: false,
+        }
+    }
+}
+
+impl Iterator for RocksScan<'_> {
+    type Item = Result<(Bytes, Bytes), EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match (self.direction, self.started) {
+            (Direction::Forward, false) => self.rows.seek_to_first(),
+            (Direction::Forward, true) => self.rows.next(),
+            (Direction::Backward, false) => self.rows.seek_to_last(),
+            (Direction::Backward, true) => self.rows.prev(),
+        }
+        self.started = true;
+        if let Some((key, value)) = self.rows.item() {
+            return Some(Ok((
+                Bytes::copy_from_slice(key),
+                Bytes::copy_from_slice(value),
+            )));
+        }
+        self.ended = true;
+        let status = self.rows.status();
+        status
+            .err()
+            .map(|error| Err(self.engine.error("read", Some(self.table))(error)))
+    }
+}
+
+/// Keeps a cache empty while it lives.
+struct EmptyCache {
+    cache: Cache,
+    capacity: usize,
+}
+
+impl EmptyCache {
+    fn of(cache: &Cache, capacity: usize) -> Self {
+        let mut cache = cache.clone();
+        cache.set_capacity(0);
+        Self { cache, capacity }
+    }
+}
+
+impl Drop for EmptyCache {
+    fn drop(&mut self) {
+        self.cache.set_capacity(self.capacity);
+    }
+}
+
+fn create_and_lock(dir: &Path) -> Result<File, EngineError> {
+    if !dir.is_dir() {
+        fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
+        sync_dir(&parent(dir))?;
+    }
+    let path = dir.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(EngineError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked {
+            path: dir.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(EngineError::io("lock", &path)(error)),
+    }
+}
+
+fn open_error(path: &Path, error: rocksdb::Error) -> EngineError {
+    let message = error.as_ref();
+    let is_locked =
+        message.contains("lock hold by current process") || message.contains("While lock file");
+    match error.kind() {
+        ErrorKind::IOError if is_locked => EngineError::Locked {
+            path: path.to_owned(),
+        },
+        // Other tables than ours, or options of a newer RocksDB.
+        ErrorKind::InvalidArgument | ErrorKind::NotSupported => EngineError::WrongFormat {
+            path: path.to_owned(),
+            detail: error.into_string(),
+        },
+        _ => engine_error("open", path, None, error),
+    }
+}
+
+fn engine_error(
+    action: &'static str,
+    path: &Path,
+    table: Option<Table>,
+    error: rocksdb::Error,
+) -> EngineError {
+    if error.kind() == ErrorKind::Corruption {
+        return EngineError::Corruption {
+            path: path.to_owned(),
+            table,
+            detail: error.as_ref().to_owned(),
+            source: Some(Box::new(error)),
+        };
+    }
+    // RocksDB hands the cause over as text only.
+    let kind = if error.as_ref().contains("No space left on device") {
+        io::ErrorKind::StorageFull
+    } else {
+        io::ErrorKind::Other
+    };
+    EngineError::Io {
+        action,
+        path: path.to_owned(),
+        source: io::Error::new(kind, error),
+    }
+}

@@ -1,0 +1,171 @@
+//! How RocksDB is set up, and why.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    Options, WriteBufferManager,
+};
+
+use super::Table;
+
+const MIB: usize = 1 << 20;
+/// A memtable takes memory in steps of this: small, since most of the twelve tables fill slowly
+/// and all of them count towards one budget.
+const ARENA_BLOCK_BYTES: usize = 128 << 10;
+/// About one false positive in a hundred.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+const INFO_LOG_BYTES_MAX: usize = 4 * MIB;
+const INFO_LOG_FILES_MAX: usize = 4;
+
+/// Settings of a [`RocksEngine`](super::RocksEngine).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Whether there is a write-ahead log. With one, every write is synced
+    /// ([`Durability::Synced`](super::Durability)); without one, writes are durable once flushed.
+    pub wal: bool,
+    /// Whether to create the store where there is none.
+    pub create: bool,
+    /// Open without locking or changing anything; writes fail. A store that another process is
+    /// writing to may be read like this, as of now.
+    pub read_only: bool,
+    /// Bytes of the block cache, which also holds index and filter blocks.
+    pub block_cache_bytes: usize,
+    /// Bytes of all memtables together; a flush of all tables starts when they are used up.
+    pub write_buffer_bytes: usize,
+    /// Table files held open at once.
+    pub max_open_files: u32,
+    /// Threads for flushes and compactions.
+    pub background_jobs: u32,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self {
+            wal: true,
+            create: true,
+            read_only: false,
+            block_cache_bytes: 64 * MIB,
+            write_buffer_bytes: 64 * MIB,
+            max_open_files: 512,
+            background_jobs: 2,
+        }
+    }
+}
+
+/// Options of the database as a whole.
+pub(super) fn database(options: &RocksOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(options.create);
+    db.create_missing_column_families(options.create);
+    // Checksums on every read, consistency checks on every flush and compaction.
+    db.set_paranoid_checks(true);
+    // All tables reach the disk together, with or without a log: without one nothing else would
+    // keep an event whole, with one no slow table can hold old log files back.
+    db.set_atomic_flush(true);
+    db.set_wal_recovery_mode(recovery_mode(options));
+    // A closed log file that is missing or too short is an error (its size is in the manifest).
+    db.set_track_and_verify_wals_in_manifest(options.wal);
+    db.set_max_total_wal_size(2 * options.write_buffer_bytes as u64);
+    db.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(
+        options.write_buffer_bytes,
+        false,
+    ));
+    db.set_max_open_files(int(options.max_open_files));
+    db.set_max_background_jobs(int(options.background_jobs));
+    // Hand dirty pages to the disk steadily, rather than all at the end of a flush.
+    db.set_bytes_per_sync(MIB as u64);
+    db.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+    db.set_keep_log_file_num(INFO_LOG_FILES_MAX);
+    db.set_log_level(LogLevel::Warn);
+    db.set_stats_dump_period_sec(0);
+    db.set_stats_persist_period_sec(0);
+    db
+}
+
+/// What RocksDB's modes really do (11.8, db/log_reader.cc):
+///
+/// - `PointInTime`, the default, stops at the first bad record and opens without all that follows:
+///   acknowledged commits would vanish in silence.
+/// - `TolerateCorruptedTailRecords` reports a checksum mismatch, but takes a bad *length* in the last
+///   32 KiB block for a torn tail, drops everything after it, and skips zeroed blocks anywhere; and it
+///   refuses a log whose last pages never reached the disk, which is how a power loss looks.
+/// - `AbsoluteConsistency` accepts no irregularity at all, except zeroed blocks.
+///
+/// So [`wal`](super::wal) tells damage from a torn tail first and cuts the tail, which was never
+/// acknowledged; what is left must be perfect. A read-only open cuts nothing, and must bear the tail
+/// that a running writer is about to complete.
+fn recovery_mode(options: &RocksOptions) -> DBRecoveryMode {
+    if options.read_only {
+        DBRecoveryMode::TolerateCorruptedTailRecords
+    } else {
+        DBRecoveryMode::AbsoluteConsistency
+    }
+}
+
+/// One column family per table, all on one block cache.
+pub(super) fn tables(options: &RocksOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
+    Table::ALL
+        .map(|table| ColumnFamilyDescriptor::new(table.name(), self::table(table, options, cache)))
+        .into()
+}
+
+fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
+    let profile = Profile::of(table);
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_block_size(profile.block_bytes);
+    blocks.set_format_version(6);
+    // Index and filters live in the cache, so that the cache bounds them.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    if profile.bloom {
+        blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+        blocks.set_whole_key_filtering(true);
+    }
+
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&blocks);
+    // The same on every level: a file that overlaps nothing is then moved down without being read.
+    family.set_compression_type(profile.compression);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_write_buffer_size(options.write_buffer_bytes / 2);
+    family.set_arena_block_size(ARENA_BLOCK_BYTES);
+    family.set_max_write_buffer_number(4);
+    family.set_enable_blob_files(false);
+    // Nothing expires: do not rewrite old files only because they are old.
+    family.set_ttl(0);
+    family.set_periodic_compaction_seconds(0);
+    family
+}
+
+struct Profile {
+    block_bytes: usize,
+    compression: DBCompressionType,
+    /// Whole-key filter, for tables where look-ups often find nothing.
+    bloom: bool,
+}
+
+impl Profile {
+    const fn of(table: Table) -> Self {
+        let (block_kib, compression, bloom) = match table {
+            // Looked up by digest for every commit, mostly in vain; hashes do not compress.
+            Table::Events | Table::PayloadDigests => (4, DBCompressionType::None, true),
+            Table::History => (4, DBCompressionType::None, false),
+            Table::Payloads => (32, DBCompressionType::Lz4, false),
+            Table::Headers | Table::Embeddings => (16, DBCompressionType::Lz4, false),
+            Table::Kinds | Table::Attributes | Table::Children | Table::Micros => {
+                (16, DBCompressionType::Lz4, false)
+            }
+            Table::Clusters | Table::Meta => (4, DBCompressionType::Lz4, false),
+        };
+        Self {
+            block_bytes: block_kib << 10,
+            compression,
+            bloom,
+        }
+    }
+}
+
+fn int(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

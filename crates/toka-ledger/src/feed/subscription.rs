@@ -1,0 +1,206 @@
+//! One subscriber's way through the history.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::core::EventHeader;
+use crate::engine::Direction;
+use crate::error::Error;
+use crate::read::{Filter, Page, Position, Query, Reader};
+
+/// Matches that one read from storage fetches.
+const PAGE_EVENTS: usize = 256;
+
+/// Where a subscription starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the vault's first event.
+    Beginning,
+    /// After the last event there is.
+    Now,
+    /// After this sequence. Where the vault has not reached it, the subscription waits until it has.
+    After(u64),
+}
+
+/// What a subscription delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The next event that matches.
+    Event(Arc<EventHeader>),
+    /// Everything there is was delivered; live from here. Comes once, and again after `FellBehind`.
+    CaughtUp,
+    /// Too slow for the shared buffer: storage is read until the next `CaughtUp`. Nothing is lost.
+    FellBehind,
+}
+
+/// Events from a place in the history on, in order, each once.
+///
+/// Storage is read on tokio's blocking threads; without a tokio runtime, on the caller's.
+pub struct Subscription {
+    reader: Reader,
+    positions: watch::Receiver<Position>,
+    filter: Filter,
+    /// Every event up to this one was looked at: it is in `ready`, was delivered, or does not match.
+    scanned: u64,
+    ready: VecDeque<Arc<EventHeader>>,
+    is_live: bool,
+    /// What must happen before there is more. Kept between calls, so that a call can be dropped.
+    pending: Option<BoxFuture<'static, Step>>,
+}
+
+enum Step {
+    Moved,
+    Closed,
+    /// The page ends at this sequence, or earlier where it says so.
+    Page(u64, Result<Page, Error>),
+}
+
+impl Reader {
+    /// Follows the history.
+    #[must_use]
+    pub fn subscribe(&self, start: Start, filter: Filter) -> Subscription {
+        let positions = self.watch();
+        let scanned = match start {
+            Start::Beginning => 0,
+            Start::Now => positions.borrow().sequence,
+            Start::After(sequence) => sequence,
+        };
+        Subscription {
+            reader: self.clone(),
+            positions,
+            filter,
+            scanned,
+            ready: VecDeque::new(),
+            is_live: false,
+            pending: None,
+        }
+    }
+}
+
+impl Subscription {
+    /// The next message; waits until there is one. May be dropped at any point without losing any.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the last event of a vault that closed; [`Error::Engine`],
+    /// [`Error::Corrupt`] from storage, after which a further call tries again.
+    pub async fn next(&mut self) -> Result<Message, Error> {
+        std::future::poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// Every match up to this sequence was delivered.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.ready.front().map_or(self.scanned, |next| next.sequence - 1)
+    }
+
+    /// [`Subscription::next`] for hand-written futures.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Error>> {
+        loop {
+            if let Some(pending) = &mut self.pending {
+                let step = ready!(pending.as_mut().poll(cx));
+                self.pending = None;
+                match step {
+                    Step::Moved => {}
+                    Step::Closed => return Poll::Ready(Err(Error::Closed)),
+                    Step::Page(until, page) => self.take_page(until, page?),
+                }
+            }
+            if let Some(header) = self.ready.pop_front() {
+                return Poll::Ready(Ok(Message::Event(header)));
+            }
+            let head = self.positions.borrow_and_update().sequence;
+            if self.scanned >= head {
+                if !self.is_live {
+                    self.is_live = true;
+                    return Poll::Ready(Ok(Message::CaughtUp));
+                }
+                self.pending = Some(self.wait_for_change());
+            } else if let Some(recent) = self.reader.ring().range(self.scanned) {
+                self.take_recent(head, recent);
+            } else if self.is_live {
+                self.is_live = false;
+                return Poll::Ready(Ok(Message::FellBehind));
+            } else {
+                self.pending = Some(self.read_page(head));
+            }
+        }
+    }
+
+    /// The ring may be ahead of `head`, the position that readers know; what lies beyond comes later.
+    fn take_recent(&mut self, head: u64, recent: Vec<Arc<EventHeader>>) {
+        let known = recent.into_iter().take_while(|header| header.sequence <= head);
+        self.ready.extend(known.filter(|header| self.filter.matches(header)));
+        self.scanned = head;
+    }
+
+    fn take_page(&mut self, until: u64, page: Page) {
+        self.ready.extend(page.headers);
+        self.scanned = page.next.unwrap_or(until);
+    }
+
+    fn wait_for_change(&self) -> BoxFuture<'static, Step> {
+        // The clone has seen what the original has: a change in between resolves it at once.
+        let mut positions = self.positions.clone();
+        Box::pin(async move {
+            match positions.changed().await {
+                Ok(()) => Step::Moved,
+                Err(_) => Step::Closed,
+            }
+        })
+    }
+
+    fn read_page(&self, until: u64) -> BoxFuture<'static, Step> {
+        let reader = self.reader.clone();
+        let query = Query {
+            after: self.scanned,
+            until,
+            filter: self.filter.clone(),
+            direction: Direction::Forward,
+            limit: PAGE_EVENTS,
+        };
+        Box::pin(async move {
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                return Step::Page(until, reader.list(&query));
+            };
+            match runtime.spawn_blocking(move || reader.list(&query)).await {
+                Ok(page) => Step::Page(until, page),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime is shutting down.
+                Err(_) => Step::Closed,
+            }
+        })
+    }
+}
+
+/// Every message; ends when the vault closes. After another error polling again tries again.
+impl Stream for Subscription {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let message = ready!(self.get_mut().poll_message(cx));
+        Poll::Ready(match message {
+            Err(Error::Closed) => None,
+            message => Some(message),
+        })
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("position", &self.position())
+            .field("filter", &self.filter)
+            .field("is_live", &self.is_live)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What the vault takes from the outside world: time, randomness and threads.
+//!
+//! Product code never reaches for these itself; they are passed in, so that a whole cluster can
+//! run in one deterministic process. The disk comes in through [`crate::engine::Engine`].
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Wall clock.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn unix_ms(&self) -> u64;
+}
+
+/// Source of unpredictable bytes (identifiers and salts, never anything that `apply` reads).
+pub trait Entropy: Send + Sync + fmt::Debug + 'static {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// A started thread that can be waited for.
+pub trait JoinThread: Send {
+    /// Waits until the thread has ended.
+    fn join(self: Box<Self>);
+}
+
+/// Starts threads.
+pub trait Threads: Send + Sync + fmt::Debug + 'static {
+    /// Starts `body` on a thread called `name`.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no thread left.
+    fn spawn(
+        &self,
+        name: &str,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> io::Result<Box<dyn JoinThread>>;
+}
+
+/// The three of them together, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Seams {
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Thread start.
+    pub threads: Arc<dyn Threads>,
+}
+
+impl Seams {
+    /// The operating system's clock, randomness and threads.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            threads: Arc::new(SystemThreads),
+        }
+    }
+
+    /// A random 128-bit number that is not zero.
+    #[must_use]
+    pub fn random_u128(&self) -> u128 {
+        loop {
+            let mut bytes = [0; 16];
+            self.entropy.fill(&mut bytes);
+            let number = u128::from_be_bytes(bytes);
+            if number != 0 {
+                return number;
+            }
+        }
+    }
+}
+
+/// The operating system's clock.
+#[derive(Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn unix_ms(&self) -> u64 {
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system provides randomness");
+    }
+}
+
+/// The operating system's threads.
+#[derive(Debug)]
+pub struct SystemThreads;
+
+impl JoinThread for std::thread::JoinHandle<()> {
+    fn join(self: Box<Self>) {
+        // A panic of the thread has been printed by the panic hook and was reported by whatever
+        // channel the thread held.
+        let _ = std::thread::JoinHandle::join(*self);
+    }
+}
+
+impl Threads for SystemThreads {
+    fn spawn(
+        &self,
+        name: &str,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> io::Result<Box<dyn JoinThread>> {
+        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        Ok(Box::new(handle))
+    }
+}

@@ -1,0 +1,280 @@
+//! `meta`: positions, membership, settings, cursors.
+//!
+//! ```text
+//! key "applied"      value  version u8 = 1 | revision varint | sequence varint | unix_ms varint
+//!                           | state digest [32] | frontier of the history tree: one root [32] for
+//!                           each 1 bit of the sequence, highest bit first
+//!                           | 0 u8, or 1 u8 and the log id to the end | checksum
+//! key "membership"   value  version u8 = 1 | bytes | checksum
+//! key "settings"     value  version u8 = 1 | cluster id u128 | history id u128 (little-endian)
+//!                           | feature level varint | dimension varint (0: not known yet)
+//!                           | created unix_ms varint | checksum
+//! key "cursor/NAME"  value  version u8 = 1 | position varint | checksum
+//! ```
+
+use bytes::{BufMut, Bytes};
+
+use super::checksum::{seal, unseal};
+use super::read_version;
+use crate::codec::{DecodeError, Reader, put_varint};
+use crate::core::limits::{DIMENSIONS_MAX, SEQUENCE_END, UNIX_MS_END};
+use crate::core::{CursorName, Digest};
+
+/// Key of the position.
+pub const APPLIED: &[u8] = b"applied";
+/// Key of the membership.
+pub const MEMBERSHIP: &[u8] = b"membership";
+/// Key of the settings.
+pub const SETTINGS: &[u8] = b"settings";
+
+const CURSOR_PREFIX: &[u8] = b"cursor/";
+const VERSION: u8 = 1;
+/// Far above what can ever be reached, so that counting on cannot overflow.
+const REVISION_END: u64 = 1 << 63;
+
+/// What has been applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Commands applied, also those that made no event.
+    pub revision: u64,
+    /// Sequence of the last event.
+    pub sequence: u64,
+    /// The vault's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// Last link of the state chain.
+    pub state_digest: Digest,
+    /// Roots of the history's full subtrees, largest first.
+    pub frontier: Vec<Digest>,
+    /// Id of the last applied log entry, opaque.
+    pub log_id: Option<Bytes>,
+}
+
+/// What is fixed for the life of a vault, or once it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Identity of the cluster (or of the embedded vault).
+    pub cluster_id: u128,
+    /// Identity of the history; restore and recovery change it.
+    pub history_id: u128,
+    /// Which behaviour of `apply` the vault follows.
+    pub feature_level: u32,
+    /// Dimension of embeddings; absent until it is known.
+    pub dimension: Option<u16>,
+    /// The vault's time when it was created, milliseconds since the Unix epoch.
+    pub created_unix_ms: u64,
+}
+
+/// The key of a cursor's row.
+#[must_use]
+pub fn cursor_key(name: &CursorName) -> Vec<u8> {
+    [CURSOR_PREFIX, name.as_str().as_bytes()].concat()
+}
+
+/// Reads a cursor's key; `None` for another row's key.
+///
+/// # Errors
+/// [`DecodeError`] if it is a cursor's key without a name that a cursor can have.
+pub fn decode_cursor_key(key: &[u8]) -> Result<Option<CursorName>, DecodeError> {
+    let Some(name) = key.strip_prefix(CURSOR_PREFIX) else { return Ok(None) };
+    std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| CursorName::new(name).ok())
+        .map(Some)
+        .ok_or(DecodeError::Invalid { field: "cursor" })
+}
+
+/// The value of [`APPLIED`].
+#[must_use]
+pub fn encode_applied(applied: &Applied) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + 32 * applied.frontier.len());
+    out.put_u8(VERSION);
+    put_varint(&mut out, applied.revision);
+    put_varint(&mut out, applied.sequence);
+    put_varint(&mut out, applied.unix_ms);
+    out.put_slice(applied.state_digest.as_bytes());
+    for root in &applied.frontier {
+        out.put_slice(root.as_bytes());
+    }
+    match &applied.log_id {
+        Some(log_id) => {
+            out.put_u8(1);
+            out.put_slice(log_id);
+        }
+        None => out.put_u8(0),
+    }
+    seal(APPLIED, &mut out);
+    out
+}
+
+/// Reads the value of [`APPLIED`].
+///
+/// # Errors
+/// [`DecodeError`] if it is none.
+pub fn decode_applied(value: Bytes) -> Result<Applied, DecodeError> {
+    let mut reader = Reader::new(unseal(APPLIED, value)?);
+    read_version(&mut reader, "position", VERSION)?;
+    let revision = below(&mut reader, "revision", REVISION_END)?;
+    let sequence = below(&mut reader, "sequence", SEQUENCE_END)?;
+    let unix_ms = below(&mut reader, "unix_ms", UNIX_MS_END)?;
+    let state_digest = Digest(reader.array("state digest")?);
+    let frontier = (0..sequence.count_ones())
+        .map(|_| reader.array("frontier").map(Digest))
+        .collect::<Result<_, _>>()?;
+    let log_id = match reader.u8("log id")? {
+        0 => None,
+        1 => Some(reader.bytes("log id", reader.remaining())?),
+        _ => return Err(DecodeError::Invalid { field: "log id" }),
+    };
+    reader.finish()?;
+    Ok(Applied { revision, sequence, unix_ms, state_digest, frontier, log_id })
+}
+
+/// The value of [`MEMBERSHIP`].
+#[must_use]
+pub fn encode_membership(membership: &[u8]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.put_slice(membership);
+    seal(MEMBERSHIP, &mut out);
+    out
+}
+
+/// Reads the value of [`MEMBERSHIP`].
+///
+/// # Errors
+/// [`DecodeError`] if it is none.
+pub fn decode_membership(value: Bytes) -> Result<Bytes, DecodeError> {
+    let mut reader = Reader::new(unseal(MEMBERSHIP, value)?);
+    read_version(&mut reader, "membership", VERSION)?;
+    reader.bytes("membership", reader.remaining())
+}
+
+/// The value of [`SETTINGS`].
+#[must_use]
+pub fn encode_settings(settings: &Settings) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.put_u8(VERSION);
+    out.put_u128_le(settings.cluster_id);
+    out.put_u128_le(settings.history_id);
+    put_varint(&mut out, u64::from(settings.feature_level));
+    put_varint(&mut out, u64::from(settings.dimension.unwrap_or(0)));
+    put_varint(&mut out, settings.created_unix_ms);
+    seal(SETTINGS, &mut out);
+    out
+}
+
+/// Reads the value of [`SETTINGS`].
+///
+/// # Errors
+/// [`DecodeError`] if it is none.
+pub fn decode_settings(value: Bytes) -> Result<Settings, DecodeError> {
+    let mut reader = Reader::new(unseal(SETTINGS, value)?);
+    read_version(&mut reader, "settings", VERSION)?;
+    let cluster_id = u128::from_le_bytes(reader.array("cluster id")?);
+    let history_id = u128::from_le_bytes(reader.array("history id")?);
+    let feature_level = u32::try_from(reader.varint("feature level")?)
+        .map_err(|_| DecodeError::Invalid { field: "feature level" })?;
+    let dimension = reader.count("dimension", DIMENSIONS_MAX)?;
+    let dimension = u16::try_from(dimension).ok().filter(|&dimension| dimension > 0);
+    let created_unix_ms = below(&mut reader, "created unix_ms", UNIX_MS_END)?;
+    reader.finish()?;
+    Ok(Settings { cluster_id, history_id, feature_level, dimension, created_unix_ms })
+}
+
+/// The value of a cursor's row.
+#[must_use]
+pub fn encode_cursor(name: &CursorName, position: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_varint(&mut out, position);
+    seal(&cursor_key(name), &mut out);
+    out
+}
+
+/// Reads the value of a cursor's row.
+///
+/// # Errors
+/// [`DecodeError`] if it is none.
+pub fn decode_cursor(name: &CursorName, value: Bytes) -> Result<u64, DecodeError> {
+    let mut reader = Reader::new(unseal(&cursor_key(name), value)?);
+    read_version(&mut reader, "cursor", VERSION)?;
+    let position = reader.varint("cursor")?;
+    reader.finish()?;
+    Ok(position)
+}
+
+fn below(reader: &mut Reader, field: &'static str, end: u64) -> Result<u64, DecodeError> {
+    match reader.varint(field)? {
+        number if number < end => Ok(number),
+        _ => Err(DecodeError::Invalid { field }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn positions_round_trip(
+            revision in 0..REVISION_END,
+            sequence in 0..SEQUENCE_END,
+            unix_ms in 0..UNIX_MS_END,
+            digest: [u8; 32],
+            log_id: Option<Vec<u8>>,
+        ) {
+            let applied = Applied {
+                revision,
+                sequence,
+                unix_ms,
+                state_digest: Digest(digest),
+                frontier: vec![Digest(digest); sequence.count_ones() as usize],
+                log_id: log_id.map(Bytes::from),
+            };
+            prop_assert_eq!(decode_applied(encode_applied(&applied).into()), Ok(applied));
+        }
+
+        #[test]
+        fn settings_round_trip(
+            cluster_id: u128,
+            history_id: u128,
+            feature_level: u32,
+            dimension in prop::option::of(1_u16..=4096),
+            created_unix_ms in 0..UNIX_MS_END,
+        ) {
+            let settings =
+                Settings { cluster_id, history_id, feature_level, dimension, created_unix_ms };
+            prop_assert_eq!(decode_settings(encode_settings(&settings).into()), Ok(settings));
+        }
+
+        #[test]
+        fn cursors_round_trip(name in "[a-zß/]{1,20}", position: u64) {
+            let name = CursorName::new(&name).expect("valid");
+            let value = encode_cursor(&name, position);
+            prop_assert_eq!(decode_cursor(&name, value.into()), Ok(position));
+            prop_assert_eq!(decode_cursor_key(&cursor_key(&name)), Ok(Some(name)));
+        }
+
+        #[test]
+        fn membership_round_trips(membership: Vec<u8>) {
+            let value = encode_membership(&membership);
+            prop_assert_eq!(decode_membership(value.into()), Ok(membership.into()));
+        }
+
+        #[test]
+        fn any_bytes_end_in_a_value_or_an_error(bytes: Vec<u8>) {
+            let name = CursorName::new("name").expect("valid");
+            let sealed = |key: &[u8]| {
+                let mut bytes = bytes.clone();
+                seal(key, &mut bytes);
+                Bytes::from(bytes)
+            };
+            let _ = decode_applied(sealed(APPLIED));
+            let _ = decode_membership(sealed(MEMBERSHIP));
+            let _ = decode_settings(sealed(SETTINGS));
+            let _ = decode_cursor(&name, sealed(&cursor_key(&name)));
+            let _ = decode_cursor_key(&bytes);
+            let _ = decode_applied(bytes.into());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The rows of every table: one file per table, with its layout, encoder and decoder.
+//!
+//! Integers in keys are big-endian, so that the engine's order is the numbers' order; integers in
+//! values are little-endian or varints. Every value that is not empty starts with a version byte.
+//! Rows whose bytes nothing else covers end in a [`checksum`]. Decoding is total: whatever the
+//! bytes, it ends in a value or an error.
+
+pub mod attributes;
+pub mod checksum;
+pub mod children;
+pub mod embeddings;
+pub mod events;
+pub mod headers;
+pub mod history;
+pub mod kinds;
+pub mod meta;
+pub mod micros;
+pub mod payload_digests;
+pub mod payloads;
+mod sequence;
+
+use std::fmt::Write as _;
+
+pub use self::meta::Settings;
+pub use self::sequence::{decode_sequence, encode_sequence};
+use crate::codec::DecodeError;
+use crate::engine::Table;
+use crate::error::Error;
+
+/// Something that is stored, or was erased later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored<T> {
+    /// It is there.
+    Present(T),
+    /// It was erased; only its digest is left.
+    Erased,
+}
+
+/// For `map_err`: the row under `key` is not what was written.
+pub fn corrupt(table: Table, key: &[u8]) -> impl FnOnce(DecodeError) -> Error {
+    let key = hex(key);
+    move |error| Error::Corrupt { table: table.name(), key, detail: error.to_string() }
+}
+
+/// A row that must be there and is not.
+#[must_use]
+pub fn missing(table: Table, key: &[u8]) -> Error {
+    Error::Corrupt { table: table.name(), key: hex(key), detail: "the row is missing".to_owned() }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
+}
+
+/// Reads a version byte.
+fn read_version(
+    reader: &mut crate::codec::Reader,
+    field: &'static str,
+    known: u8,
+) -> Result<(), DecodeError> {
+    match reader.u8(field)? {
+        version if version == known => Ok(()),
+        version => Err(DecodeError::Version { field, version }),
+    }
+}

@@ -1,0 +1,86 @@
+//! The rows of `meta`.
+
+use super::report::Report;
+use super::rows::{Row, get};
+use crate::codec::DecodeError;
+use crate::engine::{Direction, Engine, Table};
+use crate::error::Error;
+use crate::read::Position;
+use crate::store::Settings;
+use crate::store::meta::{
+    APPLIED, Applied, MEMBERSHIP, SETTINGS, decode_applied, decode_cursor, decode_cursor_key,
+    decode_membership, decode_settings,
+};
+
+/// What `meta` says about the rest.
+pub(super) struct Meta {
+    pub(super) settings: Option<Settings>,
+    /// Moves of cursors are in the state chain and nowhere else.
+    pub(super) has_cursors: bool,
+}
+
+/// Checks that every row can be read.
+pub(super) fn check(
+    engine: &dyn Engine,
+    position: &Position,
+    report: &mut Report,
+) -> Result<Meta, Error> {
+    let mut meta = Meta { settings: None, has_cursors: false };
+    let mut has_position = false;
+    for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
+        let (key, value) = match row {
+            Ok(row) => row,
+            Err(error) => {
+                report.damage(error)?;
+                break;
+            }
+        };
+        let checked = match &key[..] {
+            APPLIED => {
+                has_position = true;
+                decode_applied(value).map(|applied| check_position(&applied, position, report))
+            }
+            SETTINGS => decode_settings(value).map(|settings| meta.settings = Some(settings)),
+            MEMBERSHIP => decode_membership(value).map(drop),
+            _ => match decode_cursor_key(&key) {
+                Ok(Some(name)) => {
+                    meta.has_cursors = true;
+                    decode_cursor(&name, value).map(drop)
+                }
+                Ok(None) => Err(DecodeError::Invalid { field: "key" }),
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = checked {
+            report.row(Table::Meta, format!("{:?}: {error}", String::from_utf8_lossy(&key)));
+        }
+    }
+    let is_created = position.revision > 0;
+    if is_created && !has_position {
+        report.row(Table::Meta, "the position is missing");
+    }
+    if position.sequence > 0 && meta.settings.is_none() {
+        report.row(Table::Meta, "the settings are missing");
+    }
+    Ok(meta)
+}
+
+/// The stored position may be ahead, since commits go on; if it is not, it must be equal.
+fn check_position(applied: &Applied, position: &Position, report: &mut Report) {
+    let is_wrong = applied.revision < position.revision
+        || applied.revision == position.revision
+            && (applied.sequence, applied.unix_ms, applied.state_digest)
+                != (position.sequence, position.unix_ms, position.state_digest);
+    if is_wrong {
+        report.row(Table::Meta, "the stored position is not the vault's");
+    }
+}
+
+/// Sequence of the last event that has been stored.
+pub(super) fn stored_sequence(engine: &dyn Engine) -> Result<u64, Error> {
+    Ok(match get(engine, Table::Meta, APPLIED)? {
+        Row::Present(row) => decode_applied(row).map_or(0, |applied| applied.sequence),
+        // Told by `check`.
+        Row::Missing | Row::Damaged(_) => 0,
+    })
+}

@@ -1,0 +1,105 @@
+//! What a verification says.
+
+use std::fmt;
+
+use crate::core::{Digest, EventId};
+use crate::engine::Table;
+
+/// Problems that a report lists; further ones are only counted.
+pub const PROBLEMS_MAX: usize = 1_000;
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Events checked.
+    pub checked: u64,
+    /// Events there are.
+    pub total: u64,
+}
+
+/// The result of a verification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events checked.
+    pub events: u64,
+    /// Payloads found, each stored once however many events have it.
+    pub payloads: u64,
+    /// Embeddings found.
+    pub embeddings: u64,
+    /// Payloads and embeddings that were erased on purpose.
+    pub erased: u64,
+    /// Root over all events, recomputed; zeros where a header cannot be read.
+    pub history_root: Digest,
+    /// Last link of the state chain, as the vault has it.
+    pub state_digest: Digest,
+    /// Stretches of the state chain that were recomputed and agree (256 events each, the last one
+    /// fewer). Moves of cursors are in the chain and not in the history, so a stretch with one
+    /// cannot be recomputed.
+    pub state_stretches: u64,
+    /// What is wrong, the first [`PROBLEMS_MAX`].
+    pub problems: Vec<Problem>,
+    /// How many problems there are.
+    pub problems_total: u64,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub const fn is_intact(&self) -> bool {
+        self.problems_total == 0
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem) {
+        self.problems_total += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Notes a problem of the event at `sequence`.
+    pub(super) fn event(
+        &mut self,
+        sequence: u64,
+        id: Option<EventId>,
+        table: Table,
+        detail: impl Into<String>,
+    ) {
+        let detail = detail.into();
+        self.problem(Problem { sequence: Some(sequence), id, table: Some(table), detail });
+    }
+
+    /// Notes a problem of a row that belongs to no event.
+    pub(super) fn row(&mut self, table: Table, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.problem(Problem { sequence: None, id: None, table: Some(table), detail });
+    }
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The event, where it is one's.
+    pub sequence: Option<u64>,
+    /// Its id, where its header can be read.
+    pub id: Option<EventId>,
+    /// The table.
+    pub table: Option<Table>,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(sequence) = self.sequence {
+            write!(f, "event {sequence}")?;
+            if let Some(id) = self.id {
+                write!(f, " ({id})")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(table) = self.table {
+            write!(f, "table {table}: ")?;
+        }
+        f.write_str(&self.detail)
+    }
+}

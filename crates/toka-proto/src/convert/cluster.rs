@@ -1,0 +1,59 @@
+//! State of the cluster, as clients see it.
+
+use toka_ledger::{Digest, Invalid};
+
+use super::ident;
+use super::read::Header;
+use crate::v1;
+
+/// State of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// State of the node that answered.
+    pub header: Header,
+    /// The leader's node id, if one is known.
+    pub leader_id: Option<u64>,
+    /// The vault's settings; absent before its creation.
+    pub settings: Option<v1::VaultSettings>,
+    /// All members, by node id.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// State of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Root of the history's Merkle tree; absent if the node did not answer.
+    pub history_root: Option<Digest>,
+    /// State digest; absent if the node did not answer.
+    pub state_digest: Option<Digest>,
+    /// Everything else.
+    pub node: v1::NodeStatus,
+}
+
+impl TryFrom<v1::GetStatusResponse> for ClusterStatus {
+    type Error = Invalid;
+
+    fn try_from(status: v1::GetStatusResponse) -> Result<Self, Invalid> {
+        Ok(Self {
+            header: status.header.try_into()?,
+            leader_id: status.leader_id,
+            settings: status.settings,
+            nodes: status.nodes.into_iter().map(NodeStatus::try_from).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl TryFrom<v1::NodeStatus> for NodeStatus {
+    type Error = Invalid;
+
+    fn try_from(node: v1::NodeStatus) -> Result<Self, Invalid> {
+        let optional = |field, bytes: &[u8]| {
+            (!bytes.is_empty()).then(|| ident::digest(field, bytes)).transpose()
+        };
+        Ok(Self {
+            history_root: optional("history_root", &node.history_root)?,
+            state_digest: optional("state_digest", &node.state_digest)?,
+            node,
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! What travels beside the messages, as gRPC metadata.
+
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+/// Node id of the leader, decimal. On replies and errors.
+pub const LEADER_ID: &str = "toka-leader-id";
+/// Advertised `host:port` of the leader for clients. On replies and errors.
+pub const LEADER_ENDPOINT: &str = "toka-leader-endpoint";
+/// `true` on a request: refuse the call rather than forward it.
+pub const REQUIRES_LEADER: &str = "toka-requires-leader";
+/// Node id of the follower that forwarded the request, decimal. It is not forwarded again.
+pub const FORWARDED_BY: &str = "toka-forwarded-by";
+
+/// Who leads, and where clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Node id.
+    pub node_id: u64,
+    /// Advertised `host:port` for clients.
+    pub endpoint: String,
+}
+
+/// Names the leader; nothing where there is none.
+pub fn put_leader(metadata: &mut MetadataMap, leader: Option<&Leader>) {
+    let Some(leader) = leader else { return };
+    metadata.insert(LEADER_ID, MetadataValue::from(leader.node_id));
+    // An endpoint that cannot stand in a header reaches nobody; the id alone is still of use.
+    if let Ok(endpoint) = MetadataValue::try_from(leader.endpoint.as_str()) {
+        metadata.insert(LEADER_ENDPOINT, endpoint);
+    }
+}
+
+/// The leader, if it is named with an endpoint.
+#[must_use]
+pub fn leader(metadata: &MetadataMap) -> Option<Leader> {
+    let text = |name| metadata.get(name)?.to_str().ok();
+    let endpoint = text(LEADER_ENDPOINT).filter(|endpoint| !endpoint.is_empty())?;
+    Some(Leader { node_id: text(LEADER_ID)?.parse().ok()?, endpoint: endpoint.to_owned() })
+}
+
+/// Marks a request as forwarded by a node.
+pub fn put_forwarded_by(metadata: &mut MetadataMap, node_id: u64) {
+    metadata.insert(FORWARDED_BY, MetadataValue::from(node_id));
+}
+
+/// Whether a node forwarded the request.
+#[must_use]
+pub fn is_forwarded(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(FORWARDED_BY)
+}
+
+/// Demands that only the leader answers.
+pub fn put_requires_leader(metadata: &mut MetadataMap) {
+    metadata.insert(REQUIRES_LEADER, MetadataValue::from_static("true"));
+}
+
+/// Whether only the leader may answer.
+#[must_use]
+pub fn requires_leader(metadata: &MetadataMap) -> bool {
+    metadata.get(REQUIRES_LEADER).is_some_and(|value| value == "true")
+}

@@ -1,0 +1,14 @@
+//! Between messages and the ledger's types: one file per message family.
+//!
+//! `TryFrom` checks what comes from outside and names the field that is wrong; `From` writes.
+
+pub mod cluster;
+pub mod commit;
+pub mod event;
+pub mod ident;
+pub mod metadata;
+pub mod read;
+pub mod status;
+
+#[cfg(test)]
+mod tests;

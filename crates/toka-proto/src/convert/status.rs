@@ -1,0 +1,278 @@
+//! The one place that makes a [`Status`] of an error, and the one that reads one.
+//!
+//! `proto/toka/vault/v1/errors.proto` has the table of codes, reasons and details.
+
+mod details;
+mod parse;
+mod violation;
+
+use std::time::Duration;
+
+use toka_ledger::engine::EngineError;
+use toka_ledger::{Error, Invalid, Rejection};
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use self::details::Details;
+pub use self::parse::{Detail, Failure, parse};
+use super::ident;
+use super::metadata::Leader;
+use crate::v1;
+
+/// `domain` of every `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "toka.vault";
+
+/// `reason` of every `google.rpc.ErrorInfo`; part of the API.
+pub mod reason {
+    /// A field of the request breaks a rule.
+    pub const INVALID_FIELD: &str = "INVALID_FIELD";
+    /// The vault does not have the event.
+    pub const EVENT_NOT_FOUND: &str = "EVENT_NOT_FOUND";
+    /// The vault does not have an event that a commit names as a parent.
+    pub const PARENT_NOT_FOUND: &str = "PARENT_NOT_FOUND";
+    /// Preconditions of a commit did not hold.
+    pub const PRECONDITIONS_FAILED: &str = "PRECONDITIONS_FAILED";
+    /// The node is not the leader, and the call asked for the leader.
+    pub const NOT_LEADER: &str = "NOT_LEADER";
+    /// The vault has another history.
+    pub const HISTORY_CHANGED: &str = "HISTORY_CHANGED";
+    /// The command needs a newer feature level.
+    pub const FEATURE_LEVEL: &str = "FEATURE_LEVEL";
+    /// The vault exists already.
+    pub const ALREADY_CREATED: &str = "ALREADY_CREATED";
+    /// A position that is not in the vault.
+    pub const POSITION_OUT_OF_RANGE: &str = "POSITION_OUT_OF_RANGE";
+    /// Too much is waiting; try again soon.
+    pub const OVERLOADED: &str = "OVERLOADED";
+    /// A limit that does not pass by itself.
+    pub const LIMIT_REACHED: &str = "LIMIT_REACHED";
+    /// No leader is known, or it could not be reached.
+    pub const NO_LEADER: &str = "NO_LEADER";
+    /// The vault's first command has not been applied yet.
+    pub const NOT_CREATED: &str = "NOT_CREATED";
+    /// The node had not seen enough in time.
+    pub const NODE_BEHIND: &str = "NODE_BEHIND";
+    /// The node is stopping, or its vault is closed.
+    pub const STOPPING: &str = "STOPPING";
+    /// Stored data is damaged.
+    pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
+    /// The disk or the operating system failed.
+    pub const STORAGE_FAILED: &str = "STORAGE_FAILED";
+}
+
+/// How long a client waits where nothing better is known.
+const RETRY_SOON: Duration = Duration::from_millis(100);
+
+/// INVALID_ARGUMENT, with the field.
+#[must_use]
+pub fn invalid(invalid: &Invalid) -> Status {
+    invalid_field(field_path(invalid), invalid)
+}
+
+fn invalid_field(field: String, invalid: &Invalid) -> Status {
+    let violation = pb::bad_request::FieldViolation {
+        field,
+        description: invalid.to_string(),
+        ..Default::default()
+    };
+    Details::new(Code::InvalidArgument, reason::INVALID_FIELD)
+        .with(&pb::BadRequest { field_violations: vec![violation] })
+        .status(invalid.to_string())
+}
+
+/// Where in the request the field is, as `events[3].kind`.
+fn field_path(invalid: &Invalid) -> String {
+    match invalid {
+        Invalid::InBatch { event, invalid } => format!("events[{event}].{}", field_path(invalid)),
+        Invalid::BatchParent { event, .. } => format!("events[{event}].parents"),
+        Invalid::ClaimWithoutSalt { event } => format!("events[{event}].salt"),
+        other => other.field().to_owned(),
+    }
+}
+
+/// A commit that was not applied.
+#[must_use]
+pub fn rejection(rejection: &Rejection) -> Status {
+    let message = rejection.to_string();
+    let details = match rejection {
+        Rejection::Invalid { event, invalid } => {
+            return invalid_field(format!("events[{event}].{}", field_path(invalid)), invalid);
+        }
+        Rejection::UnknownParent { event, parent } => {
+            let place = v1::unknown_parent::Place::EventIndex(index(*event));
+            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
+                .with(&v1::UnknownParent { place: Some(place), parent: Some(parent.into()) })
+        }
+        Rejection::UnknownPreconditionParent { precondition, parent } => {
+            let place = v1::unknown_parent::Place::PreconditionIndex(index(*precondition));
+            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
+                .with(&v1::UnknownParent { place: Some(place), parent: Some(parent.into()) })
+        }
+        Rejection::Preconditions { violations } => {
+            let violations = violations.iter().map(violation::message).collect();
+            Details::new(Code::Aborted, reason::PRECONDITIONS_FAILED)
+                .with(&v1::CommitAborted { violations })
+        }
+        Rejection::Full => return limit_reached("sequences", &message),
+        Rejection::NotCreated => {
+            Details::new(Code::Unavailable, reason::NOT_CREATED).retry(RETRY_SOON)
+        }
+        Rejection::AlreadyCreated => {
+            Details::new(Code::FailedPrecondition, reason::ALREADY_CREATED)
+        }
+        Rejection::FeatureLevel { .. } => {
+            let violation = pb::precondition_failure::Violation {
+                r#type: reason::FEATURE_LEVEL.to_owned(),
+                subject: "feature_level".to_owned(),
+                description: message.clone(),
+            };
+            Details::new(Code::FailedPrecondition, reason::FEATURE_LEVEL)
+                .with(&pb::PreconditionFailure { violations: vec![violation] })
+        }
+        // A rejection that is newer than this crate: the message says what it is.
+        _ => return Status::aborted(message),
+    };
+    details.status(message)
+}
+
+fn index(index: usize) -> u32 {
+    u32::try_from(index).expect("a commit has at most 1,000 events and 64 preconditions")
+}
+
+/// Any failure of the ledger. What concerns the node's disk is not told to clients in detail: it is
+/// in the node's log.
+#[must_use]
+pub fn error(error: &Error) -> Status {
+    match error {
+        Error::Invalid(source) => invalid(source),
+        Error::Rejected(source) => rejection(source),
+        Error::NotFound { name } => event_not_found(name),
+        Error::OutOfRange { sequence, last } => position_out_of_range(*sequence, *last),
+        Error::Closed => stopping(),
+        Error::Corrupt { .. } | Error::Engine(EngineError::Corruption { .. }) => {
+            Details::new(Code::DataLoss, reason::DATA_DAMAGED)
+                .status("stored data of this node is damaged; see its log")
+        }
+        _ => Details::new(Code::Internal, reason::STORAGE_FAILED)
+            .status("storage of this node failed; see its log"),
+    }
+}
+
+/// NOT_FOUND: there is no such event.
+#[must_use]
+pub fn event_not_found(name: &str) -> Status {
+    Details::new(Code::NotFound, reason::EVENT_NOT_FOUND)
+        .with(&pb::ResourceInfo {
+            resource_type: "event".to_owned(),
+            resource_name: name.to_owned(),
+            ..Default::default()
+        })
+        .status(format!("there is no event {name}"))
+}
+
+/// FAILED_PRECONDITION: the call asked for the leader, and this node is another one.
+#[must_use]
+pub fn not_leader(leader: Option<&Leader>) -> Status {
+    let message = match leader {
+        Some(Leader { node_id, endpoint }) => {
+            format!("this node is not the leader; node {node_id} at {endpoint} is")
+        }
+        None => "this node is not the leader, and knows of none".to_owned(),
+    };
+    let mut status = Details::new(Code::FailedPrecondition, reason::NOT_LEADER)
+        .with(&v1::NotLeader {
+            leader_id: leader.map(|leader| leader.node_id),
+            leader_endpoint: leader.map(|leader| leader.endpoint.clone()).unwrap_or_default(),
+        })
+        .status(message);
+    super::metadata::put_leader(status.metadata_mut(), leader);
+    status
+}
+
+/// FAILED_PRECONDITION: positions of another history mean nothing in this one.
+#[must_use]
+pub fn history_changed(expected: u128, actual: u128) -> Status {
+    Details::new(Code::FailedPrecondition, reason::HISTORY_CHANGED)
+        .with(&v1::HistoryChanged {
+            expected_history_id: ident::u128_bytes(expected),
+            actual_history_id: ident::u128_bytes(actual),
+        })
+        .status(format!(
+            "the vault's history is {actual:032x}, not {expected:032x}: \
+             positions in the old one no longer count"
+        ))
+}
+
+/// OUT_OF_RANGE, once the leader has confirmed that the vault ends at `last` (0: it is empty).
+#[must_use]
+pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
+    Details::new(Code::OutOfRange, reason::POSITION_OUT_OF_RANGE)
+        .with(&v1::PositionOutOfRange {
+            sequence,
+            first_sequence: last.min(1),
+            last_sequence: last,
+        })
+        .status(format!("sequence {sequence} is not in the vault, which ends at {last}"))
+}
+
+/// RESOURCE_EXHAUSTED: too much is waiting.
+#[must_use]
+pub fn overloaded(retry_after: Duration) -> Status {
+    Details::new(Code::ResourceExhausted, reason::OVERLOADED)
+        .retry(retry_after)
+        .status(format!("the vault is overloaded; try again in {} ms", retry_after.as_millis()))
+}
+
+/// RESOURCE_EXHAUSTED: a limit that does not pass by itself.
+#[must_use]
+pub fn limit_reached(subject: &str, description: &str) -> Status {
+    let violation = pb::quota_failure::Violation {
+        subject: subject.to_owned(),
+        description: description.to_owned(),
+        ..Default::default()
+    };
+    Details::new(Code::ResourceExhausted, reason::LIMIT_REACHED)
+        .with(&pb::QuotaFailure { violations: vec![violation] })
+        .status(description)
+}
+
+/// UNAVAILABLE: nobody leads, or the leader could not be reached before the deadline.
+#[must_use]
+pub fn no_leader(message: impl Into<String>) -> Status {
+    Details::new(Code::Unavailable, reason::NO_LEADER).retry(RETRY_SOON).status(message)
+}
+
+/// UNAVAILABLE: the node had not seen enough before the deadline. `wanted_revision` is 0 for a
+/// linearizable read.
+#[must_use]
+pub fn node_behind(revision: u64, sequence: u64, wanted_revision: u64) -> Status {
+    let wanted = match wanted_revision {
+        0 => "the cluster".to_owned(),
+        revision => format!("revision {revision}"),
+    };
+    Details::new(Code::Unavailable, reason::NODE_BEHIND)
+        .with(&v1::NodeBehind { revision, sequence, wanted_revision })
+        .status(format!("this node is at revision {revision}, behind {wanted}"))
+}
+
+/// UNAVAILABLE: the node is stopping.
+#[must_use]
+pub fn stopping() -> Status {
+    Details::new(Code::Unavailable, reason::STOPPING).status("the node is stopping")
+}
+
+/// A status as part of a stream's message.
+#[must_use]
+pub fn to_commit_error(status: &Status) -> v1::CommitError {
+    v1::CommitError {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: details::read(status),
+    }
+}
+
+/// Inverse of [`to_commit_error`].
+#[must_use]
+pub fn from_commit_error(error: v1::CommitError) -> Status {
+    details::status(Code::from_i32(error.code), error.message, error.details)
+}

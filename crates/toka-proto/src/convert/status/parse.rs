@@ -1,0 +1,188 @@
+//! From a status back to what it means.
+
+use std::time::Duration;
+
+use prost_types::Any;
+use toka_ledger::Rejection;
+use toka_ledger::command::ParentName;
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use super::details::{find, read};
+use super::{DOMAIN, ident, reason, violation};
+use crate::convert::metadata::Leader;
+use crate::v1;
+
+/// A status, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The gRPC code.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+    /// What exactly; `None` where the status does not come from a vault, or a newer one.
+    pub detail: Option<Detail>,
+    /// How long the node asks to wait before the next try.
+    pub retry_after: Option<Duration>,
+}
+
+/// What exactly went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Detail {
+    /// A field of the request breaks a rule.
+    InvalidField {
+        /// The field, as `events[3].kind`.
+        field: String,
+        /// The rule.
+        description: String,
+    },
+    /// There is no such event.
+    EventNotFound {
+        /// As it was named.
+        name: String,
+    },
+    /// A commit was refused: an unknown parent, or preconditions.
+    Rejected(Rejection),
+    /// The node is not the leader, and the call asked for the leader.
+    NotLeader {
+        /// Who is, if it is known.
+        leader: Option<Leader>,
+    },
+    /// The vault has another history.
+    HistoryChanged {
+        /// The call's.
+        expected: u128,
+        /// The vault's.
+        actual: u128,
+    },
+    /// The command needs a newer feature level.
+    FeatureLevel,
+    /// The vault exists already.
+    AlreadyCreated,
+    /// A position that is not in the vault.
+    PositionOutOfRange {
+        /// What was asked for.
+        sequence: u64,
+        /// First sequence that the vault has; 0: it is empty.
+        first: u64,
+        /// Last sequence that the vault has; 0: it is empty.
+        last: u64,
+    },
+    /// Too much is waiting.
+    Overloaded,
+    /// A limit that does not pass by itself.
+    LimitReached {
+        /// Of what.
+        subject: String,
+    },
+    /// No leader is known, or it could not be reached.
+    NoLeader,
+    /// The vault's first command has not been applied yet.
+    NotCreated,
+    /// The node had not seen enough in time.
+    NodeBehind {
+        /// Commands it had applied.
+        revision: u64,
+        /// Sequence of its last event.
+        sequence: u64,
+        /// The revision that was asked for; 0: a linearizable read.
+        wanted_revision: u64,
+    },
+    /// The node is stopping.
+    Stopping,
+    /// Stored data of the node is damaged.
+    DataDamaged,
+    /// Disk or operating system of the node failed.
+    StorageFailed,
+}
+
+/// Reads a status.
+#[must_use]
+pub fn parse(status: &Status) -> Failure {
+    let details = read(status);
+    let info = find::<pb::ErrorInfo>(&details).filter(|info| info.domain == DOMAIN);
+    let retry_after = find::<pb::RetryInfo>(&details)
+        .and_then(|retry| retry.retry_delay)
+        .and_then(|delay| Duration::try_from(delay).ok());
+    Failure {
+        code: status.code(),
+        message: status.message().to_owned(),
+        detail: info.and_then(|info| detail(&info.reason, &details)),
+        retry_after,
+    }
+}
+
+fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
+    match reason {
+        reason::INVALID_FIELD => {
+            let violation = find::<pb::BadRequest>(details)?.field_violations.into_iter().next()?;
+            let pb::bad_request::FieldViolation { field, description, .. } = violation;
+            Some(Detail::InvalidField { field, description })
+        }
+        reason::EVENT_NOT_FOUND => {
+            let name = find::<pb::ResourceInfo>(details)?.resource_name;
+            Some(Detail::EventNotFound { name })
+        }
+        reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
+        reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
+        reason::NOT_LEADER => Some(not_leader(find(details)?)),
+        reason::HISTORY_CHANGED => history_changed(&find(details)?),
+        reason::FEATURE_LEVEL => Some(Detail::FeatureLevel),
+        reason::ALREADY_CREATED => Some(Detail::AlreadyCreated),
+        reason::POSITION_OUT_OF_RANGE => {
+            let v1::PositionOutOfRange { sequence, first_sequence, last_sequence } = find(details)?;
+            let (first, last) = (first_sequence, last_sequence);
+            Some(Detail::PositionOutOfRange { sequence, first, last })
+        }
+        reason::OVERLOADED => Some(Detail::Overloaded),
+        reason::LIMIT_REACHED => {
+            let violation = find::<pb::QuotaFailure>(details)?.violations.into_iter().next()?;
+            Some(Detail::LimitReached { subject: violation.subject })
+        }
+        reason::NO_LEADER => Some(Detail::NoLeader),
+        reason::NOT_CREATED => Some(Detail::NotCreated),
+        reason::NODE_BEHIND => {
+            let v1::NodeBehind { revision, sequence, wanted_revision } = find(details)?;
+            Some(Detail::NodeBehind { revision, sequence, wanted_revision })
+        }
+        reason::STOPPING => Some(Detail::Stopping),
+        reason::DATA_DAMAGED => Some(Detail::DataDamaged),
+        reason::STORAGE_FAILED => Some(Detail::StorageFailed),
+        _ => None,
+    }
+}
+
+fn unknown_parent(unknown: v1::UnknownParent) -> Option<Rejection> {
+    let parent = ParentName::try_from(unknown.parent?).ok()?;
+    match unknown.place? {
+        v1::unknown_parent::Place::EventIndex(event) => {
+            Some(Rejection::UnknownParent { event: event as usize, parent })
+        }
+        v1::unknown_parent::Place::PreconditionIndex(precondition) => {
+            let precondition = precondition as usize;
+            Some(Rejection::UnknownPreconditionParent { precondition, parent })
+        }
+    }
+}
+
+fn aborted(aborted: v1::CommitAborted) -> Option<Rejection> {
+    let violations = aborted.violations.into_iter().map(violation::read);
+    Some(Rejection::Preconditions { violations: violations.collect::<Result<_, _>>().ok()? })
+}
+
+fn not_leader(not_leader: v1::NotLeader) -> Detail {
+    let endpoint = not_leader.leader_endpoint;
+    let leader = not_leader
+        .leader_id
+        .filter(|_| !endpoint.is_empty())
+        .map(|node_id| Leader { node_id, endpoint });
+    Detail::NotLeader { leader }
+}
+
+fn history_changed(changed: &v1::HistoryChanged) -> Option<Detail> {
+    Some(Detail::HistoryChanged {
+        expected: ident::u128("expected_history_id", &changed.expected_history_id).ok()?,
+        actual: ident::u128("actual_history_id", &changed.actual_history_id).ok()?,
+    })
+}

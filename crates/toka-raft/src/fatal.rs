@@ -1,0 +1,40 @@
+//! The first error after which a node must stop.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::error::FatalError;
+
+/// Collects it; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal {
+    first: Arc<watch::Sender<Option<FatalError>>>,
+}
+
+impl Fatal {
+    pub(crate) fn new() -> Self {
+        Self { first: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// Records `error`, if it is the first one, and hands it back.
+    pub(crate) fn report(&self, error: FatalError) -> FatalError {
+        self.first.send_if_modified(|first| {
+            if first.is_some() {
+                return false;
+            }
+            tracing::error!(%error, "this node must stop");
+            *first = Some(error.clone());
+            true
+        });
+        error
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<FatalError>> {
+        self.first.subscribe()
+    }
+
+    pub(crate) fn is_reported(&self) -> bool {
+        self.first.borrow().is_some()
+    }
+}

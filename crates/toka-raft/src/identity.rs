@@ -1,0 +1,130 @@
+//! Who this node is, and whether a message is meant for it.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use toka_proto::raft_v1 as pb;
+
+/// Cluster id and node id. The cluster id is set once, when the node is adopted.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    node_id: u64,
+    cluster_id: OnceLock<u128>,
+}
+
+/// A message that is not for this node: one of the two was set up wrong, or an address was given to
+/// another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Mismatch {
+    /// It does not say who sends it.
+    #[error("the message does not say who sends it to whom")]
+    Anonymous,
+    /// For another node.
+    #[error("the message is for node {to}, this is node {this}")]
+    Node { to: u64, this: u64 },
+    /// From another cluster.
+    #[error("the message is from cluster {theirs:032x}, this node belongs to cluster {ours:032x}")]
+    Cluster { theirs: u128, ours: u128 },
+    /// The sender has no cluster.
+    #[error("the sender has no cluster yet, this node belongs to cluster {ours:032x}")]
+    SenderHasNone { ours: u128 },
+    /// This node has no cluster.
+    #[error("the message is from cluster {theirs:032x}, this node has not been adopted by one yet")]
+    NotAdopted { theirs: u128 },
+}
+
+impl Identity {
+    pub(crate) fn new(node_id: u64, cluster_id: Option<u128>) -> Self {
+        let cell = OnceLock::new();
+        if let Some(cluster_id) = cluster_id {
+            let _ = cell.set(cluster_id);
+        }
+        Self { node_id, cluster_id: cell }
+    }
+
+    pub(crate) fn node_id(&self) -> u64 {
+        self.node_id
+    }
+
+    pub(crate) fn cluster_id(&self) -> Option<u128> {
+        self.cluster_id.get().copied()
+    }
+
+    /// Takes `cluster_id`, if there is none yet; returns the one that holds.
+    pub(crate) fn adopt(&self, cluster_id: u128) -> u128 {
+        *self.cluster_id.get_or_init(|| cluster_id)
+    }
+
+    /// What stands in every message to node `to`.
+    pub(crate) fn peer(&self, to: u64) -> pb::Peer {
+        pb::Peer {
+            cluster_id: encode_cluster_id(self.cluster_id()),
+            from: self.node_id,
+            to,
+        }
+    }
+
+    /// Checks a message; returns the sender.
+    pub(crate) fn check(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
+        let from = self.check_node(peer)?;
+        let theirs = peer.and_then(|peer| decode_cluster_id(&peer.cluster_id));
+        match (theirs, self.cluster_id()) {
+            (Some(theirs), Some(ours)) if theirs == ours => Ok(from),
+            (Some(theirs), Some(ours)) => Err(Mismatch::Cluster { theirs, ours }),
+            (None, Some(ours)) => Err(Mismatch::SenderHasNone { ours }),
+            (Some(theirs), None) => Err(Mismatch::NotAdopted { theirs }),
+            (None, None) => Err(Mismatch::Anonymous),
+        }
+    }
+
+    /// Checks a message that is sent before there is a cluster; returns the sender.
+    pub(crate) fn check_node(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
+        let peer = peer.ok_or(Mismatch::Anonymous)?;
+        if peer.to != self.node_id {
+            return Err(Mismatch::Node { to: peer.to, this: self.node_id });
+        }
+        Ok(peer.from)
+    }
+}
+
+pub(crate) fn encode_cluster_id(cluster_id: Option<u128>) -> Bytes {
+    cluster_id.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.to_be_bytes()))
+}
+
+/// `None` if it is absent, or is none.
+pub(crate) fn decode_cluster_id(bytes: &[u8]) -> Option<u128> {
+    Some(u128::from_be_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_of_another_cluster_is_refused_with_both_names() {
+        let ours = Identity::new(1, Some(10));
+        let theirs = Identity::new(2, Some(11));
+        assert_eq!(
+            ours.check(Some(&theirs.peer(1))),
+            Err(Mismatch::Cluster { theirs: 11, ours: 10 })
+        );
+    }
+
+    #[test]
+    fn message_for_another_node_is_refused_with_both_names() {
+        let ours = Identity::new(1, Some(10));
+        let peer = Identity::new(2, Some(10));
+        assert_eq!(ours.check(Some(&peer.peer(3))), Err(Mismatch::Node { to: 3, this: 1 }));
+        assert_eq!(ours.check(Some(&peer.peer(1))), Ok(2));
+    }
+
+    #[test]
+    fn node_without_a_cluster_takes_no_raft_message() {
+        let fresh = Identity::new(1, None);
+        let peer = Identity::new(2, Some(10));
+        assert_eq!(fresh.check(Some(&peer.peer(1))), Err(Mismatch::NotAdopted { theirs: 10 }));
+        assert_eq!(fresh.adopt(10), 10);
+        assert_eq!(fresh.check(Some(&peer.peer(1))), Ok(2));
+        assert_eq!(fresh.adopt(11), 10);
+    }
+}

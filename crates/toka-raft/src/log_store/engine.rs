@@ -1,0 +1,210 @@
+//! What the write-ahead thread needs from a log engine, and the bookkeeping that all share.
+
+use std::ops::Range;
+
+use super::LogError;
+use crate::type_config::{Entry, LogId, Vote};
+
+/// One change of the log. Changes take effect in the order in which they are written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Entries that follow the last one without a gap.
+    Append(Vec<Entry>),
+    /// Drop all entries after this one (all, if `None`).
+    TruncateAfter(Option<LogId>),
+    /// Drop all entries up to this one, also if the log does not reach it.
+    Purge(LogId),
+    /// The node's vote.
+    Vote(Vote),
+    /// The last log id known to be committed.
+    Committed(Option<LogId>),
+}
+
+/// Where the log begins and ends, and what is kept beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogMeta {
+    /// Index of the first entry; of the next one, while there is none.
+    pub first_index: u64,
+    /// Last log id that was purged.
+    pub purged: Option<LogId>,
+    /// Last log id; the last purged one if there is no entry.
+    pub last: Option<LogId>,
+    /// Last committed log id that was saved.
+    pub committed: Option<LogId>,
+    /// The node's vote.
+    pub vote: Option<Vote>,
+}
+
+impl LogMeta {
+    /// One past the index of the last entry.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index + 1).max(self.first_index)
+    }
+
+    /// Indexes of the entries that are there.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.first_index..self.next_index()
+    }
+
+    /// Takes note of `change`.
+    ///
+    /// # Errors
+    /// [`LogError::Hole`] if entries do not follow the last one; nothing is changed then.
+    pub fn apply(&mut self, change: &Change) -> Result<(), LogError> {
+        match change {
+            Change::Append(entries) => return self.append(entries),
+            Change::TruncateAfter(after) => self.truncate_after(*after),
+            Change::Purge(upto) => self.purge(*upto),
+            Change::Vote(vote) => self.vote = Some(*vote),
+            Change::Committed(committed) => self.committed = *committed,
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        // A pristine log may begin anywhere; from then on there are no gaps.
+        let mut expected = match self.last {
+            Some(last) => last.index + 1,
+            None => first.log_id.index,
+        };
+        let start = expected;
+        for entry in entries {
+            if entry.log_id.index != expected {
+                return Err(LogError::Hole { expected, found: entry.log_id });
+            }
+            expected += 1;
+        }
+        if self.range().is_empty() {
+            self.first_index = start;
+        }
+        self.last = entries.last().map(|entry| entry.log_id);
+        Ok(())
+    }
+
+    fn truncate_after(&mut self, after: Option<LogId>) {
+        if after.is_some_and(|after| self.last.is_none_or(|last| last.index <= after.index)) {
+            return;
+        }
+        self.last = after.filter(|after| after.index >= self.first_index).or(self.purged);
+        if self.range().is_empty() {
+            self.first_index = self.next_index();
+        }
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        if self.purged.is_none_or(|purged| purged.index < upto.index) {
+            self.purged = Some(upto);
+        }
+        if self.last.is_none_or(|last| last.index <= upto.index) {
+            self.last = Some(upto);
+        }
+        self.first_index = self.first_index.max(upto.index + 1);
+    }
+}
+
+/// Keeps the log on some medium. Owned by the write-ahead thread, which is its only writer.
+pub trait LogEngine: Send + 'static {
+    /// State of the log, including what is not yet durable.
+    fn meta(&self) -> &LogMeta;
+
+    /// A handle for reading beside the writer.
+    fn reader(&self) -> Box<dyn EngineReader>;
+
+    /// Writes a group of changes in order. After a crash all of them are there or none.
+    ///
+    /// # Errors
+    /// The engine must not be used any more.
+    fn write(&mut self, changes: &[Change]) -> Result<(), LogError>;
+
+    /// Makes everything written durable, and reclaims the space of purged entries.
+    ///
+    /// # Errors
+    /// The engine must not be used any more.
+    fn sync(&mut self) -> Result<(), LogError>;
+
+    /// Closes the log. Everything written has been synced.
+    ///
+    /// # Errors
+    /// What was synced is safe all the same.
+    fn close(self) -> Result<(), LogError>;
+}
+
+/// Reads entries that have been written to the engine.
+pub trait EngineReader: Send + Sync + 'static {
+    /// Looks `range` up and returns what reads it. The look-up is quick and fixes what is read, so
+    /// that it can be made under a lock; the reading may block and is not disturbed by later changes.
+    fn plan(&self, range: Range<u64>, bytes_max: u64) -> ReadPlan;
+}
+
+/// Reads from `range.start` on, at least one entry if there is one, until `bytes_max` is reached.
+pub enum ReadPlan {
+    /// The entries are in memory.
+    Ready(Vec<Entry>),
+    /// The entries have to be read, by a thread that may block.
+    Blocking(BlockingRead),
+}
+
+/// Reads entries from a medium.
+pub type BlockingRead = Box<dyn FnOnce() -> Result<Vec<Entry>, LogError> + Send>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::type_config::{EntryPayload, LeaderId};
+    use openraft::vote::RaftLeaderId;
+
+    fn log_id(term: u64, index: u64) -> LogId {
+        LogId::new(LeaderId::new(term, 1), index)
+    }
+
+    fn blank(term: u64, index: u64) -> Entry {
+        Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
+    }
+
+    fn meta(changes: &[Change]) -> LogMeta {
+        let mut meta = LogMeta::default();
+        changes.iter().for_each(|change| meta.apply(change).expect("no hole"));
+        meta
+    }
+
+    #[test]
+    fn pristine_log_may_begin_anywhere() {
+        assert_eq!(meta(&[Change::Append(vec![blank(1, 5)])]).range(), 5..6);
+    }
+
+    #[test]
+    fn hole_is_refused() {
+        let mut meta = meta(&[Change::Append(vec![blank(1, 0)])]);
+        let error = meta.apply(&Change::Append(vec![blank(1, 2)])).expect_err("1 is missing");
+        assert!(matches!(error, LogError::Hole { expected: 1, .. }));
+    }
+
+    #[test]
+    fn truncate_to_nothing_leaves_the_purged_position() {
+        let entries = (0..5).map(|index| blank(1, index)).collect();
+        let meta = meta(&[
+            Change::Append(entries),
+            Change::Purge(log_id(1, 2)),
+            Change::TruncateAfter(None),
+        ]);
+        assert_eq!((meta.last, meta.range()), (Some(log_id(1, 2)), 3..3));
+    }
+
+    #[test]
+    fn purge_past_the_end_moves_the_end() {
+        let meta = meta(&[Change::Append(vec![blank(1, 0)]), Change::Purge(log_id(3, 9))]);
+        assert_eq!((meta.last, meta.range()), (Some(log_id(3, 9)), 10..10));
+    }
+
+    #[test]
+    fn truncate_after_a_later_entry_changes_nothing() {
+        let meta = meta(&[
+            Change::Append(vec![blank(1, 0)]),
+            Change::TruncateAfter(Some(log_id(1, 7))),
+        ]);
+        assert_eq!(meta.last, Some(log_id(1, 0)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The mark: a file that keeps the number of the last frame known to be durable.
+
+use std::path::{Path, PathBuf};
+
+use super::format::{MARK_LEN, PAGE, decode_mark, encode_mark};
+use crate::log_store::LogError;
+use crate::log_store::disk::{Disk, DiskFile};
+use crate::log_store::error::IoContext;
+
+/// Two slots, a page apart, written in turn, so that a torn write leaves the other one.
+pub(super) struct Mark {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    log: u64,
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("mark")
+}
+
+impl Mark {
+    /// The last durable frame on record, and the log it belongs to; `None` if there is no record.
+    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<(u64, u64)>, LogError> {
+        let path = path(dir);
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.doing("open", &path)?,
+        };
+        let mut latest = None;
+        for slot in 0..2 {
+            let mut bytes = [0; MARK_LEN];
+            file.read_at(&mut bytes, slot * PAGE).doing("read", &path)?;
+            latest = latest.max(decode_mark(&bytes).map(|(log, frame)| (frame, log)));
+        }
+        Ok(latest.map(|(frame, log)| (log, frame)))
+    }
+
+    /// Opens or creates the mark of a log.
+    pub(super) fn open(disk: &dyn Disk, dir: &Path, log: u64) -> Result<Self, LogError> {
+        let path = path(dir);
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                disk.create(&path).doing("create", &path)?
+            }
+            file => file.doing("open", &path)?,
+        };
+        Ok(Self { path, file, log })
+    }
+
+    /// Notes that `frame` is durable. Not synced: it is a record of the past, not a promise.
+    pub(super) fn write(&mut self, frame: u64) -> Result<(), LogError> {
+        let slot = frame % 2;
+        self.file.write_at(&encode_mark(self.log, frame), slot * PAGE).doing("write", &self.path)
+    }
+
+    /// Makes the note durable.
+    pub(super) fn sync(&mut self) -> Result<(), LogError> {
+        self.file.sync().doing("sync", &self.path)
+    }
+}

@@ -1,0 +1,138 @@
+//! The log as Raft sees it: what has been asked for, whether or not it is on disk yet.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::LogError;
+use super::engine::{Change, EngineReader, LogMeta, ReadPlan};
+use super::tail::{Tail, TailLimits, bounded};
+use super::watermark::Progress;
+use crate::type_config::Entry;
+
+/// Shared by openraft's task, the readers and the write-ahead thread.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    engine: Box<dyn EngineReader>,
+    pub(super) progress: watch::Sender<Progress>,
+}
+
+/// Changed by openraft's task as soon as it asks for something, and by the write-ahead thread when
+/// something has become durable. The lock is never held while the disk works.
+pub(super) struct State {
+    pub(super) meta: LogMeta,
+    tail: Tail,
+    /// Truncations that are not durable yet, oldest first: the index that was next after each.
+    /// What was durable above it no longer counts, since other entries may take its place.
+    truncations: VecDeque<u64>,
+    /// One past the last durable entry.
+    durable_next: u64,
+}
+
+/// What a read takes from the disk and what it takes from memory; the latter follows the former.
+pub(super) struct Found {
+    pub(super) on_disk: Option<ReadPlan>,
+    pub(super) in_memory: Vec<Entry>,
+}
+
+impl Shared {
+    pub(super) fn new(meta: LogMeta, engine: Box<dyn EngineReader>, limits: TailLimits) -> Self {
+        let next = meta.next_index();
+        let state = State {
+            meta,
+            tail: Tail::new(next, limits),
+            truncations: VecDeque::new(),
+            durable_next: next,
+        };
+        let (progress, _) = watch::channel(Progress { durable_next: next, failure: None, ended: false });
+        Self { state: Mutex::new(state), engine, progress }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error that stopped the log, if any.
+    pub(super) fn failure(&self) -> Option<Arc<LogError>> {
+        self.progress.borrow().failure.clone()
+    }
+
+    /// Records the first failure.
+    pub(super) fn fail(&self, error: &Arc<LogError>) {
+        self.progress.send_if_modified(|progress| {
+            let first = progress.failure.is_none();
+            progress.failure.get_or_insert_with(|| Arc::clone(error));
+            first
+        });
+    }
+
+    /// Records that the write-ahead thread is gone: nothing becomes durable any more.
+    pub(super) fn end(&self) {
+        self.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    /// Makes a change visible to readers, which is before it is durable.
+    pub(super) fn apply(&self, state: &mut State, change: &Change) -> Result<(), LogError> {
+        state.meta.apply(change)?;
+        match change {
+            Change::Append(entries) => {
+                entries.iter().for_each(|entry| state.tail.push(entry.clone()));
+            }
+            Change::TruncateAfter(_) => state.truncations.push_back(state.meta.next_index()),
+            Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
+        }
+        let range = state.meta.range();
+        state.tail.trim(&range);
+        state.tail.evict(state.durable_next);
+        // A truncation lowers the watermark at once: apply must not take a new entry, not yet
+        // durable, for the old one that was durable at the same index.
+        self.publish(state, state.durable_next);
+        Ok(())
+    }
+
+    /// Takes note that the engine has synced all up to `durable`, and `truncations` of the pending
+    /// truncations.
+    pub(super) fn synced(&self, durable: &LogMeta, truncations: usize) {
+        let mut state = self.state();
+        state.truncations.drain(..truncations);
+        self.publish(&mut state, durable.next_index());
+        let durable_next = state.durable_next;
+        state.tail.evict(durable_next);
+    }
+
+    fn publish(&self, state: &mut State, durable_next: u64) {
+        let pending = state.truncations.iter().copied().min().unwrap_or(u64::MAX);
+        state.durable_next = durable_next.min(pending);
+        let durable_next = state.durable_next;
+        self.progress.send_if_modified(|progress| {
+            std::mem::replace(&mut progress.durable_next, durable_next) != durable_next
+        });
+    }
+
+    /// Looks entries up. All that is found belongs to one moment.
+    pub(super) fn find(&self, range: Range<u64>) -> Found {
+        let state = self.state();
+        let start = range.start.max(state.meta.first_index);
+        let end = range.end.min(state.meta.next_index());
+        let split = state.tail.start().clamp(start, end.max(start));
+        Found {
+            on_disk: (start < split).then(|| self.engine.plan(start..split, u64::MAX)),
+            in_memory: state.tail.get(split..end.max(split)).collect(),
+        }
+    }
+
+    /// Looks up the first entries of `range`, up to `bytes_max` and from one place only.
+    pub(super) fn find_bounded(&self, range: Range<u64>, bytes_max: u64) -> Found {
+        let state = self.state();
+        let start = range.start.max(state.meta.first_index);
+        let end = range.end.min(state.meta.next_index()).max(start);
+        let split = state.tail.start().clamp(start, end);
+        if start < split {
+            let on_disk = Some(self.engine.plan(start..split, bytes_max));
+            return Found { on_disk, in_memory: Vec::new() };
+        }
+        Found { on_disk: None, in_memory: bounded(state.tail.get(start..end), bytes_max) }
+    }
+}

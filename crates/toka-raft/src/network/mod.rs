@@ -1,0 +1,15 @@
+//! Raft's messages between nodes.
+//!
+//! Invariants: every message says from which cluster and node it comes and for which node it is, and
+//! one that does not fit is refused with a status that names both; heartbeats, log entries and
+//! snapshots never share a connection.
+
+mod append;
+mod client;
+mod service;
+mod status;
+pub(crate) mod wire;
+
+pub(crate) use client::{PeerNetworks, RaftClient};
+pub use service::PeerService;
+pub(crate) use service::ServiceParts;

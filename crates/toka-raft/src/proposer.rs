@@ -1,0 +1,241 @@
+//! Gathers concurrent commits into entries, so that one sync and one round trip serve many clients.
+//!
+//! There is no waiting for company: the first commits go out alone, and those that come while entries
+//! are in flight form the next batch. Everything is bounded, and full means an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, ForwardToLeader};
+use openraft::impls::OneshotResponder;
+use openraft::raft::ClientWriteResult;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use toka_ledger::Outcome;
+use toka_ledger::command::{self, Command};
+use toka_ledger::seam::Clock;
+
+use crate::config::Proposing;
+use crate::error::CommitError;
+use crate::log_store::ENTRY_BYTES_MAX;
+use crate::replica::Leader;
+use crate::state_machine::StateMachine;
+use crate::type_config::{Applied, Commands, TypeConfig};
+
+/// When to try again if too much is queued: about the time in which a full queue drains.
+const RETRY_AFTER_MS: u64 = 50;
+/// Room for the length before a command and for the entry's header.
+const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
+
+type NodeRaft = Raft<TypeConfig, StateMachine>;
+type Answer = Result<Outcome, CommitError>;
+
+/// A command that waits for its outcome.
+struct Proposal {
+    command: Bytes,
+    answer: oneshot::Sender<Answer>,
+    /// Its share of the queue's bytes, until there is an outcome.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Takes commands from any task. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+    room: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
+    stopping: CancellationToken,
+    limits: Proposing,
+}
+
+/// The task behind it.
+pub(crate) struct Batcher {
+    queue: mpsc::Receiver<Proposal>,
+    raft: NodeRaft,
+    stopping: CancellationToken,
+    limits: Proposing,
+}
+
+/// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
+/// outcome.
+pub(crate) fn proposer(
+    raft: NodeRaft,
+    clock: Arc<dyn Clock>,
+    limits: Proposing,
+    stopping: CancellationToken,
+) -> (Proposer, Batcher) {
+    let (sender, receiver) = mpsc::channel(limits.queue_commits);
+    let room = Arc::new(Semaphore::new(room_permits(&limits) as usize));
+    let proposer =
+        Proposer { queue: sender, room, clock, stopping: stopping.clone(), limits };
+    (proposer, Batcher { queue: receiver, raft, stopping, limits })
+}
+
+/// A permit is a byte in the queue.
+fn room_permits(limits: &Proposing) -> u32 {
+    u32::try_from(limits.queue_bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX)
+}
+
+impl Proposer {
+    /// Waits until nothing is queued or in flight, but not longer than `limit`.
+    pub(crate) async fn drained(&self, limit: Duration) {
+        let all = self.room.acquire_many(room_permits(&self.limits));
+        let _ = tokio::time::timeout(limit, all).await;
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    /// Proposes `command` and waits for its outcome. Encoded here, once, and by the caller's task: log
+    /// and network pass the bytes on.
+    pub(crate) async fn propose(&self, command: &Command) -> Answer {
+        if self.stopping.is_cancelled() {
+            return Err(CommitError::Stopped);
+        }
+        let command = command::encode(command);
+        let bytes_max = usize::try_from(ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES).unwrap_or(usize::MAX);
+        if command.len() > bytes_max.min(self.limits.queue_bytes) {
+            return Err(CommitError::TooLarge { bytes: command.len(), bytes_max });
+        }
+        let overloaded = CommitError::Overloaded { retry_after_ms: RETRY_AFTER_MS };
+        let permits = u32::try_from(command.len()).expect("checked against the entry's limit");
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
+        let room = room.map_err(|_| overloaded.clone())?;
+        let (answer, outcome) = oneshot::channel();
+        self.queue.try_send(Proposal { command, answer, _room: room }).map_err(|refused| {
+            match refused {
+                mpsc::error::TrySendError::Full(_) => overloaded,
+                mpsc::error::TrySendError::Closed(_) => CommitError::Stopped,
+            }
+        })?;
+        // A batcher that is gone may have proposed it before.
+        outcome.await.unwrap_or(Err(CommitError::Unknown))
+    }
+}
+
+impl Batcher {
+    /// Proposes until it is told to stop; then waits for what is in flight.
+    pub(crate) async fn run(mut self) {
+        let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        loop {
+            let has_room = in_flight.len() < self.limits.entries_in_flight;
+            tokio::select! {
+                biased;
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                () = self.stopping.cancelled() => break,
+                first = self.queue.recv(), if has_room => match first {
+                    Some(first) => in_flight.push(self.send(first)),
+                    None => break,
+                },
+            }
+        }
+        self.queue.close();
+        while let Ok(late) = self.queue.try_recv() {
+            let _ = late.answer.send(Err(CommitError::Stopped));
+        }
+        while in_flight.next().await.is_some() {}
+    }
+
+    /// Makes an entry of `first` and of what else is queued, and proposes it.
+    fn send(&mut self, first: Proposal) -> BoxFuture<'static, ()> {
+        let mut batch = command::Batch::default();
+        let mut waiting = Vec::new();
+        let mut next = Some(first);
+        while let Some(proposal) = next {
+            batch.push(&proposal.command);
+            waiting.push(proposal);
+            let is_full = batch.commands() >= self.limits.entry_commits
+                || batch.bytes() >= self.limits.entry_bytes;
+            next = if is_full { None } else { self.queue.try_recv().ok() };
+        }
+        let refusal = self.refusal();
+        let raft = self.raft.clone();
+        let timeout = self.limits.timeout;
+        async move {
+            if let Some(refusal) = refusal {
+                answer_all(waiting, &refusal);
+                return;
+            }
+            let (responder, result) = OneshotResponder::new_pair();
+            let entry = Commands(batch.finish());
+            if raft.client_write_ff(entry, Some(responder)).await.is_err() {
+                answer_all(waiting, &CommitError::Unknown);
+                return;
+            }
+            match tokio::time::timeout(timeout, result).await {
+                Ok(Ok(result)) => {
+                    let term = raft.metrics().borrow_watched().current_term;
+                    answer(waiting, result, term);
+                }
+                // openraft has stopped, or a quorum is out of reach: nobody can know.
+                Ok(Err(_)) | Err(_) => answer_all(waiting, &CommitError::Unknown),
+            }
+        }
+        .boxed()
+    }
+
+    /// Why nothing must be proposed now: the ledger is far behind what is committed (it happens after
+    /// a change of leader), and openraft's queue towards it must not fill (OPENRAFT.md, section 8,
+    /// point 1).
+    fn refusal(&self) -> Option<CommitError> {
+        let metrics = self.raft.data_metrics();
+        let (committed, applied) = {
+            let metrics = metrics.borrow_watched();
+            (metrics.local_committed, metrics.last_applied)
+        };
+        let index = |log_id: Option<crate::type_config::LogId>| log_id.map_or(0, |id| id.index);
+        let lag = index(committed).saturating_sub(index(applied));
+        (lag > self.limits.apply_lag_entries)
+            .then_some(CommitError::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+    }
+}
+
+fn answer_all(waiting: Vec<Proposal>, error: &CommitError) {
+    for proposal in waiting {
+        let _ = proposal.answer.send(Err(error.clone()));
+    }
+}
+
+/// Hands each command its outcome.
+fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u64) {
+    let applied: Applied = match result {
+        Ok(response) => response.data,
+        Err(error) => return answer_all(waiting, &commit_error(&error, term)),
+    };
+    let mut outcomes = applied.outcomes.into_iter();
+    for proposal in waiting {
+        // One outcome per command, in their order: apply's promise.
+        let outcome = outcomes.next().ok_or(CommitError::Unknown);
+        let _ = proposal.answer.send(outcome);
+    }
+}
+
+/// What openraft's answer means for a commit.
+fn commit_error(error: &ClientWriteError<TypeConfig>, term: u64) -> CommitError {
+    match error {
+        // Refused before it was appended.
+        ClientWriteError::ForwardToLeader(forward) => {
+            CommitError::NotLeader { leader: leader(forward, term) }
+        }
+        // It may have been committed by the next leader, or still be.
+        ClientWriteError::LogEntryDiscarded(_) => CommitError::Unknown,
+        // Not for commands; if it ever is, nothing is known.
+        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
+            CommitError::Unknown
+        }
+    }
+}
+
+/// The leader that openraft points to. A leader whose lease has expired points to nobody.
+fn leader(forward: &ForwardToLeader<TypeConfig>, term: u64) -> Option<Leader> {
+    let (node_id, member) = (forward.leader_id?, forward.leader_node.clone()?);
+    Some(Leader { node_id, member, term })
+}

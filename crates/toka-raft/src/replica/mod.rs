@@ -1,0 +1,366 @@
+//! A node: its stores, Raft over them, and what commits and reads go through.
+//!
+//! Invariants: [`Replica::start`] serves nothing by itself; until [`Replica::ready`] has returned the
+//! node must answer peers ([`Replica::peer_service`]) and nobody else; after [`Replica::fatal`] has a
+//! value the process must exit.
+
+mod leader;
+mod open;
+mod read;
+mod status;
+mod stop;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use toka_ledger::command::{Command, Commit};
+use toka_ledger::read::{Position, Reader};
+use toka_ledger::seam::Seams;
+use toka_ledger::{Outcome, Rejection};
+use toka_proto::raft_v1::raft_service_server::RaftServiceServer;
+use toka_proto::{raft_v1 as pb, v1};
+
+pub use leader::Leader;
+pub use read::Consistency;
+pub(crate) use status::StatusSource;
+pub use status::{MemberStatus, Role, Status};
+
+use crate::config::{Config, RuntimeChoice};
+use crate::error::{CommitError, FatalError, ReadError, StartError};
+use crate::network::{PeerService, ServiceParts};
+use crate::proposer::{Proposer, proposer};
+use crate::storage::{DiskStorage, Storage};
+use crate::transport::Transport;
+use open::Node;
+use read::{ReadBarrier, barrier};
+
+/// When to repeat a commit that came before the vault was created.
+const CREATION_RETRY_MS: u64 = 50;
+
+/// A node of a cluster. Cheap to clone; the last clone that is dropped stops it at once, without
+/// handing anything over: see [`Replica::shutdown`].
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    node: Node,
+    proposer: Proposer,
+    barrier: ReadBarrier,
+    leader: watch::Receiver<Option<Leader>>,
+    /// Whether the cluster has formed and this node has caught up with what it had.
+    ready: watch::Receiver<bool>,
+    service: Arc<ServiceParts>,
+    /// No new proposals.
+    stopping: CancellationToken,
+    /// No background work.
+    cancelled: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+    handle: Handle,
+    /// Raft's own threads, if it has some.
+    runtime: Option<Runtime>,
+}
+
+impl Replica {
+    /// Opens the node's stores and starts Raft over them. Forming the cluster, or joining it again, goes
+    /// on in the background: wait with [`Replica::ready`].
+    ///
+    /// # Errors
+    /// If the stores cannot be opened or do not belong together, or Raft cannot recover from them.
+    pub async fn start(
+        config: Config,
+        seams: Seams,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, seams, transport, Arc::new(DiskStorage::default())).await
+    }
+
+    /// As [`Replica::start`], on other stores.
+    ///
+    /// # Errors
+    /// As [`Replica::start`].
+    pub async fn start_with(
+        config: Config,
+        seams: Seams,
+        transport: Arc<dyn Transport>,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, StartError> {
+        let runtime = match config.runtime {
+            RuntimeChoice::Own { threads } => Some(raft_runtime(threads)?),
+            RuntimeChoice::Current => None,
+        };
+        let handle = runtime.as_ref().map_or_else(Handle::current, |own| own.handle().clone());
+        let opening = open::open(config.clone(), seams.clone(), transport, storage);
+        // What Raft spawns stays on the runtime on which it is spawned.
+        let node = match handle.spawn(opening).await {
+            Ok(node) => node,
+            Err(failed) => Err(StartError::Raft { reason: failed.to_string() }),
+        };
+        let node = match node {
+            Ok(node) => node,
+            Err(error) => {
+                if let Some(runtime) = runtime {
+                    runtime.shutdown_background();
+                }
+                return Err(error);
+            }
+        };
+        Ok(Self::assemble(config, seams, node, handle, runtime).await)
+    }
+
+    async fn assemble(
+        config: Config,
+        seams: Seams,
+        node: Node,
+        handle: Handle,
+        runtime: Option<Runtime>,
+    ) -> Self {
+        let (stopping, cancelled) = (CancellationToken::new(), CancellationToken::new());
+        let raft = node.raft.clone();
+        let clock = Arc::clone(&seams.clock);
+        let (proposer, batcher) =
+            proposer(raft.clone(), clock, config.proposing, stopping.clone());
+        let (leader_known, leader) = watch::channel(None);
+        let networks = node.networks.clone();
+        let (barrier, indexer) = barrier(raft, networks, node.host.reader(), leader.clone());
+        let (is_ready, ready) = watch::channel(false);
+        let service = Arc::new(ServiceParts {
+            identity: Arc::clone(&node.identity),
+            raft: node.raft.clone(),
+            membership: Arc::clone(&node.membership),
+            snapshots: Arc::clone(&node.snapshots),
+            storage: Arc::clone(&node.storage),
+            blocking: node.blocking,
+            status: node.status.clone(),
+        });
+        let inner = Inner {
+            config,
+            node,
+            proposer,
+            barrier,
+            leader,
+            ready,
+            service,
+            stopping,
+            cancelled,
+            tasks: Mutex::default(),
+            handle,
+            runtime,
+        };
+        inner.start_tasks(batcher, indexer, leader_known, is_ready, seams).await;
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// `toka.raft.v1.RaftService`, for the peer listener (see [`crate::transport::peer_server`]).
+    /// Serve it on [`Replica::runtime`], before [`Replica::ready`]: the cluster forms through it.
+    #[must_use]
+    pub fn peer_service(&self) -> RaftServiceServer<PeerService> {
+        PeerService::server(Arc::clone(&self.inner.service))
+    }
+
+    /// The runtime on which Raft runs. What answers peers belongs there too: heartbeats that a node
+    /// receives are worth nothing if nobody has time to read them.
+    #[must_use]
+    pub fn runtime(&self) -> Handle {
+        self.inner.handle.clone()
+    }
+
+    /// Waits until the cluster has formed, the vault is created, and this node has applied what it had
+    /// before it was stopped. Not before that may clients be served.
+    ///
+    /// # Errors
+    /// What stopped the node.
+    pub async fn ready(&self) -> Result<(), FatalError> {
+        let mut fatal = self.inner.node.fatal.watch();
+        let mut ready = self.inner.ready.clone();
+        tokio::select! {
+            biased;
+            failed = fatal.wait_for(Option::is_some) => {
+                let error = failed.ok().and_then(|error| error.clone());
+                Err(error.unwrap_or_else(|| FatalError::Raft("stopped".to_owned())))
+            }
+            ready = ready.wait_for(|ready| *ready) => {
+                ready.map(drop).map_err(|_| FatalError::Raft("stopped".to_owned()))
+            }
+        }
+    }
+
+    /// Whether [`Replica::ready`] would return at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.inner.ready.borrow()
+    }
+
+    /// Commits on the leader; fails on other nodes. The commit's time is this node's clock's, whatever
+    /// it says.
+    ///
+    /// # Errors
+    /// [`CommitError`]. A commit that is refused by the vault is an outcome, not an error.
+    pub async fn commit(&self, mut commit: Commit) -> Result<Outcome, CommitError> {
+        if let Some(leader) = &*self.inner.leader.borrow()
+            && leader.node_id != self.inner.config.node_id
+        {
+            // Spares the way through the queue.
+            return Err(CommitError::NotLeader { leader: Some(leader.clone()) });
+        }
+        commit.unix_ms = self.inner.proposer.unix_ms();
+        match self.inner.proposer.propose(&Command::Commit(commit)).await? {
+            Outcome::Rejected { rejection: Rejection::NotCreated, .. } => {
+                Err(CommitError::Overloaded { retry_after_ms: CREATION_RETRY_MS })
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Waits until this node can serve a read at `consistency`, but not beyond `deadline`. Read with
+    /// [`Replica::reader`] afterwards.
+    ///
+    /// # Errors
+    /// [`ReadError`], with the position of this node.
+    pub async fn read_barrier(
+        &self,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<Position, ReadError> {
+        self.inner.barrier.wait(consistency, deadline).await
+    }
+
+    /// Reads this node's vault, as it is here and now.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.inner.node.host.reader()
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> u64 {
+        self.inner.config.node_id
+    }
+
+    /// The cluster's id, once the node belongs to one.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<u128> {
+        self.inner.node.identity.cluster_id()
+    }
+
+    /// The term that this node is in.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.inner.node.raft.metrics().borrow_watched().current_term
+    }
+
+    /// The leader, where one is known.
+    #[must_use]
+    pub fn leader(&self) -> Option<Leader> {
+        self.inner.leader.borrow().clone()
+    }
+
+    /// Follows the leader.
+    #[must_use]
+    pub fn leader_watch(&self) -> watch::Receiver<Option<Leader>> {
+        self.inner.leader.clone()
+    }
+
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leader().is_some_and(|leader| leader.node_id == self.inner.config.node_id)
+    }
+
+    /// State of this node.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.node.status.status()
+    }
+
+    /// State of this node, as a message.
+    #[must_use]
+    pub fn node_status(&self) -> v1::NodeStatus {
+        self.inner.node.status.message()
+    }
+
+    /// Asks every member for its state; those that do not answer within `timeout` are reported with
+    /// what this node knows of them.
+    pub async fn all_node_statuses(&self, timeout: Duration) -> Vec<v1::NodeStatus> {
+        let status = self.status();
+        let ask = |member: MemberStatus| self.ask_status(member, timeout);
+        let mut statuses = futures::future::join_all(status.members.into_iter().map(ask)).await;
+        if statuses.is_empty() {
+            statuses.push(self.node_status());
+        }
+        let ahead = statuses.iter().find(|status| status.role() == v1::Role::Leader);
+        if let Some(last) = ahead.map(|leader| leader.last_log_index) {
+            for status in statuses.iter_mut().filter(|status| status.term > 0) {
+                status.lag_entries = Some(last.saturating_sub(status.last_log_index));
+            }
+        }
+        statuses
+    }
+
+    async fn ask_status(&self, member: MemberStatus, timeout: Duration) -> v1::NodeStatus {
+        if member.node_id == self.inner.config.node_id {
+            return self.node_status();
+        }
+        let networks = self.inner.node.networks.clone();
+        let (node_id, endpoint) = (member.node_id, member.member.raft_endpoint.clone());
+        // On Raft's runtime, where the connections live.
+        let asked = self.inner.handle.spawn(async move {
+            let mut client = networks.control(&endpoint).map_err(|error| error.to_string())?;
+            let request = pb::GetNodeStatusRequest { peer: Some(networks.identity.peer(node_id)) };
+            match tokio::time::timeout(timeout, client.get_node_status(request)).await {
+                Ok(Ok(response)) => Ok(response.into_inner().node),
+                Ok(Err(status)) => Err(status.message().to_owned()),
+                Err(_) => Err(format!("no answer within {timeout:?}")),
+            }
+        });
+        let reason = match asked.await {
+            Ok(Ok(Some(status))) => return status,
+            Ok(Ok(None)) => "the answer is empty".to_owned(),
+            Ok(Err(reason)) => reason,
+            Err(stopped) => stopped.to_string(),
+        };
+        v1::NodeStatus {
+            node_id: member.node_id,
+            client_endpoint: member.member.client_endpoint,
+            raft_endpoint: member.member.raft_endpoint,
+            reason,
+            ..v1::NodeStatus::default()
+        }
+    }
+
+    /// Follows the first error after which the process must exit, with that error as its message.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<FatalError>> {
+        self.inner.node.fatal.watch()
+    }
+}
+
+/// Raft's threads. Few: its tasks are short, and what blocks goes to other threads.
+fn raft_runtime(threads: usize) -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("toka-raft")
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::Threads { source })
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.cancelled.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping it would wait, which must not be done in a task.
+            runtime.shutdown_background();
+        }
+    }
+}

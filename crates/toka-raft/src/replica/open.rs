@@ -1,0 +1,195 @@
+//! Opening a node's stores, and starting Raft over them.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use openraft::{Raft, RaftLogReader};
+use openraft::storage::RaftLogStorage;
+use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::seam::Seams;
+
+use super::StatusSource;
+use crate::blocking::Blocking;
+use crate::compaction::AppliedLog;
+use crate::config::{Config, RuntimeChoice};
+use crate::error::StartError;
+use crate::fatal::Fatal;
+use crate::forming::{Membership, encode_members};
+use crate::identity::Identity;
+use crate::layout::Layout;
+use crate::ledger_host::LedgerHost;
+use crate::log_store::{LogHandle, RaftLog};
+use crate::network::PeerNetworks;
+use crate::snapshot::SnapshotStore;
+use crate::state_machine::StateMachine;
+use crate::storage::Storage;
+use crate::transport::{Channels, Transport};
+use crate::type_config::TypeConfig;
+
+/// A node whose Raft runs.
+pub(super) struct Node {
+    pub(super) identity: Arc<Identity>,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) host: Arc<LedgerHost>,
+    pub(super) log: LogHandle,
+    pub(super) snapshots: Arc<SnapshotStore>,
+    pub(super) applied: Arc<AppliedLog>,
+    pub(super) networks: PeerNetworks,
+    pub(super) membership: Arc<Membership>,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) status: StatusSource,
+    pub(super) blocking: Blocking,
+    pub(super) fatal: Fatal,
+}
+
+/// What is on the disk.
+struct Stores {
+    data_dir: DataDir,
+    cluster_id: Option<u128>,
+    host: LedgerHost,
+    snapshots: SnapshotStore,
+    log: RaftLog,
+}
+
+pub(super) fn blocking(config: &Config) -> Blocking {
+    match config.runtime {
+        RuntimeChoice::Own { .. } => Blocking::Pool,
+        RuntimeChoice::Current => Blocking::Inline,
+    }
+}
+
+/// Runs on the runtime that Raft is to use.
+pub(super) async fn open(
+    config: Config,
+    seams: Seams,
+    transport: Arc<dyn Transport>,
+    storage: Arc<dyn Storage>,
+) -> Result<Node, StartError> {
+    let raft_config = Arc::new(config.raft()?);
+    let blocking = blocking(&config);
+    let fatal = Fatal::new();
+    let stores = {
+        let (path, storage, seams) = (config.data_dir.clone(), Arc::clone(&storage), seams);
+        let node_id = config.node_id;
+        blocking.run(move || open_stores(&path, node_id, storage, &seams)).await?
+    };
+    let Stores { data_dir, cluster_id, host, snapshots, mut log } = stores;
+    let log_handle = log.handle();
+    check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
+
+    let identity = Arc::new(Identity::new(config.node_id, cluster_id));
+    let (host, snapshots) = (Arc::new(host), Arc::new(snapshots));
+    let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
+    let metrics = Arc::new(OnceLock::new());
+    let networks = PeerNetworks {
+        identity: Arc::clone(&identity),
+        channels: Arc::new(Channels::new(transport)),
+        snapshots: Arc::clone(&snapshots),
+        blocking,
+        append_timeout: config.append_timeout,
+    };
+    let state_machine = StateMachine {
+        host: Arc::clone(&host),
+        snapshots: Arc::clone(&snapshots),
+        durable: log_handle.durable(),
+        log: log_handle.clone(),
+        applied: Arc::clone(&applied),
+        blocking,
+        metrics: Arc::clone(&metrics),
+        fatal: fatal.clone(),
+    };
+    let started = Raft::new(config.node_id, raft_config, networks.clone(), log, state_machine).await;
+    let raft = started.map_err(|error| {
+        let first = fatal.watch().borrow().as_ref().map(ToString::to_string);
+        StartError::Raft { reason: first.unwrap_or_else(|| error.to_string()) }
+    })?;
+    let _ = metrics.set(raft.metrics());
+
+    let membership = Arc::new(Membership {
+        identity: Arc::clone(&identity),
+        raft: raft.clone(),
+        data_dir: Arc::new(Mutex::new(data_dir)),
+        encoded: encode_members(&config.initial_members),
+        members: config.initial_members.clone(),
+        blocking,
+    });
+    let status = StatusSource {
+        identity: Arc::clone(&identity),
+        raft: raft.clone(),
+        reader: host.reader(),
+        disk_bytes: Arc::new(AtomicU64::new(0)),
+        fatal: fatal.clone(),
+        this: config.initial_members.get(&config.node_id).cloned().unwrap_or_default(),
+    };
+    Ok(Node {
+        identity,
+        raft,
+        host,
+        log: log_handle,
+        snapshots,
+        applied,
+        networks,
+        membership,
+        storage,
+        status,
+        blocking,
+        fatal,
+    })
+}
+
+fn open_stores(
+    path: &Path,
+    node_id: u64,
+    storage: Arc<dyn Storage>,
+    seams: &Seams,
+) -> Result<Stores, StartError> {
+    let mut data_dir = DataDir::open_or_create(path, Mode::Node { cluster_id: None, node_id })?;
+    let cluster_id = match data_dir.mode() {
+        Mode::Node { cluster_id, .. } => cluster_id,
+        Mode::Embedded => None,
+    };
+    let layout = Layout::new(path.to_owned());
+    if data_dir.is_complete() {
+        // Made anew, an empty log or ledger would look like one that never held anything.
+        for dir in [layout.raft(), layout.current_pointer()] {
+            if !dir.exists() {
+                let detail = format!("{} is missing", dir.display());
+                return Err(StartError::Contradiction { path: path.to_owned(), detail });
+            }
+        }
+    }
+    let snapshots = SnapshotStore::open(layout.snapshots()).map_err(|error| {
+        StartError::Snapshot { source: Box::new(error) }
+    })?;
+    let host = LedgerHost::open(layout.clone(), Arc::clone(&storage))?;
+    let log = storage.start_log(&layout.raft(), seams)?;
+    crate::layout::sync_dir(path).map_err(StartError::file("sync", path))?;
+    data_dir.set_complete()?;
+    Ok(Stores { data_dir, cluster_id, host, snapshots, log })
+}
+
+/// A node must not begin with parts that cannot have been together: it may have voted, or
+/// acknowledged, what it does not remember.
+async fn check_agreement(
+    path: &Path,
+    cluster_id: Option<u128>,
+    host: &LedgerHost,
+    log: &mut RaftLog,
+) -> Result<(), StartError> {
+    let raft = |error: String| StartError::Raft { reason: error };
+    let state = log.get_log_state().await.map_err(|error| raft(error.to_string()))?;
+    let (applied, _) = host.applied_state().map_err(|error| raft(error.to_string()))?;
+    let vote = log.read_vote().await.map_err(|error| raft(error.to_string()))?;
+    // A log without entries is right on a node that has just installed its first snapshot, but even
+    // that one has voted.
+    let has_log = state.last_log_id.is_some() || vote.is_some();
+    let detail = if has_log && cluster_id.is_none() {
+        "there is a Raft log, but no cluster id".to_owned()
+    } else if applied.is_some() && !has_log {
+        "there is a ledger, but the Raft log is empty".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(StartError::Contradiction { path: path.to_owned(), detail })
+}

@@ -1,0 +1,180 @@
+//! What a node says of itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, ServerState};
+use toka_ledger::read::{Position, Reader};
+use toka_proto::v1;
+
+use super::Leader;
+use super::leader::leader_of;
+use crate::fatal::Fatal;
+use crate::identity::Identity;
+use crate::state_machine::StateMachine;
+use crate::type_config::{Member, TypeConfig};
+
+/// What a node does in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It orders the commits.
+    Leader,
+    /// It follows and votes.
+    Follower,
+    /// It stands for election.
+    Candidate,
+    /// It follows and has no vote, or belongs to no cluster yet.
+    Learner,
+    /// It is stopping.
+    Stopped,
+}
+
+/// A member, as a node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its node id.
+    pub node_id: u64,
+    /// Its addresses.
+    pub member: Member,
+    /// Whether it votes.
+    pub is_voter: bool,
+    /// Index up to which its log is known to be equal to the leader's; known on the leader only.
+    pub matched: Option<u64>,
+}
+
+/// State of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The node.
+    pub node_id: u64,
+    /// Its cluster, once it belongs to one.
+    pub cluster_id: Option<u128>,
+    /// What it does.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// The leader, where one is known.
+    pub leader: Option<Leader>,
+    /// Index of the last entry of its log.
+    pub last_log_index: Option<u64>,
+    /// Index of the last entry that it knows to be committed.
+    pub committed_index: Option<u64>,
+    /// Index of the last entry that it has applied.
+    pub applied_index: Option<u64>,
+    /// Index of the last entry that its newest snapshot covers.
+    pub snapshot_index: Option<u64>,
+    /// Index of the last entry that was purged from its log.
+    pub purged_index: Option<u64>,
+    /// All members, by node id.
+    pub members: Vec<MemberStatus>,
+    /// Position of its ledger.
+    pub position: Position,
+    /// Bytes of its ledger on disk, as of a moment ago.
+    pub disk_bytes: u64,
+    /// Why it must stop, if it must.
+    pub failure: Option<String>,
+}
+
+/// Where a [`Status`] comes from. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct StatusSource {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) raft: Raft<TypeConfig, StateMachine>,
+    pub(crate) reader: Reader,
+    pub(crate) disk_bytes: Arc<AtomicU64>,
+    pub(crate) fatal: Fatal,
+    pub(crate) this: Member,
+}
+
+impl StatusSource {
+    pub(crate) fn status(&self) -> Status {
+        // Cloned at once: a guard that is held blocks the Raft task (openraft #1238).
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let role = match metrics.state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Follower => Role::Follower,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let matched = |id: &u64| {
+            let replicated = metrics.replication.as_ref()?.get(id)?;
+            replicated.as_ref().map(|log_id| log_id.index)
+        };
+        let members = membership.nodes().map(|(id, member)| MemberStatus {
+            node_id: *id,
+            member: member.clone(),
+            is_voter: voters.contains(id),
+            matched: matched(id),
+        });
+        let failure = self.fatal.watch().borrow().as_ref().map(ToString::to_string);
+        Status {
+            node_id: self.identity.node_id(),
+            cluster_id: self.identity.cluster_id(),
+            role: if failure.is_some() { Role::Stopped } else { role },
+            term: metrics.current_term,
+            leader: leader_of(&metrics),
+            last_log_index: metrics.last_log_index,
+            committed_index: metrics.local_committed.map(|log_id| log_id.index),
+            applied_index: metrics.last_applied.map(|log_id| log_id.index),
+            snapshot_index: metrics.snapshot.map(|log_id| log_id.index),
+            purged_index: metrics.purged.map(|log_id| log_id.index),
+            members: members.collect(),
+            position: self.reader.position(),
+            disk_bytes: self.disk_bytes.load(Ordering::Relaxed),
+            failure,
+        }
+    }
+
+    /// For peers and clients.
+    pub(crate) fn message(&self) -> v1::NodeStatus {
+        let status = self.status();
+        let own = status.members.iter().find(|member| member.node_id == status.node_id);
+        let member = own.map_or(&self.this, |own| &own.member);
+        let position = &status.position;
+        let digest = |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
+        let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
+            (Some(failure), _, _) => (false, failure.clone()),
+            (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
+            (None, None, Some(_)) => (false, "no leader is known".to_owned()),
+            (None, Some(_), Some(_)) => (true, String::new()),
+        };
+        v1::NodeStatus {
+            node_id: status.node_id,
+            client_endpoint: member.client_endpoint.clone(),
+            raft_endpoint: member.raft_endpoint.clone(),
+            role: role_message(status.role, status.cluster_id).into(),
+            term: status.term,
+            revision: position.revision,
+            sequence: position.sequence,
+            unix_ms: position.unix_ms,
+            history_root: digest(&position.history_root),
+            state_digest: digest(&position.state_digest),
+            last_log_index: status.last_log_index.unwrap_or(0),
+            committed_log_index: status.committed_index.unwrap_or(0),
+            applied_log_index: status.applied_index.unwrap_or(0),
+            snapshot_log_index: status.snapshot_index.unwrap_or(0),
+            // Of other nodes the leader knows it; the node that puts the answers together fills it in.
+            lag_entries: None,
+            disk_bytes: status.disk_bytes,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            healthy,
+            reason,
+            leader_id: status.leader.map(|leader| leader.node_id),
+        }
+    }
+}
+
+fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
+    match role {
+        _ if cluster_id.is_none() => v1::Role::Idle,
+        Role::Leader => v1::Role::Leader,
+        Role::Follower => v1::Role::Follower,
+        Role::Candidate => v1::Role::Candidate,
+        Role::Learner => v1::Role::Learner,
+        Role::Stopped => v1::Role::Idle,
+    }
+}

@@ -1,0 +1,218 @@
+//! What a node does in the background. Every task ends when the node is stopped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
+use toka_ledger::seam::Seams;
+
+use super::open::Node;
+use super::read::{Consistency, ReadBarrier, ReadIndexer};
+use super::{Inner, Leader, leader};
+use crate::compaction::Compactor;
+use crate::error::FatalError;
+use crate::forming::Forming;
+use crate::identity::Identity;
+use crate::proposer::{Batcher, Proposer};
+
+const CREATE_RETRY: Duration = Duration::from_millis(100);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
+const DISK_BYTES_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Inner {
+    pub(super) async fn start_tasks(
+        &self,
+        batcher: Batcher,
+        indexer: ReadIndexer,
+        leader_known: watch::Sender<Option<Leader>>,
+        is_ready: watch::Sender<bool>,
+        seams: Seams,
+    ) {
+        let node = &self.node;
+        let compactor = Compactor {
+            raft: node.raft.clone(),
+            host: Arc::clone(&node.host),
+            snapshots: Arc::clone(&node.snapshots),
+            applied: Arc::clone(&node.applied),
+            policy: self.config.compaction,
+            blocking: node.blocking,
+            fatal: node.fatal.clone(),
+        };
+        let readying = Readying {
+            forming: Forming {
+                membership: Arc::clone(&node.membership),
+                networks: node.networks.clone(),
+                seams: seams.clone(),
+            },
+            creator: Creator {
+                proposer: self.proposer.clone(),
+                barrier: self.barrier.clone(),
+                leader: self.leader.clone(),
+                seams,
+                identity: Arc::clone(&node.identity),
+            },
+        };
+        let mut tasks = self.tasks.lock().await;
+        let cancelled = || self.cancelled.clone();
+        tasks.spawn_on(batcher.run(), &self.handle);
+        tasks.spawn_on(indexer.run(cancelled()), &self.handle);
+        tasks.spawn_on(compactor.run(cancelled()), &self.handle);
+        let follow = leader::follow(node.raft.clone(), leader_known, cancelled());
+        tasks.spawn_on(follow, &self.handle);
+        tasks.spawn_on(watch_failures(node, cancelled()), &self.handle);
+        tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
+        tasks.spawn_on(make_ready(node, readying, is_ready, cancelled()), &self.handle);
+    }
+}
+
+/// Reports the failures that nobody else does.
+fn watch_failures(
+    node: &Node,
+    cancelled: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut log = node.log.failure();
+    let mut metrics = node.raft.metrics();
+    let fatal = node.fatal.clone();
+    async move {
+        let raft = async {
+            loop {
+                if let Err(error) = &metrics.borrow_watched().running_state {
+                    return error.to_string();
+                }
+                if metrics.changed().await.is_err() {
+                    return "its task has ended".to_owned();
+                }
+            }
+        };
+        // The log's own error says more than what openraft makes of it.
+        let error = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return,
+            error = log.wait() => FatalError::Log(error),
+            error = raft => log.get().map_or(FatalError::Raft(error), FatalError::Log),
+        };
+        if !cancelled.is_cancelled() {
+            fatal.report(error);
+        }
+    }
+}
+
+fn measure_disk(
+    node: &Node,
+    cancelled: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (host, blocking) = (Arc::clone(&node.host), node.blocking);
+    let total = Arc::clone(&node.status.disk_bytes);
+    async move {
+        let mut interval = tokio::time::interval(DISK_BYTES_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancelled.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let host = Arc::clone(&host);
+            match blocking.run(move || host.disk_bytes()).await {
+                Ok(bytes) => total.store(bytes, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "cannot measure the ledger"),
+            }
+        }
+    }
+}
+
+/// What stands between a started node and one that serves.
+struct Readying {
+    forming: Forming,
+    creator: Creator,
+}
+
+fn make_ready(
+    node: &Node,
+    readying: Readying,
+    is_ready: watch::Sender<bool>,
+    cancelled: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (raft, fatal) = (node.raft.clone(), node.fatal.clone());
+    let mut positions = node.host.reader().watch();
+    async move {
+        let Readying { forming, creator } = readying;
+        let work = async {
+            forming.run().await.map_err(|error| FatalError::Start(Arc::new(error)))?;
+            let creating = creator.run();
+            let recovered = async {
+                // The state machine may be behind what it was before a restart (OPENRAFT.md,
+                // section 4, point 6). Reads on a follower go through the leader besides.
+                let recovered = raft.wait_for_recovery(None).await;
+                recovered.map_err(|error| FatalError::Raft(error.to_string()))?;
+                let created = positions.wait_for(|position| position.revision > 0).await;
+                created.map(drop).map_err(|_| FatalError::Raft("the ledger was closed".to_owned()))
+            };
+            tokio::select! {
+                recovered = recovered => recovered?,
+                () = creating => unreachable!("it runs as long as the node does"),
+            }
+            is_ready.send_replace(true);
+            Ok(())
+        };
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            result = work => if let Err(error) = result {
+                if !cancelled.is_cancelled() {
+                    fatal.report(error);
+                }
+            },
+        }
+        // Kept: whoever waits for it must not take its end for readiness.
+        cancelled.cancelled().await;
+        drop(is_ready);
+    }
+}
+
+/// Gives a new vault its first command, on the leader.
+struct Creator {
+    proposer: Proposer,
+    barrier: ReadBarrier,
+    leader: watch::Receiver<Option<Leader>>,
+    seams: Seams,
+    identity: Arc<Identity>,
+}
+
+impl Creator {
+    async fn run(mut self) {
+        loop {
+            let leads = self.leader.borrow().as_ref().is_some_and(|l| l.node_id == self.identity.node_id());
+            if leads && self.is_needed().await {
+                self.create().await;
+            }
+            let _ = tokio::time::timeout(CREATE_RETRY, self.leader.changed()).await;
+        }
+    }
+
+    /// Whether the vault is still empty, with all applied that is committed: an earlier leader may
+    /// have created it.
+    async fn is_needed(&self) -> bool {
+        let deadline = Instant::now() + CREATE_TIMEOUT;
+        let position = self.barrier.wait(Consistency::Linearizable, deadline).await;
+        position.is_ok_and(|position| position.revision == 0)
+    }
+
+    async fn create(&self) {
+        let Some(cluster_id) = self.identity.cluster_id() else { return };
+        let command = Command::Create(Create {
+            cluster_id,
+            history_id: self.seams.random_u128(),
+            feature_level: FEATURE_LEVEL,
+            dimension: None,
+            unix_ms: self.proposer.unix_ms(),
+        });
+        match self.proposer.propose(&command).await {
+            Ok(outcome) => tracing::info!(?outcome, "the vault is created"),
+            Err(error) => tracing::warn!(%error, "the vault could not be created yet"),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Making a snapshot of the node's ledger.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use openraft::RaftSnapshotBuilder;
+use openraft::async_runtime::WatchReceiver;
+use openraft::alias::{SnapshotOf, WatchReceiverOf};
+
+use super::{SnapshotDir, SnapshotError, SnapshotStore};
+use crate::blocking::Blocking;
+use crate::error::FatalError;
+use crate::fatal::Fatal;
+use crate::ledger_host::{LedgerHost, contents};
+use crate::type_config::{LogId, TypeConfig};
+
+/// openraft's metrics, known once openraft runs.
+pub(crate) type Metrics = WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
+
+/// Makes one snapshot.
+pub(crate) struct Builder {
+    pub(crate) host: Arc<LedgerHost>,
+    pub(crate) store: Arc<SnapshotStore>,
+    pub(crate) blocking: Blocking,
+    pub(crate) metrics: Arc<OnceLock<Metrics>>,
+    pub(crate) fatal: Fatal,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotDir;
+
+    /// Complete and durable when it returns, in the copy and in the ledger: openraft purges the log
+    /// up to it (OPENRAFT.md, section 4, point 2).
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotDir>> {
+        let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.store));
+        let built = self.blocking.run(move || build(&host, &store)).await;
+        let snapshot = built.map_err(|error| self.fatal.report(error.into()))?;
+        let meta = snapshot.contents().meta.clone();
+        self.wait_until_applied(meta.last_log_id).await;
+        tracing::info!(log_id = ?meta.last_log_id, "snapshot made");
+        Ok(openraft::Snapshot { meta, snapshot })
+    }
+}
+
+impl Builder {
+    /// The copy may hold entries of an apply that openraft has not heard of yet, and it takes a
+    /// snapshot that is ahead of what it knows to be applied for a contradiction.
+    async fn wait_until_applied(&self, last: Option<LogId>) {
+        let Some(metrics) = self.metrics.get() else {
+            // openraft is not running yet: it makes a snapshot of what it has just recovered.
+            return;
+        };
+        let mut metrics = metrics.clone();
+        while metrics.borrow_watched().last_applied < last {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn build(host: &LedgerHost, store: &SnapshotStore) -> Result<SnapshotDir, SnapshotError> {
+    let place = store.place()?;
+    host.copy(&place.ledger())?;
+    // Read from the copy, so that the note and the copy cannot disagree.
+    let contents = contents(host.storage().open_copy(&place.ledger())?)?;
+    if let Some(log_id) = contents.meta.last_log_id {
+        let flushed = host.flushed_index()?;
+        if flushed < Some(log_id.index) {
+            return Err(SnapshotError::NotDurable { snapshot: log_id.index, flushed });
+        }
+    }
+    if let Some(current) = store.current()
+        && current.contents() == &contents
+    {
+        return Ok(current);
+    }
+    contents.write(place.dir())?;
+    crate::layout::sync_dir(place.dir()).map_err(SnapshotError::file("sync", place.dir()))?;
+    store.finish(place, contents)
+}
+
+impl From<SnapshotError> for io::Error {
+    fn from(error: SnapshotError) -> Self {
+        FatalError::from(error).into()
+    }
+}

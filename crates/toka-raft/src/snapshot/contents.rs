@@ -1,0 +1,147 @@
+//! What a snapshot covers, and the note of it beside the copy.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use toka_ledger::Digest;
+use toka_ledger::read::Position;
+
+use super::SnapshotError;
+use crate::codec::{
+    Cursor, DecodeError, decode_stored_membership, encode_stored_membership, put_log_id_option,
+};
+use crate::type_config::SnapshotMeta;
+
+const NOTE: &str = "META";
+const VERSION: u8 = 1;
+const WHAT: &str = "snapshot note";
+const CRC_LEN: usize = 4;
+
+/// What a snapshot covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// For openraft: last entry and membership.
+    pub(crate) meta: SnapshotMeta,
+    /// Where the ledger is.
+    pub(crate) position: Position,
+}
+
+impl Contents {
+    /// Version u8; log id (presence u8, 24 bytes); revision, sequence, unix_ms as u64; history root
+    /// and state digest, 32 bytes each; stored membership; CRC-32C u32 of all before it. Big-endian.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_log_id_option(&mut out, self.meta.last_log_id.as_ref());
+        let Position { revision, sequence, unix_ms, history_root, state_digest } = self.position;
+        for number in [revision, sequence, unix_ms] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(history_root.as_bytes());
+        out.extend_from_slice(state_digest.as_bytes());
+        out.extend_from_slice(&encode_stored_membership(&self.meta.last_membership));
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (body, crc) = bytes
+            .len()
+            .checked_sub(CRC_LEN)
+            .map(|at| bytes.split_at(at))
+            .ok_or(DecodeError::Truncated { what: WHAT })?;
+        if crc32c::crc32c(body).to_be_bytes() != crc {
+            return Err(DecodeError::Invalid { what: WHAT, reason: "the checksum does not match" });
+        }
+        let mut cursor = Cursor::new(WHAT, body);
+        let version = cursor.u8()?;
+        if version != VERSION {
+            return Err(DecodeError::UnknownVersion { what: WHAT, version });
+        }
+        let last_log_id = cursor.log_id_option()?;
+        let (revision, sequence, unix_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+        let mut digest = || -> Result<Digest, DecodeError> {
+            Ok(Digest(cursor.bytes(32)?.try_into().expect("32 bytes were asked for")))
+        };
+        let (history_root, state_digest) = (digest()?, digest()?);
+        let last_membership = decode_stored_membership(cursor.rest())?;
+        Ok(Self {
+            meta: SnapshotMeta { last_log_id, last_membership },
+            position: Position { revision, sequence, unix_ms, history_root, state_digest },
+        })
+    }
+
+    /// Writes the note into `dir` and syncs it.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), SnapshotError> {
+        let path = dir.join(NOTE);
+        File::create(&path)
+            .and_then(|mut file| {
+                file.write_all(&self.encode())?;
+                file.sync_all()
+            })
+            .map_err(SnapshotError::file("write", &path))
+    }
+
+    /// Reads the note in `dir`.
+    pub(super) fn read(dir: &Path) -> Result<Self, SnapshotError> {
+        let path = dir.join(NOTE);
+        let bytes = fs::read(&path).map_err(SnapshotError::file("read", &path))?;
+        Self::decode(&bytes).map_err(|source| SnapshotError::Contents { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+    use crate::type_config::{LeaderId, LogId, Member, Membership, StoredMembership};
+
+    fn contents() -> Contents {
+        let log_id = LogId::new(LeaderId::new(3, 2), 77);
+        let nodes = BTreeMap::from([(2, Member::default())]);
+        let membership =
+            Membership::new(vec![BTreeSet::from([2])], nodes).expect("a valid membership");
+        Contents {
+            meta: SnapshotMeta {
+                last_log_id: Some(log_id),
+                last_membership: StoredMembership::new(Some(log_id), membership),
+            },
+            position: Position {
+                revision: 5,
+                sequence: 4,
+                unix_ms: 3,
+                history_root: Digest([7; 32]),
+                state_digest: Digest([8; 32]),
+            },
+        }
+    }
+
+    #[test]
+    fn note_survives_a_round_trip() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        contents().write(dir.path()).expect("written");
+        assert_eq!(Contents::read(dir.path()).expect("readable"), contents());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_note_is_found() {
+        let bytes = contents().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Contents::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_cut_of_a_note_is_found() {
+        let bytes = contents().encode();
+        for len in 0..bytes.len() {
+            assert!(Contents::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong with a snapshot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use toka_ledger::Digest;
+use toka_ledger::read::Position;
+
+use crate::codec::DecodeError;
+
+/// An error of a snapshot.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The disk failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The note beside the copy cannot be read.
+    #[error("{} is damaged: {source}", path.display())]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// The sender broke the protocol, or the network the data.
+    #[error("transfer: {reason}")]
+    Transfer {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another transfer to this node is running.
+    #[error("this node is receiving another snapshot")]
+    Busy,
+    /// The copy's engine failed or found damage.
+    #[error(transparent)]
+    Ledger(#[from] toka_ledger::Error),
+    /// The copy is not at the position that was promised.
+    #[error(
+        "the snapshot is at sequence {} with history root {} and state digest {}, but sequence {} with \
+         {} and {} was announced",
+        found.sequence, found.history_root, found.state_digest,
+        expected.sequence, expected.history_root, expected.state_digest
+    )]
+    Position {
+        /// What the manifest says.
+        expected: Box<Position>,
+        /// What the copy holds.
+        found: Box<Position>,
+    },
+    /// The headers of the copy do not give its history root.
+    #[error("the snapshot's {sequence} headers give the history root {computed}, not {expected}")]
+    HistoryRoot {
+        /// Sequence of the last event.
+        sequence: u64,
+        /// What the manifest says.
+        expected: Digest,
+        /// What the headers give.
+        computed: Digest,
+    },
+    /// What the ledger has made durable is behind the copy, so the log must not be purged.
+    #[error("the snapshot covers entry {snapshot}, but the ledger is durable up to {flushed:?} only")]
+    NotDurable {
+        /// Last entry in the copy.
+        snapshot: u64,
+        /// Last entry that a crash would leave.
+        flushed: Option<u64>,
+    },
+    /// The node has failed meanwhile.
+    #[error("{0}")]
+    Node(String),
+}
+
+impl SnapshotError {
+    /// For `map_err`: a failure of `action` on `path`.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+
+    pub(crate) fn transfer(reason: impl Into<String>) -> Self {
+        Self::Transfer { reason: reason.into() }
+    }
+}
+
+impl From<crate::error::FatalError> for SnapshotError {
+    fn from(error: crate::error::FatalError) -> Self {
+        Self::Node(error.to_string())
+    }
+}
+
+impl From<toka_ledger::engine::EngineError> for SnapshotError {
+    fn from(error: toka_ledger::engine::EngineError) -> Self {
+        Self::Ledger(error.into())
+    }
+}

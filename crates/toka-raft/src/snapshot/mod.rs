@@ -1,0 +1,34 @@
+//! Snapshots: copies of the ledger as directories, made, sent, received, checked, installed.
+//!
+//! Invariants: what stands under a final name is complete and durable; a directory in progress has
+//! the suffix `.tmp` and is removed at the next start; a snapshot that was received is checked as a
+//! whole before openraft hears of it.
+
+mod build;
+mod contents;
+mod error;
+mod receive;
+mod send;
+mod store;
+mod verify;
+
+pub(crate) use build::{Builder, Metrics};
+pub(crate) use contents::Contents;
+pub use error::SnapshotError;
+pub(crate) use receive::Receiver;
+pub(crate) use send::{Outgoing, send};
+pub use store::SnapshotDir;
+pub(crate) use store::{Place, SnapshotStore};
+
+/// The engine's files, inside the directory of a snapshot.
+const LEDGER_DIR: &str = "ledger";
+
+/// Whether a file of an engine is never written to once it is complete.
+pub(crate) fn is_immutable(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension == "sst")
+}
+
+/// Whether a file of an engine belongs to its data, as opposed to locks and the engine's own notes.
+pub(crate) fn is_part_of_copy(name: &str) -> bool {
+    !(name == "LOCK" || name == "engine.lock" || name == "LOG" || name.starts_with("LOG.old"))
+}

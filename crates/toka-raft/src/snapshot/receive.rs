@@ -1,0 +1,217 @@
+//! Receiving a snapshot from the leader, and checking it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toka_proto::raft_v1 as pb;
+
+use super::store::Incoming;
+use super::verify::verify;
+use super::{Contents, Place, SnapshotDir, SnapshotError, SnapshotStore};
+use crate::blocking::Blocking;
+use crate::codec::decode_stored_membership;
+use crate::config::SNAPSHOT_CHUNK_BYTES;
+use crate::layout::{sync_dir, sync_files};
+use crate::network::wire;
+use crate::storage::Storage;
+use crate::type_config::SnapshotMeta;
+
+/// Files of a snapshot. RocksDB's table files have tens of megabytes each.
+const FILES_MAX: usize = 1 << 20;
+
+/// A snapshot on its way in. Dropped before its end, it removes what it has written.
+pub(crate) struct Receiver {
+    contents: Contents,
+    files: Vec<pb::SnapshotFile>,
+    writer: Option<Writer>,
+    storage: Arc<dyn Storage>,
+    blocking: Blocking,
+    incoming: Incoming,
+}
+
+/// The part that works on the disk.
+struct Writer {
+    place: Place,
+    /// Index of the file that is being received, and how much of it there is.
+    file_index: usize,
+    offset: u64,
+    open: Option<(File, PathBuf)>,
+}
+
+impl Receiver {
+    /// Begins with the manifest.
+    pub(crate) async fn begin(
+        store: &Arc<SnapshotStore>,
+        storage: Arc<dyn Storage>,
+        blocking: Blocking,
+        manifest: pb::SnapshotManifest,
+    ) -> Result<Self, SnapshotError> {
+        let incoming = store.incoming()?;
+        let contents = contents(&manifest)?;
+        check_names(&manifest.files)?;
+        let place = {
+            let store = Arc::clone(store);
+            blocking.run(move || create(&store)).await?
+        };
+        let writer = Writer { place, file_index: 0, offset: 0, open: None };
+        let files = manifest.files;
+        Ok(Self { contents, files, writer: Some(writer), storage, blocking, incoming })
+    }
+
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Takes the next chunk. The caller asks the network for another one only when this returns: so
+    /// the disk's speed is the sender's.
+    pub(crate) async fn chunk(&mut self, chunk: pb::SnapshotChunk) -> Result<(), SnapshotError> {
+        let mut writer = self.take_writer()?;
+        let files = std::mem::take(&mut self.files);
+        let work = move || {
+            let result = writer.write(&files, &chunk);
+            (result, writer, files)
+        };
+        let (result, writer, files) = self.blocking.run(work).await;
+        self.writer = Some(writer);
+        self.files = files;
+        result
+    }
+
+    /// Makes all of it durable and checks it. Whoever holds the second part keeps further transfers
+    /// to this node out.
+    pub(crate) async fn finish(mut self) -> Result<(SnapshotDir, IncomingGuard), SnapshotError> {
+        let writer = self.take_writer()?;
+        let Self { contents, files, storage, blocking, incoming, .. } = self;
+        let work = move || -> Result<SnapshotDir, SnapshotError> {
+            let place = writer.finish(&files)?;
+            verify(&*storage, &place.ledger(), &contents)?;
+            contents.write(place.dir())?;
+            sync_dir(place.dir()).map_err(SnapshotError::file("sync", place.dir()))?;
+            Ok(place.received(contents))
+        };
+        let snapshot = blocking.run(work).await?;
+        Ok((snapshot, IncomingGuard(incoming)))
+    }
+
+    fn take_writer(&mut self) -> Result<Writer, SnapshotError> {
+        self.writer.take().ok_or_else(|| SnapshotError::transfer("the transfer was interrupted"))
+    }
+}
+
+/// Keeps further transfers to this node out while it lives.
+pub(crate) struct IncomingGuard(#[expect(dead_code, reason = "held for its drop")] Incoming);
+
+fn create(store: &SnapshotStore) -> Result<Place, SnapshotError> {
+    let place = store.place()?;
+    let dir = place.ledger();
+    fs::create_dir(&dir).map_err(SnapshotError::file("create", &dir))?;
+    Ok(place)
+}
+
+fn contents(manifest: &pb::SnapshotManifest) -> Result<Contents, SnapshotError> {
+    let invalid = |error: wire::WireError| SnapshotError::transfer(error.to_string());
+    let membership = decode_stored_membership(&manifest.membership)
+        .map_err(|error| SnapshotError::transfer(error.to_string()))?;
+    Ok(Contents {
+        meta: SnapshotMeta {
+            last_log_id: wire::log_id_from(manifest.last_log_id),
+            last_membership: membership,
+        },
+        position: wire::position_from(manifest.position.as_ref()).map_err(invalid)?,
+    })
+}
+
+/// A name from the network must not lead out of the directory.
+fn check_names(files: &[pb::SnapshotFile]) -> Result<(), SnapshotError> {
+    if files.len() > FILES_MAX {
+        return Err(SnapshotError::transfer(format!("{} files", files.len())));
+    }
+    let mut names = BTreeSet::new();
+    for pb::SnapshotFile { name, .. } in files {
+        let is_plain = Path::new(name).file_name().is_some_and(|plain| plain == name.as_str());
+        if !is_plain || !super::is_part_of_copy(name) || !names.insert(name) {
+            return Err(SnapshotError::transfer(format!("the file name {name:?}")));
+        }
+    }
+    Ok(())
+}
+
+impl Writer {
+    fn write(
+        &mut self,
+        files: &[pb::SnapshotFile],
+        chunk: &pb::SnapshotChunk,
+    ) -> Result<(), SnapshotError> {
+        self.create_through(files, chunk.file_index as usize)?;
+        let Some(file) = files.get(self.file_index) else {
+            return Err(SnapshotError::transfer("a chunk after the last file"));
+        };
+        let len = chunk.data.len() as u64;
+        if len == 0
+            || chunk.data.len() > SNAPSHOT_CHUNK_BYTES
+            || chunk.file_index as usize != self.file_index
+            || chunk.offset != self.offset
+            || file.size_bytes - self.offset < len
+        {
+            return Err(SnapshotError::transfer(format!(
+                "a chunk of {len} bytes at {} of file {}, expected at {} of file {} of {} bytes",
+                chunk.offset, chunk.file_index, self.offset, self.file_index, file.size_bytes
+            )));
+        }
+        if crc32c::crc32c(&chunk.data) != chunk.crc32c {
+            return Err(SnapshotError::transfer(format!(
+                "the checksum of {:?} at byte {} does not match",
+                file.name, chunk.offset
+            )));
+        }
+        if self.open.is_none() {
+            self.open = Some(self.create(&file.name)?);
+        }
+        let (open, path) = self.open.as_mut().expect("opened above");
+        open.write_all(&chunk.data).map_err(SnapshotError::file("write", path))?;
+        self.offset += len;
+        Ok(())
+    }
+
+    /// Completes files before the one at `index`: a file that is complete is synced and closed, an
+    /// empty one is created, another one is an error.
+    fn create_through(
+        &mut self,
+        files: &[pb::SnapshotFile],
+        index: usize,
+    ) -> Result<(), SnapshotError> {
+        while self.file_index < index.min(files.len()) {
+            let file = &files[self.file_index];
+            if self.offset != file.size_bytes {
+                return Err(SnapshotError::transfer(format!(
+                    "{:?} ends after {} of {} bytes",
+                    file.name, self.offset, file.size_bytes
+                )));
+            }
+            let (open, path) = match self.open.take() {
+                Some(open) => open,
+                None => self.create(&file.name)?,
+            };
+            open.sync_all().map_err(SnapshotError::file("sync", &path))?;
+            self.file_index += 1;
+            self.offset = 0;
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &str) -> Result<(File, PathBuf), SnapshotError> {
+        let path = self.place.ledger().join(name);
+        let file = File::create_new(&path).map_err(SnapshotError::file("create", &path))?;
+        Ok((file, path))
+    }
+
+    fn finish(mut self, files: &[pb::SnapshotFile]) -> Result<Place, SnapshotError> {
+        self.create_through(files, files.len())?;
+        let dir = self.place.ledger();
+        sync_files(&dir).map_err(SnapshotError::file("sync", &dir))?;
+        Ok(self.place)
+    }
+}

@@ -1,0 +1,247 @@
+//! Sending a snapshot to a follower: the manifest, then each file in chunks.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use openraft::alias::SnapshotOf;
+use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
+use openraft::raft::SnapshotResponse;
+use tokio::time::{Instant, MissedTickBehavior};
+use toka_proto::raft_v1 as pb;
+use toka_proto::raft_v1::install_snapshot_request::Part;
+use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
+use tonic::transport::Channel;
+
+use super::{SnapshotDir, SnapshotStore};
+use crate::blocking::Blocking;
+use crate::codec::encode_stored_membership;
+use crate::config::SNAPSHOT_CHUNK_BYTES;
+use crate::network::wire;
+use crate::type_config::{TypeConfig, Vote};
+
+/// A receiver that takes no chunk for this long is given up.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+const STALL_CHECK: Duration = Duration::from_secs(1);
+
+type SendError = StreamingError<TypeConfig>;
+
+/// What a transfer needs.
+pub(crate) struct Outgoing {
+    pub(crate) client: RaftServiceClient<Channel>,
+    pub(crate) peer: pb::Peer,
+    pub(crate) store: Arc<SnapshotStore>,
+    pub(crate) blocking: Blocking,
+}
+
+/// Sends `snapshot` and waits until the follower has installed it. HTTP/2's window is the flow
+/// control: the next chunk is read when the last one has left, so memory is bounded by the window.
+/// openraft puts no timeout around this (OPENRAFT.md, section 5): it ends with `cancel`, with a
+/// connection that answers no pings, or when no chunk is taken for [`STALL_TIMEOUT`].
+pub(crate) async fn send(
+    outgoing: Outgoing,
+    vote: Vote,
+    snapshot: SnapshotOf<TypeConfig, SnapshotDir>,
+    cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+) -> Result<SnapshotResponse<TypeConfig>, SendError> {
+    let Outgoing { mut client, peer, store, blocking } = outgoing;
+    let _counted = store.outgoing();
+    let to = peer.to;
+    let dir = snapshot.snapshot;
+    let listed = {
+        let dir = dir.clone();
+        blocking.run(move || dir.files()).await
+    };
+    let files = listed.map_err(|error| unreachable(&error))?;
+    let bytes: u64 = files.iter().map(|(_, size)| size).sum();
+    tracing::info!(to, files = files.len(), bytes, "sending a snapshot");
+    let progress = Arc::new(Progress::new());
+    let manifest = manifest(&vote, &dir, &files);
+    let requests = requests(peer, manifest, dir, files, blocking, Arc::clone(&progress));
+    let answer = client.install_snapshot(requests);
+    let response = tokio::select! {
+        closed = cancel => return Err(closed.into()),
+        () = progress.stalled() => {
+            return Err(unreachable(&SendFailure(format!("no chunk taken for {STALL_TIMEOUT:?}"))));
+        }
+        response = answer => response,
+    };
+    if let Some(failure) = progress.failure() {
+        tracing::error!(to, %failure, "cannot read the snapshot that is being sent");
+        return Err(unreachable(&SendFailure(failure)));
+    }
+    let response = response.map_err(|status| {
+        tracing::warn!(to, %status, "the snapshot was not taken");
+        unreachable(&SendFailure(status.message().to_owned()))
+    })?;
+    let vote = response.into_inner().vote;
+    let vote = wire::vote_from(vote).map_err(|error| unreachable(&error))?;
+    tracing::info!(to, bytes, "snapshot sent");
+    Ok(SnapshotResponse::new(vote))
+}
+
+/// openraft waits before it tries again, which it would not do for a network error.
+fn unreachable(error: &(impl std::error::Error + 'static)) -> SendError {
+    StreamingError::Unreachable(Unreachable::new(error))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SendFailure(String);
+
+fn manifest(vote: &Vote, dir: &SnapshotDir, files: &[(String, u64)]) -> pb::SnapshotManifest {
+    let contents = dir.contents();
+    pb::SnapshotManifest {
+        vote: Some(wire::vote(vote)),
+        last_log_id: contents.meta.last_log_id.as_ref().map(wire::log_id),
+        membership: encode_stored_membership(&contents.meta.last_membership).into(),
+        files: files
+            .iter()
+            .map(|(name, size)| pb::SnapshotFile { name: name.clone(), size_bytes: *size })
+            .collect(),
+        position: Some(wire::position(&contents.position)),
+    }
+}
+
+/// Where the reader of the files is.
+struct Reading {
+    peer: pb::Peer,
+    dir: SnapshotDir,
+    files: Vec<(String, u64)>,
+    /// Index of the file that is being sent.
+    file_index: usize,
+    open: Option<File>,
+    offset: u64,
+    blocking: Blocking,
+    progress: Arc<Progress>,
+}
+
+fn requests(
+    peer: pb::Peer,
+    manifest: pb::SnapshotManifest,
+    dir: SnapshotDir,
+    files: Vec<(String, u64)>,
+    blocking: Blocking,
+    progress: Arc<Progress>,
+) -> impl Stream<Item = pb::InstallSnapshotRequest> + Send + 'static {
+    let first = pb::InstallSnapshotRequest {
+        peer: Some(peer.clone()),
+        part: Some(Part::Manifest(manifest)),
+    };
+    let reading =
+        Reading { peer, dir, files, file_index: 0, open: None, offset: 0, blocking, progress };
+    let chunks = stream::unfold(reading, |mut reading| async move {
+        reading.progress.advance();
+        match reading.next().await {
+            Ok(Some(chunk)) => {
+                let peer = Some(reading.peer.clone());
+                let part = Some(Part::Chunk(chunk));
+                Some((pb::InstallSnapshotRequest { peer, part }, reading))
+            }
+            Ok(None) => {
+                reading.progress.finish();
+                None
+            }
+            // The receiver finds the stream too short and refuses it.
+            Err(error) => {
+                reading.progress.fail(error.to_string());
+                None
+            }
+        }
+    });
+    futures::StreamExt::chain(stream::once(async { first }), chunks)
+}
+
+impl Reading {
+    async fn next(&mut self) -> io::Result<Option<pb::SnapshotChunk>> {
+        // Empty files have no chunk: the manifest says all there is to say.
+        while self.files.get(self.file_index).is_some_and(|(_, size)| self.offset == *size) {
+            self.file_index += 1;
+            self.offset = 0;
+            self.open = None;
+        }
+        let Some((name, size)) = self.files.get(self.file_index) else {
+            return Ok(None);
+        };
+        let path = self.dir.ledger().join(name);
+        let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
+        let open = self.open.take();
+        let len = left.min(SNAPSHOT_CHUNK_BYTES);
+        let (file, data, crc) = self.blocking.run(move || read_chunk(open, path, len)).await?;
+        let chunk = pb::SnapshotChunk {
+            file_index: u32::try_from(self.file_index).unwrap_or(u32::MAX),
+            offset: self.offset,
+            crc32c: crc,
+            data,
+        };
+        self.open = Some(file);
+        self.offset += len as u64;
+        Ok(Some(chunk))
+    }
+}
+
+fn read_chunk(open: Option<File>, path: PathBuf, len: usize) -> io::Result<(File, Bytes, u32)> {
+    let mut file = match open {
+        Some(file) => file,
+        None => File::open(path)?,
+    };
+    let mut data = vec![0; len];
+    file.read_exact(&mut data)?;
+    let crc = crc32c::crc32c(&data);
+    Ok((file, data.into(), crc))
+}
+
+/// How a transfer goes on, shared by its two ends in this process.
+struct Progress(Mutex<State>);
+
+struct State {
+    last: Instant,
+    /// All chunks have been taken: what remains is the receiver's work, which takes its time.
+    finished: bool,
+    failure: Option<String>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self(Mutex::new(State { last: Instant::now(), finished: false, failure: None }))
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn advance(&self) {
+        self.with(|state| state.last = Instant::now());
+    }
+
+    fn finish(&self) {
+        self.with(|state| state.finished = true);
+    }
+
+    fn fail(&self, failure: String) {
+        self.with(|state| {
+            state.finished = true;
+            state.failure = Some(failure);
+        });
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.with(|state| state.failure.clone())
+    }
+
+    async fn stalled(&self) {
+        let mut check = tokio::time::interval(STALL_CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            check.tick().await;
+            if self.with(|state| !state.finished && state.last.elapsed() > STALL_TIMEOUT) {
+                return;
+            }
+        }
+    }
+}

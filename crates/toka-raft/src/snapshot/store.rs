@@ -1,0 +1,285 @@
+//! The snapshots of a node: one current, perhaps others that are still being sent or received.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Contents, LEDGER_DIR, SnapshotError, is_part_of_copy};
+use crate::layout::sync_dir;
+
+const PREFIX: &str = "snapshot-";
+const TEMPORARY: &str = ".tmp";
+
+/// A snapshot, as openraft passes it around: a directory that is removed when nobody holds it any
+/// more, unless it is the node's current snapshot. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SnapshotDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    contents: Contents,
+    /// The directory outlives this value.
+    keep: AtomicBool,
+}
+
+impl SnapshotDir {
+    fn new(dir: PathBuf, contents: Contents, keep: bool) -> Self {
+        Self(Arc::new(Inner { dir, contents, keep: AtomicBool::new(keep) }))
+    }
+
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.0.contents
+    }
+
+    /// The engine's files.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.0.dir.join(LEDGER_DIR)
+    }
+
+    /// The engine's files with their sizes, by name.
+    pub(super) fn files(&self) -> Result<Vec<(String, u64)>, SnapshotError> {
+        let dir = self.ledger();
+        let list = || -> io::Result<Vec<(String, u64)>> {
+            let mut files = Vec::new();
+            for entry in fs::read_dir(&dir)? {
+                let entry = entry?;
+                let name = entry.file_name().into_string().map_err(|name| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?}"))
+                })?;
+                if is_part_of_copy(&name) {
+                    files.push((name, entry.metadata()?.len()));
+                }
+            }
+            files.sort();
+            Ok(files)
+        };
+        list().map_err(SnapshotError::file("list", &dir))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.keep.load(Ordering::Relaxed) {
+            remove(std::mem::take(&mut self.dir));
+        }
+    }
+}
+
+/// Removes a directory without holding up the caller, which may be a task. What is left behind is
+/// removed at the next start.
+fn remove(dir: PathBuf) {
+    let work = move || {
+        if let Err(error) = fs::remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %dir.display(), "cannot remove a snapshot");
+        }
+    };
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}
+
+/// A directory in progress; removed when dropped, unless it was finished.
+#[derive(Debug)]
+pub(crate) struct Place {
+    dir: PathBuf,
+    number: u64,
+}
+
+impl Place {
+    /// Where the note goes.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the engine's files go. Does not exist yet.
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.dir.join(LEDGER_DIR)
+    }
+
+    /// A handle on what has been received and checked. It keeps its temporary name until it is
+    /// installed: a start after a crash must not take for the node's own what openraft has not
+    /// accepted, and whose log may contradict this node's.
+    pub(crate) fn received(mut self, contents: Contents) -> SnapshotDir {
+        SnapshotDir::new(std::mem::take(&mut self.dir), contents, false)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.dir.as_os_str().is_empty() {
+            remove(std::mem::take(&mut self.dir));
+        }
+    }
+}
+
+/// Keeps track of a node's snapshots.
+#[derive(Debug)]
+pub(crate) struct SnapshotStore {
+    dir: PathBuf,
+    current: Mutex<Option<SnapshotDir>>,
+    next_number: AtomicU64,
+    /// Snapshots that are being sent; the log is not purged meanwhile (openraft #1706).
+    outgoing: AtomicUsize,
+    /// Held while a snapshot is received.
+    incoming: AtomicBool,
+}
+
+impl SnapshotStore {
+    /// Opens the store in `dir`, finds the newest complete snapshot and removes all else.
+    pub(crate) fn open(dir: PathBuf) -> Result<Self, SnapshotError> {
+        fs::create_dir_all(&dir).map_err(SnapshotError::file("create", &dir))?;
+        let mut newest: Option<(PathBuf, Contents)> = None;
+        let mut leftovers = Vec::new();
+        let mut next_number = 1;
+        for entry in fs::read_dir(&dir).map_err(SnapshotError::file("list", &dir))? {
+            let path = entry.map_err(SnapshotError::file("list", &dir))?.path();
+            let Some(number) = finished_number(&path) else {
+                leftovers.push(path);
+                continue;
+            };
+            next_number = next_number.max(number + 1);
+            match Contents::read(&path) {
+                Ok(contents) => {
+                    let order = |contents: &Contents| contents.meta.last_log_id;
+                    let is_newer =
+                        newest.as_ref().is_none_or(|(_, best)| order(&contents) > order(best));
+                    let older = if is_newer { newest.replace((path, contents)) } else { Some((path, contents)) };
+                    leftovers.extend(older.map(|(path, _)| path));
+                }
+                // The ledger itself is the authority: another snapshot is made of it when needed.
+                Err(error) => {
+                    tracing::warn!(%error, "removing a snapshot that cannot be read");
+                    leftovers.push(path);
+                }
+            }
+        }
+        for path in leftovers {
+            tracing::info!(path = %path.display(), "removing a leftover of an earlier run");
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(SnapshotError::file("remove", &path))?;
+        }
+        let current = newest.map(|(path, contents)| SnapshotDir::new(path, contents, true));
+        Ok(Self {
+            dir,
+            current: Mutex::new(current),
+            next_number: AtomicU64::new(next_number),
+            outgoing: AtomicUsize::new(0),
+            incoming: AtomicBool::new(false),
+        })
+    }
+
+    /// The node's current snapshot.
+    pub(crate) fn current(&self) -> Option<SnapshotDir> {
+        self.lock().clone()
+    }
+
+    /// Index of the last entry that the current snapshot covers.
+    pub(crate) fn index(&self) -> Option<u64> {
+        self.lock().as_ref()?.contents().meta.last_log_id.map(|log_id| log_id.index)
+    }
+
+    /// A new directory to put a snapshot together in.
+    pub(crate) fn place(&self) -> Result<Place, SnapshotError> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let dir = self.dir.join(format!("{PREFIX}{number}{TEMPORARY}"));
+        fs::create_dir(&dir).map_err(SnapshotError::file("create", &dir))?;
+        Ok(Place { dir, number })
+    }
+
+    /// Gives a snapshot that was made here its name, and makes it the current one.
+    pub(super) fn finish(
+        &self,
+        mut place: Place,
+        contents: Contents,
+    ) -> Result<SnapshotDir, SnapshotError> {
+        let temporary = std::mem::take(&mut place.dir);
+        self.publish(&temporary, place.number, contents)
+    }
+
+    /// Gives a snapshot that was received, and is installed, its name, and makes it the current one.
+    pub(crate) fn adopt(&self, snapshot: &SnapshotDir) -> Result<(), SnapshotError> {
+        let inner = &snapshot.0;
+        if inner.keep.swap(true, Ordering::Relaxed) {
+            // The node's own, installed again at start: it has its name.
+            return Ok(());
+        }
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.publish(&inner.dir, number, inner.contents.clone()).map(drop)
+    }
+
+    fn publish(
+        &self,
+        temporary: &Path,
+        number: u64,
+        contents: Contents,
+    ) -> Result<SnapshotDir, SnapshotError> {
+        let dir = self.dir.join(format!("{PREFIX}{number}"));
+        fs::rename(temporary, &dir)
+            .and_then(|()| sync_dir(&self.dir))
+            .map_err(SnapshotError::file("rename", temporary))?;
+        let snapshot = SnapshotDir::new(dir, contents, true);
+        if let Some(old) = self.lock().replace(snapshot.clone()) {
+            // Removed as soon as those who are sending it are done.
+            old.0.keep.store(false, Ordering::Relaxed);
+        }
+        Ok(snapshot)
+    }
+
+    /// Counts a transfer to another node while the value lives.
+    pub(super) fn outgoing(self: &Arc<Self>) -> CountOutgoing {
+        self.outgoing.fetch_add(1, Ordering::Relaxed);
+        CountOutgoing(Arc::clone(self))
+    }
+
+    /// Whether a snapshot is being sent.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.outgoing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a snapshot is being received or installed.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.incoming.load(Ordering::Relaxed)
+    }
+
+    /// Admits one transfer to this node at a time.
+    pub(super) fn incoming(self: &Arc<Self>) -> Result<Incoming, SnapshotError> {
+        if self.incoming.swap(true, Ordering::Acquire) {
+            return Err(SnapshotError::Busy);
+        }
+        Ok(Incoming(Arc::clone(self)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SnapshotDir>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`SnapshotStore::outgoing`].
+#[derive(Debug)]
+pub(super) struct CountOutgoing(Arc<SnapshotStore>);
+
+impl Drop for CountOutgoing {
+    fn drop(&mut self) {
+        self.0.outgoing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See [`SnapshotStore::incoming`].
+#[derive(Debug)]
+pub(super) struct Incoming(Arc<SnapshotStore>);
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.0.incoming.store(false, Ordering::Release);
+    }
+}
+
+fn finished_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+}

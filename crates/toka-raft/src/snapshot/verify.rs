@@ -1,0 +1,65 @@
+//! Checking a copy that came over the network before it becomes this node's ledger.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toka_ledger::Digest;
+use toka_ledger::engine::Direction;
+use toka_ledger::history::Frontier;
+use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Query};
+use toka_ledger::{Ledger, hash};
+
+use super::{Contents, SnapshotError};
+use crate::ledger_host::contents;
+use crate::storage::Storage;
+
+/// Reads every row of the copy in `dir` with checksums on, and compares what it holds with what the
+/// leader announced: last entry, membership, position, state digest, and the history root computed
+/// from all headers.
+pub(super) fn verify(
+    storage: &dyn Storage,
+    dir: &Path,
+    expected: &Contents,
+) -> Result<(), SnapshotError> {
+    let engine = storage.open_copy(dir)?;
+    engine.verify_checksums()?;
+    let found = contents(Arc::clone(&engine))?;
+    if found.position != expected.position || found.meta != expected.meta {
+        return Err(SnapshotError::Position {
+            expected: Box::new(expected.position),
+            found: Box::new(found.position),
+        });
+    }
+    let computed = history_root(&Ledger::open(engine)?)?;
+    if computed != expected.position.history_root {
+        return Err(SnapshotError::HistoryRoot {
+            sequence: expected.position.sequence,
+            expected: expected.position.history_root,
+            computed,
+        });
+    }
+    Ok(())
+}
+
+/// The root of the history's tree, from the headers alone.
+fn history_root(ledger: &Ledger) -> Result<Digest, SnapshotError> {
+    let reader = ledger.reader();
+    let mut frontier = Frontier::default();
+    let mut after = Some(0);
+    while let Some(from) = after {
+        let page = reader.list(&Query {
+            after: from,
+            until: u64::MAX,
+            filter: Filter::default(),
+            direction: Direction::Forward,
+            limit: PAGE_EVENTS_MAX,
+        })?;
+        for header in &page.headers {
+            let embedding = header.embedding.map_or(Digest::ZERO, |embedding| embedding.digest);
+            let leaf = hash::leaf(header.sequence, header.unix_ms, &header.digest, &embedding);
+            frontier.push(leaf, |_| {});
+        }
+        after = page.next;
+    }
+    Ok(frontier.root())
+}

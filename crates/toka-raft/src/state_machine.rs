@@ -1,0 +1,181 @@
+//! The ledger as openraft's state machine.
+//!
+//! Invariants (OPENRAFT.md, section 4): an entry's effect, its log id and the membership are one
+//! write; nothing is applied before this node's own log holds it durably; every responder is
+//! answered; an error of the ledger stops the node.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{FutureExt, Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::alias::SnapshotOf;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+
+use crate::blocking::Blocking;
+use crate::codec::entry_len;
+use crate::compaction::AppliedLog;
+use crate::error::FatalError;
+use crate::fatal::Fatal;
+use crate::ledger_host::LedgerHost;
+use crate::log_store::{DurableWatermark, LogHandle};
+use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
+use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+
+/// Entries that are applied together.
+const GROUP_ENTRIES_MAX: usize = 256;
+/// Bytes of entries that are applied together.
+const GROUP_BYTES_MAX: u64 = 8 << 20;
+
+/// The ledger, as openraft uses it.
+pub struct StateMachine {
+    pub(crate) host: Arc<LedgerHost>,
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    pub(crate) durable: DurableWatermark,
+    pub(crate) log: LogHandle,
+    pub(crate) applied: Arc<AppliedLog>,
+    pub(crate) blocking: Blocking,
+    pub(crate) metrics: Arc<std::sync::OnceLock<crate::snapshot::Metrics>>,
+    pub(crate) fatal: Fatal,
+}
+
+/// Entries that are applied in one write.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    bytes: u64,
+}
+
+impl Group {
+    fn push(&mut self, (entry, responder): EntryResponder<TypeConfig>) {
+        self.bytes += entry_len(&entry);
+        self.entries.push(entry);
+        self.responders.push(responder);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= GROUP_ENTRIES_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
+}
+
+/// The next entries of `entries`: at least one, and those that are there already.
+async fn next_group<S>(entries: &mut S) -> io::Result<Option<Group>>
+where
+    S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin,
+{
+    let Some(first) = entries.next().await.transpose()? else {
+        return Ok(None);
+    };
+    let mut group = Group::default();
+    group.push(first);
+    while !group.is_full() {
+        match entries.next().now_or_never().flatten().transpose()? {
+            Some(next) => group.push(next),
+            None => break,
+        }
+    }
+    Ok(Some(group))
+}
+
+impl StateMachine {
+    async fn apply_group(&mut self, group: Group) -> Result<(), FatalError> {
+        let Group { entries, responders, bytes } = group;
+        let last = entries.last().map(|entry| entry.log_id);
+        let Some(last) = last else { return Ok(()) };
+        // openraft hands entries over as soon as a quorum has them, which may be before this node's
+        // disk has. A ledger that is ahead of its own log cannot be started again.
+        self.durable.wait_for(last.index).await?;
+        let host = Arc::clone(&self.host);
+        let results = self.blocking.run(move || host.apply(entries)).await?;
+        self.applied.record(last.index, bytes);
+        // Every responder is answered: a caller is waiting behind it.
+        for (responder, result) in responders.into_iter().zip(results) {
+            if let Some(responder) = responder {
+                responder.send(result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a snapshot in the place of the ledger. It has been checked when it was received.
+    async fn install(&self, snapshot: SnapshotDir) -> Result<(), FatalError> {
+        // A truncation that a crash undoes while the snapshot stays would leave a log that
+        // contradicts the ledger, and openraft would not start.
+        self.log.barrier().await?;
+        let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.snapshots));
+        let install = move || -> Result<(), FatalError> {
+            host.install(&snapshot.ledger(), snapshot.contents())?;
+            Ok(store.adopt(&snapshot)?)
+        };
+        self.blocking.run(install).await
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotDir;
+    type SnapshotBuilder = Builder;
+
+    /// At start: what has survived, so that openraft applies the rest again.
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok(self.host.applied_state().map_err(|error| self.fatal.report(error))?)
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some(group) = next_group(&mut entries).await? {
+            if let Err(error) = self.apply_group(group).await {
+                return Err(self.fatal.report(error).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        if !force && self.snapshots.is_receiving() {
+            // It is about to be replaced by a newer one.
+            return None;
+        }
+        Some(self.builder())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        self.builder()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotDir,
+    ) -> io::Result<()> {
+        if let Err(error) = self.install(snapshot).await {
+            return Err(self.fatal.report(error).into());
+        }
+        self.applied.installed();
+        tracing::info!(log_id = ?meta.last_log_id, "snapshot installed");
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotDir>>> {
+        Ok(self.snapshots.current().map(|snapshot| openraft::Snapshot {
+            meta: snapshot.contents().meta.clone(),
+            snapshot,
+        }))
+    }
+}
+
+impl StateMachine {
+    fn builder(&self) -> Builder {
+        Builder {
+            host: Arc::clone(&self.host),
+            store: Arc::clone(&self.snapshots),
+            blocking: self.blocking,
+            metrics: Arc::clone(&self.metrics),
+            fatal: self.fatal.clone(),
+        }
+    }
+}

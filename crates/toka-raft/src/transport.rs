@@ -1,0 +1,120 @@
+//! How peers are reached: the seam between Raft and the network.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint, Server};
+
+/// Bytes that may be under way on one stream, and on one connection: enough for a fast network with
+/// a few milliseconds of round trip, and a bound on what a slow reader has to keep.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A peer that answers no ping for this long is gone, whatever TCP says: streams to it fail.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// What a connection is for. Each has its own, so that none holds up another (OPENRAFT.md, section 8,
+/// point 6): a heartbeat never waits behind a snapshot's chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traffic {
+    /// Heartbeats, votes, read indexes, forming: small and urgent.
+    Control,
+    /// Log entries.
+    Replication,
+    /// Snapshots.
+    Snapshot,
+}
+
+/// Why an endpoint cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{endpoint:?} is not an address of the form host:port: {reason}")]
+pub struct InvalidEndpoint {
+    /// The endpoint.
+    pub endpoint: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Reaches peers.
+pub trait Transport: Send + Sync + fmt::Debug + 'static {
+    /// A new connection for `traffic` to the peer at `endpoint` (`host:port`). It is made when it is
+    /// first used, and again when it breaks; this call does no I/O.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`].
+    fn channel(&self, endpoint: &str, traffic: Traffic) -> Result<Channel, InvalidEndpoint>;
+}
+
+/// TCP, without encryption.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpTransport;
+
+impl TcpTransport {
+    /// The endpoint with all that matters set, for transports that connect in their own way.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`].
+    pub fn endpoint(endpoint: &str) -> Result<Endpoint, InvalidEndpoint> {
+        let uri = format!("http://{endpoint}");
+        let parsed = Endpoint::from_shared(uri).map_err(|error| InvalidEndpoint {
+            endpoint: endpoint.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(parsed
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(TCP_KEEPALIVE))
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true))
+    }
+}
+
+impl Transport for TcpTransport {
+    fn channel(&self, endpoint: &str, _: Traffic) -> Result<Channel, InvalidEndpoint> {
+        Ok(Self::endpoint(endpoint)?.connect_lazy())
+    }
+}
+
+/// A server for the peer listener, with the windows and timeouts that fit [`TcpTransport`]: what a
+/// peer may send before it must wait is the receiver's to say.
+#[must_use]
+pub fn peer_server() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(TCP_KEEPALIVE))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+}
+
+/// Connections that are kept: openraft asks for a client before every vote.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    transport: Arc<dyn Transport>,
+    open: Mutex<BTreeMap<(String, Traffic), Channel>>,
+}
+
+impl Channels {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport, open: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, endpoint: &str, traffic: Traffic) -> Result<Channel, InvalidEndpoint> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (endpoint.to_owned(), traffic);
+        if let Some(channel) = open.get(&key) {
+            return Ok(channel.clone());
+        }
+        let channel = self.transport.channel(endpoint, traffic)?;
+        open.insert(key, channel.clone());
+        Ok(channel)
+    }
+}

@@ -1,0 +1,173 @@
+//! Random use of the log against a model: what is read, what is durable, what a crash leaves.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use openraft::RaftLogReader;
+use openraft::storage::RaftLogStorage;
+use openraft::vote::RaftLeaderId;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use toka_ledger::seam::SystemEntropy;
+use toka_raft::codec::ENTRY_HEADER_LEN;
+use toka_raft::log_store::{
+    LogEngine, LogOptions, MemoryDisk, MemoryLog, RaftLog, ReadPlan, SegmentLog, SegmentOptions,
+    TailLimits,
+};
+use toka_raft::type_config::{Commands, Entry, EntryPayload, IoFlushed, LeaderId, LogId};
+
+const BODY_LEN: usize = 50;
+
+fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(LeaderId::new(term, 1), index)
+}
+
+fn entry(term: u64, index: u64) -> Entry {
+    let body = Bytes::from(vec![u8::try_from(index % 251).expect("small"); BODY_LEN]);
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Commands(body)) }
+}
+
+/// What openraft may ask for, and what the disk may do meanwhile.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    TruncateLast(u64),
+    PurgeFirst(u64),
+    /// The write-ahead thread works off its queue.
+    Work,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (1..12u64).prop_map(Step::Append),
+        2 => (1..10u64).prop_map(Step::TruncateLast),
+        1 => (1..8u64).prop_map(Step::PurgeFirst),
+        4 => Just(Step::Work),
+    ]
+}
+
+/// An engine and a way to see what a crash would leave of it.
+trait Crashable {
+    type Engine: LogEngine;
+    fn open(&self) -> Self::Engine;
+    fn crash(&self) -> Self::Engine;
+}
+
+impl Crashable for MemoryLog {
+    type Engine = Self;
+
+    fn open(&self) -> Self {
+        self.clone()
+    }
+
+    fn crash(&self) -> Self {
+        Self::crash(self)
+    }
+}
+
+fn segments(disk: &MemoryDisk) -> SegmentLog {
+    let options = SegmentOptions { segment_bytes: 20 << 10 };
+    SegmentLog::open(Arc::new(disk.clone()), Arc::new(SystemEntropy), Path::new("/raft"), options)
+        .expect("the log opens")
+}
+
+impl Crashable for MemoryDisk {
+    type Engine = SegmentLog;
+
+    fn open(&self) -> SegmentLog {
+        segments(self)
+    }
+
+    fn crash(&self) -> SegmentLog {
+        segments(&Self::crash(self, || false))
+    }
+}
+
+fn entries_of(engine: &impl LogEngine) -> BTreeMap<u64, Entry> {
+    let entries = match engine.reader().plan(engine.meta().range(), u64::MAX) {
+        ReadPlan::Ready(entries) => entries,
+        ReadPlan::Blocking(read) => read().expect("readable"),
+    };
+    entries.into_iter().map(|entry| (entry.log_id.index, entry)).collect()
+}
+
+async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseError> {
+    let entry_len = (BODY_LEN + ENTRY_HEADER_LEN) as u64;
+    let tail = TailLimits { bytes_max: 6 * entry_len, entries_max: 5 };
+    let (mut log, writer) = RaftLog::new(medium.open(), LogOptions { tail });
+    let mut writer = Box::pin(writer.run());
+    let (durable, mut reader) = (log.handle().durable(), log.handle().reader());
+    let mut model: BTreeMap<u64, Entry> = BTreeMap::new();
+    let (mut term, mut next, mut purged) = (1, 0, None);
+    for step in steps {
+        match step {
+            Step::Append(count) => {
+                let entries: Vec<_> = (next..next + count).map(|at| entry(term, at)).collect();
+                next += count;
+                model.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
+                log.append(entries, IoFlushed::noop()).await.expect("append");
+            }
+            Step::TruncateLast(count) => {
+                term += 1;
+                (0..*count).for_each(|_| drop(model.pop_last()));
+                let last = model.last_key_value().map(|(_, entry)| entry.log_id).or(purged);
+                next = last.map_or(0, |last| last.index + 1);
+                log.truncate_after(last).await.expect("truncate");
+            }
+            Step::PurgeFirst(count) => {
+                for _ in 0..*count {
+                    purged = model.pop_first().map(|(_, entry)| entry.log_id).or(purged);
+                }
+                if let Some(purged) = purged {
+                    log.purge(purged).await.expect("purge");
+                }
+            }
+            Step::Work => {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(Pin::new(&mut writer).poll(&mut context).is_pending());
+            }
+        }
+        let expected: Vec<Entry> = model.values().cloned().collect();
+        prop_assert_eq!(&reader.try_get_log_entries(..).await.expect("read"), &expected);
+        let state = log.get_log_state().await.expect("state");
+        let last = expected.last().map(|entry| entry.log_id).or(purged);
+        prop_assert_eq!((state.last_purged_log_id, state.last_log_id), (purged, last));
+        // Whatever the watermark covers is what a crash now would leave, entry by entry.
+        let crashed = entries_of(&medium.crash());
+        for (index, entry) in &model {
+            if durable.index() >= Some(*index) {
+                prop_assert_eq!(crashed.get(index), Some(entry));
+            }
+        }
+        if matches!(step, Step::Work) {
+            prop_assert_eq!(&crashed, &model);
+            prop_assert_eq!(durable.index(), next.checked_sub(1));
+        }
+    }
+    Ok(())
+}
+
+fn check<M: Crashable>(cases: u32, medium: impl Fn() -> M) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
+    runner
+        .run(&prop::collection::vec(step(), 1..60), |steps| {
+            runtime.block_on(run(&medium(), &steps))
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn memory_log_matches_the_model() {
+    check(300, MemoryLog::new);
+}
+
+#[test]
+fn segment_log_matches_the_model() {
+    check(60, MemoryDisk::new);
+}

@@ -1,0 +1,146 @@
+//! Page tokens: where a list goes on, bound to the list it belongs to.
+//!
+//! 25 bytes, in hexadecimal: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
+
+use toka_ledger::engine::Direction;
+use toka_ledger::read::Filter;
+
+/// Changes whenever the bytes do; a token of another version is refused.
+const VERSION: u8 = 1;
+const TOKEN_BYTES: usize = 25;
+
+/// Where the next page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageToken {
+    /// Forward: the page is after this sequence. Backward: it is up to this sequence, inclusive.
+    pub(crate) next: u64,
+    /// Last sequence of the whole list, fixed by its first page.
+    pub(crate) until: u64,
+}
+
+/// Everything that makes two lists the same but their page size and what comes with the headers.
+#[derive(Clone, Debug)]
+pub(crate) struct ListIdentity<'a> {
+    /// As the request has it.
+    pub(crate) after: u64,
+    /// As the request has it; 0 for the end.
+    pub(crate) until: u64,
+    pub(crate) direction: Direction,
+    pub(crate) filter: &'a Filter,
+    /// Positions mean nothing in another history.
+    pub(crate) history_id: u128,
+}
+
+impl ListIdentity<'_> {
+    fn digest(&self) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new_derive_key("toka-server v1 page token");
+        let mut text = |text: &str| {
+            // The length keeps ("ab", "c") and ("a", "bc") apart.
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        for prefix in &self.filter.kind_prefixes {
+            text(prefix);
+        }
+        text("\0");
+        for (name, value) in &self.filter.attributes {
+            text(name);
+            text(value);
+        }
+        hasher.update(&self.after.to_le_bytes());
+        hasher.update(&self.until.to_le_bytes());
+        hasher.update(&[u8::from(self.direction == Direction::Backward)]);
+        hasher.update(&self.history_id.to_le_bytes());
+        let mut digest = [0; 8];
+        hasher.finalize_xof().fill(&mut digest);
+        digest
+    }
+}
+
+impl PageToken {
+    pub(crate) fn encode(&self, list: &ListIdentity<'_>) -> String {
+        let mut bytes = Vec::with_capacity(TOKEN_BYTES);
+        bytes.push(VERSION);
+        bytes.extend(self.next.to_be_bytes());
+        bytes.extend(self.until.to_be_bytes());
+        bytes.extend(list.digest());
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// `None`: this is no token, or one of another list.
+    pub(crate) fn decode(text: &str, list: &ListIdentity<'_>) -> Option<Self> {
+        let bytes = unhex(text)?;
+        let (version, rest) = bytes.split_first()?;
+        let (next, rest) = rest.split_first_chunk::<8>()?;
+        let (until, digest) = rest.split_first_chunk::<8>()?;
+        if *version != VERSION || *digest != list.digest() {
+            return None;
+        }
+        Some(Self { next: u64::from_be_bytes(*next), until: u64::from_be_bytes(*until) })
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 2 * TOKEN_BYTES || !text.is_ascii() {
+        return None;
+    }
+    (0..TOKEN_BYTES).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(prefixes: &[&str], attributes: &[(&str, &str)]) -> Filter {
+        Filter {
+            kind_prefixes: prefixes.iter().map(ToString::to_string).collect(),
+            attributes: attributes
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn list(filter: &Filter) -> ListIdentity<'_> {
+        ListIdentity { after: 3, until: 0, direction: Direction::Forward, filter, history_id: 9 }
+    }
+
+    const TOKEN: PageToken = PageToken { next: 17, until: 99 };
+
+    #[test]
+    fn a_token_of_the_same_list_is_read_back() {
+        let filter = filter(&["auth."], &[("source", "me")]);
+        let text = TOKEN.encode(&list(&filter));
+        assert_eq!(PageToken::decode(&text, &list(&filter)), Some(TOKEN));
+    }
+
+    #[test]
+    fn a_token_of_another_list_is_refused() {
+        let ours = filter(&["a", "bc"], &[]);
+        let text = TOKEN.encode(&list(&ours));
+        let others = [filter(&["ab", "c"], &[]), filter(&["a"], &[]), filter(&[], &[("a", "bc")])];
+        for other in &others {
+            assert_eq!(PageToken::decode(&text, &list(other)), None);
+        }
+        let base = list(&ours);
+        for other in [
+            ListIdentity { after: 4, ..base.clone() },
+            ListIdentity { until: 1, ..base.clone() },
+            ListIdentity { direction: Direction::Backward, ..base.clone() },
+            ListIdentity { history_id: 8, ..base.clone() },
+        ] {
+            assert_eq!(PageToken::decode(&text, &other), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        let filter = Filter::default();
+        let good = TOKEN.encode(&list(&filter));
+        let newer = format!("02{}", &good[2..]);
+        let foreign = "é".repeat(TOKEN_BYTES);
+        for text in ["", "next", &good[1..], &newer, &foreign, &"zz".repeat(TOKEN_BYTES)] {
+            assert_eq!(PageToken::decode(text, &list(&filter)), None, "{text}");
+        }
+    }
+}

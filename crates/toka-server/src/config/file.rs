@@ -1,0 +1,166 @@
+//! One layer of configuration, in which any value may be absent: the flags, the environment, or
+//! the file. Layers are laid over each other here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::error::{ConfigError, variable};
+use super::member::InitialMember;
+use super::units::{ByteSize, Span};
+
+macro_rules! layer {
+    ($($(#[$doc:meta])+ $key:ident: $type:ty,)+) => {
+        /// A layer of the configuration. Keys are the same in the TOML file, in the environment
+        /// (`TOKA_` and upper case) and among the flags (`--` and dashes).
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct ConfigFile {
+            $($(#[$doc])+ pub $key: Option<$type>,)+
+        }
+
+        impl ConfigFile {
+            /// Every key, in the order of the documentation.
+            pub const KEYS: &[&str] = &[$(stringify!($key)),+];
+
+            /// The layer that the environment gives; `lookup` is `std::env::var` and the like.
+            ///
+            /// # Errors
+            /// [`ConfigError::Environment`], naming the variable whose value cannot be read.
+            pub fn from_env(
+                lookup: impl Fn(&str) -> Option<String>,
+            ) -> Result<Self, ConfigError> {
+                Ok(Self { $($key: read::<$type>(stringify!($key), &lookup)?,)+ })
+            }
+
+            /// Takes from `lower` what this layer lacks.
+            #[must_use]
+            pub fn or(self, lower: Self) -> Self {
+                Self { $($key: self.$key.or(lower.$key),)+ }
+            }
+        }
+    };
+}
+
+layer! {
+    /// This node's id, from 1; never reused within a cluster.
+    node_id: u64,
+    /// Data directory.
+    data: PathBuf,
+    /// Where clients are listened for (gRPC and gRPC-web).
+    listen: SocketAddr,
+    /// Where other nodes are listened for (Raft).
+    raft_listen: SocketAddr,
+    /// Where HTTP is listened for (`/livez`, `/readyz`, `/metrics`).
+    http_listen: SocketAddr,
+    /// `host:port` under which clients reach this node.
+    advertise_client: String,
+    /// `host:port` under which other nodes reach this node.
+    advertise_raft: String,
+    /// Members of a cluster that forms, the same list on each.
+    initial_members: Vec<InitialMember>,
+    /// How often a leader says that it is there.
+    heartbeat_interval: Span,
+    /// Shortest wait before an election.
+    election_timeout_min: Span,
+    /// Longest wait before an election.
+    election_timeout_max: Span,
+    /// How long a call that names no deadline may take.
+    request_timeout: Span,
+    /// How long a call may take whatever deadline it names.
+    request_timeout_max: Span,
+    /// How long a node that stops waits for calls in flight.
+    shutdown_grace: Span,
+    /// Open subscriptions.
+    subscriptions_max: usize,
+    /// Commits in progress, those in commit streams not counted.
+    commits_max: usize,
+    /// Open commit streams.
+    commit_streams_max: usize,
+    /// Commits in progress of one commit stream.
+    commit_stream_window: usize,
+    /// Reads of the storage at the same time.
+    reads_max: usize,
+    /// Calls at the same time on one connection.
+    connection_streams_max: u32,
+    /// Commits that wait for their log entry or its result.
+    proposals_max: usize,
+    /// Bytes of those commits.
+    proposals_bytes_max: ByteSize,
+    /// Log entries after which a snapshot is made.
+    snapshot_log_entries: u64,
+    /// Bytes of log entries after which a snapshot is made.
+    snapshot_log_bytes: ByteSize,
+    /// Log entries that are kept behind a snapshot, for followers that are behind.
+    keep_log_entries: u64,
+    /// Bytes of log entries that are kept behind a snapshot.
+    keep_log_bytes: ByteSize,
+    /// Block cache of the storage.
+    cache_bytes: ByteSize,
+}
+
+impl ConfigFile {
+    /// The layer that a TOML file gives.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] and [`ConfigError::File`]; an unknown key is an error that names it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// The layer in `text`; `path` is for errors.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`]; an unknown key is an error that names it.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        })
+    }
+}
+
+/// A value that an environment variable holds.
+trait FromVariable: Sized {
+    fn from_variable(text: &str) -> Result<Self, String>;
+}
+
+macro_rules! from_variable {
+    ($($type:ty),+) => {
+        $(impl FromVariable for $type {
+            fn from_variable(text: &str) -> Result<Self, String> {
+                <$type>::from_str(text).map_err(|error| format!("{text:?}: {error}"))
+            }
+        })+
+    };
+}
+
+from_variable!(u32, u64, usize, String, PathBuf, SocketAddr, Span, ByteSize);
+
+impl FromVariable for Vec<InitialMember> {
+    /// Members stand behind each other with spaces or semicolons between them.
+    fn from_variable(text: &str) -> Result<Self, String> {
+        text.split([';', ' ', '\n'])
+            .filter(|member| !member.is_empty())
+            .map(|member| member.parse().map_err(|error: super::member::MemberError| error.to_string()))
+            .collect()
+    }
+}
+
+fn read<T: FromVariable>(
+    key: &str,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<T>, ConfigError> {
+    let variable = variable(key);
+    // An empty variable counts as unset: that is how a deployment switches one off.
+    let Some(text) = lookup(&variable).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    T::from_variable(&text)
+        .map(Some)
+        .map_err(|detail| ConfigError::Environment { variable, detail })
+}

@@ -1,0 +1,384 @@
+//! Configuration of a node: flags over `TOKA_*` environment over file over default.
+
+mod error;
+mod file;
+mod member;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toka_raft::config::{Compaction, Election};
+use toka_raft::type_config::Member;
+
+pub use self::error::ConfigError;
+pub use self::file::ConfigFile;
+pub use self::member::{InitialMember, MemberError};
+pub use self::units::{ByteSize, Span, UnitError};
+
+/// Everything a node is told, checked but for what needs its bound ports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This node's id, from 1; never reused within a cluster.
+    pub node_id: u64,
+    /// Data directory.
+    pub data: PathBuf,
+    /// Where clients are listened for; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where other nodes are listened for; port 0 takes a free one.
+    pub raft_listen: SocketAddr,
+    /// Where HTTP is listened for; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// `host:port` under which clients reach this node; absent: the bound address.
+    pub advertise_client: Option<String>,
+    /// `host:port` under which other nodes reach this node; absent: the bound address.
+    pub advertise_raft: Option<String>,
+    /// Members of a cluster that forms, by node id; empty: this node alone.
+    pub initial_members: BTreeMap<u64, Member>,
+    /// Heartbeats and elections.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+    /// Log, snapshots and caches.
+    pub storage: Storage,
+}
+
+/// Heartbeats and elections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a leader says that it is there.
+    pub heartbeat_interval: Duration,
+    /// Shortest wait before an election.
+    pub election_timeout_min: Duration,
+    /// Longest wait before an election.
+    pub election_timeout_max: Duration,
+}
+
+/// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a call that names no deadline may take.
+    pub request_timeout: Duration,
+    /// How long a call may take whatever deadline it names.
+    pub request_timeout_max: Duration,
+    /// How long a node that stops waits for calls in flight.
+    pub shutdown_grace: Duration,
+    /// Open subscriptions.
+    pub subscriptions_max: usize,
+    /// Commits in progress, those in commit streams not counted.
+    pub commits_max: usize,
+    /// Open commit streams.
+    pub commit_streams_max: usize,
+    /// Commits in progress of one commit stream.
+    pub commit_stream_window: usize,
+    /// Reads of the storage at the same time.
+    pub reads_max: usize,
+    /// Calls at the same time on one connection.
+    pub connection_streams_max: u32,
+    /// Commits that wait for their log entry or its result.
+    pub proposals_max: usize,
+    /// Bytes of those commits.
+    pub proposals_bytes_max: u64,
+}
+
+/// Log, snapshots and caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Log entries after which a snapshot is made.
+    pub snapshot_log_entries: u64,
+    /// Bytes of log entries after which a snapshot is made.
+    pub snapshot_log_bytes: u64,
+    /// Log entries that are kept behind a snapshot, for followers that are behind.
+    pub keep_log_entries: u64,
+    /// Bytes of log entries that are kept behind a snapshot.
+    pub keep_log_bytes: u64,
+    /// Block cache of the storage, bytes.
+    pub cache_bytes: u64,
+}
+
+impl Config {
+    /// Lays the layers over each other and checks the result.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`] and [`ConfigError::Invalid`], naming the key.
+    pub fn merge(
+        flags: ConfigFile,
+        environment: ConfigFile,
+        file: ConfigFile,
+    ) -> Result<Self, ConfigError> {
+        Self::from_layer(flags.or(environment).or(file))
+    }
+
+    /// A node on loopback with the default ports and without initial members.
+    #[must_use]
+    pub fn new(node_id: u64, data: PathBuf) -> Self {
+        let layer =
+            ConfigFile { node_id: Some(node_id), data: Some(data), ..ConfigFile::default() };
+        Self::unchecked(layer).expect("node id and data directory are given")
+    }
+
+    fn from_layer(layer: ConfigFile) -> Result<Self, ConfigError> {
+        let config = Self::unchecked(layer)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn unchecked(layer: ConfigFile) -> Result<Self, ConfigError> {
+        let node_id = layer.node_id.ok_or_else(|| ConfigError::missing("node_id"))?;
+        let data = layer.data.clone().ok_or_else(|| ConfigError::missing("data"))?;
+        Ok(Self {
+            node_id,
+            data,
+            listen: layer.listen.unwrap_or(loopback(7311)),
+            raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
+            http_listen: layer.http_listen.unwrap_or(loopback(7313)),
+            timing: timing(&layer),
+            limits: limits(&layer),
+            storage: storage(&layer),
+            initial_members: member_map(layer.initial_members.unwrap_or_default())?,
+            advertise_client: layer.advertise_client,
+            advertise_raft: layer.advertise_raft,
+        })
+    }
+
+    /// Checks what can be checked before the ports are bound.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], naming the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.node_id == 0 {
+            return Err(ConfigError::invalid("node_id", "is 0; ids start at 1"));
+        }
+        for (key, endpoint) in [
+            ("advertise_client", &self.advertise_client),
+            ("advertise_raft", &self.advertise_raft),
+        ] {
+            if let Some(endpoint) = endpoint {
+                member::check_endpoint(endpoint)
+                    .map_err(|detail| ConfigError::invalid(key, format!("{endpoint:?}: {detail}")))?;
+            }
+        }
+        if !self.initial_members.is_empty() && !self.initial_members.contains_key(&self.node_id) {
+            let listed: Vec<String> = self.initial_members.keys().map(u64::to_string).collect();
+            return Err(ConfigError::invalid(
+                "initial_members",
+                format!("node {} is not among {}", self.node_id, listed.join(", ")),
+            ));
+        }
+        self.check_timing()?;
+        self.check_limits()
+    }
+
+    fn check_timing(&self) -> Result<(), ConfigError> {
+        let Timing { heartbeat_interval, election_timeout_min, election_timeout_max } = self.timing;
+        if heartbeat_interval.is_zero() {
+            return Err(ConfigError::invalid("heartbeat_interval", "is 0"));
+        }
+        if election_timeout_min <= heartbeat_interval {
+            return Err(ConfigError::invalid(
+                "election_timeout_min",
+                format!(
+                    "{} is not above heartbeat_interval, {}",
+                    Span(election_timeout_min),
+                    Span(heartbeat_interval)
+                ),
+            ));
+        }
+        if election_timeout_max <= election_timeout_min {
+            return Err(ConfigError::invalid(
+                "election_timeout_max",
+                format!(
+                    "{} is not above election_timeout_min, {}",
+                    Span(election_timeout_max),
+                    Span(election_timeout_min)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        for (key, value) in [
+            ("subscriptions_max", limits.subscriptions_max),
+            ("commits_max", limits.commits_max),
+            ("commit_streams_max", limits.commit_streams_max),
+            ("commit_stream_window", limits.commit_stream_window),
+            ("reads_max", limits.reads_max),
+            ("proposals_max", limits.proposals_max),
+        ] {
+            if !(1..=COUNT_MAX).contains(&value) {
+                return Err(ConfigError::invalid(
+                    key,
+                    format!("{value} is not between 1 and {COUNT_MAX}"),
+                ));
+            }
+        }
+        if limits.connection_streams_max == 0 {
+            return Err(ConfigError::invalid("connection_streams_max", "is 0"));
+        }
+        if limits.request_timeout.is_zero() {
+            return Err(ConfigError::invalid("request_timeout", "is 0"));
+        }
+        if limits.request_timeout_max < limits.request_timeout {
+            return Err(ConfigError::invalid(
+                "request_timeout_max",
+                format!(
+                    "{} is below request_timeout, {}",
+                    Span(limits.request_timeout_max),
+                    Span(limits.request_timeout)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is allowed and yet hardly meant, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let members = self.initial_members.len();
+        if members > 0 && members.is_multiple_of(2) {
+            warnings.push(format!(
+                "{members} initial members tolerate no more failures than {}; use 1, 3, 5 or 7",
+                members - 1
+            ));
+        }
+        if members > MEMBERS_ADVISED_MAX {
+            warnings.push(format!(
+                "{members} initial members; above {MEMBERS_ADVISED_MAX} every commit gets slower"
+            ));
+        }
+        warnings
+    }
+
+    /// What this node advertises, and the members of a cluster that forms, once the ports are
+    /// bound to `client` and `raft`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the node listens on all interfaces and does not say under which address
+    /// it can be reached, or if the list of members says otherwise than the node itself.
+    pub fn resolve(&self, client: SocketAddr, raft: SocketAddr) -> Result<Resolved, ConfigError> {
+        let client_endpoint =
+            advertised("advertise_client", self.advertise_client.as_deref(), client)?;
+        let raft_endpoint = advertised("advertise_raft", self.advertise_raft.as_deref(), raft)?;
+        let advertised = Member { raft_endpoint, client_endpoint };
+        let mut initial_members = self.initial_members.clone();
+        if initial_members.is_empty() {
+            initial_members.insert(self.node_id, advertised.clone());
+        }
+        match initial_members.get(&self.node_id) {
+            Some(listed) if *listed == advertised => Ok(Resolved { advertised, initial_members }),
+            Some(listed) => Err(ConfigError::invalid(
+                "initial_members",
+                format!(
+                    "node {} is listed with {listed} and advertises {advertised}; \
+                     set advertise_raft and advertise_client to what is listed",
+                    self.node_id
+                ),
+            )),
+            None => Err(ConfigError::invalid(
+                "initial_members",
+                format!("node {} is not among them", self.node_id),
+            )),
+        }
+    }
+}
+
+/// What a [`Config`] means once the ports are bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Where this node can be reached.
+    pub advertised: Member,
+    /// Members of a cluster that forms, this node among them.
+    pub initial_members: BTreeMap<u64, Member>,
+}
+
+/// Highest value of a limit that counts: what a counting semaphore can hold, with room.
+const COUNT_MAX: usize = 1 << 20;
+/// More voters than this slow commits down and hardly add safety.
+const MEMBERS_ADVISED_MAX: usize = 7;
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn advertised(
+    key: &'static str,
+    given: Option<&str>,
+    bound: SocketAddr,
+) -> Result<String, ConfigError> {
+    match given {
+        Some(endpoint) => Ok(endpoint.to_owned()),
+        None if bound.ip().is_unspecified() => Err(ConfigError::invalid(
+            key,
+            format!("the node listens on all interfaces ({bound}); say under which it is reached"),
+        )),
+        None => Ok(bound.to_string()),
+    }
+}
+
+fn member_map(members: Vec<InitialMember>) -> Result<BTreeMap<u64, Member>, ConfigError> {
+    const KEY: &str = "initial_members";
+    let mut map: BTreeMap<u64, Member> = BTreeMap::new();
+    for InitialMember { node_id, member } in members {
+        let taken = map.values().any(|other| {
+            other.raft_endpoint == member.raft_endpoint
+                || other.client_endpoint == member.client_endpoint
+        });
+        if taken {
+            return Err(ConfigError::invalid(
+                KEY,
+                format!("an endpoint of node {node_id} is another node's too: {member}"),
+            ));
+        }
+        if map.insert(node_id, member).is_some() {
+            return Err(ConfigError::invalid(KEY, format!("node {node_id} is listed twice")));
+        }
+    }
+    Ok(map)
+}
+
+fn timing(layer: &ConfigFile) -> Timing {
+    let Election { heartbeat, timeout_min, timeout_max } = Election::default();
+    let span = |value: Option<Span>, default| value.map_or(default, |span| span.0);
+    Timing {
+        heartbeat_interval: span(layer.heartbeat_interval, heartbeat),
+        election_timeout_min: span(layer.election_timeout_min, timeout_min),
+        election_timeout_max: span(layer.election_timeout_max, timeout_max),
+    }
+}
+
+fn limits(layer: &ConfigFile) -> Limits {
+    let span =
+        |value: Option<Span>, default_s| value.map_or(Duration::from_secs(default_s), |s| s.0);
+    Limits {
+        request_timeout: span(layer.request_timeout, 10),
+        request_timeout_max: span(layer.request_timeout_max, 60),
+        shutdown_grace: span(layer.shutdown_grace, 10),
+        subscriptions_max: layer.subscriptions_max.unwrap_or(1_024),
+        commits_max: layer.commits_max.unwrap_or(8_192),
+        commit_streams_max: layer.commit_streams_max.unwrap_or(1_024),
+        commit_stream_window: layer.commit_stream_window.unwrap_or(256),
+        reads_max: layer.reads_max.unwrap_or(64),
+        connection_streams_max: layer.connection_streams_max.unwrap_or(4_096),
+        proposals_max: layer.proposals_max.unwrap_or(16_384),
+        proposals_bytes_max: layer.proposals_bytes_max.map_or(64 << 20, |size| size.0),
+    }
+}
+
+fn storage(layer: &ConfigFile) -> Storage {
+    let default = Compaction::default();
+    let bytes = |value: Option<ByteSize>, default| value.map_or(default, |size| size.0);
+    Storage {
+        snapshot_log_entries: layer.snapshot_log_entries.unwrap_or(default.snapshot_log_entries),
+        snapshot_log_bytes: bytes(layer.snapshot_log_bytes, default.snapshot_log_bytes),
+        keep_log_entries: layer.keep_log_entries.unwrap_or(default.keep_log_entries),
+        keep_log_bytes: bytes(layer.keep_log_bytes, default.keep_log_bytes),
+        cache_bytes: bytes(layer.cache_bytes, 64 << 20),
+    }
+}

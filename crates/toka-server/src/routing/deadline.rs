@@ -1,0 +1,73 @@
+//! How long a call may take.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+/// The answer must be under way before the caller gives up, or it never learns why: one tenth of
+/// the time, at most this much, is kept for the way back.
+const RETURN_MAX: Duration = Duration::from_millis(100);
+
+/// When a call with this metadata must have its answer: as its `grpc-timeout` says, or after
+/// `default`, and in any case after `max`.
+pub(crate) fn deadline(metadata: &MetadataMap, default: Duration, max: Duration) -> Instant {
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse)
+        .map(|timeout| timeout - (timeout / 10).min(RETURN_MAX));
+    Instant::now() + asked.unwrap_or(default).min(max)
+}
+
+/// A `grpc-timeout`: up to eight digits and a unit.
+fn parse(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_of_a_grpc_timeout_is_read() {
+        assert_eq!(parse("1H"), Some(Duration::from_secs(3_600)));
+        assert_eq!(parse("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(parse("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(parse("4m"), Some(Duration::from_millis(4)));
+        assert_eq!(parse("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for text in ["", "S", "1", "-1S", "123456789S", "1é"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_bounded_and_leaves_time_for_the_answer() {
+        let (default, max) = (Duration::from_secs(10), Duration::from_secs(60));
+        let after = |timeout: Option<&'static str>| {
+            let mut metadata = MetadataMap::new();
+            if let Some(timeout) = timeout {
+                metadata.insert("grpc-timeout", timeout.parse().expect("ascii"));
+            }
+            (deadline(&metadata, default, max) - Instant::now()).as_millis()
+        };
+        assert_eq!(after(None), 10_000);
+        assert_eq!(after(Some("500m")), 450);
+        assert_eq!(after(Some("5S")), 4_900);
+        assert_eq!(after(Some("2H")), 60_000);
+    }
+}

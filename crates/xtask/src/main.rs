@@ -1,0 +1,76 @@
+//! The project's commands, run as `cargo xtask COMMAND`.
+//!
+//! Depends on no product crate, so that it starts within seconds on a fresh machine: whatever it needs
+//! of the product it gets from the `toka` binary and from cargo.
+
+mod demo;
+mod metadata;
+mod process;
+mod python;
+mod setup;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::process::Processes;
+use crate::workspace::Workspace;
+
+/// The commands of the Toka Vault repository
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run a three-node cluster on real input, kill its leader, and check that nothing is lost
+    Demo {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+    },
+    /// Run every check and test; the same as CI
+    Test {
+        /// Leave out the documentation and the cluster tests
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Check the repository's own rules: crate dependencies, file sizes, names, comments
+    Tidy,
+    /// Install what the demo and the tests need on this machine
+    Setup,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    let processes = Processes::stopped_by_signals()?;
+    match &arguments.command {
+        Task::Demo { bin } => demo::run(&workspace, &processes, bin.as_deref()),
+        Task::Test { fast } => suite::run(&workspace, &processes, *fast),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Setup => {
+            setup::ensure(&processes, &[setup::BUILD, setup::TEST])?;
+            python::prepare(&workspace, &processes)?;
+            println!("this machine has all that `cargo xtask demo` and `cargo xtask test` need");
+            Ok(())
+        }
+    }
+}

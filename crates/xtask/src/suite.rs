@@ -1,0 +1,200 @@
+//! `cargo xtask test`: every check and test, in order, each named and timed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::{Process, Processes};
+use crate::workspace::Workspace;
+use crate::{python, setup, tidy};
+
+/// The longest that a check without compilation may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(300);
+
+/// Steps that ran, with their times.
+struct Suite {
+    started: Instant,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Suite {
+    /// Runs one step; the error of a failed one carries its name.
+    fn step<T>(&mut self, name: &'static str, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("==> {name}");
+        let started = Instant::now();
+        let result = body();
+        let took = started.elapsed();
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("<== {name}: {verdict} in {:.1} s", took.as_secs_f64());
+        self.done.push((name, took));
+        result.with_context(|| format!("step `{name}` failed"))
+    }
+
+    fn print_summary(&self, passed: bool) {
+        println!("\nsummary");
+        for (index, (name, took)) in self.done.iter().enumerate() {
+            let failed = !passed && index + 1 == self.done.len();
+            let verdict = if failed { "FAILED" } else { "ok" };
+            println!("  {verdict:<6} {:>8.1} s  {name}", took.as_secs_f64());
+        }
+        let verdict = if passed {
+            "all steps passed"
+        } else {
+            "stopped at the first failure"
+        };
+        println!(
+            "{verdict}; {:.1} s in all",
+            self.started.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// Runs all steps, or with `fast` those without documentation and clusters.
+pub(crate) fn run(workspace: &Workspace, processes: &Processes, fast: bool) -> Result<()> {
+    let mut suite = Suite {
+        started: Instant::now(),
+        done: Vec::new(),
+    };
+    let result = run_steps(&mut suite, workspace, processes, fast);
+    suite.print_summary(result.is_ok());
+    result
+}
+
+fn run_steps(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+    fast: bool,
+) -> Result<()> {
+    suite.step("set up the machine", || {
+        setup::ensure(processes, &[setup::BUILD, setup::TEST])
+    })?;
+    let rocksdb_before = workspace.rocksdb_builds();
+    // RocksDB takes the longest by far: it compiles while the steps below, none of them a build, run.
+    let mut build = start_build(workspace, processes)?;
+    let captured = |mut command: Command| -> Result<()> {
+        processes.run_captured(&mut command, CHECK_LIMIT).map(drop)
+    };
+    suite.step("format", || captured(format_check(workspace)))?;
+    suite.step("tidy", || tidy::run(workspace))?;
+    let tools = suite.step("python tools", || python::prepare(workspace, processes))?;
+    suite.step("buf lint", || {
+        let mut command = Command::new(&tools.buf);
+        command
+            .arg("lint")
+            .current_dir(workspace.root.join("proto"));
+        captured(command)
+    })?;
+    suite.step("build toka", || build.wait_success())?;
+    suite.step("clippy", || processes.run(&mut clippy(workspace)))?;
+    suite.step("ledger without RocksDB", || {
+        let mut command = workspace.cargo();
+        command.args(["check", "-p", "toka-ledger", "--no-default-features"]);
+        processes.run(&mut command)
+    })?;
+    if !fast {
+        suite.step("documentation", || {
+            processes.run(&mut documentation(workspace))
+        })?;
+    }
+    suite.step("tests", || {
+        let mut command = tests(workspace, fast);
+        command
+            .env("TOKA_BIN", workspace.toka_bin())
+            .env("TOKA_PYTHON", &tools.python);
+        processes.run(&mut command)
+    })?;
+    suite.step("RocksDB compiled at most once", || {
+        check_compiled_once(&rocksdb_before, &workspace.rocksdb_builds())
+    })
+}
+
+/// Ten minutes each time: the steps must agree on the features of RocksDB's build script.
+fn check_compiled_once(before: &BTreeSet<PathBuf>, after: &BTreeSet<PathBuf>) -> Result<()> {
+    let new: Vec<&PathBuf> = after.difference(before).collect();
+    ensure!(
+        new.len() <= 1,
+        "RocksDB was compiled {} times; the features of its build dependencies differ between steps \
+         (compare `cargo tree -e features,build -i cc` for each): {new:?}",
+        new.len()
+    );
+    Ok(())
+}
+
+/// The only cargo build that runs beside other steps.
+fn start_build(workspace: &Workspace, processes: &Processes) -> Result<Process> {
+    if workspace.rocksdb_builds().is_empty() {
+        println!("RocksDB is compiled once: about ten minutes on two cores");
+    }
+    processes.spawn(&mut workspace.build_toka())
+}
+
+fn format_check(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command.args(["fmt", "--all", "--check"]);
+    command
+}
+
+fn clippy(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    command
+}
+
+fn documentation(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command
+        .args(["doc", "--no-deps", "--workspace"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    command
+}
+
+/// Unit, property, cluster and doc tests.
+fn tests(workspace: &Workspace, fast: bool) -> Command {
+    let mut command = workspace.cargo();
+    command.args(["test", "--workspace"]);
+    if fast {
+        command.args(["--exclude", "toka-tests"]);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_compilation_of_rocksdb_fails() {
+        let builds = |names: &[&str]| names.iter().map(PathBuf::from).collect::<BTreeSet<_>>();
+        let check = |before, after| check_compiled_once(&builds(before), &builds(after));
+        assert!(check(&[], &["a"]).is_ok());
+        assert!(check(&["old", "a"], &["old", "a"]).is_ok());
+        assert!(check(&[], &["a", "b"]).is_err());
+    }
+
+    #[test]
+    fn failed_step_is_named_and_last() {
+        let mut suite = Suite {
+            started: Instant::now(),
+            done: Vec::new(),
+        };
+        suite
+            .step("first", || Ok(()))
+            .expect("the first step passes");
+        let error = suite
+            .step::<()>("second", || anyhow::bail!("broken"))
+            .expect_err("the second step fails");
+        assert_eq!(format!("{error:#}"), "step `second` failed: broken");
+        assert_eq!(suite.done.last().map(|(name, _)| *name), Some("second"));
+    }
+}
