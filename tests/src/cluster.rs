@@ -1,35 +1,26 @@
 //! A cluster of `toka serve` processes.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+mod node;
+mod state;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use toka_client::Client;
+use tokio::sync::SemaphorePermit;
 
-use crate::process::Process;
-use crate::wait;
+pub use self::node::Node;
+pub use self::state::NodeState;
+use crate::process::{self, Process};
+use crate::{slot, wait};
 
 /// Longest wait for an election, a start or a catch-up on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// One node: its addresses and directory outlive its process.
-#[derive(Debug)]
-pub struct Node {
-    /// Node id.
-    pub id: u64,
-    /// For clients.
-    pub client: SocketAddr,
-    /// For the other nodes.
-    pub raft: SocketAddr,
-    /// For `/readyz`.
-    pub http: SocketAddr,
-    /// Data directory.
-    pub data: PathBuf,
-    log: PathBuf,
-    process: Option<Process>,
-}
+/// Longest that one scenario takes; what hangs fails with logs instead of without.
+const SCENARIO_MAX: Duration = Duration::from_secs(240);
 
 /// Nodes 1 to n.
 #[derive(Debug)]
@@ -38,28 +29,46 @@ pub struct Cluster {
     /// Further arguments of every node.
     arguments: Vec<String>,
     directory: TempDir,
+    failed: bool,
+    /// Absent where another cluster of the same test holds it.
+    _slot: Option<SemaphorePermit<'static>>,
+}
+
+/// Runs a scenario on a cluster of `size` nodes that are ready. If it fails, the logs are shown.
+pub async fn run(
+    size: u64,
+    arguments: &[&str],
+    scenario: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) -> Result<()> {
+    run_prepared(size, arguments, async |cluster: &mut Cluster| {
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        scenario(cluster).await
+    })
+    .await
+}
+
+/// As [`run`], with nodes that have not been started yet.
+pub async fn run_prepared(
+    size: u64,
+    arguments: &[&str],
+    scenario: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) -> Result<()> {
+    let mut cluster = Cluster::prepare(size, arguments, Some(slot::take().await))?;
+    let result = tokio::time::timeout(SCENARIO_MAX, scenario(&mut cluster)).await;
+    let result = result.with_context(|| format!("the scenario hangs after {SCENARIO_MAX:?}"));
+    let result = result.flatten();
+    cluster.failed = result.is_err();
+    result
 }
 
 impl Cluster {
-    /// Starts `size` nodes and waits until all are ready.
-    pub async fn start(size: u64) -> Result<Self> {
-        Self::start_with(size, &[]).await
-    }
-
-    /// As [`Cluster::start`], every node with further `arguments`.
-    pub async fn start_with(size: u64, arguments: &[&str]) -> Result<Self> {
-        let mut cluster = Self::prepare(size, arguments)?;
-        for id in 1..=size {
-            cluster.launch(id)?;
-        }
-        for id in 1..=size {
-            cluster.wait_ready(id).await?;
-        }
-        Ok(cluster)
-    }
-
     /// Chooses addresses and directories; starts nothing.
-    pub fn prepare(size: u64, arguments: &[&str]) -> Result<Self> {
+    fn prepare(
+        size: u64,
+        arguments: &[&str],
+        slot: Option<SemaphorePermit<'static>>,
+    ) -> Result<Self> {
         let directory = TempDir::with_prefix("toka-test-")?;
         // 127.0.x.y stays free for everything else on the machine.
         let host = Ipv4Addr::new(
@@ -73,22 +82,27 @@ impl Cluster {
             .map(|_| TcpListener::bind((host, 0)))
             .collect::<Result<Vec<_>, _>>()
             .context("no loopback port")?;
-        let addresses =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<Result<Vec<_>, _>>()?;
         let nodes = (1..=size)
             .zip(addresses.chunks_exact(3))
-            .map(|(id, ports)| Node {
-                id,
-                client: ports[0],
-                raft: ports[1],
-                http: ports[2],
-                data: directory.path().join(format!("node-{id}")),
-                log: directory.path().join(format!("node-{id}.log")),
-                process: None,
-            })
-            .collect();
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Ok(Self { nodes, arguments, directory })
+            .map(|(id, ports)| Node::new(id, ports, directory.path()))
+            .collect::<Result<_>>()?;
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        Ok(Self {
+            nodes,
+            arguments: arguments.collect(),
+            directory,
+            failed: false,
+            _slot: slot,
+        })
+    }
+
+    /// Another cluster, for as long as this one runs; nothing is started.
+    pub fn prepare_beside(&self, size: u64) -> Result<Self> {
+        Self::prepare(size, &[], None)
     }
 
     /// Where the nodes' directories and logs are.
@@ -96,27 +110,17 @@ impl Cluster {
         self.directory.path()
     }
 
+    /// The value of `--initial-member` for node `id`.
+    pub fn member(&self, id: u64) -> String {
+        let node = self.node(id);
+        format!("{id}={},{}", node.raft, node.client)
+    }
+
     /// The arguments of `toka serve` for node `id`.
     pub fn serve_arguments(&self, id: u64) -> Vec<String> {
-        let node = self.node(id);
-        let mut arguments: Vec<String> = [
-            "serve",
-            "--node-id",
-            &id.to_string(),
-            "--data",
-            &node.data.display().to_string(),
-            "--listen",
-            &node.client.to_string(),
-            "--raft-listen",
-            &node.raft.to_string(),
-            "--http-listen",
-            &node.http.to_string(),
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        for member in &self.nodes {
-            arguments.push("--initial-member".to_owned());
-            arguments.push(format!("{}={},{}", member.id, member.raft, member.client));
+        let mut arguments = self.node(id).arguments();
+        for id in self.ids() {
+            arguments.extend(["--initial-member".to_owned(), self.member(id)]);
         }
         arguments.extend(self.arguments.iter().cloned());
         arguments
@@ -125,10 +129,20 @@ impl Cluster {
     /// Starts the process of node `id`.
     pub fn launch(&mut self, id: u64) -> Result<()> {
         let arguments = self.serve_arguments(id);
+        self.launch_as(id, &arguments)
+    }
+
+    /// Starts the process of node `id` with arguments of the test's own.
+    pub fn launch_as(&mut self, id: u64, arguments: &[String]) -> Result<()> {
         let node = self.node_mut(id);
         ensure!(node.process.is_none(), "node {id} runs already");
-        node.process = Some(Process::start(&arguments, &node.log)?);
+        node.process = Some(Process::start(arguments, &node.log)?);
         Ok(())
+    }
+
+    /// Starts all processes.
+    pub fn launch_all(&mut self) -> Result<()> {
+        self.ids().into_iter().try_for_each(|id| self.launch(id))
     }
 
     /// Starts node `id` and waits until it is ready.
@@ -139,11 +153,27 @@ impl Cluster {
 
     /// Waits for `/readyz` of node `id`.
     pub async fn wait_ready(&mut self, id: u64) -> Result<()> {
-        let http = self.node(id).http;
-        let ready = wait::until("ready", PATIENCE, || readyz(http)).await;
         let node = self.node_mut(id);
-        let tail = || node.process.as_ref().map(Process::tail).unwrap_or_default();
-        ready.with_context(|| format!("node {id} is not ready; its log ends:\n{}", tail()))
+        let http = node.http;
+        let process = node
+            .process
+            .as_mut()
+            .with_context(|| format!("node {id} does not run"))?;
+        let ready = wait::until("ready", PATIENCE, async || node::readyz(http).await);
+        tokio::select! {
+            ready = ready => ready.with_context(|| format!("node {id}")),
+            ended = process.wait(2 * PATIENCE) => {
+                anyhow::bail!("node {id} ended with {} instead of getting ready", ended?)
+            }
+        }
+    }
+
+    /// Waits for `/readyz` of all nodes.
+    pub async fn wait_all_ready(&mut self) -> Result<()> {
+        for id in self.ids() {
+            self.wait_ready(id).await?;
+        }
+        Ok(())
     }
 
     /// SIGKILL.
@@ -152,21 +182,46 @@ impl Cluster {
     }
 
     /// SIGTERM; the process must exit with 0.
-    pub fn terminate(&mut self, id: u64) -> Result<()> {
+    pub async fn terminate(&mut self, id: u64) -> Result<()> {
         let mut process = self.take_process(id)?;
-        let status = process.terminate(PATIENCE)?;
-        ensure!(status.success(), "node {id} ended with {status}: {}", process.tail());
+        let status = process.terminate(PATIENCE).await?;
+        ensure!(status.success(), "node {id} ended with {status}");
         Ok(())
+    }
+
+    /// Starts node `id`, which must refuse to run, and returns what it says.
+    pub async fn refuses_to_start(&mut self, id: u64) -> Result<String> {
+        let arguments = self.serve_arguments(id);
+        self.refuses_to_start_as(id, &arguments).await
+    }
+
+    /// As [`Cluster::refuses_to_start`], with arguments of the test's own.
+    pub async fn refuses_to_start_as(&mut self, id: u64, arguments: &[String]) -> Result<String> {
+        let before = self.log(id).len();
+        self.launch_as(id, arguments)?;
+        let status = self.take_process(id)?.wait(PATIENCE).await?;
+        let said = self.log(id).split_off(before);
+        ensure!(
+            status.code().is_some_and(|code| code != 0),
+            "node {id} ended with {status}: {said}"
+        );
+        Ok(said)
     }
 
     /// The process of a running node, for what else a test wants to do to it.
     pub fn process(&mut self, id: u64) -> Result<&mut Process> {
-        self.node_mut(id).process.as_mut().with_context(|| format!("node {id} does not run"))
+        let process = self.node_mut(id).process.as_mut();
+        process.with_context(|| format!("node {id} does not run"))
     }
 
-    /// Takes the process out: the harness regards the node as stopped.
-    pub fn take_process(&mut self, id: u64) -> Result<Process> {
-        self.node_mut(id).process.take().with_context(|| format!("node {id} does not run"))
+    fn take_process(&mut self, id: u64) -> Result<Process> {
+        let process = self.node_mut(id).process.take();
+        process.with_context(|| format!("node {id} does not run"))
+    }
+
+    /// Everything that node `id` has logged.
+    pub fn log(&self, id: u64) -> String {
+        std::fs::read_to_string(&self.node(id).log).unwrap_or_default()
     }
 
     /// Node `id`.
@@ -183,34 +238,51 @@ impl Cluster {
         self.nodes.iter().map(|node| node.id).collect()
     }
 
+    /// Ids of all nodes that run.
+    pub fn running(&self) -> Vec<u64> {
+        let running = self.nodes.iter().filter(|node| node.process.is_some());
+        running.map(|node| node.id).collect()
+    }
+
     /// Client endpoints of all nodes.
     pub fn endpoints(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.client.to_string()).collect()
+        self.nodes.iter().map(Node::endpoint).collect()
     }
 
-    /// A client that knows all nodes.
+    /// A client that knows all nodes and has much time.
     pub async fn client(&self) -> Result<Client> {
-        Ok(Client::connect(self.endpoints()).await?)
+        let client = Client::builder().timeout(PATIENCE);
+        Ok(client.connect(self.endpoints()).await?)
     }
 
-    /// A client that knows node `id` alone.
+    /// A client that knows node `id` alone. It still takes commits and linearizable reads to the leader
+    /// once it knows it; [`Node::vault`] does not.
     pub async fn client_of(&self, id: u64) -> Result<Client> {
-        Ok(Client::connect([self.node(id).client.to_string()]).await?)
+        let client = Client::builder().timeout(PATIENCE);
+        Ok(client.connect([self.node(id).endpoint()]).await?)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.failed && !std::thread::panicking() {
+            return;
+        }
+        for node in &self.nodes {
+            println!(
+                "--- node {} ends with:\n{}",
+                node.id,
+                process::tail(&node.log)
+            );
+        }
+        self.directory.disable_cleanup(true);
+        println!(
+            "--- everything is kept in {}",
+            self.directory.path().display()
+        );
     }
 }
 
 fn index(id: u64) -> usize {
     usize::try_from(id).expect("node ids are small") - 1
-}
-
-/// One GET of `/readyz`.
-async fn readyz(http: SocketAddr) -> Result<()> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut connection = tokio::net::TcpStream::connect(http).await?;
-    let request = b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-    connection.write_all(request).await?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! One `toka serve` process.
+//! One `toka` process.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Lines of a log that are shown when something fails.
+const TAIL_LINES: usize = 40;
 
 /// The `toka` binary: `TOKA_BIN`, else the one beside the test's own executable.
 pub fn binary() -> Result<PathBuf> {
@@ -13,35 +17,63 @@ pub fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("the test has no directory")?;
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .context("the test has no directory")?;
     let binary = profile.join("toka");
     if !binary.exists() {
-        bail!("{} is missing; run `cargo build -p toka-cli` or `cargo xtask test`", binary.display());
+        bail!(
+            "{} is missing; run `cargo build -p toka-cli` or `cargo xtask test`",
+            binary.display()
+        );
     }
     Ok(binary)
+}
+
+/// Variables of the caller's environment that would change what `toka` does.
+pub fn foreign_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("TOKA_")).collect()
 }
 
 /// A running process; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Where its standard error goes.
+    /// Where its standard output and error go.
     pub log: PathBuf,
 }
 
 impl Process {
-    /// Starts `toka` with `arguments`; standard error is appended to `log`.
+    /// Starts `toka` with `arguments`; what it writes is appended to `log`.
     pub fn start(arguments: &[String], log: &Path) -> Result<Self> {
+        Self::start_with(arguments, &[], log)
+    }
+
+    /// As [`Process::start`], with further variables in its environment.
+    pub fn start_with(
+        arguments: &[String],
+        variables: &[(&str, &Path)],
+        log: &Path,
+    ) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        let child = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        for name in foreign_variables() {
+            command.env_remove(name);
+        }
+        let child = command
             .args(arguments)
-            .env_remove("TOKA_ENDPOINTS")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
             .context("cannot start toka")?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// SIGKILL, and waits for the end.
@@ -52,42 +84,34 @@ impl Process {
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        self.signal(rustix::process::Signal::TERM)?;
-        self.wait(within)
+    pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait(within).await
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal)?;
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)?;
         Ok(())
     }
 
     /// Waits until the process ends by itself.
-    pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
+    pub async fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("the process did not end within {within:?}; log: {}", self.tail());
+                bail!("the process did not end within {within:?}");
             }
-            std::thread::sleep(crate::wait::STEP);
+            tokio::time::sleep(crate::wait::STEP).await;
         }
     }
 
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// The last lines of its log.
-    pub fn tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+    /// How it has ended; `None`: it still runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 }
 
@@ -97,4 +121,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The last lines of a log.
+pub fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }

@@ -1,6 +1,5 @@
 //! Waiting for conditions.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -9,11 +8,11 @@ use anyhow::{Result, bail};
 pub const STEP: Duration = Duration::from_millis(20);
 
 /// Looks at `condition` until it gives a value; the error is the last reason for not having one.
-pub async fn until<T, F, Fut>(what: &str, within: Duration, mut condition: F) -> Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<T>>,
-{
+pub async fn until<T>(
+    what: &str,
+    within: Duration,
+    mut condition: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     let deadline = Instant::now() + within;
     loop {
         match condition().await {

@@ -1,9 +1,13 @@
 //! The command line.
 
+mod serve;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::serve::Serve;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -63,7 +67,7 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a node of a cluster.
-    Serve(Box<crate::cmd::serve::Flags>),
+    Serve(Box<Serve>),
     /// Run a local cluster of three nodes, to try things out.
     Dev(Dev),
     /// Store one event.

@@ -12,7 +12,7 @@ use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{Filter, Selector};
 use toka_ledger::{Digest, EventHeader, EventId};
 
-pub(crate) use self::cluster::Remote;
+pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::embedded::Local;
 use crate::cli::{self, Consistency, Global};
 use crate::context;

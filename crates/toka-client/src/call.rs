@@ -13,10 +13,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::channel::Channels;
-use crate::config::MESSAGE_BYTES_MAX;
+use crate::config::{Config, MESSAGE_BYTES_MAX};
+use crate::error::Error;
 use crate::retry::{Backoff, Verdict, judge};
 use crate::routes::{Route, Routes};
-use crate::{Client, Config, Error};
 
 /// What the clones of a client share.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub(crate) struct Answer<T> {
 pub(crate) struct Tries {
     deadline: Instant,
     backoff: Backoff,
+    /// Time for one try; doubled by each that runs into it.
     attempt_timeout: Duration,
     attempts: u32,
     /// Nodes whose own data or disk has failed.
@@ -101,6 +102,7 @@ impl Shared {
         let (verdict, failure) = judge(status);
         tracing::debug!(endpoint, code = ?failure.code, message = failure.message, "try failed");
         tries.asked.insert(endpoint.to_owned());
+        let is_unreachable = matches!(verdict, Verdict::Unreachable);
         let mut at_least = failure.retry_after.unwrap_or(Duration::ZERO);
         let mut may_hurry = false;
         match verdict {
@@ -131,7 +133,7 @@ impl Shared {
             }
             Verdict::Later(wait) => at_least = wait,
         }
-        if !matches!(judge(status).0, Verdict::Unreachable) {
+        if !is_unreachable {
             tries.answered = Some(Error::from_failure(endpoint, failure));
         }
         if tries.attempts >= self.config.attempts_max {
@@ -173,15 +175,25 @@ impl Tries {
         Ok((time, now + time))
     }
 
-    /// A try ran out of time: the next one gets more.
-    pub(crate) fn timed_out(&mut self) -> Status {
-        self.attempt_timeout *= 2;
+    /// What stands for a try that ran out of time. The next one gets more of it.
+    pub(crate) fn no_answer(&mut self) -> Status {
+        self.slower();
         Status::new(Code::DeadlineExceeded, "no answer in time")
     }
 
+    /// How long the node may be silent.
+    pub(crate) const fn attempt_timeout(&self) -> Duration {
+        self.attempt_timeout
+    }
+
+    fn slower(&mut self) {
+        self.attempt_timeout *= 2;
+    }
+
     /// A success: failures before it no longer count.
-    pub(crate) fn reset(&mut self, deadline: Instant) {
-        self.deadline = deadline;
+    pub(crate) fn reset(&mut self, config: &Config) {
+        self.deadline = Instant::now() + config.resume_timeout;
+        self.attempt_timeout = config.attempt_timeout;
         self.attempts = 0;
         self.redirected = false;
         self.asked.clear();
@@ -212,7 +224,7 @@ pub(crate) fn vault(channel: Channel) -> VaultServiceClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-impl Client {
+impl Shared {
     /// Makes a call: `attempt` is given a connection, and the time that it has.
     pub(crate) async fn call<T, F, A>(
         &self,
@@ -224,23 +236,31 @@ impl Client {
         F: FnMut(Channel, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
-        let shared = &*self.shared;
-        let mut tries = shared.tries(deadline);
+        let mut tries = self.tries(deadline);
         loop {
-            let endpoint = shared.routes.pick(route);
+            let endpoint = self.routes.pick(route);
             let (time, until) = tries.next()?;
-            let channel = shared.channels.get(&endpoint)?;
+            let channel = self.channels.get(&endpoint)?;
             let status = match timeout_at(until, attempt(channel, time)).await {
                 Ok(Ok(response)) => {
                     if let Some(leader) = metadata::leader(response.metadata()) {
-                        shared.routes.learn(leader);
+                        self.routes.learn(leader);
                     }
-                    return Ok(Answer { endpoint, message: response.into_inner() });
+                    return Ok(Answer {
+                        endpoint,
+                        message: response.into_inner(),
+                    });
                 }
-                Ok(Err(status)) => status,
-                Err(_) => tries.timed_out(),
+                Ok(Err(status)) => {
+                    // The connection watches the time too, and may be first to see it run out.
+                    if Instant::now() >= until {
+                        tries.slower();
+                    }
+                    status
+                }
+                Err(_) => tries.no_answer(),
             };
-            shared.failed(&mut tries, &endpoint, &status).await?;
+            self.failed(&mut tries, &endpoint, &status).await?;
         }
     }
 
@@ -251,7 +271,7 @@ impl Client {
         header: Option<toka_proto::v1::ResponseHeader>,
     ) -> Result<Header, Error> {
         let header = Header::try_from(header).map_err(|error| Error::reply(endpoint, error))?;
-        self.shared.seen.observe(&header);
+        self.seen.observe(&header);
         Ok(header)
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Config, Error};
+use crate::config::Config;
+use crate::error::Error;
 
 /// Port of an endpoint that names none.
 const DEFAULT_PORT: u16 = 7311;
@@ -34,7 +35,9 @@ impl TcpTransport {
     /// Connections with these timeouts.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { config: config.clone() }
+        Self {
+            config: config.clone(),
+        }
     }
 }
 
@@ -67,7 +70,10 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(transport: std::sync::Arc<dyn Transport>) -> Self {
-        Self { transport, open: Mutex::default() }
+        Self {
+            transport,
+            open: Mutex::default(),
+        }
     }
 
     /// The connection to an endpoint.
@@ -84,7 +90,10 @@ impl Channels {
 
     /// Drops the connection to an endpoint, so that the next use makes a new one.
     pub(crate) fn forget(&self, endpoint: &str) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(endpoint);
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(endpoint);
     }
 }
 
@@ -98,7 +107,10 @@ pub(crate) fn endpoint_of(text: &str) -> Result<String, Error> {
     if trimmed.starts_with("https://") {
         return Err(error("TLS is not supported yet; use host:port"));
     }
-    let address = trimmed.strip_prefix("http://").unwrap_or(trimmed).trim_end_matches('/');
+    let address = trimmed
+        .strip_prefix("http://")
+        .unwrap_or(trimmed)
+        .trim_end_matches('/');
     if address.is_empty() {
         return Err(error("it is empty; write host:port"));
     }
@@ -111,7 +123,11 @@ pub(crate) fn endpoint_of(text: &str) -> Result<String, Error> {
         Some(_) => Ok(address.to_owned()),
         None if address.ends_with(':') => Err(error("the port is empty")),
         // The end of an IPv6 address in brackets, or of a name.
-        None if address.rsplit(']').next().is_some_and(|rest| rest.contains(':')) => {
+        None if address
+            .rsplit(']')
+            .next()
+            .is_some_and(|rest| rest.contains(':')) =>
+        {
             Err(error("the port is not a number up to 65535"))
         }
         None => Ok(format!("{address}:{DEFAULT_PORT}")),
@@ -138,8 +154,19 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for text in ["", "https://a:1", "a b:1", "a:70000", "a:", "http://", "me@a:1"] {
-            assert!(matches!(endpoint_of(text), Err(Error::Endpoint { .. })), "{text:?}");
+        for text in [
+            "",
+            "https://a:1",
+            "a b:1",
+            "a:70000",
+            "a:",
+            "http://",
+            "me@a:1",
+        ] {
+            assert!(
+                matches!(endpoint_of(text), Err(Error::Endpoint { .. })),
+                "{text:?}"
+            );
         }
     }
 }

@@ -138,7 +138,12 @@ impl Error {
 
     /// What a node said, once there is no point in trying again.
     pub(crate) fn from_failure(endpoint: &str, failure: Failure) -> Self {
-        let Failure { code, message, detail, .. } = failure;
+        let Failure {
+            code,
+            message,
+            detail,
+            ..
+        } = failure;
         match detail {
             Some(Detail::InvalidField { field, description }) => {
                 Self::InvalidField { field, description }
@@ -148,22 +153,37 @@ impl Error {
             Some(Detail::HistoryChanged { expected, actual }) => {
                 Self::HistoryChanged { expected, actual }
             }
-            Some(Detail::PositionOutOfRange { sequence, first, last }) => {
-                Self::OutOfRange { sequence, first, last }
-            }
+            Some(Detail::PositionOutOfRange {
+                sequence,
+                first,
+                last,
+            }) => Self::OutOfRange {
+                sequence,
+                first,
+                last,
+            },
             Some(Detail::LimitReached { subject }) => Self::LimitReached { subject, message },
             Some(Detail::Overloaded) => Self::Overloaded { message },
-            _ if matches!(code, Code::Unavailable | Code::DeadlineExceeded) => {
-                Self::Unavailable { endpoint: endpoint.to_owned(), message }
-            }
-            Some(Detail::NotLeader { .. }) => {
-                Self::Unavailable { endpoint: endpoint.to_owned(), message }
-            }
-            _ => Self::Refused { endpoint: endpoint.to_owned(), code, message },
+            _ if matches!(code, Code::Unavailable | Code::DeadlineExceeded) => Self::Unavailable {
+                endpoint: endpoint.to_owned(),
+                message,
+            },
+            Some(Detail::NotLeader { .. }) => Self::Unavailable {
+                endpoint: endpoint.to_owned(),
+                message,
+            },
+            _ => Self::Refused {
+                endpoint: endpoint.to_owned(),
+                code,
+                message,
+            },
         }
     }
 
     pub(crate) fn reply(endpoint: &str, reason: impl ToString) -> Self {
-        Self::Reply { endpoint: endpoint.to_owned(), reason: reason.to_string() }
+        Self::Reply {
+            endpoint: endpoint.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -22,6 +22,7 @@
 
 mod call;
 mod channel;
+mod client;
 mod cluster;
 mod commit;
 mod commit_stream;
@@ -32,9 +33,6 @@ mod retry;
 mod routes;
 mod subscribe;
 
-use std::sync::Arc;
-
-use tokio::time::{Duration, Instant};
 pub use toka_ledger::command::Precondition;
 pub use toka_ledger::feed::Start;
 pub use toka_ledger::prepare::EventDraft;
@@ -45,63 +43,10 @@ pub use toka_proto::convert::metadata::Leader;
 pub use toka_proto::convert::read::Header;
 
 pub use crate::channel::{TcpTransport, Transport};
+pub use crate::client::{Builder, Client};
 pub use crate::commit::Committed;
 pub use crate::commit_stream::{Acknowledgement, CommitStream};
-pub use crate::config::{Builder, Config};
+pub use crate::config::Config;
 pub use crate::error::Error;
 pub use crate::read::{Consistency, Include, List, Page, Read};
 pub use crate::subscribe::{Message, Subscribe, Subscription};
-
-/// A vault's cluster; cheap to clone, clones share connections and what is known of the leader.
-#[derive(Clone, Debug)]
-pub struct Client {
-    shared: Arc<call::Shared>,
-    timeout: Duration,
-}
-
-impl Client {
-    /// A client of the cluster that these endpoints (`host:port`) belong to, with the defaults of
-    /// [`Config`]. Connects when it is used.
-    ///
-    /// # Errors
-    /// [`Error::NoEndpoints`], [`Error::Endpoint`].
-    pub async fn connect<E: Into<String>>(
-        endpoints: impl IntoIterator<Item = E>,
-    ) -> Result<Self, Error> {
-        Self::builder().connect(endpoints).await
-    }
-
-    /// A client with other settings.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// The same client with another deadline for its calls, retries included.
-    #[must_use]
-    pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { timeout, ..self.clone() }
-    }
-
-    /// Endpoints that the client was given, as `host:port`.
-    #[must_use]
-    pub fn endpoints(&self) -> &[String] {
-        self.shared.routes.endpoints()
-    }
-
-    /// The leader, as far as replies have named it.
-    #[must_use]
-    pub fn leader(&self) -> Option<Leader> {
-        self.shared.routes.leader()
-    }
-
-    /// The highest revision that a reply has shown; what [`Consistency::ReadYourWrites`] asks for.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.shared.seen.revision()
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-}

@@ -9,7 +9,7 @@ use toka_proto::convert::status::{self, Detail, Failure};
 use tokio::time::Duration;
 use tonic::{Code, Status};
 
-use crate::Config;
+use crate::config::Config;
 
 /// What follows from a failed try.
 #[derive(Debug)]
@@ -32,15 +32,22 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(status: &Status) -> (Verdict, Failure) {
     let failure = status::parse(status);
     let verdict = match (&failure.detail, failure.code) {
-        (Some(Detail::NotLeader { leader }), _) => {
-            Verdict::Leader(leader.clone().or_else(|| metadata::leader(status.metadata())))
-        }
+        (Some(Detail::NotLeader { leader }), _) => Verdict::Leader(
+            leader
+                .clone()
+                .or_else(|| metadata::leader(status.metadata())),
+        ),
         (Some(Detail::Overloaded), _) => {
             Verdict::Later(failure.retry_after.unwrap_or(Duration::ZERO))
         }
         (Some(Detail::DataDamaged | Detail::StorageFailed), _) => Verdict::Broken,
         (
-            Some(Detail::NoLeader | Detail::NotCreated | Detail::NodeBehind { .. } | Detail::Stopping),
+            Some(
+                Detail::NoLeader
+                | Detail::NotCreated
+                | Detail::NodeBehind { .. }
+                | Detail::Stopping,
+            ),
             _,
         ) => Verdict::Elsewhere,
         (Some(_), _) => Verdict::Final,
@@ -115,13 +122,15 @@ mod tests {
         };
         let entropy: Arc<dyn Entropy> = Arc::new(Constant(entropy));
         let mut backoff = Backoff::new(&config, &entropy);
-        (0..5).map(|_| backoff.wait(Duration::ZERO).as_millis()).collect()
+        (0..5)
+            .map(|_| backoff.wait(Duration::ZERO).as_millis())
+            .collect()
     }
 
     #[test]
     fn waits_grow_to_the_limit() {
         assert_eq!(waits(0), [10, 20, 40, 50, 50]);
-        assert_eq!(waits(255), [19, 39, 79, 99, 99]);
+        assert_eq!(waits(255), [20, 40, 80, 100, 100]);
     }
 
     #[test]
@@ -135,11 +144,20 @@ mod tests {
     #[test]
     fn failures_are_told_apart() {
         let verdict = |status| judge(&status).0;
-        assert!(matches!(verdict(Status::unavailable("")), Verdict::Unreachable));
+        assert!(matches!(
+            verdict(Status::unavailable("")),
+            Verdict::Unreachable
+        ));
         assert!(matches!(verdict(Status::internal("")), Verdict::Final));
         assert!(matches!(verdict(status::stopping()), Verdict::Elsewhere));
-        assert!(matches!(verdict(status::not_leader(None)), Verdict::Leader(None)));
-        assert!(matches!(verdict(status::event_not_found("x")), Verdict::Final));
+        assert!(matches!(
+            verdict(status::not_leader(None)),
+            Verdict::Leader(None)
+        ));
+        assert!(matches!(
+            verdict(status::event_not_found("x")),
+            Verdict::Final
+        ));
         assert!(matches!(
             verdict(status::overloaded(Duration::from_millis(7))),
             Verdict::Later(wait) if wait == Duration::from_millis(7)

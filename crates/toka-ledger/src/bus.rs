@@ -56,6 +56,7 @@ const CLAIM_SALT_BYTES: usize = 16;
 ///     timestamp: u64,
 /// }
 ///
+/// # #[cfg(feature = "storage")]
 /// async fn example() -> anyhow::Result<()> {
 ///     # let dir = tempfile::tempdir()?;
 ///     # std::env::set_current_dir(&dir)?;
@@ -78,6 +79,7 @@ const CLAIM_SALT_BYTES: usize = 16;
 ///     # assert_eq!(vault.payload::<UserLogin>(&header)?.user_id, "alice");
 ///     Ok(())
 /// }
+/// # #[cfg(feature = "storage")]
 /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 /// ```
 ///
@@ -182,16 +184,20 @@ impl VaultBus {
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Rejected`], [`Error::Engine`], [`Error::Closed`].
-    pub async fn commit<P: EventPayload + ?Sized>(
-        &self,
+    // Not an `async fn`: the future would hold the payload, and not be `Send` where that is not `Sync`.
+    pub fn commit<'v, P: EventPayload + ?Sized>(
+        &'v self,
         payload: &P,
         parents: &[EventHeader],
         kind: &str,
         embedding: Array1<f32>,
-    ) -> Result<EventHeader, Error> {
+    ) -> impl Future<Output = Result<EventHeader, Error>> + Send + use<'v, P> {
         let components: Vec<f32> = embedding.iter().copied().collect();
-        let draft = EventDraft::new(kind).payload(payload).parents(parents).embedding(&components);
-        self.commit_one(draft, Vec::new()).await
+        let draft = EventDraft::new(kind)
+            .payload(payload)
+            .parents(parents)
+            .embedding(&components);
+        self.commit_one(draft, Vec::new())
     }
 
     /// Starts an event of `kind`; [`EventCommit::commit`] commits it.
@@ -221,14 +227,19 @@ impl VaultBus {
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<EventHeader>, Error> {
         let needs_salt = is_claim(&preconditions);
-        let events = events.into_iter().map(|event| match needs_salt && !event.has_salt() {
-            true => self.with_random_salt(event),
-            false => event,
-        });
+        let events = events
+            .into_iter()
+            .map(|event| match needs_salt && !event.has_salt() {
+                true => self.with_random_salt(event),
+                false => event,
+            });
         let commit = prepare_commit(events, preconditions, self.inner.seams.clock.unix_ms())?;
         let (reply, answer) = oneshot::channel();
         let requests = self.inner.lock_requests().clone().ok_or(Error::Closed)?;
-        requests.send(Request { commit, reply }).await.map_err(|_| Error::Closed)?;
+        requests
+            .send(Request { commit, reply })
+            .await
+            .map_err(|_| Error::Closed)?;
         drop(requests);
         match answer.await.map_err(|_| Error::Closed)?? {
             Outcome::Committed { headers, .. } => {
@@ -289,7 +300,9 @@ impl VaultBus {
     /// As [`VaultBus::payload_bytes`].
     pub fn embedding(&self, header: &EventHeader) -> Result<Option<Embedding>, Error> {
         let embedding = self.inner.reader.embedding(header)?;
-        embedding.map(|embedding| present(header, embedding)).transpose()
+        embedding
+            .map(|embedding| present(header, embedding))
+            .transpose()
     }
 
     /// The event with this id.
@@ -305,7 +318,10 @@ impl VaultBus {
     /// # Errors
     /// As [`VaultBus::get`].
     pub fn get_by_sequence(&self, sequence: u64) -> Result<EventHeader, Error> {
-        self.find(&Selector::Sequence(sequence), format_args!("at sequence {sequence}"))
+        self.find(
+            &Selector::Sequence(sequence),
+            format_args!("at sequence {sequence}"),
+        )
     }
 
     /// The event with this digest.
@@ -321,7 +337,9 @@ impl VaultBus {
             .reader
             .header(selector)?
             .map(Arc::unwrap_or_clone)
-            .ok_or_else(|| Error::NotFound { name: name.to_string() })
+            .ok_or_else(|| Error::NotFound {
+                name: name.to_string(),
+            })
     }
 
     /// The events at these sequences, in order, read as they are asked for; `1..` is the history so
@@ -357,7 +375,10 @@ impl VaultBus {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Engine`].
     pub fn settings(&self) -> Result<Settings, Error> {
-        self.inner.reader.settings()?.ok_or_else(|| crate::Rejection::NotCreated.into())
+        self.inner
+            .reader
+            .settings()?
+            .ok_or_else(|| crate::Rejection::NotCreated.into())
     }
 
     /// Reads of the vault for any thread.
@@ -396,7 +417,11 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.lock_requests().take();
-        let thread = self.apply_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .apply_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             thread.join();
         }
@@ -405,7 +430,9 @@ impl Drop for Inner {
 
 impl fmt::Debug for VaultBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultBus").field("position", &self.position()).finish_non_exhaustive()
+        f.debug_struct("VaultBus")
+            .field("position", &self.position())
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,8 +15,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use self::marker::Marker;
 pub use self::marker::FORMAT;
+use self::marker::Marker;
 use crate::engine::EngineError;
 use crate::error::Error;
 
@@ -70,13 +70,20 @@ impl DataDir {
         let marker = match find(path)? {
             Some(marker) => marker,
             None => {
-                let marker = Marker { mode, is_complete: false };
+                let marker = Marker {
+                    mode,
+                    is_complete: false,
+                };
                 write_marker(path, &marker)?;
                 marker
             }
         };
         check_mode(path, marker.mode, mode)?;
-        Ok(Self { path: path.to_owned(), marker, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            marker,
+            _lock: lock,
+        })
     }
 
     /// Reads whose the directory at `path` is, without opening it; `None` if it is new or empty.
@@ -116,7 +123,10 @@ impl DataDir {
     /// # Errors
     /// [`Error::File`].
     pub fn set_complete(&mut self) -> Result<(), Error> {
-        self.update(Marker { is_complete: true, ..self.marker })
+        self.update(Marker {
+            is_complete: true,
+            ..self.marker
+        })
     }
 
     /// Notes durably which cluster the node belongs to.
@@ -125,10 +135,18 @@ impl DataDir {
     /// [`Error::File`]; [`Error::EmbeddedVault`] if it is no node's.
     pub fn set_cluster_id(&mut self, cluster_id: u128) -> Result<(), Error> {
         let Mode::Node { node_id, .. } = self.marker.mode else {
-            return Err(Error::EmbeddedVault { path: self.path.clone() });
+            return Err(Error::EmbeddedVault {
+                path: self.path.clone(),
+            });
         };
-        let mode = Mode::Node { cluster_id: Some(cluster_id), node_id };
-        self.update(Marker { mode, ..self.marker })
+        let mode = Mode::Node {
+            cluster_id: Some(cluster_id),
+            node_id,
+        };
+        self.update(Marker {
+            mode,
+            ..self.marker
+        })
     }
 
     fn update(&mut self, marker: Marker) -> Result<(), Error> {
@@ -146,11 +164,20 @@ fn check_mode(path: &Path, found: Mode, wanted: Mode) -> Result<(), Error> {
         (Mode::Embedded, Mode::Embedded) => Ok(()),
         (Mode::Node { node_id, .. }, Mode::Embedded) => Err(Error::ClusterNode { path, node_id }),
         (Mode::Embedded, Mode::Node { .. }) => Err(Error::EmbeddedVault { path }),
-        (Mode::Node { node_id: found, .. }, Mode::Node { node_id: expected, .. }) => {
+        (
+            Mode::Node { node_id: found, .. },
+            Mode::Node {
+                node_id: expected, ..
+            },
+        ) => {
             if found == expected {
                 Ok(())
             } else {
-                Err(Error::OtherNode { path, found, expected })
+                Err(Error::OtherNode {
+                    path,
+                    found,
+                    expected,
+                })
             }
         }
     }
@@ -166,7 +193,9 @@ fn find(path: &Path) -> Result<Option<Marker>, Error> {
             if is_empty(path)? {
                 Ok(None)
             } else {
-                Err(Error::NotAVault { path: path.to_owned() })
+                Err(Error::NotAVault {
+                    path: path.to_owned(),
+                })
             }
         }
         // The path is a file, or one of its parents is.
@@ -183,7 +212,10 @@ fn is_empty(path: &Path) -> Result<bool, Error> {
     };
     for entry in entries {
         let name = entry.map_err(file(path))?.file_name();
-        if ![LOCK, MARKER_IN_PROGRESS, LOST_AND_FOUND].iter().any(|own| name == *own) {
+        if ![LOCK, MARKER_IN_PROGRESS, LOST_AND_FOUND]
+            .iter()
+            .any(|own| name == *own)
+        {
             return Ok(false);
         }
     }
@@ -212,7 +244,10 @@ fn lock(path: &Path) -> Result<File, Error> {
         .map_err(file(&lock))?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
-        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { path: path.to_owned() }.into()),
+        Err(TryLockError::WouldBlock) => Err(EngineError::Locked {
+            path: path.to_owned(),
+        }
+        .into()),
         Err(TryLockError::Error(error)) => Err(file(&lock)(error)),
     }
 }
@@ -231,7 +266,9 @@ fn write_marker(path: &Path, marker: &Marker) -> Result<(), Error> {
 }
 
 fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(file(path))
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(file(path))
 }
 
 /// For `map_err`.

@@ -54,10 +54,17 @@ impl Frontier {
         let heights = u8::try_from(self.size.trailing_ones()).expect("at most 64");
         let mut root = leaf;
         for height in 1..=heights {
-            let left = self.roots.pop().expect("one root for each 1 bit of the size");
+            let left = self
+                .roots
+                .pop()
+                .expect("one root for each 1 bit of the size");
             root = hash::node(&left, &root);
             if STORED_HEIGHTS.contains(&height) {
-                completed(Completed { height, index: self.size >> height, root });
+                completed(Completed {
+                    height,
+                    index: self.size >> height,
+                    root,
+                });
             }
         }
         self.roots.push(root);
@@ -97,10 +104,16 @@ pub fn frontier_at<E>(
 ) -> Result<Frontier, E> {
     debug_assert!(size.is_multiple_of(256));
     let mut roots = Vec::new();
-    for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+    for height in (0..u64::BITS)
+        .rev()
+        .filter(|height| size >> height & 1 == 1)
+    {
         // Leaves left of this subtree are those of the higher bits.
         let start = size >> (height + 1) << (height + 1);
-        let stored = STORED_HEIGHTS.iter().rev().find(|&&stored| u32::from(stored) <= height);
+        let stored = STORED_HEIGHTS
+            .iter()
+            .rev()
+            .find(|&&stored| u32::from(stored) <= height);
         let stored = *stored.unwrap_or(&STORED_HEIGHTS[0]);
         let count = 1 << (height - u32::from(stored));
         roots.push(join(&subtrees(stored, start >> stored, count)?));
@@ -164,7 +177,9 @@ mod tests {
         assert_eq!(stored.len() as u64, SIZE / 256 + 1);
         for (size, frontier) in frontiers {
             let from_stored = frontier_at(size, |height, from, count| {
-                (from..from + count).map(|index| stored.get(&(height, index)).copied().ok_or(())).collect()
+                (from..from + count)
+                    .map(|index| stored.get(&(height, index)).copied().ok_or(()))
+                    .collect()
             });
             assert_eq!(from_stored, Ok(frontier), "size {size}");
         }

@@ -37,3 +37,8 @@ pub use crate::error::{Error, Invalid, Rejection, Violation};
 pub use crate::feed::Start;
 pub use crate::prepare::EventDraft;
 pub use crate::read::{Filter, Page, Position, Query, Reader, Selector, Settings, Stored};
+
+/// Compiles the examples of the README.
+#[cfg(all(doctest, feature = "storage"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -66,7 +66,9 @@ impl EventDraft {
 
     /// Adds parents by their ids.
     pub fn parents_by_id(self, parents: impl IntoIterator<Item = EventId>) -> Self {
-        parents.into_iter().fold(self, |draft, id| draft.parent_by_name(ParentName::Id(id)))
+        parents
+            .into_iter()
+            .fold(self, |draft, id| draft.parent_by_name(ParentName::Id(id)))
     }
 
     /// Adds parents by their digests.
@@ -196,7 +198,10 @@ pub fn prepare_commit(
         .enumerate()
         .map(|(event, draft)| {
             draft.prepare().map_err(|invalid| match is_batch {
-                true => Invalid::InBatch { event, invalid: Box::new(invalid) },
+                true => Invalid::InBatch {
+                    event,
+                    invalid: Box::new(invalid),
+                },
                 false => invalid,
             })
         })
@@ -207,19 +212,31 @@ pub fn prepare_commit(
     {
         return Err(Invalid::ClaimWithoutSalt { event });
     }
-    check_size(Commit { unix_ms, events, preconditions })
+    check_size(Commit {
+        unix_ms,
+        events,
+        preconditions,
+    })
 }
 
 /// Whether these preconditions make a commit a claim, whose events need salts.
 #[must_use]
 pub fn is_claim(preconditions: &[Precondition]) -> bool {
-    preconditions.iter().any(|precondition| matches!(precondition, Precondition::NoChild { .. }))
+    preconditions
+        .iter()
+        .any(|precondition| matches!(precondition, Precondition::NoChild { .. }))
 }
 
 fn check_preconditions(preconditions: &[Precondition]) -> Result<(), Invalid> {
     check_count("preconditions", PRECONDITIONS_MAX, preconditions.len())?;
     let names_the_batch = |precondition: &Precondition| {
-        matches!(precondition, Precondition::NoChild { parent: ParentName::Batch(_), .. })
+        matches!(
+            precondition,
+            Precondition::NoChild {
+                parent: ParentName::Batch(_),
+                ..
+            }
+        )
     };
     if preconditions.iter().any(names_the_batch) {
         return Err(Invalid::Syntax {
@@ -236,7 +253,10 @@ fn check_batch_parents(events: &[PreparedEvent]) -> Result<(), Invalid> {
             if let ParentName::Batch(parent) = *parent
                 && usize::from(parent) >= event
             {
-                return Err(Invalid::BatchParent { event, parent: parent.into() });
+                return Err(Invalid::BatchParent {
+                    event,
+                    parent: parent.into(),
+                });
             }
         }
     }
@@ -250,9 +270,15 @@ fn check_size(commit: Commit) -> Result<Commit, Invalid> {
     let command = Command::Commit(commit);
     let actual = encode(&command).len();
     if actual > BATCH_BYTES_MAX {
-        return Err(Invalid::TooLong { field: "commit", max: BATCH_BYTES_MAX, actual });
+        return Err(Invalid::TooLong {
+            field: "commit",
+            max: BATCH_BYTES_MAX,
+            actual,
+        });
     }
-    let Command::Commit(commit) = command else { unreachable!("made three lines above") };
+    let Command::Commit(commit) = command else {
+        unreachable!("made three lines above")
+    };
     Ok(commit)
 }
 
@@ -263,10 +289,16 @@ fn size_at_most(commit: &Commit) -> usize {
     const PARENT: usize = 33;
     let event = |event: &PreparedEvent| {
         let embedding = event.embedding.as_ref().map_or(0, |e| e.as_bytes().len());
-        let attributes: usize = event.attributes.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
+        let attributes: usize = event
+            .attributes
+            .iter()
+            .map(|(n, v)| n.len() + v.len() + 8)
+            .sum();
         FIXED + event.payload.len() + embedding + attributes + PARENT * event.parents.len()
     };
-    FIXED + commit.preconditions.len() * PRECONDITION + commit.events.iter().map(event).sum::<usize>()
+    FIXED
+        + commit.preconditions.len() * PRECONDITION
+        + commit.events.iter().map(event).sum::<usize>()
 }
 
 fn check_count(field: &'static str, max: usize, actual: usize) -> Result<(), Invalid> {

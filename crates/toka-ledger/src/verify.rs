@@ -43,7 +43,12 @@ impl Report {
             EngineError::Corruption { table, .. } => *table,
             _ => return Err(error.into()),
         };
-        self.problem(Problem { sequence: None, id: None, table, detail: error.to_string() });
+        self.problem(Problem {
+            sequence: None,
+            id: None,
+            table,
+            detail: error.to_string(),
+        });
         Ok(())
     }
 }

@@ -1,6 +1,12 @@
 //! What `build.rs` made of `proto/`; modules are nested as packages are, since one refers to the other.
 
-#![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used
+)]
 
 pub mod toka {
     pub mod raft {

@@ -13,5 +13,4 @@ pub use generated::toka::raft::v1 as raft_v1;
 pub use generated::toka::vault::v1;
 
 /// Encoded `google.protobuf.FileDescriptorSet` of all of `proto/`, with its imports: for reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -87,14 +87,19 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) =
-            self.rest.split_at_checked(len).ok_or(DecodeError::Truncated { what: self.what })?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(DecodeError::Truncated { what: self.what })?;
         self.rest = rest;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        Ok(self.bytes(N)?.try_into().expect("bytes() returns as many as it is asked for"))
+        Ok(self
+            .bytes(N)?
+            .try_into()
+            .expect("bytes() returns as many as it is asked for"))
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
@@ -113,7 +118,10 @@ impl<'a> Cursor<'a> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            tag => Err(DecodeError::UnknownTag { what: self.what, tag }),
+            tag => Err(DecodeError::UnknownTag {
+                what: self.what,
+                tag,
+            }),
         }
     }
 
@@ -129,8 +137,10 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<String, DecodeError> {
         let len = self.u32()? as usize;
         let bytes = self.bytes(len)?;
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| DecodeError::Invalid { what: self.what, reason: "text is not UTF-8" })?;
+        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Invalid {
+            what: self.what,
+            reason: "text is not UTF-8",
+        })?;
         Ok(text.to_owned())
     }
 
@@ -140,12 +150,19 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn log_id_option(&mut self) -> Result<Option<LogId>, DecodeError> {
-        if self.flag()? { self.log_id().map(Some) } else { Ok(None) }
+        if self.flag()? {
+            self.log_id().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(crate) fn vote(&mut self) -> Result<Vote, DecodeError> {
         let leader_id = LeaderId::new(self.u64()?, self.u64()?);
-        Ok(Vote { leader_id, committed: self.flag()? })
+        Ok(Vote {
+            leader_id,
+            committed: self.flag()?,
+        })
     }
 
     pub(crate) fn rest(&mut self) -> &'a [u8] {
@@ -155,7 +172,10 @@ impl<'a> Cursor<'a> {
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
-            extra => Err(DecodeError::Trailing { what: self.what, extra }),
+            extra => Err(DecodeError::Trailing {
+                what: self.what,
+                extra,
+            }),
         }
     }
 }
@@ -223,7 +243,9 @@ pub fn encode_membership(membership: &Membership) -> Vec<u8> {
     put_len(&mut out, configs.len());
     for voters in configs {
         put_len(&mut out, voters.len());
-        voters.iter().for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
+        voters
+            .iter()
+            .for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
     }
     put_len(&mut out, membership.nodes().count());
     for (id, member) in membership.nodes() {
@@ -242,8 +264,10 @@ pub fn encode_membership(membership: &Membership) -> Vec<u8> {
 /// If `bytes` is not exactly one valid membership: no empty voter set, an address for each voter.
 pub fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError> {
     const WHAT: &str = "membership";
-    const ORDER: DecodeError =
-        DecodeError::Invalid { what: WHAT, reason: "node ids are not ascending" };
+    const ORDER: DecodeError = DecodeError::Invalid {
+        what: WHAT,
+        reason: "node ids are not ascending",
+    };
     let mut cursor = Cursor::new(WHAT, bytes);
     check_version(WHAT, cursor.u8()?, MEMBERSHIP_VERSION)?;
     let mut configs = Vec::new();
@@ -266,7 +290,13 @@ pub fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError> {
         }
         let raft_endpoint = cursor.string()?;
         let client_endpoint = cursor.string()?;
-        nodes.insert(id, Member { raft_endpoint, client_endpoint });
+        nodes.insert(
+            id,
+            Member {
+                raft_endpoint,
+                client_endpoint,
+            },
+        );
     }
     cursor.finish()?;
     Membership::new(configs, nodes).map_err(|_| DecodeError::Invalid {
@@ -291,7 +321,10 @@ pub fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
 pub fn decode_stored_membership(bytes: &[u8]) -> Result<StoredMembership, DecodeError> {
     let mut cursor = Cursor::new("stored membership", bytes);
     let log_id = cursor.log_id_option()?;
-    Ok(StoredMembership::new(log_id, decode_membership(cursor.rest())?))
+    Ok(StoredMembership::new(
+        log_id,
+        decode_membership(cursor.rest())?,
+    ))
 }
 
 /// What stands before an entry's body: version u8, kind u8 (0 blank, 1 commands, 2 membership), log
@@ -333,7 +366,12 @@ pub fn decode_entry(header: &[u8], body: Bytes) -> Result<Entry, DecodeError> {
     cursor.finish()?;
     let payload = match kind {
         KIND_BLANK if body.is_empty() => EntryPayload::Blank,
-        KIND_BLANK => return Err(DecodeError::Trailing { what: WHAT, extra: body.len() }),
+        KIND_BLANK => {
+            return Err(DecodeError::Trailing {
+                what: WHAT,
+                extra: body.len(),
+            });
+        }
         KIND_NORMAL => EntryPayload::Normal(Commands(body)),
         KIND_MEMBERSHIP => EntryPayload::Membership(decode_membership(&body)?),
         tag => return Err(DecodeError::UnknownTag { what: WHAT, tag }),
@@ -354,5 +392,9 @@ pub fn entry_len(entry: &Entry) -> u64 {
 }
 
 fn check_version(what: &'static str, version: u8, known: u8) -> Result<(), DecodeError> {
-    if version == known { Ok(()) } else { Err(DecodeError::UnknownVersion { what, version }) }
+    if version == known {
+        Ok(())
+    } else {
+        Err(DecodeError::UnknownVersion { what, version })
+    }
 }

@@ -46,7 +46,11 @@ struct State {
 
 impl AppliedLog {
     pub(crate) fn new(flush_bytes: u64) -> Self {
-        Self { state: Mutex::default(), flush_bytes, flush: Notify::new() }
+        Self {
+            state: Mutex::default(),
+            flush_bytes,
+            flush: Notify::new(),
+        }
     }
 
     /// Takes note of entries up to `index` that were applied.
@@ -56,7 +60,11 @@ impl AppliedLog {
         state.bytes += bytes;
         state.unflushed_since.get_or_insert_with(Instant::now);
         let total = state.bytes;
-        if state.notes.back().is_none_or(|(_, last)| total - last >= NOTE_BYTES) {
+        if state
+            .notes
+            .back()
+            .is_none_or(|(_, last)| total - last >= NOTE_BYTES)
+        {
             state.notes.push_back((index, total));
             if state.notes.len() > NOTES_MAX {
                 state.notes.pop_front();
@@ -97,7 +105,9 @@ impl AppliedLog {
 
     fn is_snapshot_due(&self, policy: &Compaction, snapshot: Option<u64>) -> bool {
         let state = self.lock();
-        let Some(index) = state.index else { return false };
+        let Some(index) = state.index else {
+            return false;
+        };
         let entries = index.saturating_sub(snapshot.unwrap_or(0));
         entries > 0
             && (entries >= policy.snapshot_log_entries
@@ -114,10 +124,18 @@ impl AppliedLog {
     fn purge_upto(&self, policy: &Compaction, snapshot: u64) -> Option<u64> {
         let by_entries = snapshot.checked_sub(policy.keep_log_entries);
         let state = self.lock();
-        let end = state.notes.iter().rev().find(|(index, _)| *index <= snapshot);
+        let end = state
+            .notes
+            .iter()
+            .rev()
+            .find(|(index, _)| *index <= snapshot);
         let by_bytes = end.and_then(|(_, end)| {
             let keep_from = end.checked_sub(policy.keep_log_bytes)?;
-            let upto = state.notes.iter().rev().find(|(_, bytes)| *bytes <= keep_from);
+            let upto = state
+                .notes
+                .iter()
+                .rev()
+                .find(|(_, bytes)| *bytes <= keep_from);
             upto.map(|(index, _)| *index)
         });
         by_entries.max(by_bytes)
@@ -178,23 +196,25 @@ impl Compactor {
     /// Purges what a snapshot covers and the ledger has flushed, but nothing while a snapshot is being
     /// sent: the receiver needs what follows it (openraft #1706).
     async fn purge(&self, snapshot: Option<u64>) -> Result<(), FatalError> {
-        let Some(snapshot) = snapshot else { return Ok(()) };
+        let Some(snapshot) = snapshot else {
+            return Ok(());
+        };
         if self.snapshots.is_sending() {
             return Ok(());
         }
-        let Some(upto) = self.applied.purge_upto(&self.policy, snapshot) else { return Ok(()) };
-        let purged = {
-            // The guard must not be held for long: it blocks the Raft task (openraft #1238).
-            let metrics = self.raft.metrics();
-            let purged = metrics.borrow_watched().purged;
-            purged
+        let Some(upto) = self.applied.purge_upto(&self.policy, snapshot) else {
+            return Ok(());
         };
+        // Never keep the guard: it blocks the Raft task (openraft #1238).
+        let purged = self.raft.metrics().borrow_watched().purged;
         if purged.is_some_and(|purged| upto <= purged.index) {
             return Ok(());
         }
         let host = Arc::clone(&self.host);
         let flushed = self.blocking.run(move || host.flushed_index()).await?;
-        let Some(upto) = flushed.map(|flushed| flushed.min(upto)) else { return Ok(()) };
+        let Some(upto) = flushed.map(|flushed| flushed.min(upto)) else {
+            return Ok(());
+        };
         let _ = self.raft.trigger().purge_log(upto).await;
         Ok(())
     }
@@ -240,7 +260,11 @@ mod tests {
         }
         assert_eq!(log.purge_upto(&policy(), 100), Some(97), "by bytes");
         log.record(101, 50 << 20);
-        assert_eq!(log.purge_upto(&policy(), 100), Some(97), "what the snapshot lacks counts not");
+        assert_eq!(
+            log.purge_upto(&policy(), 100),
+            Some(97),
+            "what the snapshot lacks counts not"
+        );
     }
 
     #[tokio::test]

@@ -82,7 +82,9 @@ impl Config {
             backoff: "20ms 50ms 100ms 200ms ...500ms".to_owned(),
             ..openraft::Config::default()
         };
-        config.validate().map_err(|source| StartError::Config { source: Box::new(source) })
+        config.validate().map_err(|source| StartError::Config {
+            source: Box::new(source),
+        })
     }
 }
 

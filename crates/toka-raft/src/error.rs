@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use toka_ledger::EngineError;
+use toka_ledger::engine::EngineError;
 use toka_ledger::read::Position;
 
 use crate::codec::DecodeError;
@@ -138,7 +138,11 @@ impl StartError {
         path: &std::path::Path,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 }
 
@@ -180,14 +184,18 @@ impl CommitError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::NotLeader { .. } | Self::Overloaded { .. } | Self::Unknown | Self::Stopped => true,
+            Self::NotLeader { .. } | Self::Overloaded { .. } | Self::Unknown | Self::Stopped => {
+                true
+            }
             Self::TooLarge { .. } => false,
         }
     }
 }
 
 fn known(leader: Option<&Leader>) -> String {
-    leader.map_or_else(String::new, |leader| format!(", node {} is", leader.node_id))
+    leader.map_or_else(String::new, |leader| {
+        format!(", node {} is", leader.node_id)
+    })
 }
 
 /// Why a read cannot be served at the wanted consistency.
@@ -281,6 +289,9 @@ pub enum FatalError {
     /// The cluster cannot be formed or joined.
     #[error("{0}")]
     Start(Arc<StartError>),
+    /// A bug: an assumption of this program does not hold.
+    #[error("a thread that applies entries has panicked; see the message before")]
+    Panic,
     /// openraft has stopped.
     #[error("Raft has stopped: {0}")]
     Raft(String),

@@ -14,7 +14,9 @@ pub(crate) struct Fatal {
 
 impl Fatal {
     pub(crate) fn new() -> Self {
-        Self { first: Arc::new(watch::Sender::new(None)) }
+        Self {
+            first: Arc::new(watch::Sender::new(None)),
+        }
     }
 
     /// Records `error`, if it is the first one, and hands it back.

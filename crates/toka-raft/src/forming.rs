@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{Fatal as RaftFatal, InitializeError, RaftError};
-use openraft::Raft;
 use toka_ledger::dir::DataDir;
 use toka_ledger::seam::Seams;
 use toka_proto::raft_v1 as pb;
 
 use crate::blocking::Blocking;
-use crate::codec::{decode_membership, decode_stored_membership, encode_membership, encode_stored_membership};
+use crate::codec::{
+    decode_membership, decode_stored_membership, encode_membership, encode_stored_membership,
+};
 use crate::error::StartError;
 use crate::identity::{Identity, decode_cluster_id};
 use crate::network::PeerNetworks;
@@ -69,7 +71,10 @@ pub(crate) enum AdoptError {
 pub(crate) fn encode_members(members: &BTreeMap<u64, Member>) -> Bytes {
     let voters = members.keys().copied().collect();
     let membership = openraft::Membership::new(vec![voters], members.clone());
-    membership.map_or_else(|_| Bytes::new(), |membership| encode_membership(&membership).into())
+    membership.map_or_else(
+        |_| Bytes::new(),
+        |membership| encode_membership(&membership).into(),
+    )
 }
 
 /// For messages.
@@ -98,17 +103,17 @@ impl Membership {
 
     pub(crate) async fn state(&self) -> Result<State, RaftFatal<TypeConfig>> {
         let is_pristine = self.is_pristine().await?;
-        let stored = {
-            let metrics = self.raft.server_metrics();
-            let stored = Arc::clone(&metrics.borrow_watched().membership_config);
-            stored
-        };
+        let metrics = self.raft.server_metrics();
+        let stored = Arc::clone(&metrics.borrow_watched().membership_config);
         let membership = if stored.log_id().is_some() {
             encode_stored_membership(&stored).into()
         } else {
             Bytes::new()
         };
-        Ok(State { is_pristine, membership })
+        Ok(State {
+            is_pristine,
+            membership,
+        })
     }
 
     /// Takes a cluster id, durably, if this node has none and its peer wants the same members.
@@ -118,7 +123,12 @@ impl Membership {
         }
         match self.identity.cluster_id() {
             Some(ours) if ours == cluster_id => return Ok(()),
-            Some(ours) => return Err(AdoptError::Taken { ours, theirs: cluster_id }),
+            Some(ours) => {
+                return Err(AdoptError::Taken {
+                    ours,
+                    theirs: cluster_id,
+                });
+            }
             None => {}
         }
         if !self.is_pristine().await? {
@@ -134,7 +144,10 @@ impl Membership {
             let mut data_dir = data_dir.lock().unwrap_or_else(PoisonError::into_inner);
             // Two peers may offer one at the same time.
             if let Some(ours) = identity.cluster_id().filter(|ours| *ours != cluster_id) {
-                return Err(AdoptError::Taken { ours, theirs: cluster_id });
+                return Err(AdoptError::Taken {
+                    ours,
+                    theirs: cluster_id,
+                });
             }
             data_dir.set_cluster_id(cluster_id)?;
             identity.adopt(cluster_id);
@@ -164,10 +177,19 @@ impl Forming {
         }
         let members = &self.membership.members;
         if !members.contains_key(&node_id) {
-            return Err(StartError::NotInitialMember { node_id, members: self.membership.describe() });
+            return Err(StartError::NotInitialMember {
+                node_id,
+                members: self.membership.describe(),
+            });
         }
-        let is_first = members.first_key_value().is_some_and(|(id, _)| *id == node_id);
-        tracing::info!(node_id, members = self.membership.describe(), "waiting for the cluster");
+        let is_first = members
+            .first_key_value()
+            .is_some_and(|(id, _)| *id == node_id);
+        tracing::info!(
+            node_id,
+            members = self.membership.describe(),
+            "waiting for the cluster"
+        );
         let mut retry = RETRY_MIN;
         loop {
             let answers = self.probe_all().await;
@@ -195,7 +217,12 @@ impl Forming {
     async fn pause(&self, time: Duration) {
         let mut metrics = self.membership.raft.server_metrics();
         let begun = async {
-            while metrics.borrow_watched().membership_config.log_id().is_none() {
+            while metrics
+                .borrow_watched()
+                .membership_config
+                .log_id()
+                .is_none()
+            {
                 if metrics.changed().await.is_err() {
                     return;
                 }
@@ -206,8 +233,13 @@ impl Forming {
 
     async fn probe_all(&self) -> Answers {
         let node_id = self.identity().node_id();
-        let others = self.membership.members.iter().filter(|(id, _)| **id != node_id);
-        join_all(others.map(|(id, member)| async move { (*id, self.probe(*id, member).await) })).await
+        let others = self
+            .membership
+            .members
+            .iter()
+            .filter(|(id, _)| **id != node_id);
+        join_all(others.map(|(id, member)| async move { (*id, self.probe(*id, member).await) }))
+            .await
     }
 
     async fn probe(&self, id: u64, member: &Member) -> Option<pb::ProbeResponse> {
@@ -219,7 +251,11 @@ impl Forming {
         match tokio::time::timeout(PROBE_TIMEOUT, client.probe(request)).await {
             Ok(Ok(response)) => Some(response.into_inner()),
             Ok(Err(status)) => {
-                tracing::debug!(peer = id, reason = status.message(), "no answer from a peer yet");
+                tracing::debug!(
+                    peer = id,
+                    reason = status.message(),
+                    "no answer from a peer yet"
+                );
                 None
             }
             Err(_) => None,
@@ -257,9 +293,16 @@ impl Forming {
                 let knows_us = decode_stored_membership(&answer.membership)
                     .is_ok_and(|stored| stored.membership().get_node(&node_id).is_some());
                 return Err(if knows_us {
-                    StartError::WipedVolume { node_id, cluster_id }
+                    StartError::WipedVolume {
+                        node_id,
+                        cluster_id,
+                    }
                 } else {
-                    StartError::NotAMember { node_id, peer, cluster_id }
+                    StartError::NotAMember {
+                        node_id,
+                        peer,
+                        cluster_id,
+                    }
                 });
             }
         }
@@ -273,7 +316,11 @@ impl Forming {
         for (peer, answer) in answers {
             match (chosen, answer.as_ref().and_then(cluster_id)) {
                 (Some(ours), Some(theirs)) if ours != theirs => {
-                    return Err(StartError::OtherCluster { peer: *peer, ours, theirs });
+                    return Err(StartError::OtherCluster {
+                        peer: *peer,
+                        ours,
+                        theirs,
+                    });
                 }
                 (None, theirs) => chosen = theirs,
                 (Some(_), _) => {}
@@ -294,7 +341,11 @@ impl Forming {
             }
         }
         let node_id = self.identity().node_id();
-        let others = self.membership.members.iter().filter(|(id, _)| **id != node_id);
+        let others = self
+            .membership
+            .members
+            .iter()
+            .filter(|(id, _)| **id != node_id);
         let given = join_all(others.map(|(id, member)| self.give_to(*id, member))).await;
         Ok(given.into_iter().all(|given| given))
     }
@@ -304,7 +355,9 @@ impl Forming {
             peer: Some(self.identity().peer(id)),
             initial_members: self.membership.encoded.clone(),
         };
-        let Ok(mut client) = self.networks.control(&member.raft_endpoint) else { return false };
+        let Ok(mut client) = self.networks.control(&member.raft_endpoint) else {
+            return false;
+        };
         match tokio::time::timeout(PROBE_TIMEOUT, client.adopt(request)).await {
             Ok(Ok(_)) => true,
             Ok(Err(status)) => {
@@ -320,12 +373,17 @@ impl Forming {
         let members = self.membership.members.clone();
         match self.membership.raft.initialize(members).await {
             Ok(()) => {
-                tracing::info!(cluster_id = format!("{cluster_id:032x}"), "the cluster has formed");
+                tracing::info!(
+                    cluster_id = format!("{cluster_id:032x}"),
+                    "the cluster has formed"
+                );
                 Ok(())
             }
             // Raft has begun meanwhile, with the same members.
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(StartError::Raft { reason: error.to_string() }),
+            Err(error) => Err(StartError::Raft {
+                reason: error.to_string(),
+            }),
         }
     }
 }

@@ -39,7 +39,10 @@ impl Identity {
         if let Some(cluster_id) = cluster_id {
             let _ = cell.set(cluster_id);
         }
-        Self { node_id, cluster_id: cell }
+        Self {
+            node_id,
+            cluster_id: cell,
+        }
     }
 
     pub(crate) fn node_id(&self) -> u64 {
@@ -81,7 +84,10 @@ impl Identity {
     pub(crate) fn check_node(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
         let peer = peer.ok_or(Mismatch::Anonymous)?;
         if peer.to != self.node_id {
-            return Err(Mismatch::Node { to: peer.to, this: self.node_id });
+            return Err(Mismatch::Node {
+                to: peer.to,
+                this: self.node_id,
+            });
         }
         Ok(peer.from)
     }
@@ -106,7 +112,10 @@ mod tests {
         let theirs = Identity::new(2, Some(11));
         assert_eq!(
             ours.check(Some(&theirs.peer(1))),
-            Err(Mismatch::Cluster { theirs: 11, ours: 10 })
+            Err(Mismatch::Cluster {
+                theirs: 11,
+                ours: 10
+            })
         );
     }
 
@@ -114,7 +123,10 @@ mod tests {
     fn message_for_another_node_is_refused_with_both_names() {
         let ours = Identity::new(1, Some(10));
         let peer = Identity::new(2, Some(10));
-        assert_eq!(ours.check(Some(&peer.peer(3))), Err(Mismatch::Node { to: 3, this: 1 }));
+        assert_eq!(
+            ours.check(Some(&peer.peer(3))),
+            Err(Mismatch::Node { to: 3, this: 1 })
+        );
         assert_eq!(ours.check(Some(&peer.peer(1))), Ok(2));
     }
 
@@ -122,7 +134,10 @@ mod tests {
     fn node_without_a_cluster_takes_no_raft_message() {
         let fresh = Identity::new(1, None);
         let peer = Identity::new(2, Some(10));
-        assert_eq!(fresh.check(Some(&peer.peer(1))), Err(Mismatch::NotAdopted { theirs: 10 }));
+        assert_eq!(
+            fresh.check(Some(&peer.peer(1))),
+            Err(Mismatch::NotAdopted { theirs: 10 })
+        );
         assert_eq!(fresh.adopt(10), 10);
         assert_eq!(fresh.check(Some(&peer.peer(1))), Ok(2));
         assert_eq!(fresh.adopt(11), 10);

@@ -49,14 +49,18 @@ impl Layout {
 
     /// Where the ledger of a snapshot is put together before it gets its name.
     pub(crate) fn ledger_in_progress(&self, number: u64) -> PathBuf {
-        self.root.join(format!("{LEDGER_PREFIX}{number}{TEMPORARY}"))
+        self.root
+            .join(format!("{LEDGER_PREFIX}{number}{TEMPORARY}"))
     }
 
     /// Number of the current ledger; `None` in a new data directory.
     pub(crate) fn current(&self) -> io::Result<Option<u64>> {
         match fs::read_to_string(self.current_pointer()) {
             Ok(name) => ledger_number(name.trim()).map(Some).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{CURRENT} holds {name:?}"))
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{CURRENT} holds {name:?}"),
+                )
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -41,9 +41,13 @@ impl LedgerHost {
     /// Opens the current ledger, or makes the first one, and removes leftovers of others.
     pub(crate) fn open(layout: Layout, storage: Arc<dyn Storage>) -> Result<Self, StartError> {
         let root = layout.root().to_owned();
-        let found = layout.current().map_err(StartError::file("read the pointer in", &root))?;
+        let found = layout
+            .current()
+            .map_err(StartError::file("read the pointer in", &root))?;
         let number = found.unwrap_or(1);
-        layout.remove_other_ledgers(number).map_err(StartError::file("clean up", &root))?;
+        layout
+            .remove_other_ledgers(number)
+            .map_err(StartError::file("clean up", &root))?;
         let dir = layout.ledger(number);
         if found.is_some() && !dir.is_dir() {
             let detail = format!("{} is missing", dir.display());
@@ -51,7 +55,9 @@ impl LedgerHost {
         }
         let engine = storage.open(&dir).map_err(toka_ledger::Error::from)?;
         if found.is_none() {
-            layout.set_current(number).map_err(StartError::file("write the pointer in", &root))?;
+            layout
+                .set_current(number)
+                .map_err(StartError::file("write the pointer in", &root))?;
         }
         let ledger = Ledger::open(Arc::clone(&engine))?;
         Ok(Self {
@@ -74,9 +80,7 @@ impl LedgerHost {
 
     /// The last applied entry, and the last membership among those applied. Right after opening this
     /// is what has survived, since nothing else is there.
-    pub(crate) fn applied_state(
-        &self,
-    ) -> Result<(Option<LogId>, StoredMembership), FatalError> {
+    pub(crate) fn applied_state(&self) -> Result<(Option<LogId>, StoredMembership), FatalError> {
         Ok(decode_mark(&self.ledger()?.log_mark())?)
     }
 
@@ -109,9 +113,13 @@ impl LedgerHost {
             mark.log_id = Some(Bytes::copy_from_slice(&encode_log_id(&log_id)));
             counts.push(commands.len() - before);
         }
-        let outcomes = self.ledger()?.apply(&commands, mark, Durability::Volatile)?;
+        let outcomes = self
+            .ledger()?
+            .apply(&commands, mark, Durability::Volatile)?;
         let mut outcomes = outcomes.into_iter();
-        let split = |count| Applied { outcomes: outcomes.by_ref().take(count).collect() };
+        let split = |count| Applied {
+            outcomes: outcomes.by_ref().take(count).collect(),
+        };
         Ok(counts.into_iter().map(split).collect())
     }
 
@@ -142,9 +150,12 @@ impl LedgerHost {
         let mut current = self.current();
         let number = current.number + 1;
         let new_dir = self.layout.ledger(number);
-        self.assemble(dir, number).map_err(SnapshotError::file("install", dir))?;
+        self.assemble(dir, number)
+            .map_err(SnapshotError::file("install", dir))?;
         let engine = self.storage.open(&new_dir)?;
-        self.layout.set_current(number).map_err(SnapshotError::file("install", &new_dir))?;
+        self.layout
+            .set_current(number)
+            .map_err(SnapshotError::file("install", &new_dir))?;
         ledger.install(Arc::clone(&engine))?;
         let (log_id, _) = decode_mark(&ledger.log_mark())?;
         if log_id != expected.meta.last_log_id || ledger.position() != expected.position {
@@ -206,7 +217,9 @@ impl LedgerHost {
 
     /// A panic in the ledger leaves it in an unknown state: it is closed for good.
     fn ledger(&self) -> Result<MutexGuard<'_, Ledger>, FatalError> {
-        self.ledger.lock().map_err(|_| toka_ledger::Error::Closed.into())
+        self.ledger
+            .lock()
+            .map_err(|_| toka_ledger::Error::Closed.into())
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -223,12 +236,19 @@ pub(crate) fn contents(engine: Arc<dyn Engine>) -> Result<Contents, FatalError> 
     let ledger = Ledger::open(engine)?;
     let (last_log_id, last_membership) = decode_mark(&ledger.log_mark())?;
     let position: Position = ledger.position();
-    let meta = crate::type_config::SnapshotMeta { last_log_id, last_membership };
+    let meta = crate::type_config::SnapshotMeta {
+        last_log_id,
+        last_membership,
+    };
     Ok(Contents { meta, position })
 }
 
 fn decode_mark(mark: &LogMark) -> Result<(Option<LogId>, StoredMembership), DecodeError> {
-    let log_id = mark.log_id.as_ref().map(|bytes| decode_log_id(bytes)).transpose()?;
+    let log_id = mark
+        .log_id
+        .as_ref()
+        .map(|bytes| decode_log_id(bytes))
+        .transpose()?;
     let membership = match &mark.membership {
         Some(bytes) => decode_stored_membership(bytes)?,
         None => StoredMembership::default(),

@@ -45,7 +45,11 @@ fn entry_limit_check(entry: &Entry) -> Result<(), LogError> {
     let bytes = entry_len(entry);
     if bytes > ENTRY_BYTES_MAX {
         let (log_id, bytes_max) = (entry.log_id, ENTRY_BYTES_MAX);
-        return Err(LogError::EntryTooLarge { log_id, bytes, bytes_max });
+        return Err(LogError::EntryTooLarge {
+            log_id,
+            bytes,
+            bytes_max,
+        });
     }
     Ok(())
 }

@@ -13,13 +13,13 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
-use openraft::impls::OneshotResponder;
+use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use toka_ledger::Outcome;
 use toka_ledger::command::{self, Command};
 use toka_ledger::seam::Clock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Proposing;
 use crate::error::CommitError;
@@ -34,12 +34,12 @@ const RETRY_AFTER_MS: u64 = 50;
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
 
 type NodeRaft = Raft<TypeConfig, StateMachine>;
-type Answer = Result<Outcome, CommitError>;
+type Answers = Result<Vec<Outcome>, CommitError>;
 
-/// A command that waits for its outcome.
+/// Commands that wait for their outcomes, and are never split between entries.
 struct Proposal {
-    command: Bytes,
-    answer: oneshot::Sender<Answer>,
+    commands: Vec<Bytes>,
+    answer: oneshot::Sender<Answers>,
     /// Its share of the queue's bytes, until there is an outcome.
     _room: OwnedSemaphorePermit,
 }
@@ -72,9 +72,22 @@ pub(crate) fn proposer(
 ) -> (Proposer, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queue_commits);
     let room = Arc::new(Semaphore::new(room_permits(&limits) as usize));
-    let proposer =
-        Proposer { queue: sender, room, clock, stopping: stopping.clone(), limits };
-    (proposer, Batcher { queue: receiver, raft, stopping, limits })
+    let proposer = Proposer {
+        queue: sender,
+        room,
+        clock,
+        stopping: stopping.clone(),
+        limits,
+    };
+    (
+        proposer,
+        Batcher {
+            queue: receiver,
+            raft,
+            stopping,
+            limits,
+        },
+    )
 }
 
 /// A permit is a byte in the queue.
@@ -94,28 +107,45 @@ impl Proposer {
         self.clock.unix_ms()
     }
 
-    /// Proposes `command` and waits for its outcome. Encoded here, once, and by the caller's task: log
-    /// and network pass the bytes on.
-    pub(crate) async fn propose(&self, command: &Command) -> Answer {
+    /// Proposes `command` and waits for its outcome.
+    pub(crate) async fn propose(&self, command: &Command) -> Result<Outcome, CommitError> {
+        let outcomes = self.propose_together(std::slice::from_ref(command)).await?;
+        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+    }
+
+    /// Proposes `commands` in one entry, in their order, and waits for their outcomes. Encoded here,
+    /// once, and by the caller's task: log and network pass the bytes on.
+    pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
-        let command = command::encode(command);
-        let bytes_max = usize::try_from(ENTRY_BYTES_MAX - ENTRY_OVERHEAD_BYTES).unwrap_or(usize::MAX);
-        if command.len() > bytes_max.min(self.limits.queue_bytes) {
-            return Err(CommitError::TooLarge { bytes: command.len(), bytes_max });
+        let commands: Vec<Bytes> = commands.iter().map(command::encode).collect();
+        let bytes: usize = commands.iter().map(Bytes::len).sum();
+        // Each command stands behind its length, of at most eight bytes.
+        let overhead_bytes = ENTRY_OVERHEAD_BYTES + 8 * commands.len() as u64;
+        let bytes_max = usize::try_from(ENTRY_BYTES_MAX.saturating_sub(overhead_bytes))
+            .unwrap_or(usize::MAX)
+            .min(self.limits.queue_bytes);
+        if bytes > bytes_max {
+            return Err(CommitError::TooLarge { bytes, bytes_max });
         }
-        let overloaded = CommitError::Overloaded { retry_after_ms: RETRY_AFTER_MS };
-        let permits = u32::try_from(command.len()).expect("checked against the entry's limit");
+        let overloaded = CommitError::Overloaded {
+            retry_after_ms: RETRY_AFTER_MS,
+        };
+        let permits = u32::try_from(bytes).expect("checked against the entry's limit");
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
         let room = room.map_err(|_| overloaded.clone())?;
         let (answer, outcome) = oneshot::channel();
-        self.queue.try_send(Proposal { command, answer, _room: room }).map_err(|refused| {
-            match refused {
+        self.queue
+            .try_send(Proposal {
+                commands,
+                answer,
+                _room: room,
+            })
+            .map_err(|refused| match refused {
                 mpsc::error::TrySendError::Full(_) => overloaded,
                 mpsc::error::TrySendError::Closed(_) => CommitError::Stopped,
-            }
-        })?;
+            })?;
         // A batcher that is gone may have proposed it before.
         outcome.await.unwrap_or(Err(CommitError::Unknown))
     }
@@ -150,11 +180,17 @@ impl Batcher {
         let mut waiting = Vec::new();
         let mut next = Some(first);
         while let Some(proposal) = next {
-            batch.push(&proposal.command);
+            for command in &proposal.commands {
+                batch.push(command);
+            }
             waiting.push(proposal);
             let is_full = batch.commands() >= self.limits.entry_commits
                 || batch.bytes() >= self.limits.entry_bytes;
-            next = if is_full { None } else { self.queue.try_recv().ok() };
+            next = if is_full {
+                None
+            } else {
+                self.queue.try_recv().ok()
+            };
         }
         let refusal = self.refusal();
         let raft = self.raft.clone();
@@ -164,7 +200,7 @@ impl Batcher {
                 answer_all(waiting, &refusal);
                 return;
             }
-            let (responder, result) = OneshotResponder::new_pair();
+            let (responder, result) = ProgressResponder::complete_only();
             let entry = Commands(batch.finish());
             if raft.client_write_ff(entry, Some(responder)).await.is_err() {
                 answer_all(waiting, &CommitError::Unknown);
@@ -188,13 +224,14 @@ impl Batcher {
     fn refusal(&self) -> Option<CommitError> {
         let metrics = self.raft.data_metrics();
         let (committed, applied) = {
-            let metrics = metrics.borrow_watched();
-            (metrics.local_committed, metrics.last_applied)
+            let now = metrics.borrow_watched();
+            (now.local_committed, now.last_applied)
         };
         let index = |log_id: Option<crate::type_config::LogId>| log_id.map_or(0, |id| id.index);
         let lag = index(committed).saturating_sub(index(applied));
-        (lag > self.limits.apply_lag_entries)
-            .then_some(CommitError::Overloaded { retry_after_ms: RETRY_AFTER_MS })
+        (lag > self.limits.apply_lag_entries).then_some(CommitError::Overloaded {
+            retry_after_ms: RETRY_AFTER_MS,
+        })
     }
 }
 
@@ -204,7 +241,7 @@ fn answer_all(waiting: Vec<Proposal>, error: &CommitError) {
     }
 }
 
-/// Hands each command its outcome.
+/// Hands each proposal its outcomes.
 fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u64) {
     let applied: Applied = match result {
         Ok(response) => response.data,
@@ -213,8 +250,14 @@ fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u
     let mut outcomes = applied.outcomes.into_iter();
     for proposal in waiting {
         // One outcome per command, in their order: apply's promise.
-        let outcome = outcomes.next().ok_or(CommitError::Unknown);
-        let _ = proposal.answer.send(outcome);
+        let count = proposal.commands.len();
+        let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
+        let is_whole = own.len() == count;
+        let _ = proposal.answer.send(if is_whole {
+            Ok(own)
+        } else {
+            Err(CommitError::Unknown)
+        });
     }
 }
 
@@ -222,9 +265,9 @@ fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u
 fn commit_error(error: &ClientWriteError<TypeConfig>, term: u64) -> CommitError {
     match error {
         // Refused before it was appended.
-        ClientWriteError::ForwardToLeader(forward) => {
-            CommitError::NotLeader { leader: leader(forward, term) }
-        }
+        ClientWriteError::ForwardToLeader(forward) => CommitError::NotLeader {
+            leader: leader(forward, term),
+        },
         // It may have been committed by the next leader, or still be.
         ClientWriteError::LogEntryDiscarded(_) => CommitError::Unknown,
         // Not for commands; if it ever is, nothing is known.
@@ -237,5 +280,9 @@ fn commit_error(error: &ClientWriteError<TypeConfig>, term: u64) -> CommitError 
 /// The leader that openraft points to. A leader whose lease has expired points to nobody.
 fn leader(forward: &ForwardToLeader<TypeConfig>, term: u64) -> Option<Leader> {
     let (node_id, member) = (forward.leader_id?, forward.leader_node.clone()?);
-    Some(Leader { node_id, member, term })
+    Some(Leader {
+        node_id,
+        member,
+        term,
+    })
 }

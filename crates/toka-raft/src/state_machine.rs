@@ -5,12 +5,13 @@
 //! answered; an error of the ledger stops the node.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
-use openraft::alias::SnapshotOf;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::type_config::alias::SnapshotOf;
 
 use crate::blocking::Blocking;
 use crate::codec::entry_len;
@@ -28,7 +29,7 @@ const GROUP_ENTRIES_MAX: usize = 256;
 const GROUP_BYTES_MAX: u64 = 8 << 20;
 
 /// The ledger, as openraft uses it.
-pub struct StateMachine {
+pub(crate) struct StateMachine {
     pub(crate) host: Arc<LedgerHost>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) durable: DurableWatermark,
@@ -78,9 +79,25 @@ where
     Ok(Some(group))
 }
 
+/// A panic would end openraft's worker and nothing else: the node would go on, and apply nothing. It
+/// stops instead.
+async fn stop_on_panic(
+    work: impl Future<Output = Result<(), FatalError>>,
+) -> Result<(), FatalError> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        // The panic hook has printed what and where.
+        Err(_) => Err(FatalError::Panic),
+    }
+}
+
 impl StateMachine {
     async fn apply_group(&mut self, group: Group) -> Result<(), FatalError> {
-        let Group { entries, responders, bytes } = group;
+        let Group {
+            entries,
+            responders,
+            bytes,
+        } = group;
         let last = entries.last().map(|entry| entry.log_id);
         let Some(last) = last else { return Ok(()) };
         // openraft hands entries over as soon as a quorum has them, which may be before this node's
@@ -118,17 +135,20 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     /// At start: what has survived, so that openraft applies the rest again.
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok(self.host.applied_state().map_err(|error| self.fatal.report(error))?)
+        Ok(self
+            .host
+            .applied_state()
+            .map_err(|error| self.fatal.report(error))?)
     }
 
-    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut entries = entries.fuse();
         while let Some(group) = next_group(&mut entries).await? {
-            if let Err(error) = self.apply_group(group).await {
-                return Err(self.fatal.report(error).into());
-            }
+            let applied = stop_on_panic(self.apply_group(group)).await;
+            applied.map_err(|error| self.fatal.report(error))?;
         }
         Ok(())
     }
@@ -150,9 +170,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotDir,
     ) -> io::Result<()> {
-        if let Err(error) = self.install(snapshot).await {
-            return Err(self.fatal.report(error).into());
-        }
+        let installed = stop_on_panic(self.install(snapshot)).await;
+        installed.map_err(|error| self.fatal.report(error))?;
         self.applied.installed();
         tracing::info!(log_id = ?meta.last_log_id, "snapshot installed");
         Ok(())

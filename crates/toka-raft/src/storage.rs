@@ -8,9 +8,7 @@ use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Engine, EngineError};
 use toka_ledger::seam::Seams;
 
-use crate::log_store::{
-    LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions, SystemDisk,
-};
+use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions, SystemDisk};
 
 /// Opens stores. Blocking.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
@@ -52,8 +50,12 @@ impl Storage for DiskStorage {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
         // Two logs would mean two syncs for every commit. What is lost of the ledger in a crash is
         // applied again from the Raft log (OPENRAFT.md, section 4).
-        let options =
-            RocksOptions { wal: false, create: true, read_only: false, ..self.rocks.clone() };
+        let options = RocksOptions {
+            wal: false,
+            create: true,
+            read_only: false,
+            ..self.rocks.clone()
+        };
         Ok(Arc::new(RocksEngine::open(dir, &options)?))
     }
 

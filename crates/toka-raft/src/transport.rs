@@ -104,7 +104,10 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, open: Mutex::default() }
+        Self {
+            transport,
+            open: Mutex::default(),
+        }
     }
 
     pub(crate) fn get(&self, endpoint: &str, traffic: Traffic) -> Result<Channel, InvalidEndpoint> {

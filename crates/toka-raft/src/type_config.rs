@@ -77,6 +77,10 @@ pub struct Member {
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "raft {} client {}", self.raft_endpoint, self.client_endpoint)
+        write!(
+            f,
+            "raft {} client {}",
+            self.raft_endpoint, self.client_endpoint
+        )
     }
 }

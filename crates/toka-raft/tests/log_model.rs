@@ -29,7 +29,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 
 fn entry(term: u64, index: u64) -> Entry {
     let body = Bytes::from(vec![u8::try_from(index % 251).expect("small"); BODY_LEN]);
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Commands(body)) }
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Commands(body)),
+    }
 }
 
 /// What openraft may ask for, and what the disk may do meanwhile.
@@ -71,9 +74,16 @@ impl Crashable for MemoryLog {
 }
 
 fn segments(disk: &MemoryDisk) -> SegmentLog {
-    let options = SegmentOptions { segment_bytes: 20 << 10 };
-    SegmentLog::open(Arc::new(disk.clone()), Arc::new(SystemEntropy), Path::new("/raft"), options)
-        .expect("the log opens")
+    let options = SegmentOptions {
+        segment_bytes: 20 << 10,
+    };
+    SegmentLog::open(
+        Arc::new(disk.clone()),
+        Arc::new(SystemEntropy),
+        Path::new("/raft"),
+        options,
+    )
+    .expect("the log opens")
 }
 
 impl Crashable for MemoryDisk {
@@ -93,12 +103,18 @@ fn entries_of(engine: &impl LogEngine) -> BTreeMap<u64, Entry> {
         ReadPlan::Ready(entries) => entries,
         ReadPlan::Blocking(read) => read().expect("readable"),
     };
-    entries.into_iter().map(|entry| (entry.log_id.index, entry)).collect()
+    entries
+        .into_iter()
+        .map(|entry| (entry.log_id.index, entry))
+        .collect()
 }
 
 async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseError> {
     let entry_len = (BODY_LEN + ENTRY_HEADER_LEN) as u64;
-    let tail = TailLimits { bytes_max: 6 * entry_len, entries_max: 5 };
+    let tail = TailLimits {
+        bytes_max: 6 * entry_len,
+        entries_max: 5,
+    };
     let (mut log, writer) = RaftLog::new(medium.open(), LogOptions { tail });
     let mut writer = Box::pin(writer.run());
     let (durable, mut reader) = (log.handle().durable(), log.handle().reader());
@@ -109,13 +125,22 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
             Step::Append(count) => {
                 let entries: Vec<_> = (next..next + count).map(|at| entry(term, at)).collect();
                 next += count;
-                model.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
-                log.append(entries, IoFlushed::noop()).await.expect("append");
+                model.extend(
+                    entries
+                        .iter()
+                        .map(|entry| (entry.log_id.index, entry.clone())),
+                );
+                log.append(entries, IoFlushed::noop())
+                    .await
+                    .expect("append");
             }
             Step::TruncateLast(count) => {
                 term += 1;
                 (0..*count).for_each(|_| drop(model.pop_last()));
-                let last = model.last_key_value().map(|(_, entry)| entry.log_id).or(purged);
+                let last = model
+                    .last_key_value()
+                    .map(|(_, entry)| entry.log_id)
+                    .or(purged);
                 next = last.map_or(0, |last| last.index + 1);
                 log.truncate_after(last).await.expect("truncate");
             }
@@ -133,10 +158,16 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
             }
         }
         let expected: Vec<Entry> = model.values().cloned().collect();
-        prop_assert_eq!(&reader.try_get_log_entries(..).await.expect("read"), &expected);
+        prop_assert_eq!(
+            &reader.try_get_log_entries(..).await.expect("read"),
+            &expected
+        );
         let state = log.get_log_state().await.expect("state");
         let last = expected.last().map(|entry| entry.log_id).or(purged);
-        prop_assert_eq!((state.last_purged_log_id, state.last_log_id), (purged, last));
+        prop_assert_eq!(
+            (state.last_purged_log_id, state.last_log_id),
+            (purged, last)
+        );
         // Whatever the watermark covers is what a crash now would leave, entry by entry.
         let crashed = entries_of(&medium.crash());
         for (index, entry) in &model {
@@ -153,8 +184,13 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
 }
 
 fn check<M: Crashable>(cases: u32, medium: impl Fn() -> M) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut runner = TestRunner::new(Config { cases, ..Config::default() });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let mut runner = TestRunner::new(Config {
+        cases,
+        ..Config::default()
+    });
     runner
         .run(&prop::collection::vec(step(), 1..60), |steps| {
             runtime.block_on(run(&medium(), &steps))

@@ -81,7 +81,11 @@ impl RaftStateMachine<TypeConfig> for Positions {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<openraft::type_config::alias::SnapshotOf<TypeConfig, ()>>> {
-        Ok(self.state().snapshot.clone().map(|meta| Snapshot { meta, snapshot: () }))
+        Ok(self
+            .state()
+            .snapshot
+            .clone()
+            .map(|meta| Snapshot { meta, snapshot: () }))
     }
 }
 
@@ -103,7 +107,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Positions {
 
 fn store(engine: impl LogEngine) -> io::Result<RaftLog> {
     // A tail of two entries, so that the suite reads from the engine as well.
-    let options = LogOptions { tail: TailLimits { bytes_max: 1 << 20, entries_max: 2 } };
+    let options = LogOptions {
+        tail: TailLimits {
+            bytes_max: 1 << 20,
+            entries_max: 2,
+        },
+    };
     RaftLog::start(engine, options, &SystemThreads)
 }
 
@@ -115,7 +124,11 @@ struct InMemory;
 
 impl StoreBuilder<TypeConfig, RaftLog, Positions> for InMemory {
     async fn build(&self) -> Result<((), RaftLog, Positions), StorageError<TypeConfig>> {
-        Ok(((), store(MemoryLog::new()).map_err(failed)?, Positions::default()))
+        Ok((
+            (),
+            store(MemoryLog::new()).map_err(failed)?,
+            Positions::default(),
+        ))
     }
 }
 
@@ -124,10 +137,11 @@ struct OnDisk;
 impl StoreBuilder<TypeConfig, RaftLog, Positions, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, RaftLog, Positions), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().map_err(failed)?;
-        let options = SegmentOptions { segment_bytes: 64 << 10 };
+        let options = SegmentOptions {
+            segment_bytes: 64 << 10,
+        };
         let path: &Path = &dir.path().join("raft");
-        let engine =
-            SegmentLog::open(Arc::new(SystemDisk), Arc::new(SystemEntropy), path, options);
+        let engine = SegmentLog::open(Arc::new(SystemDisk), Arc::new(SystemEntropy), path, options);
         let log = store(engine.map_err(failed)?).map_err(failed)?;
         Ok((dir, log, Positions::default()))
     }

@@ -32,7 +32,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 
 fn entry(term: u64, index: u64, len: usize) -> Entry {
     let body = Bytes::from(vec![7; len]);
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Commands(body)) }
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Commands(body)),
+    }
 }
 
 fn entries(term: u64, indexes: Range<u64>) -> Vec<Entry> {
@@ -42,13 +45,23 @@ fn entries(term: u64, indexes: Range<u64>) -> Vec<Entry> {
 /// Appends and returns what tells when it is durable.
 async fn append(log: &mut RaftLog, entries: Vec<Entry>) -> Flushed {
     let (flushed, durable) = TypeConfig::oneshot();
-    log.append(entries, IoFlushed::signal(flushed)).await.expect("append");
+    log.append(entries, IoFlushed::signal(flushed))
+        .await
+        .expect("append");
     durable
 }
 
 async fn indexes(log: &RaftLog, range: Range<u64>) -> Vec<(u64, u64)> {
-    let entries = log.handle().reader().try_get_log_entries(range).await.expect("readable");
-    entries.iter().map(|entry| (entry.log_id.leader_id.term, entry.log_id.index)).collect()
+    let entries = log
+        .handle()
+        .reader()
+        .try_get_log_entries(range)
+        .await
+        .expect("readable");
+    entries
+        .iter()
+        .map(|entry| (entry.log_id.leader_id.term, entry.log_id.index))
+        .collect()
 }
 
 /// A log whose writer only runs when the test lets it: a disk as slow as one likes.
@@ -98,14 +111,17 @@ async fn commit_position_costs_no_sync_and_goes_out_with_the_next_append() {
     let engine = MemoryLog::new();
     let (mut log, writer) = stalled(&engine);
     let mut writer = Box::pin(writer.run());
-    let _ = append(&mut log, entries(1, 0..2)).await;
+    drop(append(&mut log, entries(1, 0..2)).await);
     work(&mut writer);
     log.save_committed(Some(log_id(1, 1))).await.expect("saved");
     work(&mut writer);
     assert_eq!(engine.syncs(), 1);
-    assert_eq!(log.read_committed().await.expect("read"), Some(log_id(1, 1)));
+    assert_eq!(
+        log.read_committed().await.expect("read"),
+        Some(log_id(1, 1))
+    );
     assert_eq!(engine.crash().meta().committed, None);
-    let _ = append(&mut log, entries(1, 2..3)).await;
+    drop(append(&mut log, entries(1, 2..3)).await);
     work(&mut writer);
     assert_eq!(engine.crash().meta().committed, Some(log_id(1, 1)));
 }
@@ -124,14 +140,17 @@ async fn vote_is_durable_before_it_is_given() {
         save.await.expect("saved");
     }
     assert_eq!(engine.crash().meta().vote, Some(vote));
-    assert_eq!(log.handle().reader().read_vote().await.expect("read"), Some(vote));
+    assert_eq!(
+        log.handle().reader().read_vote().await.expect("read"),
+        Some(vote)
+    );
 }
 
 #[tokio::test]
 async fn truncate_and_purge_do_not_wait_for_the_disk() {
     let engine = MemoryLog::new();
     let (mut log, _writer) = stalled(&engine);
-    let _ = append(&mut log, entries(1, 0..10)).await;
+    drop(append(&mut log, entries(1, 0..10)).await);
     assert!(is_ready(log.truncate_after(Some(log_id(1, 6)))));
     assert!(is_ready(log.purge(log_id(1, 2))));
     assert_eq!(indexes(&log, 0..20).await, [(1, 3), (1, 4), (1, 5), (1, 6)]);
@@ -143,12 +162,14 @@ async fn watermark_falls_at_once_when_durable_entries_are_truncated() {
     let (mut log, writer) = stalled(&engine);
     let mut writer = Box::pin(writer.run());
     let mut durable = log.handle().durable();
-    let _ = append(&mut log, entries(1, 0..10)).await;
+    drop(append(&mut log, entries(1, 0..10)).await);
     assert!(!is_ready(durable.wait_for(0)));
     work(&mut writer);
     assert!(is_ready(durable.wait_for(9)));
-    log.truncate_after(Some(log_id(1, 4))).await.expect("truncated");
-    let _ = append(&mut log, entries(2, 5..8)).await;
+    log.truncate_after(Some(log_id(1, 4)))
+        .await
+        .expect("truncated");
+    drop(append(&mut log, entries(2, 5..8)).await);
     assert_eq!(durable.index(), Some(4));
     assert!(!is_ready(durable.wait_for(5)));
     work(&mut writer);
@@ -191,15 +212,21 @@ impl LogEngine for Probe {
 async fn watermark_does_not_rise_over_a_truncation_in_the_queue() {
     let (durable, seen) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(Vec::new())));
     let log = MemoryLog::new();
-    let probe = Probe { log, durable: Arc::clone(&durable), seen: Arc::clone(&seen) };
+    let probe = Probe {
+        log,
+        durable: Arc::clone(&durable),
+        seen: Arc::clone(&seen),
+    };
     let (mut log, writer) = RaftLog::new(probe, LogOptions::default());
     let watermark = durable.get_or_init(|| log.handle().durable());
     // A group is full at 8 MiB, so these are three groups; the last begins with the truncation.
     let big = |term, index| vec![entry(term, index, 8 << 20)];
-    let _ = append(&mut log, big(1, 0)).await;
-    let _ = append(&mut log, big(1, 1)).await;
-    log.truncate_after(Some(log_id(1, 0))).await.expect("truncated");
-    let _ = append(&mut log, big(2, 1)).await;
+    drop(append(&mut log, big(1, 0)).await);
+    drop(append(&mut log, big(1, 1)).await);
+    log.truncate_after(Some(log_id(1, 0)))
+        .await
+        .expect("truncated");
+    drop(append(&mut log, big(2, 1)).await);
     work(&mut Box::pin(writer.run()));
     // Entry 1 of term 1 was durable when the third group came, but was no longer the log's entry 1.
     assert_eq!(*seen.lock().expect("no panic"), [None, Some(0), Some(0)]);
@@ -220,7 +247,10 @@ async fn waiting_for_what_is_never_written_ends_when_the_log_is_closed() {
     }
     assert!(handle.durable().wait_for(0).await.is_err());
     assert!(!is_ready(handle.failure().wait()));
-    assert!(matches!(&*handle.barrier().await.expect_err("closed"), LogError::Closed));
+    assert!(matches!(
+        &*handle.barrier().await.expect_err("closed"),
+        LogError::Closed
+    ));
 }
 
 #[tokio::test]
@@ -237,14 +267,25 @@ async fn failed_write_is_reported_to_everyone_who_waits() {
     work(&mut writer);
     assert!(first.await.expect("answered").is_err());
     assert!(second.await.expect("answered").is_err());
-    assert!(matches!(&*handle.failure().wait().await, LogError::Io { .. }));
+    assert!(matches!(
+        &*handle.failure().wait().await,
+        LogError::Io { .. }
+    ));
     assert!(handle.durable().wait_for(0).await.is_err());
     let (flushed, _) = TypeConfig::oneshot();
-    assert!(log.append(entries(1, 2..3), IoFlushed::signal(flushed)).await.is_err());
+    assert!(
+        log.append(entries(1, 2..3), IoFlushed::signal(flushed))
+            .await
+            .is_err()
+    );
     {
         let vote = Vote::new(2, 2);
         let mut save = pin!(log.save_vote(&vote));
-        assert!(save.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(
+            save.as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
         work(&mut writer);
         assert!(save.await.is_err());
     }
@@ -256,11 +297,18 @@ async fn limited_read_stops_at_the_byte_limit_after_at_least_one_entry() {
     let (mut log, _writer) = stalled(&engine);
     let third = usize::try_from(READ_BYTES_MAX / 3).expect("small");
     let sizes = [third, third, third, 3 * third, 10];
-    let all = sizes.iter().zip(0..).map(|(len, index)| entry(1, index, *len)).collect();
-    let _ = append(&mut log, all).await;
+    let all = sizes
+        .iter()
+        .zip(0..)
+        .map(|(len, index)| entry(1, index, *len))
+        .collect();
+    drop(append(&mut log, all).await);
     let mut reader = log.get_log_reader().await;
     for (start, count) in [(0, 2), (2, 1), (3, 1), (4, 1)] {
-        let read = reader.limited_get_log_entries(start, 5).await.expect("readable");
+        let read = reader
+            .limited_get_log_entries(start, 5)
+            .await
+            .expect("readable");
         assert_eq!(read.len(), count, "from {start}");
     }
 }
@@ -269,10 +317,14 @@ async fn limited_read_stops_at_the_byte_limit_after_at_least_one_entry() {
 async fn apply_reads_more_than_one_piece() {
     let engine = MemoryLog::new();
     let (mut log, _writer) = stalled(&engine);
-    let _ = append(&mut log, (0..20).map(|index| entry(1, index, 500_000)).collect()).await;
+    let twenty = (0..20).map(|index| entry(1, index, 500_000)).collect();
+    drop(append(&mut log, twenty).await);
     let mut reader = log.get_log_reader().await;
     let read: Vec<_> = reader.entries_stream(3..20).await.collect().await;
-    let read: Vec<u64> = read.into_iter().map(|entry| entry.expect("read").log_id.index).collect();
+    let read: Vec<u64> = read
+        .into_iter()
+        .map(|entry| entry.expect("read").log_id.index)
+        .collect();
     assert_eq!(read, (3..20).collect::<Vec<_>>());
 }
 
@@ -282,16 +334,31 @@ async fn entry_over_the_limit_is_refused() {
     let (mut log, _writer) = stalled(&engine);
     let (flushed, _) = TypeConfig::oneshot();
     let huge = vec![entry(1, 0, (64 << 20) + 1)];
-    let error = log.append(huge, IoFlushed::signal(flushed)).await.expect_err("too large");
-    let error = error.get_ref().and_then(|error| error.downcast_ref::<LogError>());
-    assert!(matches!(error, Some(LogError::EntryTooLarge { .. })), "{error:?}");
+    let error = log
+        .append(huge, IoFlushed::signal(flushed))
+        .await
+        .expect_err("too large");
+    let error = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<LogError>());
+    assert!(
+        matches!(error, Some(LogError::EntryTooLarge { .. })),
+        "{error:?}"
+    );
 }
 
 fn segments(disk: &MemoryDisk) -> SegmentLog {
-    let options = SegmentOptions { segment_bytes: 64 << 10 };
+    let options = SegmentOptions {
+        segment_bytes: 64 << 10,
+    };
     let dir = Path::new("/raft");
-    SegmentLog::open(Arc::new(disk.clone()), Arc::new(SystemEntropy), dir, options)
-        .expect("the log opens")
+    SegmentLog::open(
+        Arc::new(disk.clone()),
+        Arc::new(SystemEntropy),
+        dir,
+        options,
+    )
+    .expect("the log opens")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,8 +366,10 @@ async fn close_drains_syncs_and_lets_the_log_be_opened_again() {
     let disk = MemoryDisk::new();
     let mut log =
         RaftLog::start(segments(&disk), LogOptions::default(), &SystemThreads).expect("starts");
-    let _ = append(&mut log, entries(1, 0..50)).await;
-    log.save_committed(Some(log_id(1, 40))).await.expect("saved");
+    drop(append(&mut log, entries(1, 0..50)).await);
+    log.save_committed(Some(log_id(1, 40)))
+        .await
+        .expect("saved");
     log.handle().close().await.expect("closed");
     assert!(log.truncate_after(None).await.is_err());
     let reopened = segments(&disk.crash(|| false));
@@ -313,8 +382,10 @@ async fn barrier_makes_a_truncation_durable() {
     let disk = MemoryDisk::new();
     let mut log =
         RaftLog::start(segments(&disk), LogOptions::default(), &SystemThreads).expect("starts");
-    let _ = append(&mut log, entries(1, 0..9)).await;
-    log.truncate_after(Some(log_id(1, 3))).await.expect("truncated");
+    drop(append(&mut log, entries(1, 0..9)).await);
+    log.truncate_after(Some(log_id(1, 3)))
+        .await
+        .expect("truncated");
     log.handle().barrier().await.expect("durable");
     assert_eq!(segments(&disk.crash(|| false)).meta().range(), 0..4);
 }
@@ -324,7 +395,7 @@ async fn one_sync_serves_many_appends_on_disk() {
     let disk = MemoryDisk::new();
     let (mut log, writer) = RaftLog::new(segments(&disk), LogOptions::default());
     for index in 0..100 {
-        let _ = append(&mut log, entries(1, index..index + 1)).await;
+        drop(append(&mut log, entries(1, index..index + 1)).await);
     }
     let before = disk.syncs();
     work(&mut Box::pin(writer.run()));
@@ -334,14 +405,22 @@ async fn one_sync_serves_many_appends_on_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_join_disk_and_memory() {
     let disk = MemoryDisk::new();
-    let tail = TailLimits { bytes_max: 10 * entry_len(&entry(1, 0, 100)), entries_max: 1000 };
+    let tail = TailLimits {
+        bytes_max: 10 * entry_len(&entry(1, 0, 100)),
+        entries_max: 1000,
+    };
     let mut log =
         RaftLog::start(segments(&disk), LogOptions { tail }, &SystemThreads).expect("starts");
     let flushed = append(&mut log, entries(1, 0..200)).await;
     flushed.await.expect("answered").expect("durable");
     let expected: Vec<_> = (5..200).map(|index| (1, index)).collect();
     assert_eq!(indexes(&log, 5..300).await, expected);
-    log.truncate_after(Some(log_id(1, 100))).await.expect("truncated");
-    let _ = append(&mut log, entries(2, 101..103)).await;
-    assert_eq!(indexes(&log, 99..300).await, [(1, 99), (1, 100), (2, 101), (2, 102)]);
+    log.truncate_after(Some(log_id(1, 100)))
+        .await
+        .expect("truncated");
+    drop(append(&mut log, entries(2, 101..103)).await);
+    assert_eq!(
+        indexes(&log, 99..300).await,
+        [(1, 99), (1, 100), (2, 101), (2, 102)]
+    );
 }

@@ -1,5 +1,26 @@
 //! A node: gRPC services, health and metrics over the replicated ledger.
+//!
+//! ```text
+//! node -> api/{commit, commit_stream, read, list, subscribe, cluster} -> routing -> refusal
+//!      -> http, health -> status; config; limits
+//! ```
+//!
+//! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
+//! as of the position in its reply's header; nothing waits without a deadline or grows without a
+//! bound. This crate knows nothing of Raft's messages or of what lies on disk.
 
 #![deny(missing_docs)]
 
+mod api;
 pub mod config;
+mod health;
+mod http;
+pub mod limits;
+pub mod node;
+mod refusal;
+mod routing;
+mod status;
+
+pub use config::{Config, ConfigError, ConfigFile};
+pub use node::{Addresses, Listeners, Node, Outside, RunError, StartError};
+pub use status::Readiness;

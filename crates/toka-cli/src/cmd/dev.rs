@@ -4,9 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use toka_ledger::seam::Seams;
 use toka_server::config::{Config, ConfigFile, InitialMember};
-use toka_server::node::Node;
+use toka_server::node::{Node, Outside};
 
 use super::serve::{start_log, terminated};
 use crate::cli::Dev;
@@ -37,16 +36,13 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     let members = members(&ports);
     let starting = (1..).zip(&ports).map(|(id, ports)| {
         let config = config(id, ports, &root, &members);
-        async { Ok::<_, anyhow::Error>(Node::start(config?, Seams::system()).await?) }
+        async { Ok::<_, anyhow::Error>(Node::start(config?, Outside::system()).await?) }
     });
     let nodes = futures::future::try_join_all(starting).await?;
     welcome(&ports, data.as_deref());
-    let stops: Vec<_> = nodes
-        .into_iter()
-        .map(|node| tokio::spawn(async move { node.run_until(terminated()).await }))
-        .collect();
-    for stop in stops {
-        stop.await??;
+    let ends = nodes.into_iter().map(|node| node.run_until(terminated()));
+    for end in futures::future::join_all(ends).await {
+        end?;
     }
     drop(temporary);
     Ok(())

@@ -1,144 +1,15 @@
 //! `toka serve`: a node of a cluster.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
-use toka_ledger::seam::Seams;
-use toka_server::config::{ByteSize, Config, ConfigFile, InitialMember, Span};
-use toka_server::node::Node;
+use toka_server::config::{Config, ConfigFile};
+use toka_server::node::{Node, Outside};
 use tracing_subscriber::EnvFilter;
 
-/// Settings of a node. Each is also an environment variable (`--node-id`: `TOKA_NODE_ID`) and a
-/// key of the file (`node_id`); flags win over the environment, the environment over the file.
-#[derive(Debug, Args)]
-pub(crate) struct Flags {
-    /// TOML file with the same settings, named with underscores.
-    #[arg(long, env = "TOKA_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Write log lines as JSON.
-    #[arg(long, env = "TOKA_LOG_JSON")]
-    log_json: bool,
-    /// Print the settings and stop.
-    #[arg(long)]
-    dump_config: bool,
-    /// This node's number, from 1, never used again in the cluster.
-    #[arg(long, value_name = "N")]
-    node_id: Option<u64>,
-    /// Address for clients [default: 127.0.0.1:7311].
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<SocketAddr>,
-    /// Address for the other nodes [default: 127.0.0.1:7312].
-    #[arg(long, value_name = "IP:PORT")]
-    raft_listen: Option<SocketAddr>,
-    /// Address for /metrics, /livez and /readyz [default: 127.0.0.1:7313].
-    #[arg(long, value_name = "IP:PORT")]
-    http_listen: Option<SocketAddr>,
-    /// Where clients reach this node [default: where it listens].
-    #[arg(long, value_name = "HOST:PORT")]
-    advertise_client: Option<String>,
-    /// Where the other nodes reach this one [default: where it listens].
-    #[arg(long, value_name = "HOST:PORT")]
-    advertise_raft: Option<String>,
-    /// A node of the first start; may be repeated, the same list on each node. In the environment
-    /// (`TOKA_INITIAL_MEMBERS`) separated by semicolons.
-    #[arg(long, value_name = "ID=RAFT_ENDPOINT,CLIENT_ENDPOINT")]
-    initial_member: Vec<InitialMember>,
-    /// Time between heartbeats [default: 100ms].
-    #[arg(long, value_name = "TIME")]
-    heartbeat_interval: Option<Span>,
-    /// Shortest time without a leader before an election [default: 250ms].
-    #[arg(long, value_name = "TIME")]
-    election_timeout_min: Option<Span>,
-    /// Longest time without a leader before an election [default: 400ms].
-    #[arg(long, value_name = "TIME")]
-    election_timeout_max: Option<Span>,
-    /// How long a call that names no deadline may take [default: 10s].
-    #[arg(long, value_name = "TIME")]
-    request_timeout: Option<Span>,
-    /// How long any call may take [default: 60s].
-    #[arg(long, value_name = "TIME")]
-    request_timeout_max: Option<Span>,
-    /// How long a node that stops waits for calls in flight [default: 10s].
-    #[arg(long, value_name = "TIME")]
-    shutdown_grace: Option<Span>,
-    /// Open subscriptions.
-    #[arg(long, value_name = "N")]
-    subscriptions_max: Option<usize>,
-    /// Commits in progress, those of commit streams not counted.
-    #[arg(long, value_name = "N")]
-    commits_max: Option<usize>,
-    /// Open commit streams.
-    #[arg(long, value_name = "N")]
-    commit_streams_max: Option<usize>,
-    /// Commits in progress of one commit stream.
-    #[arg(long, value_name = "N")]
-    commit_stream_window: Option<usize>,
-    /// Reads of the storage at the same time.
-    #[arg(long, value_name = "N")]
-    reads_max: Option<usize>,
-    /// Calls at the same time on one connection.
-    #[arg(long, value_name = "N")]
-    connection_streams_max: Option<u32>,
-    /// Commits that wait for their log entry or its result.
-    #[arg(long, value_name = "N")]
-    proposals_max: Option<usize>,
-    /// Bytes of those commits.
-    #[arg(long, value_name = "SIZE")]
-    proposals_bytes_max: Option<ByteSize>,
-    /// Log entries after which a snapshot is made and the log is purged.
-    #[arg(long, value_name = "N")]
-    snapshot_log_entries: Option<u64>,
-    /// Bytes of log entries after which a snapshot is made and the log is purged.
-    #[arg(long, value_name = "SIZE")]
-    snapshot_log_bytes: Option<ByteSize>,
-    /// Log entries that are kept behind a snapshot, for followers that are behind.
-    #[arg(long, value_name = "N")]
-    keep_log_entries: Option<u64>,
-    /// Bytes of log entries that are kept behind a snapshot.
-    #[arg(long, value_name = "SIZE")]
-    keep_log_bytes: Option<ByteSize>,
-    /// Block cache of the storage.
-    #[arg(long, value_name = "SIZE")]
-    cache_bytes: Option<ByteSize>,
-}
+use crate::cli::Serve;
 
-impl Flags {
-    fn layer(self, data: Option<PathBuf>) -> ConfigFile {
-        ConfigFile {
-            node_id: self.node_id,
-            data,
-            listen: self.listen,
-            raft_listen: self.raft_listen,
-            http_listen: self.http_listen,
-            advertise_client: self.advertise_client,
-            advertise_raft: self.advertise_raft,
-            initial_members: Some(self.initial_member).filter(|members| !members.is_empty()),
-            heartbeat_interval: self.heartbeat_interval,
-            election_timeout_min: self.election_timeout_min,
-            election_timeout_max: self.election_timeout_max,
-            request_timeout: self.request_timeout,
-            request_timeout_max: self.request_timeout_max,
-            shutdown_grace: self.shutdown_grace,
-            subscriptions_max: self.subscriptions_max,
-            commits_max: self.commits_max,
-            commit_streams_max: self.commit_streams_max,
-            commit_stream_window: self.commit_stream_window,
-            reads_max: self.reads_max,
-            connection_streams_max: self.connection_streams_max,
-            proposals_max: self.proposals_max,
-            proposals_bytes_max: self.proposals_bytes_max,
-            snapshot_log_entries: self.snapshot_log_entries,
-            snapshot_log_bytes: self.snapshot_log_bytes,
-            keep_log_entries: self.keep_log_entries,
-            keep_log_bytes: self.keep_log_bytes,
-            cache_bytes: self.cache_bytes,
-        }
-    }
-}
-
-pub(crate) async fn run(flags: Flags, data: Option<PathBuf>) -> Result<()> {
+pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     start_log(flags.log_json);
     let dump = flags.dump_config;
     let file = flags.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
@@ -148,10 +19,7 @@ pub(crate) async fn run(flags: Flags, data: Option<PathBuf>) -> Result<()> {
     if dump {
         return crate::output::line(&format!("{config:#?}"));
     }
-    for warning in config.warnings() {
-        tracing::warn!(warning, "settings");
-    }
-    let node = Node::start(config, Seams::system()).await?;
+    let node = Node::start(config, Outside::system()).await?;
     node.run_until(terminated()).await?;
     Ok(())
 }

@@ -1,15 +1,29 @@
 //! The one way in which a vault changes.
+//!
+//! [`Ledger::apply`] is a pure function of the vault's contents and the commands: no clock, no
+//! randomness, no environment. It is total: whatever the command decoder admits is applied or
+//! rejected, and a rejection is a result like any other, the same on every replica. How commands
+//! are gathered into calls makes no difference to what is stored.
+
+mod overlay;
+mod plan;
+mod preconditions;
+mod state;
+mod write;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
-use crate::command::Command;
+use self::overlay::{Overlay, View};
+use self::state::State;
+use self::write::Writer;
+use crate::command::{Command, Commit, Create, FEATURE_LEVEL};
 use crate::core::EventHeader;
-use crate::engine::{Durability, Engine};
+use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
-pub use crate::read::Position;
-use crate::read::Reader;
+use crate::read::{Position, Reader};
 
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,22 +58,44 @@ pub enum Outcome {
     },
 }
 
-/// The single writer of a vault.
+/// The single writer of a vault. When it is dropped, the vault is closed to its readers'
+/// subscriptions.
 #[derive(Debug)]
 pub struct Ledger {
+    engine: Arc<dyn Engine>,
+    state: State,
     reader: Reader,
+    /// Tells the readers of a new position. Gone after a failure: the ledger is closed.
+    publisher: Option<watch::Sender<Position>>,
 }
 
 impl Ledger {
-    /// Opens the vault that `engine` holds, or a new one.
+    /// Opens the vault that `engine` holds, or a new one, which its first command creates.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`], [`Error::FeatureLevel`].
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Error> {
-        unimplemented!()
+        let state = State::load(&*engine)?;
+        let (publisher, position) = watch::channel(state.position());
+        let reader = Reader::new(Arc::clone(&engine), position);
+        Ok(Self {
+            engine,
+            state,
+            reader,
+            publisher: Some(publisher),
+        })
     }
 
-    /// A reader of this vault.
+    /// A reader of this vault, which stays valid when another engine is installed.
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// The engine that is written to: for flushes, checkpoints and figures.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
     }
 
     /// Where the vault is.
@@ -71,26 +107,149 @@ impl Ledger {
     /// The log's mark as applied in memory.
     #[must_use]
     pub fn log_mark(&self) -> LogMark {
-        unimplemented!()
+        self.state.mark.clone()
     }
 
-    /// The log's mark that a crash would leave.
+    /// The log's mark that a crash would leave: from behind it the log must be applied again.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn flushed_log_mark(&self) -> Result<LogMark, Error> {
-        unimplemented!()
+        state::flushed_log_mark(&*self.engine)
     }
 
-    /// Applies `commands` in order, in one atomic write.
+    /// Applies `commands` in order, in one atomic write that also holds `mark`, and publishes
+    /// what is new. Returns what became of each command.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`], [`Error::FeatureLevel`] for a creation at a feature
+    /// level that this build does not know. After an error nothing is known of the write, and
+    /// every further call fails with [`Error::Closed`].
     pub fn apply(
         &mut self,
         commands: &[Command],
         mark: LogMark,
         durability: Durability,
     ) -> Result<Vec<Outcome>, Error> {
-        unimplemented!()
+        let publisher = self.publisher.take().ok_or(Error::Closed)?;
+        let mut writer = Writer {
+            overlay: Overlay::new(self.state.sequence()),
+            state: &mut self.state,
+            batch: Batch::new(),
+        };
+        let outcomes = commands
+            .iter()
+            .map(|command| apply_command(&*self.engine, &mut writer, command))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Writer {
+            state,
+            overlay,
+            mut batch,
+        } = writer;
+        state.finish(mark, &mut batch);
+        self.engine.write(batch, durability)?;
+        // The new headers first: whoever hears of a position may ask for them.
+        self.reader.ring().push(overlay.headers());
+        publisher.send_replace(self.state.position());
+        self.publisher = Some(publisher);
+        Ok(outcomes)
     }
 
-    /// Goes on with another engine, which a snapshot was installed into.
+    /// Goes on with another engine, into which a snapshot of this vault was installed. Readers and
+    /// subscriptions go on too.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], and [`Error::Closed`] after an earlier failure; the ledger then stays
+    /// as it is.
     pub fn install(&mut self, engine: Arc<dyn Engine>) -> Result<(), Error> {
-        unimplemented!()
+        let publisher = self.publisher.as_ref().ok_or(Error::Closed)?;
+        let state = State::load(&*engine)?;
+        // The engine first: a reader takes the position, then the engine.
+        self.reader.set_engine(Arc::clone(&engine));
+        // What the ring has is no longer next to what comes.
+        self.reader.ring().clear();
+        publisher.send_replace(state.position());
+        self.engine = engine;
+        self.state = state;
+        Ok(())
     }
+}
+
+/// Why a command writes nothing.
+enum Refused {
+    /// A result, the same on every replica.
+    Rejected(Rejection),
+    /// A failure of this node.
+    Failed(Error),
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn apply_command(
+    engine: &dyn Engine,
+    writer: &mut Writer<'_>,
+    command: &Command,
+) -> Result<Outcome, Error> {
+    let applied = match command {
+        Command::Create(create) => apply_create(writer, create),
+        Command::Commit(commit) => apply_commit(engine, writer, commit),
+    };
+    match applied {
+        Ok(outcome) => Ok(outcome),
+        Err(Refused::Rejected(rejection)) => Ok(Outcome::Rejected {
+            revision: writer.state.revision,
+            rejection,
+        }),
+        Err(Refused::Failed(error)) => Err(error),
+    }
+}
+
+fn apply_create(writer: &mut Writer<'_>, create: &Create) -> Result<Outcome, Refused> {
+    writer.state.begin(create.unix_ms);
+    if writer.state.settings.is_some() {
+        return Err(Rejection::AlreadyCreated.into());
+    }
+    let found = create.feature_level;
+    if found > FEATURE_LEVEL {
+        return Err(Error::FeatureLevel {
+            found,
+            supported: FEATURE_LEVEL,
+        }
+        .into());
+    }
+    writer.create(create);
+    Ok(Outcome::Created {
+        revision: writer.state.revision,
+    })
+}
+
+fn apply_commit(
+    engine: &dyn Engine,
+    writer: &mut Writer<'_>,
+    commit: &Commit,
+) -> Result<Outcome, Refused> {
+    writer.state.begin(commit.unix_ms);
+    if writer.state.settings.is_none() {
+        return Err(Rejection::NotCreated.into());
+    }
+    let view = View {
+        engine,
+        overlay: &writer.overlay,
+    };
+    let plan = plan::plan(view, writer.state, commit)?;
+    let headers = writer.commit(plan, &commit.preconditions);
+    Ok(Outcome::Committed {
+        revision: writer.state.revision,
+        headers,
+    })
 }

@@ -26,7 +26,11 @@ type Reply = oneshot::Sender<Result<Outcome, Error>>;
 ///
 /// After a failed write nobody knows what a later one would build on: everybody who waits gets the
 /// error, and the vault takes no commit until it is opened again.
-pub(super) fn run(mut ledger: Ledger, mut requests: mpsc::Receiver<Request>, ended: watch::Sender<()>) {
+pub(super) fn run(
+    mut ledger: Ledger,
+    mut requests: mpsc::Receiver<Request>,
+    ended: watch::Sender<()>,
+) {
     while let Some(first) = requests.blocking_recv() {
         let group = gather(first, &mut requests);
         if let Err(error) = apply(&mut ledger, group) {
@@ -48,7 +52,9 @@ fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Vec<Request
     let mut bytes = size(&first);
     let mut group = vec![first];
     while group.len() < QUEUE_COMMITS_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(request) = requests.try_recv() else { break };
+        let Ok(request) = requests.try_recv() else {
+            break;
+        };
         bytes += size(&request);
         group.push(request);
     }
@@ -94,9 +100,11 @@ fn answer(reply: Reply, result: Result<Outcome, Error>) {
 fn copy(error: &Error) -> Error {
     match error {
         Error::Engine(error) => Error::Engine(copy_engine_error(error)),
-        Error::Corrupt { table, key, detail } => {
-            Error::Corrupt { table, key: key.clone(), detail: detail.clone() }
-        }
+        Error::Corrupt { table, key, detail } => Error::Corrupt {
+            table,
+            key: key.clone(),
+            detail: detail.clone(),
+        },
         Error::Rejected(rejection) => Error::Rejected(rejection.clone()),
         Error::Invalid(invalid) => Error::Invalid(invalid.clone()),
         _ => Error::Closed,
@@ -105,13 +113,22 @@ fn copy(error: &Error) -> Error {
 
 fn copy_engine_error(error: &EngineError) -> EngineError {
     match error {
-        EngineError::Corruption { path, table, detail, source } => EngineError::Corruption {
+        EngineError::Corruption {
+            path,
+            table,
+            detail,
+            source,
+        } => EngineError::Corruption {
             path: path.clone(),
             table: *table,
             detail: detail.clone(),
             source: source.as_ref().map(|source| source.to_string().into()),
         },
-        EngineError::Io { action, path, source } => EngineError::Io {
+        EngineError::Io {
+            action,
+            path,
+            source,
+        } => EngineError::Io {
             action,
             path: path.clone(),
             source: io::Error::new(source.kind(), source.to_string()),
@@ -119,9 +136,10 @@ fn copy_engine_error(error: &EngineError) -> EngineError {
         EngineError::Locked { path } => EngineError::Locked { path: path.clone() },
         EngineError::NotFound { path } => EngineError::NotFound { path: path.clone() },
         EngineError::AlreadyExists { path } => EngineError::AlreadyExists { path: path.clone() },
-        EngineError::WrongFormat { path, detail } => {
-            EngineError::WrongFormat { path: path.clone(), detail: detail.clone() }
-        }
+        EngineError::WrongFormat { path, detail } => EngineError::WrongFormat {
+            path: path.clone(),
+            detail: detail.clone(),
+        },
         EngineError::DurabilityRefused { path } => {
             EngineError::DurabilityRefused { path: path.clone() }
         }

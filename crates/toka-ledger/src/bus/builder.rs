@@ -31,7 +31,11 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { cache_bytes: None, dimension: None, seams: Seams::system() }
+        Self {
+            cache_bytes: None,
+            dimension: None,
+            seams: Seams::system(),
+        }
     }
 }
 
@@ -42,7 +46,8 @@ impl Builder {
         self
     }
 
-    /// Dimension of all embeddings, 1 to 4,096. By default the first event with an embedding decides.
+    /// Dimension of all embeddings of a new vault, 1 to 4,096. By default, and in a vault that was
+    /// created without, the first event with an embedding decides.
     pub const fn dimension(mut self, dimension: u16) -> Self {
         self.dimension = Some(dimension);
         self
@@ -64,12 +69,13 @@ impl Builder {
         use crate::engine::rocks::{RocksEngine, RocksOptions};
 
         let mut dir = DataDir::open_or_create(path.as_ref(), Mode::Embedded)?;
-        let mut options = RocksOptions::default();
-        // A store that was there once and is not any more was lost; a new one would hide that.
-        options.create = !dir.is_complete();
-        if let Some(bytes) = self.cache_bytes {
-            options.block_cache_bytes = bytes;
-        }
+        let defaults = RocksOptions::default();
+        let options = RocksOptions {
+            // A store that was there once and is not any more was lost; a new one would hide that.
+            create: !dir.is_complete(),
+            block_cache_bytes: self.cache_bytes.unwrap_or(defaults.block_cache_bytes),
+            ..defaults
+        };
         let engine = RocksEngine::open(&dir.ledger(), &options)?;
         let ledger = self.open_ledger(Arc::new(engine))?;
         dir.set_complete()?;
@@ -141,11 +147,16 @@ impl Builder {
         let reader = ledger.reader();
         let (requests, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
         let (ended_sender, ended) = watch::channel(());
-        let path = dir.as_ref().map_or_else(|| "memory".into(), |dir| dir.path().to_owned());
+        let path = dir
+            .as_ref()
+            .map_or_else(|| "memory".into(), |dir| dir.path().to_owned());
         let apply_thread = self
             .seams
             .threads
-            .spawn(APPLY_THREAD, Box::new(move || applier::run(ledger, queue, ended_sender)))
+            .spawn(
+                APPLY_THREAD,
+                Box::new(move || applier::run(ledger, queue, ended_sender)),
+            )
             .map_err(|source| EngineError::Io {
                 action: "start the apply thread of",
                 path,
@@ -159,6 +170,8 @@ impl Builder {
             ended,
             _dir: dir,
         };
-        Ok(VaultBus { inner: Arc::new(inner) })
+        Ok(VaultBus {
+            inner: Arc::new(inner),
+        })
     }
 }

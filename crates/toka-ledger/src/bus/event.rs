@@ -37,7 +37,12 @@ pub struct EventCommit<'v> {
 
 impl<'v> EventCommit<'v> {
     pub(super) fn new(vault: &'v VaultBus, kind: &str) -> Self {
-        Self { vault, draft: EventDraft::new(kind), preconditions: Vec::new(), invalid: None }
+        Self {
+            vault,
+            draft: EventDraft::new(kind),
+            preconditions: Vec::new(),
+            invalid: None,
+        }
     }
 
     fn with(mut self, set: impl FnOnce(EventDraft) -> EventDraft) -> Self {

@@ -37,7 +37,12 @@ impl Range {
         // What is committed while the range is read does not make it longer.
         let until = last.min(reader.position().sequence);
         let after = after.filter(|after| *after < until);
-        Self { reader, page: Vec::new().into_iter(), after, until }
+        Self {
+            reader,
+            page: Vec::new().into_iter(),
+            after,
+            until,
+        }
     }
 
     fn read(&mut self, after: u64) -> Result<(), Error> {

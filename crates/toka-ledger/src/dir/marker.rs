@@ -34,14 +34,21 @@ impl Marker {
         let mut text = format!("{MAGIC}{FORMAT}\n");
         match self.mode {
             Mode::Embedded => text.push_str("mode embedded\n"),
-            Mode::Node { cluster_id, node_id } => {
+            Mode::Node {
+                cluster_id,
+                node_id,
+            } => {
                 write!(text, "mode node\nnode-id {node_id}\n").expect("strings take everything");
                 if let Some(id) = cluster_id {
                     writeln!(text, "cluster-id {id:032x}").expect("strings take everything");
                 }
             }
         }
-        text.push_str(if self.is_complete { "state complete\n" } else { "state creating\n" });
+        text.push_str(if self.is_complete {
+            "state complete\n"
+        } else {
+            "state creating\n"
+        });
         let checksum = crc32c::crc32c(text.as_bytes());
         writeln!(text, "{CHECKSUM}{checksum:08x}").expect("strings take everything");
         text
@@ -94,7 +101,10 @@ fn parse(body: &str) -> Option<Marker> {
                 }
                 None => None,
             };
-            Mode::Node { cluster_id, node_id }
+            Mode::Node {
+                cluster_id,
+                node_id,
+            }
         }
         _ => return None,
     };
@@ -103,7 +113,10 @@ fn parse(body: &str) -> Option<Marker> {
         "state creating" => false,
         _ => return None,
     };
-    lines.next().is_none().then_some(Marker { mode, is_complete })
+    lines
+        .next()
+        .is_none()
+        .then_some(Marker { mode, is_complete })
 }
 
 #[cfg(test)]
@@ -111,8 +124,16 @@ mod tests {
     use super::*;
 
     fn markers() -> Vec<Marker> {
-        let node = |cluster_id| Mode::Node { cluster_id, node_id: 3 };
-        let modes = [Mode::Embedded, node(None), node(Some(7)), node(Some(u128::MAX))];
+        let node = |cluster_id| Mode::Node {
+            cluster_id,
+            node_id: 3,
+        };
+        let modes = [
+            Mode::Embedded,
+            node(None),
+            node(Some(7)),
+            node(Some(u128::MAX)),
+        ];
         let with = |is_complete| modes.map(|mode| Marker { mode, is_complete });
         [with(true), with(false)].concat()
     }
@@ -133,9 +154,15 @@ mod tests {
                 for bit in 0..8 {
                     let mut flipped = bytes.clone();
                     flipped[at] ^= 1 << bit;
-                    assert!(Marker::decode(Path::new("d"), &flipped).is_err(), "byte {at}");
+                    assert!(
+                        Marker::decode(Path::new("d"), &flipped).is_err(),
+                        "byte {at}"
+                    );
                 }
-                assert!(Marker::decode(Path::new("d"), &bytes[..at]).is_err(), "cut at {at}");
+                assert!(
+                    Marker::decode(Path::new("d"), &bytes[..at]).is_err(),
+                    "cut at {at}"
+                );
             }
         }
     }
@@ -143,6 +170,13 @@ mod tests {
     #[test]
     fn newer_format_is_named_whatever_follows() {
         let error = Marker::decode(Path::new("d"), b"toka-vault 9\nsomething new");
-        assert!(matches!(error, Err(Error::NewerFormat { found: 9, supported: 1, .. })));
+        assert!(matches!(
+            error,
+            Err(Error::NewerFormat {
+                found: 9,
+                supported: 1,
+                ..
+            })
+        ));
     }
 }

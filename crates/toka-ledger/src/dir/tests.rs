@@ -1,6 +1,9 @@
 use super::*;
 
-const NODE: Mode = Mode::Node { cluster_id: None, node_id: 3 };
+const NODE: Mode = Mode::Node {
+    cluster_id: None,
+    node_id: 3,
+};
 
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -27,7 +30,10 @@ fn open_directory_cannot_be_opened_again() {
     let dir = temporary();
     let first = open(dir.path(), Mode::Embedded).expect("created");
     let error = open(dir.path(), Mode::Embedded).expect_err("open already");
-    assert!(matches!(error, Error::Engine(EngineError::Locked { .. })), "{error}");
+    assert!(
+        matches!(error, Error::Engine(EngineError::Locked { .. })),
+        "{error}"
+    );
     drop(first);
     assert!(open(dir.path(), Mode::Embedded).is_ok());
 }
@@ -37,10 +43,26 @@ fn directory_of_another_mode_is_refused() {
     let dir = temporary();
     drop(open(dir.path(), NODE).expect("created"));
     let error = open(dir.path(), Mode::Embedded).expect_err("a node's");
-    assert!(matches!(error, Error::ClusterNode { node_id: 3, .. }), "{error}");
-    let other = Mode::Node { cluster_id: None, node_id: 4 };
+    assert!(
+        matches!(error, Error::ClusterNode { node_id: 3, .. }),
+        "{error}"
+    );
+    let other = Mode::Node {
+        cluster_id: None,
+        node_id: 4,
+    };
     let error = open(dir.path(), other).expect_err("another node's");
-    assert!(matches!(error, Error::OtherNode { found: 3, expected: 4, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::OtherNode {
+                found: 3,
+                expected: 4,
+                ..
+            }
+        ),
+        "{error}"
+    );
 
     let dir = temporary();
     drop(open(dir.path(), Mode::Embedded).expect("created"));
@@ -64,7 +86,10 @@ fn file_instead_of_a_directory_is_named() {
     fs::write(&path, "").expect("written");
     for path in [path.clone(), path.join("below")] {
         let error = open(&path, Mode::Embedded).expect_err("a file");
-        assert!(matches!(&error, Error::File { path: named, .. } if *named == path), "{error}");
+        assert!(
+            matches!(&error, Error::File { path: named, .. } if *named == path),
+            "{error}"
+        );
         assert!(error.to_string().contains("Not a directory"), "{error}");
     }
 }
@@ -73,7 +98,30 @@ fn file_instead_of_a_directory_is_named() {
 fn directory_that_cannot_be_made_is_named() {
     let path = Path::new("/proc/toka-vault-test");
     let error = open(path, Mode::Embedded).expect_err("nobody can create this");
-    assert!(matches!(&error, Error::File { path: named, .. } if named == path), "{error}");
+    assert!(
+        matches!(&error, Error::File { path: named, .. } if named == path),
+        "{error}"
+    );
+}
+
+#[test]
+fn read_only_directory_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = temporary();
+    let path = dir.path().join("read-only");
+    fs::create_dir(&path).expect("created");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o555)).expect("set");
+    if File::create(path.join("probe")).is_ok() {
+        eprintln!("not checked: this user (root?) may write to read-only directories");
+        return;
+    }
+    let error = open(&path, Mode::Embedded).expect_err("not writable");
+    assert!(
+        matches!(&error, Error::File { path: named, .. } if *named == path.join(LOCK)),
+        "{error}"
+    );
+    assert!(error.to_string().contains("Permission denied"), "{error}");
 }
 
 #[test]
@@ -93,7 +141,13 @@ fn what_is_noted_survives() {
     opened.set_complete().expect("written");
     drop(opened);
     let opened = open(dir.path(), NODE).expect("opened");
-    assert_eq!(opened.mode(), Mode::Node { cluster_id: Some(7), node_id: 3 });
+    assert_eq!(
+        opened.mode(),
+        Mode::Node {
+            cluster_id: Some(7),
+            node_id: 3
+        }
+    );
     assert!(opened.is_complete());
 }
 
@@ -104,7 +158,17 @@ fn newer_format_and_damage_are_told_apart() {
     let marker = dir.path().join(MARKER);
     fs::write(&marker, "toka-vault 2\n").expect("written");
     let error = open(dir.path(), Mode::Embedded).expect_err("newer");
-    assert!(matches!(error, Error::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::NewerFormat {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
     fs::write(&marker, "toka-vault 1\nmode embedded\n").expect("written");
     let error = open(dir.path(), Mode::Embedded).expect_err("damaged");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");

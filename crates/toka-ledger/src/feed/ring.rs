@@ -20,7 +20,9 @@ impl Ring {
     /// An empty ring.
     #[must_use]
     pub const fn new() -> Self {
-        Self { headers: Mutex::new(VecDeque::new()) }
+        Self {
+            headers: Mutex::new(VecDeque::new()),
+        }
     }
 
     /// Appends new headers, in their order; the oldest make room.
@@ -28,12 +30,25 @@ impl Ring {
         let Some(first) = new.first() else { return };
         let mut headers = self.lock();
         // After a snapshot was installed the order goes on further ahead.
-        if headers.back().is_some_and(|last| last.sequence + 1 != first.sequence) {
+        if headers
+            .back()
+            .is_some_and(|last| last.sequence + 1 != first.sequence)
+        {
             headers.clear();
         }
-        headers.extend(new.iter().skip(new.len().saturating_sub(RING_EVENTS_MAX)).cloned());
+        headers.extend(
+            new.iter()
+                .skip(new.len().saturating_sub(RING_EVENTS_MAX))
+                .cloned(),
+        );
         let surplus = headers.len().saturating_sub(RING_EVENTS_MAX);
         headers.drain(..surplus);
+    }
+
+    /// Forgets all headers. The writer does so before it publishes a position that it reached
+    /// without pushing: after a snapshot was installed.
+    pub fn clear(&self) {
+        self.lock().clear();
     }
 
     /// All headers after the sequence `after`; `None` if the ring no longer has the next one (or
@@ -77,7 +92,9 @@ mod tests {
     use crate::core::{Attributes, Digest, EventId, Kind, Salt};
 
     fn headers(sequences: std::ops::RangeInclusive<u64>) -> Vec<Arc<EventHeader>> {
-        sequences.map(|sequence| Arc::new(header(sequence))).collect()
+        sequences
+            .map(|sequence| Arc::new(header(sequence)))
+            .collect()
     }
 
     fn header(sequence: u64) -> EventHeader {
@@ -101,7 +118,12 @@ mod tests {
     }
 
     fn sequences(ring: &Ring, after: u64) -> Option<Vec<u64>> {
-        Some(ring.range(after)?.iter().map(|header| header.sequence).collect())
+        Some(
+            ring.range(after)?
+                .iter()
+                .map(|header| header.sequence)
+                .collect(),
+        )
     }
 
     #[test]

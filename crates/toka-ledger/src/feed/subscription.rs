@@ -97,7 +97,9 @@ impl Subscription {
     /// Every match up to this sequence was delivered.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.ready.front().map_or(self.scanned, |next| next.sequence - 1)
+        self.ready
+            .front()
+            .map_or(self.scanned, |next| next.sequence - 1)
     }
 
     /// [`Subscription::next`] for hand-written futures.
@@ -125,8 +127,8 @@ impl Subscription {
                     return Poll::Ready(Ok(Message::CaughtUp));
                 }
                 self.pending = Some(self.wait_for_change());
-            } else if let Some(recent) = self.reader.ring().range(self.scanned) {
-                self.take_recent(head, recent);
+            } else if let Some(recent) = self.recent(head) {
+                self.take_recent(recent);
             } else if self.is_live {
                 self.is_live = false;
                 return Poll::Ready(Ok(Message::FellBehind));
@@ -136,11 +138,22 @@ impl Subscription {
         }
     }
 
-    /// The ring may be ahead of `head`, the position that readers know; what lies beyond comes later.
-    fn take_recent(&mut self, head: u64, recent: Vec<Arc<EventHeader>>) {
-        let known = recent.into_iter().take_while(|header| header.sequence <= head);
-        self.ready.extend(known.filter(|header| self.filter.matches(header)));
-        self.scanned = head;
+    /// What the ring has from here up to `head`, the position that readers know; the ring may be
+    /// ahead of it. `None` if it does not have the next event.
+    fn recent(&self, head: u64) -> Option<Vec<Arc<EventHeader>>> {
+        let mut recent = self.reader.ring().range(self.scanned)?;
+        recent.retain(|header| header.sequence <= head);
+        (!recent.is_empty()).then_some(recent)
+    }
+
+    fn take_recent(&mut self, recent: Vec<Arc<EventHeader>>) {
+        if let Some(last) = recent.last() {
+            self.scanned = last.sequence;
+        }
+        let wanted = recent
+            .into_iter()
+            .filter(|header| self.filter.matches(header));
+        self.ready.extend(wanted);
     }
 
     fn take_page(&mut self, until: u64, page: Page) {

@@ -9,7 +9,10 @@ fn batch(drafts: Vec<EventDraft>) -> Result<Commit, Invalid> {
 }
 
 fn no_child(parent: ParentName) -> Vec<Precondition> {
-    vec![Precondition::NoChild { parent, kind: Kind::new("claim").expect("valid") }]
+    vec![Precondition::NoChild {
+        parent,
+        kind: Kind::new("claim").expect("valid"),
+    }]
 }
 
 #[test]
@@ -28,7 +31,10 @@ fn draft_becomes_a_prepared_event() {
     assert_eq!(event.attributes.get("session"), Some("7"));
     assert_eq!(event.attributes.source.as_deref(), Some("me"));
     assert_eq!(event.parents, [ParentName::Digest(Digest([1; 32]))]);
-    assert_eq!(event.embedding.map(|e| e.iter().collect::<Vec<_>>()), Some(vec![9830, -13107]));
+    assert_eq!(
+        event.embedding.map(|e| e.iter().collect::<Vec<_>>()),
+        Some(vec![9830, -13107])
+    );
 }
 
 #[test]
@@ -38,31 +44,85 @@ fn every_bound_of_an_event_is_checked() {
     let many_attributes = (0..17).fold(draft(), |d, i| d.attribute(format!("name-{i}"), "v"));
     let cases = [
         (EventDraft::new(""), Invalid::Empty { field: "kind" }),
-        (EventDraft::new(&"k".repeat(256)), too_long("kind", 255, 256)),
+        (
+            EventDraft::new(&"k".repeat(256)),
+            too_long("kind", 255, 256),
+        ),
         (
             EventDraft::new("a\u{7f}"),
-            Invalid::ControlCharacter { field: "kind", offset: 1, code: 0x7f },
+            Invalid::ControlCharacter {
+                field: "kind",
+                offset: 1,
+                code: 0x7f,
+            },
         ),
-        (draft().payload_bytes(vec![0; (1 << 20) + 1]), too_long("payload", 1 << 20, (1 << 20) + 1)),
+        (
+            draft().payload_bytes(vec![0; (1 << 20) + 1]),
+            too_long("payload", 1 << 20, (1 << 20) + 1),
+        ),
         (draft().salt(&[1; 33]), too_long("salt", 32, 33)),
-        (draft().parents_by_digest([Digest::ZERO; 65]), too_many("parents", 64, 65)),
+        (
+            draft().parents_by_digest([Digest::ZERO; 65]),
+            too_many("parents", 64, 65),
+        ),
         (many_attributes, too_many("attributes", 16, 17)),
-        (draft().attribute("n".repeat(65), "v"), too_long("attributes.name", 64, 65)),
-        (draft().attribute("n", "v".repeat(257)), too_long("attributes.value", 256, 257)),
-        (draft().source("v".repeat(257)), too_long("attributes.value", 256, 257)),
-        (draft().attribute("", "v"), Invalid::Empty { field: "attributes.name" }),
+        (
+            draft().attribute("n".repeat(65), "v"),
+            too_long("attributes.name", 64, 65),
+        ),
+        (
+            draft().attribute("n", "v".repeat(257)),
+            too_long("attributes.value", 256, 257),
+        ),
+        (
+            draft().source("v".repeat(257)),
+            too_long("attributes.value", 256, 257),
+        ),
+        (
+            draft().attribute("", "v"),
+            Invalid::Empty {
+                field: "attributes.name",
+            },
+        ),
         (
             draft().attribute("source", "v"),
-            Invalid::ReservedName { field: "attributes.name", name: "source".to_owned() },
+            Invalid::ReservedName {
+                field: "attributes.name",
+                name: "source".to_owned(),
+            },
         ),
-        (draft().embedding(&[f32::NAN]), Invalid::NotFinite { field: "embedding", index: 0 }),
-        (draft().embedding(&[1.0, f32::INFINITY]), Invalid::NotFinite { field: "embedding", index: 1 }),
-        (draft().embedding(&[0.0, 0.0]), Invalid::ZeroNorm { field: "embedding" }),
-        (draft().embedding(&[]), Invalid::Empty { field: "embedding" }),
-        (draft().embedding(&[1.0; 4097]), too_many("embedding", 4096, 4097)),
+        (
+            draft().embedding(&[f32::NAN]),
+            Invalid::NotFinite {
+                field: "embedding",
+                index: 0,
+            },
+        ),
+        (
+            draft().embedding(&[1.0, f32::INFINITY]),
+            Invalid::NotFinite {
+                field: "embedding",
+                index: 1,
+            },
+        ),
+        (
+            draft().embedding(&[0.0, 0.0]),
+            Invalid::ZeroNorm { field: "embedding" },
+        ),
+        (
+            draft().embedding(&[]),
+            Invalid::Empty { field: "embedding" },
+        ),
+        (
+            draft().embedding(&[1.0; 4097]),
+            too_many("embedding", 4096, 4097),
+        ),
         (
             draft().quantized(&[1 << 14, 1 << 14]),
-            Invalid::NotUnitNorm { field: "embedding", norm_squared: 1 << 29 },
+            Invalid::NotUnitNorm {
+                field: "embedding",
+                norm_squared: 1 << 29,
+            },
         ),
     ];
     for (draft, expected) in cases {
@@ -77,7 +137,9 @@ fn largest_allowed_inputs_are_accepted() {
         .salt(&[1; 32])
         .parents_by_digest([Digest::ZERO; 64])
         .embedding(&[1.0; 4096]);
-    let event = (0..16).fold(event, |e, i| e.attribute(format!("{i:064}"), "v".repeat(256)));
+    let event = (0..16).fold(event, |e, i| {
+        e.attribute(format!("{i:064}"), "v".repeat(256))
+    });
     assert!(event.prepare().is_ok());
 }
 
@@ -87,7 +149,11 @@ fn commit_has_1_to_1000_events() {
     assert!(batch(vec![draft(); 1000]).is_ok());
     assert_eq!(
         batch(vec![draft(); 1001]),
-        Err(Invalid::TooMany { field: "events", max: 1000, actual: 1001 })
+        Err(Invalid::TooMany {
+            field: "events",
+            max: 1000,
+            actual: 1001
+        })
     );
 }
 
@@ -117,7 +183,10 @@ fn bad_event_of_a_batch_is_named() {
     let error = batch(vec![draft(), EventDraft::new("")]).expect_err("empty kind");
     assert_eq!(
         error,
-        Invalid::InBatch { event: 1, invalid: Box::new(Invalid::Empty { field: "kind" }) }
+        Invalid::InBatch {
+            event: 1,
+            invalid: Box::new(Invalid::Empty { field: "kind" })
+        }
     );
     assert_eq!(error.field(), "kind");
 }
@@ -127,11 +196,20 @@ fn parents_in_a_batch_are_earlier_ones() {
     assert!(batch(vec![draft(), draft().parent_in_batch(0)]).is_ok());
     for parent in [1, 2, 900] {
         let error = batch(vec![draft(), draft().parent_in_batch(parent)]);
-        assert_eq!(error, Err(Invalid::BatchParent { event: 1, parent: parent.into() }));
+        assert_eq!(
+            error,
+            Err(Invalid::BatchParent {
+                event: 1,
+                parent: parent.into()
+            })
+        );
     }
     assert_eq!(
         batch(vec![draft().parent_in_batch(0)]),
-        Err(Invalid::BatchParent { event: 0, parent: 0 })
+        Err(Invalid::BatchParent {
+            event: 0,
+            parent: 0
+        })
     );
 }
 
@@ -151,8 +229,18 @@ fn preconditions_are_bounded_and_name_stored_events() {
     let passed = vec![Precondition::TimePassed { unix_ms: 1 }; 65];
     assert_eq!(
         prepare_commit([draft()], passed, 1),
-        Err(Invalid::TooMany { field: "preconditions", max: 64, actual: 65 })
+        Err(Invalid::TooMany {
+            field: "preconditions",
+            max: 64,
+            actual: 65
+        })
     );
     let error = prepare_commit([draft().salt(b"1")], no_child(ParentName::Batch(0)), 1);
-    assert!(matches!(error, Err(Invalid::Syntax { field: "preconditions.parent", .. })));
+    assert!(matches!(
+        error,
+        Err(Invalid::Syntax {
+            field: "preconditions.parent",
+            ..
+        })
+    ));
 }

@@ -1,19 +1,34 @@
 //! Pages of the history.
+//!
+//! A filter by attributes walks the index of its first attribute; one by kinds walks the runs of
+//! all kinds with the prefixes at once, merged by sequence; everything else, and too many kinds,
+//! walks the headers.
 
+use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::core::EventHeader;
-use crate::engine::Direction;
+use crate::engine::{Direction, Engine, Scan, Table};
+use crate::error::Error;
+use crate::store::{attributes, corrupt, decode_sequence, encode_sequence, kinds, lookup, missing};
 
 /// Events on one page.
 pub const PAGE_EVENTS_MAX: usize = 1_000;
+/// Rows that one call looks at.
+const SCAN_ROWS_MAX: usize = 20_000;
+/// Kinds whose runs are merged; above it the headers are walked.
+const KINDS_MERGED_MAX: usize = 64;
+/// Headers that are looked up at once.
+const LOOKUP_EVENTS_MAX: usize = 256;
 
 /// Which events are wanted; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The kind starts with any of these; empty: every kind.
     pub kind_prefixes: Vec<String>,
-    /// All of these (name, value) pairs are among the event's attributes.
+    /// All of these (name, value) pairs are among the event's attributes. A list walks the index
+    /// of the first one: the rarest should be it.
     pub attributes: Vec<(String, String)>,
 }
 
@@ -23,7 +38,9 @@ impl Filter {
     pub fn matches(&self, header: &EventHeader) -> bool {
         let prefixes = &self.kind_prefixes;
         (prefixes.is_empty()
-            || prefixes.iter().any(|prefix| header.kind.as_str().starts_with(prefix)))
+            || prefixes
+                .iter()
+                .any(|prefix| header.kind.as_str().starts_with(prefix)))
             && self
                 .attributes
                 .iter()
@@ -54,4 +71,226 @@ pub struct Page {
     /// Where to go on: as the next query's `after` (forward) or `until` (backward). `None` at the
     /// end of the range.
     pub next: Option<u64>,
+}
+
+/// The page of the history up to `head` that `query` asks for.
+pub(super) fn list(engine: &dyn Engine, head: u64, query: &Query) -> Result<Page, Error> {
+    let range = Range {
+        after: query.after,
+        until: query.until.min(head),
+    };
+    if range.after >= range.until {
+        return Ok(Page {
+            headers: Vec::new(),
+            next: None,
+        });
+    }
+    match index_runs(engine, &query.filter)? {
+        Some(runs) => walk_index(engine, range, runs, query),
+        None => walk_headers(engine, range, query),
+    }
+}
+
+/// Sequences above `after`, up to `until`, which is above it.
+#[derive(Clone, Copy)]
+struct Range {
+    after: u64,
+    until: u64,
+}
+
+impl Range {
+    /// Where to go on after the event at `last`, if anything is left.
+    const fn next(self, last: u64, direction: Direction) -> Option<u64> {
+        match direction {
+            Direction::Forward if last < self.until => Some(last),
+            Direction::Backward if last - 1 > self.after => Some(last - 1),
+            Direction::Forward | Direction::Backward => None,
+        }
+    }
+}
+
+fn limit(query: &Query) -> usize {
+    query.limit.clamp(1, PAGE_EVENTS_MAX)
+}
+
+fn walk_headers(engine: &dyn Engine, range: Range, query: &Query) -> Result<Page, Error> {
+    let (lower, upper) = (
+        encode_sequence(range.after + 1),
+        encode_sequence(range.until + 1),
+    );
+    let mut rows = engine.scan(Table::Headers, &lower, Some(&upper), query.direction);
+    let mut headers = Vec::new();
+    let count = range.until - range.after;
+    for at in 0..count.min(SCAN_ROWS_MAX as u64) {
+        let sequence = match query.direction {
+            Direction::Forward => range.after + 1 + at,
+            Direction::Backward => range.until - at,
+        };
+        let absent = || missing(Table::Headers, &encode_sequence(sequence));
+        let (key, value) = rows.next().ok_or_else(absent)??;
+        if decode_sequence(&key).map_err(corrupt(Table::Headers, &key))? != sequence {
+            return Err(absent());
+        }
+        let header = lookup::decode_header(sequence, value)?;
+        if query.filter.matches(&header) {
+            headers.push(header);
+        }
+        if headers.len() == limit(query) || at + 1 == SCAN_ROWS_MAX as u64 {
+            return Ok(Page {
+                headers,
+                next: range.next(sequence, query.direction),
+            });
+        }
+    }
+    Ok(Page {
+        headers,
+        next: None,
+    })
+}
+
+/// Where in the indexes the wanted events are; `None` if the headers must be walked.
+struct Runs {
+    table: Table,
+    /// A run is all keys with one of these in front of the sequence.
+    fronts: Vec<Vec<u8>>,
+}
+
+fn index_runs(engine: &dyn Engine, filter: &Filter) -> Result<Option<Runs>, Error> {
+    let front = |mut key: Vec<u8>| {
+        key.truncate(key.len() - size_of::<u64>());
+        key
+    };
+    if let Some((name, value)) = filter.attributes.first() {
+        let fronts = vec![front(attributes::key(name, value, 0))];
+        return Ok(Some(Runs {
+            table: Table::Attributes,
+            fronts,
+        }));
+    }
+    let prefixes = &filter.kind_prefixes;
+    if prefixes.is_empty() || prefixes.iter().any(String::is_empty) {
+        return Ok(None);
+    }
+    let mut fronts = BTreeSet::new();
+    for prefix in prefixes {
+        // No byte of UTF-8 is 0xff.
+        let mut upper = prefix.as_bytes().to_vec();
+        *upper.last_mut().expect("the prefix is not empty") += 1;
+        let mut lower = prefix.as_bytes().to_vec();
+        while let Some(row) = engine
+            .scan(Table::Kinds, &lower, Some(&upper), Direction::Forward)
+            .next()
+        {
+            let (key, _) = row?;
+            let (kind, _) = kinds::decode_key(&key).map_err(corrupt(Table::Kinds, &key))?;
+            // Past the kind's run: its keys have a 0 there.
+            lower = [kind.as_str().as_bytes(), &[1]].concat();
+            fronts.insert(front(kinds::key(kind.as_str(), 0)));
+            if fronts.len() > KINDS_MERGED_MAX {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(Runs {
+        table: Table::Kinds,
+        fronts: fronts.into_iter().collect(),
+    }))
+}
+
+fn walk_index(engine: &dyn Engine, range: Range, runs: Runs, query: &Query) -> Result<Page, Error> {
+    let mut candidates = Merge::new(engine, range, runs, query.direction);
+    let mut headers: Vec<Arc<EventHeader>> = Vec::new();
+    let mut examined = 0;
+    loop {
+        let wanted = (limit(query) - headers.len())
+            .min(LOOKUP_EVENTS_MAX)
+            .min(SCAN_ROWS_MAX - examined);
+        let sequences = candidates
+            .by_ref()
+            .take(wanted)
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(&last) = sequences.last() else {
+            return Ok(Page {
+                headers,
+                next: None,
+            });
+        };
+        for (&sequence, header) in sequences.iter().zip(lookup::headers(engine, &sequences)?) {
+            let absent = || missing(Table::Headers, &encode_sequence(sequence));
+            let header = header.ok_or_else(absent)?;
+            if query.filter.matches(&header) {
+                headers.push(header);
+            }
+        }
+        examined += sequences.len();
+        if headers.len() == limit(query) || examined == SCAN_ROWS_MAX {
+            return Ok(Page {
+                headers,
+                next: range.next(last, query.direction),
+            });
+        }
+    }
+}
+
+/// The sequences of several runs in one order. No event is in two of them.
+struct Merge<'e> {
+    runs: Vec<Peekable<Scan<'e>>>,
+    table: Table,
+    direction: Direction,
+}
+
+impl<'e> Merge<'e> {
+    fn new(engine: &'e dyn Engine, range: Range, runs: Runs, direction: Direction) -> Self {
+        let key = |front: &[u8], sequence| [front, &encode_sequence(sequence)].concat();
+        let table = runs.table;
+        let runs = runs
+            .fronts
+            .iter()
+            .map(|front| {
+                let (lower, upper) = (key(front, range.after + 1), key(front, range.until + 1));
+                engine
+                    .scan(table, &lower, Some(&upper), direction)
+                    .peekable()
+            })
+            .collect();
+        Self {
+            runs,
+            table,
+            direction,
+        }
+    }
+
+    /// The run whose next row is to be taken: one that failed, or the first in order.
+    fn first(&mut self) -> Option<usize> {
+        let direction = self.direction;
+        let order = |key: &[u8]| {
+            let sequence = decode_sequence(&key[key.len() - size_of::<u64>()..]).unwrap_or(0);
+            match direction {
+                Direction::Forward => sequence,
+                Direction::Backward => u64::MAX - sequence,
+            }
+        };
+        self.runs
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(run, rows)| {
+                let row = rows.peek()?;
+                Some((row.as_ref().map_or(0, |(key, _)| order(key)), run))
+            })
+            .min()
+            .map(|(_, run)| run)
+    }
+}
+
+impl Iterator for Merge<'_> {
+    type Item = Result<u64, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let run = self.first()?;
+        let row = self.runs[run].next()?.map_err(Error::from);
+        Some(row.and_then(|(key, _)| {
+            let at = key.len() - size_of::<u64>();
+            decode_sequence(&key[at..]).map_err(corrupt(self.table, &key))
+        }))
+    }
 }

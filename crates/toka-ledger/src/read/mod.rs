@@ -2,6 +2,7 @@
 
 mod list;
 
+use std::slice;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -9,10 +10,12 @@ use tokio::sync::watch;
 
 pub use self::list::{Filter, PAGE_EVENTS_MAX, Page, Query};
 use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
-use crate::engine::Engine;
+use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::feed::Ring;
+use crate::store::history::{self, STATE_HEIGHT};
 pub use crate::store::{Settings, Stored};
+use crate::store::{corrupt, embeddings, encode_sequence, lookup, missing, payloads};
 
 /// Where a vault is in its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +45,34 @@ pub enum Selector {
 
 /// What the ledger and its readers share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+struct Shared {
     engine: RwLock<Arc<dyn Engine>>,
     /// The sender is the ledger's: when it is gone, the vault is closed.
     position: watch::Receiver<Position>,
-    /// Recent headers for subscriptions; the ledger pushes before it publishes the position.
-    ring: Ring,
+    recent: Ring,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
 ///
-/// Calls block for as long as the disk takes: asynchronous callers use `spawn_blocking`.
+/// Calls block for as long as the disk takes: asynchronous callers use `spawn_blocking`. Each call
+/// sees at least everything up to the [`Reader::position`] of before.
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
 }
 
 impl Reader {
+    pub(crate) fn new(engine: Arc<dyn Engine>, position: watch::Receiver<Position>) -> Self {
+        let (engine, recent) = (RwLock::new(engine), Ring::new());
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                position,
+                recent,
+            }),
+        }
+    }
+
     /// Where the vault is. Everything up to it can be read.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -72,55 +86,174 @@ impl Reader {
     }
 
     /// The vault's settings; `None` before its first command.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn settings(&self) -> Result<Option<Settings>, Error> {
-        unimplemented!()
+        lookup::settings(&*self.engine())
     }
 
-    /// The event named by `selector`.
+    /// The event named by `selector`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn header(&self, selector: &Selector) -> Result<Option<Arc<EventHeader>>, Error> {
-        unimplemented!()
+        Ok(self.headers(slice::from_ref(selector))?.pop().flatten())
     }
 
-    /// The events named by `selectors`, in the same order.
-    pub fn headers(
-        &self,
-        selectors: &[Selector],
-    ) -> Result<Vec<Option<Arc<EventHeader>>>, Error> {
-        unimplemented!()
+    /// The events named by `selectors`, in the same order; `None` for each that is not there.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
+    pub fn headers(&self, selectors: &[Selector]) -> Result<Vec<Option<Arc<EventHeader>>>, Error> {
+        let (head, engine) = (self.position().sequence, self.engine());
+        let digests: Vec<_> = selectors
+            .iter()
+            .filter_map(|selector| match selector {
+                Selector::Digest(digest) => Some(*digest),
+                Selector::Id(_) | Selector::Sequence(_) => None,
+            })
+            .collect();
+        let mut by_digest = lookup::events(&*engine, &digests)?.into_iter();
+        // 0 is no event's sequence, and neither are those not yet published.
+        let sequences: Vec<_> = selectors
+            .iter()
+            .map(|selector| match selector {
+                Selector::Id(id) => id.sequence(),
+                Selector::Sequence(sequence) => *sequence,
+                Selector::Digest(_) => by_digest.next().flatten().unwrap_or(0),
+            })
+            .map(|sequence| if sequence <= head { sequence } else { 0 })
+            .collect();
+        let found = lookup::headers(&*engine, &sequences)?;
+        let is_wanted = |selector: &Selector, header: &EventHeader| match selector {
+            Selector::Id(id) => header.id == *id,
+            Selector::Sequence(_) => true,
+            Selector::Digest(digest) => header.digest == *digest,
+        };
+        Ok(selectors
+            .iter()
+            .zip(found)
+            .map(|(selector, header)| header.filter(|header| is_wanted(selector, header)))
+            .collect())
     }
 
     /// The payload of an event.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn payload(&self, header: &EventHeader) -> Result<Stored<Bytes>, Error> {
-        unimplemented!()
+        let sequence = header.payload_sequence;
+        let key = encode_sequence(sequence);
+        let row = self.engine().get(Table::Payloads, &key)?;
+        let row = row.ok_or_else(|| missing(Table::Payloads, &key))?;
+        payloads::decode(sequence, row).map_err(corrupt(Table::Payloads, &key))
     }
 
     /// The embedding of an event; `None` if it came without one.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn embedding(&self, header: &EventHeader) -> Result<Option<Stored<Embedding>>, Error> {
-        unimplemented!()
+        if header.embedding.is_none() {
+            return Ok(None);
+        }
+        let key = encode_sequence(header.sequence);
+        let row = self.engine().get(Table::Embeddings, &key)?;
+        let row = row.ok_or_else(|| missing(Table::Embeddings, &key))?;
+        embeddings::decode(header.sequence, row)
+            .map(Some)
+            .map_err(corrupt(Table::Embeddings, &key))
     }
 
-    /// A page of the history.
+    /// A page of the history: the events that match, up to the position as of the call. Bounded
+    /// also in how much is looked at, so that a page may be short, or empty, and yet have a next.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
-        unimplemented!()
+        let (head, engine) = (self.position().sequence, self.engine());
+        list::list(&*engine, head, query)
     }
 
-    /// Where a cursor is.
+    /// Where a cursor is; `None` if there is no cursor of that name.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        unimplemented!()
+        lookup::cursor(&*self.engine(), name)
     }
 
-    /// History root and state digest right after the event at `sequence`, a multiple of 256.
+    /// History root and state digest right after the event at `sequence`; `None` if it is not a
+    /// multiple of 256, is 0, or is not reached yet.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn state_digest_at(&self, sequence: u64) -> Result<Option<(Digest, Digest)>, Error> {
-        unimplemented!()
+        let head = self.position().sequence;
+        if sequence == 0 || sequence > head || !sequence.is_multiple_of(1 << STATE_HEIGHT) {
+            return Ok(None);
+        }
+        let engine = self.engine();
+        let frontier = crate::history::frontier_at(sequence, |height, from, count| {
+            subtrees(&*engine, height, from, count)
+        })?;
+        let key = history::key(STATE_HEIGHT, (sequence >> STATE_HEIGHT) - 1);
+        let row = engine.get(Table::History, &key)?;
+        let row = row.ok_or_else(|| missing(Table::History, &key))?;
+        let last = history::decode(STATE_HEIGHT, row).map_err(corrupt(Table::History, &key))?;
+        let state_digest = last
+            .state_digest
+            .expect("rows of that height are decoded with one");
+        Ok(Some((frontier.root(), state_digest)))
     }
 
-    /// The engine to read from. Take the position first: the engine holds at least that.
+    /// The engine to read from. Take the position first: the engine holds at least that much.
     pub(crate) fn engine(&self) -> Arc<dyn Engine> {
-        Arc::clone(&self.shared.engine.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .shared
+                .engine
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    /// Recent headers.
+    pub(crate) fn set_engine(&self, engine: Arc<dyn Engine>) {
+        *self
+            .shared
+            .engine
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = engine;
+    }
+
+    /// The newest headers. They are pushed before their position is published.
     pub(crate) fn ring(&self) -> &Ring {
-        &self.shared.ring
+        &self.shared.recent
+    }
+}
+
+/// The roots of `count` stored subtrees from index `from`.
+fn subtrees(engine: &dyn Engine, height: u8, from: u64, count: u64) -> Result<Vec<Digest>, Error> {
+    let (lower, upper) = (
+        history::key(height, from),
+        history::key(height, from + count),
+    );
+    let mut roots = Vec::new();
+    for row in engine.scan(Table::History, &lower, Some(&upper), Direction::Forward) {
+        let (key, value) = row?;
+        if key[..] != history::key(height, from + roots.len() as u64) {
+            break;
+        }
+        let subtree = history::decode(height, value).map_err(corrupt(Table::History, &key))?;
+        roots.push(subtree.root);
+    }
+    if roots.len() as u64 == count {
+        Ok(roots)
+    } else {
+        Err(missing(
+            Table::History,
+            &history::key(height, from + roots.len() as u64),
+        ))
     }
 }

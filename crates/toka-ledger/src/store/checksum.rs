@@ -19,7 +19,10 @@ pub fn seal(key: &[u8], value: &mut Vec<u8>) {
 /// # Errors
 /// [`DecodeError`] if it is not there or does not match.
 pub fn unseal(key: &[u8], mut row: Bytes) -> Result<Bytes, DecodeError> {
-    let at = row.len().checked_sub(BYTES).ok_or(DecodeError::Truncated { field: FIELD })?;
+    let at = row
+        .len()
+        .checked_sub(BYTES)
+        .ok_or(DecodeError::Truncated { field: FIELD })?;
     let stored = row.split_off(at);
     if stored[..] != checksum(key, &row).to_le_bytes() {
         return Err(DecodeError::Invalid { field: FIELD });

@@ -26,8 +26,9 @@ pub fn key(parent: u64, kind: &str, child: u64) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`] if it is none.
 pub fn decode_key(key: &[u8]) -> Result<(u64, Kind, u64), DecodeError> {
-    let (parent, rest) =
-        key.split_at_checked(8).ok_or(DecodeError::Truncated { field: "parent" })?;
+    let (parent, rest) = key
+        .split_at_checked(8)
+        .ok_or(DecodeError::Truncated { field: "parent" })?;
     let parent = super::decode_sequence(parent)?;
     let (kind, child) = kinds::decode_key(rest)?;
     if child <= parent {

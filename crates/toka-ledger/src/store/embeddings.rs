@@ -47,7 +47,9 @@ pub fn decode(sequence: u64, value: Bytes) -> Result<Stored<Embedding>, DecodeEr
             .map(Stored::Present)
             .map_err(|_| DecodeError::Invalid { field: FIELD }),
         ERASED if components.is_empty() => Ok(Stored::Erased),
-        _ => Err(DecodeError::Invalid { field: "embedding state" }),
+        _ => Err(DecodeError::Invalid {
+            field: "embedding state",
+        }),
     }
 }
 

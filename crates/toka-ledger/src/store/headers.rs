@@ -94,7 +94,10 @@ fn flags(header: &EventHeader) -> u8 {
 }
 
 fn put_attributes(out: &mut Vec<u8>, attributes: &Attributes) {
-    for text in [&attributes.source, &attributes.content_type].into_iter().flatten() {
+    for text in [&attributes.source, &attributes.content_type]
+        .into_iter()
+        .flatten()
+    {
         put_prefixed(out, text.as_bytes());
     }
     if !attributes.pairs.is_empty() {
@@ -126,20 +129,24 @@ pub fn decode(sequence: u64, value: Bytes) -> Result<EventHeader, DecodeError> {
     let payload_bytes = reader.count("payload bytes", PAYLOAD_BYTES_MAX)?;
     let payload_sequence = checked(reader.varint("payload sequence")?)?;
     if payload_sequence > sequence {
-        return Err(DecodeError::Invalid { field: "payload sequence" });
+        return Err(DecodeError::Invalid {
+            field: "payload sequence",
+        });
     }
     let salt = reader.prefixed("salt", SALT_BYTES_MAX)?;
     let salt = Salt::new(&salt).map_err(invalid("salt"))?;
     let parents = read_parents(&mut reader, sequence)?;
-    let embedding =
-        (flags & HAS_EMBEDDING != 0).then(|| read_embedding(&mut reader)).transpose()?;
+    let embedding = (flags & HAS_EMBEDDING != 0)
+        .then(|| read_embedding(&mut reader))
+        .transpose()?;
     let attributes = read_attributes(&mut reader, flags)?;
     let micro_cluster = (flags & HAS_MICRO_CLUSTER != 0)
         .then(|| reader.count("micro-cluster", u32::MAX as usize))
         .transpose()?
         .map(|id| MicroClusterId(u32::try_from(id).expect("counted up to u32::MAX")));
-    let intent =
-        (flags & HAS_INTENT != 0).then(|| reader.varint("intent").map(IntentId)).transpose()?;
+    let intent = (flags & HAS_INTENT != 0)
+        .then(|| reader.varint("intent").map(IntentId))
+        .transpose()?;
     reader.finish()?;
     Ok(EventHeader {
         id: EventId::new(unix_ms, sequence, &digest),
@@ -174,10 +181,15 @@ fn read_parents(reader: &mut Reader, child: u64) -> Result<Vec<Parent>, DecodeEr
             let digest = Digest(reader.array("parent digest")?);
             let sequence = checked(reader.varint("parent sequence")?)?;
             if sequence >= child {
-                return Err(DecodeError::Invalid { field: "parent sequence" });
+                return Err(DecodeError::Invalid {
+                    field: "parent sequence",
+                });
             }
             let unix_ms = read_unix_ms(reader)?;
-            Ok(Parent { digest, id: EventId::new(unix_ms, sequence, &digest) })
+            Ok(Parent {
+                digest,
+                id: EventId::new(unix_ms, sequence, &digest),
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     if !parents.is_sorted_by(|a, b| a.digest < b.digest) {
@@ -198,7 +210,9 @@ fn read_embedding(reader: &mut Reader) -> Result<EmbeddingInfo, DecodeError> {
 
 fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeError> {
     let mut text = |flag: u8, field: &'static str| {
-        (flags & flag != 0).then(|| reader.text(field, ATTRIBUTE_VALUE_BYTES_MAX)).transpose()
+        (flags & flag != 0)
+            .then(|| reader.text(field, ATTRIBUTE_VALUE_BYTES_MAX))
+            .transpose()
     };
     let source = text(HAS_SOURCE, "source")?;
     let content_type = text(HAS_CONTENT_TYPE, "content type")?;
@@ -206,10 +220,17 @@ fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeE
     if flags & HAS_ATTRIBUTES != 0 {
         for _ in 0..reader.count("attributes", ATTRIBUTES_MAX)? {
             let name = reader.text("attribute name", ATTRIBUTE_NAME_BYTES_MAX)?;
-            pairs.insert(name, reader.text("attribute value", ATTRIBUTE_VALUE_BYTES_MAX)?);
+            pairs.insert(
+                name,
+                reader.text("attribute value", ATTRIBUTE_VALUE_BYTES_MAX)?,
+            );
         }
     }
-    let attributes = Attributes { source, content_type, pairs };
+    let attributes = Attributes {
+        source,
+        content_type,
+        pairs,
+    };
     attributes.check().map_err(invalid("attributes"))?;
     Ok(attributes)
 }

@@ -40,7 +40,9 @@ pub fn key(height: u8, index: u64) -> [u8; 9] {
 /// # Errors
 /// [`DecodeError`] if it is none.
 pub fn decode_key(key: &[u8]) -> Result<(u8, u64), DecodeError> {
-    let key: [u8; 9] = key.try_into().map_err(|_| DecodeError::Truncated { field: "subtree" })?;
+    let key: [u8; 9] = key
+        .try_into()
+        .map_err(|_| DecodeError::Truncated { field: "subtree" })?;
     let [height, index @ ..] = key;
     Ok((height, u64::from_be_bytes(index)))
 }

@@ -16,7 +16,7 @@ use bytes::{BufMut, Bytes};
 
 use super::checksum::{seal, unseal};
 use super::read_version;
-use crate::codec::{DecodeError, Reader, put_varint};
+use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::limits::{DIMENSIONS_MAX, SEQUENCE_END, UNIX_MS_END};
 use crate::core::{CursorName, Digest};
 
@@ -29,6 +29,9 @@ pub const SETTINGS: &[u8] = b"settings";
 
 const CURSOR_PREFIX: &[u8] = b"cursor/";
 const VERSION: u8 = 1;
+/// First byte of what is chained to the state digest for a row of this table. Events chain their
+/// header's row, which starts with its version: versions stay below this.
+const META_ROW: u8 = 0xf0;
 /// Far above what can ever be reached, so that counting on cannot overflow.
 const REVISION_END: u64 = 1 << 63;
 
@@ -64,6 +67,15 @@ pub struct Settings {
     pub created_unix_ms: u64,
 }
 
+/// What the state chain covers of a row of this table.
+#[must_use]
+pub fn state_link(key: &[u8], row: &[u8]) -> Vec<u8> {
+    let mut link = vec![META_ROW];
+    put_prefixed(&mut link, key);
+    link.extend_from_slice(row);
+    link
+}
+
 /// The key of a cursor's row.
 #[must_use]
 pub fn cursor_key(name: &CursorName) -> Vec<u8> {
@@ -75,7 +87,9 @@ pub fn cursor_key(name: &CursorName) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`] if it is a cursor's key without a name that a cursor can have.
 pub fn decode_cursor_key(key: &[u8]) -> Result<Option<CursorName>, DecodeError> {
-    let Some(name) = key.strip_prefix(CURSOR_PREFIX) else { return Ok(None) };
+    let Some(name) = key.strip_prefix(CURSOR_PREFIX) else {
+        return Ok(None);
+    };
     std::str::from_utf8(name)
         .ok()
         .and_then(|name| CursorName::new(name).ok())
@@ -126,7 +140,14 @@ pub fn decode_applied(value: Bytes) -> Result<Applied, DecodeError> {
         _ => return Err(DecodeError::Invalid { field: "log id" }),
     };
     reader.finish()?;
-    Ok(Applied { revision, sequence, unix_ms, state_digest, frontier, log_id })
+    Ok(Applied {
+        revision,
+        sequence,
+        unix_ms,
+        state_digest,
+        frontier,
+        log_id,
+    })
 }
 
 /// The value of [`MEMBERSHIP`].
@@ -171,13 +192,23 @@ pub fn decode_settings(value: Bytes) -> Result<Settings, DecodeError> {
     read_version(&mut reader, "settings", VERSION)?;
     let cluster_id = u128::from_le_bytes(reader.array("cluster id")?);
     let history_id = u128::from_le_bytes(reader.array("history id")?);
-    let feature_level = u32::try_from(reader.varint("feature level")?)
-        .map_err(|_| DecodeError::Invalid { field: "feature level" })?;
+    let feature_level =
+        u32::try_from(reader.varint("feature level")?).map_err(|_| DecodeError::Invalid {
+            field: "feature level",
+        })?;
     let dimension = reader.count("dimension", DIMENSIONS_MAX)?;
-    let dimension = u16::try_from(dimension).ok().filter(|&dimension| dimension > 0);
+    let dimension = u16::try_from(dimension)
+        .ok()
+        .filter(|&dimension| dimension > 0);
     let created_unix_ms = below(&mut reader, "created unix_ms", UNIX_MS_END)?;
     reader.finish()?;
-    Ok(Settings { cluster_id, history_id, feature_level, dimension, created_unix_ms })
+    Ok(Settings {
+        cluster_id,
+        history_id,
+        feature_level,
+        dimension,
+        created_unix_ms,
+    })
 }
 
 /// The value of a cursor's row.

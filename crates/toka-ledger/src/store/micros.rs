@@ -25,7 +25,9 @@ pub fn key(micro: MicroClusterId, sequence: u64) -> [u8; 12] {
 /// [`DecodeError`] if it is none.
 pub fn decode_key(key: &[u8]) -> Result<(MicroClusterId, u64), DecodeError> {
     let (micro, sequence) = split_sequence(key)?;
-    let micro = micro.try_into().map_err(|_| DecodeError::Invalid { field: "micro-cluster" })?;
+    let micro = micro.try_into().map_err(|_| DecodeError::Invalid {
+        field: "micro-cluster",
+    })?;
     Ok((MicroClusterId(u32::from_be_bytes(micro)), sequence))
 }
 

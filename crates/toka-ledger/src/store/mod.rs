@@ -13,6 +13,7 @@ pub mod events;
 pub mod headers;
 pub mod history;
 pub mod kinds;
+pub(crate) mod lookup;
 pub mod meta;
 pub mod micros;
 pub mod payload_digests;
@@ -39,20 +40,30 @@ pub enum Stored<T> {
 /// For `map_err`: the row under `key` is not what was written.
 pub fn corrupt(table: Table, key: &[u8]) -> impl FnOnce(DecodeError) -> Error {
     let key = hex(key);
-    move |error| Error::Corrupt { table: table.name(), key, detail: error.to_string() }
+    move |error| Error::Corrupt {
+        table: table.name(),
+        key,
+        detail: error.to_string(),
+    }
 }
 
 /// A row that must be there and is not.
 #[must_use]
 pub fn missing(table: Table, key: &[u8]) -> Error {
-    Error::Corrupt { table: table.name(), key: hex(key), detail: "the row is missing".to_owned() }
+    Error::Corrupt {
+        table: table.name(),
+        key: hex(key),
+        detail: "the row is missing".to_owned(),
+    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            text
+        })
 }
 
 /// Reads a version byte.

@@ -43,7 +43,9 @@ pub fn decode(sequence: u64, value: Bytes) -> Result<Stored<Bytes>, DecodeError>
     match state {
         STORED if payload.len() <= PAYLOAD_BYTES_MAX => Ok(Stored::Present(payload)),
         ERASED if payload.is_empty() => Ok(Stored::Erased),
-        _ => Err(DecodeError::Invalid { field: "payload state" }),
+        _ => Err(DecodeError::Invalid {
+            field: "payload state",
+        }),
     }
 }
 

@@ -19,14 +19,17 @@ pub const fn encode_sequence(sequence: u64) -> [u8; 8] {
 /// # Errors
 /// [`DecodeError`] if these are not eight bytes of a sequence.
 pub fn decode_sequence(key: &[u8]) -> Result<u64, DecodeError> {
-    let bytes = key.try_into().map_err(|_| DecodeError::Truncated { field: "sequence" })?;
+    let bytes = key
+        .try_into()
+        .map_err(|_| DecodeError::Truncated { field: "sequence" })?;
     checked(u64::from_be_bytes(bytes))
 }
 
 /// Splits the sequence off the end of an index key.
 pub(super) fn split_sequence(key: &[u8]) -> Result<(&[u8], u64), DecodeError> {
-    let (front, sequence) =
-        key.split_last_chunk().ok_or(DecodeError::Truncated { field: "sequence" })?;
+    let (front, sequence) = key
+        .split_last_chunk()
+        .ok_or(DecodeError::Truncated { field: "sequence" })?;
     Ok((front, checked(u64::from_be_bytes(*sequence))?))
 }
 

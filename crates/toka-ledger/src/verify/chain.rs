@@ -14,6 +14,7 @@ use crate::hash;
 use crate::history::{Completed, Frontier};
 use crate::read::Position;
 use crate::store::history::{self, STATE_HEIGHT, Subtree};
+use crate::store::meta::{self, Settings};
 
 /// Events between two stored state digests.
 const STRETCH_EVENTS: u64 = 1 << STATE_HEIGHT;
@@ -30,7 +31,7 @@ pub(super) struct Chains<'a> {
 
 impl<'a> Chains<'a> {
     pub(super) fn new(engine: &'a dyn Engine, meta: &Meta) -> Self {
-        let states = Vec::new();
+        let states = meta.settings.as_ref().map_or_else(Vec::new, first_states);
         Self {
             engine,
             frontier: Some(Frontier::default()),
@@ -46,7 +47,9 @@ impl<'a> Chains<'a> {
         row: &Bytes,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let embedding = header.embedding.map_or(Digest::ZERO, |embedding| embedding.digest);
+        let embedding = header
+            .embedding
+            .map_or(Digest::ZERO, |embedding| embedding.digest);
         let leaf = hash::leaf(header.sequence, header.unix_ms, &header.digest, &embedding);
         let mut completed = VecDeque::new();
         if let Some(frontier) = &mut self.frontier {
@@ -101,9 +104,16 @@ impl<'a> Chains<'a> {
         report.state_digest = position.state_digest;
         let last = position.sequence;
         if !last.is_multiple_of(STRETCH_EVENTS) {
-            self.compare(&position.state_digest, last / STRETCH_EVENTS * STRETCH_EVENTS + 1, last, report);
+            self.compare(
+                &position.state_digest,
+                last / STRETCH_EVENTS * STRETCH_EVENTS + 1,
+                last,
+                report,
+            );
         }
-        let Some(frontier) = self.frontier else { return };
+        let Some(frontier) = self.frontier else {
+            return;
+        };
         report.history_root = frontier.root();
         if report.history_root != position.history_root {
             let detail = format!("the history root should be {}", report.history_root);
@@ -131,6 +141,20 @@ impl<'a> Chains<'a> {
             }
         })
     }
+}
+
+/// The state right after the vault's creation. The settings have changed since if the first embedded
+/// event fixed the dimension.
+fn first_states(settings: &Settings) -> Vec<Digest> {
+    let undecided = Settings {
+        dimension: None,
+        ..*settings
+    };
+    let state = |settings: &Settings| {
+        let row = meta::encode_settings(settings);
+        hash::state(&Digest::ZERO, &meta::state_link(meta::SETTINGS, &row))
+    };
+    vec![state(settings), state(&undecided)]
 }
 
 fn check_root(computed: &Completed, stored: Option<&Subtree>, report: &mut Report) {

@@ -36,13 +36,25 @@ pub(super) fn check_extra_rows(
     report: &mut Report,
 ) -> Result<(), Error> {
     for table in TABLES {
-        let has_problem = report.problems.iter().any(|problem| problem.table == Some(table));
-        let is_suspect = has_problem || !walked.damaged.is_empty();
+        let has_problem = report
+            .problems
+            .iter()
+            .any(|problem| problem.table == Some(table));
+        let is_suspect = has_problem
+            || !walked.damaged.is_empty()
+            || report.problems_total > report.problems.len() as u64;
         let expected = match table {
-            Table::History => STORED_HEIGHTS.iter().map(|height| walked.head >> height).sum(),
+            Table::History => STORED_HEIGHTS
+                .iter()
+                .map(|height| walked.head >> height)
+                .sum(),
             _ => walked.rows[table.index()],
         };
-        let scan = Check { engine, table, walked };
+        let scan = Check {
+            engine,
+            table,
+            walked,
+        };
         if is_suspect || scan.count(report)? != Some(expected) {
             scan.each_row(report)?;
         }
@@ -57,14 +69,23 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Number of rows up to the last checked event; `None` if one is no row of this table.
+    /// Number of rows up to the last checked event; `None` if one belongs to no event for sure.
     fn count(&self, report: &mut Report) -> Result<Option<u64>, Error> {
         let mut rows = 0;
+        let mut stored = self.walked.head;
         for row in self.engine.scan(self.table, &[], None, Direction::Forward) {
             match row {
                 Ok((key, value)) => match owner(self.table, &key, &value) {
                     Ok(sequence) if sequence <= self.walked.head => rows += 1,
-                    Ok(_) => {}
+                    Ok(sequence) => {
+                        // Rows of commits since the check began come with a new position.
+                        if sequence > stored {
+                            stored = stored_sequence(self.engine)?;
+                        }
+                        if sequence > stored {
+                            return Ok(None);
+                        }
+                    }
                     Err(_) => return Ok(None),
                 },
                 Err(error) => {
@@ -90,7 +111,10 @@ impl Check<'_> {
                 Err(_) => !self.is_expected_key(&key)?,
             };
             if is_extra {
-                report.row(self.table, format!("row {} belongs to no event", store::hex(&key)));
+                report.row(
+                    self.table,
+                    format!("row {} belongs to no event", store::hex(&key)),
+                );
             }
         }
         Ok(())
@@ -107,12 +131,14 @@ impl Check<'_> {
         if self.walked.damaged.contains(&sequence) {
             return Ok(false);
         }
-        Ok(match get(self.engine, Table::Headers, &encode_sequence(sequence))? {
-            Row::Present(row) => store::headers::decode(sequence, row)
-                .is_ok_and(|header| !has_row(&header, self.table, key)),
-            Row::Missing => true,
-            Row::Damaged(_) => false,
-        })
+        Ok(
+            match get(self.engine, Table::Headers, &encode_sequence(sequence))? {
+                Row::Present(row) => store::headers::decode(sequence, row)
+                    .is_ok_and(|header| !has_row(&header, self.table, key)),
+                Row::Missing => true,
+                Row::Damaged(_) => false,
+            },
+        )
     }
 
     /// Whether a row whose value cannot be read has the key of one that is expected.
@@ -177,9 +203,9 @@ fn has_row(header: &EventHeader, table: Table, key: &[u8]) -> bool {
             let mut parents = header.parents.iter();
             parents.any(|parent| key == children::key(parent.id.sequence(), kind, sequence))
         }
-        Table::Micros => {
-            header.micro_cluster.is_some_and(|micro| key == micros::key(micro, sequence))
-        }
+        Table::Micros => header
+            .micro_cluster
+            .is_some_and(|micro| key == micros::key(micro, sequence)),
         Table::History | Table::Clusters | Table::Meta => false,
     }
 }

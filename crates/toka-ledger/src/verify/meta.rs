@@ -25,7 +25,10 @@ pub(super) fn check(
     position: &Position,
     report: &mut Report,
 ) -> Result<Meta, Error> {
-    let mut meta = Meta { settings: None, has_cursors: false };
+    let mut meta = Meta {
+        settings: None,
+        has_cursors: false,
+    };
     let mut has_position = false;
     for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
         let (key, value) = match row {
@@ -52,7 +55,10 @@ pub(super) fn check(
             },
         };
         if let Err(error) = checked {
-            report.row(Table::Meta, format!("{:?}: {error}", String::from_utf8_lossy(&key)));
+            report.row(
+                Table::Meta,
+                format!("{:?}: {error}", String::from_utf8_lossy(&key)),
+            );
         }
     }
     let is_created = position.revision > 0;

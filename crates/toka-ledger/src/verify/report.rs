@@ -65,13 +65,23 @@ impl Report {
         detail: impl Into<String>,
     ) {
         let detail = detail.into();
-        self.problem(Problem { sequence: Some(sequence), id, table: Some(table), detail });
+        self.problem(Problem {
+            sequence: Some(sequence),
+            id,
+            table: Some(table),
+            detail,
+        });
     }
 
     /// Notes a problem of a row that belongs to no event.
     pub(super) fn row(&mut self, table: Table, detail: impl Into<String>) {
         let detail = detail.into();
-        self.problem(Problem { sequence: None, id: None, table: Some(table), detail });
+        self.problem(Problem {
+            sequence: None,
+            id: None,
+            table: Some(table),
+            detail,
+        });
     }
 }
 

@@ -26,7 +26,12 @@ pub(super) struct Rows<'e> {
 
 impl<'e> Rows<'e> {
     pub(super) fn new(engine: &'e dyn Engine, table: Table) -> Self {
-        Self { engine, table, scan: None, ahead: None }
+        Self {
+            engine,
+            table,
+            scan: None,
+            ahead: None,
+        }
     }
 
     /// The row at `sequence`, which is above the one asked for before.

@@ -56,7 +56,11 @@ pub(super) fn walk(
         embeddings: Rows::new(engine, Table::Embeddings),
         settings: meta.settings,
         last_unix_ms: 0,
-        walked: Walked { head: total, damaged: BTreeSet::new(), rows: [0; Table::ALL.len()] },
+        walked: Walked {
+            head: total,
+            damaged: BTreeSet::new(),
+            rows: [0; Table::ALL.len()],
+        },
         report,
     };
     let mut headers = Rows::new(engine, Table::Headers);
@@ -67,7 +71,10 @@ pub(super) fn walk(
             None => chains.lose(sequence, walk.report)?,
         }
         if sequence.is_multiple_of(PROGRESS_EVENTS) || sequence == total {
-            progress(Progress { checked: sequence, total });
+            progress(Progress {
+                checked: sequence,
+                total,
+            });
         }
     }
     let Walk { walked, report, .. } = walk;
@@ -78,11 +85,7 @@ pub(super) fn walk(
 
 impl Walk<'_> {
     /// Checks the event whose header is in `row`; returns the header if it can be read.
-    fn header(
-        &mut self,
-        sequence: u64,
-        row: Row,
-    ) -> Result<Option<(EventHeader, Bytes)>, Error> {
+    fn header(&mut self, sequence: u64, row: Row) -> Result<Option<(EventHeader, Bytes)>, Error> {
         let decoded = match row {
             Row::Missing => Err("the row is missing".to_owned()),
             Row::Damaged(error) => Err(error.to_string()),
@@ -106,7 +109,10 @@ impl Walk<'_> {
     fn event(&mut self, header: &EventHeader) -> Result<(), Error> {
         self.expect_row(Table::Headers);
         if header.unix_ms < self.last_unix_ms {
-            let detail = format!("its time is before that of its predecessor, {}", self.last_unix_ms);
+            let detail = format!(
+                "its time is before that of its predecessor, {}",
+                self.last_unix_ms
+            );
             self.problem(header, Table::Headers, detail);
         }
         self.last_unix_ms = header.unix_ms;
@@ -114,7 +120,11 @@ impl Walk<'_> {
         let digest =
             hash::event_digest(&header.kind, &header.payload_digest, &header.salt, &parents);
         if digest != header.digest {
-            self.problem(header, Table::Headers, format!("its digest should be {digest}"));
+            self.problem(
+                header,
+                Table::Headers,
+                format!("its digest should be {digest}"),
+            );
         }
         self.parents(header)?;
         self.payload(header)?;
@@ -154,14 +164,20 @@ impl Walk<'_> {
         self.expect_row(Table::Payloads);
         self.expect_row(Table::PayloadDigests);
         let row = self.payloads.at(sequence)?;
-        let Some(row) = self.present(header, Table::Payloads, row) else { return Ok(()) };
+        let Some(row) = self.present(header, Table::Payloads, row) else {
+            return Ok(());
+        };
         match store::payloads::decode(sequence, row) {
             Ok(Stored::Present(payload)) => {
                 self.report.payloads += 1;
                 if hash::payload_digest(&payload) != header.payload_digest
                     || payload.len() != header.payload_bytes as usize
                 {
-                    self.problem(header, Table::Payloads, "not the bytes that the header names");
+                    self.problem(
+                        header,
+                        Table::Payloads,
+                        "not the bytes that the header names",
+                    );
                 }
             }
             Ok(Stored::Erased) => self.report.erased += 1,
@@ -174,20 +190,35 @@ impl Walk<'_> {
     }
 
     fn embedding(&mut self, header: &EventHeader) -> Result<(), Error> {
-        let Some(info) = &header.embedding else { return Ok(()) };
+        let Some(info) = &header.embedding else {
+            return Ok(());
+        };
         self.expect_row(Table::Embeddings);
-        if self.settings.is_some_and(|settings| settings.dimension != Some(info.dimension)) {
-            self.problem(header, Table::Headers, "its embedding has not the vault's dimension");
+        if self
+            .settings
+            .is_some_and(|settings| settings.dimension != Some(info.dimension))
+        {
+            self.problem(
+                header,
+                Table::Headers,
+                "its embedding has not the vault's dimension",
+            );
         }
         let row = self.embeddings.at(header.sequence)?;
-        let Some(row) = self.present(header, Table::Embeddings, row) else { return Ok(()) };
+        let Some(row) = self.present(header, Table::Embeddings, row) else {
+            return Ok(());
+        };
         match store::embeddings::decode(header.sequence, row) {
             Ok(Stored::Present(embedding)) => {
                 self.report.embeddings += 1;
                 if embedding.digest() != info.digest
                     || embedding.dimension() != usize::from(info.dimension)
                 {
-                    self.problem(header, Table::Embeddings, "not the vector that the header names");
+                    self.problem(
+                        header,
+                        Table::Embeddings,
+                        "not the vector that the header names",
+                    );
                 }
             }
             Ok(Stored::Erased) => self.report.erased += 1,
@@ -205,7 +236,11 @@ impl Walk<'_> {
         let kind = header.kind.as_str();
         self.index(header, Table::Kinds, &kinds::key(kind, sequence))?;
         for (name, value) in header.attributes.iter() {
-            self.index(header, Table::Attributes, &attributes::key(name, value, sequence))?;
+            self.index(
+                header,
+                Table::Attributes,
+                &attributes::key(name, value, sequence),
+            )?;
         }
         for parent in &header.parents {
             let key = children::key(parent.id.sequence(), kind, sequence);
@@ -237,11 +272,17 @@ impl Walk<'_> {
         row: Row,
         decode: impl FnOnce(Bytes) -> Result<u64, crate::codec::DecodeError>,
     ) {
-        let Some(row) = self.present(header, table, row) else { return };
+        let Some(row) = self.present(header, table, row) else {
+            return;
+        };
         match decode(row) {
             Ok(sequence) if sequence == header.sequence => {}
             Ok(sequence) => {
-                self.problem(header, table, format!("the row leads to sequence {sequence}"));
+                self.problem(
+                    header,
+                    table,
+                    format!("the row leads to sequence {sequence}"),
+                );
             }
             Err(error) => self.problem(header, table, error.to_string()),
         }
@@ -249,14 +290,19 @@ impl Walk<'_> {
 
     /// The header of another event that `header` names.
     fn other(&self, header: &EventHeader, sequence: u64) -> Result<Other, Error> {
-        debug_assert!(sequence < header.sequence, "headers name earlier events only");
-        Ok(match get(self.engine, Table::Headers, &encode_sequence(sequence))? {
-            Row::Present(row) => store::headers::decode(sequence, row)
-                .map_or(Other::Unreadable, |header| Other::Found(Box::new(header))),
-            Row::Missing if !self.walked.damaged.contains(&sequence) => Other::Missing,
-            // Its own problem, told already.
-            Row::Missing | Row::Damaged(_) => Other::Unreadable,
-        })
+        debug_assert!(
+            sequence < header.sequence,
+            "headers name earlier events only"
+        );
+        Ok(
+            match get(self.engine, Table::Headers, &encode_sequence(sequence))? {
+                Row::Present(row) => store::headers::decode(sequence, row)
+                    .map_or(Other::Unreadable, |header| Other::Found(Box::new(header))),
+                Row::Missing if !self.walked.damaged.contains(&sequence) => Other::Missing,
+                // Its own problem, told already.
+                Row::Missing | Row::Damaged(_) => Other::Unreadable,
+            },
+        )
     }
 
     fn present(&mut self, header: &EventHeader, table: Table, row: Row) -> Option<Bytes> {
@@ -278,7 +324,8 @@ impl Walk<'_> {
     }
 
     fn problem(&mut self, header: &EventHeader, table: Table, detail: impl Into<String>) {
-        self.report.event(header.sequence, Some(header.id), table, detail);
+        self.report
+            .event(header.sequence, Some(header.id), table, detail);
     }
 }
 

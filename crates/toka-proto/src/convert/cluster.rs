@@ -38,7 +38,11 @@ impl TryFrom<v1::GetStatusResponse> for ClusterStatus {
             header: status.header.try_into()?,
             leader_id: status.leader_id,
             settings: status.settings,
-            nodes: status.nodes.into_iter().map(NodeStatus::try_from).collect::<Result<_, _>>()?,
+            nodes: status
+                .nodes
+                .into_iter()
+                .map(NodeStatus::try_from)
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -48,7 +52,9 @@ impl TryFrom<v1::NodeStatus> for NodeStatus {
 
     fn try_from(node: v1::NodeStatus) -> Result<Self, Invalid> {
         let optional = |field, bytes: &[u8]| {
-            (!bytes.is_empty()).then(|| ident::digest(field, bytes)).transpose()
+            (!bytes.is_empty())
+                .then(|| ident::digest(field, bytes))
+                .transpose()
         };
         Ok(Self {
             history_root: optional("history_root", &node.history_root)?,

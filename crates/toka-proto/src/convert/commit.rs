@@ -25,7 +25,10 @@ pub fn prepare(
         .enumerate()
         .map(|(event, new)| {
             EventDraft::try_from(new).map_err(|invalid| match is_batch {
-                true => Invalid::InBatch { event, invalid: Box::new(invalid) },
+                true => Invalid::InBatch {
+                    event,
+                    invalid: Box::new(invalid),
+                },
                 false => invalid,
             })
         })
@@ -43,7 +46,9 @@ impl TryFrom<v1::NewEvent> for EventDraft {
     /// Of kind, payload, salt and embedding, what is wrong comes to light in
     /// [`EventDraft::prepare`].
     fn try_from(new: v1::NewEvent) -> Result<Self, Invalid> {
-        let mut draft = Self::new(&new.kind).payload_bytes(new.payload).salt(&new.salt);
+        let mut draft = Self::new(&new.kind)
+            .payload_bytes(new.payload)
+            .salt(&new.salt);
         for parent in new.parents {
             draft = draft.parent_by_name(ParentName::try_from(parent)?);
         }
@@ -52,7 +57,9 @@ impl TryFrom<v1::NewEvent> for EventDraft {
             Some(Embedding::Quantized(components)) => draft = draft.quantized_bytes(components),
             None => {}
         }
-        let Some(attributes) = new.attributes else { return Ok(draft) };
+        let Some(attributes) = new.attributes else {
+            return Ok(draft);
+        };
         if let Some(source) = attributes.source {
             draft = draft.source(source);
         }
@@ -130,7 +137,9 @@ impl TryFrom<v1::ParentName> for ParentName {
                 })?;
                 Ok(Self::Batch(index))
             }
-            None => Err(Invalid::Empty { field: "parents.name" }),
+            None => Err(Invalid::Empty {
+                field: "parents.name",
+            }),
         }
     }
 }
@@ -172,20 +181,29 @@ impl TryFrom<v1::Precondition> for Precondition {
     fn try_from(precondition: v1::Precondition) -> Result<Self, Invalid> {
         match precondition.condition {
             Some(Condition::NoChild(claim)) => {
-                let parent =
-                    claim.parent.ok_or(Invalid::Empty { field: "preconditions.no_child.parent" })?;
-                Ok(Self::NoChild { parent: parent.try_into()?, kind: Kind::new(&claim.kind)? })
+                let parent = claim.parent.ok_or(Invalid::Empty {
+                    field: "preconditions.no_child.parent",
+                })?;
+                Ok(Self::NoChild {
+                    parent: parent.try_into()?,
+                    kind: Kind::new(&claim.kind)?,
+                })
             }
-            Some(Condition::KindSequence(last)) => {
-                Ok(Self::KindSequence { kind: Kind::new(&last.kind)?, sequence: last.sequence })
-            }
-            Some(Condition::TimePassed(time)) => Ok(Self::TimePassed { unix_ms: time.unix_ms }),
+            Some(Condition::KindSequence(last)) => Ok(Self::KindSequence {
+                kind: Kind::new(&last.kind)?,
+                sequence: last.sequence,
+            }),
+            Some(Condition::TimePassed(time)) => Ok(Self::TimePassed {
+                unix_ms: time.unix_ms,
+            }),
             Some(Condition::CursorMove(cursor)) => Ok(Self::CursorMove {
                 name: CursorName::new(&cursor.name)?,
                 from: cursor.from_sequence,
                 to: cursor.to_sequence,
             }),
-            None => Err(Invalid::Empty { field: "preconditions.condition" }),
+            None => Err(Invalid::Empty {
+                field: "preconditions.condition",
+            }),
         }
     }
 }

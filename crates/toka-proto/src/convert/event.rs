@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use toka_ledger::core::EmbeddingInfo;
 use toka_ledger::intent::{IntentId, MicroClusterId};
-use toka_ledger::{
-    Attributes, Embedding, EventHeader, Invalid, Kind, Parent, Salt, Stored,
-};
+use toka_ledger::{Attributes, Embedding, EventHeader, Invalid, Kind, Parent, Salt, Stored};
 
 use super::commit::attributes_message;
 use super::ident;
@@ -75,13 +73,13 @@ impl TryFrom<v1::Event> for EventHeader {
                 Ok(EmbeddingInfo { digest, dimension })
             })
             .transpose()?;
-        let attributes = event.attributes.map_or_else(Attributes::default, |attributes| {
-            Attributes {
+        let attributes = event
+            .attributes
+            .map_or_else(Attributes::default, |attributes| Attributes {
                 source: attributes.source,
                 content_type: attributes.content_type,
                 pairs: attributes.pairs,
-            }
-        });
+            });
         attributes.check()?;
         Ok(Self {
             id: ident::event_id("id", &event.id)?,
@@ -116,7 +114,11 @@ impl TryFrom<v1::Event> for StoredEvent {
     fn try_from(mut event: v1::Event) -> Result<Self, Invalid> {
         let payload = event.payload.take().map(payload).transpose()?;
         let embedding = event.embedding.take().map(embedding).transpose()?;
-        Ok(Self { header: event.try_into()?, payload, embedding })
+        Ok(Self {
+            header: event.try_into()?,
+            payload,
+            embedding,
+        })
     }
 }
 
@@ -147,21 +149,20 @@ fn payload(payload: v1::Payload) -> Result<Stored<Bytes>, Invalid> {
     match payload.state {
         Some(v1::payload::State::Stored(bytes)) => Ok(Stored::Present(bytes)),
         Some(v1::payload::State::Erased(_)) => Ok(Stored::Erased),
-        None => Err(Invalid::Empty { field: "payload.state" }),
+        None => Err(Invalid::Empty {
+            field: "payload.state",
+        }),
     }
 }
 
 /// An embedding as it is sent, in the form that was asked for.
 #[must_use]
-pub fn embedding_message(
-    embedding: &Stored<Embedding>,
-    form: v1::EmbeddingForm,
-) -> v1::Embedding {
+pub fn embedding_message(embedding: &Stored<Embedding>, form: v1::EmbeddingForm) -> v1::Embedding {
     use v1::embedding::State;
     let state = match (embedding, form) {
-        (Stored::Present(embedding), v1::EmbeddingForm::Float) => {
-            State::Values(v1::FloatVector { components: embedding.to_f32() })
-        }
+        (Stored::Present(embedding), v1::EmbeddingForm::Float) => State::Values(v1::FloatVector {
+            components: embedding.to_f32(),
+        }),
         (Stored::Present(embedding), _) => State::Quantized(embedding.as_bytes().clone()),
         (Stored::Erased, _) => State::Erased(v1::Erased {}),
     };
@@ -177,11 +178,16 @@ fn embedding(embedding: v1::Embedding) -> Result<Stored<Embedding>, Invalid> {
         Some(State::Values(vector)) => {
             // Multiples of 2^-14: the product is a whole number, and the integers that are stored.
             #[allow(clippy::cast_possible_truncation)]
-            let quantized: Vec<i16> =
-                vector.components.iter().map(|x| (x * 16_384.0).round() as i16).collect();
+            let quantized: Vec<i16> = vector
+                .components
+                .iter()
+                .map(|x| (x * 16_384.0).round() as i16)
+                .collect();
             Embedding::from_quantized(&quantized).map(Stored::Present)
         }
         Some(State::Erased(_)) => Ok(Stored::Erased),
-        None => Err(Invalid::Empty { field: "embedding.state" }),
+        None => Err(Invalid::Empty {
+            field: "embedding.state",
+        }),
     }
 }

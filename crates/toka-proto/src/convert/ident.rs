@@ -50,9 +50,17 @@ pub fn u128(field: &'static str, bytes: &[u8]) -> Result<u128, Invalid> {
 /// # Errors
 /// [`Invalid::Length`], naming `field`.
 pub fn u128_optional(field: &'static str, bytes: &[u8]) -> Result<Option<u128>, Invalid> {
-    if bytes.is_empty() { Ok(None) } else { u128(field, bytes).map(Some) }
+    if bytes.is_empty() {
+        Ok(None)
+    } else {
+        u128(field, bytes).map(Some)
+    }
 }
 
 fn array<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], Invalid> {
-    bytes.try_into().map_err(|_| Invalid::Length { field, expected: N, actual: bytes.len() })
+    bytes.try_into().map_err(|_| Invalid::Length {
+        field,
+        expected: N,
+        actual: bytes.len(),
+    })
 }

@@ -35,7 +35,10 @@ pub fn put_leader(metadata: &mut MetadataMap, leader: Option<&Leader>) {
 pub fn leader(metadata: &MetadataMap) -> Option<Leader> {
     let text = |name| metadata.get(name)?.to_str().ok();
     let endpoint = text(LEADER_ENDPOINT).filter(|endpoint| !endpoint.is_empty())?;
-    Some(Leader { node_id: text(LEADER_ID)?.parse().ok()?, endpoint: endpoint.to_owned() })
+    Some(Leader {
+        node_id: text(LEADER_ID)?.parse().ok()?,
+        endpoint: endpoint.to_owned(),
+    })
 }
 
 /// Marks a request as forwarded by a node.
@@ -57,5 +60,7 @@ pub fn put_requires_leader(metadata: &mut MetadataMap) {
 /// Whether only the leader may answer.
 #[must_use]
 pub fn requires_leader(metadata: &MetadataMap) -> bool {
-    metadata.get(REQUIRES_LEADER).is_some_and(|value| value == "true")
+    metadata
+        .get(REQUIRES_LEADER)
+        .is_some_and(|value| value == "true")
 }

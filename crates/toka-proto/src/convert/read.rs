@@ -42,7 +42,10 @@ impl From<ReadOptions> for v1::ReadOptions {
         };
         Self {
             consistency: Some(consistency),
-            history_id: options.history_id.map(ident::u128_bytes).unwrap_or_default(),
+            history_id: options
+                .history_id
+                .map(ident::u128_bytes)
+                .unwrap_or_default(),
         }
     }
 }
@@ -58,7 +61,10 @@ impl TryFrom<Option<v1::ReadOptions>> for ReadOptions {
             Some(ConsistencyMessage::Linearizable(_)) => Consistency::Linearizable,
         };
         let history_id = ident::u128_optional("read.history_id", &options.history_id)?;
-        Ok(Self { consistency, history_id })
+        Ok(Self {
+            consistency,
+            history_id,
+        })
     }
 }
 
@@ -116,7 +122,9 @@ impl From<&Selector> for v1::EventSelector {
             Selector::Sequence(sequence) => Message::Sequence(*sequence),
             Selector::Digest(digest) => Message::Digest(ident::digest_bytes(digest)),
         };
-        Self { selector: Some(selector) }
+        Self {
+            selector: Some(selector),
+        }
     }
 }
 
@@ -149,11 +157,10 @@ impl From<&Filter> for v1::EventFilter {
     }
 }
 
-impl TryFrom<Option<v1::EventFilter>> for Filter {
+impl TryFrom<v1::EventFilter> for Filter {
     type Error = Invalid;
 
-    fn try_from(filter: Option<v1::EventFilter>) -> Result<Self, Invalid> {
-        let filter = filter.unwrap_or_default();
+    fn try_from(filter: v1::EventFilter) -> Result<Self, Invalid> {
         let prefixes = &filter.kind_prefixes;
         check_count("filter.kind_prefixes", KIND_PREFIXES_MAX, prefixes.len())?;
         check_count("filter.attributes", ATTRIBUTES_MAX, filter.attributes.len())?;
@@ -164,8 +171,15 @@ impl TryFrom<Option<v1::EventFilter>> for Filter {
                 actual: long.len(),
             });
         }
-        let attributes = filter.attributes.into_iter().map(|a| (a.name, a.value)).collect();
-        Ok(Self { kind_prefixes: filter.kind_prefixes, attributes })
+        let attributes = filter
+            .attributes
+            .into_iter()
+            .map(|a| (a.name, a.value))
+            .collect();
+        Ok(Self {
+            kind_prefixes: filter.kind_prefixes,
+            attributes,
+        })
     }
 }
 
@@ -177,7 +191,10 @@ pub fn check_vault(name: &str) -> Result<(), Invalid> {
     if name.is_empty() {
         return Ok(());
     }
-    Err(Invalid::Syntax { field: "vault", expected: "empty; only the default vault exists" })
+    Err(Invalid::Syntax {
+        field: "vault",
+        expected: "empty; only the default vault exists",
+    })
 }
 
 /// Bounds a list.
@@ -185,5 +202,9 @@ pub fn check_vault(name: &str) -> Result<(), Invalid> {
 /// # Errors
 /// [`Invalid::TooMany`], naming `field`.
 pub fn check_count(field: &'static str, max: usize, actual: usize) -> Result<(), Invalid> {
-    if actual > max { Err(Invalid::TooMany { field, max, actual }) } else { Ok(()) }
+    if actual > max {
+        Err(Invalid::TooMany { field, max, actual })
+    } else {
+        Ok(())
+    }
 }

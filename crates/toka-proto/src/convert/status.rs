@@ -76,7 +76,9 @@ fn invalid_field(field: String, invalid: &Invalid) -> Status {
         ..Default::default()
     };
     Details::new(Code::InvalidArgument, reason::INVALID_FIELD)
-        .with(&pb::BadRequest { field_violations: vec![violation] })
+        .with(&pb::BadRequest {
+            field_violations: vec![violation],
+        })
         .status(invalid.to_string())
 }
 
@@ -100,13 +102,20 @@ pub fn rejection(rejection: &Rejection) -> Status {
         }
         Rejection::UnknownParent { event, parent } => {
             let place = v1::unknown_parent::Place::EventIndex(index(*event));
-            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
-                .with(&v1::UnknownParent { place: Some(place), parent: Some(parent.into()) })
+            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND).with(&v1::UnknownParent {
+                place: Some(place),
+                parent: Some(parent.into()),
+            })
         }
-        Rejection::UnknownPreconditionParent { precondition, parent } => {
+        Rejection::UnknownPreconditionParent {
+            precondition,
+            parent,
+        } => {
             let place = v1::unknown_parent::Place::PreconditionIndex(index(*precondition));
-            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
-                .with(&v1::UnknownParent { place: Some(place), parent: Some(parent.into()) })
+            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND).with(&v1::UnknownParent {
+                place: Some(place),
+                parent: Some(parent.into()),
+            })
         }
         Rejection::Preconditions { violations } => {
             let violations = violations.iter().map(violation::message).collect();
@@ -126,8 +135,11 @@ pub fn rejection(rejection: &Rejection) -> Status {
                 subject: "feature_level".to_owned(),
                 description: message.clone(),
             };
-            Details::new(Code::FailedPrecondition, reason::FEATURE_LEVEL)
-                .with(&pb::PreconditionFailure { violations: vec![violation] })
+            Details::new(Code::FailedPrecondition, reason::FEATURE_LEVEL).with(
+                &pb::PreconditionFailure {
+                    violations: vec![violation],
+                },
+            )
         }
         // A rejection that is newer than this crate: the message says what it is.
         _ => return Status::aborted(message),
@@ -182,7 +194,9 @@ pub fn not_leader(leader: Option<&Leader>) -> Status {
     let mut status = Details::new(Code::FailedPrecondition, reason::NOT_LEADER)
         .with(&v1::NotLeader {
             leader_id: leader.map(|leader| leader.node_id),
-            leader_endpoint: leader.map(|leader| leader.endpoint.clone()).unwrap_or_default(),
+            leader_endpoint: leader
+                .map(|leader| leader.endpoint.clone())
+                .unwrap_or_default(),
         })
         .status(message);
     super::metadata::put_leader(status.metadata_mut(), leader);
@@ -212,7 +226,24 @@ pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
             first_sequence: last.min(1),
             last_sequence: last,
         })
-        .status(format!("sequence {sequence} is not in the vault, which ends at {last}"))
+        .status(format!(
+            "sequence {sequence} is not in the vault, which ends at {last}"
+        ))
+}
+
+/// OUT_OF_RANGE, once the leader has confirmed that the vault is at revision `at`, and ends at the
+/// sequence `last`. The detail names no sequence: the call named none.
+#[must_use]
+pub fn revision_out_of_range(revision: u64, at: u64, last: u64) -> Status {
+    Details::new(Code::OutOfRange, reason::POSITION_OUT_OF_RANGE)
+        .with(&v1::PositionOutOfRange {
+            sequence: 0,
+            first_sequence: last.min(1),
+            last_sequence: last,
+        })
+        .status(format!(
+            "revision {revision} is not in the vault, which is at {at}"
+        ))
 }
 
 /// RESOURCE_EXHAUSTED: too much is waiting.
@@ -220,7 +251,10 @@ pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
 pub fn overloaded(retry_after: Duration) -> Status {
     Details::new(Code::ResourceExhausted, reason::OVERLOADED)
         .retry(retry_after)
-        .status(format!("the vault is overloaded; try again in {} ms", retry_after.as_millis()))
+        .status(format!(
+            "the vault is overloaded; try again in {} ms",
+            retry_after.as_millis()
+        ))
 }
 
 /// RESOURCE_EXHAUSTED: a limit that does not pass by itself.
@@ -232,14 +266,18 @@ pub fn limit_reached(subject: &str, description: &str) -> Status {
         ..Default::default()
     };
     Details::new(Code::ResourceExhausted, reason::LIMIT_REACHED)
-        .with(&pb::QuotaFailure { violations: vec![violation] })
+        .with(&pb::QuotaFailure {
+            violations: vec![violation],
+        })
         .status(description)
 }
 
 /// UNAVAILABLE: nobody leads, or the leader could not be reached before the deadline.
 #[must_use]
 pub fn no_leader(message: impl Into<String>) -> Status {
-    Details::new(Code::Unavailable, reason::NO_LEADER).retry(RETRY_SOON).status(message)
+    Details::new(Code::Unavailable, reason::NO_LEADER)
+        .retry(RETRY_SOON)
+        .status(message)
 }
 
 /// UNAVAILABLE: the node had not seen enough before the deadline. `wanted_revision` is 0 for a
@@ -251,8 +289,14 @@ pub fn node_behind(revision: u64, sequence: u64, wanted_revision: u64) -> Status
         revision => format!("revision {revision}"),
     };
     Details::new(Code::Unavailable, reason::NODE_BEHIND)
-        .with(&v1::NodeBehind { revision, sequence, wanted_revision })
-        .status(format!("this node is at revision {revision}, behind {wanted}"))
+        .with(&v1::NodeBehind {
+            revision,
+            sequence,
+            wanted_revision,
+        })
+        .status(format!(
+            "this node is at revision {revision}, behind {wanted}"
+        ))
 }
 
 /// UNAVAILABLE: the node is stopping.

@@ -42,7 +42,11 @@ fn attributes() -> impl Strategy<Value = Attributes> {
     let text = "[a-z0-9 ]{0,20}";
     let pairs = btree_map("[a-z]{1,6}-id", text, 0..5);
     (option::of(text), option::of(text), pairs).prop_map(|(source, content_type, pairs)| {
-        Attributes { source, content_type, pairs }
+        Attributes {
+            source,
+            content_type,
+            pairs,
+        }
     })
 }
 
@@ -54,7 +58,10 @@ fn embedding() -> impl Strategy<Value = Embedding> {
 }
 
 fn stored_parent() -> impl Strategy<Value = ParentName> {
-    prop_oneof![event_id().prop_map(ParentName::Id), digest().prop_map(ParentName::Digest)]
+    prop_oneof![
+        event_id().prop_map(ParentName::Id),
+        digest().prop_map(ParentName::Digest)
+    ]
 }
 
 fn payload() -> impl Strategy<Value = Bytes> {
@@ -63,17 +70,25 @@ fn payload() -> impl Strategy<Value = Bytes> {
 
 fn prepared() -> impl Strategy<Value = PreparedEvent> {
     let parents = vec(stored_parent(), 0..4);
-    (kind(), payload(), salt(), parents, option::of(embedding()), attributes()).prop_map(
-        |(kind, payload, salt, parents, embedding, attributes)| PreparedEvent {
-            kind,
-            payload_digest: toka_ledger::hash::payload_digest(&payload),
-            payload,
-            salt,
-            parents,
-            embedding,
-            attributes,
-        },
+    (
+        kind(),
+        payload(),
+        salt(),
+        parents,
+        option::of(embedding()),
+        attributes(),
     )
+        .prop_map(
+            |(kind, payload, salt, parents, embedding, attributes)| PreparedEvent {
+                kind,
+                payload_digest: toka_ledger::hash::payload_digest(&payload),
+                payload,
+                salt,
+                parents,
+                embedding,
+                attributes,
+            },
+        )
 }
 
 fn precondition() -> impl Strategy<Value = Precondition> {
@@ -88,7 +103,13 @@ fn precondition() -> impl Strategy<Value = Precondition> {
 }
 
 fn header() -> impl Strategy<Value = EventHeader> {
-    let place = (event_id(), any::<u64>(), any::<u64>(), kind(), any::<bool>());
+    let place = (
+        event_id(),
+        any::<u64>(),
+        any::<u64>(),
+        kind(),
+        any::<bool>(),
+    );
     let payload = (digest(), digest(), any::<u32>(), any::<u64>(), salt());
     let parents = vec((digest(), event_id()), 0..4);
     let info = option::of((digest(), any::<u16>()));
@@ -104,7 +125,10 @@ fn header() -> impl Strategy<Value = EventHeader> {
             payload_bytes: payload.2,
             payload_sequence: payload.3,
             salt: payload.4,
-            parents: parents.into_iter().map(|(digest, id)| Parent { digest, id }).collect(),
+            parents: parents
+                .into_iter()
+                .map(|(digest, id)| Parent { digest, id })
+                .collect(),
             embedding: info.map(|(digest, dimension)| EmbeddingInfo { digest, dimension }),
             attributes,
             micro_cluster: intent.0.map(MicroClusterId),
@@ -117,13 +141,19 @@ fn header() -> impl Strategy<Value = EventHeader> {
 fn violation() -> impl Strategy<Value = Violation> {
     let cursor = CursorName::new("worker").expect("valid");
     prop_oneof![
-        (event_id(), kind(), event_id())
-            .prop_map(|(parent, kind, child)| Violation::HasChild { parent, kind, child }),
-        (kind(), any::<u64>(), any::<u64>()).prop_map(|(kind, expected, actual)| {
-            Violation::KindSequence { kind, expected, actual }
+        (event_id(), kind(), event_id()).prop_map(|(parent, kind, child)| Violation::HasChild {
+            parent,
+            kind,
+            child
         }),
-        any::<(u64, u64)>()
-            .prop_map(|(expected, actual)| Violation::TooEarly { expected, actual }),
+        (kind(), any::<u64>(), any::<u64>()).prop_map(|(kind, expected, actual)| {
+            Violation::KindSequence {
+                kind,
+                expected,
+                actual,
+            }
+        }),
+        any::<(u64, u64)>().prop_map(|(expected, actual)| Violation::TooEarly { expected, actual }),
         any::<(u64, u64)>().prop_map(move |(expected, actual)| Violation::Cursor {
             name: cursor.clone(),
             expected,
@@ -133,14 +163,15 @@ fn violation() -> impl Strategy<Value = Violation> {
 }
 
 fn rejection() -> impl Strategy<Value = Rejection> {
-    let parent = || {
-        prop_oneof![stored_parent(), any::<u16>().prop_map(ParentName::Batch)]
-    };
+    let parent = || prop_oneof![stored_parent(), any::<u16>().prop_map(ParentName::Batch)];
     prop_oneof![
         (0..1_000_usize, parent())
             .prop_map(|(event, parent)| Rejection::UnknownParent { event, parent }),
         (0..64_usize, parent()).prop_map(|(precondition, parent)| {
-            Rejection::UnknownPreconditionParent { precondition, parent }
+            Rejection::UnknownPreconditionParent {
+                precondition,
+                parent,
+            }
         }),
         vec(violation(), 1..5).prop_map(|violations| Rejection::Preconditions { violations }),
     ]
@@ -255,7 +286,10 @@ proptest! {
 #[test]
 fn absent_options_and_filter_are_the_defaults() {
     assert_eq!(ReadOptions::try_from(None), Ok(ReadOptions::default()));
-    assert_eq!(Filter::try_from(None), Ok(Filter::default()));
+    assert_eq!(
+        Filter::try_from(v1::EventFilter::default()),
+        Ok(Filter::default())
+    );
 }
 
 #[test]
@@ -264,11 +298,21 @@ fn filter_round_trips_and_is_bounded() {
         kind_prefixes: vec!["auth.".to_owned(), "task".to_owned()],
         attributes: vec![("source".to_owned(), "me".to_owned())],
     };
-    assert_eq!(Filter::try_from(Some(sent(&(&filter).into()))), Ok(filter));
-    let many = Filter { kind_prefixes: vec![String::new(); 65], attributes: vec![] };
+    assert_eq!(
+        Filter::try_from(sent(&v1::EventFilter::from(&filter))),
+        Ok(filter)
+    );
+    let many = Filter {
+        kind_prefixes: vec![String::new(); 65],
+        attributes: vec![],
+    };
     assert!(matches!(
-        Filter::try_from(Some((&many).into())),
-        Err(Invalid::TooMany { field: "filter.kind_prefixes", max: 64, actual: 65 })
+        Filter::try_from(v1::EventFilter::from(&many)),
+        Err(Invalid::TooMany {
+            field: "filter.kind_prefixes",
+            max: 64,
+            actual: 65
+        })
     ));
 }
 
@@ -276,13 +320,25 @@ fn filter_round_trips_and_is_bounded() {
 fn wrong_lengths_are_refused_by_field() {
     let name = |name| v1::ParentName { name: Some(name) };
     let cases = [
-        (name(v1::parent_name::Name::Id(Bytes::from_static(&[0; 15]))), "parents.id"),
-        (name(v1::parent_name::Name::Digest(Bytes::from_static(&[0; 33]))), "parents.digest"),
-        (name(v1::parent_name::Name::BatchIndex(70_000)), "parents.batch_index"),
+        (
+            name(v1::parent_name::Name::Id(Bytes::from_static(&[0; 15]))),
+            "parents.id",
+        ),
+        (
+            name(v1::parent_name::Name::Digest(Bytes::from_static(&[0; 33]))),
+            "parents.digest",
+        ),
+        (
+            name(v1::parent_name::Name::BatchIndex(70_000)),
+            "parents.batch_index",
+        ),
         (v1::ParentName { name: None }, "parents.name"),
     ];
     for (message, field) in cases {
-        assert_eq!(ParentName::try_from(message).map_err(|e| e.field()), Err(field));
+        assert_eq!(
+            ParentName::try_from(message).map_err(|e| e.field()),
+            Err(field)
+        );
     }
 }
 
@@ -294,8 +350,13 @@ fn floats_and_quantised_embeddings_are_the_same_event() {
         ..Default::default()
     };
     let components = vec![0.1_f32, 0.5, -0.2];
-    let quantized = Embedding::from_f32(&components).expect("valid").as_bytes().clone();
-    let floats = with(v1::new_event::Embedding::Values(v1::FloatVector { components }));
+    let quantized = Embedding::from_f32(&components)
+        .expect("valid")
+        .as_bytes()
+        .clone();
+    let floats = with(v1::new_event::Embedding::Values(v1::FloatVector {
+        components,
+    }));
     let integers = with(v1::new_event::Embedding::Quantized(quantized));
     let prepare = |new| EventDraft::try_from(new).and_then(EventDraft::prepare);
     assert_eq!(prepare(floats), prepare(integers));
@@ -304,7 +365,10 @@ fn floats_and_quantised_embeddings_are_the_same_event() {
 #[test]
 fn invalid_field_of_a_batch_is_named_with_its_index() {
     let events = vec![
-        v1::NewEvent { kind: "k".to_owned(), ..Default::default() },
+        v1::NewEvent {
+            kind: "k".to_owned(),
+            ..Default::default()
+        },
         v1::NewEvent::default(),
     ];
     let invalid = commit::prepare(events, vec![], 0).expect_err("the kind is empty");
@@ -317,13 +381,18 @@ fn invalid_field_of_a_batch_is_named_with_its_index() {
 
 #[test]
 fn every_status_is_read_back() {
-    let leader = Leader { node_id: 3, endpoint: "c:7311".to_owned() };
+    let leader = Leader {
+        node_id: 3,
+        endpoint: "c:7311".to_owned(),
+    };
     let retry = Some(Duration::from_millis(20));
     let cases = [
         (
             status::not_leader(Some(&leader)),
             Code::FailedPrecondition,
-            Detail::NotLeader { leader: Some(leader.clone()) },
+            Detail::NotLeader {
+                leader: Some(leader.clone()),
+            },
             None,
         ),
         (
@@ -335,13 +404,20 @@ fn every_status_is_read_back() {
         (
             status::history_changed(1, 2),
             Code::FailedPrecondition,
-            Detail::HistoryChanged { expected: 1, actual: 2 },
+            Detail::HistoryChanged {
+                expected: 1,
+                actual: 2,
+            },
             None,
         ),
         (
             status::position_out_of_range(9, 7),
             Code::OutOfRange,
-            Detail::PositionOutOfRange { sequence: 9, first: 1, last: 7 },
+            Detail::PositionOutOfRange {
+                sequence: 9,
+                first: 1,
+                last: 7,
+            },
             None,
         ),
         (
@@ -353,7 +429,9 @@ fn every_status_is_read_back() {
         (
             status::limit_reached("subscriptions", "too many"),
             Code::ResourceExhausted,
-            Detail::LimitReached { subject: "subscriptions".to_owned() },
+            Detail::LimitReached {
+                subject: "subscriptions".to_owned(),
+            },
             None,
         ),
         (
@@ -365,14 +443,25 @@ fn every_status_is_read_back() {
         (
             status::node_behind(4, 3, 9),
             Code::Unavailable,
-            Detail::NodeBehind { revision: 4, sequence: 3, wanted_revision: 9 },
+            Detail::NodeBehind {
+                revision: 4,
+                sequence: 3,
+                wanted_revision: 9,
+            },
             None,
         ),
-        (status::stopping(), Code::Unavailable, Detail::Stopping, None),
+        (
+            status::stopping(),
+            Code::Unavailable,
+            Detail::Stopping,
+            None,
+        ),
         (
             status::event_not_found("17"),
             Code::NotFound,
-            Detail::EventNotFound { name: "17".to_owned() },
+            Detail::EventNotFound {
+                name: "17".to_owned(),
+            },
             None,
         ),
         (
@@ -384,7 +473,10 @@ fn every_status_is_read_back() {
     ];
     for (status, code, detail, retry_after) in cases {
         let failure = status::parse(&status);
-        assert_eq!((failure.code, failure.detail, failure.retry_after), (code, Some(detail), retry_after));
+        assert_eq!(
+            (failure.code, failure.detail, failure.retry_after),
+            (code, Some(detail), retry_after)
+        );
         let again = status::from_commit_error(sent(&status::to_commit_error(&status)));
         assert_eq!(status::parse(&again), status::parse(&status));
     }
@@ -392,7 +484,10 @@ fn every_status_is_read_back() {
 
 #[test]
 fn leader_is_carried_in_the_metadata_of_an_error() {
-    let leader = Leader { node_id: 3, endpoint: "c:7311".to_owned() };
+    let leader = Leader {
+        node_id: 3,
+        endpoint: "c:7311".to_owned(),
+    };
     let status = status::not_leader(Some(&leader));
     assert_eq!(super::metadata::leader(status.metadata()), Some(leader));
 }
@@ -400,7 +495,11 @@ fn leader_is_carried_in_the_metadata_of_an_error() {
 #[test]
 fn descriptor_set_has_the_services_and_what_they_import() {
     let set = prost_types::FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).expect("valid");
-    let names: Vec<&str> = set.file.iter().filter_map(|file| file.name.as_deref()).collect();
+    let names: Vec<&str> = set
+        .file
+        .iter()
+        .filter_map(|file| file.name.as_deref())
+        .collect();
     for name in [
         "google/protobuf/any.proto",
         "toka/vault/v1/vault_service.proto",

@@ -10,8 +10,10 @@ fn log_id() -> impl Strategy<Value = LogId> {
 }
 
 fn vote() -> impl Strategy<Value = Vote> {
-    (any::<u64>(), any::<u64>(), any::<bool>())
-        .prop_map(|(term, node, committed)| Vote { leader_id: LeaderId::new(term, node), committed })
+    (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, node, committed)| Vote {
+        leader_id: LeaderId::new(term, node),
+        committed,
+    })
 }
 
 fn member() -> impl Strategy<Value = Member> {
@@ -26,7 +28,13 @@ fn membership() -> impl Strategy<Value = Membership> {
     (nodes, prop::collection::vec(any::<u8>(), 0..3)).prop_map(|(nodes, picks)| {
         let configs: Vec<BTreeSet<u64>> = picks
             .iter()
-            .map(|pick| nodes.keys().take(1 + *pick as usize % nodes.len()).copied().collect())
+            .map(|pick| {
+                nodes
+                    .keys()
+                    .take(1 + *pick as usize % nodes.len())
+                    .copied()
+                    .collect()
+            })
             .collect();
         Membership::new(configs, nodes).expect("voters are nodes and no set is empty")
     })
@@ -112,7 +120,10 @@ fn entry_bytes_are_pinned() {
 
 #[test]
 fn membership_bytes_are_pinned() {
-    let member = Member { raft_endpoint: "a:1".into(), client_endpoint: "b".into() };
+    let member = Member {
+        raft_endpoint: "a:1".into(),
+        client_endpoint: "b".into(),
+    };
     let membership =
         Membership::new(vec![BTreeSet::from([5])], BTreeMap::from([(5, member)])).expect("valid");
     let mut expected = vec![1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5];
@@ -137,5 +148,11 @@ fn a_later_version_is_refused_by_name() {
     let mut header = [0; ENTRY_HEADER_LEN];
     header[0] = 9;
     let error = decode_entry(&header, Bytes::new()).expect_err("version 9 does not exist");
-    assert_eq!(error, DecodeError::UnknownVersion { what: "log entry", version: 9 });
+    assert_eq!(
+        error,
+        DecodeError::UnknownVersion {
+            what: "log entry",
+            version: 9
+        }
+    );
 }

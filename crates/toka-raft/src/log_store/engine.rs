@@ -39,7 +39,9 @@ impl LogMeta {
     /// One past the index of the last entry.
     #[must_use]
     pub fn next_index(&self) -> u64 {
-        self.last.map_or(0, |last| last.index + 1).max(self.first_index)
+        self.last
+            .map_or(0, |last| last.index.saturating_add(1))
+            .max(self.first_index)
     }
 
     /// Indexes of the entries that are there.
@@ -64,18 +66,20 @@ impl LogMeta {
     }
 
     fn append(&mut self, entries: &[Entry]) -> Result<(), LogError> {
-        let Some(first) = entries.first() else { return Ok(()) };
-        // A pristine log may begin anywhere; from then on there are no gaps.
-        let mut expected = match self.last {
-            Some(last) => last.index + 1,
-            None => first.log_id.index,
+        let Some(first) = entries.first() else {
+            return Ok(());
         };
-        let start = expected;
-        for entry in entries {
+        // A pristine log may begin anywhere; from then on there are no gaps.
+        let start = self
+            .last
+            .map_or(first.log_id.index, |last| last.index.saturating_add(1));
+        for (expected, entry) in (start..=u64::MAX).zip(entries) {
             if entry.log_id.index != expected {
-                return Err(LogError::Hole { expected, found: entry.log_id });
+                return Err(LogError::Hole {
+                    expected,
+                    found: entry.log_id,
+                });
             }
-            expected += 1;
         }
         if self.range().is_empty() {
             self.first_index = start;
@@ -88,7 +92,9 @@ impl LogMeta {
         if after.is_some_and(|after| self.last.is_none_or(|last| last.index <= after.index)) {
             return;
         }
-        self.last = after.filter(|after| after.index >= self.first_index).or(self.purged);
+        self.last = after
+            .filter(|after| after.index >= self.first_index)
+            .or(self.purged);
         if self.range().is_empty() {
             self.first_index = self.next_index();
         }
@@ -101,7 +107,7 @@ impl LogMeta {
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);
         }
-        self.first_index = self.first_index.max(upto.index + 1);
+        self.first_index = self.first_index.max(upto.index.saturating_add(1));
     }
 }
 
@@ -161,12 +167,17 @@ mod tests {
     }
 
     fn blank(term: u64, index: u64) -> Entry {
-        Entry { log_id: log_id(term, index), payload: EntryPayload::Blank }
+        Entry {
+            log_id: log_id(term, index),
+            payload: EntryPayload::Blank,
+        }
     }
 
     fn meta(changes: &[Change]) -> LogMeta {
         let mut meta = LogMeta::default();
-        changes.iter().for_each(|change| meta.apply(change).expect("no hole"));
+        changes
+            .iter()
+            .for_each(|change| meta.apply(change).expect("no hole"));
         meta
     }
 
@@ -178,7 +189,9 @@ mod tests {
     #[test]
     fn hole_is_refused() {
         let mut meta = meta(&[Change::Append(vec![blank(1, 0)])]);
-        let error = meta.apply(&Change::Append(vec![blank(1, 2)])).expect_err("1 is missing");
+        let error = meta
+            .apply(&Change::Append(vec![blank(1, 2)]))
+            .expect_err("1 is missing");
         assert!(matches!(error, LogError::Hole { expected: 1, .. }));
     }
 
@@ -195,7 +208,10 @@ mod tests {
 
     #[test]
     fn purge_past_the_end_moves_the_end() {
-        let meta = meta(&[Change::Append(vec![blank(1, 0)]), Change::Purge(log_id(3, 9))]);
+        let meta = meta(&[
+            Change::Append(vec![blank(1, 0)]),
+            Change::Purge(log_id(3, 9)),
+        ]);
         assert_eq!((meta.last, meta.range()), (Some(log_id(3, 9)), 10..10));
     }
 

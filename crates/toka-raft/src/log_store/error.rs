@@ -84,7 +84,9 @@ pub enum LogError {
 #[non_exhaustive]
 pub enum Damage {
     /// A later frame is only written after this one was synced.
-    #[error("frame {frame} cannot be read, but frame {later}, written after it was durable, follows")]
+    #[error(
+        "frame {frame} cannot be read, but frame {later}, written after it was durable, follows"
+    )]
     LaterFrame {
         /// The unreadable frame.
         frame: u64,

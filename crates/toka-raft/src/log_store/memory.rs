@@ -42,10 +42,13 @@ impl Image {
             return Ok(());
         }
         let purged = self.meta.first_index.saturating_sub(first_before);
-        let purged = usize::try_from(purged).unwrap_or(usize::MAX).min(self.entries.len());
+        let purged = usize::try_from(purged)
+            .unwrap_or(usize::MAX)
+            .min(self.entries.len());
         self.entries.drain(..purged);
         let range = self.meta.range();
-        self.entries.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
+        self.entries
+            .truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
         Ok(())
     }
 }
@@ -74,10 +77,19 @@ impl MemoryLog {
         let state = self.state();
         let mut image = state.synced.clone();
         for change in state.unsynced.iter().take(groups).flatten() {
-            image.apply(change).expect("the change was accepted when it was written");
+            image
+                .apply(change)
+                .expect("the change was accepted when it was written");
         }
-        let state = State { written: image.clone(), synced: image.clone(), ..State::default() };
-        Self { meta: image.meta, state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            written: image.clone(),
+            synced: image.clone(),
+            ..State::default()
+        };
+        Self {
+            meta: image.meta,
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Number of syncs so far.
@@ -93,8 +105,11 @@ impl MemoryLog {
 }
 
 fn check(state: &State, doing: &'static str) -> Result<(), LogError> {
-    let result =
-        if state.failing { Err(std::io::Error::other("the log is failing")) } else { Ok(()) };
+    let result = if state.failing {
+        Err(std::io::Error::other("the log is failing"))
+    } else {
+        Ok(())
+    };
     result.doing(doing, std::path::Path::new("memory"))
 }
 
@@ -141,7 +156,10 @@ impl EngineReader for MemoryLog {
         let first = state.written.meta.first_index;
         let entries = range
             .map_while(|index| {
-                state.written.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
+                state
+                    .written
+                    .entries
+                    .get(usize::try_from(index.checked_sub(first)?).ok()?)
             })
             .cloned();
         ReadPlan::Ready(bounded(entries, bytes_max))
@@ -165,9 +183,11 @@ mod tests {
     #[test]
     fn crash_drops_what_was_not_synced() {
         let mut log = MemoryLog::new();
-        log.write(&[append(0..3), Change::Vote(Vote::new(1, 1))]).expect("write");
+        log.write(&[append(0..3), Change::Vote(Vote::new(1, 1))])
+            .expect("write");
         log.sync().expect("sync");
-        log.write(&[append(3..5), Change::Vote(Vote::new(2, 1))]).expect("write");
+        log.write(&[append(3..5), Change::Vote(Vote::new(2, 1))])
+            .expect("write");
         let crashed = log.crash();
         assert_eq!(crashed.meta().range(), 0..3);
         assert_eq!(crashed.meta().vote, Some(Vote::new(1, 1)));

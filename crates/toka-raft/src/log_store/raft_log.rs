@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::OptionalSend;
 use openraft::storage::RaftLogStorage;
+use toka_ledger::seam::{JoinThread, Threads};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use toka_ledger::seam::{JoinThread, Threads};
 
 use super::engine::{Change, LogEngine};
 use super::reader::LogReader;
@@ -60,20 +60,36 @@ impl RaftLog {
         let (log, writer) = Self::new(engine, options);
         let body = move || futures::executor::block_on(writer.run());
         let thread = threads.spawn("raft-log", Box::new(body))?;
-        *log.handle.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *log.handle
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(log)
     }
 
     /// As [`RaftLog::start`], but the caller drives [`Writer::run`]: as a task, in a simulation.
     #[must_use]
     pub fn new<E: LogEngine>(engine: E, options: LogOptions) -> (Self, Writer<E>) {
-        let shared =
-            Arc::new(Shared::new(engine.meta().clone(), engine.reader(), options.tail));
+        let shared = Arc::new(Shared::new(
+            engine.meta().clone(),
+            engine.reader(),
+            options.tail,
+        ));
         let (jobs, queue) = unbounded_channel();
         let writer = Writer::new(engine, queue, Arc::clone(&shared));
         let room = usize::try_from(QUEUE_BYTES_MAX).expect("64 MiB fit in usize");
-        let handle = LogHandle { shared, jobs, thread: Arc::default() };
-        (Self { handle, room: Arc::new(Semaphore::new(room)) }, writer)
+        let handle = LogHandle {
+            shared,
+            jobs,
+            thread: Arc::default(),
+        };
+        (
+            Self {
+                handle,
+                room: Arc::new(Semaphore::new(room)),
+            },
+            writer,
+        )
     }
 
     /// What the node needs of the log beside openraft.
@@ -85,7 +101,8 @@ impl RaftLog {
     async fn append_group(&self, entries: Vec<Entry>, report: Report) -> Result<(), LogError> {
         let bytes = entries.iter().map(entry_len).sum();
         let room = self.room(bytes).await?;
-        self.handle.change(Change::Append(entries), bytes, report, Some(room))
+        self.handle
+            .change(Change::Append(entries), bytes, report, Some(room))
     }
 
     async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, LogError> {
@@ -130,7 +147,11 @@ impl LogHandle {
     /// The error that stopped the log; [`LogError::Closed`] if it was closed before.
     pub async fn close(&self) -> Result<(), Arc<LogError>> {
         let result = self.ask(Job::Close).await;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             // It has answered, or is gone: there is nothing left for it to do but to return.
             thread.join();
@@ -161,7 +182,12 @@ impl LogHandle {
         }
         let mut state = self.shared.state();
         self.shared.apply(&mut state, &change)?;
-        let job = Job::Write { change, bytes, report, room };
+        let job = Job::Write {
+            change,
+            bytes,
+            report,
+            room,
+        };
         self.jobs.send(job).map_err(|_| LogError::Closed)
     }
 }
@@ -171,7 +197,10 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn get_log_state(&mut self) -> io::Result<LogState> {
         let meta = self.handle.shared.state().meta.clone();
-        Ok(LogState { last_purged_log_id: meta.purged, last_log_id: meta.last })
+        Ok(LogState {
+            last_purged_log_id: meta.purged,
+            last_log_id: meta.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -188,7 +217,10 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
             room: None,
         };
         self.handle.jobs.send(job).map_err(|_| LogError::Closed)?;
-        durable.await.map_err(|_| LogError::Closed)?.map_err(io::Error::other)?;
+        durable
+            .await
+            .map_err(|_| LogError::Closed)?
+            .map_err(io::Error::other)?;
         let mut state = self.handle.shared.state();
         self.handle.shared.apply(&mut state, &Change::Vote(*vote))?;
         Ok(())
@@ -197,7 +229,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     /// Never worth a sync (OPENRAFT.md, section 4, point 5): it goes out with the next append. What a
     /// crash loses of it, the cluster tells again.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        Ok(self.handle.change(Change::Committed(committed), 0, Report::Nobody, None)?)
+        Ok(self
+            .handle
+            .change(Change::Committed(committed), 0, Report::Nobody, None)?)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -216,7 +250,8 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
             entry_limit_check(&entry)?;
             // Large appends are cut, so that frames stay small; the last part reports for all.
             if bytes + entry_len(&entry) > GROUP_BYTES_MAX && !group.is_empty() {
-                self.append_group(std::mem::take(&mut group), Report::Nobody).await?;
+                self.append_group(std::mem::take(&mut group), Report::Nobody)
+                    .await?;
                 bytes = 0;
             }
             bytes += entry_len(&entry);
@@ -227,11 +262,15 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     /// Queued, not awaited: appends that follow are behind it in the same queue.
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        Ok(self.handle.change(Change::TruncateAfter(last_log_id), 0, Report::Nobody, None)?)
+        Ok(self
+            .handle
+            .change(Change::TruncateAfter(last_log_id), 0, Report::Nobody, None)?)
     }
 
     /// Queued, not awaited; the space is reclaimed by the write-ahead thread.
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        Ok(self.handle.change(Change::Purge(log_id), 0, Report::Nobody, None)?)
+        Ok(self
+            .handle
+            .change(Change::Purge(log_id), 0, Report::Nobody, None)?)
     }
 }

@@ -35,9 +35,9 @@ async fn load(found: Found) -> io::Result<Vec<Entry>> {
         None => return Ok(found.in_memory),
         Some(ReadPlan::Ready(entries)) => entries,
         // Disks block, and the async threads must not.
-        Some(ReadPlan::Blocking(read)) => {
-            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??
-        }
+        Some(ReadPlan::Blocking(read)) => tokio::task::spawn_blocking(read)
+            .await
+            .map_err(io::Error::other)??,
     };
     entries.extend(found.in_memory);
     Ok(entries)
@@ -84,7 +84,11 @@ impl RaftLogReader<TypeConfig> for LogReader {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let range = indexes(&range);
-        let pieces = Pieces { shared: Arc::clone(&self.shared), range, piece: Vec::new().into_iter() };
+        let pieces = Pieces {
+            shared: Arc::clone(&self.shared),
+            range,
+            piece: Vec::new().into_iter(),
+        };
         Box::pin(stream::unfold(pieces, |mut pieces| async move {
             let entry = pieces.next().await?;
             Some((entry, pieces))
@@ -114,8 +118,9 @@ impl Pieces {
             }
             Ok(entries) => {
                 // Nothing more may be there: the log ends before the range does.
-                self.range.start =
-                    entries.last().map_or(self.range.end, |entry| entry.log_id.index + 1);
+                self.range.start = entries
+                    .last()
+                    .map_or(self.range.end, |entry| entry.log_id.index + 1);
                 self.piece = entries.into_iter();
                 self.piece.next().map(Ok)
             }

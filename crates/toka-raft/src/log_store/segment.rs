@@ -48,7 +48,9 @@ pub struct SegmentOptions {
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20 }
+        Self {
+            segment_bytes: 64 << 20,
+        }
     }
 }
 
@@ -106,10 +108,9 @@ impl SegmentLog {
         recovery::open(disk, entropy, dir, options)
     }
 
-    /// Begins a new segment, durably: from the first frame on it is as good as the old one.
+    /// Begins a new segment, durably. The active one has been synced: the existence of the next one
+    /// tells recovery that it is complete.
     fn roll(&mut self, bytes: u64) -> Result<(), LogError> {
-        // The new segment's existence tells recovery that the old one is complete.
-        self.sync_active()?;
         let number = self.active.segment.number + 1;
         let recycled = (PAGE + bytes <= self.options.segment_bytes)
             .then(|| self.recycled.pop())
@@ -129,7 +130,11 @@ impl SegmentLog {
 
     fn sync_active(&mut self) -> Result<(), LogError> {
         if self.dirty {
-            self.active.segment.file.sync().doing("sync", &self.active.segment.path)?;
+            self.active
+                .segment
+                .file
+                .sync()
+                .doing("sync", &self.active.segment.path)?;
             self.dirty = false;
             self.mark.write(self.next_frame - 1)?;
         }
@@ -138,13 +143,21 @@ impl SegmentLog {
 
     /// Fills a new file with zeros up to `end` and somewhat beyond.
     fn fill(&mut self, end: u64) -> Result<(), LogError> {
-        let Active { segment, file_len, .. } = &mut self.active;
+        let Active {
+            segment, file_len, ..
+        } = &mut self.active;
         if *file_len >= end {
             return Ok(());
         }
-        let ahead = end.next_multiple_of(FILL_BYTES).min(self.options.segment_bytes).max(end);
+        let ahead = end
+            .next_multiple_of(FILL_BYTES)
+            .min(self.options.segment_bytes)
+            .max(end);
         let zeros = vec![0; usize::try_from(ahead - *file_len).expect("a segment fits in memory")];
-        segment.file.write_at(&zeros, *file_len).doing("extend", &segment.path)?;
+        segment
+            .file
+            .write_at(&zeros, *file_len)
+            .doing("extend", &segment.path)?;
         *file_len = ahead;
         Ok(())
     }
@@ -155,7 +168,9 @@ impl SegmentLog {
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_LEN, 0);
         for change in changes {
-            encode_change(&mut self.frame, change, |index, place| places.push((index, place)));
+            encode_change(&mut self.frame, change, |index, place| {
+                places.push((index, place))
+            });
         }
         places
     }
@@ -171,7 +186,8 @@ impl SegmentLog {
             payload_checksum: crc32c::crc32c(payload),
         };
         self.frame[..FRAME_HEADER_LEN].copy_from_slice(&header.encode(self.log));
-        self.frame.resize(self.frame.len().next_multiple_of(PAGE_LEN), 0);
+        self.frame
+            .resize(self.frame.len().next_multiple_of(PAGE_LEN), 0);
     }
 
     /// Takes segments that hold no entry any more out of use.
@@ -179,7 +195,11 @@ impl SegmentLog {
         {
             let mut index = self.index.write();
             let keep = index.first_segment().unwrap_or(self.active.segment.number);
-            if index.segments.first_key_value().is_some_and(|(number, _)| *number < keep) {
+            if index
+                .segments
+                .first_key_value()
+                .is_some_and(|(number, _)| *number < keep)
+            {
                 let kept = index.segments.split_off(&keep);
                 let retired = std::mem::replace(&mut index.segments, kept);
                 self.retired.extend(retired.into_values());
@@ -197,14 +217,21 @@ impl SegmentLog {
     }
 
     fn recycle(&mut self, segment: &Segment) -> Result<(), LogError> {
-        let len = segment.file.len().doing("read the length of", &segment.path)?;
+        let len = segment
+            .file
+            .size()
+            .doing("read the size of", &segment.path)?;
         if len == self.options.segment_bytes && self.recycled.len() < RECYCLED_SEGMENTS_MAX {
             let path = segment.path.with_extension("free");
-            self.disk.rename(&segment.path, &path).doing("rename", &segment.path)?;
+            self.disk
+                .rename(&segment.path, &path)
+                .doing("rename", &segment.path)?;
             self.recycled.push(path);
             Ok(())
         } else {
-            self.disk.remove(&segment.path).doing("remove", &segment.path)
+            self.disk
+                .remove(&segment.path)
+                .doing("remove", &segment.path)
         }
     }
 }
@@ -232,7 +259,10 @@ impl LogEngine for SegmentLog {
         let offset = self.active.offset;
         self.fill(offset + bytes)?;
         let segment = &self.active.segment;
-        segment.file.write_at(&self.frame, offset).doing("write", &segment.path)?;
+        segment
+            .file
+            .write_at(&self.frame, offset)
+            .doing("write", &segment.path)?;
         self.dirty = true;
         self.active.offset += bytes;
         self.next_frame += 1;
@@ -269,10 +299,19 @@ impl SegmentLog {
                 for (at, place) in places.by_ref().take(entries.len()) {
                     let len = u32::try_from(place.len()).expect("a frame is smaller than 4 GiB");
                     let offset = frame_offset + place.start as u64;
-                    index.push(at, Position { segment, offset, len });
+                    index.push(
+                        at,
+                        Position {
+                            segment,
+                            offset,
+                            len,
+                        },
+                    );
                 }
             }
-            self.meta.apply(change).expect("write() has tried the same changes on a copy");
+            self.meta
+                .apply(change)
+                .expect("write() has tried the same changes on a copy");
             index.trim(&self.meta.range());
         }
     }
@@ -306,7 +345,16 @@ fn create_segment(
     if recycled.is_none() {
         disk.sync_dir(dir).doing("sync", dir)?;
     }
-    let file_len = file.len().doing("read the length of", &path)?;
-    let segment = Arc::new(Segment { number: header.number, path, file });
-    Ok(Active { segment, salt: header.salt, offset: PAGE, file_len })
+    let file_len = file.size().doing("read the size of", &path)?;
+    let segment = Arc::new(Segment {
+        number: header.number,
+        path,
+        file,
+    });
+    Ok(Active {
+        segment,
+        salt: header.salt,
+        offset: PAGE,
+        file_len,
+    })
 }

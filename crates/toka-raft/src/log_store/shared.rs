@@ -46,8 +46,16 @@ impl Shared {
             truncations: VecDeque::new(),
             durable_next: next,
         };
-        let (progress, _) = watch::channel(Progress { durable_next: next, failure: None, ended: false });
-        Self { state: Mutex::new(state), engine, progress }
+        let (progress, _) = watch::channel(Progress {
+            durable_next: next,
+            failure: None,
+            ended: false,
+        });
+        Self {
+            state: Mutex::new(state),
+            engine,
+            progress,
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -78,7 +86,9 @@ impl Shared {
         state.meta.apply(change)?;
         match change {
             Change::Append(entries) => {
-                entries.iter().for_each(|entry| state.tail.push(entry.clone()));
+                entries
+                    .iter()
+                    .for_each(|entry| state.tail.push(entry.clone()));
             }
             Change::TruncateAfter(_) => state.truncations.push_back(state.meta.next_index()),
             Change::Purge(_) | Change::Vote(_) | Change::Committed(_) => {}
@@ -131,8 +141,14 @@ impl Shared {
         let split = state.tail.start().clamp(start, end);
         if start < split {
             let on_disk = Some(self.engine.plan(start..split, bytes_max));
-            return Found { on_disk, in_memory: Vec::new() };
+            return Found {
+                on_disk,
+                in_memory: Vec::new(),
+            };
         }
-        Found { on_disk: None, in_memory: bounded(state.tail.get(start..end), bytes_max) }
+        Found {
+            on_disk: None,
+            in_memory: bounded(state.tail.get(start..end), bytes_max),
+        }
     }
 }

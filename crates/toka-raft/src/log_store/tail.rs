@@ -17,7 +17,10 @@ pub struct TailLimits {
 
 impl Default for TailLimits {
     fn default() -> Self {
-        Self { bytes_max: 64 << 20, entries_max: 65_536 }
+        Self {
+            bytes_max: 64 << 20,
+            entries_max: 65_536,
+        }
     }
 }
 
@@ -33,7 +36,12 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn new(start: u64, limits: TailLimits) -> Self {
-        Self { limits, start, entries: VecDeque::new(), bytes: 0 }
+        Self {
+            limits,
+            start,
+            entries: VecDeque::new(),
+            bytes: 0,
+        }
     }
 
     /// Index of the first entry here; of the log's next one, while there is none.
@@ -55,7 +63,9 @@ impl Tail {
             self.pop_front();
         }
         while self.start + self.entries.len() as u64 > range.end {
-            let Some(entry) = self.entries.pop_back() else { break };
+            let Some(entry) = self.entries.pop_back() else {
+                break;
+            };
             self.bytes -= entry_len(&entry);
         }
         if self.entries.is_empty() {
@@ -132,21 +142,39 @@ mod tests {
 
     #[test]
     fn evict_keeps_within_the_byte_limit() {
-        let mut tail = tail(0..10, TailLimits { bytes_max: 3 * LEN, entries_max: 100 });
+        let mut tail = tail(
+            0..10,
+            TailLimits {
+                bytes_max: 3 * LEN,
+                entries_max: 100,
+            },
+        );
         tail.evict(10);
         assert_eq!((tail.start(), tail.bytes), (7, 3 * LEN));
     }
 
     #[test]
     fn evict_keeps_within_the_count_limit() {
-        let mut tail = tail(0..10, TailLimits { bytes_max: u64::MAX, entries_max: 4 });
+        let mut tail = tail(
+            0..10,
+            TailLimits {
+                bytes_max: u64::MAX,
+                entries_max: 4,
+            },
+        );
         tail.evict(10);
         assert_eq!(tail.start(), 6);
     }
 
     #[test]
     fn evict_spares_what_is_not_durable() {
-        let mut tail = tail(0..10, TailLimits { bytes_max: 0, entries_max: 0 });
+        let mut tail = tail(
+            0..10,
+            TailLimits {
+                bytes_max: 0,
+                entries_max: 0,
+            },
+        );
         tail.evict(4);
         assert_eq!(tail.start(), 4);
     }
@@ -155,7 +183,12 @@ mod tests {
     fn trim_forgets_truncated_and_purged_entries() {
         let mut tail = tail(0..10, TailLimits::default());
         tail.trim(&(3..6));
-        assert_eq!(tail.get(0..100).map(|entry| entry.log_id.index).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(
+            tail.get(0..100)
+                .map(|entry| entry.log_id.index)
+                .collect::<Vec<_>>(),
+            [3, 4, 5]
+        );
         assert_eq!(tail.bytes, 3 * LEN);
     }
 

@@ -89,7 +89,13 @@ struct Group {
 
 impl<E: LogEngine> Writer<E> {
     pub(super) fn new(engine: E, jobs: UnboundedReceiver<Job>, shared: Arc<Shared>) -> Self {
-        Self { engine, jobs, shared, committed: None, failure: None }
+        Self {
+            engine,
+            jobs,
+            shared,
+            committed: None,
+            failure: None,
+        }
     }
 
     /// Writes until the log is closed or nobody holds it any more.
@@ -117,10 +123,18 @@ impl<E: LogEngine> Writer<E> {
 
     fn collect(&mut self, group: &mut Group, job: Job) {
         match job {
-            Job::Write { change: change @ Change::Committed(_), .. } => {
+            Job::Write {
+                change: change @ Change::Committed(_),
+                ..
+            } => {
                 self.committed = Some(change);
             }
-            Job::Write { change, bytes, report, room } => {
+            Job::Write {
+                change,
+                bytes,
+                report,
+                room,
+            } => {
                 group.bytes += bytes;
                 group.changes.push(change);
                 group.reports.push(report);

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use futures::{Stream, stream};
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
-use tokio::time::{Instant, MissedTickBehavior};
 use toka_proto::raft_v1 as pb;
+use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Streaming;
 
 use super::client::{RpcError, refused, timed_out};
@@ -65,7 +65,10 @@ impl Window {
     fn push(&self, bytes: u64) {
         let mut state = self.state();
         state.bytes += bytes;
-        state.sent.push_back(Sent { at: Instant::now(), bytes });
+        state.sent.push_back(Sent {
+            at: Instant::now(),
+            bytes,
+        });
     }
 
     fn answered(&self) {
@@ -103,9 +106,13 @@ where
         }
         Pin::new(&mut this.input).poll_next(context).map(|request| {
             let request = request?;
-            this.window.push(request.entries.iter().map(entry_len).sum());
+            this.window
+                .push(request.entries.iter().map(entry_len).sum());
             let append = Some(wire::append(&request));
-            Some(pb::AppendEntriesRequest { peer: Some(this.peer.clone()), append })
+            Some(pb::AppendEntriesRequest {
+                peer: Some(this.peer.clone()),
+                append,
+            })
         })
     }
 }
@@ -135,9 +142,8 @@ pub(super) fn results(
             }
         };
         let result = match message {
-            Ok(Some(message)) => {
-                wire::stream_result_from(message.result).map_err(|error| super::client::garbled(&error))
-            }
+            Ok(Some(message)) => wire::stream_result_from(message.result)
+                .map_err(|error| super::client::garbled(&error)),
             Ok(None) => return None,
             Err(status) => Err(refused(to, &status)),
         };
@@ -159,7 +165,10 @@ mod tests {
     fn request(bytes: usize) -> AppendEntriesRequest<TypeConfig> {
         let leader_id = LeaderId::new(1, 1);
         AppendEntriesRequest {
-            vote: Vote { leader_id, committed: true },
+            vote: Vote {
+                leader_id,
+                committed: true,
+            },
             prev_log_id: None,
             entries: vec![Entry {
                 log_id: LogId::new(leader_id, 0),
@@ -173,11 +182,17 @@ mod tests {
     async fn requests_wait_for_answers_when_the_window_is_full() {
         let window = Arc::new(Window::default());
         let input = stream::repeat_with(|| request(9 << 20)).boxed();
-        let mut requests =
-            Requests { input, peer: pb::Peer::default(), window: Arc::clone(&window) };
+        let mut requests = Requests {
+            input,
+            peer: pb::Peer::default(),
+            window: Arc::clone(&window),
+        };
         assert!(requests.next().now_or_never().is_some());
         assert!(requests.next().now_or_never().is_some());
-        assert!(requests.next().now_or_never().is_none(), "18 MiB are under way");
+        assert!(
+            requests.next().now_or_never().is_none(),
+            "18 MiB are under way"
+        );
         window.answered();
         assert!(requests.next().now_or_never().is_some());
     }
@@ -186,7 +201,11 @@ mod tests {
     async fn small_requests_are_bounded_by_number() {
         let window = Arc::new(Window::default());
         let input = stream::repeat_with(|| request(1)).boxed();
-        let mut requests = Requests { input, peer: pb::Peer::default(), window };
+        let mut requests = Requests {
+            input,
+            peer: pb::Peer::default(),
+            window,
+        };
         let mut sent = 0;
         while requests.next().now_or_never().is_some() {
             sent += 1;

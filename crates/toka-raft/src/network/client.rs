@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use openraft::alias::SnapshotOf;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RPCTypes, stream_append_sequential};
@@ -13,6 +12,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
@@ -27,7 +27,7 @@ use crate::snapshot::{Outgoing, SnapshotDir, SnapshotStore};
 use crate::transport::{Channels, InvalidEndpoint, Traffic};
 use crate::type_config::{Member, TypeConfig, Vote};
 
-pub(crate) type RaftClient = RaftServiceClient<Channel>;
+type RaftClient = RaftServiceClient<Channel>;
 pub(super) type RpcError = RPCError<TypeConfig>;
 
 /// Makes clients for openraft. Connections are kept, so that this does no I/O: the Raft task waits
@@ -49,9 +49,11 @@ impl PeerNetworks {
 
     fn client(&self, endpoint: &str, traffic: Traffic) -> Result<RaftClient, InvalidEndpoint> {
         // gRPC's limit of 4 MiB is below that of an entry (OPENRAFT.md, section 8, point 4).
-        Ok(RaftServiceClient::new(self.channels.get(endpoint, traffic)?)
-            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX))
+        Ok(
+            RaftServiceClient::new(self.channels.get(endpoint, traffic)?)
+                .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
+        )
     }
 
     fn network(&self, target: u64, member: &Member, traffic: Traffic) -> PeerNetwork {
@@ -98,11 +100,15 @@ impl PeerNetwork {
     }
 
     fn control(&self) -> Result<RaftClient, RpcError> {
-        self.control.clone().map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
+        self.control
+            .clone()
+            .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
     fn bulk(&self) -> Result<RaftClient, RpcError> {
-        self.bulk.clone().map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
+        self.bulk
+            .clone()
+            .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
     /// One call on the control connection, within openraft's time for it.
@@ -130,7 +136,11 @@ impl PeerNetwork {
 /// a peer that refuses would otherwise be asked at the speed of the network (OPENRAFT.md, section 6).
 pub(super) fn refused(target: u64, status: &tonic::Status) -> RpcError {
     if status::is_mismatch(status) {
-        tracing::error!(peer = target, reason = status.message(), "a peer refuses this node");
+        tracing::error!(
+            peer = target,
+            reason = status.message(),
+            "a peer refuses this node"
+        );
     }
     RPCError::Unreachable(Unreachable::new(status))
 }
@@ -140,7 +150,11 @@ pub(super) fn garbled(error: &wire::WireError) -> RpcError {
 }
 
 pub(super) fn timed_out(id: u64, target: u64, timeout: Duration) -> RpcError {
-    tracing::warn!(peer = target, ?timeout, "no answer to an append: its stream is given up");
+    tracing::warn!(
+        peer = target,
+        ?timeout,
+        "no answer to an append: its stream is given up"
+    );
     // Not openraft's Timeout, after which it tries again at once.
     RPCError::Unreachable(Unreachable::from_string(format!(
         "node {target} did not answer an append of node {id} within {timeout:?}"
@@ -156,8 +170,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.control()?;
-        let message =
-            pb::HeartbeatRequest { peer: self.peer(), append: Some(wire::append(&request)) };
+        let message = pb::HeartbeatRequest {
+            peer: self.peer(),
+            append: Some(wire::append(&request)),
+        };
         let call = client.heartbeat(message);
         let response = self.call(RPCTypes::AppendEntries, &option, call).await?;
         wire::append_result_from(response.result).map_err(|error| garbled(&error))
@@ -213,7 +229,9 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             last_log_id: request.last_log_id.as_ref().map(wire::log_id),
             leadership_transfer: request.leadership_transfer,
         };
-        let response = self.call(RPCTypes::Vote, &option, client.vote(message)).await?;
+        let response = self
+            .call(RPCTypes::Vote, &option, client.vote(message))
+            .await?;
         wire::vote_response_from(response.vote, response.last_log_id, response.vote_granted)
             .map_err(|error| garbled(&error))
     }
@@ -230,7 +248,9 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             last_log_id: request.last_log_id.as_ref().map(wire::log_id),
             leadership_transfer: request.leadership_transfer,
         };
-        let response = self.call(RPCTypes::Vote, &option, client.pre_vote(message)).await?;
+        let response = self
+            .call(RPCTypes::Vote, &option, client.pre_vote(message))
+            .await?;
         wire::vote_response_from(response.vote, response.last_log_id, response.vote_granted)
             .map_err(|error| garbled(&error))
     }

@@ -10,6 +10,6 @@ mod service;
 mod status;
 pub(crate) mod wire;
 
-pub(crate) use client::{PeerNetworks, RaftClient};
+pub(crate) use client::PeerNetworks;
 pub use service::PeerService;
 pub(crate) use service::ServiceParts;

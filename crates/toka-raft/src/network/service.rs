@@ -23,7 +23,7 @@ use crate::replica::StatusSource;
 use crate::snapshot::{Receiver, SnapshotError, SnapshotStore};
 use crate::state_machine::StateMachine;
 use crate::storage::Storage;
-use crate::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
+use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 
 /// What the service works with.
 pub(crate) struct ServiceParts {
@@ -58,7 +58,6 @@ impl PeerService {
     fn reply(&self, to: u64) -> Option<pb::Peer> {
         Some(self.parts.identity.peer(to))
     }
-
 }
 
 /// Why a stream was ended.
@@ -71,21 +70,26 @@ fn checked_appends(
     requests: Streaming<pb::AppendEntriesRequest>,
     refusal: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    stream::unfold((requests, identity, refusal), |(mut requests, identity, refusal)| async move {
-        // A broken connection ends the stream too; the sender knows by itself.
-        let message = requests.message().await.ok().flatten()?;
-        let checked = identity
-            .check(message.peer.as_ref())
-            .map_err(status::mismatch)
-            .and_then(|_| wire::append_from(message.append).map_err(|bad| status::garbled(&bad)));
-        match checked {
-            Ok(request) => Some((request, (requests, identity, refusal))),
-            Err(bad) => {
-                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
-                None
+    stream::unfold(
+        (requests, identity, refusal),
+        |(mut requests, identity, refusal)| async move {
+            // A broken connection ends the stream too; the sender knows by itself.
+            let message = requests.message().await.ok().flatten()?;
+            let checked = identity
+                .check(message.peer.as_ref())
+                .map_err(status::mismatch)
+                .and_then(|_| {
+                    wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
+                });
+            match checked {
+                Ok(request) => Some((request, (requests, identity, refusal))),
+                Err(bad) => {
+                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
+                    None
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 #[tonic::async_trait]
@@ -95,9 +99,17 @@ impl RaftService for PeerService {
         request: Request<pb::ProbeRequest>,
     ) -> Result<Response<pb::ProbeResponse>, Status> {
         let request = request.into_inner();
-        let from =
-            self.parts.identity.check_node(request.peer.as_ref()).map_err(status::mismatch)?;
-        let state = self.parts.membership.state().await.map_err(status::unavailable)?;
+        let from = self
+            .parts
+            .identity
+            .check_node(request.peer.as_ref())
+            .map_err(status::mismatch)?;
+        let state = self
+            .parts
+            .membership
+            .state()
+            .await
+            .map_err(status::unavailable)?;
         Ok(Response::new(pb::ProbeResponse {
             peer: self.reply(from),
             pristine: state.is_pristine,
@@ -111,15 +123,24 @@ impl RaftService for PeerService {
         request: Request<pb::AdoptRequest>,
     ) -> Result<Response<pb::AdoptResponse>, Status> {
         let request = request.into_inner();
-        let from =
-            self.parts.identity.check_node(request.peer.as_ref()).map_err(status::mismatch)?;
+        let from = self
+            .parts
+            .identity
+            .check_node(request.peer.as_ref())
+            .map_err(status::mismatch)?;
         let cluster_id = request
             .peer
             .and_then(|peer| decode_cluster_id(&peer.cluster_id))
             .ok_or_else(|| status::refused("there is no cluster id to adopt"))?;
-        let adopted = self.parts.membership.adopt(cluster_id, &request.initial_members).await;
+        let adopted = self
+            .parts
+            .membership
+            .adopt(cluster_id, &request.initial_members)
+            .await;
         adopted.map_err(status::refused)?;
-        Ok(Response::new(pb::AdoptResponse { peer: self.reply(from) }))
+        Ok(Response::new(pb::AdoptResponse {
+            peer: self.reply(from),
+        }))
     }
 
     async fn vote(
@@ -131,7 +152,12 @@ impl RaftService for PeerService {
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
-        let response = self.parts.raft.vote(vote).await.map_err(status::unavailable)?;
+        let response = self
+            .parts
+            .raft
+            .vote(vote)
+            .await
+            .map_err(status::unavailable)?;
         Ok(Response::new(pb::VoteResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&response.vote)),
@@ -149,7 +175,12 @@ impl RaftService for PeerService {
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
-        let response = self.parts.raft.pre_vote(vote).await.map_err(status::unavailable)?;
+        let response = self
+            .parts
+            .raft
+            .pre_vote(vote)
+            .await
+            .map_err(status::unavailable)?;
         Ok(Response::new(pb::PreVoteResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&response.vote)),
@@ -170,15 +201,22 @@ impl RaftService for PeerService {
         let identity = Arc::clone(&self.parts.identity);
         let requests = checked_appends(identity, request.into_inner(), Arc::clone(&refusal));
         let peer = self.parts.identity.peer(0);
-        let results = self.parts.raft.stream_append(requests).map(move |result| match result {
-            Ok(result) => Ok(pb::AppendEntriesResponse {
-                peer: Some(peer.clone()),
-                result: Some(wire::stream_result(result)),
-            }),
-            Err(fatal) => Err(status::unavailable(fatal)),
-        });
+        let results = self
+            .parts
+            .raft
+            .stream_append(requests)
+            .map(move |result| match result {
+                Ok(result) => Ok(pb::AppendEntriesResponse {
+                    peer: Some(peer.clone()),
+                    result: Some(wire::stream_result(result)),
+                }),
+                Err(fatal) => Err(status::unavailable(fatal)),
+            });
         let refused = stream::once(async move {
-            refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+            refusal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
         });
         let refused = refused.filter_map(|refused| async move { refused.map(Err) });
         Ok(Response::new(Box::pin(results.chain(refused))))
@@ -190,12 +228,15 @@ impl RaftService for PeerService {
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
         let request = request.into_inner();
         let from = self.check(request.peer.as_ref())?;
-        let append =
-            wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
+        let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
         let prev = append.prev_log_id;
         let last = append.entries.last().map(|entry| entry.log_id).or(prev);
-        let response =
-            self.parts.raft.append_entries(append).await.map_err(status::unavailable)?;
+        let response = self
+            .parts
+            .raft
+            .append_entries(append)
+            .await
+            .map_err(status::unavailable)?;
         Ok(Response::new(pb::HeartbeatResponse {
             peer: self.reply(from),
             result: Some(wire::append_result(response, prev, last)),
@@ -224,21 +265,27 @@ impl RaftService for PeerService {
         let last = wire::log_id_from(request.last_log_id);
         let transfer = TransferLeaderRequest::new(leader, request.to_node_id, last);
         let response = self.parts.raft.handle_transfer_leader(transfer).await;
-        let refusal = response.map_err(status::unavailable)?.err().map(|error| match error {
-            TransferLeaderError::VoteChanged { expected, actual } => {
-                Refusal::VoteChanged(pb::VoteChanged {
-                    expected: Some(wire::vote(&expected)),
-                    actual: Some(wire::vote(&actual)),
-                })
-            }
-            TransferLeaderError::LogNotFlushed { expected, actual } => {
-                Refusal::LogNotFlushed(pb::LogNotFlushed {
-                    expected: expected.as_ref().map(wire::log_id),
-                    actual: actual.as_ref().map(wire::log_id),
-                })
-            }
-        });
-        Ok(Response::new(pb::TransferLeaderResponse { peer: self.reply(from), refusal }))
+        let refusal = response
+            .map_err(status::unavailable)?
+            .err()
+            .map(|error| match error {
+                TransferLeaderError::VoteChanged { expected, actual } => {
+                    Refusal::VoteChanged(pb::VoteChanged {
+                        expected: Some(wire::vote(&expected)),
+                        actual: Some(wire::vote(&actual)),
+                    })
+                }
+                TransferLeaderError::LogNotFlushed { expected, actual } => {
+                    Refusal::LogNotFlushed(pb::LogNotFlushed {
+                        expected: expected.as_ref().map(wire::log_id),
+                        actual: actual.as_ref().map(wire::log_id),
+                    })
+                }
+            });
+        Ok(Response::new(pb::TransferLeaderResponse {
+            peer: self.reply(from),
+            refusal,
+        }))
     }
 
     async fn read_index(
@@ -246,7 +293,11 @@ impl RaftService for PeerService {
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
         let from = self.check(request.into_inner().peer.as_ref())?;
-        let linearizer = self.parts.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let linearizer = self
+            .parts
+            .raft
+            .get_read_linearizer(ReadPolicy::ReadIndex)
+            .await;
         let linearizer = linearizer.map_err(|error| match error.into_api_error() {
             Some(LinearizableReadError::ForwardToLeader(forward)) => {
                 status::not_leader(forward.leader_id)
@@ -255,7 +306,10 @@ impl RaftService for PeerService {
             None => status::unavailable("Raft has stopped"),
         })?;
         let read_log_id = Some(wire::log_id(linearizer.read_log_id().log_id()));
-        Ok(Response::new(pb::ReadIndexResponse { peer: self.reply(from), read_log_id }))
+        Ok(Response::new(pb::ReadIndexResponse {
+            peer: self.reply(from),
+            read_log_id,
+        }))
     }
 
     async fn get_node_status(
@@ -264,7 +318,10 @@ impl RaftService for PeerService {
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
         let from = self.check(request.into_inner().peer.as_ref())?;
         let node = Some(self.parts.status.message());
-        Ok(Response::new(pb::GetNodeStatusResponse { peer: self.reply(from), node }))
+        Ok(Response::new(pb::GetNodeStatusResponse {
+            peer: self.reply(from),
+            node,
+        }))
     }
 }
 
@@ -279,7 +336,9 @@ impl PeerService {
         let first = first.ok_or_else(|| Status::invalid_argument("the transfer is empty"))?;
         let from = self.check(first.peer.as_ref())?;
         let Some(Part::Manifest(manifest)) = first.part else {
-            return Err(Status::invalid_argument("the first message is not the manifest"));
+            return Err(Status::invalid_argument(
+                "the first message is not the manifest",
+            ));
         };
         let vote = wire::vote_from(manifest.vote).map_err(|error| status::garbled(&error))?;
         let failed = |error: SnapshotError| {
@@ -312,18 +371,27 @@ impl PeerService {
             return Err(Status::invalid_argument("the snapshot is empty"));
         };
         if last.leader_id > vote.leader_id || !vote.committed {
-            return Err(Status::invalid_argument("the snapshot is newer than its sender's term"));
+            return Err(Status::invalid_argument(
+                "the snapshot is newer than its sender's term",
+            ));
         }
-        let committed: Option<LogId> = {
-            let metrics = self.parts.raft.data_metrics();
-            let committed = metrics.borrow_watched().local_committed;
-            committed
-        };
+        let committed = self
+            .parts
+            .raft
+            .data_metrics()
+            .borrow_watched()
+            .local_committed;
         let contradicts =
             committed.is_some_and(|committed| last > committed && last.index <= committed.index);
         if contradicts {
-            tracing::error!(?last, ?committed, "a snapshot contradicts what is committed here");
-            return Err(Status::data_loss("the snapshot contradicts what is committed here"));
+            tracing::error!(
+                ?last,
+                ?committed,
+                "a snapshot contradicts what is committed here"
+            );
+            return Err(Status::data_loss(
+                "the snapshot contradicts what is committed here",
+            ));
         }
         Ok(())
     }

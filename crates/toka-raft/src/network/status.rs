@@ -1,5 +1,7 @@
 //! The one place in this crate that builds a [`tonic::Status`], and reads one.
 
+use std::collections::HashMap;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -17,7 +19,10 @@ fn with_reason(
     reason: &str,
     metadata: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Status {
-    let metadata = metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let metadata: HashMap<String, String> = metadata
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
@@ -27,7 +32,10 @@ pub(super) fn mismatch(mismatch: Mismatch) -> Status {
     let metadata = match mismatch {
         Mismatch::Anonymous => vec![],
         Mismatch::Node { to, this } => {
-            vec![("to_node_id", to.to_string()), ("node_id", this.to_string())]
+            vec![
+                ("to_node_id", to.to_string()),
+                ("node_id", this.to_string()),
+            ]
         }
         Mismatch::Cluster { theirs, ours } => vec![
             ("sender_cluster_id", format!("{theirs:032x}")),
@@ -36,14 +44,19 @@ pub(super) fn mismatch(mismatch: Mismatch) -> Status {
         Mismatch::SenderHasNone { ours } => vec![("cluster_id", format!("{ours:032x}"))],
         Mismatch::NotAdopted { theirs } => vec![("sender_cluster_id", format!("{theirs:032x}"))],
     };
-    with_reason(Code::FailedPrecondition, mismatch.to_string(), MISMATCH, metadata)
+    with_reason(
+        Code::FailedPrecondition,
+        mismatch.to_string(),
+        MISMATCH,
+        metadata,
+    )
 }
 
 /// Whether `status` came from [`mismatch`].
 pub(super) fn is_mismatch(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| {
-        info.domain == DOMAIN && info.reason == MISMATCH
-    })
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.domain == DOMAIN && info.reason == MISMATCH)
 }
 
 /// A message that makes no sense.

@@ -1,8 +1,8 @@
 //! Raft's types as messages, and back. Everything that comes in is checked here.
 
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, VoteRequest,
-    VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+    VoteRequest, VoteResponse,
 };
 use openraft::vote::RaftLeaderId;
 use toka_ledger::Digest;
@@ -33,7 +33,11 @@ pub(crate) fn log_id(log_id: &LogId) -> pb::LogId {
 }
 
 pub(crate) fn log_id_from(message: Option<pb::LogId>) -> Option<LogId> {
-    let pb::LogId { term, leader_node_id, index } = message?;
+    let pb::LogId {
+        term,
+        leader_node_id,
+        index,
+    } = message?;
     Some(LogId::new(LeaderId::new(term, leader_node_id), index))
 }
 
@@ -46,8 +50,15 @@ pub(crate) fn vote(vote: &Vote) -> pb::Vote {
 }
 
 pub(crate) fn vote_from(message: Option<pb::Vote>) -> Result<Vote, WireError> {
-    let pb::Vote { term, node_id, committed } = message.ok_or(WireError::Field { field: "vote" })?;
-    Ok(Vote { leader_id: LeaderId::new(term, node_id), committed })
+    let pb::Vote {
+        term,
+        node_id,
+        committed,
+    } = message.ok_or(WireError::Field { field: "vote" })?;
+    Ok(Vote {
+        leader_id: LeaderId::new(term, node_id),
+        committed,
+    })
 }
 
 pub(crate) fn position(position: &Position) -> pb::LedgerPosition {
@@ -62,8 +73,10 @@ pub(crate) fn position(position: &Position) -> pb::LedgerPosition {
 
 pub(crate) fn position_from(message: Option<&pb::LedgerPosition>) -> Result<Position, WireError> {
     let message = message.ok_or(WireError::Field { field: "position" })?;
-    let digest = |bytes: &[u8], field| {
-        Ok(Digest(bytes.try_into().map_err(|_| WireError::Field { field })?))
+    let digest = |bytes: &[u8], field| -> Result<Digest, WireError> {
+        Ok(Digest(
+            bytes.try_into().map_err(|_| WireError::Field { field })?,
+        ))
     };
     Ok(Position {
         revision: message.revision,
@@ -96,11 +109,16 @@ fn entry_from(message: pb::Entry) -> Result<Entry, WireError> {
         pb::EntryKind::Commands => EntryPayload::Normal(Commands(message.data)),
         pb::EntryKind::Membership => EntryPayload::Membership(decode_membership(&message.data)?),
         pb::EntryKind::Blank | pb::EntryKind::Unspecified => {
-            return Err(WireError::Field { field: "entry kind" });
+            return Err(WireError::Field {
+                field: "entry kind",
+            });
         }
     };
     let leader_id = LeaderId::new(message.term, message.leader_node_id);
-    Ok(Entry { log_id: LogId::new(leader_id, message.index), payload })
+    Ok(Entry {
+        log_id: LogId::new(leader_id, message.index),
+        payload,
+    })
 }
 
 pub(crate) fn append(request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendEntries {
@@ -117,13 +135,20 @@ pub(crate) fn append_from(
 ) -> Result<AppendEntriesRequest<TypeConfig>, WireError> {
     let message = message.ok_or(WireError::Field { field: "append" })?;
     let prev_log_id = log_id_from(message.prev_log_id);
-    let entries: Vec<Entry> =
-        message.entries.into_iter().map(entry_from).collect::<Result<_, _>>()?;
+    let entries: Vec<Entry> = message
+        .entries
+        .into_iter()
+        .map(entry_from)
+        .collect::<Result<_, _>>()?;
     // openraft takes consecutive indexes for granted.
     let first = prev_log_id.map_or(0, |log_id| log_id.index + 1);
-    let is_consecutive = (first..).zip(&entries).all(|(index, entry)| entry.log_id.index == index);
+    let is_consecutive = (first..)
+        .zip(&entries)
+        .all(|(index, entry)| entry.log_id.index == index);
     if !is_consecutive {
-        return Err(WireError::Field { field: "sequence of entries" });
+        return Err(WireError::Field {
+            field: "sequence of entries",
+        });
     }
     Ok(AppendEntriesRequest {
         vote: vote_from(message.vote)?,
@@ -136,21 +161,25 @@ pub(crate) fn append_from(
 /// What a stream of appends answers to one request.
 pub(crate) fn stream_result(result: StreamAppendResult<TypeConfig>) -> pb::AppendResult {
     let result = match result {
-        Ok(matched) => {
-            AppendOutcome::Matched(pb::Matched { log_id: matched.as_ref().map(log_id) })
-        }
-        Err(StreamAppendError::Conflict(prev)) => {
-            AppendOutcome::Conflict(pb::Conflict { prev_log_id: Some(log_id(&prev)) })
-        }
+        Ok(matched) => AppendOutcome::Matched(pb::Matched {
+            log_id: matched.as_ref().map(log_id),
+        }),
+        Err(StreamAppendError::Conflict(prev)) => AppendOutcome::Conflict(pb::Conflict {
+            prev_log_id: Some(log_id(&prev)),
+        }),
         Err(StreamAppendError::HigherVote(higher)) => AppendOutcome::HigherVote(vote(&higher)),
     };
-    pb::AppendResult { result: Some(result) }
+    pb::AppendResult {
+        result: Some(result),
+    }
 }
 
 pub(crate) fn stream_result_from(
     message: Option<pb::AppendResult>,
 ) -> Result<StreamAppendResult<TypeConfig>, WireError> {
-    const FIELD: WireError = WireError::Field { field: "append result" };
+    const FIELD: WireError = WireError::Field {
+        field: "append result",
+    };
     match message.and_then(|message| message.result).ok_or(FIELD)? {
         AppendOutcome::Matched(matched) | AppendOutcome::PartlyMatched(matched) => {
             Ok(Ok(log_id_from(matched.log_id)))
@@ -172,7 +201,9 @@ pub(crate) fn append_result(
     request_prev: Option<LogId>,
     request_last: Option<LogId>,
 ) -> pb::AppendResult {
-    let matched = |log_id: Option<LogId>| pb::Matched { log_id: log_id.as_ref().map(self::log_id) };
+    let matched = |log_id: Option<LogId>| pb::Matched {
+        log_id: log_id.as_ref().map(self::log_id),
+    };
     let result = match response {
         AppendEntriesResponse::Success => AppendOutcome::Matched(matched(request_last)),
         AppendEntriesResponse::PartialSuccess(upto) => AppendOutcome::PartlyMatched(matched(upto)),
@@ -181,23 +212,29 @@ pub(crate) fn append_result(
         }),
         AppendEntriesResponse::HigherVote(higher) => AppendOutcome::HigherVote(vote(&higher)),
     };
-    pb::AppendResult { result: Some(result) }
+    pb::AppendResult {
+        result: Some(result),
+    }
 }
 
 pub(crate) fn append_result_from(
     message: Option<pb::AppendResult>,
 ) -> Result<AppendEntriesResponse<TypeConfig>, WireError> {
-    const FIELD: WireError = WireError::Field { field: "append result" };
-    Ok(match message.and_then(|message| message.result).ok_or(FIELD)? {
-        AppendOutcome::Matched(_) => AppendEntriesResponse::Success,
-        AppendOutcome::PartlyMatched(matched) => {
-            AppendEntriesResponse::PartialSuccess(log_id_from(matched.log_id))
-        }
-        AppendOutcome::Conflict(_) => AppendEntriesResponse::Conflict,
-        AppendOutcome::HigherVote(higher) => {
-            AppendEntriesResponse::HigherVote(vote_from(Some(higher))?)
-        }
-    })
+    const FIELD: WireError = WireError::Field {
+        field: "append result",
+    };
+    Ok(
+        match message.and_then(|message| message.result).ok_or(FIELD)? {
+            AppendOutcome::Matched(_) => AppendEntriesResponse::Success,
+            AppendOutcome::PartlyMatched(matched) => {
+                AppendEntriesResponse::PartialSuccess(log_id_from(matched.log_id))
+            }
+            AppendOutcome::Conflict(_) => AppendEntriesResponse::Conflict,
+            AppendOutcome::HigherVote(higher) => {
+                AppendEntriesResponse::HigherVote(vote_from(Some(higher))?)
+            }
+        },
+    )
 }
 
 pub(crate) fn vote_request_from(
@@ -215,7 +252,11 @@ pub(crate) fn vote_response_from(
     last_log_id: Option<pb::LogId>,
     granted: bool,
 ) -> Result<VoteResponse<TypeConfig>, WireError> {
-    Ok(VoteResponse::new(vote_from(vote)?, log_id_from(last_log_id), granted))
+    Ok(VoteResponse::new(
+        vote_from(vote)?,
+        log_id_from(last_log_id),
+        granted,
+    ))
 }
 
 #[cfg(test)]
@@ -232,7 +273,10 @@ mod tests {
             payload: EntryPayload::Normal(Commands(bytes::Bytes::from_static(b"abc"))),
         };
         AppendEntriesRequest {
-            vote: Vote { leader_id: LeaderId::new(2, 1), committed: true },
+            vote: Vote {
+                leader_id: LeaderId::new(2, 1),
+                committed: true,
+            },
             prev_log_id: prev.map(id),
             entries: indexes.iter().map(normal).collect(),
             leader_commit: Some(id(1)),
@@ -249,14 +293,21 @@ mod tests {
 
     #[test]
     fn append_with_a_gap_is_refused() {
-        for bad in [request(Some(6), &[8]), request(Some(6), &[7, 9]), request(None, &[1])] {
+        for bad in [
+            request(Some(6), &[8]),
+            request(Some(6), &[7, 9]),
+            request(None, &[1]),
+        ] {
             assert!(append_from(Some(append(&bad))).is_err());
         }
     }
 
     #[test]
     fn results_survive_a_round_trip() {
-        let higher = Vote { leader_id: LeaderId::new(9, 3), committed: false };
+        let higher = Vote {
+            leader_id: LeaderId::new(9, 3),
+            committed: false,
+        };
         let results: [StreamAppendResult<TypeConfig>; 4] = [
             Ok(None),
             Ok(Some(id(5))),

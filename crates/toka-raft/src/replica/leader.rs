@@ -22,8 +22,16 @@ pub struct Leader {
 /// The leader according to openraft.
 pub(super) fn leader_of(metrics: &RaftMetrics<TypeConfig>) -> Option<Leader> {
     let node_id = metrics.current_leader?;
-    let member = metrics.membership_config.membership().get_node(&node_id)?.clone();
-    Some(Leader { node_id, member, term: metrics.current_term })
+    let member = metrics
+        .membership_config
+        .membership()
+        .get_node(&node_id)?
+        .clone();
+    Some(Leader {
+        node_id,
+        member,
+        term: metrics.current_term,
+    })
 }
 
 /// Keeps `leader` up to date.

@@ -15,17 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use toka_ledger::command::{Command, Commit};
 use toka_ledger::read::{Position, Reader};
 use toka_ledger::seam::Seams;
 use toka_ledger::{Outcome, Rejection};
 use toka_proto::raft_v1::raft_service_server::RaftServiceServer;
 use toka_proto::{raft_v1 as pb, v1};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use leader::Leader;
 pub use read::Consistency;
@@ -98,12 +98,16 @@ impl Replica {
             RuntimeChoice::Own { threads } => Some(raft_runtime(threads)?),
             RuntimeChoice::Current => None,
         };
-        let handle = runtime.as_ref().map_or_else(Handle::current, |own| own.handle().clone());
+        let handle = runtime
+            .as_ref()
+            .map_or_else(Handle::current, |own| own.handle().clone());
         let opening = open::open(config.clone(), seams.clone(), transport, storage);
         // What Raft spawns stays on the runtime on which it is spawned.
         let node = match handle.spawn(opening).await {
             Ok(node) => node,
-            Err(failed) => Err(StartError::Raft { reason: failed.to_string() }),
+            Err(failed) => Err(StartError::Raft {
+                reason: failed.to_string(),
+            }),
         };
         let node = match node {
             Ok(node) => node,
@@ -127,8 +131,7 @@ impl Replica {
         let (stopping, cancelled) = (CancellationToken::new(), CancellationToken::new());
         let raft = node.raft.clone();
         let clock = Arc::clone(&seams.clock);
-        let (proposer, batcher) =
-            proposer(raft.clone(), clock, config.proposing, stopping.clone());
+        let (proposer, batcher) = proposer(raft.clone(), clock, config.proposing, stopping.clone());
         let (leader_known, leader) = watch::channel(None);
         let networks = node.networks.clone();
         let (barrier, indexer) = barrier(raft, networks, node.host.reader(), leader.clone());
@@ -156,8 +159,12 @@ impl Replica {
             handle,
             runtime,
         };
-        inner.start_tasks(batcher, indexer, leader_known, is_ready, seams).await;
-        Self { inner: Arc::new(inner) }
+        inner
+            .start_tasks(batcher, indexer, leader_known, is_ready, seams)
+            .await;
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// `toka.raft.v1.RaftService`, for the peer listener (see [`crate::transport::peer_server`]).
@@ -205,20 +212,45 @@ impl Replica {
     ///
     /// # Errors
     /// [`CommitError`]. A commit that is refused by the vault is an outcome, not an error.
-    pub async fn commit(&self, mut commit: Commit) -> Result<Outcome, CommitError> {
+    pub async fn commit(&self, commit: Commit) -> Result<Outcome, CommitError> {
+        let outcomes = self.commit_in_order(vec![commit]).await?;
+        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+    }
+
+    /// As [`Replica::commit`], several in one log entry: all of them are applied, one after the other
+    /// and each for itself, or none is. Whatever happens to the leader, a later one is never applied
+    /// without those before it.
+    ///
+    /// # Errors
+    /// As [`Replica::commit`]. There is one outcome per commit, in their order.
+    pub async fn commit_in_order(&self, commits: Vec<Commit>) -> Result<Vec<Outcome>, CommitError> {
         if let Some(leader) = &*self.inner.leader.borrow()
             && leader.node_id != self.inner.config.node_id
         {
             // Spares the way through the queue.
-            return Err(CommitError::NotLeader { leader: Some(leader.clone()) });
+            return Err(CommitError::NotLeader {
+                leader: Some(leader.clone()),
+            });
         }
-        commit.unix_ms = self.inner.proposer.unix_ms();
-        match self.inner.proposer.propose(&Command::Commit(commit)).await? {
-            Outcome::Rejected { rejection: Rejection::NotCreated, .. } => {
-                Err(CommitError::Overloaded { retry_after_ms: CREATION_RETRY_MS })
-            }
-            outcome => Ok(outcome),
+        let unix_ms = self.inner.proposer.unix_ms();
+        let stamp = |commit| Command::Commit(Commit { unix_ms, ..commit });
+        let commands: Vec<Command> = commits.into_iter().map(stamp).collect();
+        let outcomes = self.inner.proposer.propose_together(&commands).await?;
+        let is_early = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Rejected {
+                    rejection: Rejection::NotCreated,
+                    ..
+                }
+            )
+        };
+        if outcomes.iter().any(is_early) {
+            return Err(CommitError::Overloaded {
+                retry_after_ms: CREATION_RETRY_MS,
+            });
         }
+        Ok(outcomes)
     }
 
     /// Waits until this node can serve a read at `consistency`, but not beyond `deadline`. Read with
@@ -273,7 +305,8 @@ impl Replica {
     /// Whether this node leads, as far as it knows.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.leader().is_some_and(|leader| leader.node_id == self.inner.config.node_id)
+        self.leader()
+            .is_some_and(|leader| leader.node_id == self.inner.config.node_id)
     }
 
     /// State of this node.
@@ -297,7 +330,9 @@ impl Replica {
         if statuses.is_empty() {
             statuses.push(self.node_status());
         }
-        let ahead = statuses.iter().find(|status| status.role() == v1::Role::Leader);
+        let ahead = statuses
+            .iter()
+            .find(|status| status.role() == v1::Role::Leader);
         if let Some(last) = ahead.map(|leader| leader.last_log_index) {
             for status in statuses.iter_mut().filter(|status| status.term > 0) {
                 status.lag_entries = Some(last.saturating_sub(status.last_log_index));
@@ -314,8 +349,12 @@ impl Replica {
         let (node_id, endpoint) = (member.node_id, member.member.raft_endpoint.clone());
         // On Raft's runtime, where the connections live.
         let asked = self.inner.handle.spawn(async move {
-            let mut client = networks.control(&endpoint).map_err(|error| error.to_string())?;
-            let request = pb::GetNodeStatusRequest { peer: Some(networks.identity.peer(node_id)) };
+            let mut client = networks
+                .control(&endpoint)
+                .map_err(|error| error.to_string())?;
+            let request = pb::GetNodeStatusRequest {
+                peer: Some(networks.identity.peer(node_id)),
+            };
             match tokio::time::timeout(timeout, client.get_node_status(request)).await {
                 Ok(Ok(response)) => Ok(response.into_inner().node),
                 Ok(Err(status)) => Err(status.message().to_owned()),

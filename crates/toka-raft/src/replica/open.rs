@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use openraft::{Raft, RaftLogReader};
 use openraft::storage::RaftLogStorage;
+use openraft::{Raft, RaftLogReader};
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::seam::Seams;
 
@@ -72,9 +72,17 @@ pub(super) async fn open(
     let stores = {
         let (path, storage, seams) = (config.data_dir.clone(), Arc::clone(&storage), seams);
         let node_id = config.node_id;
-        blocking.run(move || open_stores(&path, node_id, storage, &seams)).await?
+        blocking
+            .run(move || open_stores(&path, node_id, storage, &seams))
+            .await?
     };
-    let Stores { data_dir, cluster_id, host, snapshots, mut log } = stores;
+    let Stores {
+        data_dir,
+        cluster_id,
+        host,
+        snapshots,
+        mut log,
+    } = stores;
     let log_handle = log.handle();
     check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
 
@@ -99,10 +107,19 @@ pub(super) async fn open(
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
     };
-    let started = Raft::new(config.node_id, raft_config, networks.clone(), log, state_machine).await;
+    let started = Raft::new(
+        config.node_id,
+        raft_config,
+        networks.clone(),
+        log,
+        state_machine,
+    )
+    .await;
     let raft = started.map_err(|error| {
         let first = fatal.watch().borrow().as_ref().map(ToString::to_string);
-        StartError::Raft { reason: first.unwrap_or_else(|| error.to_string()) }
+        StartError::Raft {
+            reason: first.unwrap_or_else(|| error.to_string()),
+        }
     })?;
     let _ = metrics.set(raft.metrics());
 
@@ -120,7 +137,11 @@ pub(super) async fn open(
         reader: host.reader(),
         disk_bytes: Arc::new(AtomicU64::new(0)),
         fatal: fatal.clone(),
-        this: config.initial_members.get(&config.node_id).cloned().unwrap_or_default(),
+        this: config
+            .initial_members
+            .get(&config.node_id)
+            .cloned()
+            .unwrap_or_default(),
     };
     Ok(Node {
         identity,
@@ -144,7 +165,13 @@ fn open_stores(
     storage: Arc<dyn Storage>,
     seams: &Seams,
 ) -> Result<Stores, StartError> {
-    let mut data_dir = DataDir::open_or_create(path, Mode::Node { cluster_id: None, node_id })?;
+    let mut data_dir = DataDir::open_or_create(
+        path,
+        Mode::Node {
+            cluster_id: None,
+            node_id,
+        },
+    )?;
     let cluster_id = match data_dir.mode() {
         Mode::Node { cluster_id, .. } => cluster_id,
         Mode::Embedded => None,
@@ -155,18 +182,28 @@ fn open_stores(
         for dir in [layout.raft(), layout.current_pointer()] {
             if !dir.exists() {
                 let detail = format!("{} is missing", dir.display());
-                return Err(StartError::Contradiction { path: path.to_owned(), detail });
+                return Err(StartError::Contradiction {
+                    path: path.to_owned(),
+                    detail,
+                });
             }
         }
     }
-    let snapshots = SnapshotStore::open(layout.snapshots()).map_err(|error| {
-        StartError::Snapshot { source: Box::new(error) }
-    })?;
+    let snapshots =
+        SnapshotStore::open(layout.snapshots()).map_err(|error| StartError::Snapshot {
+            source: Box::new(error),
+        })?;
     let host = LedgerHost::open(layout.clone(), Arc::clone(&storage))?;
     let log = storage.start_log(&layout.raft(), seams)?;
     crate::layout::sync_dir(path).map_err(StartError::file("sync", path))?;
     data_dir.set_complete()?;
-    Ok(Stores { data_dir, cluster_id, host, snapshots, log })
+    Ok(Stores {
+        data_dir,
+        cluster_id,
+        host,
+        snapshots,
+        log,
+    })
 }
 
 /// A node must not begin with parts that cannot have been together: it may have voted, or
@@ -178,9 +215,19 @@ async fn check_agreement(
     log: &mut RaftLog,
 ) -> Result<(), StartError> {
     let raft = |error: String| StartError::Raft { reason: error };
-    let state = log.get_log_state().await.map_err(|error| raft(error.to_string()))?;
-    let (applied, _) = host.applied_state().map_err(|error| raft(error.to_string()))?;
-    let vote = log.read_vote().await.map_err(|error| raft(error.to_string()))?;
+    let state = log
+        .get_log_state()
+        .await
+        .map_err(|error| raft(error.to_string()))?;
+    let (applied, _) = host
+        .applied_state()
+        .map_err(|error| raft(error.to_string()))?;
+    let vote = log
+        .get_log_reader()
+        .await
+        .read_vote()
+        .await
+        .map_err(|error| raft(error.to_string()))?;
     // A log without entries is right on a node that has just installed its first snapshot, but even
     // that one has voted.
     let has_log = state.last_log_id.is_some() || vote.is_some();
@@ -191,5 +238,8 @@ async fn check_agreement(
     } else {
         return Ok(());
     };
-    Err(StartError::Contradiction { path: path.to_owned(), detail })
+    Err(StartError::Contradiction {
+        path: path.to_owned(),
+        detail,
+    })
 }

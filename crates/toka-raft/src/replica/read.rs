@@ -3,16 +3,15 @@
 //! A read index is asked for once for all reads that wait. Those that come while one is being fetched
 //! take the next: the leader may have taken the index for this one before a commit that they must see.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
 use openraft::{Raft, ReadPolicy};
+use toka_ledger::read::{Position, Reader};
+use toka_proto::raft_v1 as pb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use toka_ledger::read::{Position, Reader};
-use toka_proto::raft_v1 as pb;
 
 use super::Leader;
 use crate::error::ReadError;
@@ -64,8 +63,20 @@ pub(super) fn barrier(
     leader: watch::Receiver<Option<Leader>>,
 ) -> (ReadBarrier, ReadIndexer) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let barrier = ReadBarrier { waiting: sender, reader, leader: leader.clone() };
-    (barrier, ReadIndexer { waiting: receiver, raft, networks, leader })
+    let barrier = ReadBarrier {
+        waiting: sender,
+        reader,
+        leader: leader.clone(),
+    };
+    (
+        barrier,
+        ReadIndexer {
+            waiting: receiver,
+            raft,
+            networks,
+            leader,
+        },
+    )
 }
 
 impl ReadBarrier {
@@ -117,7 +128,10 @@ impl ReadBarrier {
     async fn linearizable(&self, deadline: Instant) -> Result<Position, ReadError> {
         let (done, ready) = oneshot::channel();
         let waited = timeout_at(deadline, async {
-            self.waiting.send(done).await.map_err(|_| ReadError::Stopped)?;
+            self.waiting
+                .send(done)
+                .await
+                .map_err(|_| ReadError::Stopped)?;
             ready.await.map_err(|_| ReadError::Stopped)
         });
         match waited.await {
@@ -175,12 +189,20 @@ impl ReadIndexer {
         let response = match timeout(CALL_TIMEOUT, call).await.ok()? {
             Ok(response) => response.into_inner(),
             Err(status) => {
-                tracing::debug!(leader = leader.node_id, reason = status.message(), "no read index");
+                tracing::debug!(
+                    leader = leader.node_id,
+                    reason = status.message(),
+                    "no read index"
+                );
                 return None;
             }
         };
         let log_id = wire::log_id_from(response.read_log_id)?;
-        Some(Linearizer::new(leader.node_id, ReadLogId::from_log_id(log_id), None))
+        Some(Linearizer::new(
+            leader.node_id,
+            ReadLogId::from_log_id(log_id),
+            None,
+        ))
     }
 
     /// Tells a round's reads as soon as this node has applied what the index says.
@@ -196,4 +218,3 @@ impl ReadIndexer {
         });
     }
 }
-

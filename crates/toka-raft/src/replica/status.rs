@@ -110,11 +110,20 @@ impl StatusSource {
             is_voter: voters.contains(id),
             matched: matched(id),
         });
-        let failure = self.fatal.watch().borrow().as_ref().map(ToString::to_string);
+        let failure = self
+            .fatal
+            .watch()
+            .borrow()
+            .as_ref()
+            .map(ToString::to_string);
         Status {
             node_id: self.identity.node_id(),
             cluster_id: self.identity.cluster_id(),
-            role: if failure.is_some() { Role::Stopped } else { role },
+            role: if failure.is_some() {
+                Role::Stopped
+            } else {
+                role
+            },
             term: metrics.current_term,
             leader: leader_of(&metrics),
             last_log_index: metrics.last_log_index,
@@ -132,10 +141,14 @@ impl StatusSource {
     /// For peers and clients.
     pub(crate) fn message(&self) -> v1::NodeStatus {
         let status = self.status();
-        let own = status.members.iter().find(|member| member.node_id == status.node_id);
+        let own = status
+            .members
+            .iter()
+            .find(|member| member.node_id == status.node_id);
         let member = own.map_or(&self.this, |own| &own.member);
         let position = &status.position;
-        let digest = |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
+        let digest =
+            |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),

@@ -58,7 +58,9 @@ impl Inner {
     async fn transfer(&self, to: Option<u64>) -> Result<u64, TransferError> {
         let metrics = self.node.raft.metrics().borrow_watched().clone();
         let this = self.config.node_id;
-        let not_leader = || TransferError::NotLeader { leader: self.leader.borrow().clone() };
+        let not_leader = || TransferError::NotLeader {
+            leader: self.leader.borrow().clone(),
+        };
         if metrics.current_leader != Some(this) {
             return Err(not_leader());
         }
@@ -74,9 +76,8 @@ impl Inner {
         let asked = self.node.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| TransferError::Stopped)?;
         let mut leader = self.leader.clone();
-        let changed = leader.wait_for(|leader| {
-            leader.as_ref().is_some_and(|leader| leader.node_id != this)
-        });
+        let changed =
+            leader.wait_for(|leader| leader.as_ref().is_some_and(|leader| leader.node_id != this));
         let deadline = Instant::now() + self.config.election.timeout_max * TRANSFER_TIMEOUTS;
         match timeout_at(deadline, changed).await {
             Ok(Ok(leader)) => Ok(leader.as_ref().map_or(to, |leader| leader.node_id)),
@@ -90,7 +91,9 @@ impl Inner {
         // Its only error is that it had stopped before.
         let _ = self.node.raft.shutdown().await;
         let mut tasks = self.tasks.lock().await;
-        let ended = timeout(TASK_TIMEOUT, async { while tasks.join_next().await.is_some() {} });
+        let ended = timeout(TASK_TIMEOUT, async {
+            while tasks.join_next().await.is_some() {}
+        });
         if ended.await.is_err() {
             tracing::warn!("background tasks did not end in time");
             tasks.shutdown().await;

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
+use toka_ledger::seam::Seams;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
-use toka_ledger::seam::Seams;
 
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
@@ -66,7 +66,10 @@ impl Inner {
         tasks.spawn_on(follow, &self.handle);
         tasks.spawn_on(watch_failures(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
-        tasks.spawn_on(make_ready(node, readying, is_ready, cancelled()), &self.handle);
+        tasks.spawn_on(
+            make_ready(node, readying, is_ready, cancelled()),
+            &self.handle,
+        );
     }
 }
 
@@ -142,7 +145,10 @@ fn make_ready(
     async move {
         let Readying { forming, creator } = readying;
         let work = async {
-            forming.run().await.map_err(|error| FatalError::Start(Arc::new(error)))?;
+            forming
+                .run()
+                .await
+                .map_err(|error| FatalError::Start(Arc::new(error)))?;
             let creating = creator.run();
             let recovered = async {
                 // The state machine may be behind what it was before a restart (OPENRAFT.md,
@@ -150,7 +156,9 @@ fn make_ready(
                 let recovered = raft.wait_for_recovery(None).await;
                 recovered.map_err(|error| FatalError::Raft(error.to_string()))?;
                 let created = positions.wait_for(|position| position.revision > 0).await;
-                created.map(drop).map_err(|_| FatalError::Raft("the ledger was closed".to_owned()))
+                created
+                    .map(drop)
+                    .map_err(|_| FatalError::Raft("the ledger was closed".to_owned()))
             };
             tokio::select! {
                 recovered = recovered => recovered?,
@@ -161,11 +169,10 @@ fn make_ready(
         };
         tokio::select! {
             () = cancelled.cancelled() => {}
-            result = work => if let Err(error) = result {
-                if !cancelled.is_cancelled() {
-                    fatal.report(error);
-                }
+            Err(error) = work => if !cancelled.is_cancelled() {
+                fatal.report(error);
             },
+            else => {}
         }
         // Kept: whoever waits for it must not take its end for readiness.
         cancelled.cancelled().await;
@@ -185,7 +192,11 @@ struct Creator {
 impl Creator {
     async fn run(mut self) {
         loop {
-            let leads = self.leader.borrow().as_ref().is_some_and(|l| l.node_id == self.identity.node_id());
+            let leads = self
+                .leader
+                .borrow()
+                .as_ref()
+                .is_some_and(|l| l.node_id == self.identity.node_id());
             if leads && self.is_needed().await {
                 self.create().await;
             }
@@ -202,7 +213,9 @@ impl Creator {
     }
 
     async fn create(&self) {
-        let Some(cluster_id) = self.identity.cluster_id() else { return };
+        let Some(cluster_id) = self.identity.cluster_id() else {
+            return;
+        };
         let command = Command::Create(Create {
             cluster_id,
             history_id: self.seams.random_u128(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver;
-use openraft::alias::{SnapshotOf, WatchReceiverOf};
+use openraft::type_config::alias::{SnapshotOf, WatchReceiverOf};
 
 use super::{SnapshotDir, SnapshotError, SnapshotStore};
 use crate::blocking::Blocking;
@@ -67,7 +67,10 @@ fn build(host: &LedgerHost, store: &SnapshotStore) -> Result<SnapshotDir, Snapsh
     if let Some(log_id) = contents.meta.last_log_id {
         let flushed = host.flushed_index()?;
         if flushed < Some(log_id.index) {
-            return Err(SnapshotError::NotDurable { snapshot: log_id.index, flushed });
+            return Err(SnapshotError::NotDurable {
+                snapshot: log_id.index,
+                flushed,
+            });
         }
     }
     if let Some(current) = store.current()

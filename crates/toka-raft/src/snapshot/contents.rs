@@ -33,7 +33,13 @@ impl Contents {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put_log_id_option(&mut out, self.meta.last_log_id.as_ref());
-        let Position { revision, sequence, unix_ms, history_root, state_digest } = self.position;
+        let Position {
+            revision,
+            sequence,
+            unix_ms,
+            history_root,
+            state_digest,
+        } = self.position;
         for number in [revision, sequence, unix_ms] {
             out.extend_from_slice(&number.to_be_bytes());
         }
@@ -52,23 +58,43 @@ impl Contents {
             .map(|at| bytes.split_at(at))
             .ok_or(DecodeError::Truncated { what: WHAT })?;
         if crc32c::crc32c(body).to_be_bytes() != crc {
-            return Err(DecodeError::Invalid { what: WHAT, reason: "the checksum does not match" });
+            return Err(DecodeError::Invalid {
+                what: WHAT,
+                reason: "the checksum does not match",
+            });
         }
         let mut cursor = Cursor::new(WHAT, body);
         let version = cursor.u8()?;
         if version != VERSION {
-            return Err(DecodeError::UnknownVersion { what: WHAT, version });
+            return Err(DecodeError::UnknownVersion {
+                what: WHAT,
+                version,
+            });
         }
         let last_log_id = cursor.log_id_option()?;
         let (revision, sequence, unix_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
         let mut digest = || -> Result<Digest, DecodeError> {
-            Ok(Digest(cursor.bytes(32)?.try_into().expect("32 bytes were asked for")))
+            Ok(Digest(
+                cursor
+                    .bytes(32)?
+                    .try_into()
+                    .expect("32 bytes were asked for"),
+            ))
         };
         let (history_root, state_digest) = (digest()?, digest()?);
         let last_membership = decode_stored_membership(cursor.rest())?;
         Ok(Self {
-            meta: SnapshotMeta { last_log_id, last_membership },
-            position: Position { revision, sequence, unix_ms, history_root, state_digest },
+            meta: SnapshotMeta {
+                last_log_id,
+                last_membership,
+            },
+            position: Position {
+                revision,
+                sequence,
+                unix_ms,
+                history_root,
+                state_digest,
+            },
         })
     }
 

@@ -69,7 +69,9 @@ pub enum SnapshotError {
         computed: Digest,
     },
     /// What the ledger has made durable is behind the copy, so the log must not be purged.
-    #[error("the snapshot covers entry {snapshot}, but the ledger is durable up to {flushed:?} only")]
+    #[error(
+        "the snapshot covers entry {snapshot}, but the ledger is durable up to {flushed:?} only"
+    )]
     NotDurable {
         /// Last entry in the copy.
         snapshot: u64,
@@ -85,11 +87,17 @@ impl SnapshotError {
     /// For `map_err`: a failure of `action` on `path`.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn transfer(reason: impl Into<String>) -> Self {
-        Self::Transfer { reason: reason.into() }
+        Self::Transfer {
+            reason: reason.into(),
+        }
     }
 }
 

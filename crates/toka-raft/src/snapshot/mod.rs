@@ -25,7 +25,9 @@ const LEDGER_DIR: &str = "ledger";
 
 /// Whether a file of an engine is never written to once it is complete.
 pub(crate) fn is_immutable(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == "sst")
+    std::path::Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "sst")
 }
 
 /// Whether a file of an engine belongs to its data, as opposed to locks and the engine's own notes.

@@ -56,9 +56,21 @@ impl Receiver {
             let store = Arc::clone(store);
             blocking.run(move || create(&store)).await?
         };
-        let writer = Writer { place, file_index: 0, offset: 0, open: None };
+        let writer = Writer {
+            place,
+            file_index: 0,
+            offset: 0,
+            open: None,
+        };
         let files = manifest.files;
-        Ok(Self { contents, files, writer: Some(writer), storage, blocking, incoming })
+        Ok(Self {
+            contents,
+            files,
+            writer: Some(writer),
+            storage,
+            blocking,
+            incoming,
+        })
     }
 
     pub(crate) fn contents(&self) -> &Contents {
@@ -84,7 +96,14 @@ impl Receiver {
     /// to this node out.
     pub(crate) async fn finish(mut self) -> Result<(SnapshotDir, IncomingGuard), SnapshotError> {
         let writer = self.take_writer()?;
-        let Self { contents, files, storage, blocking, incoming, .. } = self;
+        let Self {
+            contents,
+            files,
+            storage,
+            blocking,
+            incoming,
+            ..
+        } = self;
         let work = move || -> Result<SnapshotDir, SnapshotError> {
             let place = writer.finish(&files)?;
             verify(&*storage, &place.ledger(), &contents)?;
@@ -97,7 +116,9 @@ impl Receiver {
     }
 
     fn take_writer(&mut self) -> Result<Writer, SnapshotError> {
-        self.writer.take().ok_or_else(|| SnapshotError::transfer("the transfer was interrupted"))
+        self.writer
+            .take()
+            .ok_or_else(|| SnapshotError::transfer("the transfer was interrupted"))
     }
 }
 
@@ -131,7 +152,9 @@ fn check_names(files: &[pb::SnapshotFile]) -> Result<(), SnapshotError> {
     }
     let mut names = BTreeSet::new();
     for pb::SnapshotFile { name, .. } in files {
-        let is_plain = Path::new(name).file_name().is_some_and(|plain| plain == name.as_str());
+        let is_plain = Path::new(name)
+            .file_name()
+            .is_some_and(|plain| plain == name.as_str());
         if !is_plain || !super::is_part_of_copy(name) || !names.insert(name) {
             return Err(SnapshotError::transfer(format!("the file name {name:?}")));
         }
@@ -171,7 +194,8 @@ impl Writer {
             self.open = Some(self.create(&file.name)?);
         }
         let (open, path) = self.open.as_mut().expect("opened above");
-        open.write_all(&chunk.data).map_err(SnapshotError::file("write", path))?;
+        open.write_all(&chunk.data)
+            .map_err(SnapshotError::file("write", path))?;
         self.offset += len;
         Ok(())
     }
@@ -195,7 +219,8 @@ impl Writer {
                 Some(open) => open,
                 None => self.create(&file.name)?,
             };
-            open.sync_all().map_err(SnapshotError::file("sync", &path))?;
+            open.sync_all()
+                .map_err(SnapshotError::file("sync", &path))?;
             self.file_index += 1;
             self.offset = 0;
         }

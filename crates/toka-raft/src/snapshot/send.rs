@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use openraft::alias::SnapshotOf;
 use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
 use openraft::raft::SnapshotResponse;
-use tokio::time::{Instant, MissedTickBehavior};
+use openraft::type_config::alias::SnapshotOf;
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
+use tokio::time::{Instant, MissedTickBehavior};
 use tonic::transport::Channel;
 
 use super::{SnapshotDir, SnapshotStore};
@@ -49,7 +49,12 @@ pub(crate) async fn send(
     snapshot: SnapshotOf<TypeConfig, SnapshotDir>,
     cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
 ) -> Result<SnapshotResponse<TypeConfig>, SendError> {
-    let Outgoing { mut client, peer, store, blocking } = outgoing;
+    let Outgoing {
+        mut client,
+        peer,
+        store,
+        blocking,
+    } = outgoing;
     let _counted = store.outgoing();
     let to = peer.to;
     let dir = snapshot.snapshot;
@@ -102,7 +107,10 @@ fn manifest(vote: &Vote, dir: &SnapshotDir, files: &[(String, u64)]) -> pb::Snap
         membership: encode_stored_membership(&contents.meta.last_membership).into(),
         files: files
             .iter()
-            .map(|(name, size)| pb::SnapshotFile { name: name.clone(), size_bytes: *size })
+            .map(|(name, size)| pb::SnapshotFile {
+                name: name.clone(),
+                size_bytes: *size,
+            })
             .collect(),
         position: Some(wire::position(&contents.position)),
     }
@@ -133,8 +141,16 @@ fn requests(
         peer: Some(peer.clone()),
         part: Some(Part::Manifest(manifest)),
     };
-    let reading =
-        Reading { peer, dir, files, file_index: 0, open: None, offset: 0, blocking, progress };
+    let reading = Reading {
+        peer,
+        dir,
+        files,
+        file_index: 0,
+        open: None,
+        offset: 0,
+        blocking,
+        progress,
+    };
     let chunks = stream::unfold(reading, |mut reading| async move {
         reading.progress.advance();
         match reading.next().await {
@@ -160,7 +176,11 @@ fn requests(
 impl Reading {
     async fn next(&mut self) -> io::Result<Option<pb::SnapshotChunk>> {
         // Empty files have no chunk: the manifest says all there is to say.
-        while self.files.get(self.file_index).is_some_and(|(_, size)| self.offset == *size) {
+        while self
+            .files
+            .get(self.file_index)
+            .is_some_and(|(_, size)| self.offset == *size)
+        {
             self.file_index += 1;
             self.offset = 0;
             self.open = None;
@@ -172,7 +192,10 @@ impl Reading {
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
         let open = self.open.take();
         let len = left.min(SNAPSHOT_CHUNK_BYTES);
-        let (file, data, crc) = self.blocking.run(move || read_chunk(open, path, len)).await?;
+        let (file, data, crc) = self
+            .blocking
+            .run(move || read_chunk(open, path, len))
+            .await?;
         let chunk = pb::SnapshotChunk {
             file_index: u32::try_from(self.file_index).unwrap_or(u32::MAX),
             offset: self.offset,
@@ -208,7 +231,11 @@ struct State {
 
 impl Progress {
     fn new() -> Self {
-        Self(Mutex::new(State { last: Instant::now(), finished: false, failure: None }))
+        Self(Mutex::new(State {
+            last: Instant::now(),
+            finished: false,
+            failure: None,
+        }))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

@@ -27,7 +27,11 @@ struct Inner {
 
 impl SnapshotDir {
     fn new(dir: PathBuf, contents: Contents, keep: bool) -> Self {
-        Self(Arc::new(Inner { dir, contents, keep: AtomicBool::new(keep) }))
+        Self(Arc::new(Inner {
+            dir,
+            contents,
+            keep: AtomicBool::new(keep),
+        }))
     }
 
     pub(crate) fn contents(&self) -> &Contents {
@@ -147,9 +151,14 @@ impl SnapshotStore {
             match Contents::read(&path) {
                 Ok(contents) => {
                     let order = |contents: &Contents| contents.meta.last_log_id;
-                    let is_newer =
-                        newest.as_ref().is_none_or(|(_, best)| order(&contents) > order(best));
-                    let older = if is_newer { newest.replace((path, contents)) } else { Some((path, contents)) };
+                    let is_newer = newest
+                        .as_ref()
+                        .is_none_or(|(_, best)| order(&contents) > order(best));
+                    let older = if is_newer {
+                        newest.replace((path, contents))
+                    } else {
+                        Some((path, contents))
+                    };
                     leftovers.extend(older.map(|(path, _)| path));
                 }
                 // The ledger itself is the authority: another snapshot is made of it when needed.
@@ -161,7 +170,11 @@ impl SnapshotStore {
         }
         for path in leftovers {
             tracing::info!(path = %path.display(), "removing a leftover of an earlier run");
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = if path.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
             removed.map_err(SnapshotError::file("remove", &path))?;
         }
         let current = newest.map(|(path, contents)| SnapshotDir::new(path, contents, true));
@@ -181,7 +194,12 @@ impl SnapshotStore {
 
     /// Index of the last entry that the current snapshot covers.
     pub(crate) fn index(&self) -> Option<u64> {
-        self.lock().as_ref()?.contents().meta.last_log_id.map(|log_id| log_id.index)
+        self.lock()
+            .as_ref()?
+            .contents()
+            .meta
+            .last_log_id
+            .map(|log_id| log_id.index)
     }
 
     /// A new directory to put a snapshot together in.
@@ -210,7 +228,8 @@ impl SnapshotStore {
             return Ok(());
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        self.publish(&inner.dir, number, inner.contents.clone()).map(drop)
+        self.publish(&inner.dir, number, inner.contents.clone())
+            .map(drop)
     }
 
     fn publish(
@@ -281,5 +300,9 @@ impl Drop for Incoming {
 }
 
 fn finished_number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse().ok()
+    path.file_name()?
+        .to_str()?
+        .strip_prefix(PREFIX)?
+        .parse()
+        .ok()
 }

@@ -55,7 +55,9 @@ fn history_root(ledger: &Ledger) -> Result<Digest, SnapshotError> {
             limit: PAGE_EVENTS_MAX,
         })?;
         for header in &page.headers {
-            let embedding = header.embedding.map_or(Digest::ZERO, |embedding| embedding.digest);
+            let embedding = header
+                .embedding
+                .map_or(Digest::ZERO, |embedding| embedding.digest);
             let leaf = hash::leaf(header.sequence, header.unix_ms, &header.digest, &embedding);
             frontier.push(leaf, |_| {});
         }

@@ -76,7 +76,10 @@ impl PageToken {
         if *version != VERSION || *digest != list.digest() {
             return None;
         }
-        Some(Self { next: u64::from_be_bytes(*next), until: u64::from_be_bytes(*until) })
+        Some(Self {
+            next: u64::from_be_bytes(*next),
+            until: u64::from_be_bytes(*until),
+        })
     }
 }
 
@@ -84,7 +87,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 2 * TOKEN_BYTES || !text.is_ascii() {
         return None;
     }
-    (0..TOKEN_BYTES).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()).collect()
+    (0..TOKEN_BYTES)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -102,10 +107,19 @@ mod tests {
     }
 
     fn list(filter: &Filter) -> ListIdentity<'_> {
-        ListIdentity { after: 3, until: 0, direction: Direction::Forward, filter, history_id: 9 }
+        ListIdentity {
+            after: 3,
+            until: 0,
+            direction: Direction::Forward,
+            filter,
+            history_id: 9,
+        }
     }
 
-    const TOKEN: PageToken = PageToken { next: 17, until: 99 };
+    const TOKEN: PageToken = PageToken {
+        next: 17,
+        until: 99,
+    };
 
     #[test]
     fn a_token_of_the_same_list_is_read_back() {
@@ -118,16 +132,32 @@ mod tests {
     fn a_token_of_another_list_is_refused() {
         let ours = filter(&["a", "bc"], &[]);
         let text = TOKEN.encode(&list(&ours));
-        let others = [filter(&["ab", "c"], &[]), filter(&["a"], &[]), filter(&[], &[("a", "bc")])];
+        let others = [
+            filter(&["ab", "c"], &[]),
+            filter(&["a"], &[]),
+            filter(&[], &[("a", "bc")]),
+        ];
         for other in &others {
             assert_eq!(PageToken::decode(&text, &list(other)), None);
         }
         let base = list(&ours);
         for other in [
-            ListIdentity { after: 4, ..base.clone() },
-            ListIdentity { until: 1, ..base.clone() },
-            ListIdentity { direction: Direction::Backward, ..base.clone() },
-            ListIdentity { history_id: 8, ..base.clone() },
+            ListIdentity {
+                after: 4,
+                ..base.clone()
+            },
+            ListIdentity {
+                until: 1,
+                ..base.clone()
+            },
+            ListIdentity {
+                direction: Direction::Backward,
+                ..base.clone()
+            },
+            ListIdentity {
+                history_id: 8,
+                ..base.clone()
+            },
         ] {
             assert_eq!(PageToken::decode(&text, &other), None);
         }
@@ -139,7 +169,14 @@ mod tests {
         let good = TOKEN.encode(&list(&filter));
         let newer = format!("02{}", &good[2..]);
         let foreign = "é".repeat(TOKEN_BYTES);
-        for text in ["", "next", &good[1..], &newer, &foreign, &"zz".repeat(TOKEN_BYTES)] {
+        for text in [
+            "",
+            "next",
+            &good[1..],
+            &newer,
+            &foreign,
+            &"zz".repeat(TOKEN_BYTES),
+        ] {
             assert_eq!(PageToken::decode(text, &list(&filter)), None, "{text}");
         }
     }

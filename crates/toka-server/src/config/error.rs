@@ -56,11 +56,18 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(crate) fn missing(key: &'static str) -> Self {
-        Self::Missing { key, flag: flag(key), variable: variable(key) }
+        Self::Missing {
+            key,
+            flag: flag(key),
+            variable: variable(key),
+        }
     }
 
     pub(crate) fn invalid(key: &'static str, detail: impl Into<String>) -> Self {
-        Self::Invalid { key, detail: detail.into() }
+        Self::Invalid {
+            key,
+            detail: detail.into(),
+        }
     }
 }
 

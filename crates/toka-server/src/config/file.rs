@@ -107,8 +107,10 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError::Read`] and [`ConfigError::File`]; an unknown key is an error that names it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&text, path)
     }
 
@@ -146,7 +148,11 @@ impl FromVariable for Vec<InitialMember> {
     fn from_variable(text: &str) -> Result<Self, String> {
         text.split([';', ' ', '\n'])
             .filter(|member| !member.is_empty())
-            .map(|member| member.parse().map_err(|error: super::member::MemberError| error.to_string()))
+            .map(|member| {
+                member
+                    .parse()
+                    .map_err(|error: super::member::MemberError| error.to_string())
+            })
             .collect()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
-use toka_raft::type_config::Member;
+use toka_raft::Member;
 
 /// A node that takes part when the cluster forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,9 @@ pub struct InitialMember {
 
 /// A text that is no initial member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not ID=RAFT_ENDPOINT,CLIENT_ENDPOINT such as 1=10.0.0.1:7312,10.0.0.1:7311: {detail}")]
+#[error(
+    "{text:?} is not ID=RAFT_ENDPOINT,CLIENT_ENDPOINT such as 1=10.0.0.1:7312,10.0.0.1:7311: {detail}"
+)]
 pub struct MemberError {
     text: String,
     detail: &'static str,
@@ -27,26 +29,43 @@ impl FromStr for InitialMember {
     type Err = MemberError;
 
     fn from_str(text: &str) -> Result<Self, MemberError> {
-        let error = |detail| MemberError { text: text.to_owned(), detail };
-        let (id, endpoints) = text.split_once('=').ok_or_else(|| error("there is no `=`"))?;
-        let (raft, client) = endpoints.split_once(',').ok_or_else(|| error("there is no `,`"))?;
-        let node_id = id.trim().parse().map_err(|_| error("the id is not a number"))?;
+        let error = |detail| MemberError {
+            text: text.to_owned(),
+            detail,
+        };
+        let (id, endpoints) = text
+            .split_once('=')
+            .ok_or_else(|| error("there is no `=`"))?;
+        let (raft, client) = endpoints
+            .split_once(',')
+            .ok_or_else(|| error("there is no `,`"))?;
+        let node_id = id
+            .trim()
+            .parse()
+            .map_err(|_| error("the id is not a number"))?;
         if node_id == 0 {
             return Err(error("the id is 0; ids start at 1"));
         }
         let endpoint = |text: &str| {
             let text = text.trim();
-            check_endpoint(text).map(|()| text.to_owned()).map_err(error)
+            check_endpoint(text)
+                .map(|()| text.to_owned())
+                .map_err(error)
         };
-        let member =
-            Member { raft_endpoint: endpoint(raft)?, client_endpoint: endpoint(client)? };
+        let member = Member {
+            raft_endpoint: endpoint(raft)?,
+            client_endpoint: endpoint(client)?,
+        };
         Ok(Self { node_id, member })
     }
 }
 
 impl fmt::Display for InitialMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Member { raft_endpoint, client_endpoint } = &self.member;
+        let Member {
+            raft_endpoint,
+            client_endpoint,
+        } = &self.member;
         write!(f, "{}={raft_endpoint},{client_endpoint}", self.node_id)
     }
 }
@@ -63,7 +82,9 @@ pub(super) fn check_endpoint(text: &str) -> Result<(), &'static str> {
     if text.contains(['/', '@', '?', '#']) || text.chars().any(char::is_whitespace) {
         return Err("an endpoint is host:port, without a scheme and a path");
     }
-    let (host, port) = text.rsplit_once(':').ok_or("an endpoint is host:port, and has no `:`")?;
+    let (host, port) = text
+        .rsplit_once(':')
+        .ok_or("an endpoint is host:port, and has no `:`")?;
     match port.parse::<u16>() {
         Ok(0) => return Err("port 0 cannot be reached by others"),
         Ok(_) => {}
@@ -103,8 +124,14 @@ mod tests {
             ("1=a,b:2", "an endpoint is host:port, and has no `:`"),
             ("1=a:0,b:2", "port 0 cannot be reached by others"),
             ("1=a:1,:2", "an endpoint's host is empty"),
-            ("1=::1:1,b:2", "an IPv6 host stands in brackets, as in [::1]:7311"),
-            ("1=http://a:1,b:2", "an endpoint is host:port, without a scheme and a path"),
+            (
+                "1=::1:1,b:2",
+                "an IPv6 host stands in brackets, as in [::1]:7311",
+            ),
+            (
+                "1=http://a:1,b:2",
+                "an endpoint is host:port, without a scheme and a path",
+            ),
         ] {
             let error = text.parse::<InitialMember>().expect_err(text);
             assert!(error.to_string().ends_with(detail), "{text}: {error}");

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toka_raft::Member;
 use toka_raft::config::{Compaction, Election};
-use toka_raft::type_config::Member;
 
 pub use self::error::ConfigError;
 pub use self::file::ConfigFile;
@@ -116,8 +116,11 @@ impl Config {
     /// A node on loopback with the default ports and without initial members.
     #[must_use]
     pub fn new(node_id: u64, data: PathBuf) -> Self {
-        let layer =
-            ConfigFile { node_id: Some(node_id), data: Some(data), ..ConfigFile::default() };
+        let layer = ConfigFile {
+            node_id: Some(node_id),
+            data: Some(data),
+            ..ConfigFile::default()
+        };
         Self::unchecked(layer).expect("node id and data directory are given")
     }
 
@@ -128,8 +131,13 @@ impl Config {
     }
 
     fn unchecked(layer: ConfigFile) -> Result<Self, ConfigError> {
-        let node_id = layer.node_id.ok_or_else(|| ConfigError::missing("node_id"))?;
-        let data = layer.data.clone().ok_or_else(|| ConfigError::missing("data"))?;
+        let node_id = layer
+            .node_id
+            .ok_or_else(|| ConfigError::missing("node_id"))?;
+        let data = layer
+            .data
+            .clone()
+            .ok_or_else(|| ConfigError::missing("data"))?;
         Ok(Self {
             node_id,
             data,
@@ -158,8 +166,9 @@ impl Config {
             ("advertise_raft", &self.advertise_raft),
         ] {
             if let Some(endpoint) = endpoint {
-                member::check_endpoint(endpoint)
-                    .map_err(|detail| ConfigError::invalid(key, format!("{endpoint:?}: {detail}")))?;
+                member::check_endpoint(endpoint).map_err(|detail| {
+                    ConfigError::invalid(key, format!("{endpoint:?}: {detail}"))
+                })?;
             }
         }
         if !self.initial_members.is_empty() && !self.initial_members.contains_key(&self.node_id) {
@@ -174,7 +183,11 @@ impl Config {
     }
 
     fn check_timing(&self) -> Result<(), ConfigError> {
-        let Timing { heartbeat_interval, election_timeout_min, election_timeout_max } = self.timing;
+        let Timing {
+            heartbeat_interval,
+            election_timeout_min,
+            election_timeout_max,
+        } = self.timing;
         if heartbeat_interval.is_zero() {
             return Err(ConfigError::invalid("heartbeat_interval", "is 0"));
         }
@@ -266,13 +279,19 @@ impl Config {
         let client_endpoint =
             advertised("advertise_client", self.advertise_client.as_deref(), client)?;
         let raft_endpoint = advertised("advertise_raft", self.advertise_raft.as_deref(), raft)?;
-        let advertised = Member { raft_endpoint, client_endpoint };
+        let advertised = Member {
+            raft_endpoint,
+            client_endpoint,
+        };
         let mut initial_members = self.initial_members.clone();
         if initial_members.is_empty() {
             initial_members.insert(self.node_id, advertised.clone());
         }
         match initial_members.get(&self.node_id) {
-            Some(listed) if *listed == advertised => Ok(Resolved { advertised, initial_members }),
+            Some(listed) if *listed == advertised => Ok(Resolved {
+                advertised,
+                initial_members,
+            }),
             Some(listed) => Err(ConfigError::invalid(
                 "initial_members",
                 format!(
@@ -337,14 +356,21 @@ fn member_map(members: Vec<InitialMember>) -> Result<BTreeMap<u64, Member>, Conf
             ));
         }
         if map.insert(node_id, member).is_some() {
-            return Err(ConfigError::invalid(KEY, format!("node {node_id} is listed twice")));
+            return Err(ConfigError::invalid(
+                KEY,
+                format!("node {node_id} is listed twice"),
+            ));
         }
     }
     Ok(map)
 }
 
 fn timing(layer: &ConfigFile) -> Timing {
-    let Election { heartbeat, timeout_min, timeout_max } = Election::default();
+    let Election {
+        heartbeat,
+        timeout_min,
+        timeout_max,
+    } = Election::default();
     let span = |value: Option<Span>, default| value.map_or(default, |span| span.0);
     Timing {
         heartbeat_interval: span(layer.heartbeat_interval, heartbeat),
@@ -375,7 +401,9 @@ fn storage(layer: &ConfigFile) -> Storage {
     let default = Compaction::default();
     let bytes = |value: Option<ByteSize>, default| value.map_or(default, |size| size.0);
     Storage {
-        snapshot_log_entries: layer.snapshot_log_entries.unwrap_or(default.snapshot_log_entries),
+        snapshot_log_entries: layer
+            .snapshot_log_entries
+            .unwrap_or(default.snapshot_log_entries),
         snapshot_log_bytes: bytes(layer.snapshot_log_bytes, default.snapshot_log_bytes),
         keep_log_entries: layer.keep_log_entries.unwrap_or(default.keep_log_entries),
         keep_log_bytes: bytes(layer.keep_log_bytes, default.keep_log_bytes),

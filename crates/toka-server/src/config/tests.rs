@@ -8,13 +8,20 @@ fn file(text: &str) -> Result<ConfigFile, ConfigError> {
 
 fn environment(pairs: &[(&str, &str)]) -> Result<ConfigFile, ConfigError> {
     ConfigFile::from_env(|name| {
-        pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        pairs
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
     })
 }
 
 fn merged(text: &str) -> Result<Config, ConfigError> {
     let minimal = format!("node_id = 1\ndata = \"/tmp/vault\"\n{text}");
-    Config::merge(ConfigFile::default(), ConfigFile::default(), file(&minimal)?)
+    Config::merge(
+        ConfigFile::default(),
+        ConfigFile::default(),
+        file(&minimal)?,
+    )
 }
 
 fn refused(text: &str) -> String {
@@ -23,11 +30,13 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn flags_win_over_environment_over_file_over_default() {
-    let flags = ConfigFile { node_id: Some(1), ..ConfigFile::default() };
+    let flags = ConfigFile {
+        node_id: Some(1),
+        ..ConfigFile::default()
+    };
     let environment =
         environment(&[("TOKA_NODE_ID", "2"), ("TOKA_DATA", "/env")]).expect("readable");
-    let file =
-        file("node_id = 3\ndata = \"/file\"\nlisten = \"127.0.0.1:9\"").expect("readable");
+    let file = file("node_id = 3\ndata = \"/file\"\nlisten = \"127.0.0.1:9\"").expect("readable");
     let config = Config::merge(flags, environment, file).expect("valid");
     assert_eq!(config.node_id, 1);
     assert_eq!(config.data, Path::new("/env"));
@@ -83,39 +92,65 @@ fn an_unknown_key_is_an_error_that_names_it() {
 #[test]
 fn a_bad_value_is_an_error_that_shows_the_key() {
     let error = refused("shutdown_grace = \"soon\"");
-    assert!(error.contains("shutdown_grace") && error.contains("a duration such as"), "{error}");
+    assert!(
+        error.contains("shutdown_grace") && error.contains("a duration such as"),
+        "{error}"
+    );
     let error = refused("heartbeat_interval = 100");
-    assert!(error.contains("heartbeat_interval") && error.contains("a duration"), "{error}");
+    assert!(
+        error.contains("heartbeat_interval") && error.contains("a duration"),
+        "{error}"
+    );
     let error = refused("cache_bytes = \"64MB\"");
-    assert!(error.contains("cache_bytes") && error.contains("64MB"), "{error}");
+    assert!(
+        error.contains("cache_bytes") && error.contains("64MB"),
+        "{error}"
+    );
     let error = refused("initial_members = [\"1=a\"]");
-    assert!(error.contains("ID=RAFT_ENDPOINT,CLIENT_ENDPOINT"), "{error}");
+    assert!(
+        error.contains("ID=RAFT_ENDPOINT,CLIENT_ENDPOINT"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_bad_variable_is_an_error_that_names_it() {
-    let error = environment(&[("TOKA_COMMITS_MAX", "many")]).expect_err("bad").to_string();
-    assert!(error.starts_with("environment variable TOKA_COMMITS_MAX: \"many\""), "{error}");
+    let error = environment(&[("TOKA_COMMITS_MAX", "many")])
+        .expect_err("bad")
+        .to_string();
+    assert!(
+        error.starts_with("environment variable TOKA_COMMITS_MAX: \"many\""),
+        "{error}"
+    );
 }
 
 #[test]
 fn members_in_the_environment_stand_behind_each_other() {
     let layer = environment(&[("TOKA_INITIAL_MEMBERS", "1=a:1,a:2; 2=b:1,b:2 3=c:1,c:2")])
         .expect("readable");
-    let ids: Vec<u64> =
-        layer.initial_members.iter().flatten().map(|member| member.node_id).collect();
+    let ids: Vec<u64> = layer
+        .initial_members
+        .iter()
+        .flatten()
+        .map(|member| member.node_id)
+        .collect();
     assert_eq!(ids, [1, 2, 3]);
 }
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    assert_eq!(environment(&[("TOKA_LISTEN", "")]).expect("readable"), ConfigFile::default());
+    assert_eq!(
+        environment(&[("TOKA_LISTEN", "")]).expect("readable"),
+        ConfigFile::default()
+    );
 }
 
 #[test]
 fn a_missing_value_says_how_to_give_it() {
     let layers = || ConfigFile::default();
-    let error = Config::merge(layers(), layers(), layers()).expect_err("missing").to_string();
+    let error = Config::merge(layers(), layers(), layers())
+        .expect_err("missing")
+        .to_string();
     for part in ["node_id", "--node-id", "TOKA_NODE_ID"] {
         assert!(error.contains(part), "{error}");
     }
@@ -123,19 +158,46 @@ fn a_missing_value_says_how_to_give_it() {
 
 #[test]
 fn contradictions_name_the_key() {
-    let zero = ConfigFile { node_id: Some(0), ..ConfigFile::default() };
-    let with_data = ConfigFile { data: Some("/tmp".into()), ..ConfigFile::default() };
+    let zero = ConfigFile {
+        node_id: Some(0),
+        ..ConfigFile::default()
+    };
+    let with_data = ConfigFile {
+        data: Some("/tmp".into()),
+        ..ConfigFile::default()
+    };
     let error = Config::merge(zero, with_data, ConfigFile::default()).expect_err("zero");
     assert_eq!(error.to_string(), "node_id: is 0; ids start at 1");
     for (text, start) in [
-        ("advertise_raft = \"nowhere\"", "advertise_raft: \"nowhere\": an endpoint is host:port"),
-        ("initial_members = [\"2=a:1,a:2\"]", "initial_members: node 1 is not among 2"),
-        ("initial_members = [\"1=a:1,a:2\", \"1=b:1,b:2\"]", "initial_members: node 1 is listed"),
-        ("initial_members = [\"1=a:1,a:2\", \"2=a:1,b:2\"]", "initial_members: an endpoint of"),
-        ("election_timeout_min = \"100ms\"", "election_timeout_min: 100ms is not above heartbeat"),
-        ("election_timeout_max = \"250ms\"", "election_timeout_max: 250ms is not above election"),
+        (
+            "advertise_raft = \"nowhere\"",
+            "advertise_raft: \"nowhere\": an endpoint is host:port",
+        ),
+        (
+            "initial_members = [\"2=a:1,a:2\"]",
+            "initial_members: node 1 is not among 2",
+        ),
+        (
+            "initial_members = [\"1=a:1,a:2\", \"1=b:1,b:2\"]",
+            "initial_members: node 1 is listed",
+        ),
+        (
+            "initial_members = [\"1=a:1,a:2\", \"2=a:1,b:2\"]",
+            "initial_members: an endpoint of",
+        ),
+        (
+            "election_timeout_min = \"100ms\"",
+            "election_timeout_min: 100ms is not above heartbeat",
+        ),
+        (
+            "election_timeout_max = \"250ms\"",
+            "election_timeout_max: 250ms is not above election",
+        ),
         ("commits_max = 0", "commits_max: 0 is not between 1 and"),
-        ("request_timeout_max = \"1s\"", "request_timeout_max: 1s is below request_timeout, 10s"),
+        (
+            "request_timeout_max = \"1s\"",
+            "request_timeout_max: 1s is below request_timeout, 10s",
+        ),
     ] {
         let error = refused(text);
         assert!(error.starts_with(start), "{text}: {error}");
@@ -146,14 +208,20 @@ fn contradictions_name_the_key() {
 fn an_even_number_of_members_is_a_warning() {
     let members = |text: &str| merged(&format!("initial_members = {text}")).expect("valid");
     let two = members("[\"1=a:1,a:2\", \"2=b:1,b:2\"]").warnings();
-    assert!(two.iter().any(|warning| warning.contains("use 1, 3, 5 or 7")), "{two:?}");
+    assert!(
+        two.iter()
+            .any(|warning| warning.contains("use 1, 3, 5 or 7")),
+        "{two:?}"
+    );
     assert!(members("[\"1=a:1,a:2\"]").warnings().is_empty());
 }
 
 #[test]
 fn a_node_alone_advertises_what_it_bound() {
-    let resolved =
-        merged("").expect("valid").resolve(loopback(40_001), loopback(40_002)).expect("resolved");
+    let resolved = merged("")
+        .expect("valid")
+        .resolve(loopback(40_001), loopback(40_002))
+        .expect("resolved");
     assert_eq!(resolved.advertised.client_endpoint, "127.0.0.1:40001");
     assert_eq!(resolved.initial_members[&1], resolved.advertised);
 }
@@ -161,14 +229,31 @@ fn a_node_alone_advertises_what_it_bound() {
 #[test]
 fn all_interfaces_are_nothing_to_advertise() {
     let any = SocketAddr::from(([0, 0, 0, 0], 7311));
-    let error = merged("").expect("valid").resolve(any, loopback(1)).expect_err("unspecified");
-    assert!(error.to_string().starts_with("advertise_client: the node listens on all"), "{error}");
+    let error = merged("")
+        .expect("valid")
+        .resolve(any, loopback(1))
+        .expect_err("unspecified");
+    assert!(
+        error
+            .to_string()
+            .starts_with("advertise_client: the node listens on all"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_member_list_that_contradicts_the_node_is_refused() {
     let config = merged("initial_members = [\"1=a:1,a:2\"]").expect("valid");
-    let error = config.resolve(loopback(2), loopback(1)).expect_err("contradiction").to_string();
-    assert!(error.contains("is listed with raft a:1 client a:2"), "{error}");
-    assert!(error.contains("advertises raft 127.0.0.1:1 client 127.0.0.1:2"), "{error}");
+    let error = config
+        .resolve(loopback(2), loopback(1))
+        .expect_err("contradiction")
+        .to_string();
+    assert!(
+        error.contains("is listed with raft a:1 client a:2"),
+        "{error}"
+    );
+    assert!(
+        error.contains("advertises raft 127.0.0.1:1 client 127.0.0.1:2"),
+        "{error}"
+    );
 }

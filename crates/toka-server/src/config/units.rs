@@ -29,7 +29,10 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = || UnitError { text: text.to_owned(), expected: DURATION };
+        let error = || UnitError {
+            text: text.to_owned(),
+            expected: DURATION,
+        };
         let (number, unit) = split(text).ok_or_else(error)?;
         let millis_per_unit: u64 = match unit {
             "ms" => 1,
@@ -47,7 +50,10 @@ impl FromStr for ByteSize {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = || UnitError { text: text.to_owned(), expected: SIZE };
+        let error = || UnitError {
+            text: text.to_owned(),
+            expected: SIZE,
+        };
         let (number, unit) = split(text).ok_or_else(error)?;
         let bytes_per_unit: u64 = match unit {
             "" | "B" => 1,
@@ -57,14 +63,19 @@ impl FromStr for ByteSize {
             "TiB" => 1 << 40,
             _ => return Err(error()),
         };
-        number.checked_mul(bytes_per_unit).map(Self).ok_or_else(error)
+        number
+            .checked_mul(bytes_per_unit)
+            .map(Self)
+            .ok_or_else(error)
     }
 }
 
 /// A whole number and the unit behind it.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     Some((number.parse().ok()?, unit.trim_start()))
 }
@@ -150,9 +161,21 @@ mod tests {
 
     #[test]
     fn a_duration_without_a_unit_is_refused() {
-        for text in ["150", "", "ms", "-1s", "1.5s", "5 parsecs", "99999999999999999999s"] {
+        for text in [
+            "150",
+            "",
+            "ms",
+            "-1s",
+            "1.5s",
+            "5 parsecs",
+            "99999999999999999999s",
+        ] {
             let error = text.parse::<Span>().expect_err("not a duration");
-            assert!(error.to_string().starts_with(&format!("{text:?} is not a duration")));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("{text:?} is not a duration"))
+            );
         }
         let too_large = format!("{}h", u64::MAX);
         assert!(too_large.parse::<Span>().is_err());
@@ -177,10 +200,16 @@ mod tests {
     #[test]
     fn what_is_displayed_can_be_read_again() {
         for text in ["150ms", "10s", "5m", "1h", "0ms", "1001ms"] {
-            assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<Span>().map(|span| span.to_string()),
+                Ok(text.to_owned())
+            );
         }
         for text in ["0", "4097", "512KiB", "64MiB", "1GiB"] {
-            assert_eq!(text.parse::<ByteSize>().map(|size| size.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<ByteSize>().map(|size| size.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 }

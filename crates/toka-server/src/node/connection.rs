@@ -11,8 +11,11 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+use super::serve::Stop;
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 
@@ -20,19 +23,30 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 pub(super) struct Connection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _open: TaskTrackerToken,
 }
 
-/// The connections that `listener` accepts; all of them end when `cut` is cancelled.
+/// The connections that `listener` accepts; all of them end when `stop` says so.
 pub(super) fn incoming(
     listener: TcpListener,
-    cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection>> {
+    stop: &Stop,
+) -> impl Stream<Item = io::Result<Connection>> + use<> {
+    let Stop {
+        at_once,
+        connections,
+        ..
+    } = stop.clone();
     TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(TCP_KEEPALIVE))
         .map(move |accepted| {
-            let cut = Box::pin(cut.clone().cancelled_owned());
-            accepted.map(|stream| Connection { stream, cut })
+            let cut = Box::pin(at_once.clone().cancelled_owned());
+            let open = connections.token();
+            accepted.map(|stream| Connection {
+                stream,
+                cut,
+                _open: open,
+            })
         })
 }
 

@@ -63,5 +63,9 @@ impl Listeners {
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| StartError::Bind { key, address, source })
+        .map_err(|source| StartError::Bind {
+            key,
+            address,
+            source,
+        })
 }

@@ -6,7 +6,10 @@ fn parents(sequence: u64) -> impl Strategy<Value = Vec<Parent>> {
     let parent = (any::<[u8; 32]>(), 1..sequence.max(2), 0..UNIX_MS_END).prop_map(
         |(digest, sequence, unix_ms)| {
             let digest = Digest(digest);
-            Parent { digest, id: EventId::new(unix_ms, sequence, &digest) }
+            Parent {
+                digest,
+                id: EventId::new(unix_ms, sequence, &digest),
+            }
         },
     );
     let max = if sequence > 1 { 5 } else { 0 };
@@ -15,9 +18,16 @@ fn parents(sequence: u64) -> impl Strategy<Value = Vec<Parent>> {
 
 fn attributes() -> impl Strategy<Value = Attributes> {
     let text = || prop::option::of("[a-z/ß]{0,9}");
-    (text(), text(), prop::collection::btree_map("[A-Z]{1,5}", "[a-z]{0,9}", 0..4)).prop_map(
-        |(source, content_type, pairs)| Attributes { source, content_type, pairs },
+    (
+        text(),
+        text(),
+        prop::collection::btree_map("[A-Z]{1,5}", "[a-z]{0,9}", 0..4),
     )
+        .prop_map(|(source, content_type, pairs)| Attributes {
+            source,
+            content_type,
+            pairs,
+        })
 }
 
 fn header() -> impl Strategy<Value = EventHeader> {

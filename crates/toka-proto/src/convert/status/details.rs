@@ -51,12 +51,19 @@ impl Details {
             domain: DOMAIN.to_owned(),
             ..Default::default()
         };
-        Self { code, details: Vec::new() }.with(&info)
+        Self {
+            code,
+            details: Vec::new(),
+        }
+        .with(&info)
     }
 
     pub(super) fn with<D: Detailed>(mut self, detail: &D) -> Self {
         let value = detail.encode_to_vec();
-        self.details.push(Any { type_url: D::TYPE_URL.to_owned(), value });
+        self.details.push(Any {
+            type_url: D::TYPE_URL.to_owned(),
+            value,
+        });
         self
     }
 
@@ -72,14 +79,20 @@ impl Details {
 
 /// A status with these details.
 pub(super) fn status(code: Code, message: String, details: Vec<Any>) -> Status {
-    let encoded =
-        pb::Status { code: code.into(), message: message.clone(), details }.encode_to_vec();
+    let encoded = pb::Status {
+        code: code.into(),
+        message: message.clone(),
+        details,
+    }
+    .encode_to_vec();
     Status::with_details(code, message, encoded.into())
 }
 
 /// The details of a status; none if it has none that can be read.
 pub(super) fn read(status: &Status) -> Vec<Any> {
-    pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default()
+    pb::Status::decode(status.details())
+        .map(|status| status.details)
+        .unwrap_or_default()
 }
 
 /// The detail of a type, if it is there and can be read.

@@ -116,8 +116,13 @@ pub fn parse(status: &Status) -> Failure {
 fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
     match reason {
         reason::INVALID_FIELD => {
-            let violation = find::<pb::BadRequest>(details)?.field_violations.into_iter().next()?;
-            let pb::bad_request::FieldViolation { field, description, .. } = violation;
+            let violation = find::<pb::BadRequest>(details)?
+                .field_violations
+                .into_iter()
+                .next()?;
+            let pb::bad_request::FieldViolation {
+                field, description, ..
+            } = violation;
             Some(Detail::InvalidField { field, description })
         }
         reason::EVENT_NOT_FOUND => {
@@ -131,20 +136,41 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         reason::FEATURE_LEVEL => Some(Detail::FeatureLevel),
         reason::ALREADY_CREATED => Some(Detail::AlreadyCreated),
         reason::POSITION_OUT_OF_RANGE => {
-            let v1::PositionOutOfRange { sequence, first_sequence, last_sequence } = find(details)?;
+            let v1::PositionOutOfRange {
+                sequence,
+                first_sequence,
+                last_sequence,
+            } = find(details)?;
             let (first, last) = (first_sequence, last_sequence);
-            Some(Detail::PositionOutOfRange { sequence, first, last })
+            Some(Detail::PositionOutOfRange {
+                sequence,
+                first,
+                last,
+            })
         }
         reason::OVERLOADED => Some(Detail::Overloaded),
         reason::LIMIT_REACHED => {
-            let violation = find::<pb::QuotaFailure>(details)?.violations.into_iter().next()?;
-            Some(Detail::LimitReached { subject: violation.subject })
+            let violation = find::<pb::QuotaFailure>(details)?
+                .violations
+                .into_iter()
+                .next()?;
+            Some(Detail::LimitReached {
+                subject: violation.subject,
+            })
         }
         reason::NO_LEADER => Some(Detail::NoLeader),
         reason::NOT_CREATED => Some(Detail::NotCreated),
         reason::NODE_BEHIND => {
-            let v1::NodeBehind { revision, sequence, wanted_revision } = find(details)?;
-            Some(Detail::NodeBehind { revision, sequence, wanted_revision })
+            let v1::NodeBehind {
+                revision,
+                sequence,
+                wanted_revision,
+            } = find(details)?;
+            Some(Detail::NodeBehind {
+                revision,
+                sequence,
+                wanted_revision,
+            })
         }
         reason::STOPPING => Some(Detail::Stopping),
         reason::DATA_DAMAGED => Some(Detail::DataDamaged),
@@ -156,19 +182,25 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
 fn unknown_parent(unknown: v1::UnknownParent) -> Option<Rejection> {
     let parent = ParentName::try_from(unknown.parent?).ok()?;
     match unknown.place? {
-        v1::unknown_parent::Place::EventIndex(event) => {
-            Some(Rejection::UnknownParent { event: event as usize, parent })
-        }
+        v1::unknown_parent::Place::EventIndex(event) => Some(Rejection::UnknownParent {
+            event: event as usize,
+            parent,
+        }),
         v1::unknown_parent::Place::PreconditionIndex(precondition) => {
             let precondition = precondition as usize;
-            Some(Rejection::UnknownPreconditionParent { precondition, parent })
+            Some(Rejection::UnknownPreconditionParent {
+                precondition,
+                parent,
+            })
         }
     }
 }
 
 fn aborted(aborted: v1::CommitAborted) -> Option<Rejection> {
     let violations = aborted.violations.into_iter().map(violation::read);
-    Some(Rejection::Preconditions { violations: violations.collect::<Result<_, _>>().ok()? })
+    Some(Rejection::Preconditions {
+        violations: violations.collect::<Result<_, _>>().ok()?,
+    })
 }
 
 fn not_leader(not_leader: v1::NotLeader) -> Detail {

@@ -8,29 +8,37 @@ use crate::v1::violation::Violation as Message;
 
 pub(super) fn message(violation: &Violation) -> v1::Violation {
     let violation = match violation {
-        Violation::HasChild { parent, kind, child } => Some(Message::ChildExists(v1::ChildExists {
+        Violation::HasChild {
+            parent,
+            kind,
+            child,
+        } => Some(Message::ChildExists(v1::ChildExists {
             parent: ident::event_id_bytes(parent),
             kind: kind.to_string(),
             child: ident::event_id_bytes(child),
         })),
-        Violation::KindSequence { kind, expected, actual } => {
-            Some(Message::KindSequenceDiffers(v1::KindSequenceDiffers {
-                kind: kind.to_string(),
-                expected_sequence: *expected,
-                actual_sequence: *actual,
-            }))
-        }
+        Violation::KindSequence {
+            kind,
+            expected,
+            actual,
+        } => Some(Message::KindSequenceDiffers(v1::KindSequenceDiffers {
+            kind: kind.to_string(),
+            expected_sequence: *expected,
+            actual_sequence: *actual,
+        })),
         Violation::TooEarly { expected, actual } => Some(Message::TooEarly(v1::TooEarly {
             expected_unix_ms: *expected,
             actual_unix_ms: *actual,
         })),
-        Violation::Cursor { name, expected, actual } => {
-            Some(Message::CursorDiffers(v1::CursorDiffers {
-                name: name.to_string(),
-                expected_sequence: *expected,
-                actual_sequence: *actual,
-            }))
-        }
+        Violation::Cursor {
+            name,
+            expected,
+            actual,
+        } => Some(Message::CursorDiffers(v1::CursorDiffers {
+            name: name.to_string(),
+            expected_sequence: *expected,
+            actual_sequence: *actual,
+        })),
         // One that is newer than this crate: the status's message says what it is.
         _ => None,
     };
@@ -58,6 +66,8 @@ pub(super) fn read(violation: v1::Violation) -> Result<Violation, Invalid> {
             expected: cursor.expected_sequence,
             actual: cursor.actual_sequence,
         }),
-        None => Err(Invalid::Empty { field: "violations.violation" }),
+        None => Err(Invalid::Empty {
+            field: "violations.violation",
+        }),
     }
 }

@@ -22,7 +22,10 @@ struct State {
     unsynced: Vec<NameChange>,
     locks: BTreeSet<PathBuf>,
     syncs: u64,
-    failing: bool,
+    /// Operations that change something, so far.
+    operations: u64,
+    /// Operation from which on all fail.
+    fails_at: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,9 +77,25 @@ impl MemoryDisk {
         self.state().syncs
     }
 
-    /// From now on every write and every sync fails, as if the device were gone.
-    pub fn fail(&self) {
-        self.state().failing = true;
+    /// Number of operations so far that change something: writes, syncs, changes of names.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// After `operations` more such operations, all fail, as if the device were gone.
+    pub fn fail_after(&self, operations: u64) {
+        let mut state = self.state();
+        state.fails_at = Some(state.operations + operations);
+    }
+
+    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        if state.fails_at.is_some_and(|at| state.operations >= at) {
+            return Err(io::Error::other("the disk is failing"));
+        }
+        state.operations += 1;
+        Ok(state)
     }
 
     /// The disk as a power cut would leave it now. Each unsynced sector is there or not, as `keep`
@@ -107,10 +126,16 @@ impl MemoryDisk {
                 bytes[start..end].copy_from_slice(&inode.bytes[start..end]);
             }
             let durable = bytes.clone();
-            Arc::new(Mutex::new(Inode { bytes, durable, dirty_sectors: BTreeSet::new() }))
+            Arc::new(Mutex::new(Inode {
+                bytes,
+                durable,
+                dirty_sectors: BTreeSet::new(),
+            }))
         };
-        let names: BTreeMap<_, _> =
-            names.into_iter().map(|(path, inode)| (path, survive(&inode, &mut keep))).collect();
+        let names: BTreeMap<_, _> = names
+            .into_iter()
+            .map(|(path, inode)| (path, survive(&inode, &mut keep)))
+            .collect();
         Self(Arc::new(Mutex::new(State {
             durable_names: names.clone(),
             names,
@@ -139,10 +164,11 @@ impl MemoryDisk {
         state.durable_names.insert(path.to_owned(), inode);
     }
 
-    fn change(&self, change: NameChange) {
-        let mut state = self.state();
+    fn change(&self, change: NameChange) -> io::Result<()> {
+        let mut state = self.operate()?;
         apply(&mut state.names, &change);
         state.unsynced.push(change);
+        Ok(())
     }
 }
 
@@ -162,10 +188,6 @@ fn apply(names: &mut BTreeMap<PathBuf, Arc<Mutex<Inode>>>, change: &NameChange) 
     }
 }
 
-fn gone() -> io::Error {
-    io::Error::other("the disk is failing")
-}
-
 impl Disk for MemoryDisk {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
@@ -181,41 +203,46 @@ impl Disk for MemoryDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         let names = state.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(names.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+        Ok(names
+            .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+            .collect())
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let inode = self.state().names.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(OpenFile { disk: self.clone(), inode }))
+        let inode = self
+            .state()
+            .names
+            .get(path)
+            .cloned()
+            .ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(OpenFile {
+            disk: self.clone(),
+            inode,
+        }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        if self.state().failing {
-            return Err(gone());
-        }
         if self.state().names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let inode = Arc::new(Mutex::new(Inode::default()));
-        self.change(NameChange::Add(path.to_owned(), Arc::clone(&inode)));
-        Ok(Box::new(OpenFile { disk: self.clone(), inode }))
+        self.change(NameChange::Add(path.to_owned(), Arc::clone(&inode)))?;
+        Ok(Box::new(OpenFile {
+            disk: self.clone(),
+            inode,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(NameChange::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
+        self.change(NameChange::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change(NameChange::Remove(path.to_owned()));
-        Ok(())
+        self.change(NameChange::Remove(path.to_owned()))
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        if state.failing {
-            return Err(gone());
-        }
+        let mut state = self.operate()?;
         state.durable_names = state.names.clone();
         state.unsynced.clear();
         Ok(())
@@ -223,22 +250,22 @@ impl Disk for MemoryDisk {
 }
 
 impl DiskFile for OpenFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(lock(&self.inode).bytes.len() as u64)
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let inode = lock(&self.inode);
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(inode.bytes.len());
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(inode.bytes.len());
         let len = bytes.len().min(inode.bytes.len() - start);
         bytes[..len].copy_from_slice(&inode.bytes[start..start + len]);
         Ok(len)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.disk.state().failing {
-            return Err(gone());
-        }
+        drop(self.disk.operate()?);
         let mut inode = lock(&self.inode);
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let end = start + bytes.len();
@@ -246,18 +273,21 @@ impl DiskFile for OpenFile {
             inode.bytes.resize(end, 0);
         }
         inode.bytes[start..end].copy_from_slice(bytes);
-        inode.dirty_sectors.extend(start / SECTOR..end.div_ceil(SECTOR));
+        inode
+            .dirty_sectors
+            .extend(start / SECTOR..end.div_ceil(SECTOR));
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        if state.failing {
-            return Err(gone());
-        }
+        let mut state = self.disk.operate()?;
         state.syncs += 1;
         let mut inode = lock(&self.inode);
-        let Inode { bytes, durable, dirty_sectors } = &mut *inode;
+        let Inode {
+            bytes,
+            durable,
+            dirty_sectors,
+        } = &mut *inode;
         durable.resize(bytes.len(), 0);
         for sector in std::mem::take(dirty_sectors) {
             let start = sector * SECTOR;

@@ -55,7 +55,13 @@ impl SegmentHeader {
         let mut out = Vec::with_capacity(PAGE_LEN);
         out.extend_from_slice(SEGMENT_MAGIC);
         out.push(SEGMENT_VERSION);
-        for number in [self.log, self.number, self.salt, self.first_frame, self.meta.first_index] {
+        for number in [
+            self.log,
+            self.number,
+            self.salt,
+            self.first_frame,
+            self.meta.first_index,
+        ] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         for log_id in [self.meta.purged, self.meta.last, self.meta.committed] {
@@ -100,7 +106,11 @@ impl SegmentHeader {
                 purged: cursor.log_id_option()?,
                 last: cursor.log_id_option()?,
                 committed: cursor.log_id_option()?,
-                vote: if cursor.flag()? { Some(cursor.vote()?) } else { None },
+                vote: if cursor.flag()? {
+                    Some(cursor.vote()?)
+                } else {
+                    None
+                },
             },
         })
     }
@@ -133,7 +143,8 @@ impl FrameHeader {
     pub(super) fn decode(log: u64, bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk()?;
         let mut cursor = Cursor::new("frame header", &bytes[4..]);
-        let intact = bytes.starts_with(FRAME_MAGIC) && cursor.u32() == Ok(header_checksum(log, bytes));
+        let intact =
+            bytes.starts_with(FRAME_MAGIC) && cursor.u32() == Ok(header_checksum(log, bytes));
         intact.then_some(())?;
         Some(Self {
             salt: cursor.u64().ok()?,
@@ -193,16 +204,24 @@ pub(super) fn encode_change(
             }
         }
         Change::TruncateAfter(after) => {
-            put_record(out, TAG_TRUNCATE_AFTER, |out| put_log_id_option(out, after.as_ref()));
+            put_record(out, TAG_TRUNCATE_AFTER, |out| {
+                put_log_id_option(out, after.as_ref())
+            });
         }
         Change::Purge(upto) => {
-            put_record(out, TAG_PURGE, |out| out.extend_from_slice(&encode_log_id(upto)));
+            put_record(out, TAG_PURGE, |out| {
+                out.extend_from_slice(&encode_log_id(upto))
+            });
         }
         Change::Vote(vote) => {
-            put_record(out, TAG_VOTE, |out| out.extend_from_slice(&encode_vote(vote)));
+            put_record(out, TAG_VOTE, |out| {
+                out.extend_from_slice(&encode_vote(vote))
+            });
         }
         Change::Committed(committed) => {
-            put_record(out, TAG_COMMITTED, |out| put_log_id_option(out, committed.as_ref()));
+            put_record(out, TAG_COMMITTED, |out| {
+                put_log_id_option(out, committed.as_ref())
+            });
         }
     }
 }

@@ -50,10 +50,12 @@ impl Index {
     pub(super) fn trim(&mut self, range: &Range<u64>) {
         let len = self.positions.len() as u64;
         let purged = range.start.saturating_sub(self.first).min(len);
-        self.positions.drain(..usize::try_from(purged).expect("at most the length"));
+        self.positions
+            .drain(..usize::try_from(purged).expect("at most the length"));
         self.first += purged;
         let kept = range.end.saturating_sub(self.first).min(len);
-        self.positions.truncate(usize::try_from(kept).expect("at most the length"));
+        self.positions
+            .truncate(usize::try_from(kept).expect("at most the length"));
         if self.positions.is_empty() {
             self.first = range.end;
         }
@@ -100,7 +102,9 @@ impl EngineReader for SharedIndex {
         let mut records = Vec::new();
         let mut bytes = 0;
         for at in range {
-            let Some((position, segment)) = index.get(at) else { break };
+            let Some((position, segment)) = index.get(at) else {
+                break;
+            };
             bytes += u64::from(position.len);
             if bytes > bytes_max && !records.is_empty() {
                 break;
@@ -119,7 +123,10 @@ impl EngineReader for SharedIndex {
 /// Reads one entry; its checksum is verified every time.
 fn read_entry(segment: &Segment, position: Position, index: u64) -> Result<Entry, LogError> {
     let mut record = vec![0; position.len as usize];
-    let read = segment.file.read_at(&mut record, position.offset).doing("read", &segment.path)?;
+    let read = segment
+        .file
+        .read_at(&mut record, position.offset)
+        .doing("read", &segment.path)?;
     let damaged = |damage| LogError::Damaged {
         dir: segment.path.parent().unwrap_or(&segment.path).to_owned(),
         segment: segment.number,
@@ -143,7 +150,14 @@ mod tests {
     fn index(range: Range<u64>) -> Index {
         let mut index = Index::default();
         for at in range {
-            index.push(at, Position { segment: 1, offset: at, len: 1 });
+            index.push(
+                at,
+                Position {
+                    segment: 1,
+                    offset: at,
+                    len: 1,
+                },
+            );
         }
         index
     }
@@ -153,7 +167,10 @@ mod tests {
         let mut index = index(3..10);
         index.trim(&(5..8));
         assert_eq!(index.range(), 5..8);
-        assert_eq!(index.positions.front().map(|position| position.offset), Some(5));
+        assert_eq!(
+            index.positions.front().map(|position| position.offset),
+            Some(5)
+        );
     }
 
     #[test]

@@ -33,18 +33,26 @@ pub fn frames(disk: &dyn Disk, dir: &Path) -> Result<Vec<FramePlace>, LogError> 
         let file = disk.open(&path).doing("open", &path)?;
         let mut page = vec![0; PAGE_LEN];
         file.read_at(&mut page, 0).doing("read", &path)?;
-        let Ok(segment) = SegmentHeader::decode(&page) else { continue };
+        let Ok(segment) = SegmentHeader::decode(&page) else {
+            continue;
+        };
         let mut offset = PAGE;
         loop {
             let mut header = [0; FRAME_HEADER_LEN];
             file.read_at(&mut header, offset).doing("read", &path)?;
-            let Some(header) = FrameHeader::decode(segment.log, &header) else { break };
+            let Some(header) = FrameHeader::decode(segment.log, &header) else {
+                break;
+            };
             if header.salt != segment.salt {
                 break;
             }
             let bytes = offset..offset + header.padded_len();
             offset = bytes.end;
-            places.push(FramePlace { segment: path.clone(), frame: header.frame, bytes });
+            places.push(FramePlace {
+                segment: path.clone(),
+                frame: header.frame,
+                bytes,
+            });
         }
     }
     Ok(places)

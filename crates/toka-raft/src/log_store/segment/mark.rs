@@ -50,7 +50,9 @@ impl Mark {
     /// Notes that `frame` is durable. Not synced: it is a record of the past, not a promise.
     pub(super) fn write(&mut self, frame: u64) -> Result<(), LogError> {
         let slot = frame % 2;
-        self.file.write_at(&encode_mark(self.log, frame), slot * PAGE).doing("write", &self.path)
+        self.file
+            .write_at(&encode_mark(self.log, frame), slot * PAGE)
+            .doing("write", &self.path)
     }
 
     /// Makes the note durable.

@@ -32,7 +32,9 @@ pub(super) fn open(
     let lock_path = dir.join("LOCK");
     let lock = match disk.lock(&lock_path) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            return Err(LogError::InUse { dir: dir.to_owned() });
+            return Err(LogError::InUse {
+                dir: dir.to_owned(),
+            });
         }
         lock => lock.doing("lock", &lock_path)?,
     };
@@ -45,14 +47,31 @@ pub(super) fn open(
             let log = random_u64(&*entropy);
             let salt = random_u64(&*entropy);
             let meta = LogMeta::default();
-            let header = SegmentHeader { log, number: 1, salt, first_frame: 1, meta };
+            let header = SegmentHeader {
+                log,
+                number: 1,
+                salt,
+                first_frame: 1,
+                meta,
+            };
             (log, create_segment(&*disk, dir, &header, None)?)
         }
     };
-    let Replay { meta, mut index, next_frame, .. } = replay;
-    index.segments.insert(active.segment.number, Arc::clone(&active.segment));
+    let Replay {
+        meta,
+        mut index,
+        next_frame,
+        ..
+    } = replay;
+    index
+        .segments
+        .insert(active.segment.number, Arc::clone(&active.segment));
     // What was just read may be in the page cache only, if the process died and not the machine.
-    active.segment.file.sync().doing("sync", &active.segment.path)?;
+    active
+        .segment
+        .file
+        .sync()
+        .doing("sync", &active.segment.path)?;
     let mut mark = Mark::open(&*disk, dir, log)?;
     mark.write(next_frame - 1)?;
     mark.sync()?;
@@ -108,7 +127,11 @@ impl Files {
         let gap = segments.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
         // Whether nothing is lost with the segments before a gap is checked at the end of the replay.
         let log = segments.split_off(gap.map_or(0, |gap| gap + 1));
-        Ok(Self { segments: log, stale: segments, recycled })
+        Ok(Self {
+            segments: log,
+            stale: segments,
+            recycled,
+        })
     }
 }
 
@@ -141,15 +164,15 @@ impl<'a> Replay<'a> {
         for &number in segments {
             let path = segment_path(self.dir, number);
             let file = self.disk.open(&path).doing("open", &path)?;
-            let file_len = file.len().doing("read the length of", &path)?;
+            let file_len = file.size().doing("read the size of", &path)?;
             let segment = Arc::new(Segment { number, path, file });
             match self.header(&segment)? {
                 Some(header) => self.segment(&header, segment, file_len)?,
                 // A crash came between the creation of the newest segment and its first sync.
-                None if Some(&number) == segments.last()
-                    && !self.in_use(&segment, file_len)? =>
-                {
-                    self.disk.remove(&segment.path).doing("remove", &segment.path)?;
+                None if Some(&number) == segments.last() && !self.in_use(&segment, file_len)? => {
+                    self.disk
+                        .remove(&segment.path)
+                        .doing("remove", &segment.path)?;
                 }
                 None => return Err(self.damaged(number, 0, Damage::SegmentHeader)),
             }
@@ -157,29 +180,40 @@ impl<'a> Replay<'a> {
         self.check_end()?;
         let range = self.meta.range();
         if !range.is_empty() && self.index.range() != range {
-            let damage = Damage::MissingEntries { first_index: range.start };
+            let damage = Damage::MissingEntries {
+                first_index: range.start,
+            };
             return Err(self.damaged(segments[0], 0, damage));
         }
         Ok(())
     }
 
     fn damaged(&self, segment: u64, offset: u64, damage: Damage) -> LogError {
-        LogError::Damaged { dir: self.dir.to_owned(), segment, offset, damage }
+        LogError::Damaged {
+            dir: self.dir.to_owned(),
+            segment,
+            offset,
+            damage,
+        }
     }
 
     /// The header, if it is this segment's and this log's.
     fn header(&self, segment: &Segment) -> Result<Option<SegmentHeader>, LogError> {
         let mut page = vec![0; PAGE_LEN];
-        let read = segment.file.read_at(&mut page, 0).doing("read", &segment.path)?;
+        let read = segment
+            .file
+            .read_at(&mut page, 0)
+            .doing("read", &segment.path)?;
         match SegmentHeader::decode(&page[..read]) {
             Ok(header) => {
                 let ours = self.last.as_ref().is_none_or(|(log, _)| *log == header.log);
                 Ok(Some(header).filter(|header| ours && header.number == segment.number))
             }
             Err(HeaderError::Unreadable) => Ok(None),
-            Err(HeaderError::UnknownVersion(version)) => {
-                Err(LogError::UnknownVersion { path: segment.path.clone(), version })
-            }
+            Err(HeaderError::UnknownVersion(version)) => Err(LogError::UnknownVersion {
+                path: segment.path.clone(),
+                version,
+            }),
         }
     }
 
@@ -204,8 +238,10 @@ impl<'a> Replay<'a> {
     ) -> Result<(), LogError> {
         if let Some((_, previous)) = &self.last {
             if header.first_frame != self.next_frame {
-                let damage =
-                    Damage::LaterSegment { frame: self.next_frame, later: header.first_frame };
+                let damage = Damage::LaterSegment {
+                    frame: self.next_frame,
+                    later: header.first_frame,
+                };
                 return Err(self.damaged(previous.segment.number, previous.offset, damage));
             }
             if header.meta != self.meta {
@@ -214,9 +250,12 @@ impl<'a> Replay<'a> {
         } else {
             self.meta = header.meta.clone();
             self.next_frame = header.first_frame;
-            self.index.trim(&(self.meta.next_index()..self.meta.next_index()));
+            self.index
+                .trim(&(self.meta.next_index()..self.meta.next_index()));
         }
-        self.index.segments.insert(segment.number, Arc::clone(&segment));
+        self.index
+            .segments
+            .insert(segment.number, Arc::clone(&segment));
         let mut offset = PAGE;
         while let Some((frame, payload)) = self.frame(header, &segment, offset, file_len)? {
             let start = offset + FRAME_HEADER_LEN as u64;
@@ -224,7 +263,15 @@ impl<'a> Replay<'a> {
             offset += frame.padded_len();
             self.next_frame += 1;
         }
-        self.last = Some((header.log, Active { segment, salt: header.salt, offset, file_len }));
+        self.last = Some((
+            header.log,
+            Active {
+                segment,
+                salt: header.salt,
+                offset,
+                file_len,
+            },
+        ));
         Ok(())
     }
 
@@ -237,7 +284,10 @@ impl<'a> Replay<'a> {
         file_len: u64,
     ) -> Result<Option<(FrameHeader, Bytes)>, LogError> {
         let mut header = [0; FRAME_HEADER_LEN];
-        segment.file.read_at(&mut header, offset).doing("read", &segment.path)?;
+        segment
+            .file
+            .read_at(&mut header, offset)
+            .doing("read", &segment.path)?;
         let Some(header) = FrameHeader::decode(segment_header.log, &header).filter(|header| {
             header.salt == segment_header.salt
                 && header.frame == self.next_frame
@@ -247,9 +297,11 @@ impl<'a> Replay<'a> {
         };
         let mut payload = vec![0; header.payload_len as usize];
         let start = offset + FRAME_HEADER_LEN as u64;
-        let read = segment.file.read_at(&mut payload, start).doing("read", &segment.path)?;
-        let intact =
-            read == payload.len() && crc32c::crc32c(&payload) == header.payload_checksum;
+        let read = segment
+            .file
+            .read_at(&mut payload, start)
+            .doing("read", &segment.path)?;
+        let intact = read == payload.len() && crc32c::crc32c(&payload) == header.payload_checksum;
         Ok(intact.then(|| (header, Bytes::from(payload))))
     }
 
@@ -257,17 +309,25 @@ impl<'a> Replay<'a> {
         let mut at = 0;
         while at < payload.len() {
             let offset = start + at as u64;
-            let contradiction = |replay: &Self| {
-                replay.damaged(segment, offset, Damage::Contradiction)
-            };
+            let contradiction =
+                |replay: &Self| replay.damaged(segment, offset, Damage::Contradiction);
             let len = record_len(&payload[at..]).ok_or_else(|| contradiction(self))?;
             let record = decode_record(payload.slice(at..at + len))
                 .map_err(|error| self.damaged(segment, offset, Damage::Record(error)))?;
             if let Record::Entry(entry) = &record {
                 let len = u32::try_from(len).expect("a payload is smaller than 4 GiB");
-                self.index.push(entry.log_id.index, Position { segment, offset, len });
+                self.index.push(
+                    entry.log_id.index,
+                    Position {
+                        segment,
+                        offset,
+                        len,
+                    },
+                );
             }
-            self.meta.apply(&Change::from(record)).map_err(|_| contradiction(self))?;
+            self.meta
+                .apply(&Change::from(record))
+                .map_err(|_| contradiction(self))?;
             self.index.trim(&self.meta.range());
             at += len;
         }
@@ -285,13 +345,21 @@ impl<'a> Replay<'a> {
                 None => Ok(()),
             };
         };
-        let Active { segment, salt, offset, file_len } = active;
+        let Active {
+            segment,
+            salt,
+            offset,
+            file_len,
+        } = active;
         let later = find_frame(&*segment.file, *offset, *file_len, |page| {
             FrameHeader::decode(*log, page)
                 .filter(|later| later.salt == *salt && later.frame > frame)
         });
         if let Some(later) = later.doing("read", &segment.path)? {
-            let damage = Damage::LaterFrame { frame, later: later.frame };
+            let damage = Damage::LaterFrame {
+                frame,
+                later: later.frame,
+            };
             return Err(self.damaged(segment.number, *offset, damage));
         }
         match self.durable {
@@ -305,9 +373,17 @@ impl<'a> Replay<'a> {
 
     /// Says so if there is something to be cut.
     fn note_torn(&self, log: u64, active: &Active) -> Result<(), LogError> {
-        let Active { segment, salt, offset, .. } = active;
+        let Active {
+            segment,
+            salt,
+            offset,
+            ..
+        } = active;
         let mut header = [0; FRAME_HEADER_LEN];
-        segment.file.read_at(&mut header, *offset).doing("read", &segment.path)?;
+        segment
+            .file
+            .read_at(&mut header, *offset)
+            .doing("read", &segment.path)?;
         if FrameHeader::decode(log, &header).is_some_and(|header| header.salt == *salt) {
             let frame = self.next_frame;
             tracing::warn!(

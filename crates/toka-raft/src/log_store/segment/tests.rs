@@ -18,7 +18,9 @@ mod crash;
 
 const DIR: &str = "/raft";
 /// Small, so that a few entries fill a segment.
-const OPTIONS: SegmentOptions = SegmentOptions { segment_bytes: 8 * PAGE };
+const OPTIONS: SegmentOptions = SegmentOptions {
+    segment_bytes: 8 * PAGE,
+};
 
 fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(LeaderId::new(term, 1), index)
@@ -26,11 +28,19 @@ fn log_id(term: u64, index: u64) -> LogId {
 
 fn entry(term: u64, index: u64, len: usize) -> Entry {
     let body = vec![index.to_be_bytes()[7]; len];
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Commands(Bytes::from(body))) }
+    Entry {
+        log_id: log_id(term, index),
+        payload: EntryPayload::Normal(Commands(Bytes::from(body))),
+    }
 }
 
 fn try_open(disk: &MemoryDisk) -> Result<SegmentLog, LogError> {
-    SegmentLog::open(Arc::new(disk.clone()), Arc::new(SystemEntropy), Path::new(DIR), OPTIONS)
+    SegmentLog::open(
+        Arc::new(disk.clone()),
+        Arc::new(SystemEntropy),
+        Path::new(DIR),
+        OPTIONS,
+    )
 }
 
 fn open(disk: &MemoryDisk) -> SegmentLog {
@@ -93,13 +103,21 @@ fn reopen_yields_the_same() {
     let disk = MemoryDisk::new();
     let mut log = open(&disk);
     put(&mut log, &[Change::Vote(Vote::new_committed(3, 1))]);
-    put(&mut log, &[Change::Append((0..20).map(|index| entry(1, index, 300)).collect())]);
-    put(&mut log, &[
-        Change::TruncateAfter(Some(log_id(1, 9))),
-        Change::Append((10..40).map(|index| entry(2, index, 2000)).collect()),
-        Change::Purge(log_id(1, 3)),
-        Change::Committed(Some(log_id(2, 15))),
-    ]);
+    put(
+        &mut log,
+        &[Change::Append(
+            (0..20).map(|index| entry(1, index, 300)).collect(),
+        )],
+    );
+    put(
+        &mut log,
+        &[
+            Change::TruncateAfter(Some(log_id(1, 9))),
+            Change::Append((10..40).map(|index| entry(2, index, 2000)).collect()),
+            Change::Purge(log_id(1, 3)),
+            Change::Committed(Some(log_id(2, 15))),
+        ],
+    );
     let (meta, entries) = (log.meta().clone(), read(&log));
     log.close().expect("close");
     let log = open(&disk);
@@ -136,7 +154,10 @@ fn segment_of_a_later_version_is_refused_by_name() {
         let checksum = crc32c::crc32c(&bytes[..PAGE_LEN - 4]);
         bytes[PAGE_LEN - 4..PAGE_LEN].copy_from_slice(&checksum.to_be_bytes());
     });
-    assert!(matches!(try_open(&disk), Err(LogError::UnknownVersion { version: 9, .. })));
+    assert!(matches!(
+        try_open(&disk),
+        Err(LogError::UnknownVersion { version: 9, .. })
+    ));
 }
 
 #[test]
@@ -187,7 +208,8 @@ fn torn_last_frame_is_cut() {
     let disk = MemoryDisk::new();
     let mut log = open(&disk);
     append(&mut log, 0..3);
-    log.write(&[Change::Append(vec![entry(1, 3, 3000)])]).expect("write");
+    log.write(&[Change::Append(vec![entry(1, 3, 3000)])])
+        .expect("write");
     // The machine dies before the sync: half of the frame is there.
     let mut sectors = 0;
     let disk = disk.crash(|| {
@@ -209,7 +231,10 @@ fn damage_before_a_later_frame_is_refused() {
     for offset in [0, 5, 10, 18, 25, 29, 40, 100] {
         let disk = killed(&disk);
         damage(&disk, 1, |bytes| bytes[page_of(2) + offset] ^= 1);
-        assert_eq!(damage_found(&disk), Damage::LaterFrame { frame: 3, later: 4 });
+        assert_eq!(
+            damage_found(&disk),
+            Damage::LaterFrame { frame: 3, later: 4 }
+        );
     }
 }
 
@@ -218,7 +243,10 @@ fn lost_page_before_a_later_frame_is_damage() {
     let disk = MemoryDisk::new();
     append(&mut open(&disk), 0..5);
     damage(&disk, 1, |bytes| bytes[page_of(2)..page_of(4)].fill(0));
-    assert_eq!(damage_found(&disk), Damage::LaterFrame { frame: 3, later: 5 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::LaterFrame { frame: 3, later: 5 }
+    );
 }
 
 #[test]
@@ -226,7 +254,13 @@ fn damage_in_the_last_frame_is_refused_after_a_sync() {
     let disk = MemoryDisk::new();
     append(&mut open(&disk), 0..5);
     damage(&disk, 1, |bytes| bytes[page_of(4) + 60] ^= 1);
-    assert_eq!(damage_found(&disk), Damage::DurableFrame { frame: 5, durable: 5 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::DurableFrame {
+            frame: 5,
+            durable: 5
+        }
+    );
 }
 
 #[test]
@@ -235,7 +269,10 @@ fn damage_at_the_end_of_a_full_segment_is_refused() {
     append(&mut open(&disk), 0..9);
     forget_mark(&disk);
     damage(&disk, 1, |bytes| bytes[page_of(6) + 60] ^= 1);
-    assert_eq!(damage_found(&disk), Damage::LaterSegment { frame: 7, later: 8 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::LaterSegment { frame: 7, later: 8 }
+    );
 }
 
 #[test]
@@ -255,7 +292,13 @@ fn missing_newest_segment_is_damage() {
     let disk = MemoryDisk::new();
     append(&mut open(&disk), 0..9);
     disk.remove(&segment_file(2)).expect("remove");
-    assert_eq!(damage_found(&disk), Damage::DurableFrame { frame: 8, durable: 9 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::DurableFrame {
+            frame: 8,
+            durable: 9
+        }
+    );
 }
 
 #[test]
@@ -263,7 +306,10 @@ fn missing_oldest_segment_is_damage() {
     let disk = MemoryDisk::new();
     append(&mut open(&disk), 0..20);
     disk.remove(&segment_file(1)).expect("remove");
-    assert_eq!(damage_found(&disk), Damage::MissingEntries { first_index: 0 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::MissingEntries { first_index: 0 }
+    );
 }
 
 #[test]
@@ -271,7 +317,10 @@ fn missing_middle_segment_is_damage() {
     let disk = MemoryDisk::new();
     append(&mut open(&disk), 0..20);
     disk.remove(&segment_file(2)).expect("remove");
-    assert_eq!(damage_found(&disk), Damage::MissingEntries { first_index: 0 });
+    assert_eq!(
+        damage_found(&disk),
+        Damage::MissingEntries { first_index: 0 }
+    );
 }
 
 #[test]
@@ -302,7 +351,8 @@ fn entry_that_rots_after_opening_is_not_returned() {
     let mut log = open(&disk);
     append(&mut log, 0..3);
     let file = disk.open(&segment_file(1)).expect("open");
-    file.write_at(&[0xff], page_of(1) as u64 + 80).expect("write");
+    file.write_at(&[0xff], page_of(1) as u64 + 80)
+        .expect("write");
     let ReadPlan::Blocking(read) = log.reader().plan(1..2, u64::MAX) else {
         panic!("segments are read from the disk")
     };
@@ -328,12 +378,63 @@ fn frames_are_listed_and_garbage_after_the_last_one_is_cut() {
 }
 
 #[test]
+fn frame_with_another_salt_is_not_replayed() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk);
+    append(&mut log, 0..2);
+    // What a recycled file may hold, or what a payload may be made to look like.
+    log.active.salt ^= 1;
+    log.write(&[Change::Append(vec![entry(1, 2, 100)])])
+        .expect("write");
+    drop(log);
+    assert_eq!(read(&open(&killed(&disk))).len(), 2);
+}
+
+#[test]
+fn segment_that_contradicts_the_one_before_it_is_damage() {
+    let disk = MemoryDisk::new();
+    append(&mut open(&disk), 0..9);
+    damage(&disk, 2, |bytes| {
+        let header = SegmentHeader::decode(&bytes[..PAGE_LEN]);
+        let mut header = header.unwrap_or_else(|_| panic!("the header is intact"));
+        header.meta.vote = Some(Vote::new(9, 9));
+        bytes[..PAGE_LEN].copy_from_slice(&header.encode());
+    });
+    assert_eq!(damage_found(&disk), Damage::SegmentChain);
+}
+
+#[test]
+fn frame_is_durable_before_the_next_one_is_written() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk);
+    for index in 0..2 {
+        let change = Change::Append(vec![entry(1, index, 100)]);
+        log.write(&[change]).expect("write");
+    }
+    assert_eq!(open(&disk.crash(|| false)).meta().range(), 0..1);
+}
+
+#[test]
+fn torn_mark_leaves_the_one_before_it() {
+    let disk = MemoryDisk::new();
+    let mut mark = Mark::open(&disk, Path::new(DIR), 5).expect("created");
+    mark.write(1).expect("write");
+    mark.write(2).expect("write");
+    let file = disk.open(&Path::new(DIR).join("mark")).expect("there");
+    file.write_at(&[0xff; 4], 20).expect("write");
+    let read = Mark::read(&disk, Path::new(DIR)).expect("read");
+    assert_eq!(read, Some((5, 1)));
+}
+
+#[test]
 fn failed_sync_is_reported() {
     let disk = MemoryDisk::new();
     let mut log = open(&disk);
     append(&mut log, 0..1);
-    disk.fail();
-    let result = log.write(&[Change::Vote(Vote::new(2, 1))]).and_then(|()| log.sync());
+    disk.fail_after(0);
+    let result = log
+        .write(&[Change::Vote(Vote::new(2, 1))])
+        .and_then(|()| log.sync());
     assert!(matches!(result, Err(LogError::Io { .. })));
 }
 

@@ -26,7 +26,10 @@ fn header() -> SegmentHeader {
 
 #[test]
 fn segment_header_round_trips() {
-    assert_eq!(SegmentHeader::decode(&header().encode()).ok(), Some(header()));
+    assert_eq!(
+        SegmentHeader::decode(&header().encode()).ok(),
+        Some(header())
+    );
 }
 
 #[test]
@@ -35,12 +38,20 @@ fn segment_header_of_a_later_version_is_named() {
     page[8] = 2;
     let checksum = crc32c::crc32c(&page[..PAGE_LEN - 4]);
     page[PAGE_LEN - 4..].copy_from_slice(&checksum.to_be_bytes());
-    assert!(matches!(SegmentHeader::decode(&page), Err(HeaderError::UnknownVersion(2))));
+    assert!(matches!(
+        SegmentHeader::decode(&page),
+        Err(HeaderError::UnknownVersion(2))
+    ));
 }
 
 #[test]
 fn frame_header_of_another_log_is_not_ours() {
-    let header = FrameHeader { salt: 1, frame: 2, payload_len: 3, payload_checksum: 4 };
+    let header = FrameHeader {
+        salt: 1,
+        frame: 2,
+        payload_len: 3,
+        payload_checksum: 4,
+    };
     let bytes = header.encode(11);
     assert_eq!(FrameHeader::decode(11, &bytes), Some(header));
     assert_eq!(FrameHeader::decode(12, &bytes), None);
@@ -49,7 +60,13 @@ fn frame_header_of_another_log_is_not_ours() {
 #[test]
 fn frame_is_padded_to_pages() {
     let len = |payload_len| {
-        FrameHeader { salt: 0, frame: 0, payload_len, payload_checksum: 0 }.padded_len()
+        FrameHeader {
+            salt: 0,
+            frame: 0,
+            payload_len,
+            payload_checksum: 0,
+        }
+        .padded_len()
     };
     assert_eq!((len(1), len(4064), len(4065)), (4096, 4096, 8192));
 }

@@ -19,16 +19,23 @@ struct Model {
 impl Model {
     fn next(&self) -> u64 {
         let purged = self.purged.map_or(0, |purged| purged.index + 1);
-        self.entries.last_key_value().map_or(purged, |(last, _)| last + 1)
+        self.entries
+            .last_key_value()
+            .map_or(purged, |(last, _)| last + 1)
     }
 
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Append(entries) => {
-                self.entries.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
+                self.entries.extend(
+                    entries
+                        .iter()
+                        .map(|entry| (entry.log_id.index, entry.clone())),
+                );
             }
             Change::TruncateAfter(after) => {
-                self.entries.retain(|index, _| after.is_some_and(|after| *index <= after.index));
+                self.entries
+                    .retain(|index, _| after.is_some_and(|after| *index <= after.index));
             }
             Change::Purge(upto) => {
                 self.entries.retain(|index, _| *index > upto.index);
@@ -42,7 +49,10 @@ impl Model {
     fn of(log: &SegmentLog) -> Self {
         let meta = log.meta();
         Self {
-            entries: read(log).into_iter().map(|entry| (entry.log_id.index, entry)).collect(),
+            entries: read(log)
+                .into_iter()
+                .map(|entry| (entry.log_id.index, entry))
+                .collect(),
             purged: meta.purged,
             committed: meta.committed,
             vote: meta.vote,
@@ -77,7 +87,11 @@ fn change(step: &Step, model: &Model, term: &mut u64) -> Change {
     match step {
         Step::Append(lens) => {
             let entries = (model.next()..).zip(lens);
-            Change::Append(entries.map(|(index, len)| entry(*term, index, *len)).collect())
+            Change::Append(
+                entries
+                    .map(|(index, len)| entry(*term, index, *len))
+                    .collect(),
+            )
         }
         Step::Truncate(count) => {
             *term += 1;
@@ -85,7 +99,10 @@ fn change(step: &Step, model: &Model, term: &mut u64) -> Change {
             Change::TruncateAfter(last_kept.and_then(id_at).or(model.purged))
         }
         Step::Purge(count) => {
-            let first = model.entries.first_key_value().map_or(model.next(), |(first, _)| *first);
+            let first = model
+                .entries
+                .first_key_value()
+                .map_or(model.next(), |(first, _)| *first);
             let upto = first + count;
             Change::Purge(id_at(upto).unwrap_or_else(|| log_id(*term, upto)))
         }
@@ -127,7 +144,10 @@ fn run(groups: &[Vec<Step>], seed: u64) -> Result<(), TestCaseError> {
         for image in 0..4 {
             let crashed = disk.crash(coin(seed ^ (turn as u64 * 4 + image)));
             let found = Model::of(&open(&crashed));
-            prop_assert!(found == before || found == model, "neither before nor after the group");
+            prop_assert!(
+                found == before || found == model,
+                "neither before nor after the group"
+            );
         }
         log.sync().expect("sync");
         let crashed = disk.crash(coin(seed.rotate_left(9) ^ turn as u64));
@@ -142,7 +162,14 @@ fn run(groups: &[Vec<Step>], seed: u64) -> Result<(), TestCaseError> {
             let next = open(&crashed);
             model = Model::of(&next);
             drop(log);
-            return run_on(crashed, next, model, term, &groups[turn + 1..], seed.rotate_left(7));
+            return run_on(
+                crashed,
+                next,
+                model,
+                term,
+                &groups[turn + 1..],
+                seed.rotate_left(7),
+            );
         }
     }
     Ok(())
@@ -174,10 +201,76 @@ fn run_on(
 #[test]
 fn crash_at_any_point_leaves_a_prefix_of_the_groups() {
     let groups = prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25);
-    let mut runner = TestRunner::new(Config { cases: 150, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: 150,
+        ..Config::default()
+    });
     runner
         .run(&(groups, any::<u64>()), |(groups, seed)| run(&groups, seed))
         .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// A history that rolls, purges, recycles, truncates and outgrows a segment.
+fn history() -> Vec<Vec<Step>> {
+    let mut groups = Vec::new();
+    for round in 0..4 {
+        groups.push(vec![Step::Vote, Step::Append(vec![100, 3000])]);
+        groups.push(vec![Step::Append(vec![9000, 50])]);
+        groups.push(vec![Step::Truncate(2), Step::Append(vec![8000, 8000])]);
+        groups.push(vec![Step::Append(vec![if round == 2 {
+            50_000
+        } else {
+            20_000
+        }])]);
+        groups.push(vec![Step::Purge(4), Step::Committed]);
+    }
+    groups
+}
+
+/// Plays the history until the disk fails. Returns the states before and after the last group.
+fn play(disk: &MemoryDisk) -> (Model, Model) {
+    let (mut before, mut model, mut term) = (Model::default(), Model::default(), 1);
+    let Ok(mut log) = try_open(disk) else {
+        return (before, model);
+    };
+    for steps in history() {
+        before = model.clone();
+        let mut changes = Vec::new();
+        for step in &steps {
+            let change = change(step, &model, &mut term);
+            model.apply(&change);
+            changes.push(change);
+        }
+        if log.write(&changes).and_then(|()| log.sync()).is_err() {
+            break;
+        }
+    }
+    (before, model)
+}
+
+#[test]
+fn crash_at_every_disk_operation_leaves_a_prefix_of_the_groups() {
+    let disk = MemoryDisk::new();
+    play(&disk);
+    let operations = disk.operations();
+    assert!(operations > 100, "{operations}");
+    for at in 0..operations {
+        let disk = MemoryDisk::new();
+        disk.fail_after(at);
+        let (before, after) = play(&disk);
+        for image in 0..6 {
+            let crashed = disk.crash(coin(at * 6 + image));
+            // Recovery may be cut short as well, at any of its operations.
+            crashed.fail_after(image);
+            drop(try_open(&crashed));
+            let crashed = crashed.crash(coin(at * 7 + image));
+            let found = Model::of(&open(&crashed));
+            assert!(
+                found == before || found == after,
+                "operation {at}, image {image}"
+            );
+        }
+    }
 }
 
 #[test]

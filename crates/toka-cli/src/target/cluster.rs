@@ -1,0 +1,177 @@
+//! A cluster as the target of a command.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use toka_client::{
+    Client, Consistency, Error, EventDraft, List, Message, Read, Start, StoredEvent, Subscribe,
+};
+use toka_ledger::command::Precondition;
+use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
+use toka_ledger::{EventHeader, Filter, Stored};
+
+use super::{DEFAULT_ENDPOINT, Include, Listing, Record, Watched};
+use crate::cli;
+use crate::failure::Failure;
+use crate::output::PayloadView;
+
+/// Nodes, through the client.
+pub(crate) struct Remote {
+    client: Client,
+}
+
+impl Remote {
+    pub(crate) async fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self> {
+        let client = Client::builder().timeout(timeout).connect(endpoints).await?;
+        Ok(Self { client })
+    }
+
+    /// The client itself.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) async fn commit(
+        &self,
+        drafts: Vec<EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Vec<EventHeader>> {
+        let committed = self.client.commit_batch(drafts, preconditions).await.map_err(failure)?;
+        Ok(committed.headers)
+    }
+
+    pub(super) fn commit_all<'a>(
+        &'a self,
+        drafts: BoxStream<'a, Result<EventDraft>>,
+        in_flight: usize,
+    ) -> BoxStream<'a, Result<EventHeader>> {
+        // Every answer holds the stream: dropping it would give up what is in flight.
+        let stream = Arc::new(self.client.commit_stream());
+        let answers = drafts
+            .then(move |draft| {
+                let stream = Arc::clone(&stream);
+                async move {
+                    let answer = stream.send(vec![draft?], Vec::new()).await.map_err(failure)?;
+                    Ok((answer, stream))
+                }
+            })
+            .map(|sent: Result<_>| async {
+                let (answer, stream) = sent?;
+                let mut committed = answer.await.map_err(failure)?;
+                drop(stream);
+                committed.headers.pop().context("the vault answered without an event")
+            });
+        answers.buffered(in_flight).boxed()
+    }
+
+    pub(super) async fn get(
+        &self,
+        selector: Selector,
+        include: Include,
+        consistency: cli::Consistency,
+    ) -> Result<Option<Record>> {
+        match self.client.get(&selector, &read(include, consistency)).await {
+            Ok(event) => Ok(Some(record(event))),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
+        let list = List {
+            after: listing.after,
+            until: listing.until,
+            filter: listing.filter,
+            descending: listing.reverse,
+            page_size: u32::try_from(PAGE_EVENTS_MAX).expect("a page is small"),
+            read: read(listing.include, listing.consistency),
+        };
+        self.client.list_all(list).map_ok(record).map_err(failure).boxed()
+    }
+
+    pub(super) async fn watch(
+        &self,
+        from: cli::From,
+        filter: Filter,
+        include: Include,
+    ) -> Result<BoxStream<'_, Result<Watched>>> {
+        let start = match from {
+            cli::From::Beginning => Start::Beginning,
+            cli::From::Now => Start::Now,
+            cli::From::After(sequence) => Start::After(sequence),
+        };
+        let subscribe = Subscribe {
+            filter,
+            include: include.into(),
+            ..Subscribe::from(start)
+        };
+        let subscription = self.client.subscribe(subscribe).await.map_err(failure)?;
+        let watched = subscription.into_stream().map_err(failure).try_filter_map(|message| async {
+            Ok(match message {
+                Message::Event(event) => Some(Watched::Event(Box::new(record(*event)))),
+                Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
+                    Some(Watched::Checkpoint(sequence))
+                }
+                _ => None,
+            })
+        });
+        Ok(watched.boxed())
+    }
+}
+
+impl From<Include> for toka_client::Include {
+    fn from(include: Include) -> Self {
+        Self { payload: include.payload, embedding: include.embedding }
+    }
+}
+
+fn read(include: Include, consistency: cli::Consistency) -> Read {
+    let consistency = match consistency {
+        cli::Consistency::Local => Consistency::Local,
+        cli::Consistency::Linearizable => Consistency::Linearizable,
+        cli::Consistency::AtLeast(revision) => Consistency::AtLeast(revision),
+    };
+    Read { consistency, include: include.into() }
+}
+
+fn record(event: StoredEvent) -> Record {
+    let payload = event.payload.map(|payload| match payload {
+        Stored::Present(bytes) => PayloadView::Present(bytes),
+        Stored::Erased => PayloadView::Erased,
+    });
+    let embedding = match event.embedding {
+        Some(Stored::Present(embedding)) => Some(embedding.iter().collect()),
+        Some(Stored::Erased) | None => None,
+    };
+    Record { header: event.header, payload, embedding }
+}
+
+/// Gives an error its exit code, and says what to do next.
+pub(crate) fn failure(error: Error) -> anyhow::Error {
+    match &error {
+        Error::Unreachable { endpoints, .. } => {
+            let hint = match endpoints.as_slice() {
+                [one] if one == DEFAULT_ENDPOINT => {
+                    "start a local cluster with `toka dev`, name yours with --endpoint or \
+                     TOKA_ENDPOINTS, or use an embedded vault with --data DIR"
+                }
+                _ => "are the nodes running, and are these their client endpoints (--endpoint, \
+                      TOKA_ENDPOINTS, `toka context list`)? `toka dev` starts a local cluster",
+            };
+            Failure::Unavailable(format!("{error}; {hint}")).into()
+        }
+        Error::Unavailable { .. } | Error::Overloaded { .. } | Error::StreamEnded => {
+            Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
+        }
+        Error::NotFound { name } => Failure::NotFound(name.clone()).into(),
+        Error::Invalid(_)
+        | Error::InvalidField { .. }
+        | Error::Rejected(_)
+        | Error::OutOfRange { .. }
+        | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),
+        _ => error.into(),
+    }
+}

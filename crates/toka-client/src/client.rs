@@ -1,0 +1,157 @@
+//! The client and its making.
+
+use std::sync::Arc;
+
+use toka_ledger::seam::{Entropy, SystemEntropy};
+use toka_proto::convert::metadata::Leader;
+use tokio::time::{Duration, Instant};
+
+use crate::call::{Seen, Shared};
+use crate::channel::{Channels, TcpTransport, Transport, endpoint_of};
+use crate::config::Config;
+use crate::error::Error;
+use crate::routes::Routes;
+
+/// Endpoints of one client.
+const ENDPOINTS_MAX: usize = 64;
+
+/// A vault's cluster; cheap to clone, clones share connections and what is known of the leader.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client of the cluster that these endpoints (`host:port`) belong to, with the defaults of
+    /// [`Config`]. Connects when it is used.
+    ///
+    /// # Errors
+    /// [`Error::NoEndpoints`], [`Error::Endpoint`].
+    pub async fn connect<E: Into<String>>(
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<Self, Error> {
+        Self::builder().connect(endpoints).await
+    }
+
+    /// A client with other settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same client with another deadline for its calls, retries included.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            timeout,
+            ..self.clone()
+        }
+    }
+
+    /// Endpoints that the client was given, as `host:port`.
+    #[must_use]
+    pub fn endpoints(&self) -> &[String] {
+        self.shared.routes.endpoints()
+    }
+
+    /// The leader, as far as replies have named it.
+    #[must_use]
+    pub fn leader(&self) -> Option<Leader> {
+        self.shared.routes.leader()
+    }
+
+    /// The highest revision that a reply has shown; what [`Consistency::ReadYourWrites`] asks for.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.shared.seen.revision()
+    }
+
+    /// When a call that starts now must be done.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+}
+
+/// Makes a client.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `connect`"]
+pub struct Builder {
+    config: Config,
+    entropy: Arc<dyn Entropy>,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            entropy: Arc::new(SystemEntropy),
+            transport: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Replaces all settings.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets how long a call takes at most, with all its retries.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = timeout;
+        self
+    }
+
+    /// Sets where jitter and salts come from.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Sets how endpoints are reached; TCP if nothing else is said.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// The client. Connects when it is used.
+    ///
+    /// # Errors
+    /// [`Error::NoEndpoints`] if there are none, [`Error::Endpoint`] for one that is no `host:port`.
+    // Asynchronous, since connections are made on the runtime that this runs on.
+    #[allow(clippy::unused_async)]
+    pub async fn connect<E: Into<String>>(
+        self,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<Client, Error> {
+        let mut known: Vec<String> = Vec::new();
+        for endpoint in endpoints.into_iter().take(ENDPOINTS_MAX) {
+            let endpoint = endpoint_of(&endpoint.into())?;
+            if !known.contains(&endpoint) {
+                known.push(endpoint);
+            }
+        }
+        if known.is_empty() {
+            return Err(Error::NoEndpoints);
+        }
+        let mut start = [0; 4];
+        self.entropy.fill(&mut start);
+        let transport = self
+            .transport
+            .unwrap_or_else(|| Arc::new(TcpTransport::new(&self.config)));
+        let timeout = self.config.timeout;
+        let shared = Shared {
+            routes: Routes::new(known, u32::from_le_bytes(start), self.config.leader_avoid),
+            channels: Channels::new(transport),
+            seen: Seen::default(),
+            entropy: self.entropy,
+            config: self.config,
+        };
+        Ok(Client {
+            shared: Arc::new(shared),
+            timeout,
+        })
+    }
+}

@@ -1,0 +1,339 @@
+//! Commits in order, many on their way at once.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use prost::Message as _;
+use toka_ledger::command::Precondition;
+use toka_ledger::prepare::EventDraft;
+use toka_proto::convert::{metadata, status};
+use toka_proto::v1;
+use toka_proto::v1::commit_stream_response::Outcome;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::call::{Tries, vault};
+use crate::client::Client;
+use crate::commit::{Committed, committed, prepare};
+use crate::error::Error;
+use crate::retry::{Verdict, judge};
+use crate::routes::Route;
+
+/// Commits without an answer, KiB.
+const IN_FLIGHT_KIB_MAX: u32 = 32 << 10;
+/// Times that a stream is opened anew, without progress, because the node named another leader.
+const REDIRECTIONS_MAX: u32 = 2;
+
+/// Commits in the order in which they are sent, without waiting for each answer.
+///
+/// After a broken connection or a change of leader everything that has no answer yet is sent again,
+/// in the same order; what had been applied comes back marked `deduplicated`. Dropping the stream
+/// stops it; [`CommitStream::finish`] waits for all answers.
+pub struct CommitStream {
+    client: Client,
+    queue: mpsc::Sender<Pending>,
+    commits: Arc<Semaphore>,
+    kib: Arc<Semaphore>,
+    /// The one task that drives it; aborted when this is dropped.
+    driver: JoinSet<Result<(), Error>>,
+}
+
+impl fmt::Debug for CommitStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitStream").finish_non_exhaustive()
+    }
+}
+
+/// The answer to a commit of a stream; answers come in the order of the commits.
+#[derive(Debug)]
+#[must_use = "the commit may be refused"]
+pub struct Acknowledgement(oneshot::Receiver<Result<Committed, Error>>);
+
+impl Future for Acknowledgement {
+    type Output = Result<Committed, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(Error::StreamEnded)))
+    }
+}
+
+/// A commit without an answer.
+struct Pending {
+    message: v1::CommitStreamRequest,
+    acknowledge: oneshot::Sender<Result<Committed, Error>>,
+    /// Its part of the window.
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Client {
+    /// Opens a stream of commits; it connects when it is used.
+    #[must_use]
+    pub fn commit_stream(&self) -> CommitStream {
+        let window = self.shared.config.stream_window.max(1);
+        let (queue, commits) = mpsc::channel(window);
+        let driver = Driver {
+            client: self.clone(),
+            queue: commits,
+            is_closed: false,
+            in_flight: VecDeque::new(),
+            last_number: 0,
+            redirections: 0,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(driver.run());
+        CommitStream {
+            client: self.clone(),
+            queue,
+            commits: Arc::new(Semaphore::new(window)),
+            kib: Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX as usize)),
+            driver: task,
+        }
+    }
+}
+
+impl CommitStream {
+    /// Sends events that are stored together or not at all. Waits while the window is full.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], and then nothing was sent; [`Error::StreamEnded`] if the stream had to
+    /// give up: the first commit without an answer has the reason.
+    pub async fn send(
+        &self,
+        events: Vec<EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Acknowledgement, Error> {
+        let commit = prepare(events, preconditions, &*self.client.shared.entropy)?;
+        let request = v1::CommitRequest::from(commit);
+        let message = v1::CommitStreamRequest {
+            vault: request.vault,
+            request_number: 0,
+            events: request.events,
+            preconditions: request.preconditions,
+        };
+        let kib = u32::try_from(message.encoded_len() / 1024 + 1).unwrap_or(u32::MAX);
+        let ended = |_| Error::StreamEnded;
+        let commits = Arc::clone(&self.commits)
+            .acquire_owned()
+            .await
+            .map_err(ended)?;
+        let kib = Arc::clone(&self.kib).acquire_many_owned(kib.min(IN_FLIGHT_KIB_MAX));
+        let kib = kib.await.map_err(|_| Error::StreamEnded)?;
+        let (acknowledge, answer) = oneshot::channel();
+        let pending = Pending {
+            message,
+            acknowledge,
+            _permits: (commits, kib),
+        };
+        self.queue
+            .send(pending)
+            .await
+            .map_err(|_| Error::StreamEnded)?;
+        Ok(Acknowledgement(answer))
+    }
+
+    /// Waits until everything has its answer.
+    ///
+    /// # Errors
+    /// [`Error::StreamEnded`] if something has not, and will not.
+    pub async fn finish(self) -> Result<(), Error> {
+        let Self {
+            queue, mut driver, ..
+        } = self;
+        drop(queue);
+        match driver.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(Error::StreamEnded),
+        }
+    }
+}
+
+/// The task behind a commit stream.
+struct Driver {
+    client: Client,
+    queue: mpsc::Receiver<Pending>,
+    is_closed: bool,
+    /// Sent, or about to be sent again; in order.
+    in_flight: VecDeque<Pending>,
+    last_number: u64,
+    redirections: u32,
+}
+
+/// Why a connection is of no more use.
+enum End {
+    /// It failed; another one may do better.
+    Status(Status),
+    /// The node named the leader.
+    Redirected,
+    /// No other node will do better.
+    Error(Error),
+}
+
+impl Driver {
+    async fn run(mut self) -> Result<(), Error> {
+        let client = self.client.clone();
+        let shared = &*client.shared;
+        let mut tries = shared.tries(Instant::now() + shared.config.resume_timeout);
+        loop {
+            if self.in_flight.is_empty() {
+                let Some(pending) = self.queue.recv().await else {
+                    return Ok(());
+                };
+                self.admit(pending);
+                tries.reset(&shared.config);
+            }
+            let endpoint = shared.routes.pick(Route::Leader);
+            let end = match self.connect(&endpoint, &mut tries).await {
+                Ok((requests, answers)) => {
+                    self.serve(&endpoint, &mut tries, requests, answers).await
+                }
+                Err(end) => Err(end),
+            };
+            let result = match end {
+                Ok(()) => return Ok(()),
+                Err(End::Redirected) => Ok(()),
+                Err(End::Status(status)) => shared.failed(&mut tries, &endpoint, &status).await,
+                Err(End::Error(error)) => Err(error),
+            };
+            if let Err(error) = result {
+                // The first one has the reason; the others learn that the stream has ended.
+                if let Some(first) = self.in_flight.pop_front() {
+                    let _ = first.acknowledge.send(Err(error));
+                }
+                return Err(Error::StreamEnded);
+            }
+        }
+    }
+
+    fn admit(&mut self, mut pending: Pending) -> v1::CommitStreamRequest {
+        self.last_number += 1;
+        pending.message.request_number = self.last_number;
+        let message = pending.message.clone();
+        self.in_flight.push_back(pending);
+        message
+    }
+
+    /// Opens a stream. Nothing is sent before the node has named the leader, so that a follower does
+    /// not get what the leader then gets again.
+    async fn connect(
+        &mut self,
+        endpoint: &str,
+        tries: &mut Tries,
+    ) -> Result<
+        (
+            mpsc::Sender<v1::CommitStreamRequest>,
+            Streaming<v1::CommitStreamResponse>,
+        ),
+        End,
+    > {
+        let shared = &*self.client.shared;
+        let (_, until) = tries.next().map_err(End::Error)?;
+        let channel = shared.channels.get(endpoint).map_err(End::Error)?;
+        let (requests, outgoing) = mpsc::channel(shared.config.stream_window.max(1));
+        let mut vault = vault(channel);
+        let opening = vault.commit_stream(ReceiverStream::new(outgoing));
+        let response = match timeout_at(until, opening).await {
+            Ok(opened) => opened.map_err(End::Status)?,
+            Err(_) => return Err(End::Status(tries.no_answer())),
+        };
+        if let Some(leader) = metadata::leader(response.metadata()) {
+            shared.routes.learn(leader);
+            let is_elsewhere = shared.routes.pick(Route::Leader) != endpoint;
+            if is_elsewhere && self.redirections < REDIRECTIONS_MAX {
+                self.redirections += 1;
+                return Err(End::Redirected);
+            }
+        }
+        Ok((requests, response.into_inner()))
+    }
+
+    /// Sends and takes answers until everything is done or the connection fails.
+    async fn serve(
+        &mut self,
+        endpoint: &str,
+        tries: &mut Tries,
+        requests: mpsc::Sender<v1::CommitStreamRequest>,
+        mut answers: Streaming<v1::CommitStreamResponse>,
+    ) -> Result<(), End> {
+        // The channel has room for a whole window, so this never waits; if the connection has
+        // failed already, `answers` says so.
+        for pending in &self.in_flight {
+            let _ = requests.try_send(pending.message.clone());
+        }
+        let mut progress = Instant::now();
+        loop {
+            if self.is_closed && self.in_flight.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                answer = answers.message() => {
+                    let answer = answer.map_err(End::Status)?.ok_or_else(|| {
+                        End::Status(Status::unavailable("the node ended the stream"))
+                    })?;
+                    self.answered(endpoint, answer)?;
+                    progress = Instant::now();
+                    self.redirections = 0;
+                    tries.reset(&self.client.shared.config);
+                }
+                pending = self.queue.recv(), if !self.is_closed => match pending {
+                    Some(pending) => {
+                        if self.in_flight.is_empty() {
+                            progress = Instant::now();
+                        }
+                        let _ = requests.try_send(self.admit(pending));
+                    }
+                    None => self.is_closed = true,
+                },
+                () = sleep_until(progress + tries.attempt_timeout()),
+                    if !self.in_flight.is_empty() =>
+                {
+                    return Err(End::Status(tries.no_answer()));
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, endpoint: &str, answer: v1::CommitStreamResponse) -> Result<(), End> {
+        let reply = |reason: &str| End::Error(Error::reply(endpoint, reason));
+        let first = self
+            .in_flight
+            .front()
+            .ok_or_else(|| reply("nothing was asked"))?;
+        if first.message.request_number != answer.request_number {
+            return Err(reply("it is out of order"));
+        }
+        let outcome = match answer.outcome {
+            Some(Outcome::Result(result)) => {
+                let count = first.message.events.len();
+                committed(endpoint, count, result.revision, result.events)
+            }
+            Some(Outcome::Error(error)) => {
+                let status = status::from_commit_error(error);
+                let (verdict, failure) = judge(&status);
+                if !matches!(verdict, Verdict::Final) {
+                    return Err(End::Status(status));
+                }
+                Err(Error::from_failure(endpoint, failure))
+            }
+            None => return Err(reply("it has no outcome")),
+        };
+        if answer.header.is_some() {
+            self.client
+                .shared
+                .observe(endpoint, answer.header)
+                .map_err(End::Error)?;
+        }
+        let first = self.in_flight.pop_front().expect("it was looked at above");
+        // Who dropped the acknowledgement does not want to know.
+        let _ = first.acknowledge.send(outcome);
+        Ok(())
+    }
+}

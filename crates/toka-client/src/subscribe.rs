@@ -1,0 +1,328 @@
+//! Subscriptions that go on at another node when theirs dies.
+
+use std::fmt;
+
+use futures::stream::{self, Stream};
+use toka_ledger::Filter;
+use toka_ledger::feed::Start;
+use toka_proto::convert::event::StoredEvent;
+use toka_proto::convert::read::{Header, ReadOptions};
+use toka_proto::v1;
+use toka_proto::v1::subscribe_response::Message as Body;
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::{Request, Status, Streaming};
+
+use crate::call::{Tries, vault};
+use crate::client::Client;
+use crate::error::Error;
+use crate::read::{Consistency, Include};
+use crate::routes::Route;
+
+/// What to follow, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Where it starts.
+    pub start: Start,
+    /// Which events.
+    pub filter: Filter,
+    /// What comes with the headers.
+    pub include: Include,
+    /// What the node must have seen before it starts: with [`Start::Now`] and
+    /// [`Consistency::ReadYourWrites`], events that this client has committed do not come.
+    pub consistency: Consistency,
+}
+
+impl Subscribe {
+    /// All events from a start on, headers only.
+    #[must_use]
+    pub fn from(start: Start) -> Self {
+        Self {
+            start,
+            filter: Filter::default(),
+            include: Include::default(),
+            consistency: Consistency::default(),
+        }
+    }
+}
+
+/// What a subscription delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// The next match.
+    Event(Box<StoredEvent>),
+    /// Every match up to the sequence came before. Comes every few seconds at least.
+    Checkpoint {
+        /// The sequence.
+        sequence: u64,
+        /// The vault's time there, milliseconds since the Unix epoch.
+        unix_ms: u64,
+    },
+    /// Every match that the node has was delivered. Comes once from each node that serves the
+    /// subscription, and after each `FellBehind`.
+    CaughtUp {
+        /// Up to this sequence.
+        sequence: u64,
+    },
+    /// Slower than the vault: served from the node's storage until the next `CaughtUp`.
+    FellBehind {
+        /// Every match up to this sequence was delivered.
+        sequence: u64,
+    },
+}
+
+/// Events from a place in the order on, in order, each once.
+pub struct Subscription {
+    client: Client,
+    subscribe: Subscribe,
+    /// Every match up to this sequence was delivered. `None` before the first node has said where
+    /// the subscription starts.
+    position: Option<u64>,
+    /// The history in which the position has a meaning.
+    history_id: Option<u128>,
+    /// The stream in use, and whose it is.
+    stream: Option<(String, Streaming<v1::SubscribeResponse>)>,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("subscribe", &self.subscribe)
+            .field("position", &self.position)
+            .field("endpoint", &self.endpoint())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Follows events. Returns once a node has said where the subscription starts.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Unavailable`] after the client's deadline.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Error> {
+        let mut subscription = Subscription {
+            client: self.clone(),
+            subscribe,
+            position: None,
+            history_id: None,
+            stream: None,
+        };
+        let mut tries = self.shared.tries(self.deadline());
+        subscription.open(&mut tries).await?;
+        Ok(subscription)
+    }
+}
+
+impl Subscription {
+    /// The next message. When the node dies, another one goes on where it stopped.
+    ///
+    /// Can be dropped and called again without losing anything.
+    ///
+    /// # Errors
+    /// If no node can go on within [`crate::Config::resume_timeout`]; called again, it tries again.
+    /// [`Error::HistoryChanged`] if the vault was restored: then it never goes on.
+    pub async fn next(&mut self) -> Result<Message, Error> {
+        let mut tries = None;
+        loop {
+            if self.stream.is_none() {
+                let shared = &self.client.shared;
+                let deadline = Instant::now() + shared.config.resume_timeout;
+                self.open(tries.get_or_insert_with(|| shared.tries(deadline)))
+                    .await?;
+            }
+            match self.receive().await {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(status) => {
+                    let Some((endpoint, _)) = self.stream.take() else {
+                        continue;
+                    };
+                    let shared = &self.client.shared;
+                    let deadline = Instant::now() + shared.config.resume_timeout;
+                    let tries = tries.get_or_insert_with(|| shared.tries(deadline));
+                    shared.failed(tries, &endpoint, &status).await?;
+                }
+            }
+        }
+    }
+
+    /// The next event, without what comes between.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub async fn next_event(&mut self) -> Result<StoredEvent, Error> {
+        loop {
+            if let Message::Event(event) = self.next().await? {
+                return Ok(*event);
+            }
+        }
+    }
+
+    /// Every match up to this sequence was delivered.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.unwrap_or(0)
+    }
+
+    /// The node that serves it, `host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.stream.as_ref().map(|(endpoint, _)| endpoint.as_str())
+    }
+
+    /// As a stream, which ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Message, Error>> + Send {
+        stream::unfold(Some(self), |subscription| async move {
+            let mut subscription = subscription?;
+            match subscription.next().await {
+                Ok(message) => Some((Ok(message), Some(subscription))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// Finds a node that serves the subscription from its position on.
+    async fn open(&mut self, tries: &mut Tries) -> Result<(), Error> {
+        loop {
+            let endpoint = self.client.shared.routes.pick(Route::Any);
+            let (_, until) = tries.next()?;
+            let status = match timeout_at(until, self.open_at(&endpoint)).await {
+                Ok(Ok(stream)) => {
+                    self.stream = Some((endpoint, stream));
+                    return Ok(());
+                }
+                Ok(Err(Failed::Status(status))) => status,
+                Ok(Err(Failed::Error(error))) => return Err(error),
+                Err(_) => tries.no_answer(),
+            };
+            self.client.shared.failed(tries, &endpoint, &status).await?;
+        }
+    }
+
+    /// Opens the stream and takes its first message, which is a checkpoint.
+    async fn open_at(
+        &mut self,
+        endpoint: &str,
+    ) -> Result<Streaming<v1::SubscribeResponse>, Failed> {
+        let channel = self
+            .client
+            .shared
+            .channels
+            .get(endpoint)
+            .map_err(Failed::Error)?;
+        // No deadline is sent: the stream is meant to last.
+        let request = Request::new(self.request());
+        let response = vault(channel)
+            .subscribe(request)
+            .await
+            .map_err(Failed::Status)?;
+        if let Some(leader) = toka_proto::convert::metadata::leader(response.metadata()) {
+            self.client.shared.routes.learn(leader);
+        }
+        let mut stream = response.into_inner();
+        let first = stream.message().await.map_err(Failed::Status)?;
+        let first = first.ok_or_else(|| Failed::Status(ended()))?;
+        let header = Header::try_from(first.header)
+            .map_err(|error| Failed::Error(Error::reply(endpoint, error)))?;
+        let Some(Body::Checkpoint(checkpoint)) = first.message else {
+            return Err(Failed::Error(Error::reply(
+                endpoint,
+                "no checkpoint came first",
+            )));
+        };
+        self.client.shared.seen.observe(&header);
+        self.history_id = Some(header.history_id);
+        // From the second node on the position is known, and the node was told.
+        self.position = self.position.or(Some(checkpoint.sequence));
+        Ok(stream)
+    }
+
+    fn request(&self) -> v1::SubscribeRequest {
+        use v1::subscribe_request::Start as Message;
+        let start = match (self.position, self.subscribe.start) {
+            (Some(position), _) | (None, Start::After(position)) => {
+                Message::AfterSequence(position)
+            }
+            (None, Start::Beginning) => Message::Beginning(v1::FromBeginning {}),
+            (None, Start::Now) => Message::Now(v1::FromNow {}),
+        };
+        let mut read = self.client.options(self.subscribe.consistency);
+        if self.position.is_some() {
+            // The start has been settled; what comes after it comes whenever the node has it.
+            read = ReadOptions {
+                history_id: self.history_id,
+                ..ReadOptions::default()
+            }
+            .into();
+        }
+        v1::SubscribeRequest {
+            vault: String::new(),
+            start: Some(start),
+            filter: Some((&self.subscribe.filter).into()),
+            include: Some(self.subscribe.include.into()),
+            read: Some(read),
+        }
+    }
+
+    /// The next message of the stream in use; `None` for one that is of no interest.
+    async fn receive(&mut self) -> Result<Option<Message>, Status> {
+        let idle_timeout = self.client.shared.config.idle_timeout;
+        let Some((endpoint, stream)) = &mut self.stream else {
+            return Ok(None);
+        };
+        let received = timeout(idle_timeout, stream.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the node has been silent for too long"))?;
+        let response = received?.ok_or_else(ended)?;
+        if response.header.is_some() {
+            let header =
+                Header::try_from(response.header).map_err(|error| bad(endpoint, &error))?;
+            self.client.shared.seen.observe(&header);
+        }
+        let position = self.position.get_or_insert(0);
+        match response.message {
+            Some(Body::Event(event)) => {
+                let event = StoredEvent::try_from(event).map_err(|error| bad(endpoint, &error))?;
+                if event.header.sequence <= *position {
+                    return Ok(None);
+                }
+                *position = event.header.sequence;
+                Ok(Some(Message::Event(Box::new(event))))
+            }
+            Some(Body::Checkpoint(v1::Checkpoint { sequence, unix_ms })) => {
+                *position = sequence.max(*position);
+                Ok(Some(Message::Checkpoint {
+                    sequence: *position,
+                    unix_ms,
+                }))
+            }
+            Some(Body::CaughtUp(v1::CaughtUp { sequence })) => {
+                *position = sequence.max(*position);
+                Ok(Some(Message::CaughtUp {
+                    sequence: *position,
+                }))
+            }
+            Some(Body::FellBehind(v1::FellBehind { sequence })) => {
+                Ok(Some(Message::FellBehind { sequence }))
+            }
+            // A message that is newer than this client.
+            None => Ok(None),
+        }
+    }
+}
+
+/// Why a stream could not be opened.
+enum Failed {
+    Status(Status),
+    /// No other node will do better.
+    Error(Error),
+}
+
+/// A node that stops ends its streams.
+fn ended() -> Status {
+    Status::unavailable("the node ended the stream")
+}
+
+fn bad(endpoint: &str, error: &toka_ledger::Invalid) -> Status {
+    Status::internal(format!("a message of {endpoint} makes no sense: {error}"))
+}

@@ -1,0 +1,271 @@
+use std::sync::{Arc, Mutex};
+
+use toka_client::{CommitStream, Config, Error, EventDraft};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::commit_stream_response::Outcome;
+use tokio::time::Duration;
+use tonic::{Status, Streaming};
+
+use crate::node::{Node, Script, Sender, builder, client, dead_endpoint, event, header};
+
+/// Payloads in the order in which they were first applied, over all nodes.
+type Applied = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Applies a request once, and says at which sequence it is.
+fn apply(applied: &Applied, request: &v1::CommitStreamRequest) -> v1::CommitStreamResponse {
+    let mut applied = applied.lock().expect("no test panics while it holds it");
+    let payload = request.events[0].payload.to_vec();
+    let stored = applied.iter().position(|earlier| *earlier == payload);
+    let index = stored.unwrap_or_else(|| {
+        applied.push(payload);
+        applied.len() - 1
+    });
+    let revision = index as u64 + 1;
+    let event = v1::Event {
+        deduplicated: stored.is_some(),
+        ..event(revision)
+    };
+    let result = v1::CommitResult {
+        revision,
+        events: vec![event],
+    };
+    v1::CommitStreamResponse {
+        header: header(revision),
+        request_number: request.request_number,
+        outcome: Some(Outcome::Result(result)),
+    }
+}
+
+/// Applies what comes; of `per_stream` requests the last ones are applied and not answered any more,
+/// and then the stream ends.
+async fn serve(
+    applied: Applied,
+    mut requests: Streaming<v1::CommitStreamRequest>,
+    answers: Sender<v1::CommitStreamResponse>,
+    per_stream: usize,
+    unanswered: usize,
+) {
+    for count in 1..=per_stream {
+        let Ok(Some(request)) = requests.message().await else {
+            return;
+        };
+        let answer = apply(&applied, &request);
+        if count <= per_stream - unanswered {
+            let _ = answers.send(Ok(answer));
+        }
+    }
+    let _ = answers.send(Err(status::stopping()));
+}
+
+fn node(applied: &Applied, per_stream: usize, unanswered: usize) -> Script {
+    let applied = Arc::clone(applied);
+    Script {
+        commit_stream: Some(Box::new(move |_, requests, answers| {
+            tokio::spawn(serve(
+                Arc::clone(&applied),
+                requests,
+                answers,
+                per_stream,
+                unanswered,
+            ));
+        })),
+        ..Script::default()
+    }
+}
+
+fn draft(number: usize) -> EventDraft {
+    EventDraft::new("k").payload_bytes(number.to_string().into_bytes())
+}
+
+fn payloads(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+    numbers
+        .map(|number| number.to_string().into_bytes())
+        .collect()
+}
+
+/// Sends `count` events; their sequences.
+async fn send(stream: &CommitStream, count: usize) -> Vec<u64> {
+    let mut answers = Vec::new();
+    for number in 0..count {
+        answers.push(
+            stream
+                .send(vec![draft(number)], vec![])
+                .await
+                .expect("sent"),
+        );
+    }
+    let mut sequences = Vec::new();
+    for answer in answers {
+        sequences.push(answer.await.expect("committed").headers[0].sequence);
+    }
+    sequences
+}
+
+#[tokio::test]
+async fn commits_are_acknowledged_in_order() {
+    let applied = Applied::default();
+    let node = Node::start(node(&applied, usize::MAX, 0));
+    let client = client(&[&node.endpoint]).await;
+    let stream = client.commit_stream();
+    assert_eq!(send(&stream, 1_000).await, (1..=1_000).collect::<Vec<_>>());
+    stream.finish().await.expect("everything has its answer");
+    assert_eq!(node.seen(|s| s.commit_streams), 1);
+    assert_eq!(client.revision(), 1_000);
+}
+
+#[tokio::test]
+async fn broken_streams_are_resumed_from_the_first_commit_without_an_answer() {
+    let applied = Applied::default();
+    let first = Node::start(node(&applied, 7, 3));
+    let second = Node::start(node(&applied, 11, 5));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let stream = client.commit_stream();
+    assert_eq!(send(&stream, 100).await, (1..=100).collect::<Vec<_>>());
+    stream.finish().await.expect("everything has its answer");
+    assert_eq!(*applied.lock().expect("free"), payloads(0..100));
+}
+
+#[tokio::test]
+async fn killed_node_is_replaced() {
+    let applied = Applied::default();
+    let mut first = Node::start(node(&applied, usize::MAX, 0));
+    let second = Node::start(node(&applied, usize::MAX, 0));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let stream = client.commit_stream();
+    let before = stream.send(vec![draft(0)], vec![]).await.expect("sent");
+    before.await.expect("committed");
+    first.kill();
+    let after = stream.send(vec![draft(1)], vec![]).await.expect("sent");
+    assert_eq!(after.await.expect("committed").headers[0].sequence, 2);
+}
+
+#[tokio::test]
+async fn stream_goes_to_the_leader_before_anything_is_sent() {
+    let applied = Applied::default();
+    let leader = Node::start(node(&applied, usize::MAX, 0));
+    let elsewhere = Applied::default();
+    let follower = Node::start(Script {
+        leader: Some(leader.as_leader()),
+        ..node(&elsewhere, usize::MAX, 0)
+    });
+    let client = client(&[&follower.endpoint]).await;
+    let stream = client.commit_stream();
+    assert_eq!(send(&stream, 3).await, [1, 2, 3]);
+    assert_eq!(elsewhere.lock().expect("free").len(), 0);
+}
+
+#[tokio::test]
+async fn silent_node_is_left_for_another() {
+    let silent = Node::start(Script {
+        commit_stream: Some(Box::new(|_, mut requests, answers| {
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = requests.message().await {}
+                drop(answers);
+            });
+        })),
+        ..Script::default()
+    });
+    let applied = Applied::default();
+    let node = Node::start(node(&applied, usize::MAX, 0));
+    let client = client(&[&silent.endpoint, &node.endpoint]).await;
+    assert_eq!(send(&client.commit_stream(), 3).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn refused_commit_does_not_hinder_those_after_it() {
+    let applied = Applied::default();
+    let shared = Arc::clone(&applied);
+    let node = Node::start(Script {
+        commit_stream: Some(Box::new(move |_, mut requests, answers| {
+            let applied = Arc::clone(&shared);
+            tokio::spawn(async move {
+                while let Ok(Some(request)) = requests.message().await {
+                    let mut answer = apply(&applied, &request);
+                    if request.events[0].payload == b"1"[..] {
+                        let refused = Status::invalid_argument("no");
+                        answer.outcome = Some(Outcome::Error(status::to_commit_error(&refused)));
+                    }
+                    let _ = answers.send(Ok(answer));
+                }
+            });
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let stream = client.commit_stream();
+    let mut answers = Vec::new();
+    for number in 0..3 {
+        answers.push(
+            stream
+                .send(vec![draft(number)], vec![])
+                .await
+                .expect("sent"),
+        );
+    }
+    let mut results = Vec::new();
+    for answer in answers {
+        results.push(answer.await);
+    }
+    assert!(results[0].is_ok() && results[2].is_ok());
+    assert!(matches!(&results[1], Err(Error::Refused { message, .. }) if message == "no"));
+    assert_eq!(node.seen(|s| s.commit_streams), 1);
+}
+
+#[tokio::test]
+async fn window_bounds_what_is_on_its_way() {
+    // The node reads everything and answers nothing.
+    let node = Node::start(Script {
+        commit_stream: Some(Box::new(|_, mut requests, answers| {
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = requests.message().await {}
+                drop(answers);
+            });
+        })),
+        ..Script::default()
+    });
+    let config = Config {
+        stream_window: 4,
+        ..Config::default()
+    };
+    let client = builder()
+        .config(config)
+        .connect([&*node.endpoint])
+        .await
+        .expect("valid");
+    let stream = client.commit_stream();
+    let mut answers = Vec::new();
+    for number in 0..4 {
+        answers.push(
+            stream
+                .send(vec![draft(number)], vec![])
+                .await
+                .expect("sent"),
+        );
+    }
+    let fifth = tokio::time::timeout(
+        Duration::from_millis(50),
+        stream.send(vec![draft(4)], vec![]),
+    );
+    assert!(fifth.await.is_err(), "the fifth waits for room");
+}
+
+#[tokio::test]
+async fn first_commit_without_an_answer_has_the_reason_why_the_stream_ended() {
+    let dead = dead_endpoint();
+    let config = Config {
+        resume_timeout: Duration::from_millis(200),
+        ..Config::default()
+    };
+    let client = builder()
+        .config(config)
+        .connect([&*dead])
+        .await
+        .expect("valid");
+    let stream = client.commit_stream();
+    let first = stream.send(vec![draft(0)], vec![]).await.expect("sent");
+    let second = stream.send(vec![draft(1)], vec![]).await.expect("sent");
+    assert!(matches!(first.await, Err(Error::Unreachable { .. })));
+    assert!(matches!(second.await, Err(Error::StreamEnded)));
+    assert!(matches!(stream.finish().await, Err(Error::StreamEnded)));
+}

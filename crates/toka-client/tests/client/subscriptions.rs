@@ -1,0 +1,274 @@
+use toka_client::{Error, Message, Start, Subscribe};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::subscribe_request::Start as Sent;
+use toka_proto::v1::subscribe_response::Message as Body;
+use tokio::time::Duration;
+
+use crate::node::{Node, Script, Sender, client, event, header};
+
+fn checkpoint(sequence: u64) -> v1::SubscribeResponse {
+    let body = Body::Checkpoint(v1::Checkpoint {
+        sequence,
+        unix_ms: 1,
+    });
+    v1::SubscribeResponse {
+        header: header(sequence),
+        message: Some(body),
+    }
+}
+
+fn next(sequence: u64) -> v1::SubscribeResponse {
+    v1::SubscribeResponse {
+        header: None,
+        message: Some(Body::Event(event(sequence))),
+    }
+}
+
+/// Where a request starts.
+fn start(request: &v1::SubscribeRequest) -> u64 {
+    match request.start {
+        Some(Sent::AfterSequence(sequence)) => sequence,
+        _ => 0,
+    }
+}
+
+/// A vault with events 1 to `last`, of which a node sends `at_most` and then does `end`.
+fn vault(last: u64, at_most: u64, end: fn(Sender<v1::SubscribeResponse>)) -> Script {
+    Script {
+        subscribe: Some(Box::new(move |_, request, sender| {
+            let start = start(&request);
+            let _ = sender.send(Ok(checkpoint(start)));
+            for sequence in (start + 1..=last).take(at_most as usize) {
+                let _ = sender.send(Ok(next(sequence)));
+            }
+            end(sender);
+        })),
+        ..Script::default()
+    }
+}
+
+/// Ends the stream.
+fn hang_up(_: Sender<v1::SubscribeResponse>) {}
+
+/// Sends nothing more, and keeps the stream open.
+fn fall_silent(sender: Sender<v1::SubscribeResponse>) {
+    tokio::spawn(async move {
+        sender.closed().await;
+    });
+}
+
+async fn take(subscription: &mut toka_client::Subscription, count: usize) -> Vec<u64> {
+    let mut sequences = Vec::new();
+    while sequences.len() < count {
+        sequences.push(
+            subscription
+                .next_event()
+                .await
+                .expect("an event")
+                .header
+                .sequence,
+        );
+    }
+    sequences
+}
+
+#[tokio::test]
+async fn subscription_goes_on_at_another_node_without_gap_or_repeat() {
+    for end in [hang_up, fall_silent] {
+        let first = Node::start(vault(10, 4, end));
+        let second = Node::start(vault(10, 3, end));
+        let client = client(&[&first.endpoint, &second.endpoint]).await;
+        let subscribe = Subscribe::from(Start::Beginning);
+        let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+        assert_eq!(
+            take(&mut subscription, 10).await,
+            (1..=10).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            first.seen(|s| s.subscribes.iter().map(start).collect::<Vec<_>>()),
+            [0, 7]
+        );
+        assert_eq!(
+            second.seen(|s| s.subscribes.iter().map(start).collect::<Vec<_>>()),
+            [4]
+        );
+    }
+}
+
+#[tokio::test]
+async fn killed_node_is_replaced() {
+    let mut first = Node::start(vault(10, 4, fall_silent));
+    let second = Node::start(vault(10, 10, fall_silent));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Beginning))
+        .await
+        .expect("subscribed");
+    assert_eq!(subscription.endpoint(), Some(first.endpoint.as_str()));
+    assert_eq!(take(&mut subscription, 2).await, [1, 2]);
+    first.kill();
+    assert_eq!(
+        take(&mut subscription, 8).await,
+        (3..=10).collect::<Vec<_>>()
+    );
+    assert_eq!(subscription.endpoint(), Some(second.endpoint.as_str()));
+}
+
+#[tokio::test]
+async fn subscription_from_now_resumes_where_it_started() {
+    // It started at 5, and its node died before anything was sent.
+    let first = Node::start(Script {
+        subscribe: Some(Box::new(|_, _, sender| {
+            let _ = sender.send(Ok(checkpoint(5)));
+        })),
+        ..Script::default()
+    });
+    let second = Node::start(vault(8, 10, fall_silent));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Now))
+        .await
+        .expect("subscribed");
+    assert_eq!(subscription.position(), 5);
+    assert_eq!(take(&mut subscription, 3).await, [6, 7, 8]);
+}
+
+#[tokio::test]
+async fn checkpoint_moves_the_place_of_resumption() {
+    let first = Node::start(Script {
+        subscribe: Some(Box::new(|_, _, sender| {
+            for message in [checkpoint(0), next(1), checkpoint(6)] {
+                let _ = sender.send(Ok(message));
+            }
+        })),
+        ..Script::default()
+    });
+    let second = Node::start(vault(8, 10, fall_silent));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Beginning))
+        .await
+        .expect("subscribed");
+    assert_eq!(take(&mut subscription, 3).await, [1, 7, 8]);
+}
+
+#[tokio::test]
+async fn repeats_are_dropped() {
+    let node = Node::start(Script {
+        subscribe: Some(Box::new(|_, _, sender| {
+            for message in [checkpoint(0), next(1), next(1), next(2), next(1), next(3)] {
+                let _ = sender.send(Ok(message));
+            }
+            fall_silent(sender);
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Beginning))
+        .await
+        .expect("subscribed");
+    assert_eq!(take(&mut subscription, 3).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn messages_between_events_are_delivered() {
+    let node = Node::start(Script {
+        subscribe: Some(Box::new(|_, _, sender| {
+            let other = |message| v1::SubscribeResponse {
+                header: header(2),
+                message: Some(message),
+            };
+            for message in [
+                checkpoint(0),
+                next(1),
+                other(Body::FellBehind(v1::FellBehind { sequence: 1 })),
+                other(Body::CaughtUp(v1::CaughtUp { sequence: 2 })),
+                checkpoint(3),
+            ] {
+                let _ = sender.send(Ok(message));
+            }
+            fall_silent(sender);
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Beginning))
+        .await
+        .expect("subscribed");
+    assert!(matches!(subscription.next().await, Ok(Message::Event(_))));
+    assert_eq!(
+        subscription.next().await.ok(),
+        Some(Message::FellBehind { sequence: 1 })
+    );
+    assert_eq!(
+        subscription.next().await.ok(),
+        Some(Message::CaughtUp { sequence: 2 })
+    );
+    assert_eq!(
+        subscription.next().await.ok(),
+        Some(Message::Checkpoint {
+            sequence: 3,
+            unix_ms: 1
+        })
+    );
+}
+
+#[tokio::test]
+async fn changed_history_ends_the_subscription() {
+    let node = Node::start(Script {
+        subscribe: Some(Box::new(|call, _, sender| {
+            let message = if call == 0 {
+                Ok(checkpoint(5))
+            } else {
+                Err(status::history_changed(2, 3))
+            };
+            let _ = sender.send(message);
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Now))
+        .await
+        .expect("subscribed");
+    let error = subscription
+        .next()
+        .await
+        .expect_err("the history has changed");
+    assert!(matches!(
+        error,
+        Error::HistoryChanged {
+            expected: 2,
+            actual: 3
+        }
+    ));
+    let told = node
+        .seen(|s| s.subscribes[1].read.clone())
+        .expect("options are sent")
+        .history_id;
+    assert_eq!(told[..], 2_u128.to_be_bytes());
+}
+
+#[tokio::test]
+async fn subscription_fails_when_no_node_is_left() {
+    let mut node = Node::start(vault(1, 1, fall_silent));
+    let client = crate::node::builder()
+        .config(toka_client::Config {
+            resume_timeout: Duration::from_millis(200),
+            ..toka_client::Config::default()
+        })
+        .connect([node.endpoint.clone()])
+        .await
+        .expect("the endpoint is valid");
+    let mut subscription = client
+        .subscribe(Subscribe::from(Start::Beginning))
+        .await
+        .expect("subscribed");
+    assert_eq!(take(&mut subscription, 1).await, [1]);
+    node.kill();
+    let error = subscription.next_event().await.expect_err("nobody is left");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+}

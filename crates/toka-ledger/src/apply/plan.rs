@@ -1,0 +1,274 @@
+//! Deciding what a commit does, without changing anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::overlay::View;
+use super::state::State;
+use super::{Refused, preconditions};
+use crate::command::{Commit, ParentName, PreparedEvent};
+use crate::core::limits::SEQUENCE_END;
+use crate::core::{Digest, EventHeader, EventId, Parent};
+use crate::engine::Table;
+use crate::error::{Error, Invalid, Rejection};
+use crate::hash;
+use crate::store::{encode_sequence, missing};
+
+/// What a commit does to the vault.
+#[derive(Debug)]
+pub(super) struct Plan<'c> {
+    /// For each event of the commit: what it is.
+    pub(super) events: Vec<Planned>,
+    /// The events to store, in order.
+    pub(super) new: Vec<NewEvent<'c>>,
+}
+
+/// One event of a commit.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// Stored already, before this commit.
+    Stored(Arc<EventHeader>),
+    /// This one of the new events.
+    New(usize),
+    /// Equal to this one of the new events, which comes before it in the commit.
+    Repeated(usize),
+}
+
+/// An event to store.
+#[derive(Debug)]
+pub(super) struct NewEvent<'c> {
+    pub(super) event: &'c PreparedEvent,
+    pub(super) sequence: u64,
+    pub(super) digest: Digest,
+    pub(super) id: EventId,
+    pub(super) parents: Vec<Parent>,
+    /// Where the payload is stored already; `None`: it is stored with this event.
+    pub(super) payload_sequence: Option<u64>,
+}
+
+/// The digest of an event of the commit, and its parents' digests, sorted, without repeats.
+struct Identity {
+    digest: Digest,
+    parents: Vec<Digest>,
+}
+
+/// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show.
+pub(super) fn plan<'c>(
+    view: View<'_>,
+    state: &State,
+    commit: &'c Commit,
+) -> Result<Plan<'c>, Refused> {
+    let mut ids = BTreeMap::new();
+    let identities = identities(view, commit, &mut ids)?;
+    let mut plan = deduplicate(view, state, commit, identities, ids)?;
+    if plan.new.is_empty() {
+        // A retry: what the preconditions asked for was so when the events were stored.
+        return Ok(plan);
+    }
+    preconditions::check(view, state.unix_ms, &commit.preconditions)?;
+    check_dimension(state, commit, &plan)?;
+    let payloads: Vec<_> = plan
+        .new
+        .iter()
+        .map(|new| new.event.payload_digest)
+        .collect();
+    let mut repeated = BTreeMap::new();
+    for (new, stored) in plan.new.iter_mut().zip(view.payloads(&payloads)?) {
+        let digest = new.event.payload_digest;
+        new.payload_sequence = stored.or_else(|| repeated.get(&digest).copied());
+        repeated.entry(digest).or_insert(new.sequence);
+    }
+    Ok(plan)
+}
+
+/// Resolves parents and computes digests. `ids` takes the ids of the parents from before.
+fn identities(
+    view: View<'_>,
+    commit: &Commit,
+    ids: &mut BTreeMap<Digest, EventId>,
+) -> Result<Vec<Identity>, Refused> {
+    let stored = stored_parents(view, commit)?;
+    let mut identities: Vec<Identity> = Vec::with_capacity(commit.events.len());
+    // Only a batch can name its own events, by index or by a digest that the client computed.
+    let mut own = BTreeMap::new();
+    for (index, event) in commit.events.iter().enumerate() {
+        let mut parents = Vec::with_capacity(event.parents.len());
+        for &name in &event.parents {
+            let unknown = Rejection::UnknownParent {
+                event: index,
+                parent: name,
+            };
+            let digest = match name {
+                ParentName::Batch(earlier) => {
+                    let earlier = identities.get(usize::from(earlier)).ok_or(unknown)?;
+                    earlier.digest
+                }
+                ParentName::Digest(digest) if own.contains_key(&digest) => digest,
+                ParentName::Id(_) | ParentName::Digest(_) => {
+                    let parent = stored.find(name).ok_or(unknown)?;
+                    ids.insert(parent.digest, parent.id);
+                    parent.digest
+                }
+            };
+            parents.push(digest);
+        }
+        parents.sort_unstable();
+        parents.dedup();
+        let digest = hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
+        own.entry(digest).or_insert(index);
+        identities.push(Identity { digest, parents });
+    }
+    Ok(identities)
+}
+
+/// The events that a commit names as parents and that the vault has.
+struct StoredParents {
+    by_sequence: BTreeMap<u64, Parent>,
+    by_digest: BTreeMap<Digest, u64>,
+}
+
+impl StoredParents {
+    fn find(&self, name: ParentName) -> Option<Parent> {
+        match name {
+            // All 128 bits must match.
+            ParentName::Id(id) => self
+                .by_sequence
+                .get(&id.sequence())
+                .copied()
+                .filter(|parent| parent.id == id),
+            ParentName::Digest(digest) => self
+                .by_digest
+                .get(&digest)
+                .and_then(|at| self.by_sequence.get(at))
+                .copied(),
+            ParentName::Batch(_) => None,
+        }
+    }
+}
+
+fn stored_parents(view: View<'_>, commit: &Commit) -> Result<StoredParents, Error> {
+    let mut sequences = Vec::new();
+    let mut digests = Vec::new();
+    for name in commit.events.iter().flat_map(|event| &event.parents) {
+        match name {
+            ParentName::Id(id) => sequences.push(id.sequence()),
+            ParentName::Digest(digest) => digests.push(*digest),
+            ParentName::Batch(_) => {}
+        }
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    let found = view.events(&digests)?;
+    let by_digest: BTreeMap<_, _> = digests
+        .into_iter()
+        .zip(found)
+        .filter_map(|(digest, sequence)| Some((digest, sequence?)))
+        .collect();
+    sequences.extend(by_digest.values());
+    sequences.sort_unstable();
+    sequences.dedup();
+    let by_sequence = view
+        .headers(&sequences)?
+        .into_iter()
+        .flatten()
+        .map(|header| {
+            (
+                header.sequence,
+                Parent {
+                    digest: header.digest,
+                    id: header.id,
+                },
+            )
+        })
+        .collect();
+    Ok(StoredParents {
+        by_sequence,
+        by_digest,
+    })
+}
+
+/// Tells new events from stored ones, and gives the new ones their place.
+fn deduplicate<'c>(
+    view: View<'_>,
+    state: &State,
+    commit: &'c Commit,
+    identities: Vec<Identity>,
+    mut ids: BTreeMap<Digest, EventId>,
+) -> Result<Plan<'c>, Refused> {
+    let digests: Vec<_> = identities.iter().map(|identity| identity.digest).collect();
+    let sequences = view.events(&digests)?;
+    let known: Vec<_> = sequences.iter().flatten().copied().collect();
+    let mut stored = known
+        .iter()
+        .zip(view.headers(&known)?)
+        .map(|(&sequence, header)| {
+            header.ok_or_else(|| missing(Table::Headers, &encode_sequence(sequence)))
+        });
+    let mut plan = Plan {
+        events: Vec::with_capacity(digests.len()),
+        new: Vec::new(),
+    };
+    let mut places = BTreeMap::new();
+    for ((event, identity), sequence) in commit.events.iter().zip(identities).zip(sequences) {
+        let digest = identity.digest;
+        if sequence.is_some() {
+            let header = stored.next().expect("one for each sequence found")?;
+            ids.insert(digest, header.id);
+            plan.events.push(Planned::Stored(header));
+            continue;
+        }
+        if let Some(&place) = places.get(&digest) {
+            plan.events.push(Planned::Repeated(place));
+            continue;
+        }
+        let sequence = state.sequence() + 1 + plan.new.len() as u64;
+        if sequence >= SEQUENCE_END {
+            return Err(Rejection::Full.into());
+        }
+        let id = EventId::new(state.unix_ms, sequence, &digest);
+        let parent = |digest: Digest| Parent {
+            digest,
+            id: ids[&digest],
+        };
+        let parents = identity.parents.into_iter().map(parent).collect();
+        ids.insert(digest, id);
+        places.insert(digest, plan.new.len());
+        plan.events.push(Planned::New(plan.new.len()));
+        plan.new.push(NewEvent {
+            event,
+            sequence,
+            digest,
+            id,
+            parents,
+            payload_sequence: None,
+        });
+    }
+    Ok(plan)
+}
+
+/// All new embeddings must have the vault's dimension, or else the same one.
+fn check_dimension(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Rejection> {
+    let mut expected = state
+        .settings
+        .and_then(|settings| settings.dimension)
+        .map(usize::from);
+    for (index, (event, planned)) in commit.events.iter().zip(&plan.events).enumerate() {
+        let (Planned::New(_), Some(embedding)) = (planned, &event.embedding) else {
+            continue;
+        };
+        let actual = embedding.dimension();
+        let expected = *expected.get_or_insert(actual);
+        if actual != expected {
+            let invalid = Invalid::Dimension {
+                field: "embedding",
+                expected,
+                actual,
+            };
+            return Err(Rejection::Invalid {
+                event: index,
+                invalid,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What must hold of the vault before a commit.
+
+use super::Refused;
+use super::overlay::View;
+use crate::command::{ParentName, Precondition};
+use crate::error::{Error, Rejection, Violation};
+
+/// Checks all of them against the vault before the commit; `unix_ms` is the vault's time.
+pub(super) fn check(
+    view: View<'_>,
+    unix_ms: u64,
+    preconditions: &[Precondition],
+) -> Result<(), Refused> {
+    let mut violations = Vec::new();
+    for (index, precondition) in preconditions.iter().enumerate() {
+        violations.extend(violation(view, unix_ms, index, precondition)?);
+    }
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Rejection::Preconditions { violations }.into())
+    }
+}
+
+fn violation(
+    view: View<'_>,
+    unix_ms: u64,
+    index: usize,
+    precondition: &Precondition,
+) -> Result<Option<Violation>, Refused> {
+    match precondition {
+        Precondition::NoChild { parent: name, kind } => {
+            let unknown = Rejection::UnknownPreconditionParent {
+                precondition: index,
+                parent: *name,
+            };
+            let parent = find(view, *name)?.ok_or(unknown)?;
+            let parent = view.indexed_header(parent)?.id;
+            let Some(child) = view.first_child(parent.sequence(), kind)? else {
+                return Ok(None);
+            };
+            let child = view.indexed_header(child)?.id;
+            Ok(Some(Violation::HasChild {
+                parent,
+                kind: kind.clone(),
+                child,
+            }))
+        }
+        Precondition::KindSequence {
+            kind,
+            sequence: expected,
+        } => {
+            let (kind, expected) = (kind.clone(), *expected);
+            let actual = view.last_of_kind(&kind)?.unwrap_or(0);
+            let violation = Violation::KindSequence {
+                kind,
+                expected,
+                actual,
+            };
+            Ok((actual != expected).then_some(violation))
+        }
+        Precondition::TimePassed { unix_ms: expected } => {
+            let violation = Violation::TooEarly {
+                expected: *expected,
+                actual: unix_ms,
+            };
+            Ok((unix_ms < *expected).then_some(violation))
+        }
+        Precondition::CursorMove {
+            name,
+            from: expected,
+            ..
+        } => {
+            let (name, expected) = (name.clone(), *expected);
+            let actual = view.cursor(&name)?;
+            let violation = Violation::Cursor {
+                name,
+                expected,
+                actual,
+            };
+            Ok((actual != expected).then_some(violation))
+        }
+    }
+}
+
+/// The sequence of the event that a precondition names.
+fn find(view: View<'_>, name: ParentName) -> Result<Option<u64>, Error> {
+    match name {
+        ParentName::Id(id) => {
+            let header = view.headers(&[id.sequence()])?.pop().flatten();
+            Ok(header
+                .filter(|header| header.id == id)
+                .map(|header| header.sequence))
+        }
+        ParentName::Digest(digest) => Ok(view.events(&[digest])?.pop().flatten()),
+        // A precondition looks at the vault before the commit.
+        ParentName::Batch(_) => Ok(None),
+    }
+}

@@ -1,0 +1,119 @@
+//! What the next command needs to know, beside the tables.
+
+use bytes::Bytes;
+
+use super::LogMark;
+use crate::command::FEATURE_LEVEL;
+use crate::core::Digest;
+use crate::core::limits::UNIX_MS_END;
+use crate::engine::{Batch, Engine, Table};
+use crate::error::Error;
+use crate::hash;
+use crate::history::Frontier;
+use crate::read::Position;
+use crate::store::lookup;
+use crate::store::meta::{self, Applied, Settings};
+
+/// The vault's position and settings as of the last command.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) revision: u64,
+    pub(super) unix_ms: u64,
+    pub(super) state_digest: Digest,
+    /// Its size is the last event's sequence.
+    pub(super) frontier: Frontier,
+    pub(super) settings: Option<Settings>,
+    pub(super) mark: LogMark,
+}
+
+impl State {
+    /// The state of the vault that `engine` holds.
+    pub(super) fn load(engine: &dyn Engine) -> Result<Self, Error> {
+        let settings = lookup::settings(engine)?;
+        let found = settings.map_or(0, |settings| settings.feature_level);
+        if found > FEATURE_LEVEL {
+            return Err(Error::FeatureLevel {
+                found,
+                supported: FEATURE_LEVEL,
+            });
+        }
+        let applied = lookup::applied(engine)?.unwrap_or(Applied {
+            revision: 0,
+            sequence: 0,
+            unix_ms: 0,
+            state_digest: Digest::ZERO,
+            frontier: Vec::new(),
+            log_id: None,
+        });
+        Ok(Self {
+            revision: applied.revision,
+            unix_ms: applied.unix_ms,
+            state_digest: applied.state_digest,
+            frontier: Frontier::new(applied.sequence, applied.frontier)
+                .expect("decoded with one root for each 1 bit of the sequence"),
+            settings,
+            mark: LogMark {
+                log_id: applied.log_id,
+                membership: lookup::membership(engine)?,
+            },
+        })
+    }
+
+    pub(super) const fn sequence(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            revision: self.revision,
+            sequence: self.sequence(),
+            unix_ms: self.unix_ms,
+            history_root: self.frontier.root(),
+            state_digest: self.state_digest,
+        }
+    }
+
+    /// Counts a command and moves the vault's time to the proposer's, never back.
+    pub(super) fn begin(&mut self, unix_ms: u64) {
+        self.revision += 1;
+        self.unix_ms = self.unix_ms.max(unix_ms.min(UNIX_MS_END - 1));
+    }
+
+    /// Adds what was written to the state chain.
+    pub(super) fn chain(&mut self, written: &[u8]) {
+        self.state_digest = hash::state(&self.state_digest, written);
+    }
+
+    /// Takes over a log's mark, and puts it and the position into `batch`.
+    pub(super) fn finish(&mut self, mark: LogMark, batch: &mut Batch) {
+        if mark.log_id.is_some() {
+            self.mark.log_id = mark.log_id;
+        }
+        if let Some(membership) = mark.membership {
+            batch.put(
+                Table::Meta,
+                meta::MEMBERSHIP,
+                meta::encode_membership(&membership),
+            );
+            self.mark.membership = Some(membership);
+        }
+        let applied = Applied {
+            revision: self.revision,
+            sequence: self.sequence(),
+            unix_ms: self.unix_ms,
+            state_digest: self.state_digest,
+            frontier: self.frontier.roots().to_vec(),
+            log_id: self.mark.log_id.clone(),
+        };
+        batch.put(Table::Meta, meta::APPLIED, meta::encode_applied(&applied));
+    }
+}
+
+/// What a crash would leave of the log's mark.
+pub(super) fn flushed_log_mark(engine: &dyn Engine) -> Result<LogMark, Error> {
+    let log_id: Option<Bytes> = lookup::flushed_applied(engine)?.and_then(|row| row.log_id);
+    Ok(LogMark {
+        log_id,
+        membership: lookup::flushed_membership(engine)?,
+    })
+}

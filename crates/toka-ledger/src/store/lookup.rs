@@ -1,0 +1,174 @@
+//! Rows looked up in an engine, and decoded.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::meta::{self, Applied, Settings};
+use super::sequence::split_sequence;
+use super::{children, corrupt, encode_sequence, events, headers, kinds, payload_digests};
+use crate::core::{CursorName, Digest, EventHeader, Kind};
+use crate::engine::{Direction, Engine, Table};
+use crate::error::Error;
+
+/// The header at each sequence.
+pub(crate) fn headers(
+    engine: &dyn Engine,
+    sequences: &[u64],
+) -> Result<Vec<Option<Arc<EventHeader>>>, Error> {
+    let keys: Vec<_> = sequences
+        .iter()
+        .map(|&sequence| encode_sequence(sequence))
+        .collect();
+    let rows = many(engine, Table::Headers, &keys)?;
+    sequences
+        .iter()
+        .zip(rows)
+        .map(|(&sequence, row)| row.map(|row| decode_header(sequence, row)).transpose())
+        .collect()
+}
+
+/// Reads the value of a header's row.
+pub(crate) fn decode_header(sequence: u64, row: Bytes) -> Result<Arc<EventHeader>, Error> {
+    headers::decode(sequence, row)
+        .map(Arc::new)
+        .map_err(corrupt(Table::Headers, &encode_sequence(sequence)))
+}
+
+/// The sequence of each event.
+pub(crate) fn events(engine: &dyn Engine, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
+    let rows = many(engine, Table::Events, digests)?;
+    digests
+        .iter()
+        .zip(rows)
+        .map(|(digest, row)| {
+            let sequence = row.map(events::decode).transpose();
+            sequence.map_err(corrupt(Table::Events, events::key(digest)))
+        })
+        .collect()
+}
+
+/// The sequence under which each payload is stored.
+pub(crate) fn payloads(
+    engine: &dyn Engine,
+    payload_digests: &[Digest],
+) -> Result<Vec<Option<u64>>, Error> {
+    let rows = many(engine, Table::PayloadDigests, payload_digests)?;
+    payload_digests
+        .iter()
+        .zip(rows)
+        .map(|(digest, row)| {
+            let sequence = row.map(payload_digests::decode).transpose();
+            sequence.map_err(corrupt(Table::PayloadDigests, payload_digests::key(digest)))
+        })
+        .collect()
+}
+
+/// The first child of a kind that the event at `parent` has.
+pub(crate) fn first_child(
+    engine: &dyn Engine,
+    parent: u64,
+    kind: &Kind,
+) -> Result<Option<u64>, Error> {
+    let run = |sequence| children::key(parent, kind.as_str(), sequence);
+    end_of_run(
+        engine,
+        Table::Children,
+        &run(0),
+        &run(u64::MAX),
+        Direction::Forward,
+    )
+}
+
+/// The last event of a kind.
+pub(crate) fn last_of_kind(engine: &dyn Engine, kind: &Kind) -> Result<Option<u64>, Error> {
+    let run = |sequence| kinds::key(kind.as_str(), sequence);
+    end_of_run(
+        engine,
+        Table::Kinds,
+        &run(0),
+        &run(u64::MAX),
+        Direction::Backward,
+    )
+}
+
+/// The sequence in the first row of a scan over an index.
+fn end_of_run(
+    engine: &dyn Engine,
+    table: Table,
+    lower: &[u8],
+    upper: &[u8],
+    direction: Direction,
+) -> Result<Option<u64>, Error> {
+    let Some(row) = engine.scan(table, lower, Some(upper), direction).next() else {
+        return Ok(None);
+    };
+    let (key, _) = row?;
+    let (_, sequence) = split_sequence(&key).map_err(corrupt(table, &key))?;
+    Ok(Some(sequence))
+}
+
+/// Where a cursor is.
+pub(crate) fn cursor(engine: &dyn Engine, name: &CursorName) -> Result<Option<u64>, Error> {
+    let key = meta::cursor_key(name);
+    let row = engine.get(Table::Meta, &key)?;
+    row.map(|row| meta::decode_cursor(name, row))
+        .transpose()
+        .map_err(corrupt(Table::Meta, &key))
+}
+
+/// The vault's settings.
+pub(crate) fn settings(engine: &dyn Engine) -> Result<Option<Settings>, Error> {
+    let row = engine.get(Table::Meta, meta::SETTINGS)?;
+    row.map(meta::decode_settings)
+        .transpose()
+        .map_err(corrupt(Table::Meta, meta::SETTINGS))
+}
+
+/// The vault's position.
+pub(crate) fn applied(engine: &dyn Engine) -> Result<Option<Applied>, Error> {
+    decode_applied(engine.get(Table::Meta, meta::APPLIED)?)
+}
+
+/// The position that a crash would leave.
+pub(crate) fn flushed_applied(engine: &dyn Engine) -> Result<Option<Applied>, Error> {
+    decode_applied(engine.get_flushed(Table::Meta, meta::APPLIED)?)
+}
+
+fn decode_applied(row: Option<Bytes>) -> Result<Option<Applied>, Error> {
+    row.map(meta::decode_applied)
+        .transpose()
+        .map_err(corrupt(Table::Meta, meta::APPLIED))
+}
+
+/// The log's membership.
+pub(crate) fn membership(engine: &dyn Engine) -> Result<Option<Bytes>, Error> {
+    decode_membership(engine.get(Table::Meta, meta::MEMBERSHIP)?)
+}
+
+/// The membership that a crash would leave.
+pub(crate) fn flushed_membership(engine: &dyn Engine) -> Result<Option<Bytes>, Error> {
+    decode_membership(engine.get_flushed(Table::Meta, meta::MEMBERSHIP)?)
+}
+
+fn decode_membership(row: Option<Bytes>) -> Result<Option<Bytes>, Error> {
+    row.map(meta::decode_membership)
+        .transpose()
+        .map_err(corrupt(Table::Meta, meta::MEMBERSHIP))
+}
+
+/// The rows under `keys`; one look-up alone is cheaper as a `get`.
+fn many(
+    engine: &dyn Engine,
+    table: Table,
+    keys: &[impl AsRef<[u8]>],
+) -> Result<Vec<Option<Bytes>>, Error> {
+    match keys {
+        [] => Ok(Vec::new()),
+        [key] => Ok(vec![engine.get(table, key.as_ref())?]),
+        _ => {
+            let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
+            Ok(engine.multi_get(table, &keys)?)
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Random histories of commands.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use toka_ledger::command::{Command, Commit, ParentName, Precondition, PreparedEvent};
+use toka_ledger::{CursorName, Digest, EventHeader, EventId, Outcome};
+
+use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create, event, kind};
+
+const KINDS: [&str; 4] = ["task", "task.claim", "note", "ñ"];
+const CURSORS: [&str; 2] = ["one", "two"];
+
+/// How a parent is named, once it is known what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum ParentSpec {
+    StoredById(Index),
+    StoredByDigest(Index),
+    Earlier(Index),
+    WrongId(Index),
+    Unknown(u8),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct EventSpec {
+    kind: usize,
+    payload: u8,
+    salt: u8,
+    parents: Vec<ParentSpec>,
+    embedding: Option<(u8, bool)>,
+    tags: u8,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum PreconditionSpec {
+    NoChild(ParentSpec, usize),
+    /// The kind's real last sequence, or one above it.
+    KindSequence(usize, bool),
+    TimePassed(i8),
+    /// From the cursor's real place, or one above it.
+    CursorMove(usize, bool, u8),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum CommandSpec {
+    Create,
+    /// Change of the proposer's clock, the events, what must hold.
+    Commit(i16, Vec<EventSpec>, Vec<PreconditionSpec>),
+    /// An earlier command again.
+    Again(Index),
+}
+
+fn parent() -> impl Strategy<Value = ParentSpec> {
+    prop_oneof![
+        8 => any::<Index>().prop_map(ParentSpec::StoredById),
+        8 => any::<Index>().prop_map(ParentSpec::StoredByDigest),
+        6 => any::<Index>().prop_map(ParentSpec::Earlier),
+        1 => any::<Index>().prop_map(ParentSpec::WrongId),
+        1 => any::<u8>().prop_map(ParentSpec::Unknown),
+    ]
+}
+
+fn event_spec() -> impl Strategy<Value = EventSpec> {
+    let embedding = prop::option::weighted(0.3, (1_u8..=255, prop::bool::weighted(0.1)));
+    let parents = prop::collection::vec(parent(), 0..4);
+    (
+        0..KINDS.len(),
+        0_u8..6,
+        0_u8..3,
+        parents,
+        embedding,
+        0_u8..8,
+    )
+        .prop_map(
+            |(kind, payload, salt, parents, embedding, tags)| EventSpec {
+                kind,
+                payload,
+                salt,
+                parents,
+                embedding,
+                tags,
+            },
+        )
+}
+
+fn precondition() -> impl Strategy<Value = PreconditionSpec> {
+    let holds = || prop::bool::weighted(0.8);
+    prop_oneof![
+        (parent(), 0..KINDS.len())
+            .prop_map(|(parent, kind)| PreconditionSpec::NoChild(parent, kind)),
+        (0..KINDS.len(), holds())
+            .prop_map(|(kind, holds)| PreconditionSpec::KindSequence(kind, holds)),
+        (-100_i8..20).prop_map(PreconditionSpec::TimePassed),
+        (0..CURSORS.len(), holds(), any::<u8>())
+            .prop_map(|(name, holds, to)| PreconditionSpec::CursorMove(name, holds, to)),
+    ]
+}
+
+pub(crate) fn command() -> impl Strategy<Value = CommandSpec> {
+    let events = prop::collection::vec(event_spec(), 1..5);
+    let preconditions = prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec(precondition(), 1..3),
+    ];
+    prop_oneof![
+        1 => Just(CommandSpec::Create),
+        20 => (-50_i16..200, events, preconditions)
+            .prop_map(|(time, events, preconditions)| CommandSpec::Commit(time, events, preconditions)),
+        3 => any::<Index>().prop_map(CommandSpec::Again),
+    ]
+}
+
+/// Makes commands one by one, each applied to a vault of its own before the next is made.
+pub(crate) struct History {
+    pub(crate) vault: Vault,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Every event stored, in order.
+    pub(crate) stored: Vec<EventHeader>,
+    clock: u64,
+}
+
+impl History {
+    pub(crate) fn new(specs: &[CommandSpec]) -> Self {
+        let mut history = Self {
+            vault: Vault::pristine(),
+            commands: Vec::new(),
+            outcomes: Vec::new(),
+            stored: Vec::new(),
+            clock: NOW,
+        };
+        history.apply(create());
+        for spec in specs {
+            let command = history.command(spec);
+            history.apply(command);
+        }
+        history
+    }
+
+    fn apply(&mut self, command: Command) {
+        let outcome = self.vault.apply(std::slice::from_ref(&command)).remove(0);
+        if let Outcome::Committed { headers, .. } = &outcome {
+            let new = headers.iter().filter(|header| !header.deduplicated);
+            self.stored.extend(new.map(|header| (**header).clone()));
+        }
+        self.commands.push(command);
+        self.outcomes.push(outcome);
+    }
+
+    fn command(&mut self, spec: &CommandSpec) -> Command {
+        match spec {
+            CommandSpec::Create => create(),
+            CommandSpec::Again(earlier) => earlier.get(&self.commands).clone(),
+            CommandSpec::Commit(time, events, preconditions) => {
+                self.clock = self.clock.saturating_add_signed(i64::from(*time));
+                let events = events
+                    .iter()
+                    .enumerate()
+                    .map(|(index, spec)| self.event(index, spec));
+                Command::Commit(Commit {
+                    unix_ms: self.clock,
+                    events: events.collect(),
+                    preconditions: preconditions
+                        .iter()
+                        .map(|spec| self.precondition(spec))
+                        .collect(),
+                })
+            }
+        }
+    }
+
+    fn event(&self, index: usize, spec: &EventSpec) -> PreparedEvent {
+        let parents: Vec<_> = spec
+            .parents
+            .iter()
+            .filter_map(|parent| self.parent(index, parent))
+            .collect();
+        let mut event = event(
+            KINDS[spec.kind],
+            &"payload ".repeat(usize::from(spec.payload)),
+        )
+        .salted(&vec![spec.salt; usize::from(spec.salt)])
+        .child_of(parents);
+        if let Some((x, wrong_dimension)) = spec.embedding {
+            let components = [f32::from(x), 1.0, -2.0, 0.5];
+            event = event.embedded(&components[..if wrong_dimension { 3 } else { 4 }]);
+        }
+        if spec.tags & 1 == 1 {
+            event.attributes.source = Some(format!("agent-{}", spec.tags));
+        }
+        if spec.tags & 2 == 2 {
+            event = event
+                .tagged("session", &spec.tags.to_string())
+                .tagged("empty", "");
+        }
+        event
+    }
+
+    /// The parent of an event at `index` of its commit, if there is anything to name.
+    fn parent(&self, index: usize, spec: &ParentSpec) -> Option<ParentName> {
+        let stored = |pick: &Index| (!self.stored.is_empty()).then(|| pick.get(&self.stored));
+        match spec {
+            ParentSpec::StoredById(pick) => stored(pick).map(by_id),
+            ParentSpec::StoredByDigest(pick) => stored(pick).map(by_digest),
+            ParentSpec::Earlier(pick) => (index > 0)
+                .then(|| ParentName::Batch(u16::try_from(pick.index(index)).expect("small"))),
+            ParentSpec::WrongId(pick) => stored(pick).map(|header| {
+                let mut id = *header.id.as_bytes();
+                id[3] ^= 1;
+                ParentName::Id(EventId::from_bytes(id))
+            }),
+            ParentSpec::Unknown(byte) => Some(ParentName::Digest(Digest([*byte; 32]))),
+        }
+    }
+
+    fn precondition(&self, spec: &PreconditionSpec) -> Precondition {
+        match spec {
+            PreconditionSpec::NoChild(parent, of_kind) => Precondition::NoChild {
+                parent: self
+                    .parent(0, parent)
+                    .unwrap_or(ParentName::Digest(Digest::ZERO)),
+                kind: kind(KINDS[*of_kind]),
+            },
+            PreconditionSpec::KindSequence(of_kind, holds) => {
+                let kind = kind(KINDS[*of_kind]);
+                let last = self.stored.iter().rfind(|header| header.kind == kind);
+                let last = last.map_or(0, |header| header.sequence);
+                Precondition::KindSequence {
+                    kind,
+                    sequence: last + u64::from(!holds),
+                }
+            }
+            PreconditionSpec::TimePassed(ahead) => Precondition::TimePassed {
+                unix_ms: self.clock.saturating_add_signed(i64::from(*ahead)),
+            },
+            PreconditionSpec::CursorMove(name, holds, to) => {
+                let name = CursorName::new(CURSORS[*name]).expect("valid");
+                let at = self
+                    .vault
+                    .ledger
+                    .reader()
+                    .cursor(&name)
+                    .expect("readable")
+                    .unwrap_or(0);
+                let from = at + u64::from(!holds);
+                Precondition::CursorMove {
+                    name,
+                    from,
+                    to: u64::from(*to),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Three real nodes in one process: RocksDB, a log on disk, gRPC over loopback.
+
+mod forming;
+mod harness;
+mod reads;
+mod replication;
+mod snapshots;

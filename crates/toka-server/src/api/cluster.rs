@@ -1,0 +1,94 @@
+//! `toka.vault.v1.ClusterService`.
+
+use std::sync::Arc;
+
+use toka_ledger::Settings;
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
+use tokio::time::timeout_at;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
+use crate::refusal;
+use crate::routing::{self, Call, Route};
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    shared: Arc<Shared>,
+}
+
+impl Cluster {
+    pub(crate) fn server(shared: Arc<Shared>) -> ClusterServiceServer<Self> {
+        ClusterServiceServer::new(Self { shared })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Cluster {
+    /// Answers also while the cluster forms, or has no leader: that is when it is asked for.
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let shared = &self.shared;
+        let call = Call::new(request.metadata(), &shared.limits);
+        let nodes = shared.replica.all_node_statuses(STATUS_TIMEOUT).await;
+        let settings = shared
+            .read(call.deadline, |reader| reader.settings())
+            .await?;
+        Ok(Response::new(v1::GetStatusResponse {
+            header: Some(shared.header(&shared.reader.position())),
+            leader_id: shared.router.leader().map(|leader| leader.node_id),
+            settings: settings.as_ref().map(settings_message),
+            nodes,
+        }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let shared = &self.shared;
+        let call = shared.admit(request.metadata())?;
+        let request = request.into_inner();
+        match shared.router.route(&call).await? {
+            Route::Here(leader) => {
+                let leader_id = if request.to_node_id == Some(leader.node_id) {
+                    leader.node_id
+                } else {
+                    let handed_over = shared.replica.transfer_leadership(request.to_node_id);
+                    handed_over
+                        .await
+                        .map_err(|error| refusal::transfer(&error))?
+                };
+                let header = Some(shared.header(&shared.reader.position()));
+                Ok(Response::new(v1::TransferLeadershipResponse {
+                    header,
+                    leader_id,
+                }))
+            }
+            Route::There(leader) => {
+                let mut client = shared.router.cluster(&leader)?;
+                let request = shared.router.timed_request(&call, request);
+                match timeout_at(call.deadline, client.transfer_leadership(request)).await {
+                    Ok(Ok(reply)) => Ok(routing::relay(reply)),
+                    Ok(Err(refusal)) => Err(routing::relay_status(&refusal)),
+                    Err(_) => Err(status::no_leader("the leader did not answer in time")),
+                }
+            }
+        }
+    }
+}
+
+fn settings_message(settings: &Settings) -> v1::VaultSettings {
+    v1::VaultSettings {
+        feature_level: settings.feature_level,
+        dimension: settings.dimension.map(u32::from),
+        created_unix_ms: settings.created_unix_ms,
+    }
+}

@@ -1,0 +1,270 @@
+//! Streams of commits, applied in the order in which they are sent.
+//!
+//! On the leader the requests that are there are proposed together, in one log entry, while the next
+//! ones are read. One entry at a time: if it is refused because leadership was lost, nothing that
+//! was sent after it can have been applied before it.
+
+mod proxy;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use prost::Message;
+use toka_ledger::command::Commit;
+use toka_ledger::{Invalid, Outcome};
+use toka_proto::convert::read::check_vault;
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::commit_stream_response::Outcome as Answer;
+use toka_raft::CommitError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::Shared;
+use super::commit::{Committed, committed, header, prepare_events};
+use super::vault::Answers;
+use crate::limits::STREAM_GROUP_BYTES;
+use crate::refusal;
+use crate::routing::Route;
+
+/// How a stream ends that lost its leader.
+const RESEND: &str = "the leader was lost; resend from the first request without an answer";
+
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    request: Request<Streaming<v1::CommitStreamRequest>>,
+) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let permit = shared.gates.commit_streams.enter()?;
+    let requests = request.into_inner();
+    match shared.router.route(&call).await? {
+        Route::Here(_) => {
+            let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
+            let session = Session {
+                shared: Arc::clone(shared),
+                items: items(requests).boxed(),
+                answers,
+                waiting: VecDeque::new(),
+                ended: None,
+                _permit: permit,
+            };
+            // Owned by the stream of answers: it ends when that is dropped, with its connection at
+            // the latest.
+            tokio::spawn(session.run());
+            Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        }
+        Route::There(leader) => proxy::forward(shared, &call, leader, requests, permit).await,
+    }
+}
+
+/// A request that was read: prepared, or refused.
+struct Item {
+    number: u64,
+    commit: Result<Commit, Status>,
+    bytes: usize,
+}
+
+/// The requests, each checked and prepared, until the client has sent its last one or something is
+/// wrong. Polling can stop at any point without losing one.
+fn items(
+    requests: Streaming<v1::CommitStreamRequest>,
+) -> impl Stream<Item = Result<Item, Status>> + Send {
+    stream::unfold(Some((requests, None)), |state| async move {
+        let (mut requests, last) = state?;
+        match requests.message().await {
+            Ok(Some(request)) if last.is_none_or(|last| request.request_number > last) => {
+                let item = item(request).await;
+                let last = Some(item.number);
+                Some((Ok(item), Some((requests, last))))
+            }
+            Ok(Some(_)) => {
+                let field = "request_number";
+                let expected = "above that of the request before";
+                Some((
+                    Err(status::invalid(&Invalid::Syntax { field, expected })),
+                    None,
+                ))
+            }
+            Ok(None) => None,
+            Err(status) => Some((Err(status), None)),
+        }
+    })
+}
+
+async fn item(request: v1::CommitStreamRequest) -> Item {
+    let (number, bytes) = (request.request_number, request.encoded_len());
+    let commit = match check_vault(&request.vault) {
+        Ok(()) => prepare_events(request.events, request.preconditions).await,
+        Err(invalid) => Err(status::invalid(&invalid)),
+    };
+    Item {
+        number,
+        commit,
+        bytes,
+    }
+}
+
+/// One stream on the leader.
+struct Session {
+    shared: Arc<Shared>,
+    items: BoxStream<'static, Result<Item, Status>>,
+    answers: mpsc::Sender<Result<v1::CommitStreamResponse, Status>>,
+    /// Read and not proposed yet, in order.
+    waiting: VecDeque<Item>,
+    /// No more is read: the client has sent its last request, or the stream ends with this once
+    /// those before have their answers.
+    ended: Option<Result<(), Status>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Session {
+    async fn run(mut self) {
+        let end = match (self.serve().await, self.ended.take()) {
+            (Err(status), _) | (Ok(()), Some(Err(status))) => status,
+            (Ok(()), _) => return,
+        };
+        // Fails if the client is gone.
+        let _ = self.answers.send(Err(end)).await;
+    }
+
+    /// Proposes group after group, reading the next while one is under way.
+    async fn serve(&mut self) -> Result<(), Status> {
+        let window = self.shared.limits.commit_stream_window;
+        loop {
+            while self.waiting.is_empty() {
+                if self.ended.is_some() {
+                    return Ok(());
+                }
+                self.read().await;
+            }
+            let group = self.next_group();
+            let shared = Arc::clone(&self.shared);
+            let mut proposed = std::pin::pin!(propose(&shared, group));
+            let answers = loop {
+                let has_room = self.ended.is_none() && self.waiting.len() < window;
+                tokio::select! {
+                    biased;
+                    answers = &mut proposed => break answers?,
+                    () = self.read(), if has_room => {}
+                }
+            };
+            for answer in answers {
+                if self.answers.send(Ok(answer)).await.is_err() {
+                    // The client is gone; it will resend what has no answer.
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads one request, or notices that there are no more. May be dropped while it waits.
+    async fn read(&mut self) {
+        let item = tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled() => Some(Err(status::stopping())),
+            () = self.answers.closed() => None,
+            item = self.items.next() => item,
+        };
+        match item {
+            Some(Ok(item)) => self.waiting.push_back(item),
+            Some(Err(status)) => self.ended = Some(Err(status)),
+            None => self.ended = Some(Ok(())),
+        }
+    }
+
+    /// What is proposed together.
+    fn next_group(&mut self) -> Vec<Item> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while bytes < STREAM_GROUP_BYTES
+            && let Some(item) = self.waiting.pop_front()
+        {
+            bytes += item.bytes;
+            group.push(item);
+        }
+        group
+    }
+}
+
+/// Proposes a group; returns its answers, or the status with which the stream ends.
+async fn propose(
+    shared: &Shared,
+    group: Vec<Item>,
+) -> Result<Vec<v1::CommitStreamResponse>, Status> {
+    let mut commits = Vec::with_capacity(group.len());
+    let mut places = Vec::with_capacity(group.len());
+    for item in group {
+        let refused = match item.commit {
+            Ok(commit) => {
+                commits.push(commit);
+                None
+            }
+            // Not the request's fault, and not an answer to it.
+            Err(status) if status.code() == Code::Unavailable => return Err(status),
+            Err(status) => Some(status),
+        };
+        places.push((item.number, refused));
+    }
+    let outcomes = if commits.is_empty() {
+        Vec::new()
+    } else {
+        agree(shared, &commits).await?
+    };
+    let mut outcomes = outcomes.into_iter();
+    let mut answers = Vec::with_capacity(places.len());
+    for (number, refused) in places {
+        let result = match refused {
+            Some(status) => Err(status),
+            None => match outcomes.next() {
+                Some(outcome) => committed(outcome),
+                None => return Err(status::no_leader(RESEND)),
+            },
+        };
+        answers.push(answer(shared, number, result));
+    }
+    Ok(answers)
+}
+
+/// The outcomes of commits that are applied in this order. Waits while the node is overloaded: the
+/// client is held up by it, since nothing more is read meanwhile than the window has room for.
+async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Status> {
+    loop {
+        match shared.replica.commit_in_order(commits.to_vec()).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(CommitError::Overloaded { retry_after_ms }) => {
+                let pause = Duration::from_millis(retry_after_ms);
+                tokio::select! {
+                    () = shared.draining.cancelled() => return Err(status::stopping()),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            Err(CommitError::NotLeader { .. } | CommitError::Unknown) => {
+                return Err(status::no_leader(RESEND));
+            }
+            Err(error) => return Err(refusal::commit(&error)),
+        }
+    }
+}
+
+fn answer(
+    shared: &Shared,
+    request_number: u64,
+    result: Result<Committed, Status>,
+) -> v1::CommitStreamResponse {
+    let (revision, outcome) = match result {
+        Ok(Committed { revision, events }) => (
+            revision,
+            Answer::Result(v1::CommitResult { revision, events }),
+        ),
+        Err(status) => (0, Answer::Error(status::to_commit_error(&status))),
+    };
+    v1::CommitStreamResponse {
+        header: Some(header(shared, revision)),
+        request_number,
+        outcome: Some(outcome),
+    }
+}

@@ -1,0 +1,78 @@
+//! What may be open at the same time. Full is an error with a hint when to retry, never a queue.
+
+use std::sync::Arc;
+
+use toka_proto::convert::status;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use crate::config::Limits;
+use crate::limits::RETRY_AFTER;
+
+/// A bounded number of something.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    permits: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Gate {
+    fn new(max: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(max)),
+            max,
+        }
+    }
+
+    /// One more, until what is returned is dropped.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.permits)
+            .try_acquire_owned()
+            .map_err(|_| status::overloaded(RETRY_AFTER))
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.max.saturating_sub(self.permits.available_permits())
+    }
+}
+
+/// A node's gates.
+#[derive(Clone, Debug)]
+pub(crate) struct Gates {
+    /// Subscriptions.
+    pub(crate) subscriptions: Gate,
+    /// Commits outside of streams.
+    pub(crate) commits: Gate,
+    /// Commit streams.
+    pub(crate) commit_streams: Gate,
+}
+
+impl Gates {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            subscriptions: Gate::new(limits.subscriptions_max),
+            commits: Gate::new(limits.commits_max),
+            commit_streams: Gate::new(limits.commit_streams_max),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_gate_refuses_with_a_hint_and_opens_again() {
+        let gate = Gate::new(1);
+        let inside = gate.enter().expect("empty");
+        assert_eq!(gate.open(), 1);
+        let refusal = gate.enter().expect_err("full");
+        assert_eq!(refusal.code(), Code::ResourceExhausted);
+        assert_eq!(status::parse(&refusal).retry_after, Some(RETRY_AFTER));
+        drop(inside);
+        assert!(gate.enter().is_ok());
+    }
+}

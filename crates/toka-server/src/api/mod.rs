@@ -1,0 +1,16 @@
+//! The services that clients call.
+
+mod cluster;
+mod commit;
+mod commit_stream;
+mod gate;
+mod list;
+mod page_token;
+mod read;
+mod shared;
+mod subscribe;
+mod vault;
+
+pub(crate) use self::cluster::Cluster;
+pub(crate) use self::shared::Shared;
+pub(crate) use self::vault::Vault;

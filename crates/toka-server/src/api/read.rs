@@ -1,0 +1,127 @@
+//! Reads of one event and of several.
+
+use prost::Message;
+use toka_ledger::{Error, EventHeader, Invalid, Reader, Selector};
+use toka_proto::convert::event::{embedding_message, payload_message};
+use toka_proto::convert::read::{SELECTORS_MAX, check_count, check_vault};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use crate::limits::PAGE_BYTES;
+
+/// What comes with an event's header.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Include {
+    pub(super) payload: bool,
+    pub(super) embedding: bool,
+    form: v1::EmbeddingForm,
+}
+
+impl Include {
+    pub(super) fn new(message: Option<v1::Include>) -> Self {
+        message.map_or_else(Self::default, |message| Self {
+            payload: message.payload,
+            embedding: message.embedding,
+            form: message.embedding_form(),
+        })
+    }
+
+    /// Whether the header alone is wanted, for which no storage is read.
+    pub(super) const fn is_nothing(self) -> bool {
+        !self.payload && !self.embedding
+    }
+
+    /// The event, with what is wanted of it. Blocking.
+    pub(super) fn load(self, reader: &Reader, header: &EventHeader) -> Result<v1::Event, Error> {
+        let mut event = v1::Event::from(header);
+        if self.payload {
+            event.payload = Some(payload_message(reader.payload(header)?));
+        }
+        if self.embedding {
+            let embedding = reader.embedding(header)?;
+            event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
+        }
+        Ok(event)
+    }
+}
+
+pub(super) async fn get(
+    shared: &Shared,
+    request: Request<v1::GetRequest>,
+) -> Result<Response<v1::GetResponse>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let request = request.into_inner();
+    let selector = check_vault(&request.vault)
+        .and_then(|()| request.selector.ok_or(Invalid::Empty { field: "selector" }))
+        .and_then(Selector::try_from)
+        .map_err(|error| status::invalid(&error))?;
+    let include = Include::new(request.include);
+    let position = shared.barrier(&call, request.read).await?;
+    let read = move |reader: &Reader| match reader.header(&selector)? {
+        Some(header) if header.sequence <= position.sequence => {
+            include.load(reader, &header).map(Some)
+        }
+        _ => Ok(None),
+    };
+    let event = shared.read(call.deadline, read).await?;
+    let event = event.ok_or_else(|| status::event_not_found(&name(&selector)))?;
+    let header = Some(shared.header(&position));
+    Ok(Response::new(v1::GetResponse {
+        header,
+        event: Some(event),
+    }))
+}
+
+pub(super) async fn batch_get(
+    shared: &Shared,
+    request: Request<v1::BatchGetRequest>,
+) -> Result<Response<v1::BatchGetResponse>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let request = request.into_inner();
+    let selectors = check_vault(&request.vault)
+        .and_then(|()| selectors(request.selectors))
+        .map_err(|error| status::invalid(&error))?;
+    let include = Include::new(request.include);
+    let position = shared.barrier(&call, request.read).await?;
+    let read = move |reader: &Reader| {
+        let mut items = Vec::with_capacity(selectors.len());
+        let mut bytes = 0;
+        for header in reader.headers(&selectors)? {
+            let known = header.filter(|header| header.sequence <= position.sequence);
+            let event = known
+                .map(|header| include.load(reader, &header))
+                .transpose()?;
+            let item = v1::BatchGetItem { event };
+            bytes += item.encoded_len();
+            // The client asks again for the rest; one item comes whatever its size.
+            if bytes > PAGE_BYTES && !items.is_empty() {
+                break;
+            }
+            items.push(item);
+        }
+        Ok(items)
+    };
+    let items = shared.read(call.deadline, read).await?;
+    Ok(Response::new(v1::BatchGetResponse {
+        header: Some(shared.header(&position)),
+        items,
+    }))
+}
+
+fn selectors(messages: Vec<v1::EventSelector>) -> Result<Vec<Selector>, Invalid> {
+    if messages.is_empty() {
+        return Err(Invalid::Empty { field: "selectors" });
+    }
+    check_count("selectors", SELECTORS_MAX, messages.len())?;
+    messages.into_iter().map(Selector::try_from).collect()
+}
+
+fn name(selector: &Selector) -> String {
+    match selector {
+        Selector::Id(id) => id.to_string(),
+        Selector::Sequence(sequence) => format!("at sequence {sequence}"),
+        Selector::Digest(digest) => digest.to_string(),
+    }
+}

@@ -1,0 +1,169 @@
+//! What all services of a node share.
+
+use std::sync::{Arc, OnceLock};
+
+use toka_ledger::{Error, Position, Reader};
+use toka_proto::convert::read::{self, Header, ReadOptions};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_raft::{Consistency, Replica};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::gate::Gates;
+use crate::config::Limits;
+use crate::limits::RETRY_AFTER;
+use crate::refusal;
+use crate::routing::{Call, Router};
+
+/// What all services of a node share.
+pub(crate) struct Shared {
+    pub(crate) replica: Replica,
+    pub(crate) reader: Reader,
+    pub(crate) router: Router,
+    pub(crate) limits: Limits,
+    pub(crate) gates: Gates,
+    /// Cancelled when streams have to end.
+    pub(crate) draining: CancellationToken,
+    reads: Arc<Semaphore>,
+    /// Identity of the history, once the node serves.
+    history_id: OnceLock<u128>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        replica: Replica,
+        router: Router,
+        limits: Limits,
+        draining: CancellationToken,
+    ) -> Self {
+        Self {
+            reader: replica.reader(),
+            replica,
+            router,
+            gates: Gates::new(&limits),
+            reads: Arc::new(Semaphore::new(limits.reads_max)),
+            limits,
+            draining,
+            history_id: OnceLock::new(),
+        }
+    }
+
+    /// Begins to serve the history `history_id`.
+    pub(crate) fn serve(&self, history_id: u128) {
+        let _ = self.history_id.set(history_id);
+    }
+
+    /// Whether calls are served: the cluster has formed, and the node is not stopping.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.history_id.get().is_some() && !self.draining.is_cancelled()
+    }
+
+    /// The call's conditions, if the node serves.
+    pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+        if self.draining.is_cancelled() {
+            return Err(status::stopping());
+        }
+        if self.history_id.get().is_none() {
+            let reason = match self.replica.cluster_id() {
+                None => "the cluster has not formed yet; its initial members must all be up",
+                Some(_) => "the node is catching up with what it had before it was stopped",
+            };
+            return Err(status::no_leader(reason));
+        }
+        Ok(Call::new(metadata, &self.limits))
+    }
+
+    pub(crate) fn history_id(&self) -> u128 {
+        self.history_id.get().copied().unwrap_or(0)
+    }
+
+    /// State of the node, as of `position`.
+    pub(crate) fn header(&self, position: &Position) -> v1::ResponseHeader {
+        Header {
+            cluster_id: self.replica.cluster_id().unwrap_or(0),
+            history_id: self.history_id(),
+            node_id: self.replica.node_id(),
+            term: self.replica.term(),
+            revision: position.revision,
+            sequence: position.sequence,
+        }
+        .into()
+    }
+
+    /// Waits until the node has what the read must see. The read sees the vault as of the position
+    /// that is returned: what came later is not shown, and the reply's header says so.
+    pub(crate) async fn barrier(
+        &self,
+        call: &Call,
+        options: Option<v1::ReadOptions>,
+    ) -> Result<Position, Status> {
+        let options = ReadOptions::try_from(options).map_err(|error| status::invalid(&error))?;
+        if let Some(expected) = options.history_id
+            && expected != self.history_id()
+        {
+            return Err(status::history_changed(expected, self.history_id()));
+        }
+        let (consistency, wanted) = match options.consistency {
+            read::Consistency::Local => (Consistency::Local, 0),
+            read::Consistency::AtLeast(revision) => (Consistency::AtLeast(revision), revision),
+            read::Consistency::Linearizable => (Consistency::Linearizable, 0),
+        };
+        self.replica
+            .read_barrier(consistency, call.deadline)
+            .await
+            .map_err(|error| refusal::read(&error, wanted))
+    }
+
+    /// Waits until the node has the event at `sequence`, of which the caller knows that it exists.
+    pub(crate) async fn reach(&self, sequence: u64, deadline: Instant) -> Result<Position, Status> {
+        let mut positions = self.reader.watch();
+        let reached = positions.wait_for(|position| position.sequence >= sequence);
+        match timeout_at(deadline, reached).await {
+            Ok(Ok(position)) => Ok(*position),
+            Ok(Err(_)) => Err(status::stopping()),
+            Err(_) => {
+                let position = self.reader.position();
+                Err(status::node_behind(position.revision, position.sequence, 0))
+            }
+        }
+    }
+
+    /// Reads the storage, off the reactor. Waits for its turn until `deadline`.
+    pub(crate) async fn read<T, F>(&self, deadline: Instant, work: F) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    {
+        let turn = timeout_at(deadline, Arc::clone(&self.reads).acquire_owned());
+        let turn = match turn.await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) => return Err(status::stopping()),
+            Err(_) => return Err(status::overloaded(RETRY_AFTER)),
+        };
+        let reader = self.reader.clone();
+        let result = off_reactor(move || {
+            let result = work(&reader);
+            drop(turn);
+            result
+        });
+        result.await?.map_err(|error| refusal::ledger(&error))
+    }
+}
+
+/// Runs what would hold up other calls.
+pub(crate) async fn off_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result),
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being shut down.
+            Err(_) => Err(status::stopping()),
+        },
+    }
+}

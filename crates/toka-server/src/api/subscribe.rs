@@ -1,0 +1,268 @@
+//! Subscriptions.
+//!
+//! The stream is pulled: nothing is read before the client takes what was read before, but for one
+//! batch. A slow client thus costs the node that batch, and falls back to storage.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::{FutureExt, stream};
+use toka_ledger::core::EventHeader;
+use toka_ledger::feed::{Message, Start, Subscription};
+use toka_ledger::{Filter, Invalid, Position, Reader};
+use toka_proto::convert::read::check_vault;
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::subscribe_request::Start as StartMessage;
+use toka_proto::v1::subscribe_response::Message as Answer;
+use toka_raft::Consistency;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use super::read::Include;
+use super::vault::Answers;
+use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
+use crate::refusal;
+use crate::routing::Call;
+
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    request: Request<v1::SubscribeRequest>,
+) -> Result<Response<Answers<v1::SubscribeResponse>>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let permit = shared.gates.subscriptions.enter()?;
+    let request = request.into_inner();
+    let (start, filter) = check(&request).map_err(|error| status::invalid(&error))?;
+    let include = Include::new(request.include);
+    let position = shared.barrier(&call, request.read).await?;
+    let start = match start {
+        Start::After(sequence) => {
+            wait_for(shared, &call, sequence, position).await?;
+            Start::After(sequence)
+        }
+        // Relative to what the node has: another one may be ahead.
+        start => start,
+    };
+    let subscription = shared.reader.subscribe(start, filter);
+    tracing::debug!(after = subscription.position(), "subscription");
+    let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
+    let answers = stream::unfold(Some(feed), |feed| async move {
+        let mut feed = feed?;
+        match feed.next().await {
+            Ok(answer) => Some((Ok(answer), Some(feed))),
+            // The status ends the stream.
+            Err(status) => Some((Err(status), None)),
+        }
+    });
+    Ok(Response::new(Box::pin(answers)))
+}
+
+fn check(request: &v1::SubscribeRequest) -> Result<(Start, Filter), Invalid> {
+    check_vault(&request.vault)?;
+    let start = match request.start {
+        None | Some(StartMessage::Beginning(_)) => Start::Beginning,
+        Some(StartMessage::Now(_)) => Start::Now,
+        Some(StartMessage::AfterSequence(sequence)) => Start::After(sequence),
+    };
+    Ok((
+        start,
+        request.filter.clone().unwrap_or_default().try_into()?,
+    ))
+}
+
+/// Waits until the node has the event at `sequence`; refuses one that the cluster does not have.
+async fn wait_for(
+    shared: &Shared,
+    call: &Call,
+    sequence: u64,
+    position: Position,
+) -> Result<(), Status> {
+    if position.sequence >= sequence {
+        return Ok(());
+    }
+    // The node may be behind; only the leader can tell how far the vault goes.
+    let confirmed = shared
+        .replica
+        .read_barrier(Consistency::Linearizable, call.deadline)
+        .await;
+    let position = confirmed.map_err(|error| refusal::read(&error, 0))?;
+    if position.sequence >= sequence {
+        return Ok(());
+    }
+    Err(status::position_out_of_range(sequence, position.sequence))
+}
+
+/// One open subscription.
+struct Feed {
+    shared: Arc<Shared>,
+    subscription: Subscription,
+    include: Include,
+    /// Read ahead, in order.
+    ready: VecDeque<v1::SubscribeResponse>,
+    /// A message that was met while events were gathered, and comes after them.
+    after: Option<Message>,
+    /// Every match up to it is in `ready` or was sent, and the vault's time there.
+    sent: (u64, u64),
+    checkpoint_at: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    fn new(
+        shared: Arc<Shared>,
+        subscription: Subscription,
+        include: Include,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let sent = (subscription.position(), 0);
+        let mut feed = Self {
+            shared,
+            subscription,
+            include,
+            ready: VecDeque::new(),
+            after: None,
+            sent,
+            checkpoint_at: Instant::now(),
+            _permit: permit,
+        };
+        let first = feed.checkpoint();
+        feed.ready.push_back(first);
+        feed
+    }
+
+    async fn next(&mut self) -> Result<v1::SubscribeResponse, Status> {
+        let draining = self.shared.draining.clone();
+        loop {
+            if draining.is_cancelled() {
+                // What is in `ready` is not acknowledged; the client goes on after what it has.
+                return Err(status::stopping());
+            }
+            if let Some(answer) = self.ready.pop_front() {
+                return Ok(answer);
+            }
+            if Instant::now() >= self.checkpoint_at {
+                return Ok(self.checkpoint());
+            }
+            let message = match self.after.take() {
+                Some(message) => message,
+                None => tokio::select! {
+                    biased;
+                    () = draining.cancelled() => return Err(status::stopping()),
+                    message = self.subscription.next() => {
+                        message.map_err(|error| refusal::ledger(&error))?
+                    }
+                    () = tokio::time::sleep_until(self.checkpoint_at) => continue,
+                },
+            };
+            match message {
+                Message::Event(header) => self.take_events(header).await?,
+                Message::CaughtUp => {
+                    let sequence = self.subscription.position();
+                    return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp { sequence })));
+                }
+                Message::FellBehind => {
+                    let sequence = self.subscription.position();
+                    return Ok(self.answer(Answer::FellBehind(v1::FellBehind { sequence })));
+                }
+            }
+        }
+    }
+
+    /// Takes `first` and the events that are there already, up to a bound, and loads what was asked
+    /// for with them.
+    async fn take_events(&mut self, first: Arc<EventHeader>) -> Result<(), Status> {
+        let mut bytes = self.size(&first);
+        let mut headers = vec![first];
+        while headers.len() < SUBSCRIPTION_EVENTS && bytes < SUBSCRIPTION_BYTES {
+            match self.subscription.next().now_or_never() {
+                Some(Ok(Message::Event(header))) => {
+                    bytes += self.size(&header);
+                    headers.push(header);
+                }
+                Some(Ok(message)) => {
+                    self.after = Some(message);
+                    break;
+                }
+                // An error comes again at the next call, after these events.
+                Some(Err(_)) | None => break,
+            }
+        }
+        if let Some(last) = headers.last() {
+            self.sent = (last.sequence, last.unix_ms);
+        }
+        let events = load(Arc::clone(&self.shared), self.include, headers).await?;
+        self.ready
+            .extend(events.into_iter().map(|event| v1::SubscribeResponse {
+                // Left out, to save its bytes.
+                header: None,
+                message: Some(Answer::Event(event)),
+            }));
+        Ok(())
+    }
+
+    /// Bytes that come with the header.
+    fn size(&self, header: &EventHeader) -> usize {
+        let payload = if self.include.payload {
+            header.payload_bytes as usize
+        } else {
+            0
+        };
+        let embedding = match &header.embedding {
+            // At most four bytes per component, as floats.
+            Some(info) if self.include.embedding => 4 * usize::from(info.dimension),
+            _ => 0,
+        };
+        payload + embedding
+    }
+
+    /// Where the stream is. Asked for only when nothing is read ahead.
+    fn checkpoint(&mut self) -> v1::SubscribeResponse {
+        self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
+        let head = self.shared.reader.position();
+        let sequence = self.subscription.position();
+        // At the head the vault's time is known even if no event has it. Elsewhere only that of the
+        // last match is.
+        let unix_ms = if sequence >= head.sequence {
+            head.unix_ms
+        } else {
+            self.sent.1
+        };
+        self.sent = (sequence.max(self.sent.0), unix_ms.max(self.sent.1));
+        let (sequence, unix_ms) = self.sent;
+        self.answer(Answer::Checkpoint(v1::Checkpoint { sequence, unix_ms }))
+    }
+
+    fn answer(&self, message: Answer) -> v1::SubscribeResponse {
+        let header = Some(self.shared.header(&self.shared.reader.position()));
+        v1::SubscribeResponse {
+            header,
+            message: Some(message),
+        }
+    }
+}
+
+/// The events, with what was asked for of them. Not a method: the feed must not be borrowed by a
+/// future that goes from thread to thread.
+async fn load(
+    shared: Arc<Shared>,
+    include: Include,
+    headers: Vec<Arc<EventHeader>>,
+) -> Result<Vec<v1::Event>, Status> {
+    if include.is_nothing() {
+        return Ok(headers
+            .iter()
+            .map(|header| v1::Event::from(&**header))
+            .collect());
+    }
+    let load = move |reader: &Reader| {
+        headers
+            .iter()
+            .map(|header| include.load(reader, header))
+            .collect()
+    };
+    // A subscription waits for its turn as long as it takes: nobody waits for it but its client.
+    let deadline = Instant::now() + shared.limits.request_timeout_max;
+    shared.read(deadline, load).await
+}

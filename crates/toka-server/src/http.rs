@@ -1,0 +1,59 @@
+//! HTTP for operators: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Served before the stores are open, so that a node that takes its time to start is seen to live.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::sync::watch;
+
+use crate::api::Shared;
+use crate::status::{Readiness, metrics};
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    /// Set once the stores are open.
+    pub(crate) shared: Arc<OnceLock<Arc<Shared>>>,
+    pub(crate) readiness: watch::Receiver<Readiness>,
+}
+
+impl Pages {
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics_page))
+            .with_state(self)
+    }
+}
+
+/// 200 as long as the process answers at all: a cluster without a quorum is not healed by restarts.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
+    // Looked at now: what is watched may be a moment old.
+    let readiness = match pages.shared.get() {
+        Some(shared) => Readiness::of(shared),
+        None => Readiness::Starting,
+    };
+    let code = match readiness {
+        Readiness::Ready => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, format!("{readiness}\n"))
+}
+
+async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
+    let text = match pages.shared.get() {
+        Some(shared) => metrics(shared, &pages.readiness.borrow().clone()),
+        None => "# the stores are being opened\n".to_owned(),
+    };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}

@@ -1,0 +1,35 @@
+//! Bounds of the API that are the same on every node; those that can be set are in
+//! [`config::Limits`](crate::config::Limits).
+
+use std::time::Duration;
+
+/// Bytes of a message that a client may send or receive: a commit of 4 MiB whose embeddings are
+/// written as floats, twice the size, and its headers.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Bytes after which a page, or the reply to a read of several events, ends.
+pub const PAGE_BYTES: usize = 4 << 20;
+/// Events on a page for which no number is given.
+pub const PAGE_EVENTS_DEFAULT: usize = 100;
+/// Longest time between two messages of a subscription.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Events that a subscription reads ahead of its reader,
+pub const SUBSCRIPTION_EVENTS: usize = 256;
+/// and bytes of their payloads and embeddings (one event may have more).
+pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// A commit above this size is prepared off the reactor, bytes.
+pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
+/// Bytes of commits that one stream proposes at a time (one commit may be larger).
+pub const STREAM_GROUP_BYTES: usize = 1 << 20;
+/// How long the other nodes have to tell their state.
+pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// When to try again what a full limit has refused.
+pub const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Received bytes under way on one stream and on one connection.
+pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// See [`STREAM_WINDOW_BYTES`].
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A client that is silent for this long is asked whether it lives,
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// and is gone if it does not answer within this.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,48 @@
+//! Why a node does not start, and why it ends.
+
+use std::net::SocketAddr;
+
+use toka_raft::FatalError;
+
+use crate::config::ConfigError;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The stores cannot be opened.
+    #[error(transparent)]
+    Replica(#[from] toka_raft::StartError),
+    /// The services' descriptions contradict each other.
+    #[error("reflection cannot be offered: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Why a node ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The node must not go on; a restart may help or not, as the error says.
+    #[error(transparent)]
+    Fatal(#[from] FatalError),
+    /// Nobody listens any more.
+    #[error("the server for {what} has ended")]
+    Server {
+        /// Which.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,328 @@
+//! A node: three listeners, a replica, and the services over it.
+//!
+//! Order of a start: bind, HTTP, stores, peers, clients; the cluster forms while clients are told
+//! that it has not yet. Order of a stop: hand leadership over, let calls finish, stop Raft, then
+//! stop answering peers, who vote for the next leader until then.
+
+mod connection;
+mod error;
+mod listeners;
+mod serve;
+
+use std::sync::{Arc, OnceLock};
+
+use toka_ledger::engine::rocks::RocksOptions;
+use toka_ledger::seam::Seams;
+use toka_raft::config::{Compaction, Election, Proposing};
+use toka_raft::{DiskStorage, FatalError, Replica, Storage, TransferError, Transport};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic_health::server::health_reporter;
+
+pub use self::error::{RunError, StartError};
+pub use self::listeners::{Addresses, Listeners};
+use self::serve::Stop;
+use crate::api::Shared;
+use crate::config::{Config, Limits, Resolved};
+use crate::http::Pages;
+use crate::routing::Router;
+use crate::status::Readiness;
+use crate::{health, status};
+
+/// What a node takes from outside: time, randomness, threads, the network, the disk.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    /// Time, randomness, threads.
+    pub seams: Seams,
+    /// How other nodes are reached.
+    pub transport: Arc<dyn Transport>,
+    /// What the stores lie on; absent: the disk, as the configuration says.
+    pub storage: Option<Arc<dyn Storage>>,
+}
+
+impl Outside {
+    /// The operating system's clock, randomness and threads, TCP, the disk.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            seams: Seams::system(),
+            transport: Arc::new(toka_raft::TcpTransport),
+            storage: None,
+        }
+    }
+}
+
+/// A running node. Dropped without [`Node::shutdown`] it stops at once, as in a crash.
+pub struct Node {
+    addresses: Addresses,
+    shared: Arc<Shared>,
+    readiness: watch::Receiver<Readiness>,
+    limits: Limits,
+    clients: Stop,
+    peers: Stop,
+    tasks: JoinSet<&'static str>,
+    http_stop: CancellationToken,
+    _all: DropGuard,
+}
+
+impl Node {
+    /// Binds the sockets and starts the node. Returns as soon as the stores are open: the cluster
+    /// forms later ([`Node::ready`]).
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, outside: Outside) -> Result<Self, StartError> {
+        let listeners = Listeners::bind(&config).await?;
+        Self::start_on(listeners, config, outside).await
+    }
+
+    /// As [`Node::start`], on sockets that are bound already.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_on(
+        listeners: Listeners,
+        config: Config,
+        outside: Outside,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let addresses = listeners.addresses()?;
+        let resolved = config.resolve(addresses.client, addresses.raft)?;
+        for warning in config.warnings() {
+            tracing::warn!(warning, "configuration");
+        }
+        let all = CancellationToken::new();
+        let (readiness_known, readiness) = watch::channel(Readiness::Starting);
+        let pages = Pages {
+            shared: Arc::new(OnceLock::new()),
+            readiness: readiness.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        let http_stop = all.child_token();
+        let http = serve::http(listeners.http, pages.clone(), http_stop.clone());
+        tasks.spawn(named("HTTP", http));
+
+        let guard = all.clone().drop_guard();
+        let replica = open(&config, resolved, &outside).await?;
+        let peers = Stop::new(all.child_token(), &all);
+        serve::peers(listeners.raft, &replica, peers.clone()).map_err(|source| {
+            StartError::Bind {
+                key: "raft_listen",
+                address: addresses.raft,
+                source,
+            }
+        })?;
+        let router = Router::new(config.node_id, replica.leader_watch(), outside.transport);
+        let clients = Stop::new(all.child_token(), &all);
+        let draining = clients.gently.clone();
+        let shared = Arc::new(Shared::new(replica, router, config.limits, draining));
+        let (reporter, health) = health_reporter();
+        let routes = serve::routes(&shared, health)?;
+        let served = serve::clients(
+            listeners.client,
+            Arc::clone(&shared),
+            routes,
+            clients.clone(),
+        );
+        tasks.spawn(named("clients", served));
+        let ends = all.clone();
+        tasks.spawn(until(ends.clone(), serve_when_ready(Arc::clone(&shared))));
+        tasks.spawn(until(
+            ends.clone(),
+            status::follow(Arc::clone(&shared), readiness_known),
+        ));
+        tasks.spawn(until(ends, health::follow(reporter, readiness.clone())));
+        // Only this place sets it.
+        let _ = pages.shared.set(Arc::clone(&shared));
+        tracing::info!(
+            node_id = config.node_id,
+            client = %addresses.client,
+            raft = %addresses.raft,
+            http = %addresses.http,
+            "node started"
+        );
+        Ok(Self {
+            addresses,
+            shared,
+            readiness,
+            limits: config.limits,
+            clients,
+            peers,
+            tasks,
+            http_stop,
+            _all: guard,
+        })
+    }
+
+    /// Where the node listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The replica underneath.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.shared.replica
+    }
+
+    /// Follows whether the node can serve.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.clone()
+    }
+
+    /// Waits until the node can serve.
+    ///
+    /// # Errors
+    /// Why it must stop.
+    pub async fn ready(&self) -> Result<(), RunError> {
+        let mut readiness = self.readiness.clone();
+        let mut fatal = self.shared.replica.fatal();
+        tokio::select! {
+            biased;
+            error = failed(&mut fatal) => Err(error.into()),
+            ready = readiness.wait_for(|now| *now == Readiness::Ready) => {
+                ready.map(drop).map_err(|_| RunError::Server { what: "readiness" })
+            }
+        }
+    }
+
+    /// Runs until `signal`, then stops in good order.
+    ///
+    /// # Errors
+    /// Why the node ended before, or could not be closed.
+    pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut fatal = self.shared.replica.fatal();
+        let ended = tokio::select! {
+            () = signal => None,
+            error = failed(&mut fatal) => Some(RunError::Fatal(error)),
+            Some(ended) = self.tasks.join_next() => {
+                Some(RunError::Server { what: ended.unwrap_or("a task of the node") })
+            }
+        };
+        match ended {
+            None => self.shutdown().await.map_err(RunError::Fatal),
+            Some(error) => {
+                // What has failed cannot hand anything over; the others elect a leader by themselves.
+                self.clients.cut().await;
+                let _ = self.shared.replica.halt().await;
+                self.peers.cut().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops in good order: leadership is handed over, calls in flight are finished, subscriptions
+    /// end so that their clients go on elsewhere, the stores are closed.
+    ///
+    /// # Errors
+    /// What could not be written at the end. Nothing acknowledged is lost by it.
+    pub async fn shutdown(mut self) -> Result<(), FatalError> {
+        let node_id = self.shared.replica.node_id();
+        tracing::info!(node_id, "stopping");
+        // While calls are still taken, so that commits in flight find the next leader.
+        match self.shared.replica.transfer_leadership(None).await {
+            Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
+            Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
+            Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
+        }
+        self.clients.gently.cancel();
+        self.clients.connections.close();
+        if timeout(self.limits.shutdown_grace, self.clients.connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(node_id, "calls did not finish in time and are cut");
+        }
+        self.clients.cut().await;
+        let closed = self.shared.replica.shutdown().await;
+        self.peers.cut().await;
+        self.http_stop.cancel();
+        self.tasks.shutdown().await;
+        tracing::info!(node_id, "stopped");
+        closed
+    }
+}
+
+async fn open(
+    config: &Config,
+    resolved: Resolved,
+    outside: &Outside,
+) -> Result<Replica, StartError> {
+    let mut replica = toka_raft::Config::new(
+        config.node_id,
+        config.data.clone(),
+        resolved.initial_members,
+    );
+    replica.election = Election {
+        heartbeat: config.timing.heartbeat_interval,
+        timeout_min: config.timing.election_timeout_min,
+        timeout_max: config.timing.election_timeout_max,
+    };
+    replica.compaction = Compaction {
+        snapshot_log_bytes: config.storage.snapshot_log_bytes,
+        snapshot_log_entries: config.storage.snapshot_log_entries,
+        keep_log_bytes: config.storage.keep_log_bytes,
+        keep_log_entries: config.storage.keep_log_entries,
+        ..replica.compaction
+    };
+    replica.proposing = Proposing {
+        queue_commits: config.limits.proposals_max,
+        queue_bytes: usize::try_from(config.limits.proposals_bytes_max).unwrap_or(usize::MAX),
+        ..replica.proposing
+    };
+    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
+    let storage = outside.storage.clone().unwrap_or_else(|| {
+        let rocks = RocksOptions {
+            block_cache_bytes,
+            ..RocksOptions::default()
+        };
+        Arc::new(DiskStorage {
+            rocks,
+            ..DiskStorage::default()
+        })
+    });
+    let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
+    Ok(Replica::start_with(replica, seams, transport, storage).await?)
+}
+
+/// Opens the services once the cluster has formed and the vault is there.
+async fn serve_when_ready(shared: Arc<Shared>) {
+    if shared.replica.ready().await.is_ok() {
+        let reader = shared.reader.clone();
+        let settings = tokio::task::spawn_blocking(move || reader.settings()).await;
+        match settings {
+            Ok(Ok(Some(settings))) => shared.serve(settings.history_id),
+            Ok(Ok(None)) => tracing::error!("the vault has no settings"),
+            Ok(Err(error)) => tracing::error!(%error, "the vault's settings cannot be read"),
+            Err(error) => tracing::error!(%error, "the vault's settings were not read"),
+        }
+    }
+    // A task of the node ends only with it.
+    std::future::pending::<()>().await;
+}
+
+/// The first error after which the node must stop.
+async fn failed(fatal: &mut watch::Receiver<Option<FatalError>>) -> FatalError {
+    match fatal.wait_for(Option::is_some).await {
+        Ok(error) => error.clone().expect("waited for"),
+        // The replica is gone, and its owner with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) -> &'static str {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = task => {}
+    }
+    "background tasks"
+}

@@ -1,0 +1,80 @@
+//! Which status a failure of the node is told to clients as. The statuses themselves are built in
+//! [`toka_proto::convert::status`].
+
+use std::time::Duration;
+
+use toka_ledger::{Error, Invalid};
+use toka_proto::convert::{metadata, status};
+use toka_raft::{CommitError, Leader, ReadError, TransferError};
+use tonic::Status;
+
+/// The leader as it is named to clients.
+pub(crate) fn leader(leader: &Leader) -> metadata::Leader {
+    metadata::Leader {
+        node_id: leader.node_id,
+        endpoint: leader.member.client_endpoint.clone(),
+    }
+}
+
+/// FAILED_PRECONDITION: another node leads, or none.
+pub(crate) fn not_leader(known: Option<&Leader>) -> Status {
+    status::not_leader(known.map(leader).as_ref())
+}
+
+/// A commit without an outcome.
+pub(crate) fn commit(error: &CommitError) -> Status {
+    match error {
+        CommitError::NotLeader { leader } => not_leader(leader.as_ref()),
+        CommitError::Overloaded { retry_after_ms } => {
+            status::overloaded(Duration::from_millis(*retry_after_ms))
+        }
+        CommitError::TooLarge { bytes, bytes_max } => status::invalid(&Invalid::TooLong {
+            field: "commit",
+            max: *bytes_max,
+            actual: *bytes,
+        }),
+        CommitError::Stopped => status::stopping(),
+        // `CommitError` may grow; whatever has no better name is worth a retry, which is safe.
+        error => status::no_leader(error.to_string()),
+    }
+}
+
+/// A read that could not be served as it was wanted; `wanted_revision` is 0 but for `at_least`.
+pub(crate) fn read(error: &ReadError, wanted_revision: u64) -> Status {
+    match error {
+        ReadError::Behind { position } => {
+            status::node_behind(position.revision, position.sequence, wanted_revision)
+        }
+        ReadError::OutOfRange { revision, position } => {
+            status::revision_out_of_range(*revision, position.revision, position.sequence)
+        }
+        ReadError::Stopped => status::stopping(),
+        error => status::no_leader(error.to_string()),
+    }
+}
+
+/// Leadership that was not handed over.
+pub(crate) fn transfer(error: &TransferError) -> Status {
+    match error {
+        TransferError::NotLeader { leader } => not_leader(leader.as_ref()),
+        TransferError::NoCandidate => status::invalid(&Invalid::Syntax {
+            field: "to_node_id",
+            expected: "another voter of the cluster",
+        }),
+        TransferError::Stopped => status::stopping(),
+        error => status::no_leader(error.to_string()),
+    }
+}
+
+/// A failure of the ledger; the node's log has what a client is not told.
+pub(crate) fn ledger(error: &Error) -> Status {
+    match error {
+        Error::Invalid(_)
+        | Error::Rejected(_)
+        | Error::NotFound { .. }
+        | Error::OutOfRange { .. }
+        | Error::Closed => {}
+        error => tracing::error!(%error, "the ledger cannot be read"),
+    }
+    status::error(error)
+}

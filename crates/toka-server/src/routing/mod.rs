@@ -1,0 +1,190 @@
+//! Where a call belongs: here, or on the leader.
+//!
+//! Invariants: a call is forwarded at most once; while nobody leads, calls wait until their
+//! deadline and then fail with UNAVAILABLE.
+
+mod call;
+mod deadline;
+mod reply;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use toka_proto::convert::status;
+use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::vault_service_client::VaultServiceClient;
+use toka_raft::transport::Traffic;
+use toka_raft::{Leader, Transport};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+pub(crate) use self::call::Call;
+pub(crate) use self::reply::{
+    is_worth_another_leader, name_leader, out_of_time, relay, relay_status,
+};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::refusal;
+
+/// First and longest pause before a call is tried again where the leader has not changed.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// Connections that are kept to other nodes: more than a cluster has members.
+const CHANNELS_MAX: usize = 64;
+
+/// Where a call belongs.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// This node leads.
+    Here(Leader),
+    /// Another node leads.
+    There(Leader),
+}
+
+impl Route {
+    pub(crate) fn leader(&self) -> &Leader {
+        match self {
+            Self::Here(leader) | Self::There(leader) => leader,
+        }
+    }
+}
+
+/// Finds the leader and the way to it.
+#[derive(Debug)]
+pub(crate) struct Router {
+    node_id: u64,
+    leader: watch::Receiver<Option<Leader>>,
+    transport: Arc<dyn Transport>,
+    channels: Mutex<BTreeMap<String, Channel>>,
+}
+
+/// Pauses between attempts of one call.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: PAUSE_MIN }
+    }
+}
+
+impl Router {
+    pub(crate) fn new(
+        node_id: u64,
+        leader: watch::Receiver<Option<Leader>>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        Self {
+            node_id,
+            leader,
+            transport,
+            channels: Mutex::default(),
+        }
+    }
+
+    /// The leader, where one is known.
+    pub(crate) fn leader(&self) -> Option<Leader> {
+        self.leader.borrow().clone()
+    }
+
+    /// Where `call` belongs; waits for a leader until the call's deadline.
+    pub(crate) async fn route(&self, call: &Call) -> Result<Route, Status> {
+        let mut watch = self.leader.clone();
+        loop {
+            let known = watch.borrow_and_update().clone();
+            match known {
+                Some(leader) if leader.node_id == self.node_id => return Ok(Route::Here(leader)),
+                // The node that forwarded it waits for the next leader itself.
+                known if call.is_forwarded => return Err(refusal::not_leader(known.as_ref())),
+                Some(leader) if call.requires_leader => {
+                    return Err(refusal::not_leader(Some(&leader)));
+                }
+                Some(leader) => return Ok(Route::There(leader)),
+                None => {}
+            }
+            match timeout_at(call.deadline, watch.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(status::stopping()),
+                Err(_) => {
+                    return Err(status::no_leader(
+                        "no leader was elected before the deadline",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Waits until there is another leader than `tried`, or for a while: the same one may be back.
+    /// Returns false if the deadline comes first.
+    pub(crate) async fn before_retry(
+        &self,
+        tried: &Leader,
+        deadline: Instant,
+        pauses: &mut Pauses,
+    ) -> bool {
+        let until = Instant::now() + pauses.next;
+        pauses.next = (pauses.next * 2).min(PAUSE_MAX);
+        tokio::select! {
+            () = self.superseded(tried) => {}
+            () = sleep_until(until.min(deadline)) => {}
+        }
+        Instant::now() < deadline
+    }
+
+    /// Waits until a newer leader than `leader` is known.
+    pub(crate) async fn superseded(&self, leader: &Leader) {
+        let mut watch = self.leader.clone();
+        let newer =
+            watch.wait_for(|known| known.as_ref().is_some_and(|known| known.term > leader.term));
+        if newer.await.is_err() {
+            // The node stops, and will tell whoever waits.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// `message` as it is forwarded, to be answered before the call's deadline.
+    pub(crate) fn request<T>(&self, call: &Call, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        *request.metadata_mut() = call.forwarded_by(self.node_id);
+        request
+    }
+
+    /// As [`Router::request`], with the time that is left.
+    pub(crate) fn timed_request<T>(&self, call: &Call, message: T) -> Request<T> {
+        let mut request = self.request(call, message);
+        request.set_timeout(call.deadline.saturating_duration_since(Instant::now()));
+        request
+    }
+
+    pub(crate) fn vault(&self, leader: &Leader) -> Result<VaultServiceClient<Channel>, Status> {
+        Ok(VaultServiceClient::new(self.channel(leader)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn cluster(&self, leader: &Leader) -> Result<ClusterServiceClient<Channel>, Status> {
+        Ok(ClusterServiceClient::new(self.channel(leader)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    fn channel(&self, leader: &Leader) -> Result<Channel, Status> {
+        let endpoint = &leader.member.client_endpoint;
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(endpoint) {
+            return Ok(channel.clone());
+        }
+        let channel = self
+            .transport
+            .channel(endpoint, Traffic::Replication)
+            .map_err(|error| status::no_leader(format!("the leader cannot be reached: {error}")))?;
+        if channels.len() >= CHANNELS_MAX {
+            channels.clear();
+        }
+        channels.insert(endpoint.clone(), channel.clone());
+        Ok(channel)
+    }
+}

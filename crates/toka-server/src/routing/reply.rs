@@ -1,0 +1,110 @@
+//! Replies: naming the leader in them, and passing on those of the leader.
+
+use toka_proto::convert::metadata::{self, LEADER_ENDPOINT, LEADER_ID};
+use toka_proto::convert::status::{Detail, parse};
+use toka_raft::Leader;
+use tonic::codegen::http;
+use tonic::{Code, Response, Status};
+
+/// Names the leader in the head of a reply, unless the leader itself has done so.
+pub(crate) fn name_leader<B>(
+    mut response: http::Response<B>,
+    leader: Option<Leader>,
+) -> http::Response<B> {
+    let Some(leader) = leader else {
+        return response;
+    };
+    let headers = response.headers_mut();
+    if !headers.contains_key(LEADER_ID) {
+        headers.insert(LEADER_ID, leader.node_id.into());
+        // An endpoint that cannot stand in a header reaches nobody.
+        if let Ok(endpoint) = http::HeaderValue::try_from(leader.member.client_endpoint) {
+            headers.insert(LEADER_ENDPOINT, endpoint);
+        }
+    }
+    response
+}
+
+/// The leader's reply, as it came but for the metadata of the connection to it.
+pub(crate) fn relay<T>(reply: Response<T>) -> Response<T> {
+    let leader = metadata::leader(reply.metadata());
+    let mut relayed = Response::new(reply.into_inner());
+    metadata::put_leader(relayed.metadata_mut(), leader.as_ref());
+    relayed
+}
+
+/// The leader's refusal, as it came but for the metadata of the connection to it.
+pub(crate) fn relay_status(refusal: &Status) -> Status {
+    let details = refusal.details().to_vec().into();
+    let mut relayed = Status::with_details(refusal.code(), refusal.message(), details);
+    let leader = metadata::leader(refusal.metadata());
+    metadata::put_leader(relayed.metadata_mut(), leader.as_ref());
+    relayed
+}
+
+/// Whether a forwarded call may fare better with the next leader, or with the same one a little
+/// later. A commit that was applied all the same is found by its digest.
+pub(crate) fn is_worth_another_leader(refusal: &Status) -> bool {
+    // Only a status that was made on this side, for want of an answer, has a source.
+    if std::error::Error::source(refusal).is_some() {
+        return true;
+    }
+    match parse(refusal).detail {
+        Some(Detail::NotLeader { .. } | Detail::NoLeader | Detail::Stopping) => true,
+        Some(_) => false,
+        None => refusal.code() == Code::Unavailable,
+    }
+}
+
+/// A refusal that an attempt leaves behind when there is no time for another one: never NOT_LEADER,
+/// which the caller has not asked for.
+pub(crate) fn out_of_time(last: &Status) -> Status {
+    toka_proto::convert::status::no_leader(format!(
+        "no leader took the commit before the deadline (last: {}); it is safe to repeat it",
+        last.message()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_by_the_vault_is_not_tried_elsewhere() {
+        let overloaded = status::overloaded(std::time::Duration::from_millis(5));
+        assert!(!is_worth_another_leader(&overloaded));
+        assert!(!is_worth_another_leader(&status::event_not_found("7")));
+        assert!(!is_worth_another_leader(&status::node_behind(1, 1, 2)));
+    }
+
+    #[test]
+    fn a_leader_that_is_gone_is_worth_another_one() {
+        for refusal in [
+            status::stopping(),
+            status::not_leader(None),
+            status::no_leader("election"),
+            Status::unavailable("connection refused"),
+            Status::from_error(Box::new(std::io::Error::other("reset"))),
+        ] {
+            assert!(is_worth_another_leader(&refusal), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_relayed_refusal_keeps_its_details_and_names_the_leader() {
+        let leader = metadata::Leader {
+            node_id: 3,
+            endpoint: "c:7311".to_owned(),
+        };
+        let mut refusal = status::not_leader(Some(&leader));
+        refusal
+            .metadata_mut()
+            .insert("server", "leader".parse().expect("ascii"));
+        let relayed = relay_status(&refusal);
+        assert_eq!(parse(&relayed), parse(&refusal));
+        assert_eq!(metadata::leader(relayed.metadata()), Some(leader));
+        assert!(relayed.metadata().get("server").is_none());
+    }
+}

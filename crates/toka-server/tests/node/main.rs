@@ -1,0 +1,10 @@
+//! Nodes in one process, spoken to over loopback.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod http;
+mod lifecycle;
+mod reads;
+mod routing;
+mod streams;

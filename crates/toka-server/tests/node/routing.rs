@@ -1,0 +1,164 @@
+use toka_proto::convert::status::{Detail, parse};
+use toka_proto::v1;
+use tonic::Code;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_through_a_follower_is_forwarded_and_names_the_leader() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.nodes[cluster.leader()].replica().node_id();
+    let mut follower = cluster.vault(cluster.follower());
+    let reply = within(follower.commit(one(event("a", "1"))))
+        .await
+        .expect("committed");
+    assert_eq!(named_leader(&reply), leader);
+    let reply = reply.into_inner();
+    assert_eq!(reply.header.expect("a header").node_id, leader);
+    assert_eq!(reply.events[0].sequence, 1);
+    assert!(!reply.events[0].deduplicated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_commit_is_answered_with_the_first_event() {
+    let cluster = Cluster::start(3).await;
+    let mut follower = cluster.vault(cluster.follower());
+    let mut leader = cluster.vault(cluster.leader());
+    let (first, _) = commit(&mut follower, "a", "1").await;
+    let reply = within(leader.commit(one(event("a", "1"))))
+        .await
+        .expect("committed")
+        .into_inner();
+    assert_eq!(
+        (reply.events[0].sequence, reply.events[0].deduplicated),
+        (first, true)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_refuses_a_commit_that_requires_the_leader() {
+    let cluster = Cluster::start(3).await;
+    let leader = &cluster.nodes[cluster.leader()];
+    let mut follower = cluster.vault(cluster.follower());
+    let refusal = within(follower.commit(to_leader(one(event("a", "1"))))).await;
+    let failure = parse(&refusal.expect_err("refused"));
+    assert_eq!(failure.code, Code::FailedPrecondition);
+    let Some(Detail::NotLeader {
+        leader: Some(named),
+    }) = failure.detail
+    else {
+        panic!("{:?}", failure.detail);
+    };
+    assert_eq!(named.node_id, leader.replica().node_id());
+    assert_eq!(named.endpoint, leader.addresses().client.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_the_vault_comes_through_a_follower_with_its_detail() {
+    let cluster = Cluster::start(3).await;
+    let mut follower = cluster.vault(cluster.follower());
+    let mut request = one(event("a", "1"));
+    let condition = v1::precondition::Condition::KindSequence(v1::KindSequence {
+        kind: "a".to_owned(),
+        sequence: 7,
+    });
+    request.preconditions = vec![v1::Precondition {
+        condition: Some(condition),
+    }];
+    let refusal = within(follower.commit(request)).await.expect_err("refused");
+    assert_eq!(refusal.code(), Code::Aborted);
+    assert!(
+        matches!(parse(&refusal).detail, Some(Detail::Rejected(_))),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_go_on_through_any_node_when_the_leader_stops() {
+    let mut cluster = Cluster::start(3).await;
+    let (first, _) = commit(&mut cluster.vault(0), "a", "before").await;
+    let leader = cluster.leader();
+    let node = cluster.nodes.remove(leader);
+    let mut other = cluster.vault(0);
+    let (stopped, second) = tokio::join!(
+        within(node.shutdown()),
+        commit(&mut other, "a", "while it stops")
+    );
+    stopped.expect("closed");
+    assert_eq!(second.0, first + 1);
+    assert_eq!(
+        commit(&mut cluster.vault(1), "a", "after").await.0,
+        first + 2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_a_commit_waits_and_then_says_unavailable() {
+    let mut cluster = Cluster::start(3).await;
+    let survivor = cluster.nodes.remove(0);
+    for node in cluster.nodes.drain(..) {
+        node.replica().halt().await.expect("closed");
+        drop(node);
+    }
+    cluster.nodes.push(survivor);
+    let mut request = tonic::Request::new(one(event("a", "1")));
+    request.set_timeout(std::time::Duration::from_secs(3));
+    let began = std::time::Instant::now();
+    let refusal = within(cluster.vault(0).commit(request))
+        .await
+        .expect_err("nobody leads");
+    assert_eq!(refusal.code(), Code::Unavailable, "{refusal:?}");
+    assert!(
+        began.elapsed() > std::time::Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_reports_the_whole_cluster() {
+    let cluster = Cluster::start(3).await;
+    let (_, revision) = commit(&mut cluster.vault(0), "a", "1").await;
+    for index in 0..3 {
+        let mut vault = cluster.vault(index);
+        let read = v1::ListRequest {
+            read: at_least(revision),
+            ..Default::default()
+        };
+        within(vault.list(read))
+            .await
+            .expect("the node has caught up");
+    }
+    for index in 0..3 {
+        let reply = within(cluster.status(index).get_status(v1::GetStatusRequest {})).await;
+        let status = reply.expect("answered").into_inner();
+        assert_eq!(status.nodes.len(), 3);
+        assert!(
+            status.nodes.iter().all(|node| node.healthy),
+            "{:?}",
+            status.nodes
+        );
+        let roots: Vec<_> = status.nodes.iter().map(|node| &node.history_root).collect();
+        assert!(
+            roots
+                .iter()
+                .all(|root| *root == roots[0] && root.len() == 32)
+        );
+        assert_eq!(
+            status.leader_id,
+            cluster.nodes[0].replica().leader().map(|l| l.node_id)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_takes_a_transfer_of_leadership() {
+    let cluster = Cluster::start(3).await;
+    let to = cluster.nodes[cluster.follower()].replica().node_id();
+    let other = (cluster.leader() + 2) % 3;
+    let request = v1::TransferLeadershipRequest {
+        to_node_id: Some(to),
+    };
+    let reply = within(cluster.status(other).transfer_leadership(request)).await;
+    assert_eq!(reply.expect("handed over").into_inner().leader_id, to);
+}

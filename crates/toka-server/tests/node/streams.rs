@@ -1,0 +1,311 @@
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use toka_proto::convert::status::{self, Detail, parse};
+use toka_proto::v1;
+use toka_proto::v1::commit_stream_response::Outcome;
+use toka_proto::v1::subscribe_request::Start;
+use toka_proto::v1::subscribe_response::Message;
+use tonic::{Code, Streaming};
+
+use crate::support::*;
+
+fn request(number: u64) -> v1::CommitStreamRequest {
+    let events = vec![event("streamed", &number.to_string())];
+    v1::CommitStreamRequest {
+        request_number: number,
+        events,
+        ..Default::default()
+    }
+}
+
+fn requests(
+    numbers: impl IntoIterator<Item = u64>,
+) -> impl Stream<Item = v1::CommitStreamRequest> + Send + 'static {
+    stream::iter(numbers.into_iter().map(request).collect::<Vec<_>>())
+}
+
+async fn every_commit_is_answered_in_order(index: fn(&Cluster) -> usize) {
+    let cluster = Cluster::start(3).await;
+    let mut vault = cluster.vault(index(&cluster));
+    let reply = within(vault.commit_stream(requests(1..=1_000)))
+        .await
+        .expect("opened");
+    assert_eq!(
+        named_leader(&reply),
+        cluster.nodes[cluster.leader()].replica().node_id()
+    );
+    let (answers, end) = drain(reply).await;
+    assert!(end.is_none(), "{end:?}");
+    assert_eq!(answers.len(), 1_000);
+    for (answer, number) in answers.into_iter().zip(1..) {
+        assert_eq!(answer.request_number, number);
+        let Some(Outcome::Result(result)) = answer.outcome else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(result.events[0].sequence, number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_stream_on_the_leader_applies_in_order() {
+    every_commit_is_answered_in_order(Cluster::leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_stream_on_a_follower_applies_in_order() {
+    every_commit_is_answered_in_order(Cluster::follower).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_commit_does_not_hinder_those_after_it() {
+    let cluster = Cluster::start(1).await;
+    let mut bad = request(2);
+    bad.events[0].kind.clear();
+    let sent = stream::iter([request(1), bad, request(3)]);
+    let reply = within(cluster.vault(0).commit_stream(sent))
+        .await
+        .expect("opened");
+    let (mut answers, end) = drain(reply).await;
+    assert!(end.is_none(), "{end:?}");
+    assert!(matches!(answers[2].outcome, Some(Outcome::Result(_))));
+    let Some(Outcome::Error(error)) = answers.remove(1).outcome else {
+        panic!("accepted")
+    };
+    let failure = parse(&status::from_commit_error(error));
+    assert!(matches!(failure.detail, Some(Detail::InvalidField { field, .. }) if field == "kind"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_numbers_must_grow() {
+    let cluster = Cluster::start(1).await;
+    let reply = within(cluster.vault(0).commit_stream(requests([1, 2, 2])))
+        .await
+        .expect("opened");
+    let (answers, end) = drain(reply).await;
+    assert_eq!(answers.len(), 2);
+    assert_eq!(end.map(|status| status.code()), Some(Code::InvalidArgument));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_stream_that_loses_its_leader_ends_and_can_be_resent_elsewhere() {
+    let mut cluster = Cluster::start(3).await;
+    let node = cluster.nodes.remove(cluster.leader());
+    let through = tonic::transport::Endpoint::from_shared(format!(
+        "http://{}",
+        cluster.nodes[0].addresses().client
+    ));
+    let channel = through.expect("an address").connect_lazy();
+    let mut vault = v1::vault_service_client::VaultServiceClient::new(channel);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let sent = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut answers = within(vault.commit_stream(sent))
+        .await
+        .expect("opened")
+        .into_inner();
+    let mut acknowledged = 0;
+    for number in 1..=10 {
+        sender
+            .send(request(number))
+            .await
+            .expect("the stream is open");
+        let answer = within(answers.message())
+            .await
+            .expect("applied")
+            .expect("an answer");
+        acknowledged = answer.request_number;
+    }
+    within(node.shutdown()).await.expect("closed");
+    let end = within(answers.message())
+        .await
+        .expect_err("the stream ends");
+    assert_eq!(end.code(), Code::Unavailable);
+
+    let rest = requests(acknowledged..=20);
+    let reply = within(cluster.vault(1).commit_stream(rest))
+        .await
+        .expect("opened");
+    let (answers, end) = drain(reply).await;
+    assert!(end.is_none(), "{end:?}");
+    let sequences: Vec<u64> = answers
+        .into_iter()
+        .map(|answer| match answer.outcome {
+            Some(Outcome::Result(result)) => result.events[0].sequence,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sequences, (10..=20).collect::<Vec<_>>());
+}
+
+async fn next(stream: &mut Streaming<v1::SubscribeResponse>) -> Message {
+    let answer = within(stream.next())
+        .await
+        .expect("the stream goes on")
+        .expect("no error");
+    answer.message.expect("a message")
+}
+
+/// The next message that is not a checkpoint.
+async fn next_but_checkpoints(stream: &mut Streaming<v1::SubscribeResponse>) -> Message {
+    loop {
+        match next(stream).await {
+            Message::Checkpoint(_) => {}
+            message => return message,
+        }
+    }
+}
+
+async fn events(stream: &mut Streaming<v1::SubscribeResponse>, count: usize) -> Vec<u64> {
+    let mut sequences = Vec::new();
+    while sequences.len() < count {
+        if let Message::Event(event) = next(stream).await {
+            sequences.push(event.sequence);
+        }
+    }
+    sequences
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_on_a_follower_gets_everything_in_order() {
+    let cluster = Cluster::start(3).await;
+    let mut writer = cluster.vault(cluster.leader());
+    let sent = requests(1..=300);
+    drain(within(writer.commit_stream(sent)).await.expect("opened")).await;
+    let request = v1::SubscribeRequest {
+        read: linearizable(),
+        ..Default::default()
+    };
+    let mut reader = cluster.vault(cluster.follower());
+    let mut stream = within(reader.subscribe(request))
+        .await
+        .expect("opened")
+        .into_inner();
+    assert!(matches!(next(&mut stream).await, Message::Checkpoint(at) if at.sequence == 0));
+    assert_eq!(
+        events(&mut stream, 300).await,
+        (1..=300).collect::<Vec<_>>()
+    );
+    let caught_up = next_but_checkpoints(&mut stream).await;
+    assert!(
+        matches!(caught_up, Message::CaughtUp(at) if at.sequence == 300),
+        "{caught_up:?}"
+    );
+    for i in 0..20 {
+        commit(&mut writer, "live", &i.to_string()).await;
+    }
+    assert_eq!(
+        events(&mut stream, 20).await,
+        (301..=320).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_come_while_nothing_matches() {
+    let cluster = Cluster::start(1).await;
+    let mut vault = cluster.vault(0);
+    let filter = Some(v1::EventFilter {
+        kind_prefixes: vec!["x".to_owned()],
+        ..Default::default()
+    });
+    let request = v1::SubscribeRequest {
+        filter,
+        ..Default::default()
+    };
+    let mut stream = within(vault.subscribe(request))
+        .await
+        .expect("opened")
+        .into_inner();
+    for i in 0..5 {
+        commit(&mut vault, "a", &i.to_string()).await;
+    }
+    loop {
+        match next(&mut stream).await {
+            Message::Checkpoint(at) if at.sequence == 5 => break,
+            Message::Event(event) => panic!("{event:?} does not match"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_from_now_skips_what_was_and_has_payloads_if_asked() {
+    let cluster = Cluster::start(1).await;
+    let mut vault = cluster.vault(0);
+    commit(&mut vault, "a", "before").await;
+    let request = v1::SubscribeRequest {
+        start: Some(Start::Now(v1::FromNow {})),
+        include: Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let mut stream = within(vault.subscribe(request))
+        .await
+        .expect("opened")
+        .into_inner();
+    commit(&mut vault, "a", "after").await;
+    loop {
+        if let Message::Event(event) = next(&mut stream).await {
+            let payload = event.payload.and_then(|payload| payload.state);
+            let expected = v1::payload::State::Stored("after".into());
+            assert_eq!((event.sequence, payload), (2, Some(expected)));
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_beyond_the_vault_is_out_of_range() {
+    let cluster = Cluster::start(3).await;
+    let mut vault = cluster.vault(cluster.follower());
+    commit(&mut vault, "a", "1").await;
+    let start = Some(Start::AfterSequence(2));
+    let request = v1::SubscribeRequest {
+        start,
+        ..Default::default()
+    };
+    let refusal = within(vault.subscribe(request)).await.expect_err("beyond");
+    assert_eq!(
+        parse(&refusal).detail,
+        Some(Detail::PositionOutOfRange {
+            sequence: 2,
+            first: 1,
+            last: 1
+        })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_node_ends_subscriptions_as_unavailable() {
+    let mut cluster = Cluster::start(1).await;
+    let request = v1::SubscribeRequest::default();
+    let mut vault = cluster.vault(0);
+    let stream = within(vault.subscribe(request)).await.expect("opened");
+    let node = cluster.nodes.remove(0);
+    let (stopped, (_, end)) = tokio::join!(within(node.shutdown()), drain(stream));
+    stopped.expect("closed");
+    let end = end.expect("a status");
+    assert_eq!(end.code(), Code::Unavailable);
+    assert_eq!(parse(&end).detail, Some(Detail::Stopping));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_subscription_too_many_is_told_when_to_retry() {
+    let change = |config: &mut toka_server::Config| config.limits.subscriptions_max = 1;
+    let cluster = Cluster::start_some(1, 1, change).await;
+    cluster.wait_until_ready().await;
+    let mut vault = cluster.vault(0);
+    let first = within(vault.subscribe(v1::SubscribeRequest::default()))
+        .await
+        .expect("opened");
+    let second = within(vault.subscribe(v1::SubscribeRequest::default())).await;
+    let failure = parse(&second.expect_err("full"));
+    assert_eq!(failure.code, Code::ResourceExhausted);
+    assert!(
+        failure
+            .retry_after
+            .is_some_and(|after| after > Duration::ZERO)
+    );
+    drop(first);
+}

@@ -1,0 +1,14 @@
+//! Scenarios on clusters of real processes.
+
+mod cli;
+mod crashes;
+mod damaged_log;
+mod dev;
+mod errors;
+mod foreign_client;
+mod forming;
+mod quorum_loss;
+mod reads;
+mod snapshot_catch_up;
+mod subscriptions;
+mod termination;

@@ -1,0 +1,123 @@
+//! A follower that was away while the log was purged catches up by a snapshot.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use toka_client::{Client, EventDraft, Selector};
+use toka_proto::convert::read::Consistency;
+use toka_proto::v1;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::history::{self, Acks};
+use toka_tests::{request, wait};
+
+const SNAPSHOT_LOG_ENTRIES: u64 = 40;
+const KEEP_LOG_ENTRIES: u64 = 10;
+
+fn arguments() -> [String; 4] {
+    [
+        "--snapshot-log-entries".to_owned(),
+        SNAPSHOT_LOG_ENTRIES.to_string(),
+        "--keep-log-entries".to_owned(),
+        KEEP_LOG_ENTRIES.to_string(),
+    ]
+}
+
+/// Commits one event after the other, each in a log entry of its own.
+async fn commit_some(client: &Client, acks: &Acks, count: u64) -> Result<()> {
+    for _ in 0..count {
+        let payload = json!({"number": acks.count(), "filler": "x".repeat(2_000)});
+        let draft = EventDraft::new("some")
+            .payload(&payload)
+            .embedding(&[0.6, 0.8]);
+        acks.record(0, &client.commit(draft).await?);
+    }
+    Ok(())
+}
+
+/// Commits until every running node has purged its log up to `index`: the purge that goes with a
+/// snapshot is done before the next snapshot is.
+async fn purge_beyond(cluster: &Cluster, client: &Client, acks: &Acks, index: u64) -> Result<()> {
+    for _ in 0..2 {
+        commit_some(client, acks, 2 * SNAPSHOT_LOG_ENTRIES).await?;
+        for id in cluster.running() {
+            let before = cluster.state(id).await?.node.last_log_index;
+            let wanted = (index + KEEP_LOG_ENTRIES + 1).max(before - SNAPSHOT_LOG_ENTRIES);
+            wait::until("a snapshot", PATIENCE, async || {
+                let node = cluster.state(id).await?.node;
+                let made = node.snapshot_log_index;
+                ensure!(
+                    made >= wanted,
+                    "node {id} has one up to {made}, wanted {wanted}"
+                );
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+fn current_ledger(cluster: &Cluster, id: u64) -> Result<String> {
+    Ok(std::fs::read_to_string(
+        cluster.node(id).data.join("CURRENT"),
+    )?)
+}
+
+async fn payload_on(cluster: &Cluster, id: u64, sequence: u64) -> Result<usize> {
+    let get = request::get(&Selector::Sequence(sequence), Consistency::Local);
+    let event = cluster
+        .node(id)
+        .vault()
+        .get(get)
+        .await?
+        .into_inner()
+        .event
+        .unwrap_or_default();
+    Ok(match event.payload.and_then(|payload| payload.state) {
+        Some(v1::payload::State::Stored(bytes)) => bytes.len(),
+        _ => 0,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follower_that_was_away_past_the_purge_gets_a_snapshot() -> Result<()> {
+    let arguments = arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(3, &arguments, async |cluster: &mut Cluster| {
+        let (client, acks) = (cluster.client().await?, Acks::default());
+        commit_some(&client, &acks, 20).await?;
+        let follower = cluster.followers().await?[0];
+        let last = cluster.state(follower).await?.node.last_log_index;
+        let ledger = current_ledger(cluster, follower)?;
+        cluster.terminate(follower).await?;
+        purge_beyond(cluster, &client, &acks, last).await?;
+
+        cluster.restart(follower).await?;
+        cluster.converged(acks.count()).await?;
+        ensure!(
+            cluster.log(follower).contains("snapshot installed"),
+            "it is not in the log"
+        );
+        ensure!(
+            current_ledger(cluster, follower)? != ledger,
+            "the ledger was not replaced"
+        );
+        history::check(cluster, &acks).await?;
+        for sequence in [1, acks.count() / 2, acks.count()] {
+            let bytes = payload_on(cluster, follower, sequence).await?;
+            ensure!(bytes > 2_000, "payload of event {sequence}: {bytes} bytes");
+        }
+
+        // It goes on from there, also through a crash, and can lead.
+        commit_some(&client, &acks, 10).await?;
+        cluster.kill(follower)?;
+        commit_some(&client, &acks, 10).await?;
+        cluster.restart(follower).await?;
+        cluster.converged(acks.count()).await?;
+        client.transfer_leadership(Some(follower)).await?;
+        commit_some(&client, &acks, 10).await?;
+        ensure!(cluster.leader().await? == follower);
+        history::check(cluster, &acks).await?;
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,101 @@
+//! One node: its addresses and directory outlive its process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::vault_service_client::VaultServiceClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::process::Process;
+
+/// A node on loopback answers at once or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Larger than everything that tests send or ask for.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    /// Node id.
+    pub id: u64,
+    /// For clients.
+    pub client: SocketAddr,
+    /// For the other nodes.
+    pub raft: SocketAddr,
+    /// For `/readyz`.
+    pub http: SocketAddr,
+    /// Data directory.
+    pub data: PathBuf,
+    /// What it writes to standard output and error.
+    pub log: PathBuf,
+    pub(super) process: Option<Process>,
+    channel: Channel,
+}
+
+impl Node {
+    pub(super) fn new(id: u64, ports: &[SocketAddr], directory: &Path) -> Result<Self> {
+        let (client, raft, http) = (ports[0], ports[1], ports[2]);
+        let endpoint = Endpoint::from_shared(format!("http://{client}"))?;
+        Ok(Self {
+            id,
+            client,
+            raft,
+            http,
+            data: directory.join(format!("node-{id}")),
+            log: directory.join(format!("node-{id}.log")),
+            process: None,
+            channel: endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
+        })
+    }
+
+    /// Where clients reach it, `host:port`.
+    pub fn endpoint(&self) -> String {
+        self.client.to_string()
+    }
+
+    /// The vault, as this node and no other serves it.
+    pub fn vault(&self) -> VaultServiceClient<Channel> {
+        VaultServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The cluster, as this node sees it.
+    pub fn cluster(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel.clone())
+    }
+
+    /// The arguments of `toka serve`, without the members.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        [
+            "serve",
+            "--node-id",
+            &self.id.to_string(),
+            "--data",
+            &self.data.display().to_string(),
+            "--listen",
+            &self.client.to_string(),
+            "--raft-listen",
+            &self.raft.to_string(),
+            "--http-listen",
+            &self.http.to_string(),
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+}
+
+/// One GET of `/readyz`.
+pub(super) async fn readyz(http: SocketAddr) -> Result<()> {
+    let mut connection = tokio::net::TcpStream::connect(http).await?;
+    let request = b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+    connection.write_all(request).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(())
+}
