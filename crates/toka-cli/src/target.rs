@@ -170,11 +170,12 @@ pub(crate) fn endpoints(global: &Global) -> Result<Vec<String>> {
 
 /// An event by id, sequence or digest, told apart by how they look.
 pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
-    if let Ok(sequence) = text.parse::<u64>() {
-        return Ok(Selector::Sequence(sequence));
-    }
+    // Before the sequence, since a digest may consist of decimal digits.
     if let Ok(digest) = text.parse::<Digest>() {
         return Ok(Selector::Digest(digest));
+    }
+    if let Ok(sequence) = text.parse::<u64>() {
+        return Ok(Selector::Sequence(sequence));
     }
     text.parse::<EventId>().map(Selector::Id).map_err(|_| {
         anyhow::anyhow!("{text:?} is neither an id (a UUID), nor a sequence, nor a digest (64 hexadecimal digits)")
@@ -183,5 +184,5 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
 
 /// The filter that the flags describe.
 pub(crate) fn filter(flags: cli::Filter) -> Filter {
-    Filter { kind_prefixes: flags.kind, attributes: flags.attribute, ..Filter::default() }
+    Filter { kind_prefixes: flags.kind, attributes: flags.attribute }
 }

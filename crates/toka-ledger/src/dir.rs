@@ -61,9 +61,10 @@ impl DataDir {
     /// [`Error::File`].
     pub fn open_or_create(path: &Path, mode: Mode) -> Result<Self, Error> {
         // Looked at before anything is made, so that somebody else's directory stays as it is.
-        let found = find(path)?;
-        if found.is_none() {
-            create_dir(path)?;
+        match find(path)? {
+            // Whose it is says more than that it is in use.
+            Some(marker) => check_mode(path, marker.mode, mode)?,
+            None => create_dir(path)?,
         }
         let lock = lock(path)?;
         // Again, since another process may have been faster with creating it.

@@ -175,7 +175,7 @@ fn specs() -> impl Strategy<Value = Vec<CommandSpec>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn replicas_agree_whatever_the_engine_the_gathering_and_the_crashes(
         specs in specs(), on_disk in entries(), in_memory in entries(),

@@ -67,9 +67,11 @@ fn a_newer_feature_level_stops_the_ledger() {
         unix_ms: 0,
     });
     let apply = |vault: &mut Vault, command: &Command| {
-        vault
-            .ledger
-            .apply(&[command.clone()], LogMark::default(), Durability::Volatile)
+        vault.ledger.apply(
+            std::slice::from_ref(command),
+            LogMark::default(),
+            Durability::Volatile,
+        )
     };
     assert!(matches!(
         apply(&mut vault, &create),

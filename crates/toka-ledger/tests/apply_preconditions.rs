@@ -50,17 +50,17 @@ fn of_many_claims_in_one_entry_exactly_one_succeeds() {
     let mut outcomes = vault.commits([claim(b"a"), claim(b"b"), claim(b"a"), claim(b"c")]);
     let last = refused(outcomes.remove(3));
     let won = accepted(outcomes.remove(0)).remove(0);
-    let violation = Violation::HasChild {
+    let expected = [Violation::HasChild {
         parent: task.id,
         kind: kind("claim"),
         child: won.id,
-    };
-    assert_eq!(violations(refused(outcomes.remove(0))), [violation.clone()]);
-    assert_eq!(violations(last), [violation.clone()]);
+    }];
+    assert_eq!(violations(refused(outcomes.remove(0))), expected);
+    assert_eq!(violations(last), expected);
     // The winner's retry succeeds, in this entry and later.
     assert_eq!(accepted(outcomes.remove(0))[0].id, won.id);
     assert!(vault.accept(claim(b"a"))[0].deduplicated);
-    assert_eq!(violations(vault.refuse(claim(b"d"))), [violation]);
+    assert_eq!(violations(vault.refuse(claim(b"d"))), expected);
 }
 
 #[test]

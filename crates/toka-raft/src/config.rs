@@ -132,7 +132,7 @@ impl Default for Compaction {
     fn default() -> Self {
         Self {
             flush_bytes: 32 << 20,
-            flush_interval: Duration::from_secs(10),
+            flush_interval: Duration::from_secs(30),
             snapshot_log_bytes: 256 << 20,
             snapshot_log_entries: 200_000,
             keep_log_bytes: 256 << 20,

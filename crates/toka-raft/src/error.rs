@@ -8,7 +8,7 @@ use toka_ledger::read::Position;
 
 use crate::codec::DecodeError;
 use crate::log_store::LogError;
-use crate::replica::Leader;
+use crate::type_config::Leader;
 
 /// Why a node cannot start, or cannot form or join its cluster.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! The first error after which a node must stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,17 +11,24 @@ use crate::error::FatalError;
 #[derive(Clone, Debug)]
 pub(crate) struct Fatal {
     first: Arc<watch::Sender<Option<FatalError>>>,
+    /// Set when the node is being stopped: what fails from then on fails because of that.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Fatal {
     pub(crate) fn new() -> Self {
         Self {
             first: Arc::new(watch::Sender::new(None)),
+            stopping: Arc::default(),
         }
     }
 
     /// Records `error`, if it is the first one, and hands it back.
     pub(crate) fn report(&self, error: FatalError) -> FatalError {
+        if self.stopping.load(Ordering::Acquire) {
+            tracing::debug!(%error, "after the node was told to stop");
+            return error;
+        }
         self.first.send_if_modified(|first| {
             if first.is_some() {
                 return false;
@@ -30,6 +38,11 @@ impl Fatal {
             true
         });
         error
+    }
+
+    /// The node is being stopped.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Option<FatalError>> {

@@ -24,9 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Proposing;
 use crate::error::CommitError;
 use crate::log_store::ENTRY_BYTES_MAX;
-use crate::replica::Leader;
 use crate::state_machine::StateMachine;
-use crate::type_config::{Applied, Commands, TypeConfig};
+use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 
 /// When to try again if too much is queued: about the time in which a full queue drains.
 const RETRY_AFTER_MS: u64 = 50;

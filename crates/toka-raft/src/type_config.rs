@@ -84,3 +84,14 @@ impl fmt::Display for Member {
         )
     }
 }
+
+/// The leader, as a node knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its node id.
+    pub node_id: u64,
+    /// Its addresses.
+    pub member: Member,
+    /// The term in which it leads.
+    pub term: u64,
+}

@@ -22,7 +22,7 @@ struct Ports {
 }
 
 pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
-    start_log(false);
+    start_log("warn", false);
     let temporary = match data {
         Some(_) => None,
         None => Some(tempfile::TempDir::with_prefix("toka-dev-")?),
@@ -131,9 +131,8 @@ fn welcome(ports: &[Ports], data: Option<&Path>) {
         _ => format!(" --endpoint {}", clients.join(",")),
     };
     eprintln!("\nA cluster of {} nodes is running.", ports.len());
-    for (id, ports) in (1..).zip(ports) {
+    for (id, ports) in (1_u64..).zip(ports) {
         eprintln!("  node {id}: clients {}, nodes {}, http {}", ports.client, ports.raft, ports.http);
-        let _: u64 = id;
     }
     match data {
         Some(data) => eprintln!("Its data stay in {}.", data.display()),

@@ -1,5 +1,6 @@
 //! `toka serve`: a node of a cluster.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::Serve;
 
 pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
-    start_log(flags.log_json);
+    start_log("info", flags.log_json);
     let dump = flags.dump_config;
     let file = flags.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
     let environment = ConfigFile::from_env(|name| std::env::var(name).ok())?;
@@ -24,11 +25,14 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Log lines on standard error; `RUST_LOG` chooses which.
-pub(crate) fn start_log(json: bool) {
+/// Log lines on standard error, those that `RUST_LOG` chooses, else those of `default` and above.
+pub(crate) fn start_log(default: &str, json: bool) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},openraft=warn")));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if json { lines.json().init() } else { lines.init() }
 }
 

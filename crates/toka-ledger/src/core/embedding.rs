@@ -7,7 +7,7 @@ use super::limits::DIMENSIONS_MAX;
 use crate::error::Invalid;
 
 /// Scale of a component: Q14, so 1.0 is 16,384.
-pub const SCALE: f64 = 16_384.0;
+pub(crate) const SCALE: f64 = 16_384.0;
 
 /// Square of the norm of a unit vector in Q14.
 const UNIT_NORM_SQUARED: i64 = 1 << 28;

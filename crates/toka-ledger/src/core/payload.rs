@@ -30,7 +30,7 @@ impl<T: Serialize + ?Sized> EventPayload for T {
 ///
 /// # Errors
 /// [`Error::PayloadType`] if the bytes are not MessagePack of a `T`.
-pub fn from_bytes<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
+pub(crate) fn from_bytes<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
     rmp_serde::from_slice(payload).map_err(|source| Error::PayloadType { source })
 }
 
@@ -93,6 +93,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_types, reason = "a payload may be one; its keys are sorted")]
     fn a_map_and_a_structure_with_equal_fields_are_equal_bytes() {
         let map = std::collections::HashMap::from([("user_id", "a")]);
         #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! Reading the vault, from any thread.
 
 mod list;
+mod ring;
 
 use std::slice;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,10 +10,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use self::list::{Filter, PAGE_EVENTS_MAX, Page, Query};
+pub use self::ring::{RING_EVENTS_MAX, Ring};
 use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
-use crate::feed::Ring;
 use crate::store::history::{self, STATE_HEIGHT};
 pub use crate::store::{Settings, Stored};
 use crate::store::{corrupt, embeddings, encode_sequence, lookup, missing, payloads};

@@ -1,36 +1,22 @@
 //! Who leads.
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Raft, RaftMetrics};
+use openraft::Raft;
+use openraft::metrics::RaftServerMetrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::state_machine::StateMachine;
-use crate::type_config::{Member, TypeConfig};
-
-/// The leader, as a node knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
-    /// Its node id.
-    pub node_id: u64,
-    /// Its addresses.
-    pub member: Member,
-    /// The term in which it leads.
-    pub term: u64,
-}
+use crate::type_config::{Leader, TypeConfig};
 
 /// The leader according to openraft.
-pub(super) fn leader_of(metrics: &RaftMetrics<TypeConfig>) -> Option<Leader> {
+fn leader_of(metrics: &RaftServerMetrics<TypeConfig>) -> Option<Leader> {
     let node_id = metrics.current_leader?;
-    let member = metrics
-        .membership_config
-        .membership()
-        .get_node(&node_id)?
-        .clone();
+    let membership = metrics.membership_config.membership();
     Some(Leader {
         node_id,
-        member,
-        term: metrics.current_term,
+        member: membership.get_node(&node_id)?.clone(),
+        term: metrics.vote.leader_id.term,
     })
 }
 
@@ -40,7 +26,8 @@ pub(super) async fn follow(
     leader: watch::Sender<Option<Leader>>,
     cancelled: CancellationToken,
 ) {
-    let mut metrics = raft.metrics();
+    // Not all metrics: those change with every entry.
+    let mut metrics = raft.server_metrics();
     loop {
         let now = leader_of(&metrics.borrow_watched());
         leader.send_if_modified(|known| {

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use leader::Leader;
+pub use crate::type_config::Leader;
 pub use read::Consistency;
 pub(crate) use status::StatusSource;
 pub use status::{MemberStatus, Role, Status};
@@ -132,7 +132,7 @@ impl Replica {
         let raft = node.raft.clone();
         let clock = Arc::clone(&seams.clock);
         let (proposer, batcher) = proposer(raft.clone(), clock, config.proposing, stopping.clone());
-        let (leader_known, leader) = watch::channel(None);
+        let leader = node.leader.clone();
         let networks = node.networks.clone();
         let (barrier, indexer) = barrier(raft, networks, node.host.reader(), leader.clone());
         let (is_ready, ready) = watch::channel(false);
@@ -160,7 +160,7 @@ impl Replica {
             runtime,
         };
         inner
-            .start_tasks(batcher, indexer, leader_known, is_ready, seams)
+            .start_tasks(batcher, indexer, is_ready, seams)
             .await;
         Self {
             inner: Arc::new(inner),

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use openraft::storage::RaftLogStorage;
 use openraft::{Raft, RaftLogReader};
+use tokio::sync::watch;
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::seam::Seams;
 
-use super::StatusSource;
+use super::{Leader, StatusSource};
 use crate::blocking::Blocking;
 use crate::compaction::AppliedLog;
 use crate::config::{Config, RuntimeChoice};
@@ -33,6 +34,10 @@ pub(super) struct Node {
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) host: Arc<LedgerHost>,
     pub(super) log: LogHandle,
+    /// Index of the last entry that the log had at start.
+    pub(super) log_at_start: Option<u64>,
+    pub(super) leader_known: watch::Sender<Option<Leader>>,
+    pub(super) leader: watch::Receiver<Option<Leader>>,
     pub(super) snapshots: Arc<SnapshotStore>,
     pub(super) applied: Arc<AppliedLog>,
     pub(super) networks: PeerNetworks,
@@ -84,7 +89,7 @@ pub(super) async fn open(
         mut log,
     } = stores;
     let log_handle = log.handle();
-    check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
+    let log_at_start = check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
 
     let identity = Arc::new(Identity::new(config.node_id, cluster_id));
     let (host, snapshots) = (Arc::new(host), Arc::new(snapshots));
@@ -131,12 +136,14 @@ pub(super) async fn open(
         members: config.initial_members.clone(),
         blocking,
     });
+    let (leader_known, leader) = watch::channel(None);
     let status = StatusSource {
         identity: Arc::clone(&identity),
         raft: raft.clone(),
         reader: host.reader(),
         disk_bytes: Arc::new(AtomicU64::new(0)),
         fatal: fatal.clone(),
+        leader: leader.clone(),
         this: config
             .initial_members
             .get(&config.node_id)
@@ -148,6 +155,9 @@ pub(super) async fn open(
         raft,
         host,
         log: log_handle,
+        log_at_start,
+        leader_known,
+        leader,
         snapshots,
         applied,
         networks,
@@ -207,13 +217,13 @@ fn open_stores(
 }
 
 /// A node must not begin with parts that cannot have been together: it may have voted, or
-/// acknowledged, what it does not remember.
+/// acknowledged, what it does not remember. Returns the index of the log's last entry.
 async fn check_agreement(
     path: &Path,
     cluster_id: Option<u128>,
     host: &LedgerHost,
     log: &mut RaftLog,
-) -> Result<(), StartError> {
+) -> Result<Option<u64>, StartError> {
     let raft = |error: String| StartError::Raft { reason: error };
     let state = log
         .get_log_state()
@@ -236,7 +246,7 @@ async fn check_agreement(
     } else if applied.is_some() && !has_log {
         "there is a ledger, but the Raft log is empty".to_owned()
     } else {
-        return Ok(());
+        return Ok(state.last_log_id.map(|log_id| log_id.index));
     };
     Err(StartError::Contradiction {
         path: path.to_owned(),

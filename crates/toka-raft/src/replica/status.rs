@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
+use tokio::sync::watch;
 use toka_ledger::read::{Position, Reader};
 use toka_proto::v1;
 
 use super::Leader;
-use super::leader::leader_of;
 use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::state_machine::StateMachine;
@@ -85,6 +85,7 @@ pub(crate) struct StatusSource {
     pub(crate) disk_bytes: Arc<AtomicU64>,
     pub(crate) fatal: Fatal,
     pub(crate) this: Member,
+    pub(crate) leader: watch::Receiver<Option<Leader>>,
 }
 
 impl StatusSource {
@@ -125,7 +126,7 @@ impl StatusSource {
                 role
             },
             term: metrics.current_term,
-            leader: leader_of(&metrics),
+            leader: self.leader.borrow().clone(),
             last_log_index: metrics.last_log_index,
             committed_index: metrics.local_committed.map(|log_id| log_id.index),
             applied_index: metrics.last_applied.map(|log_id| log_id.index),

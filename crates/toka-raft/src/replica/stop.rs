@@ -87,6 +87,7 @@ impl Inner {
     }
 
     async fn stop(&self) -> Result<(), FatalError> {
+        self.node.fatal.stop();
         self.cancelled.cancel();
         // Its only error is that it had stopped before.
         let _ = self.node.raft.shutdown().await;

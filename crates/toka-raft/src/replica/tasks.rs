@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::WaitError;
+use openraft::{Raft, RaftMetrics};
 use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::seam::Seams;
 use tokio::sync::watch;
@@ -19,7 +21,10 @@ use crate::error::FatalError;
 use crate::forming::Forming;
 use crate::identity::Identity;
 use crate::proposer::{Batcher, Proposer};
+use crate::state_machine::StateMachine;
+use crate::type_config::{LogId, TypeConfig};
 
+const FAILURE_CHECK: Duration = Duration::from_millis(100);
 const CREATE_RETRY: Duration = Duration::from_millis(100);
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 const DISK_BYTES_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,7 +34,6 @@ impl Inner {
         &self,
         batcher: Batcher,
         indexer: ReadIndexer,
-        leader_known: watch::Sender<Option<Leader>>,
         is_ready: watch::Sender<bool>,
         seams: Seams,
     ) {
@@ -62,7 +66,7 @@ impl Inner {
         tasks.spawn_on(batcher.run(), &self.handle);
         tasks.spawn_on(indexer.run(cancelled()), &self.handle);
         tasks.spawn_on(compactor.run(cancelled()), &self.handle);
-        let follow = leader::follow(node.raft.clone(), leader_known, cancelled());
+        let follow = leader::follow(node.raft.clone(), node.leader_known.clone(), cancelled());
         tasks.spawn_on(follow, &self.handle);
         tasks.spawn_on(watch_failures(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
@@ -90,6 +94,8 @@ fn watch_failures(
                 if metrics.changed().await.is_err() {
                     return "its task has ended".to_owned();
                 }
+                // Metrics change with every entry.
+                tokio::time::sleep(FAILURE_CHECK).await;
             }
         };
         // The log's own error says more than what openraft makes of it.
@@ -141,6 +147,7 @@ fn make_ready(
     cancelled: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (raft, fatal) = (node.raft.clone(), node.fatal.clone());
+    let log_at_start = node.log_at_start;
     let mut positions = node.host.reader().watch();
     async move {
         let Readying { forming, creator } = readying;
@@ -151,10 +158,7 @@ fn make_ready(
                 .map_err(|error| FatalError::Start(Arc::new(error)))?;
             let creating = creator.run();
             let recovered = async {
-                // The state machine may be behind what it was before a restart (OPENRAFT.md,
-                // section 4, point 6). Reads on a follower go through the leader besides.
-                let recovered = raft.wait_for_recovery(None).await;
-                recovered.map_err(|error| FatalError::Raft(error.to_string()))?;
+                recover(&raft, log_at_start).await?;
                 let created = positions.wait_for(|position| position.revision > 0).await;
                 created
                     .map(drop)
@@ -178,6 +182,28 @@ fn make_ready(
         cancelled.cancelled().await;
         drop(is_ready);
     }
+}
+
+/// Waits until the ledger has all that it may have had before a restart (OPENRAFT.md, section 4, point
+/// 6): everything committed of the log that this node came up with.
+///
+/// openraft's own `wait_for_recovery` waits until the cluster has committed the whole log, which under
+/// load never happens: entries come in faster than commit positions. What counts is the log at start,
+/// or what a new leader has left of it. Linearizable reads go through the leader besides.
+async fn recover(
+    raft: &Raft<TypeConfig, StateMachine>,
+    log_at_start: Option<u64>,
+) -> Result<(), FatalError> {
+    let stopped = |error: WaitError| FatalError::Raft(error.to_string());
+    let index = |log_id: Option<LogId>| log_id.map(|log_id| log_id.index);
+    let is_known = |metrics: &RaftMetrics<TypeConfig>| {
+        let committed = index(metrics.cluster_committed);
+        committed.is_some() && committed >= log_at_start.min(metrics.last_log_index)
+    };
+    let metrics = raft.wait(None).metrics(is_known, "recovery: commit").await.map_err(stopped)?;
+    let committed = index(metrics.cluster_committed);
+    let applied = raft.wait(None).applied_index_at_least(committed, "recovery: apply").await;
+    applied.map(drop).map_err(stopped)
 }
 
 /// Gives a new vault its first command, on the leader.

@@ -13,13 +13,12 @@ use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_ledger::read::Position;
 use toka_ledger::seam::Seams;
 use toka_raft::config::Compaction;
-use toka_raft::transport::peer_server;
+use toka_raft::transport::{peer_incoming, peer_server};
 use toka_raft::{
     CommitError, Config, Consistency, FatalError, Leader, Member, Replica, StartError, TcpTransport,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -271,11 +270,8 @@ fn serve(replica: &Replica, listener: TcpListener) {
     let service = replica.peer_service();
     replica.runtime().spawn(async move {
         let listener = TcpListener::from_std(listener).expect("a listener");
-        let incoming = TcpListenerStream::new(listener);
-        peer_server()
-            .add_service(service)
-            .serve_with_incoming(incoming)
-            .await
+        let server = peer_server().add_service(service);
+        server.serve_with_incoming(peer_incoming(listener)).await
     });
 }
 

@@ -17,10 +17,10 @@ use crate::limits::PREPARE_INLINE_BYTES;
 use crate::refusal;
 use crate::routing::{self, Call, Pauses, Route};
 
-/// What became of an attempt.
-enum Attempt {
+/// An attempt without an answer.
+enum Refused {
     /// This is the answer.
-    Done(Result<Response<v1::CommitResponse>, Status>),
+    Final(Status),
     /// The leader was lost. The commit may have been applied: trying again is safe, since what was
     /// applied is found by its digest.
     Again(Status),
@@ -34,24 +34,23 @@ pub(super) async fn commit(
     let _inside = shared.gates.commits.enter()?;
     let request = request.into_inner();
     check_vault(&request.vault).map_err(|error| status::invalid(&error))?;
-    let mut prepared = None;
+    let mut work = Work::Sent(request);
     let mut pauses = Pauses::default();
     loop {
         let route = shared.router.route(&call).await?;
         let attempt = match &route {
             Route::Here(_) => {
-                let commit = match prepared.take() {
-                    Some(commit) => commit,
-                    None => prepare_one(request.clone()).await?,
-                };
-                prepared = Some(commit.clone());
-                propose(shared, &call, commit).await
+                let commit = work.prepare().await?;
+                let attempt = propose(shared, &call, commit.clone()).await;
+                work = Work::Prepared(commit);
+                attempt
             }
-            Route::There(leader) => forward(shared, &call, leader, request.clone()).await,
+            Route::There(leader) => forward(shared, &call, leader, work.message()).await,
         };
         let last = match attempt {
-            Attempt::Done(answer) => return answer,
-            Attempt::Again(last) => last,
+            Ok(response) => return Ok(response),
+            Err(Refused::Final(status)) => return Err(status),
+            Err(Refused::Again(last)) => last,
         };
         tracing::debug!(
             leader = route.leader().node_id,
@@ -68,13 +67,32 @@ pub(super) async fn commit(
     }
 }
 
-async fn prepare_one(request: v1::CommitRequest) -> Result<Commit, Status> {
-    let v1::CommitRequest {
-        events,
-        preconditions,
-        ..
-    } = request;
-    prepare_events(events, preconditions).await
+/// A commit in the form that it was needed in last.
+enum Work {
+    Sent(v1::CommitRequest),
+    Prepared(Commit),
+}
+
+impl Work {
+    /// For this node.
+    async fn prepare(self) -> Result<Commit, Status> {
+        match self {
+            Self::Sent(v1::CommitRequest {
+                events,
+                preconditions,
+                ..
+            }) => prepare_events(events, preconditions).await,
+            Self::Prepared(commit) => Ok(commit),
+        }
+    }
+
+    /// For another node.
+    fn message(&self) -> v1::CommitRequest {
+        match self {
+            Self::Sent(request) => request.clone(),
+            Self::Prepared(commit) => commit.clone().into(),
+        }
+    }
 }
 
 /// Checks and prepares; the leader's clock gives the time later.
@@ -91,16 +109,22 @@ pub(super) async fn prepare_events(
     prepared.map_err(|error| status::invalid(&error))
 }
 
-async fn propose(shared: &Shared, call: &Call, commit: Commit) -> Attempt {
+async fn propose(
+    shared: &Shared,
+    call: &Call,
+    commit: Commit,
+) -> Result<Response<v1::CommitResponse>, Refused> {
     match timeout_at(call.deadline, shared.replica.commit(commit)).await {
-        Ok(Ok(outcome)) => Attempt::Done(response(shared, outcome).map(Response::new)),
+        Ok(Ok(outcome)) => response(shared, outcome)
+            .map(Response::new)
+            .map_err(Refused::Final),
         Ok(Err(error @ (CommitError::NotLeader { .. } | CommitError::Unknown)))
             if !call.is_forwarded =>
         {
-            Attempt::Again(refusal::commit(&error))
+            Err(Refused::Again(refusal::commit(&error)))
         }
-        Ok(Err(error)) => Attempt::Done(Err(refusal::commit(&error))),
-        Err(_) => Attempt::Done(Err(status::no_leader(
+        Ok(Err(error)) => Err(Refused::Final(refusal::commit(&error))),
+        Err(_) => Err(Refused::Final(status::no_leader(
             "the commit was not agreed on before the deadline; it is safe to repeat it",
         ))),
     }
@@ -111,25 +135,26 @@ async fn forward(
     call: &Call,
     leader: &Leader,
     request: v1::CommitRequest,
-) -> Attempt {
+) -> Result<Response<v1::CommitResponse>, Refused> {
     let router = &shared.router;
-    let mut client = match router.vault(leader) {
-        Ok(client) => client,
-        Err(status) => return Attempt::Again(status),
-    };
+    let mut client = router.vault(leader).map_err(Refused::Again)?;
     let request = router.timed_request(call, request);
     let answer = tokio::select! {
         answer = timeout_at(call.deadline, client.commit(request)) => answer,
         // A leader that was cut off from the others may never answer.
         () = router.superseded(leader) => {
-            return Attempt::Again(status::no_leader("the leader was replaced"));
+            return Err(Refused::Again(status::no_leader("the leader was replaced")));
         }
     };
     match answer {
-        Ok(Ok(reply)) => Attempt::Done(Ok(routing::relay(reply))),
-        Ok(Err(refusal)) if routing::is_worth_another_leader(&refusal) => Attempt::Again(refusal),
-        Ok(Err(refusal)) => Attempt::Done(Err(routing::relay_status(&refusal))),
-        Err(_) => Attempt::Again(status::no_leader("the leader did not answer in time")),
+        Ok(Ok(reply)) => Ok(routing::relay(reply)),
+        Ok(Err(refusal)) if routing::is_worth_another_leader(&refusal) => {
+            Err(Refused::Again(refusal))
+        }
+        Ok(Err(refusal)) => Err(Refused::Final(routing::relay_status(&refusal))),
+        Err(_) => Err(Refused::Again(status::no_leader(
+            "the leader did not answer in time",
+        ))),
     }
 }
 

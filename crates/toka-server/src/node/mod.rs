@@ -197,6 +197,7 @@ impl Node {
     pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut fatal = self.shared.replica.fatal();
         let ended = tokio::select! {
+            biased;
             () = signal => None,
             error = failed(&mut fatal) => Some(RunError::Fatal(error)),
             Some(ended) = self.tasks.join_next() => {
@@ -289,19 +290,19 @@ async fn open(
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
 }
 
-/// Opens the services once the cluster has formed and the vault is there.
+/// Opens the services once the cluster has formed and the vault is there. Ends only if they cannot
+/// be opened, and the node with it.
 async fn serve_when_ready(shared: Arc<Shared>) {
+    // What fails before is fatal, and reported as that.
     if shared.replica.ready().await.is_ok() {
         let reader = shared.reader.clone();
-        let settings = tokio::task::spawn_blocking(move || reader.settings()).await;
-        match settings {
+        match tokio::task::spawn_blocking(move || reader.settings()).await {
             Ok(Ok(Some(settings))) => shared.serve(settings.history_id),
-            Ok(Ok(None)) => tracing::error!("the vault has no settings"),
-            Ok(Err(error)) => tracing::error!(%error, "the vault's settings cannot be read"),
-            Err(error) => tracing::error!(%error, "the vault's settings were not read"),
+            Ok(Ok(None)) => return tracing::error!("the vault has no settings"),
+            Ok(Err(error)) => return tracing::error!(%error, "settings cannot be read"),
+            Err(error) => return tracing::error!(%error, "settings were not read"),
         }
     }
-    // A task of the node ends only with it.
     std::future::pending::<()>().await;
 }
 
