@@ -342,7 +342,7 @@ async fn exit_codes_tell_failures_apart() -> Result<()> {
         1,
     )?;
     toka.ok(&["--data", data, "commit", "first", "1"]).await?;
-    let absent = "00".repeat(32);
+    let absent = "07".repeat(32);
     for selector in ["2", absent.as_str()] {
         code(&toka.run(&["--data", data, "get", selector]).await?, 4)?;
     }
@@ -371,7 +371,7 @@ async fn exit_codes_are_the_same_against_a_cluster() -> Result<()> {
     cluster::run(1, &[], async |cluster: &mut Cluster| {
         let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
         toka.ok(&["commit", "first", "1"]).await?;
-        let absent = "00".repeat(32);
+        let absent = "07".repeat(32);
         for (arguments, expected) in [
             (vec!["get", "2"], 4),
             (vec!["get", &absent], 4),

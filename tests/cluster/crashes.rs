@@ -1,6 +1,11 @@
-//! Nodes are killed under load: nothing acknowledged is lost, doubled or reordered.
+//! Nodes die, stall and come back under load: nothing acknowledged is lost, doubled or reordered, and no
+//! writer sees an error.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rustix::process::Signal;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history;
 use toka_tests::load::Load;
@@ -8,40 +13,55 @@ use toka_tests::seed;
 
 const WRITERS: u64 = 64;
 
+/// Ends the load and checks every node.
+async fn check(cluster: &Cluster, load: Load) -> Result<()> {
+    let acks = load.stop().await?;
+    let log = history::check(cluster, &acks).await?;
+    let gap = acks.longest_gap();
+    println!(
+        "{} events; longest time without an acknowledgement: {gap:?}",
+        log.len()
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_leader_loses_nothing_under_64_writers() -> Result<()> {
     let seed = seed::draw();
     cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let mut rng = seed::rng(seed, WRITERS);
         let load = Load::start(cluster, WRITERS, seed).await?;
-        load.acks().more(600, PATIENCE).await?;
-        let leader = cluster.leader().await?;
-        cluster.kill(leader)?;
-        load.acks().more(600, PATIENCE).await?;
-        ensure!(cluster.leader().await? != leader);
-        cluster.restart(leader).await?;
-        load.acks().more(300, PATIENCE).await?;
-        let acks = load.stop().await?;
-        history::check(cluster, &acks).await?;
-        Ok(())
+        for _ in 0..2 {
+            load.acks()
+                .more(rng.random_range(500..1_500), PATIENCE)
+                .await?;
+            let leader = cluster.leader().await?;
+            cluster.kill(leader)?;
+            load.acks().more(500, PATIENCE).await?;
+            ensure!(cluster.leader().await? != leader);
+            cluster.restart(leader).await?;
+        }
+        load.acks().more(500, PATIENCE).await?;
+        check(cluster, load).await
     })
     .await
 }
 
+/// Few writers: each entry of the log is one commit, and each kill hits another point of its way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_killed_one_after_the_other_lose_nothing() -> Result<()> {
     let seed = seed::draw();
     cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let mut rng = seed::rng(seed, WRITERS);
         let load = Load::start(cluster, 8, seed).await?;
-        for _ in 0..3 {
-            load.acks().more(100, PATIENCE).await?;
+        for _ in 0..5 {
+            load.acks().more(rng.random_range(1..300), PATIENCE).await?;
             let leader = cluster.leader().await?;
             cluster.kill(leader)?;
-            load.acks().more(20, PATIENCE).await?;
+            load.acks().more(rng.random_range(1..100), PATIENCE).await?;
             cluster.restart(leader).await?;
         }
-        let acks = load.stop().await?;
-        history::check(cluster, &acks).await?;
-        Ok(())
+        check(cluster, load).await
     })
     .await
 }
@@ -50,9 +70,12 @@ async fn leaders_killed_one_after_the_other_lose_nothing() -> Result<()> {
 async fn all_nodes_killed_at_once_lose_nothing() -> Result<()> {
     let seed = seed::draw();
     cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let mut rng = seed::rng(seed, WRITERS);
         let load = Load::start(cluster, WRITERS, seed).await?;
-        for _ in 0..2 {
-            load.acks().more(400, PATIENCE).await?;
+        for _ in 0..3 {
+            load.acks()
+                .more(rng.random_range(200..1_000), PATIENCE)
+                .await?;
             for id in cluster.ids() {
                 cluster.kill(id)?;
             }
@@ -60,9 +83,7 @@ async fn all_nodes_killed_at_once_lose_nothing() -> Result<()> {
             cluster.wait_all_ready().await?;
         }
         load.acks().more(400, PATIENCE).await?;
-        let acks = load.stop().await?;
-        history::check(cluster, &acks).await?;
-        Ok(())
+        check(cluster, load).await
     })
     .await
 }
@@ -72,14 +93,94 @@ async fn killed_single_node_loses_nothing() -> Result<()> {
     let seed = seed::draw();
     cluster::run(1, &[], async |cluster: &mut Cluster| {
         let load = Load::start(cluster, 16, seed).await?;
-        for _ in 0..3 {
+        for _ in 0..4 {
             load.acks().more(200, PATIENCE).await?;
             cluster.kill(1)?;
             cluster.restart(1).await?;
         }
-        let acks = load.stop().await?;
-        history::check(cluster, &acks).await?;
-        Ok(())
+        check(cluster, load).await
+    })
+    .await
+}
+
+/// To the others it looks like a broken network: it does not know that it has been deposed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_leader_loses_nothing() -> Result<()> {
+    let seed = seed::draw();
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let load = Load::start(cluster, 16, seed).await?;
+        for _ in 0..3 {
+            load.acks().more(200, PATIENCE).await?;
+            let leader = cluster.leader().await?;
+            cluster.process(leader)?.signal(Signal::STOP)?;
+            load.acks().more(200, PATIENCE).await?;
+            cluster.process(leader)?.signal(Signal::CONT)?;
+            load.acks().more(200, PATIENCE).await?;
+        }
+        check(cluster, load).await
+    })
+    .await
+}
+
+/// What happens to a node.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Kill,
+    Terminate,
+    Stall,
+    TransferTo,
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault::Kill,
+    Fault::Terminate,
+    Fault::Stall,
+    Fault::TransferTo,
+];
+
+async fn inject(cluster: &mut Cluster, load: &Load, rng: &mut StdRng) -> Result<()> {
+    let id = *cluster.ids().choose(rng).context("there are nodes")?;
+    let fault = *FAULTS.choose(rng).context("there are faults")?;
+    let (during, after) = (rng.random_range(1..1_200), rng.random_range(1..300));
+    println!("{fault:?} node {id} for {during} events");
+    match fault {
+        Fault::Kill => cluster.kill(id)?,
+        Fault::Terminate => cluster.terminate(id).await?,
+        Fault::Stall => cluster.process(id)?.signal(Signal::STOP)?,
+        Fault::TransferTo => {
+            // It may have fallen behind, or lead already.
+            let transferred = cluster.client().await?.transfer_leadership(Some(id)).await;
+            println!("{transferred:?}");
+        }
+    }
+    load.acks().more(during, PATIENCE).await?;
+    match fault {
+        Fault::Kill | Fault::Terminate => cluster.restart(id).await?,
+        Fault::Stall => cluster.process(id)?.signal(Signal::CONT)?,
+        Fault::TransferTo => {}
+    }
+    load.acks().more(after, PATIENCE).await
+}
+
+/// Logs are purged all the time, so that whoever was away needs a snapshot as often as not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_at_random_while_logs_are_purged_lose_nothing() -> Result<()> {
+    const ROUNDS: u64 = 12;
+    let seed = seed::draw();
+    let arguments = ["--snapshot-log-entries", "15", "--keep-log-entries", "3"];
+    cluster::run(3, &arguments, async |cluster: &mut Cluster| {
+        let mut rng = seed::rng(seed, WRITERS);
+        let load = Load::start(cluster, 24, seed).await?;
+        load.acks().more(200, PATIENCE).await?;
+        for round in 1..=ROUNDS {
+            inject(cluster, &load, &mut rng)
+                .await
+                .with_context(|| format!("round {round}"))?;
+        }
+        let installed = |id| cluster.log(id).matches("snapshot installed").count();
+        let snapshots: usize = cluster.ids().into_iter().map(installed).sum();
+        println!("{snapshots} snapshots installed");
+        check(cluster, load).await
     })
     .await
 }

@@ -1,5 +1,6 @@
 //! Scenarios on clusters of real processes.
 
+mod claims;
 mod cli;
 mod crashes;
 mod damaged_log;
@@ -12,3 +13,4 @@ mod reads;
 mod snapshot_catch_up;
 mod subscriptions;
 mod termination;
+mod web;

@@ -1,12 +1,14 @@
-//! Writers that commit one event after the other, each waiting for the answer.
+//! Writers that commit without end, and note what they are told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
+use rand::rngs::StdRng;
 use serde_json::json;
-use toka_client::{Client, EventDraft, EventHeader};
+use toka_client::{Acknowledgement, Client, EventDraft, EventHeader};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
@@ -15,6 +17,12 @@ use crate::seed;
 
 /// Writers that share a client and its connections, as those of one program do.
 const WRITERS_PER_CLIENT: u64 = 8;
+/// Of so many writers one uses a commit stream; the others wait for each answer.
+const WRITERS_PER_STREAM: u64 = 8;
+/// Commits without an answer that a stream's writer allows itself.
+const STREAM_WINDOW: usize = 16;
+/// Events of one commit.
+const BATCH_EVENTS: std::ops::RangeInclusive<u16> = 1..=3;
 /// Sizes of payloads, bytes.
 const FILLER_BYTES: std::ops::Range<usize> = 0..400;
 
@@ -36,18 +44,22 @@ impl Load {
         };
         let mut client = cluster.client().await?;
         for number in 0..writers {
-            if number % WRITERS_PER_CLIENT == 0 {
+            if number.is_multiple_of(WRITERS_PER_CLIENT) {
                 client = cluster.client().await?;
             }
-            let (acks, stop) = (load.acks.clone(), Arc::clone(&load.stop));
             let writer = Writer {
                 number,
-                seed,
+                rng: seed::rng(seed, number),
                 client: client.clone(),
-                acks,
-                stop,
+                acks: load.acks.clone(),
+                stop: Arc::clone(&load.stop),
+                events: 0,
             };
-            load.writers.spawn(writer.run());
+            if number % WRITERS_PER_STREAM == WRITERS_PER_STREAM - 1 {
+                load.writers.spawn(writer.stream());
+            } else {
+                load.writers.spawn(writer.commit());
+            }
         }
         Ok(load)
     }
@@ -72,31 +84,87 @@ impl Load {
 
 struct Writer {
     number: u64,
-    seed: u64,
+    rng: StdRng,
     client: Client,
     acks: Acks,
     stop: Arc<AtomicBool>,
+    /// Made so far.
+    events: u64,
 }
 
 impl Writer {
-    async fn run(self) -> Result<()> {
-        let mut rng = seed::rng(self.seed, self.number);
-        // Every other writer's events form a chain.
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// An event as there is no other.
+    fn event(&mut self) -> EventDraft {
+        let kind = if self.rng.random() {
+            "load.a"
+        } else {
+            "load.b"
+        };
+        let filler = "x".repeat(self.rng.random_range(FILLER_BYTES));
+        self.events += 1;
+        let payload = json!({"writer": self.number, "event": self.events, "filler": filler});
+        EventDraft::new(kind).payload(&payload)
+    }
+
+    /// Commits small batches, each after the answer to the one before. The events of every other writer
+    /// form a chain.
+    async fn commit(mut self) -> Result<()> {
         let is_chained = self.number.is_multiple_of(2);
-        let mut parent: Option<EventHeader> = None;
-        for event in 0_u64.. {
-            if self.stop.load(Ordering::Relaxed) {
-                break;
+        let mut last: Option<EventHeader> = None;
+        while !self.is_stopped() {
+            let count = self.rng.random_range(BATCH_EVENTS);
+            let mut batch = vec![self.event().parents(&last)];
+            for earlier in 0..count - 1 {
+                batch.push(self.event().parent_in_batch(earlier));
             }
-            let kind = if rng.random() { "load.a" } else { "load.b" };
-            let filler = "x".repeat(rng.random_range(FILLER_BYTES));
-            let payload = json!({"writer": self.number, "event": event, "filler": filler});
-            let draft = EventDraft::new(kind).payload(&payload).parents(&parent);
-            let header = self.client.commit(draft).await;
-            let header = header
-                .with_context(|| format!("writer {} saw an error at event {event}", self.number))?;
-            self.acks.record(self.number, &header);
-            parent = is_chained.then_some(header);
+            let committed = self.client.commit_batch(batch, Vec::new()).await;
+            let seen = || {
+                format!(
+                    "writer {} saw an error at event {}",
+                    self.number, self.events
+                )
+            };
+            let headers = committed.with_context(seen)?.headers;
+            for pair in headers.windows(2) {
+                let (one, next) = (pair[0].sequence, pair[1].sequence);
+                ensure!(one + 1 == next, "a batch was torn: {one}, {next}");
+            }
+            for header in &headers {
+                self.acks.record(self.number, header);
+            }
+            last = headers.into_iter().next_back().filter(|_| is_chained);
+        }
+        Ok(())
+    }
+
+    /// Sends events one after the other, and takes the answers as they come.
+    async fn stream(mut self) -> Result<()> {
+        let stream = self.client.commit_stream();
+        let mut unanswered = VecDeque::new();
+        while !self.is_stopped() {
+            let event = self.event();
+            unanswered.push_back(stream.send(vec![event], Vec::new()).await?);
+            if unanswered.len() >= STREAM_WINDOW {
+                self.take_answer(&mut unanswered).await?;
+            }
+        }
+        while !unanswered.is_empty() {
+            self.take_answer(&mut unanswered).await?;
+        }
+        Ok(stream.finish().await?)
+    }
+
+    async fn take_answer(&self, unanswered: &mut VecDeque<Acknowledgement>) -> Result<()> {
+        let Some(answer) = unanswered.pop_front() else {
+            return Ok(());
+        };
+        let seen = || format!("stream of writer {} saw an error", self.number);
+        for header in &answer.await.with_context(seen)?.headers {
+            self.acks.record(self.number, header);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ pub struct Config {
     /// Bounds of the proposer.
     pub proposing: Proposing,
     /// A stream of appends whose oldest request has waited this long for its answer is given up.
-    /// Long enough for a follower's slow disk, short enough not to pin the log (OPENRAFT.md,
+    /// Long enough for a follower's slow disk, short enough not to pin the log (docs/openraft.md,
     /// section 8, point 5).
     pub append_timeout: Duration,
     /// Where Raft's tasks run.
@@ -66,7 +66,7 @@ impl Config {
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             // A node cut off from some peers only must not go on calling itself leader for ever
-            // (OPENRAFT.md, section 8, point 8). At least lease + election timeout.
+            // (docs/openraft.md, section 8, point 8). At least lease + election timeout.
             quorum_loss_probe_interval: Some(2 * timeout_max),
             enable_pre_vote: Some(true),
             // Otherwise a restarted leader goes on without an election, with a ledger that may have
@@ -178,7 +178,7 @@ impl Default for Proposing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeChoice {
     /// On threads of their own, which client requests cannot keep busy: a task that is runnable and
-    /// does not run sends no heartbeat (OPENRAFT.md, section 8, point 2).
+    /// does not run sends no heartbeat (docs/openraft.md, section 8, point 2).
     Own {
         /// Number of threads.
         threads: usize,

@@ -91,7 +91,7 @@ impl LedgerHost {
     }
 
     /// Applies consecutive entries in one write, which also holds the log id of the last one and the
-    /// membership (OPENRAFT.md, section 4, point 1). One result per entry.
+    /// membership (docs/openraft.md, section 4, point 1). One result per entry.
     pub(crate) fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Applied>, FatalError> {
         let mut commands = Vec::new();
         let mut counts = Vec::with_capacity(entries.len());

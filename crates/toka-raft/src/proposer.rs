@@ -218,7 +218,7 @@ impl Batcher {
     }
 
     /// Why nothing must be proposed now: the ledger is far behind what is committed (it happens after
-    /// a change of leader), and openraft's queue towards it must not fill (OPENRAFT.md, section 8,
+    /// a change of leader), and openraft's queue towards it must not fill (docs/openraft.md, section 8,
     /// point 1).
     fn refusal(&self) -> Option<CommitError> {
         let metrics = self.raft.data_metrics();

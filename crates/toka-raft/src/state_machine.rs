@@ -1,6 +1,6 @@
 //! The ledger as openraft's state machine.
 //!
-//! Invariants (OPENRAFT.md, section 4): an entry's effect, its log id and the membership are one
+//! Invariants (docs/openraft.md, section 4): an entry's effect, its log id and the membership are one
 //! write; nothing is applied before this node's own log holds it durably; every responder is
 //! answered; an error of the ledger stops the node.
 

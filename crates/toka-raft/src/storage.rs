@@ -49,7 +49,7 @@ const COPY_BYTES: usize = 8 << 20;
 impl Storage for DiskStorage {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
         // Two logs would mean two syncs for every commit. What is lost of the ledger in a crash is
-        // applied again from the Raft log (OPENRAFT.md, section 4).
+        // applied again from the Raft log (docs/openraft.md, section 4).
         let options = RocksOptions {
             wal: false,
             create: true,

@@ -19,7 +19,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// What a connection is for. Each has its own, so that none holds up another (OPENRAFT.md, section 8,
+/// What a connection is for. Each has its own, so that none holds up another (docs/openraft.md, section 8,
 /// point 6): a heartbeat never waits behind a snapshot's chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
@@ -88,7 +88,9 @@ impl Transport for TcpTransport {
 /// algorithm with delayed acknowledgements adds 40 ms to an answer now and then.
 #[must_use]
 pub fn peer_incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE))
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(TCP_KEEPALIVE))
 }
 
 /// A server for [`peer_incoming`], with the windows and timeouts that fit [`TcpTransport`]: what a

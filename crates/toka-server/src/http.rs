@@ -12,7 +12,8 @@ use axum::routing::get;
 use tokio::sync::watch;
 
 use crate::api::Shared;
-use crate::status::{Readiness, metrics};
+use crate::metrics;
+use crate::status::Readiness;
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
     let text = match pages.shared.get() {
-        Some(shared) => metrics(shared, &pages.readiness.borrow().clone()),
+        Some(shared) => metrics::text(shared, &pages.readiness.borrow().clone()),
         None => "# the stores are being opened\n".to_owned(),
     };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)

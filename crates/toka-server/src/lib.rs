@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node -> api/{commit, commit_stream, read, list, subscribe, cluster} -> routing -> refusal
-//!      -> http, health -> status; config; limits
+//!      -> http, health -> metrics -> status; config; limits
 //! ```
 //!
 //! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
@@ -16,6 +16,7 @@ pub mod config;
 mod health;
 mod http;
 pub mod limits;
+mod metrics;
 pub mod node;
 mod refusal;
 mod routing;

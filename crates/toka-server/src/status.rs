@@ -1,10 +1,9 @@
 //! Whether a node can serve, and why not: what readiness, health and metrics say.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use toka_raft::{Role, Status};
 use tokio::sync::watch;
 
 use crate::api::Shared;
@@ -108,135 +107,5 @@ pub(crate) async fn follow(shared: Arc<Shared>, readiness: watch::Sender<Readine
         } else {
             pause.await;
         }
-    }
-}
-
-/// The node in Prometheus' text format. Names and meanings are part of the API (docs/operations.md).
-pub(crate) fn metrics(shared: &Shared, readiness: &Readiness) -> String {
-    let status = shared.replica.status();
-    let mut text = String::new();
-    for (name, kind, help, value) in values(shared, &status, readiness) {
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-        );
-    }
-    let _ = writeln!(
-        text,
-        "# HELP toka_node_info The node's identities; always 1.\n# TYPE toka_node_info gauge\n\
-         toka_node_info{{node_id=\"{}\",cluster_id=\"{:032x}\",role=\"{}\",version=\"{}\"}} 1",
-        status.node_id,
-        status.cluster_id.unwrap_or(0),
-        role(status.role),
-        env!("CARGO_PKG_VERSION"),
-    );
-    text
-}
-
-type Value = (&'static str, &'static str, &'static str, u64);
-
-fn values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 15] {
-    let gates = &shared.gates;
-    let count = |open: usize| u64::try_from(open).unwrap_or(u64::MAX);
-    let leader_id = status.leader.as_ref().map_or(0, |leader| leader.node_id);
-    let is_leader = u64::from(status.role == Role::Leader);
-    let is_ready = u64::from(*readiness == Readiness::Ready);
-    [
-        (
-            "toka_ready",
-            "gauge",
-            "1 if the node is ready to serve.",
-            is_ready,
-        ),
-        (
-            "toka_revision",
-            "counter",
-            "Commands applied.",
-            status.position.revision,
-        ),
-        (
-            "toka_sequence",
-            "counter",
-            "Sequence of the last event.",
-            status.position.sequence,
-        ),
-        ("toka_raft_term", "counter", "Raft term.", status.term),
-        (
-            "toka_raft_is_leader",
-            "gauge",
-            "1 if the node leads.",
-            is_leader,
-        ),
-        (
-            "toka_raft_leader_id",
-            "gauge",
-            "Node id of the leader; 0: none known.",
-            leader_id,
-        ),
-        (
-            "toka_raft_last_log_index",
-            "gauge",
-            "Index of the last entry of the log.",
-            status.last_log_index.unwrap_or(0),
-        ),
-        (
-            "toka_raft_committed_log_index",
-            "counter",
-            "Index of the last entry known to be committed.",
-            status.committed_index.unwrap_or(0),
-        ),
-        (
-            "toka_raft_applied_log_index",
-            "counter",
-            "Index of the last applied entry.",
-            status.applied_index.unwrap_or(0),
-        ),
-        (
-            "toka_raft_snapshot_log_index",
-            "gauge",
-            "Index of the last entry in the newest snapshot; 0: none.",
-            status.snapshot_index.unwrap_or(0),
-        ),
-        (
-            "toka_raft_members",
-            "gauge",
-            "Members of the cluster.",
-            count(status.members.len()),
-        ),
-        (
-            "toka_ledger_disk_bytes",
-            "gauge",
-            "Bytes of the ledger on disk.",
-            status.disk_bytes,
-        ),
-        (
-            "toka_subscriptions_open",
-            "gauge",
-            "Open subscriptions.",
-            count(gates.subscriptions.open()),
-        ),
-        (
-            "toka_commit_streams_open",
-            "gauge",
-            "Open commit streams.",
-            count(gates.commit_streams.open()),
-        ),
-        (
-            "toka_commits_in_progress",
-            "gauge",
-            "Commits in progress outside of streams.",
-            count(gates.commits.open()),
-        ),
-    ]
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Stopped => "stopped",
     }
 }

@@ -226,7 +226,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         Ok(())
     }
 
-    /// Never worth a sync (OPENRAFT.md, section 4, point 5): it goes out with the next append. What a
+    /// Never worth a sync (docs/openraft.md, section 4, point 5): it goes out with the next append. What a
     /// crash loses of it, the cluster tells again.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         Ok(self

@@ -27,7 +27,7 @@ impl Progress {
 ///
 /// The state machine waits for it before it applies an entry: openraft lets entries be applied as
 /// soon as a quorum has them, which may be before this node's own disk has them, and a state machine
-/// that is ahead of its log cannot be started again (OPENRAFT.md, section 4, point 4).
+/// that is ahead of its log cannot be started again (docs/openraft.md, section 4, point 4).
 #[derive(Clone, Debug)]
 pub struct DurableWatermark(pub(super) watch::Receiver<Progress>);
 

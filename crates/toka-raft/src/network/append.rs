@@ -2,7 +2,7 @@
 //!
 //! Several requests are under way at once; answers come in their order. There is no deadline on the
 //! stream, which lives as long as the leader leads. What bounds it is the age of the oldest request
-//! without an answer (a half-open connection must not pin the log for ever; OPENRAFT.md, section 8,
+//! without an answer (a half-open connection must not pin the log for ever; docs/openraft.md, section 8,
 //! point 5), and the bytes that are under way.
 
 use std::collections::VecDeque;

@@ -48,7 +48,7 @@ impl PeerNetworks {
     }
 
     fn client(&self, endpoint: &str, traffic: Traffic) -> Result<RaftClient, InvalidEndpoint> {
-        // gRPC's limit of 4 MiB is below that of an entry (OPENRAFT.md, section 8, point 4).
+        // gRPC's limit of 4 MiB is below that of an entry (docs/openraft.md, section 8, point 4).
         Ok(
             RaftServiceClient::new(self.channels.get(endpoint, traffic)?)
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
@@ -133,7 +133,7 @@ impl PeerNetwork {
 }
 
 /// The peer did not do what was asked, or could not be reached. openraft waits before it tries again:
-/// a peer that refuses would otherwise be asked at the speed of the network (OPENRAFT.md, section 6).
+/// a peer that refuses would otherwise be asked at the speed of the network (docs/openraft.md, section 6).
 pub(super) fn refused(target: u64, status: &tonic::Status) -> RpcError {
     if status::is_mismatch(status) {
         tracing::error!(

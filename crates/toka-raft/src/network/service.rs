@@ -364,7 +364,7 @@ impl PeerService {
         Ok((from, installed.map_err(status::unavailable)?.vote))
     }
 
-    /// openraft panics on a snapshot that no correct cluster can send (OPENRAFT.md, section 5); a
+    /// openraft panics on a snapshot that no correct cluster can send (docs/openraft.md, section 5); a
     /// message from outside must not bring a node down.
     fn check_plausible(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
         let Some(last) = meta.last_log_id else {

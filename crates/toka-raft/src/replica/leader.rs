@@ -1,7 +1,7 @@
 //! Who leads.
 
-use openraft::async_runtime::WatchReceiver;
 use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

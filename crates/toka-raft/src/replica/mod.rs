@@ -159,9 +159,7 @@ impl Replica {
             handle,
             runtime,
         };
-        inner
-            .start_tasks(batcher, indexer, is_ready, seams)
-            .await;
+        inner.start_tasks(batcher, indexer, is_ready, seams).await;
         Self {
             inner: Arc::new(inner),
         }

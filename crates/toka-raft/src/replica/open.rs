@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use openraft::storage::RaftLogStorage;
 use openraft::{Raft, RaftLogReader};
-use tokio::sync::watch;
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::seam::Seams;
+use tokio::sync::watch;
 
 use super::{Leader, StatusSource};
 use crate::blocking::Blocking;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
-use tokio::sync::watch;
 use toka_ledger::read::{Position, Reader};
 use toka_proto::v1;
+use tokio::sync::watch;
 
 use super::Leader;
 use crate::fatal::Fatal;

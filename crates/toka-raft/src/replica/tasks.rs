@@ -184,7 +184,7 @@ fn make_ready(
     }
 }
 
-/// Waits until the ledger has all that it may have had before a restart (OPENRAFT.md, section 4, point
+/// Waits until the ledger has all that it may have had before a restart (docs/openraft.md, section 4, point
 /// 6): everything committed of the log that this node came up with.
 ///
 /// openraft's own `wait_for_recovery` waits until the cluster has committed the whole log, which under
@@ -200,9 +200,16 @@ async fn recover(
         let committed = index(metrics.cluster_committed);
         committed.is_some() && committed >= log_at_start.min(metrics.last_log_index)
     };
-    let metrics = raft.wait(None).metrics(is_known, "recovery: commit").await.map_err(stopped)?;
+    let metrics = raft
+        .wait(None)
+        .metrics(is_known, "recovery: commit")
+        .await
+        .map_err(stopped)?;
     let committed = index(metrics.cluster_committed);
-    let applied = raft.wait(None).applied_index_at_least(committed, "recovery: apply").await;
+    let applied = raft
+        .wait(None)
+        .applied_index_at_least(committed, "recovery: apply")
+        .await;
     applied.map(drop).map_err(stopped)
 }
 

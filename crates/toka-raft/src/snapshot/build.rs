@@ -30,7 +30,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotDir;
 
     /// Complete and durable when it returns, in the copy and in the ledger: openraft purges the log
-    /// up to it (OPENRAFT.md, section 4, point 2).
+    /// up to it (docs/openraft.md, section 4, point 2).
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotDir>> {
         let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.store));
         let built = self.blocking.run(move || build(&host, &store)).await;
@@ -59,7 +59,10 @@ impl Builder {
     }
 }
 
-fn build(host: &LedgerHost, store: &SnapshotStore) -> Result<SnapshotDir, SnapshotError> {
+pub(super) fn build(
+    host: &LedgerHost,
+    store: &SnapshotStore,
+) -> Result<SnapshotDir, SnapshotError> {
     let place = store.place()?;
     host.copy(&place.ledger())?;
     // Read from the copy, so that the note and the copy cannot disagree.

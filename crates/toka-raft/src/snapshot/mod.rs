@@ -10,6 +10,8 @@ mod error;
 mod receive;
 mod send;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub(crate) use build::{Builder, Metrics};

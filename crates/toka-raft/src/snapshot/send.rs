@@ -41,7 +41,7 @@ pub(crate) struct Outgoing {
 
 /// Sends `snapshot` and waits until the follower has installed it. HTTP/2's window is the flow
 /// control: the next chunk is read when the last one has left, so memory is bounded by the window.
-/// openraft puts no timeout around this (OPENRAFT.md, section 5): it ends with `cancel`, with a
+/// openraft puts no timeout around this (docs/openraft.md, section 5): it ends with `cancel`, with a
 /// connection that answers no pings, or when no chunk is taken for [`STALL_TIMEOUT`].
 pub(crate) async fn send(
     outgoing: Outgoing,
@@ -99,7 +99,11 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> SendError {
 #[error("{0}")]
 struct SendFailure(String);
 
-fn manifest(vote: &Vote, dir: &SnapshotDir, files: &[(String, u64)]) -> pb::SnapshotManifest {
+pub(super) fn manifest(
+    vote: &Vote,
+    dir: &SnapshotDir,
+    files: &[(String, u64)],
+) -> pb::SnapshotManifest {
     let contents = dir.contents();
     pb::SnapshotManifest {
         vote: Some(wire::vote(vote)),
@@ -129,7 +133,7 @@ struct Reading {
     progress: Arc<Progress>,
 }
 
-fn requests(
+pub(super) fn requests(
     peer: pb::Peer,
     manifest: pb::SnapshotManifest,
     dir: SnapshotDir,
@@ -220,7 +224,7 @@ fn read_chunk(open: Option<File>, path: PathBuf, len: usize) -> io::Result<(File
 }
 
 /// How a transfer goes on, shared by its two ends in this process.
-struct Progress(Mutex<State>);
+pub(super) struct Progress(Mutex<State>);
 
 struct State {
     last: Instant,
@@ -230,7 +234,7 @@ struct State {
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Mutex::new(State {
             last: Instant::now(),
             finished: false,

@@ -15,7 +15,8 @@ use toka_ledger::seam::Seams;
 use toka_raft::config::Compaction;
 use toka_raft::transport::{peer_incoming, peer_server};
 use toka_raft::{
-    CommitError, Config, Consistency, FatalError, Leader, Member, Replica, StartError, TcpTransport,
+    CommitError, Config, Consistency, DiskStorage, FatalError, Leader, Member, Replica, StartError,
+    Storage, TcpTransport,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -31,7 +32,8 @@ pub(crate) fn deadline() -> Instant {
 /// A place in a cluster, and the node that runs there, if one does.
 pub(crate) struct Node {
     pub(crate) dir: PathBuf,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) storage: Arc<dyn Storage>,
     replica: Option<Replica>,
     config: Config,
 }
@@ -100,6 +102,7 @@ impl Cluster {
                 Node {
                     dir,
                     address: *address,
+                    storage: Arc::new(DiskStorage::default()),
                     replica: None,
                     config,
                 },
@@ -221,7 +224,8 @@ impl Node {
         let until = deadline();
         let replica = loop {
             let transport = Arc::new(TcpTransport);
-            match Replica::start(self.config.clone(), Seams::system(), transport).await {
+            let (config, storage) = (self.config.clone(), Arc::clone(&self.storage));
+            match Replica::start_with(config, Seams::system(), transport, storage).await {
                 Ok(replica) => break replica,
                 Err(error) if is_locked(&error) && Instant::now() < until => {
                     tokio::time::sleep(POLL).await;

@@ -1,5 +1,6 @@
 //! Three real nodes in one process: RocksDB, a log on disk, gRPC over loopback.
 
+mod failures;
 mod forming;
 mod harness;
 mod reads;

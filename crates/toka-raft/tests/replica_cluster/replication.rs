@@ -1,3 +1,5 @@
+use toka_ledger::{Outcome, Selector};
+
 use crate::harness::{Cluster, Options, event, eventually, leader_of, names, revision};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,4 +158,49 @@ async fn state_digests_are_equal_at_the_same_sequence() {
     });
     let digests = digests.await;
     assert!(digests.iter().all(|digest| *digest == digests[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_that_is_stopped_under_load_loses_nothing_it_acknowledged() {
+    let mut cluster = Cluster::started(Options::default()).await;
+    let leader = cluster.leader().await;
+    let replica = cluster.replica(leader).clone();
+    let writers: Vec<_> = (0..32)
+        .map(|writer| {
+            let replica = replica.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0.. {
+                    match replica.commit(event(&format!("load-{writer}-{n}"))).await {
+                        Ok(Outcome::Committed { headers, .. }) => {
+                            acknowledged.push(headers[0].digest);
+                        }
+                        Ok(other) => panic!("{other:?}"),
+                        Err(_) => break,
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    drop(replica);
+    eventually("load", || {
+        let sequence = cluster.replica(leader).reader().position().sequence;
+        (sequence > 200).then_some(())
+    })
+    .await;
+    cluster.node(leader).stop().await;
+    let last = cluster.commit_many(names("after", 1)).await;
+    cluster.converged(last).await;
+    for writer in writers {
+        for digest in writer.await.expect("the writer ends") {
+            for replica in cluster.running() {
+                let found = replica.reader().header(&Selector::Digest(digest));
+                assert!(
+                    found.expect("readable").is_some(),
+                    "{digest} was acknowledged"
+                );
+            }
+        }
+    }
 }

@@ -12,5 +12,6 @@ mod subscribe;
 mod vault;
 
 pub(crate) use self::cluster::Cluster;
+pub(crate) use self::gate::{Gate, Gates};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::vault::Vault;

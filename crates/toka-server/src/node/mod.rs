@@ -11,6 +11,8 @@ mod serve;
 
 use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use toka_ledger::engine::rocks::RocksOptions;
 use toka_ledger::seam::Seams;
 use toka_raft::config::{Compaction, Election, Proposing};
@@ -127,22 +129,18 @@ impl Node {
             clients.clone(),
         );
         tasks.spawn(named("clients", served));
-        let ends = all.clone();
-        tasks.spawn(until(ends.clone(), serve_when_ready(Arc::clone(&shared))));
-        tasks.spawn(until(
-            ends.clone(),
-            status::follow(Arc::clone(&shared), readiness_known),
-        ));
-        tasks.spawn(until(ends, health::follow(reporter, readiness.clone())));
+        let background: [BoxFuture<'static, ()>; 3] = [
+            serve_when_ready(Arc::clone(&shared)).boxed(),
+            status::follow(Arc::clone(&shared), readiness_known).boxed(),
+            health::follow(reporter, readiness.clone()).boxed(),
+        ];
+        for task in background {
+            tasks.spawn(until(all.clone(), task));
+        }
         // Only this place sets it.
         let _ = pages.shared.set(Arc::clone(&shared));
-        tracing::info!(
-            node_id = config.node_id,
-            client = %addresses.client,
-            raft = %addresses.raft,
-            http = %addresses.http,
-            "node started"
-        );
+        let Addresses { client, raft, http } = addresses;
+        tracing::info!(config.node_id, %client, %raft, %http, "node started");
         Ok(Self {
             addresses,
             shared,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rust::{is_comment, product_lines};
 use super::tree::File;
 
-/// Modules that DESIGN.md puts into one room, and so are checked as one: (crate, module, the other).
+/// Modules that belong into one room, and so are checked as one: (crate, module, the other).
 const ONE_ROOM: &[(&str, &str, &str)] = &[("crates/toka-ledger", "error", "core")];
 
 /// Module to the modules that it names as `crate::MODULE`.

@@ -1,4 +1,4 @@
-//! Dependencies between the crates run one way, as the table of crates in DESIGN.md allows.
+//! Dependencies between the crates run one way, as the table of crates in docs/ARCHITECTURE.md allows.
 
 use crate::metadata::{Dependency, Metadata, Package};
 

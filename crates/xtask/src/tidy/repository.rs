@@ -62,7 +62,7 @@ mod tests {
     fn path_outside_the_repository_fails_with_its_line() {
         for forbidden in FORBIDDEN {
             let mut files = complete();
-            files.push(file("docs/a.md", &format!("see\n{forbidden}/DESIGN.md\n")));
+            files.push(file("docs/a.md", &format!("see\n{forbidden}/notes.md\n")));
             assert_eq!(
                 check(&files),
                 ["docs/a.md:2: names a path outside the repository"]

@@ -1,0 +1,156 @@
+//! Metrics, in Prometheus' text format.
+
+use std::fmt::Write as _;
+
+use toka_raft::{Role, Status};
+
+use crate::api::{Gate, Gates, Shared};
+use crate::status::Readiness;
+
+/// The node in Prometheus' text format. Names and meanings are part of the API (docs/operations.md).
+pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
+    let status = shared.replica.status();
+    let mut text = String::new();
+    let values = node_values(shared, &status, readiness)
+        .into_iter()
+        .chain(raft_values(&status));
+    for (name, kind, help, value) in values {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
+        );
+    }
+    let _ = writeln!(
+        text,
+        "# HELP toka_node_info The node's identities; always 1.\n# TYPE toka_node_info gauge\n\
+         toka_node_info{{node_id=\"{}\",cluster_id=\"{:032x}\",role=\"{}\",version=\"{}\"}} 1",
+        status.node_id,
+        status.cluster_id.unwrap_or(0),
+        role(status.role),
+        env!("CARGO_PKG_VERSION"),
+    );
+    text
+}
+
+/// Name, type, help, value.
+type Value = (&'static str, &'static str, &'static str, u64);
+
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 7] {
+    let Gates {
+        subscriptions,
+        commits,
+        commit_streams,
+    } = &shared.gates;
+    let is_ready = u64::from(*readiness == Readiness::Ready);
+    let (revision, sequence) = (status.position.revision, status.position.sequence);
+    let open = |gate: &Gate| count(gate.open());
+    [
+        (
+            "toka_ready",
+            "gauge",
+            "1 if the node is ready to serve.",
+            is_ready,
+        ),
+        ("toka_revision", "counter", "Commands applied.", revision),
+        (
+            "toka_sequence",
+            "counter",
+            "Sequence of the last event.",
+            sequence,
+        ),
+        (
+            "toka_ledger_disk_bytes",
+            "gauge",
+            "Bytes of the ledger on disk.",
+            status.disk_bytes,
+        ),
+        (
+            "toka_subscriptions_open",
+            "gauge",
+            "Open subscriptions.",
+            open(subscriptions),
+        ),
+        (
+            "toka_commit_streams_open",
+            "gauge",
+            "Open commit streams.",
+            open(commit_streams),
+        ),
+        (
+            "toka_commits_in_progress",
+            "gauge",
+            "Commits under way, without streams.",
+            open(commits),
+        ),
+    ]
+}
+
+fn raft_values(status: &Status) -> [Value; 8] {
+    let leader_id = status.leader.as_ref().map_or(0, |leader| leader.node_id);
+    let is_leader = u64::from(status.role == Role::Leader);
+    let last = status.last_log_index.unwrap_or(0);
+    let committed = status.committed_index.unwrap_or(0);
+    let applied = status.applied_index.unwrap_or(0);
+    let snapshot = status.snapshot_index.unwrap_or(0);
+    let members = count(status.members.len());
+    [
+        ("toka_raft_term", "counter", "Raft term.", status.term),
+        (
+            "toka_raft_is_leader",
+            "gauge",
+            "1 if the node leads.",
+            is_leader,
+        ),
+        (
+            "toka_raft_leader_id",
+            "gauge",
+            "Node id of the leader; 0: none known.",
+            leader_id,
+        ),
+        (
+            "toka_raft_members",
+            "gauge",
+            "Members of the cluster.",
+            members,
+        ),
+        (
+            "toka_raft_last_log_index",
+            "gauge",
+            "Last entry of the log.",
+            last,
+        ),
+        (
+            "toka_raft_committed_log_index",
+            "counter",
+            "Last committed entry.",
+            committed,
+        ),
+        (
+            "toka_raft_applied_log_index",
+            "counter",
+            "Last applied entry.",
+            applied,
+        ),
+        (
+            "toka_raft_snapshot_log_index",
+            "gauge",
+            "Last entry in the newest snapshot.",
+            snapshot,
+        ),
+    ]
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Learner => "learner",
+        Role::Stopped => "stopped",
+    }
+}
