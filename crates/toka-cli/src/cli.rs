@@ -36,7 +36,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Client endpoints of the cluster, `host:port`, separated by commas [env: TOKA_ENDPOINTS].
-    #[arg(long, short = 'e', global = true, value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        short = 'e',
+        global = true,
+        value_delimiter = ',',
+        value_name = "HOST:PORT"
+    )]
     pub(crate) endpoint: Vec<String>,
     /// Named cluster (`toka context list`).
     #[arg(long, global = true, env = "TOKA_CONTEXT", value_name = "NAME")]
@@ -47,7 +53,13 @@ pub(crate) struct Global {
     pub(crate) data: Option<PathBuf>,
     /// How results are written [default: table on a terminal, json otherwise for `log` and
     /// `watch`].
-    #[arg(long, short = 'o', global = true, env = "TOKA_OUTPUT", value_name = "FORMAT")]
+    #[arg(
+        long,
+        short = 'o',
+        global = true,
+        env = "TOKA_OUTPUT",
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Option<Format>,
     /// How long a call may take, retries and elections included.
     #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",

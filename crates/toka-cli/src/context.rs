@@ -45,26 +45,29 @@ impl Contexts {
             Ok(text) => toml::from_str(&text)
                 .with_context(|| format!("{} is not a valid contexts file", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot read {}", path.display()))
-            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
     /// Replaces `path` atomically.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let directory = path.parent().context("the contexts file has no directory")?;
+        let directory = path
+            .parent()
+            .context("the contexts file has no directory")?;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         std::io::Write::write_all(&mut file, toml::to_string_pretty(self)?.as_bytes())?;
-        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.persist(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(())
     }
 
     /// The endpoints of `name`, or of the current context.
     pub(crate) fn endpoints(&self, name: Option<&str>) -> Result<Option<Vec<String>>> {
-        let Some(name) = name.or(self.current.as_deref()) else { return Ok(None) };
+        let Some(name) = name.or(self.current.as_deref()) else {
+            return Ok(None);
+        };
         match self.contexts.get(name) {
             Some(entry) => Ok(Some(entry.endpoints.clone())),
             None => bail!("there is no context {name:?}; `toka context list` shows them"),
@@ -81,13 +84,18 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("toka/contexts.toml");
         let mut contexts = Contexts::read(&path).expect("empty");
-        let entry = Entry { endpoints: vec!["127.0.0.1:1".to_owned()] };
+        let entry = Entry {
+            endpoints: vec!["127.0.0.1:1".to_owned()],
+        };
         contexts.contexts.insert("dev".to_owned(), entry);
         contexts.current = Some("dev".to_owned());
         contexts.write(&path).expect("written");
         let again = Contexts::read(&path).expect("read");
         assert_eq!(again, contexts);
-        assert_eq!(again.endpoints(None).expect("known"), Some(vec!["127.0.0.1:1".to_owned()]));
+        assert_eq!(
+            again.endpoints(None).expect("known"),
+            Some(vec!["127.0.0.1:1".to_owned()])
+        );
         assert!(again.endpoints(Some("prod")).is_err());
     }
 }

@@ -21,7 +21,9 @@ pub(crate) enum Failure {
 
 /// The documented exit code of `error`.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    let failure = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>());
     ExitCode::from(match failure {
         Some(Failure::Unavailable(_)) => 3,
         Some(Failure::NotFound(_)) => 4,

@@ -16,7 +16,11 @@ use crate::payload::{self, Shown};
 /// What was asked for, else a table on a terminal and JSON in a pipe.
 pub(crate) fn format(asked: Option<Format>) -> Format {
     asked.unwrap_or_else(|| {
-        if io::stdout().is_terminal() { Format::Table } else { Format::Json }
+        if io::stdout().is_terminal() {
+            Format::Table
+        } else {
+            Format::Json
+        }
     })
 }
 
@@ -68,7 +72,11 @@ pub(crate) fn event_json(header: &EventHeader, payload: Option<&PayloadView>) ->
     object.insert("digest".into(), json!(header.digest));
     object.insert("payload_digest".into(), json!(header.payload_digest));
     object.insert("payload_bytes".into(), json!(header.payload_bytes));
-    let parents: Vec<_> = header.parents.iter().map(|parent| json!(parent.id)).collect();
+    let parents: Vec<_> = header
+        .parents
+        .iter()
+        .map(|parent| json!(parent.id))
+        .collect();
     object.insert("parents".into(), parents.into());
     if !header.salt.is_empty() {
         object.insert("salt".into(), hex(header.salt.as_bytes()).into());

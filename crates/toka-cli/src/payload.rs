@@ -62,13 +62,17 @@ fn json_value(value: rmpv::Value) -> Option<Value> {
         },
         rmpv::Value::F64(f) => serde_json::Number::from_f64(f)?.into(),
         rmpv::Value::String(s) => s.into_str()?.into(),
-        rmpv::Value::Array(items) => {
-            items.into_iter().map(json_value).collect::<Option<Vec<_>>>()?.into()
-        }
+        rmpv::Value::Array(items) => items
+            .into_iter()
+            .map(json_value)
+            .collect::<Option<Vec<_>>>()?
+            .into(),
         rmpv::Value::Map(entries) => {
             let mut map = serde_json::Map::new();
             for (key, value) in entries {
-                let rmpv::Value::String(key) = key else { return None };
+                let rmpv::Value::String(key) = key else {
+                    return None;
+                };
                 map.insert(key.into_str()?, json_value(value)?);
             }
             map.into()

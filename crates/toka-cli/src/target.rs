@@ -74,7 +74,9 @@ impl Target {
     pub(crate) async fn open(global: &Global) -> Result<Self> {
         match &global.data {
             Some(data) => Self::open_embedded(data),
-            None => Ok(Self::Cluster(Remote::connect(endpoints(global)?, global.timeout).await?)),
+            None => Ok(Self::Cluster(
+                Remote::connect(endpoints(global)?, global.timeout).await?,
+            )),
         }
     }
 
@@ -154,8 +156,14 @@ pub(crate) fn endpoints(global: &Global) -> Result<Vec<String>> {
     if !global.endpoint.is_empty() {
         return Ok(global.endpoint.clone());
     }
-    if let Some(list) = std::env::var("TOKA_ENDPOINTS").ok().filter(|list| !list.is_empty()) {
-        return Ok(list.split(',').map(|endpoint| endpoint.trim().to_owned()).collect());
+    if let Some(list) = std::env::var("TOKA_ENDPOINTS")
+        .ok()
+        .filter(|list| !list.is_empty())
+    {
+        return Ok(list
+            .split(',')
+            .map(|endpoint| endpoint.trim().to_owned())
+            .collect());
     }
     // Without a home directory there are no contexts, unless one was asked for.
     let path = match (context::default_path(), &global.context) {
@@ -184,5 +192,8 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
 
 /// The filter that the flags describe.
 pub(crate) fn filter(flags: cli::Filter) -> Filter {
-    Filter { kind_prefixes: flags.kind, attributes: flags.attribute }
+    Filter {
+        kind_prefixes: flags.kind,
+        attributes: flags.attribute,
+    }
 }

@@ -165,7 +165,9 @@ impl Reader {
         if self.rest.is_empty() {
             Ok(())
         } else {
-            Err(DecodeError::Trailing { bytes: self.rest.len() })
+            Err(DecodeError::Trailing {
+                bytes: self.rest.len(),
+            })
         }
     }
 }

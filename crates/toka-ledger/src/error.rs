@@ -116,7 +116,9 @@ pub enum Invalid {
         actual: u64,
     },
     /// An event of a batch that names itself or a later one as a parent.
-    #[error("event {event} of the batch names event {parent} as a parent; only earlier ones can be")]
+    #[error(
+        "event {event} of the batch names event {parent} as a parent; only earlier ones can be"
+    )]
     BatchParent {
         /// Index in the batch.
         event: usize,
@@ -289,7 +291,11 @@ pub enum Rejection {
 }
 
 fn join(violations: &[Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Any failure of the embedded vault.
@@ -376,7 +382,9 @@ pub enum Error {
         supported: u32,
     },
     /// The vault follows a newer behaviour of `apply` than this version knows.
-    #[error("the vault is at feature level {found}; this version applies up to {supported}: use a newer toka")]
+    #[error(
+        "the vault is at feature level {found}; this version applies up to {supported}: use a newer toka"
+    )]
     FeatureLevel {
         /// The vault's.
         found: u32,

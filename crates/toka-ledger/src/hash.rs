@@ -56,7 +56,9 @@ pub fn node(left: &Digest, right: &Digest) -> Digest {
 /// The root of a history without events.
 #[must_use]
 pub fn empty_history() -> Digest {
-    blake3::Hasher::new_derive_key(NODE_CONTEXT).finalize().into()
+    blake3::Hasher::new_derive_key(NODE_CONTEXT)
+        .finalize()
+        .into()
 }
 
 /// The next link of the chain over everything that `apply` writes.

@@ -117,7 +117,9 @@ impl Threads for SystemThreads {
         name: &str,
         body: Box<dyn FnOnce() + Send + 'static>,
     ) -> io::Result<Box<dyn JoinThread>> {
-        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)?;
         Ok(Box::new(handle))
     }
 }

@@ -8,8 +8,8 @@ use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::engine::Durability;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::feed::{Message, Subscription};
-use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::prepare::prepare_commit;
+use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{Error, EventDraft, EventHeader, Filter, Ledger, LogMark, Start, VaultBus};
 
 fn vault() -> VaultBus {

@@ -28,7 +28,10 @@ struct Counted {
 
 impl Counted {
     fn new() -> Result<Self> {
-        Ok(Self { latencies_us: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?, errors: 0 })
+        Ok(Self {
+            latencies_us: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?,
+            errors: 0,
+        })
     }
 
     fn record(&mut self, begin: Instant) {
@@ -90,7 +93,10 @@ fn direction(number: u64, dimension: u16) -> Vec<f32> {
 }
 
 pub(crate) async fn run(global: &Global, flags: BenchCommit, format: Format) -> Result<()> {
-    ensure!(global.data.is_none(), "`bench commit` measures a cluster; leave --data out");
+    ensure!(
+        global.data.is_none(),
+        "`bench commit` measures a cluster; leave --data out"
+    );
     let remote = Remote::connect(endpoints(global)?, global.timeout).await?;
     let mut run = [0; 8];
     Seams::system().entropy.fill(&mut run);
@@ -174,7 +180,11 @@ async fn stream_of(load: Arc<Load>, in_flight: u32) -> Result<Counted> {
 fn report(load: &Load, counted: &Counted, format: Format) -> Result<()> {
     let latencies = &counted.latencies_us;
     // Every client ends with its last answer; what counts began after the warm-up.
-    let seconds = load.begin.elapsed().saturating_sub(load.flags.warm_up).as_secs_f64();
+    let seconds = load
+        .begin
+        .elapsed()
+        .saturating_sub(load.flags.warm_up)
+        .as_secs_f64();
     let acknowledged = latencies.len();
     let per_second = acknowledged as f64 / seconds;
     let ms = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1_000.0;

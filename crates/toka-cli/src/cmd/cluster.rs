@@ -22,7 +22,11 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
             }
         }
         Cluster::Transfer { to } => {
-            let leader = remote.client().transfer_leadership(to).await.map_err(failure)?;
+            let leader = remote
+                .client()
+                .transfer_leadership(to)
+                .await
+                .map_err(failure)?;
             match format {
                 Format::Json => output::json(&json!({ "leader_id": leader })),
                 Format::Table => output::line(&format!("node {leader} is the leader")),
@@ -76,29 +80,48 @@ fn node_json(status: &NodeStatus) -> Value {
 
 fn role(status: &NodeStatus) -> String {
     let name = status.node.role().as_str_name();
-    name.strip_prefix("ROLE_").unwrap_or(name).to_lowercase().replace("unspecified", "unknown")
+    name.strip_prefix("ROLE_")
+        .unwrap_or(name)
+        .to_lowercase()
+        .replace("unspecified", "unknown")
 }
 
 fn table(status: &ClusterStatus) -> Result<()> {
-    let leader = status.leader_id.map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
+    let leader = status
+        .leader_id
+        .map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
     output::line(&format!(
         "cluster {:032x}, leader {leader}, term {}",
         status.header.cluster_id, status.header.term
     ))?;
     let mut table = output::table(&[
-        "node", "role", "endpoint", "sequence", "applied", "lag", "history root", "health",
+        "node",
+        "role",
+        "endpoint",
+        "sequence",
+        "applied",
+        "lag",
+        "history root",
+        "health",
     ]);
     for status in &status.nodes {
         let node = &status.node;
-        let root = status.history_root.map(|root| root.to_string()[..12].to_owned());
-        let health = if node.healthy { "ok" } else { node.reason.as_str() };
+        let root = status
+            .history_root
+            .map(|root| root.to_string()[..12].to_owned());
+        let health = if node.healthy {
+            "ok"
+        } else {
+            node.reason.as_str()
+        };
         table.add_row([
             node.node_id.to_string(),
             role(status),
             node.client_endpoint.clone(),
             node.sequence.to_string(),
             node.applied_log_index.to_string(),
-            node.lag_entries.map_or_else(String::new, |lag| lag.to_string()),
+            node.lag_entries
+                .map_or_else(String::new, |lag| lag.to_string()),
             root.unwrap_or_default(),
             health.to_owned(),
         ]);

@@ -35,7 +35,9 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
         draft = draft.attribute(name, value);
     }
     let headers = target.commit(vec![draft], preconditions).await?;
-    let header = headers.first().context("the vault answered without an event")?;
+    let header = headers
+        .first()
+        .context("the vault answered without an event")?;
     show(header, format)
 }
 
@@ -47,7 +49,11 @@ fn show(header: &EventHeader, format: Format) -> Result<()> {
             output::json(&value)
         }
         Format::Table => {
-            let what = if header.deduplicated { "already stored" } else { "stored" };
+            let what = if header.deduplicated {
+                "already stored"
+            } else {
+                "stored"
+            };
             output::line(&format!(
                 "{what}: {} (sequence {}, digest {})",
                 header.id, header.sequence, header.digest
@@ -63,18 +69,27 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
         }
         (None, Some("-")) => {
             let mut text = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
+            std::io::stdin()
+                .lock()
+                .read_to_end(&mut text)
+                .context("cannot read standard input")?;
             text
         }
         (None, Some(text)) => text.as_bytes().to_vec(),
         (None, None) => b"null".to_vec(),
     };
-    if flags.raw { Ok(text.into()) } else { payload::from_json_text(&text) }
+    if flags.raw {
+        Ok(text.into())
+    } else {
+        payload::from_json_text(&text)
+    }
 }
 
 fn read_embedding(text: &str) -> Result<Vec<f32>> {
     let text = match text.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?,
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?
+        }
         None => text.to_owned(),
     };
     serde_json::from_str(&text).context("the embedding is not a JSON array of numbers")
@@ -98,7 +113,9 @@ pub(crate) fn from_hex(digits: &str) -> Result<Vec<u8>> {
         digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
         "{digits:?} is not an even number of hexadecimal digits"
     );
-    let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
+    let bytes = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
     Ok(bytes.collect::<Result<_, _>>()?)
 }
 
@@ -106,11 +123,19 @@ async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Preco
     let mut preconditions = Vec::new();
     for (parent, kind) in &flags.no_child {
         let parent = parent_name(target, parent).await?;
-        preconditions.push(Precondition::NoChild { parent, kind: Kind::new(kind)? });
+        preconditions.push(Precondition::NoChild {
+            parent,
+            kind: Kind::new(kind)?,
+        });
     }
     for (kind, sequence) in &flags.kind_sequence {
-        let sequence = sequence.parse().context("--kind-sequence needs KIND=SEQUENCE")?;
-        preconditions.push(Precondition::KindSequence { kind: Kind::new(kind)?, sequence });
+        let sequence = sequence
+            .parse()
+            .context("--kind-sequence needs KIND=SEQUENCE")?;
+        preconditions.push(Precondition::KindSequence {
+            kind: Kind::new(kind)?,
+            sequence,
+        });
     }
     if let Some(unix_ms) = flags.time_passed {
         preconditions.push(Precondition::TimePassed { unix_ms });

@@ -45,7 +45,11 @@ fn list(contexts: &Contexts, format: Format) -> Result<()> {
         Format::Table => {
             let mut table = output::table(&["", "name", "endpoints"]);
             for (name, entry) in &contexts.contexts {
-                let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
+                let mark = if contexts.current.as_ref() == Some(name) {
+                    "*"
+                } else {
+                    ""
+                };
                 table.add_row([mark, name.as_str(), &entry.endpoints.join(", ")]);
             }
             output::line(&table.to_string())?;

@@ -48,12 +48,7 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn config(
-    id: u64,
-    ports: &Ports,
-    root: &Path,
-    members: &[InitialMember],
-) -> Result<Config> {
+fn config(id: u64, ports: &Ports, root: &Path, members: &[InitialMember]) -> Result<Config> {
     let layer = ConfigFile {
         node_id: Some(id),
         data: Some(root.join(format!("node-{id}"))),
@@ -63,7 +58,11 @@ fn config(
         initial_members: Some(members.to_vec()),
         ..ConfigFile::default()
     };
-    Ok(Config::merge(layer, ConfigFile::default(), ConfigFile::default())?)
+    Ok(Config::merge(
+        layer,
+        ConfigFile::default(),
+        ConfigFile::default(),
+    )?)
 }
 
 /// The ports of an earlier run on this data; else the default ones where they are free; else any.
@@ -72,7 +71,10 @@ fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
     let file = root.join("ports");
     // Members are known by their addresses, so a cluster keeps them for as long as its data.
     if let Ok(text) = std::fs::read_to_string(&file) {
-        let known = text.split_whitespace().map(str::parse).collect::<Result<Vec<SocketAddr>, _>>();
+        let known = text
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<SocketAddr>, _>>();
         let known = known.with_context(|| format!("{} is damaged", file.display()))?;
         anyhow::ensure!(
             known.len() as u64 == nodes * 3,
@@ -88,7 +90,10 @@ fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
         (first..first + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
     });
     let wanted: Vec<_> = wanted.collect();
-    let held = wanted.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>();
+    let held = wanted
+        .iter()
+        .map(TcpListener::bind)
+        .collect::<Result<Vec<_>, _>>();
     let held = match held {
         Ok(held) => held,
         Err(_) => (0..nodes * 3)
@@ -96,8 +101,10 @@ fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
             .collect::<Result<_, _>>()
             .context("no free port on 127.0.0.1")?,
     };
-    let addresses =
-        held.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let addresses = held
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?;
     let text: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     std::fs::write(&file, text.join("\n"))
         .with_context(|| format!("cannot write {}", file.display()))?;
@@ -107,7 +114,11 @@ fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
 fn grouped(addresses: &[SocketAddr]) -> Vec<Ports> {
     addresses
         .chunks_exact(3)
-        .map(|three| Ports { client: three[0], raft: three[1], http: three[2] })
+        .map(|three| Ports {
+            client: three[0],
+            raft: three[1],
+            http: three[2],
+        })
         .collect()
 }
 
@@ -132,7 +143,10 @@ fn welcome(ports: &[Ports], data: Option<&Path>) {
     };
     eprintln!("\nA cluster of {} nodes is running.", ports.len());
     for (id, ports) in (1_u64..).zip(ports) {
-        eprintln!("  node {id}: clients {}, nodes {}, http {}", ports.client, ports.raft, ports.http);
+        eprintln!(
+            "  node {id}: clients {}, nodes {}, http {}",
+            ports.client, ports.raft, ports.http
+        );
     }
     match data {
         Some(data) => eprintln!("Its data stay in {}.", data.display()),

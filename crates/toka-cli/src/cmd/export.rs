@@ -17,7 +17,10 @@ pub(crate) async fn run(target: &Target, flags: cli::Export) -> Result<()> {
         until: flags.until,
         filter: filter(flags.filter),
         reverse: false,
-        include: Include { payload: true, embedding: !flags.no_embedding },
+        include: Include {
+            payload: true,
+            embedding: !flags.no_embedding,
+        },
         consistency: Consistency::Linearizable,
     };
     let to_file = flags.file != Path::new("-");
@@ -39,7 +42,11 @@ pub(crate) async fn run(target: &Target, flags: cli::Export) -> Result<()> {
     out.flush()?;
     bar.finish_and_clear();
     if to_file {
-        eprintln!("{} events written to {}", bar.position(), flags.file.display());
+        eprintln!(
+            "{} events written to {}",
+            bar.position(),
+            flags.file.display()
+        );
     }
     Ok(())
 }

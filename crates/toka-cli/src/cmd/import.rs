@@ -6,7 +6,6 @@
 
 mod line;
 
-
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,13 +41,18 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
     let mut results = target.commit_all(drafts.boxed(), flags.in_flight as usize);
     let (mut events, mut deduplicated) = (0_u64, 0_u64);
     while let Some(result) = results.next().await {
-        let line = sent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let line = sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front();
         let number = line.as_ref().map(|(number, _)| *number);
         let header = match (result, number) {
             (Ok(header), _) => header,
             (Err(error), Some(number)) => {
-                return Err(error.context(format!("line {number}, and nothing after it, is not \
-                    confirmed; repeating the import is safe")));
+                return Err(error.context(format!(
+                    "line {number}, and nothing after it, is not \
+                    confirmed; repeating the import is safe"
+                )));
             }
             (Err(error), None) => return Err(error),
         };
@@ -104,9 +108,19 @@ fn drafts<'a>(
     bar: &ProgressBar,
 ) -> impl Stream<Item = Result<EventDraft>> + Send + use<'a> {
     let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
-    let names = Names { target, by_ref: HashMap::new(), by_id: HashMap::new() };
-    let state = State { lines, names, number: 0, pace: Pace::new(rate), sent: Arc::clone(sent),
-        bar: bar.clone() };
+    let names = Names {
+        target,
+        by_ref: HashMap::new(),
+        by_id: HashMap::new(),
+    };
+    let state = State {
+        lines,
+        names,
+        number: 0,
+        pace: Pace::new(rate),
+        sent: Arc::clone(sent),
+        bar: bar.clone(),
+    };
     futures::stream::try_unfold(state, |mut state| async move {
         Ok(state.next().await?.map(|draft| (draft, state)))
     })
@@ -124,7 +138,9 @@ struct State<'a> {
 impl State<'_> {
     async fn next(&mut self) -> Result<Option<EventDraft>> {
         loop {
-            let Some(text) = self.lines.next().await else { return Ok(None) };
+            let Some(text) = self.lines.next().await else {
+                return Ok(None);
+            };
             self.number += 1;
             let number = self.number;
             let text = text.with_context(|| format!("line {number}"))?;
@@ -133,8 +149,10 @@ impl State<'_> {
                 continue;
             }
             self.pace.wait().await;
-            let (name, draft) =
-                self.draft(&text).await.with_context(|| format!("line {number}"))?;
+            let (name, draft) = self
+                .draft(&text)
+                .await
+                .with_context(|| format!("line {number}"))?;
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
             sent.push_back((number, name));
             return Ok(Some(draft));
@@ -181,9 +199,13 @@ impl Names<'_> {
             return Ok(*digest);
         }
         let selector = Selector::Id(id);
-        let parent =
-            self.target.get(selector, Include::default(), Consistency::Linearizable).await?;
-        let Some(parent) = parent else { bail!("parent {name} is not in the vault") };
+        let parent = self
+            .target
+            .get(selector, Include::default(), Consistency::Linearizable)
+            .await?;
+        let Some(parent) = parent else {
+            bail!("parent {name} is not in the vault")
+        };
         self.by_id.insert(id, parent.header.digest);
         Ok(parent.header.digest)
     }

@@ -16,9 +16,15 @@ const TERMINAL_LIMIT: u64 = 20;
 const PAYLOAD_CHARACTERS: usize = 60;
 
 pub(crate) async fn get(target: &Target, flags: cli::Get, format: Format) -> Result<()> {
-    let include = Include { payload: true, embedding: flags.embedding };
+    let include = Include {
+        payload: true,
+        embedding: flags.embedding,
+    };
     let selector = parse_selector(&flags.event)?;
-    let Some(record) = target.get(selector, include, flags.read.consistency).await? else {
+    let Some(record) = target
+        .get(selector, include, flags.read.consistency)
+        .await?
+    else {
         bail!(Failure::NotFound(flags.event));
     };
     if flags.raw {
@@ -48,7 +54,9 @@ pub(crate) fn floats(embedding: &[i16]) -> serde_json::Value {
 }
 
 fn details(record: &Record) -> Result<()> {
-    let serde_json::Value::Object(fields) = json(record) else { return Ok(()) };
+    let serde_json::Value::Object(fields) = json(record) else {
+        return Ok(());
+    };
     let mut table = output::table(&[]);
     for (name, value) in fields {
         let text = match (name.as_str(), value) {
@@ -65,7 +73,10 @@ fn details(record: &Record) -> Result<()> {
 
 pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Result<()> {
     let on_terminal = format == Format::Table && std::io::stdout().is_terminal();
-    let limit = flags.limit.or_else(|| on_terminal.then_some(TERMINAL_LIMIT)).unwrap_or(u64::MAX);
+    let limit = flags
+        .limit
+        .or_else(|| on_terminal.then_some(TERMINAL_LIMIT))
+        .unwrap_or(u64::MAX);
     // On a terminal the last events are wanted, oldest of them first, as `git log` pages show
     // the newest; a range or an order that was asked for is followed as it is.
     let tail = on_terminal && !flags.reverse && flags.after == 0 && flags.limit.is_none();
@@ -74,10 +85,15 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
         until: flags.until,
         filter: filter(flags.filter),
         reverse: flags.reverse || tail,
-        include: Include { payload: !flags.no_payload, embedding: false },
+        include: Include {
+            payload: !flags.no_payload,
+            embedding: false,
+        },
         consistency: flags.read.consistency,
     };
-    let mut records = target.list(listing).take(usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut records = target
+        .list(listing)
+        .take(usize::try_from(limit).unwrap_or(usize::MAX));
     if format == Format::Json {
         while let Some(record) = records.next().await {
             output::json(&json(&record?))?;
@@ -104,14 +120,23 @@ fn row(record: &Record) -> [String; 6] {
         header.kind.to_string(),
         header.id.to_string(),
         header.parents.len().to_string(),
-        record.payload.as_ref().map(|p| p.short(PAYLOAD_CHARACTERS)).unwrap_or_default(),
+        record
+            .payload
+            .as_ref()
+            .map(|p| p.short(PAYLOAD_CHARACTERS))
+            .unwrap_or_default(),
     ]
 }
 
 pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) -> Result<()> {
-    let include = Include { payload: !flags.no_payload, embedding: false };
+    let include = Include {
+        payload: !flags.no_payload,
+        embedding: false,
+    };
     let until = flags.until.unwrap_or(u64::MAX);
-    let mut stream = target.watch(flags.from, filter(flags.filter), include).await?;
+    let mut stream = target
+        .watch(flags.from, filter(flags.filter), include)
+        .await?;
     while let Some(item) = stream.next().await {
         let seen = match item? {
             Watched::Checkpoint(sequence) => sequence,

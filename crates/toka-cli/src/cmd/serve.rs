@@ -13,7 +13,12 @@ use crate::cli::Serve;
 pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     start_log("info", flags.log_json);
     let dump = flags.dump_config;
-    let file = flags.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
+    let file = flags
+        .config
+        .as_deref()
+        .map(ConfigFile::read)
+        .transpose()?
+        .unwrap_or_default();
     let environment = ConfigFile::from_env(|name| std::env::var(name).ok())?;
     let config = Config::merge(flags.layer(data), environment, file)
         .context("the settings are not complete or not valid (see `toka serve --help`)")?;
@@ -33,7 +38,11 @@ pub(crate) fn start_log(default: &str, json: bool) {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    if json { lines.json().init() } else { lines.init() }
+    if json {
+        lines.json().init()
+    } else {
+        lines.init()
+    }
 }
 
 /// Ends with SIGTERM or Ctrl-C.

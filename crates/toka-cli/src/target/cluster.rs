@@ -25,7 +25,10 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) async fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self> {
-        let client = Client::builder().timeout(timeout).connect(endpoints).await?;
+        let client = Client::builder()
+            .timeout(timeout)
+            .connect(endpoints)
+            .await?;
         Ok(Self { client })
     }
 
@@ -39,7 +42,11 @@ impl Remote {
         drafts: Vec<EventDraft>,
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<EventHeader>> {
-        let committed = self.client.commit_batch(drafts, preconditions).await.map_err(failure)?;
+        let committed = self
+            .client
+            .commit_batch(drafts, preconditions)
+            .await
+            .map_err(failure)?;
         Ok(committed.headers)
     }
 
@@ -54,7 +61,10 @@ impl Remote {
             .then(move |draft| {
                 let stream = Arc::clone(&stream);
                 async move {
-                    let answer = stream.send(vec![draft?], Vec::new()).await.map_err(failure)?;
+                    let answer = stream
+                        .send(vec![draft?], Vec::new())
+                        .await
+                        .map_err(failure)?;
                     Ok((answer, stream))
                 }
             })
@@ -62,7 +72,10 @@ impl Remote {
                 let (answer, stream) = sent?;
                 let mut committed = answer.await.map_err(failure)?;
                 drop(stream);
-                committed.headers.pop().context("the vault answered without an event")
+                committed
+                    .headers
+                    .pop()
+                    .context("the vault answered without an event")
             });
         answers.buffered(in_flight).boxed()
     }
@@ -73,7 +86,11 @@ impl Remote {
         include: Include,
         consistency: cli::Consistency,
     ) -> Result<Option<Record>> {
-        match self.client.get(&selector, &read(include, consistency)).await {
+        match self
+            .client
+            .get(&selector, &read(include, consistency))
+            .await
+        {
             Ok(event) => Ok(Some(record(event))),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
@@ -89,7 +106,11 @@ impl Remote {
             page_size: u32::try_from(PAGE_EVENTS_MAX).expect("a page is small"),
             read: read(listing.include, listing.consistency),
         };
-        self.client.list_all(list).map_ok(record).map_err(failure).boxed()
+        self.client
+            .list_all(list)
+            .map_ok(record)
+            .map_err(failure)
+            .boxed()
     }
 
     pub(super) async fn watch(
@@ -109,22 +130,28 @@ impl Remote {
             ..Subscribe::from(start)
         };
         let subscription = self.client.subscribe(subscribe).await.map_err(failure)?;
-        let watched = subscription.into_stream().map_err(failure).try_filter_map(|message| async {
-            Ok(match message {
-                Message::Event(event) => Some(Watched::Event(Box::new(record(*event)))),
-                Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
-                    Some(Watched::Checkpoint(sequence))
-                }
-                _ => None,
-            })
-        });
+        let watched = subscription
+            .into_stream()
+            .map_err(failure)
+            .try_filter_map(|message| async {
+                Ok(match message {
+                    Message::Event(event) => Some(Watched::Event(Box::new(record(*event)))),
+                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
+                        Some(Watched::Checkpoint(sequence))
+                    }
+                    _ => None,
+                })
+            });
         Ok(watched.boxed())
     }
 }
 
 impl From<Include> for toka_client::Include {
     fn from(include: Include) -> Self {
-        Self { payload: include.payload, embedding: include.embedding }
+        Self {
+            payload: include.payload,
+            embedding: include.embedding,
+        }
     }
 }
 
@@ -134,7 +161,10 @@ fn read(include: Include, consistency: cli::Consistency) -> Read {
         cli::Consistency::Linearizable => Consistency::Linearizable,
         cli::Consistency::AtLeast(revision) => Consistency::AtLeast(revision),
     };
-    Read { consistency, include: include.into() }
+    Read {
+        consistency,
+        include: include.into(),
+    }
 }
 
 fn record(event: StoredEvent) -> Record {
@@ -146,7 +176,11 @@ fn record(event: StoredEvent) -> Record {
         Some(Stored::Present(embedding)) => Some(embedding.iter().collect()),
         Some(Stored::Erased) | None => None,
     };
-    Record { header: event.header, payload, embedding }
+    Record {
+        header: event.header,
+        payload,
+        embedding,
+    }
 }
 
 /// Gives an error its exit code, and says what to do next.
@@ -158,8 +192,10 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
                     "start a local cluster with `toka dev`, name yours with --endpoint or \
                      TOKA_ENDPOINTS, or use an embedded vault with --data DIR"
                 }
-                _ => "are the nodes running, and are these their client endpoints (--endpoint, \
-                      TOKA_ENDPOINTS, `toka context list`)? `toka dev` starts a local cluster",
+                _ => {
+                    "are the nodes running, and are these their client endpoints (--endpoint, \
+                      TOKA_ENDPOINTS, `toka context list`)? `toka dev` starts a local cluster"
+                }
             };
             Failure::Unavailable(format!("{error}; {hint}")).into()
         }

@@ -26,7 +26,9 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        Ok(Self { vault: VaultBus::open(path)? })
+        Ok(Self {
+            vault: VaultBus::open(path)?,
+        })
     }
 
     /// Sequence of the last event.
@@ -39,7 +41,10 @@ impl Local {
         drafts: Vec<EventDraft>,
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<EventHeader>> {
-        self.vault.commit_batch_if(drafts, preconditions).await.map_err(failure)
+        self.vault
+            .commit_batch_if(drafts, preconditions)
+            .await
+            .map_err(failure)
     }
 
     pub(super) fn commit_all<'a>(
@@ -60,7 +65,9 @@ impl Local {
     pub(super) fn get(&self, selector: Selector, include: Include) -> Result<Option<Record>> {
         let reader = self.vault.reader();
         let header = reader.header(&selector)?;
-        header.map(|header| record(reader, &header, include)).transpose()
+        header
+            .map(|header| record(reader, &header, include))
+            .transpose()
     }
 
     pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
@@ -69,15 +76,24 @@ impl Local {
             after: listing.after,
             until: listing.until.unwrap_or(u64::MAX),
             filter: listing.filter,
-            direction: if listing.reverse { Direction::Backward } else { Direction::Forward },
+            direction: if listing.reverse {
+                Direction::Backward
+            } else {
+                Direction::Forward
+            },
             limit: PAGE_EVENTS_MAX,
         };
         let include = listing.include;
         futures::stream::try_unfold(Some(query), move |query| async move {
-            let Some(mut query) = query else { return Ok(None) };
+            let Some(mut query) = query else {
+                return Ok(None);
+            };
             let page = reader.list(&query)?;
-            let records =
-                page.headers.iter().map(|header| record(reader, header, include)).collect::<Vec<_>>();
+            let records = page
+                .headers
+                .iter()
+                .map(|header| record(reader, header, include))
+                .collect::<Vec<_>>();
             let next = page.next.map(|next| {
                 match query.direction {
                     Direction::Forward => query.after = next,
@@ -121,7 +137,10 @@ impl Local {
     pub(crate) fn verify(&self, bar: &ProgressBar) -> Result<Report> {
         let mut progress =
             |progress: toka_ledger::verify::Progress| bar.set_position(progress.checked);
-        Ok(toka_ledger::verify::verify(self.vault.reader(), &mut progress)?)
+        Ok(toka_ledger::verify::verify(
+            self.vault.reader(),
+            &mut progress,
+        )?)
     }
 
     pub(super) async fn close(self) -> Result<()> {
@@ -146,7 +165,11 @@ fn record(reader: &Reader, header: &EventHeader, include: Include) -> Result<Rec
         Some(Stored::Present(embedding)) => Some(embedding.iter().collect()),
         Some(Stored::Erased) | None => None,
     };
-    Ok(Record { header: header.clone(), payload, embedding })
+    Ok(Record {
+        header: header.clone(),
+        payload,
+        embedding,
+    })
 }
 
 /// Gives refusals their exit code.

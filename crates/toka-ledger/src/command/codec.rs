@@ -43,7 +43,8 @@ impl Batch {
     /// Appends an encoded command (see [`encode`]).
     pub fn push(&mut self, command: &[u8]) {
         self.bytes.reserve(4 + command.len());
-        self.bytes.put_u32_le(u32::try_from(command.len()).expect("a command is under 2^32 bytes"));
+        self.bytes
+            .put_u32_le(u32::try_from(command.len()).expect("a command is under 2^32 bytes"));
         self.bytes.put_slice(command);
         self.commands += 1;
     }
@@ -113,13 +114,19 @@ pub fn encode(command: &Command) -> Bytes {
 
 /// Overestimates a little, so that the buffer is allocated once.
 fn size_hint(command: &Command) -> usize {
-    let Command::Commit(commit) = command else { return 64 };
+    let Command::Commit(commit) = command else {
+        return 64;
+    };
     let events: usize = commit
         .events
         .iter()
         .map(|event| {
             let embedding = event.embedding.as_ref().map_or(0, |e| e.as_bytes().len());
-            let attributes: usize = event.attributes.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
+            let attributes: usize = event
+                .attributes
+                .iter()
+                .map(|(n, v)| n.len() + v.len() + 4)
+                .sum();
             128 + event.payload.len() + embedding + attributes + 33 * event.parents.len()
         })
         .sum();
@@ -146,7 +153,10 @@ fn put_event(out: &mut BytesMut, event: &PreparedEvent) {
     if let Some(embedding) = &event.embedding {
         put_prefixed(out, embedding.as_bytes());
     }
-    for text in [&attributes.source, &attributes.content_type].into_iter().flatten() {
+    for text in [&attributes.source, &attributes.content_type]
+        .into_iter()
+        .flatten()
+    {
         put_prefixed(out, text.as_bytes());
     }
     if !attributes.pairs.is_empty() {
@@ -204,12 +214,19 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8("command version")?;
     if version != VERSION {
-        return Err(DecodeError::Version { field: "command", version });
+        return Err(DecodeError::Version {
+            field: "command",
+            version,
+        });
     }
     let command = match reader.u8("command tag")? {
         COMMAND_CREATE => Command::Create(read_create(&mut reader)?),
         COMMAND_COMMIT => Command::Commit(read_commit(&mut reader)?),
-        _ => return Err(DecodeError::Invalid { field: "command tag" }),
+        _ => {
+            return Err(DecodeError::Invalid {
+                field: "command tag",
+            });
+        }
     };
     reader.finish()?;
     Ok(command)
@@ -224,9 +241,12 @@ fn read_create(reader: &mut Reader) -> Result<Create, DecodeError> {
     Ok(Create {
         cluster_id,
         history_id,
-        feature_level: u32::try_from(feature_level)
-            .map_err(|_| DecodeError::Invalid { field: "feature level" })?,
-        dimension: u16::try_from(dimension).ok().filter(|&dimension| dimension > 0),
+        feature_level: u32::try_from(feature_level).map_err(|_| DecodeError::Invalid {
+            field: "feature level",
+        })?,
+        dimension: u16::try_from(dimension)
+            .ok()
+            .filter(|&dimension| dimension > 0),
         unix_ms,
     })
 }
@@ -240,9 +260,14 @@ fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
     if count == 0 {
         return Err(DecodeError::Invalid { field: "events" });
     }
-    let events =
-        (0..count).map(|index| read_event(reader, index)).collect::<Result<_, _>>()?;
-    Ok(Commit { unix_ms, events, preconditions })
+    let events = (0..count)
+        .map(|index| read_event(reader, index))
+        .collect::<Result<_, _>>()?;
+    Ok(Commit {
+        unix_ms,
+        events,
+        preconditions,
+    })
 }
 
 fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, DecodeError> {
@@ -264,12 +289,22 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
         Some(Embedding::from_quantized_bytes(components).map_err(invalid("embedding"))?)
     };
     let attributes = read_attributes(reader, flags)?;
-    Ok(PreparedEvent { kind, payload, payload_digest, salt, parents, embedding, attributes })
+    Ok(PreparedEvent {
+        kind,
+        payload,
+        payload_digest,
+        salt,
+        parents,
+        embedding,
+        attributes,
+    })
 }
 
 fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeError> {
     let mut text = |bit: u8, field: &'static str| {
-        (flags & bit != 0).then(|| reader.text(field, ATTRIBUTE_VALUE_BYTES_MAX)).transpose()
+        (flags & bit != 0)
+            .then(|| reader.text(field, ATTRIBUTE_VALUE_BYTES_MAX))
+            .transpose()
     };
     let source = text(HAS_SOURCE, "source")?;
     let content_type = text(HAS_CONTENT_TYPE, "content type")?;
@@ -281,7 +316,11 @@ fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeE
             pairs.insert(name, value);
         }
     }
-    let attributes = Attributes { source, content_type, pairs };
+    let attributes = Attributes {
+        source,
+        content_type,
+        pairs,
+    };
     attributes.check().map_err(invalid("attributes"))?;
     Ok(attributes)
 }
@@ -293,16 +332,22 @@ fn read_kind(reader: &mut Reader) -> Result<Kind, DecodeError> {
 /// `index` is the event's place in its commit: only earlier ones can be its parents.
 fn read_parent(reader: &mut Reader, index: usize) -> Result<ParentName, DecodeError> {
     match reader.u8("parent tag")? {
-        PARENT_ID => Ok(ParentName::Id(EventId::from_bytes(reader.array("parent id")?))),
+        PARENT_ID => Ok(ParentName::Id(EventId::from_bytes(
+            reader.array("parent id")?,
+        ))),
         PARENT_DIGEST => Ok(ParentName::Digest(Digest(reader.array("parent digest")?))),
         PARENT_BATCH => {
             let parent = u16::from_le_bytes(reader.array("parent index")?);
             if usize::from(parent) >= index {
-                return Err(DecodeError::Invalid { field: "parent index" });
+                return Err(DecodeError::Invalid {
+                    field: "parent index",
+                });
             }
             Ok(ParentName::Batch(parent))
         }
-        _ => Err(DecodeError::Invalid { field: "parent tag" }),
+        _ => Err(DecodeError::Invalid {
+            field: "parent tag",
+        }),
     }
 }
 
@@ -311,22 +356,34 @@ fn read_precondition(reader: &mut Reader) -> Result<Precondition, DecodeError> {
         PRECONDITION_NO_CHILD => {
             // Index 0: no event of the batch can be named.
             let parent = read_parent(reader, 0)?;
-            Ok(Precondition::NoChild { parent, kind: read_kind(reader)? })
+            Ok(Precondition::NoChild {
+                parent,
+                kind: read_kind(reader)?,
+            })
         }
         PRECONDITION_KIND_SEQUENCE => {
             let kind = read_kind(reader)?;
-            Ok(Precondition::KindSequence { kind, sequence: reader.varint("kind sequence")? })
+            Ok(Precondition::KindSequence {
+                kind,
+                sequence: reader.varint("kind sequence")?,
+            })
         }
-        PRECONDITION_TIME_PASSED => {
-            Ok(Precondition::TimePassed { unix_ms: reader.varint("time")? })
-        }
+        PRECONDITION_TIME_PASSED => Ok(Precondition::TimePassed {
+            unix_ms: reader.varint("time")?,
+        }),
         PRECONDITION_CURSOR_MOVE => {
             let name = reader.text("cursor", CURSOR_NAME_BYTES_MAX)?;
             let name = CursorName::new(&name).map_err(invalid("cursor"))?;
             let from = reader.varint("cursor from")?;
-            Ok(Precondition::CursorMove { name, from, to: reader.varint("cursor to")? })
+            Ok(Precondition::CursorMove {
+                name,
+                from,
+                to: reader.varint("cursor to")?,
+            })
         }
-        _ => Err(DecodeError::Invalid { field: "precondition tag" }),
+        _ => Err(DecodeError::Invalid {
+            field: "precondition tag",
+        }),
     }
 }
 

@@ -34,7 +34,10 @@ impl Attributes {
     /// All of them as (name, value), `source` and `content_type` first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let named = [(SOURCE, &self.source), (CONTENT_TYPE, &self.content_type)];
-        let pairs = self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = self
+            .pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         named
             .into_iter()
             .filter_map(|(name, value)| value.as_deref().map(|value| (name, value)))
@@ -83,7 +86,10 @@ fn check_name(name: &str) -> Result<(), Invalid> {
         });
     }
     if name == SOURCE || name == CONTENT_TYPE {
-        return Err(Invalid::ReservedName { field: FIELD, name: name.to_owned() });
+        return Err(Invalid::ReservedName {
+            field: FIELD,
+            name: name.to_owned(),
+        });
     }
     check_controls(FIELD, name)
 }
@@ -108,18 +114,29 @@ mod tests {
     fn seventeen_pairs_are_too_many() {
         let mut attributes = Attributes::default();
         for i in 0..17 {
-            attributes.pairs.insert(format!("name-{i}"), "value".to_owned());
+            attributes
+                .pairs
+                .insert(format!("name-{i}"), "value".to_owned());
         }
         assert_eq!(
             attributes.check(),
-            Err(Invalid::TooMany { field: "attributes", max: 16, actual: 17 })
+            Err(Invalid::TooMany {
+                field: "attributes",
+                max: 16,
+                actual: 17
+            })
         );
     }
 
     #[test]
     fn source_is_no_name_for_a_pair() {
         let mut attributes = Attributes::default();
-        attributes.pairs.insert("source".to_owned(), "me".to_owned());
-        assert!(matches!(attributes.check(), Err(Invalid::ReservedName { .. })));
+        attributes
+            .pairs
+            .insert("source".to_owned(), "me".to_owned());
+        assert!(matches!(
+            attributes.check(),
+            Err(Invalid::ReservedName { .. })
+        ));
     }
 }

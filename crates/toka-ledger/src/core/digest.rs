@@ -65,7 +65,10 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         blake3::Hash::from_hex(text)
             .map(Self::from)
-            .map_err(|_| Invalid::Syntax { field: "digest", expected: "64 hexadecimal digits" })
+            .map_err(|_| Invalid::Syntax {
+                field: "digest",
+                expected: "64 hexadecimal digits",
+            })
     }
 }
 

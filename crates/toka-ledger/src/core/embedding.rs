@@ -30,15 +30,24 @@ impl Embedding {
     pub fn from_f32(components: &[f32]) -> Result<Self, Invalid> {
         check_dimension(components.len())?;
         if let Some(index) = components.iter().position(|x| !x.is_finite()) {
-            return Err(Invalid::NotFinite { field: "embedding", index });
+            return Err(Invalid::NotFinite {
+                field: "embedding",
+                index,
+            });
         }
         // The largest magnitude is divided out first, so that squares neither vanish nor overflow.
-        let largest = components.iter().fold(0.0_f64, |m, &x| m.max(f64::from(x).abs()));
+        let largest = components
+            .iter()
+            .fold(0.0_f64, |m, &x| m.max(f64::from(x).abs()));
         if largest == 0.0 {
             return Err(Invalid::ZeroNorm { field: "embedding" });
         }
         let scaled = |x: f32| f64::from(x) / largest;
-        let norm = components.iter().map(|&x| scaled(x) * scaled(x)).sum::<f64>().sqrt();
+        let norm = components
+            .iter()
+            .map(|&x| scaled(x) * scaled(x))
+            .sum::<f64>()
+            .sqrt();
         let mut bytes = Vec::with_capacity(components.len() * 2);
         for &x in components {
             // In -16,384 ..= 16,384, since no component is longer than the vector.
@@ -46,7 +55,9 @@ impl Embedding {
             let q = (scaled(x) / norm * SCALE).round_ties_even() as i16;
             bytes.extend_from_slice(&q.to_le_bytes());
         }
-        Ok(Self { components: bytes.into() })
+        Ok(Self {
+            components: bytes.into(),
+        })
     }
 
     /// Takes components that are already quantised, shape `[dimension]`.
@@ -76,7 +87,10 @@ impl Embedding {
             return Err(Invalid::ZeroNorm { field: "embedding" });
         }
         if (norm_squared - UNIT_NORM_SQUARED).abs() > UNIT_NORM_SQUARED / 100 {
-            return Err(Invalid::NotUnitNorm { field: "embedding", norm_squared });
+            return Err(Invalid::NotUnitNorm {
+                field: "embedding",
+                norm_squared,
+            });
         }
         Ok(embedding)
     }
@@ -89,7 +103,9 @@ impl Embedding {
 
     /// The components, Q14.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = i16> + '_ {
-        self.components.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+        self.components
+            .chunks_exact(2)
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
     }
 
     /// The components as little-endian bytes, two each.
@@ -116,7 +132,11 @@ fn check_dimension(dimension: usize) -> Result<(), Invalid> {
         return Err(Invalid::Empty { field: "embedding" });
     }
     if dimension > DIMENSIONS_MAX {
-        return Err(Invalid::TooMany { field: "embedding", max: DIMENSIONS_MAX, actual: dimension });
+        return Err(Invalid::TooMany {
+            field: "embedding",
+            max: DIMENSIONS_MAX,
+            actual: dimension,
+        });
     }
     Ok(())
 }
@@ -141,15 +161,28 @@ mod tests {
 
     #[test]
     fn bad_vectors_are_refused_by_name() {
-        assert_eq!(Embedding::from_f32(&[]), Err(Invalid::Empty { field: "embedding" }));
+        assert_eq!(
+            Embedding::from_f32(&[]),
+            Err(Invalid::Empty { field: "embedding" })
+        );
         assert_eq!(
             Embedding::from_f32(&[0.0, f32::NAN]),
-            Err(Invalid::NotFinite { field: "embedding", index: 1 })
+            Err(Invalid::NotFinite {
+                field: "embedding",
+                index: 1
+            })
         );
-        assert_eq!(Embedding::from_f32(&[0.0; 3]), Err(Invalid::ZeroNorm { field: "embedding" }));
+        assert_eq!(
+            Embedding::from_f32(&[0.0; 3]),
+            Err(Invalid::ZeroNorm { field: "embedding" })
+        );
         assert!(matches!(
             Embedding::from_f32(&vec![1.0; 4097]),
-            Err(Invalid::TooMany { max: 4096, actual: 4097, .. })
+            Err(Invalid::TooMany {
+                max: 4096,
+                actual: 4097,
+                ..
+            })
         ));
         assert!(matches!(
             Embedding::from_quantized(&[16_384, 16_384]),

@@ -75,7 +75,10 @@ impl FromStr for EventId {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         Uuid::parse_str(text)
             .map(Self)
-            .map_err(|_| Invalid::Syntax { field: "id", expected: "a UUID" })
+            .map_err(|_| Invalid::Syntax {
+                field: "id",
+                expected: "a UUID",
+            })
     }
 }
 

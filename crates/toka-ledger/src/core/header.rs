@@ -63,6 +63,10 @@ pub struct EventHeader {
 }
 
 fn salt_as_hex<S: serde::Serializer>(salt: &Salt, serializer: S) -> Result<S::Ok, S::Error> {
-    let hex: String = salt.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = salt
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     serializer.serialize_str(&hex)
 }

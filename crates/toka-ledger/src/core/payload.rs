@@ -20,8 +20,9 @@ pub trait EventPayload {
 
 impl<T: Serialize + ?Sized> EventPayload for T {
     fn to_bytes(&self) -> Result<Bytes, Invalid> {
-        let named = rmp_serde::to_vec_named(self)
-            .map_err(|error| Invalid::Payload { detail: error.to_string() })?;
+        let named = rmp_serde::to_vec_named(self).map_err(|error| Invalid::Payload {
+            detail: error.to_string(),
+        })?;
         canonical(&named)
     }
 }
@@ -36,9 +37,10 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error
 
 /// Sorts the keys of every map in a MessagePack value.
 fn canonical(message: &[u8]) -> Result<Bytes, Invalid> {
-    let detail = |error: &dyn std::fmt::Display| Invalid::Payload { detail: error.to_string() };
-    let mut value =
-        rmpv::decode::read_value(&mut &message[..]).map_err(|error| detail(&error))?;
+    let detail = |error: &dyn std::fmt::Display| Invalid::Payload {
+        detail: error.to_string(),
+    };
+    let mut value = rmpv::decode::read_value(&mut &message[..]).map_err(|error| detail(&error))?;
     if !sort_maps(&mut value)? {
         return Ok(Bytes::copy_from_slice(message));
     }
@@ -50,9 +52,9 @@ fn canonical(message: &[u8]) -> Result<Bytes, Invalid> {
 /// Returns whether anything moved.
 fn sort_maps(value: &mut rmpv::Value) -> Result<bool, Invalid> {
     match value {
-        rmpv::Value::Array(items) => {
-            items.iter_mut().try_fold(false, |moved, item| Ok(sort_maps(item)? | moved))
-        }
+        rmpv::Value::Array(items) => items
+            .iter_mut()
+            .try_fold(false, |moved, item| Ok(sort_maps(item)? | moved)),
         rmpv::Value::Map(entries) => sort_entries(entries),
         _ => Ok(false),
     }
@@ -64,8 +66,9 @@ fn sort_entries(entries: &mut Vec<(rmpv::Value, rmpv::Value)>) -> Result<bool, I
     for (mut key, mut value) in entries.drain(..) {
         moved |= sort_maps(&mut key)? | sort_maps(&mut value)?;
         let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, &key)
-            .map_err(|error| Invalid::Payload { detail: error.to_string() })?;
+        rmpv::encode::write_value(&mut bytes, &key).map_err(|error| Invalid::Payload {
+            detail: error.to_string(),
+        })?;
         keyed.push((bytes, (key, value)));
     }
     if !keyed.is_sorted_by(|a, b| a.0 <= b.0) {
@@ -88,12 +91,20 @@ mod tests {
 
     #[test]
     fn fields_are_named_and_sorted() {
-        let bytes = Login { user_id: "a".to_owned(), at: 1 }.to_bytes().expect("serializes");
+        let bytes = Login {
+            user_id: "a".to_owned(),
+            at: 1,
+        }
+        .to_bytes()
+        .expect("serializes");
         assert_eq!(&bytes[..], b"\x82\xa2at\x01\xa7user_id\xa1a");
     }
 
     #[test]
-    #[allow(clippy::disallowed_types, reason = "a payload may be one; its keys are sorted")]
+    #[allow(
+        clippy::disallowed_types,
+        reason = "a payload may be one; its keys are sorted"
+    )]
     fn a_map_and_a_structure_with_equal_fields_are_equal_bytes() {
         let map = std::collections::HashMap::from([("user_id", "a")]);
         #[derive(Serialize)]

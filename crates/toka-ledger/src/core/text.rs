@@ -14,7 +14,11 @@ fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), Invalid
         return Err(Invalid::Empty { field });
     }
     if text.len() > max {
-        return Err(Invalid::TooLong { field, max, actual: text.len() });
+        return Err(Invalid::TooLong {
+            field,
+            max,
+            actual: text.len(),
+        });
     }
     check_controls(field, text)
 }
@@ -22,7 +26,11 @@ fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), Invalid
 /// Refuses control characters, which index keys use as separators.
 pub(crate) fn check_controls(field: &'static str, text: &str) -> Result<(), Invalid> {
     match text.char_indices().find(|(_, c)| c.is_control()) {
-        Some((offset, c)) => Err(Invalid::ControlCharacter { field, offset, code: u32::from(c) }),
+        Some((offset, c)) => Err(Invalid::ControlCharacter {
+            field,
+            offset,
+            code: u32::from(c),
+        }),
         None => Ok(()),
     }
 }
@@ -169,13 +177,27 @@ mod tests {
 
     #[test]
     fn kind_is_checked() {
-        assert_eq!(Kind::new("auth.login").map(|k| k.to_string()), Ok("auth.login".to_owned()));
+        assert_eq!(
+            Kind::new("auth.login").map(|k| k.to_string()),
+            Ok("auth.login".to_owned())
+        );
         assert_eq!(Kind::new(""), Err(Invalid::Empty { field: "kind" }));
         let long = "k".repeat(256);
-        assert_eq!(Kind::new(&long), Err(Invalid::TooLong { field: "kind", max: 255, actual: 256 }));
+        assert_eq!(
+            Kind::new(&long),
+            Err(Invalid::TooLong {
+                field: "kind",
+                max: 255,
+                actual: 256
+            })
+        );
         assert_eq!(
             Kind::new("a\nb"),
-            Err(Invalid::ControlCharacter { field: "kind", offset: 1, code: 10 })
+            Err(Invalid::ControlCharacter {
+                field: "kind",
+                offset: 1,
+                code: 10
+            })
         );
     }
 
@@ -184,7 +206,11 @@ mod tests {
         assert!(Salt::new(&[7; 32]).is_ok());
         assert_eq!(
             Salt::new(&[7; 33]),
-            Err(Invalid::TooLong { field: "salt", max: 32, actual: 33 })
+            Err(Invalid::TooLong {
+                field: "salt",
+                max: 32,
+                actual: 33
+            })
         );
     }
 }

@@ -132,7 +132,7 @@ impl Sender {
         &self,
         store: &Arc<SnapshotStore>,
         chunks: Vec<pb::SnapshotChunk>,
-    ) -> Result<(SnapshotDir, super::receive::IncomingGuard), SnapshotError> {
+    ) -> Result<(SnapshotDir, receive::IncomingGuard), SnapshotError> {
         let storage = Arc::clone(&self.storage) as _;
         let manifest = self.manifest();
         let mut receiver = Receiver::begin(store, storage, Blocking::Inline, manifest).await?;

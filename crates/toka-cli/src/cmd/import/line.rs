@@ -48,7 +48,12 @@ impl Line {
     /// The event, and the identity that it will have.
     pub(crate) fn draft(&self, parents: &[Digest]) -> Result<(EventDraft, Digest)> {
         let payload = self.payload()?;
-        let salt = self.salt.as_deref().map(from_hex).transpose()?.unwrap_or_default();
+        let salt = self
+            .salt
+            .as_deref()
+            .map(from_hex)
+            .transpose()?
+            .unwrap_or_default();
         let mut sorted = parents.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -58,8 +63,10 @@ impl Line {
             &Salt::new(&salt)?,
             &sorted,
         );
-        let mut draft =
-            EventDraft::new(&self.kind).payload_bytes(payload).salt(&salt).parents_by_digest(sorted);
+        let mut draft = EventDraft::new(&self.kind)
+            .payload_bytes(payload)
+            .salt(&salt)
+            .parents_by_digest(sorted);
         if let Some(embedding) = &self.embedding {
             draft = with_embedding(draft, embedding)?;
         }
@@ -89,7 +96,11 @@ impl Line {
         let header = &record.header;
         let mut line = Self {
             name: Some(header.digest.to_string()),
-            parents: header.parents.iter().map(|parent| parent.digest.to_string()).collect(),
+            parents: header
+                .parents
+                .iter()
+                .map(|parent| parent.digest.to_string())
+                .collect(),
             kind: header.kind.to_string(),
             embedding: record.embedding.as_deref().map(floats),
             salt: (!header.salt.is_empty()).then(|| output::hex(header.salt.as_bytes())),
@@ -101,7 +112,10 @@ impl Line {
         match record.payload.as_ref().map(PayloadView::json) {
             Some(("payload", value)) => line.payload = Some(value),
             Some(("payload_base64", Value::String(text))) => line.payload_base64 = Some(text),
-            _ => bail!("the payload of event {} was erased and cannot be exported", header.id),
+            _ => bail!(
+                "the payload of event {} was erased and cannot be exported",
+                header.id
+            ),
         }
         Ok(line)
     }
@@ -114,7 +128,9 @@ fn with_embedding(draft: EventDraft, embedding: &Value) -> Result<EventDraft> {
     let scaled: Vec<f64> = components.iter().map(|x| x * 16_384.0).collect();
     let norm_squared: f64 = scaled.iter().map(|q| q * q).sum();
     let unit = 16_384.0 * 16_384.0;
-    let is_quantised = scaled.iter().all(|q| q.fract() == 0.0 && q.abs() <= 16_384.0)
+    let is_quantised = scaled
+        .iter()
+        .all(|q| q.fract() == 0.0 && q.abs() <= 16_384.0)
         && (norm_squared - unit).abs() <= unit / 100.0;
     if is_quantised {
         // Whole numbers within +-16,384, as was just checked.
@@ -153,7 +169,9 @@ mod tests {
     #[test]
     fn the_digest_is_the_one_that_the_vault_computes() {
         let line = parse(r#"{"kind":"a","payload":{"b":1},"salt":"00ff"}"#).expect("parses");
-        let (draft, digest) = line.draft(&[Digest([2; 32]), Digest([1; 32])]).expect("valid");
+        let (draft, digest) = line
+            .draft(&[Digest([2; 32]), Digest([1; 32])])
+            .expect("valid");
         let event = draft.prepare().expect("valid");
         let parents = [Digest([1; 32]), Digest([2; 32])];
         let expected =

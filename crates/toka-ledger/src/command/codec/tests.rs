@@ -20,7 +20,11 @@ fn any_attributes() -> impl Strategy<Value = Attributes> {
         proptest::option::of("[a-z]{0,9}"),
         proptest::collection::btree_map("[b-d]{1,9}", "[a-z ]{0,9}", 0..3),
     )
-        .prop_map(|(source, content_type, pairs)| Attributes { source, content_type, pairs })
+        .prop_map(|(source, content_type, pairs)| Attributes {
+            source,
+            content_type,
+            pairs,
+        })
 }
 
 fn any_event(index: usize) -> impl Strategy<Value = PreparedEvent> {
@@ -32,15 +36,17 @@ fn any_event(index: usize) -> impl Strategy<Value = PreparedEvent> {
         proptest::option::of(proptest::collection::vec(0.5_f32..1.0, 1..8)),
         any_attributes(),
     )
-        .prop_map(|(kind, payload, salt, parents, embedding, attributes)| PreparedEvent {
-            kind: Kind::new(&kind).expect("valid"),
-            payload_digest: crate::hash::payload_digest(&payload),
-            payload: payload.into(),
-            salt: Salt::new(&salt).expect("valid"),
-            parents,
-            embedding: embedding.map(|e| Embedding::from_f32(&e).expect("valid")),
-            attributes,
-        })
+        .prop_map(
+            |(kind, payload, salt, parents, embedding, attributes)| PreparedEvent {
+                kind: Kind::new(&kind).expect("valid"),
+                payload_digest: crate::hash::payload_digest(&payload),
+                payload: payload.into(),
+                salt: Salt::new(&salt).expect("valid"),
+                parents,
+                embedding: embedding.map(|e| Embedding::from_f32(&e).expect("valid")),
+                attributes,
+            },
+        )
 }
 
 fn any_precondition() -> impl Strategy<Value = Precondition> {
@@ -51,23 +57,34 @@ fn any_precondition() -> impl Strategy<Value = Precondition> {
             .prop_map(|(kind, sequence)| Precondition::KindSequence { kind, sequence }),
         any::<u64>().prop_map(|unix_ms| Precondition::TimePassed { unix_ms }),
         ("[a-z]{1,9}", any::<u64>(), any::<u64>()).prop_map(|(name, from, to)| {
-            Precondition::CursorMove { name: CursorName::new(&name).expect("valid"), from, to }
+            Precondition::CursorMove {
+                name: CursorName::new(&name).expect("valid"),
+                from,
+                to,
+            }
         }),
     ]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
-    let create = (any::<u64>(), any::<u128>(), any::<u128>(), any::<u32>(), 0..=4096_u16).prop_map(
-        |(unix_ms, cluster_id, history_id, feature_level, dimension)| {
-            Command::Create(Create {
-                cluster_id,
-                history_id,
-                feature_level,
-                dimension: Some(dimension).filter(|&d| d > 0),
-                unix_ms,
-            })
-        },
-    );
+    let create = (
+        any::<u64>(),
+        any::<u128>(),
+        any::<u128>(),
+        any::<u32>(),
+        0..=4096_u16,
+    )
+        .prop_map(
+            |(unix_ms, cluster_id, history_id, feature_level, dimension)| {
+                Command::Create(Create {
+                    cluster_id,
+                    history_id,
+                    feature_level,
+                    dimension: Some(dimension).filter(|&d| d > 0),
+                    unix_ms,
+                })
+            },
+        );
     let commit = (
         any::<u64>(),
         proptest::collection::vec(any_precondition(), 0..3),
@@ -77,7 +94,11 @@ fn any_command() -> impl Strategy<Value = Command> {
         .prop_map(|(unix_ms, preconditions, (a, b, c), count)| {
             let mut events = vec![a, b, c];
             events.truncate(count);
-            Command::Commit(Commit { unix_ms, events, preconditions })
+            Command::Commit(Commit {
+                unix_ms,
+                events,
+                preconditions,
+            })
         });
     prop_oneof![1 => create, 4 => commit]
 }
