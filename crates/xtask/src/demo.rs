@@ -4,15 +4,15 @@
 //! and their exit codes.
 
 mod check;
-mod cluster;
+pub(crate) mod cluster;
 mod corpus;
 mod event;
 mod git_history;
 mod import;
-mod progress;
+pub(crate) mod progress;
 mod report;
 mod scenario;
-mod toka;
+pub(crate) mod toka;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +62,12 @@ pub(crate) fn run(workspace: &Workspace, processes: &Processes, bin: Option<&Pat
     }
 }
 
-fn build(workspace: &Workspace, processes: &Processes, progress: &Progress) -> Result<PathBuf> {
+/// Builds `toka`, and says how long that may take.
+pub(crate) fn build(
+    workspace: &Workspace,
+    processes: &Processes,
+    progress: &Progress,
+) -> Result<PathBuf> {
     setup::ensure(processes, &[setup::BUILD])?;
     if !workspace.rocksdb_builds().is_empty() {
         progress

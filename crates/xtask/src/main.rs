@@ -3,6 +3,7 @@
 //! Depends on no product crate, so that it starts within seconds on a fresh machine: whatever it needs
 //! of the product it gets from the `toka` binary and from cargo.
 
+mod bench;
 mod demo;
 mod metadata;
 mod process;
@@ -37,6 +38,12 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         bin: Option<PathBuf>,
     },
+    /// Measure commits on three local nodes, and print the table of docs/benchmarks.md
+    Bench {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+    },
     /// Run every check and test; the same as CI
     Test {
         /// Leave out the documentation and the cluster tests
@@ -64,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let processes = Processes::stopped_by_signals()?;
     match &arguments.command {
         Task::Demo { bin } => demo::run(&workspace, &processes, bin.as_deref()),
+        Task::Bench { bin } => bench::run(&workspace, &processes, bin.as_deref()),
         Task::Test { fast } => suite::run(&workspace, &processes, *fast),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {

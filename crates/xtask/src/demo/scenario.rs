@@ -16,6 +16,15 @@ use super::watch::Watch;
 
 /// Events per second of the load that runs while the leader dies. Far below what a cluster can do, so
 /// that a silence comes from the failover, and fine enough to time it: 4 ms.
+/// The load that measures the commit rate.
+const BENCH_FLAGS: &[&str] = &[
+    "--clients",
+    "64",
+    "--duration",
+    "5s",
+    "--payload-bytes",
+    "256",
+];
 const PACED_RATE: u32 = 250;
 
 /// The events to import.
@@ -80,7 +89,7 @@ pub(crate) fn run(
     progress.say(&format!("restarting node {}", failover.killed));
     demo.cluster.restart(failover.killed)?;
     progress.say("measuring the commit rate with all three nodes for five seconds");
-    let bench = toka.bench(&demo.cluster.endpoints())?;
+    let bench = toka.bench(&demo.cluster.endpoints(), BENCH_FLAGS)?;
     demo.finish(&bulk, failover, bench)
 }
 

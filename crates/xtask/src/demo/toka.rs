@@ -131,9 +131,18 @@ impl Toka {
         }
     }
 
-    /// Commits from 64 clients for five seconds.
-    pub(crate) fn bench(&self, endpoints: &str) -> Result<Bench> {
-        self.ask(&bench_arguments(endpoints), BENCH_LIMIT)
+    /// Runs `toka bench commit` with further `flags`.
+    pub(crate) fn bench(&self, endpoints: &str, flags: &[&str]) -> Result<Bench> {
+        let mut arguments = vec![
+            "--endpoint",
+            endpoints,
+            "--output",
+            "json",
+            "bench",
+            "commit",
+        ];
+        arguments.extend(flags);
+        self.ask(&arguments, BENCH_LIMIT)
     }
 
     /// Runs a command whose standard output is one JSON value.
@@ -159,23 +168,6 @@ fn log_arguments<'a>(endpoint: &'a str, after: &'a str, limit: &'a str) -> [&'a 
         limit,
         "--consistency",
         "local",
-    ]
-}
-
-fn bench_arguments(endpoints: &str) -> [&str; 12] {
-    [
-        "--endpoint",
-        endpoints,
-        "bench",
-        "commit",
-        "--clients",
-        "64",
-        "--duration",
-        "5s",
-        "--payload-bytes",
-        "256",
-        "--output",
-        "json",
     ]
 }
 
