@@ -280,6 +280,14 @@ pub enum FatalError {
         /// What is wrong.
         source: toka_ledger::codec::DecodeError,
     },
+    /// Entries that are to be applied do not follow on those that are.
+    #[error("log entry {expected} is missing: {found} came in its place")]
+    Gap {
+        /// Index of the entry that is next.
+        expected: u64,
+        /// Index of the entry that came.
+        found: u64,
+    },
     /// What this node stored about Raft cannot be read.
     #[error("stored Raft state cannot be read: {0}")]
     State(#[from] DecodeError),

@@ -45,9 +45,6 @@ impl LedgerHost {
             .current()
             .map_err(StartError::file("read the pointer in", &root))?;
         let number = found.unwrap_or(1);
-        layout
-            .remove_other_ledgers(number)
-            .map_err(StartError::file("clean up", &root))?;
         let dir = layout.ledger(number);
         if found.is_some() && !dir.is_dir() {
             let detail = format!("{} is missing", dir.display());
@@ -60,6 +57,10 @@ impl LedgerHost {
                 .map_err(StartError::file("write the pointer in", &root))?;
         }
         let ledger = Ledger::open(Arc::clone(&engine))?;
+        // Only now: while the one in use was not opened, another might be the only sound one.
+        layout
+            .remove_other_ledgers(number)
+            .map_err(StartError::file("clean up", &root))?;
         Ok(Self {
             reader: ledger.reader(),
             ledger: Mutex::new(ledger),
@@ -93,10 +94,18 @@ impl LedgerHost {
     /// Applies consecutive entries in one write, which also holds the log id of the last one and the
     /// membership (docs/openraft.md, section 4, point 1). One result per entry.
     pub(crate) fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Applied>, FatalError> {
+        let mut ledger = self.ledger()?;
+        let applied = ledger.log_mark().log_id;
+        let applied = applied.map(|bytes| decode_log_id(&bytes)).transpose()?;
+        let first_index = applied.map_or(0, |log_id| log_id.index + 1);
         let mut commands = Vec::new();
         let mut counts = Vec::with_capacity(entries.len());
         let mut mark = LogMark::default();
-        for Entry { log_id, payload } in entries {
+        for (expected, Entry { log_id, payload }) in (first_index..).zip(entries) {
+            if log_id.index != expected {
+                let found = log_id.index;
+                return Err(FatalError::Gap { expected, found });
+            }
             let before = commands.len();
             match payload {
                 EntryPayload::Blank => {}
@@ -113,9 +122,7 @@ impl LedgerHost {
             mark.log_id = Some(Bytes::copy_from_slice(&encode_log_id(&log_id)));
             counts.push(commands.len() - before);
         }
-        let outcomes = self
-            .ledger()?
-            .apply(&commands, mark, Durability::Volatile)?;
+        let outcomes = ledger.apply(&commands, mark, Durability::Volatile)?;
         let mut outcomes = outcomes.into_iter();
         let split = |count| Applied {
             outcomes: outcomes.by_ref().take(count).collect(),

@@ -14,6 +14,7 @@ mod blocking;
 pub mod codec;
 mod compaction;
 pub mod config;
+mod contact;
 pub mod error;
 mod fatal;
 mod forming;

@@ -122,8 +122,11 @@ impl StateMachine {
         self.log.barrier().await?;
         let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.snapshots));
         let install = move || -> Result<(), FatalError> {
-            host.install(&snapshot.ledger(), snapshot.contents())?;
-            Ok(store.adopt(&snapshot)?)
+            // First the snapshot gets its name. A crash before the ledger follows leaves a snapshot that
+            // is newer than the ledger, which openraft installs again at start; the other way round
+            // the node would keep a snapshot that its purged log does not follow on.
+            let own = store.adopt(&snapshot)?;
+            host.install(&own.ledger(), own.contents())
         };
         self.blocking.run(install).await
     }

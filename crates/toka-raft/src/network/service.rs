@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{status, wire};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
+use crate::contact::Contact;
 use crate::forming::Membership;
 use crate::identity::{Identity, decode_cluster_id};
 use crate::replica::StatusSource;
@@ -28,6 +29,7 @@ use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 /// What the service works with.
 pub(crate) struct ServiceParts {
     pub(crate) identity: Arc<Identity>,
+    pub(crate) contact: Arc<Contact>,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) snapshots: Arc<SnapshotStore>,
@@ -67,12 +69,13 @@ type Refused = Arc<Mutex<Option<Status>>>;
 /// first bad one ends the stream, with its reason in `refusal`.
 fn checked_appends(
     identity: Arc<Identity>,
+    contact: Arc<Contact>,
     requests: Streaming<pb::AppendEntriesRequest>,
     refusal: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    stream::unfold(
-        (requests, identity, refusal),
-        |(mut requests, identity, refusal)| async move {
+    stream::unfold((requests, refusal), move |(mut requests, refusal)| {
+        let (identity, contact) = (Arc::clone(&identity), Arc::clone(&contact));
+        async move {
             // A broken connection ends the stream too; the sender knows by itself.
             let message = requests.message().await.ok().flatten()?;
             let checked = identity
@@ -82,14 +85,17 @@ fn checked_appends(
                     wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
                 });
             match checked {
-                Ok(request) => Some((request, (requests, identity, refusal))),
+                Ok(request) => {
+                    contact.heard(request.vote.leader_id.term);
+                    Some((request, (requests, refusal)))
+                }
                 Err(bad) => {
                     *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
                     None
                 }
             }
-        },
-    )
+        }
+    })
 }
 
 #[tonic::async_trait]
@@ -199,7 +205,13 @@ impl RaftService for PeerService {
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let refusal = Refused::default();
         let identity = Arc::clone(&self.parts.identity);
-        let requests = checked_appends(identity, request.into_inner(), Arc::clone(&refusal));
+        let contact = Arc::clone(&self.parts.contact);
+        let requests = checked_appends(
+            identity,
+            contact,
+            request.into_inner(),
+            Arc::clone(&refusal),
+        );
         let peer = self.parts.identity.peer(0);
         let results = self
             .parts
@@ -229,6 +241,8 @@ impl RaftService for PeerService {
         let request = request.into_inner();
         let from = self.check(request.peer.as_ref())?;
         let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
+        // Before openraft has it: its answer may wait for the disk.
+        self.parts.contact.heard(append.vote.leader_id.term);
         let prev = append.prev_log_id;
         let last = append.entries.last().map(|entry| entry.log_id).or(prev);
         let response = self

@@ -1,36 +1,47 @@
 //! Who leads.
 
-use openraft::Raft;
+use std::sync::Arc;
+use std::time::Duration;
+
 use openraft::async_runtime::WatchReceiver;
-use openraft::metrics::RaftServerMetrics;
+use openraft::{Instant as _, Raft};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Election;
+use crate::contact::Contact;
 use crate::state_machine::StateMachine;
 use crate::type_config::{Leader, TypeConfig};
 
-/// The leader according to openraft.
-fn leader_of(metrics: &RaftServerMetrics<TypeConfig>) -> Option<Leader> {
-    let node_id = metrics.current_leader?;
-    let membership = metrics.membership_config.membership();
-    Some(Leader {
-        node_id,
-        member: membership.get_node(&node_id)?.clone(),
-        term: metrics.vote.leader_id.term,
-    })
+/// Keeps what is known of the leader up to date.
+pub(super) struct LeaderFollower {
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) contact: Arc<Contact>,
+    pub(super) election: Election,
+    pub(super) leader: watch::Sender<Option<Leader>>,
 }
 
-/// Keeps `leader` up to date.
-pub(super) async fn follow(
-    raft: Raft<TypeConfig, StateMachine>,
-    leader: watch::Sender<Option<Leader>>,
-    cancelled: CancellationToken,
-) {
-    // Not all metrics: those change with every entry.
-    let mut metrics = raft.server_metrics();
-    loop {
-        let now = leader_of(&metrics.borrow_watched());
-        leader.send_if_modified(|known| {
+impl LeaderFollower {
+    pub(super) async fn run(self, cancelled: CancellationToken) {
+        // Not all metrics: those change with every entry.
+        let mut metrics = self.raft.server_metrics();
+        let mut check = tokio::time::interval(self.election.heartbeat);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.update();
+            tokio::select! {
+                () = cancelled.cancelled() => return,
+                changed = metrics.changed() => if changed.is_err() { return },
+                // Silence changes no metrics.
+                _ = check.tick() => {}
+            }
+        }
+    }
+
+    fn update(&self) {
+        let now = self.find();
+        self.leader.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
                 let node_id = now.as_ref().map(|leader| leader.node_id);
@@ -40,9 +51,40 @@ pub(super) async fn follow(
             }
             changed
         });
-        tokio::select! {
-            () = cancelled.cancelled() => return,
-            changed = metrics.changed() => if changed.is_err() { return },
-        }
+    }
+
+    /// The leader according to openraft, if there has been a sign of life lately.
+    fn find(&self) -> Option<Leader> {
+        let (this, leader, voters) = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            let node_id = metrics.current_leader?;
+            let membership = metrics.membership_config.membership();
+            let leader = Leader {
+                node_id,
+                member: membership.get_node(&node_id)?.clone(),
+                term: metrics.vote.leader_id.term,
+            };
+            (metrics.id, leader, membership.voter_ids().count())
+        };
+        let is_alive = if leader.node_id != this {
+            self.contact.is_recent(leader.term, self.silence())
+        } else {
+            voters <= 1 || self.has_quorum()
+        };
+        is_alive.then_some(leader)
+    }
+
+    /// Whether a quorum has answered this leader lately. A new one counts as alive until then.
+    fn has_quorum(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        acked.is_none_or(|acked| acked.elapsed() <= self.silence())
+    }
+
+    /// After so long without a sign of life there is no leader. An election that can succeed takes less
+    /// than twice the timeout.
+    fn silence(&self) -> Duration {
+        3 * self.election.timeout_max
     }
 }

@@ -138,6 +138,7 @@ impl Replica {
         let (is_ready, ready) = watch::channel(false);
         let service = Arc::new(ServiceParts {
             identity: Arc::clone(&node.identity),
+            contact: Arc::clone(&node.contact),
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
             snapshots: Arc::clone(&node.snapshots),

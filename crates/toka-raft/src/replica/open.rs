@@ -14,6 +14,7 @@ use super::{Leader, StatusSource};
 use crate::blocking::Blocking;
 use crate::compaction::AppliedLog;
 use crate::config::{Config, RuntimeChoice};
+use crate::contact::Contact;
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::forming::{Membership, encode_members};
@@ -36,6 +37,7 @@ pub(super) struct Node {
     pub(super) log: LogHandle,
     /// Index of the last entry that the log had at start.
     pub(super) log_at_start: Option<u64>,
+    pub(super) contact: Arc<Contact>,
     pub(super) leader_known: watch::Sender<Option<Leader>>,
     pub(super) leader: watch::Receiver<Option<Leader>>,
     pub(super) snapshots: Arc<SnapshotStore>,
@@ -90,6 +92,7 @@ pub(super) async fn open(
     } = stores;
     let log_handle = log.handle();
     let log_at_start = check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
+    check_progress(&config.data_dir, &host, &snapshots, &mut log).await?;
 
     let identity = Arc::new(Identity::new(config.node_id, cluster_id));
     let (host, snapshots) = (Arc::new(host), Arc::new(snapshots));
@@ -156,6 +159,7 @@ pub(super) async fn open(
         host,
         log: log_handle,
         log_at_start,
+        contact: Arc::default(),
         leader_known,
         leader,
         snapshots,
@@ -252,4 +256,59 @@ async fn check_agreement(
         path: path.to_owned(),
         detail,
     })
+}
+
+/// A ledger that is ahead of the log proves that the log has lost what it had acknowledged, unless a
+/// snapshot brought it there: then the crash came before the log was purged.
+async fn check_progress(
+    path: &Path,
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<(), StartError> {
+    let raft = |error: String| StartError::Raft { reason: error };
+    let state = log
+        .get_log_state()
+        .await
+        .map_err(|error| raft(error.to_string()))?;
+    let (applied, _) = host
+        .applied_state()
+        .map_err(|error| raft(error.to_string()))?;
+    let snapshot = snapshots
+        .current()
+        .and_then(|snapshot| snapshot.contents().meta.last_log_id);
+    if snapshot.is_some() && snapshot < state.last_purged_log_id {
+        // It does not reach the log, so no follower could go on from it.
+        snapshots.forget();
+    }
+    let Some(applied) = applied else {
+        return Ok(());
+    };
+    if state
+        .last_log_id
+        .is_some_and(|last| last.index >= applied.index)
+    {
+        return Ok(());
+    }
+    if snapshot != Some(applied) {
+        let detail = format!(
+            "the ledger has applied entry {}, but the Raft log ends at {}: the log has lost what this \
+             node acknowledged; remove the node and add it again under a new id",
+            applied.index,
+            state
+                .last_log_id
+                .map_or_else(|| "its beginning".to_owned(), |last| last.index.to_string())
+        );
+        return Err(StartError::Contradiction {
+            path: path.to_owned(),
+            detail,
+        });
+    }
+    log.purge(applied)
+        .await
+        .map_err(|error| raft(error.to_string()))?;
+    log.handle()
+        .barrier()
+        .await
+        .map_err(|error| raft(error.to_string()))
 }

@@ -209,8 +209,20 @@ impl ReadIndexer {
     fn finish(&self, linearizer: Linearizer<TypeConfig>, round: Vec<oneshot::Sender<()>>) {
         let raft = self.raft.clone();
         tokio::spawn(async move {
-            // Ends when openraft does; the reads have their own deadlines.
-            if linearizer.await_ready(&raft).await.is_ok() {
+            let mut round = round;
+            let is_ready = {
+                let all_gave_up = async {
+                    for done in &mut round {
+                        done.closed().await;
+                    }
+                };
+                tokio::select! {
+                    ready = linearizer.await_ready(&raft) => ready.is_ok(),
+                    // On a node that does not apply, rounds would pile up.
+                    () = all_gave_up => false,
+                }
+            };
+            if is_ready {
                 for done in round {
                     let _ = done.send(());
                 }

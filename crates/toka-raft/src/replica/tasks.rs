@@ -7,15 +7,17 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::WaitError;
 use openraft::{Raft, RaftMetrics};
+use toka_ledger::Reader;
 use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::seam::Seams;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::leader::LeaderFollower;
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
-use super::{Inner, Leader, leader};
+use super::{Inner, Leader};
 use crate::compaction::Compactor;
 use crate::error::FatalError;
 use crate::forming::Forming;
@@ -47,6 +49,12 @@ impl Inner {
             blocking: node.blocking,
             fatal: node.fatal.clone(),
         };
+        let follower = LeaderFollower {
+            raft: node.raft.clone(),
+            contact: Arc::clone(&node.contact),
+            election: self.config.election,
+            leader: node.leader_known.clone(),
+        };
         let readying = Readying {
             forming: Forming {
                 membership: Arc::clone(&node.membership),
@@ -56,6 +64,7 @@ impl Inner {
             creator: Creator {
                 proposer: self.proposer.clone(),
                 barrier: self.barrier.clone(),
+                reader: node.host.reader(),
                 leader: self.leader.clone(),
                 seams,
                 identity: Arc::clone(&node.identity),
@@ -66,8 +75,7 @@ impl Inner {
         tasks.spawn_on(batcher.run(), &self.handle);
         tasks.spawn_on(indexer.run(cancelled()), &self.handle);
         tasks.spawn_on(compactor.run(cancelled()), &self.handle);
-        let follow = leader::follow(node.raft.clone(), node.leader_known.clone(), cancelled());
-        tasks.spawn_on(follow, &self.handle);
+        tasks.spawn_on(follower.run(cancelled()), &self.handle);
         tasks.spawn_on(watch_failures(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
         tasks.spawn_on(
@@ -148,7 +156,8 @@ fn make_ready(
 ) -> impl Future<Output = ()> + Send + 'static {
     let (raft, fatal) = (node.raft.clone(), node.fatal.clone());
     let log_at_start = node.log_at_start;
-    let mut positions = node.host.reader().watch();
+    let reader = node.host.reader();
+    let mut positions = reader.watch();
     async move {
         let Readying { forming, creator } = readying;
         let work = async {
@@ -159,7 +168,9 @@ fn make_ready(
             let creating = creator.run();
             let recovered = async {
                 recover(&raft, log_at_start).await?;
-                let created = positions.wait_for(|position| position.revision > 0).await;
+                let created = positions
+                    .wait_for(|_| matches!(reader.settings(), Ok(Some(_))))
+                    .await;
                 created
                     .map(drop)
                     .map_err(|_| FatalError::Raft("the ledger was closed".to_owned()))
@@ -217,6 +228,7 @@ async fn recover(
 struct Creator {
     proposer: Proposer,
     barrier: ReadBarrier,
+    reader: Reader,
     leader: watch::Receiver<Option<Leader>>,
     seams: Seams,
     identity: Arc<Identity>,
@@ -242,7 +254,7 @@ impl Creator {
     async fn is_needed(&self) -> bool {
         let deadline = Instant::now() + CREATE_TIMEOUT;
         let position = self.barrier.wait(Consistency::Linearizable, deadline).await;
-        position.is_ok_and(|position| position.revision == 0)
+        position.is_ok() && matches!(self.reader.settings(), Ok(None))
     }
 
     async fn create(&self) {

@@ -1,8 +1,10 @@
 //! Making a snapshot of the node's ledger.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
 use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{SnapshotOf, WatchReceiverOf};
@@ -33,8 +35,14 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     /// up to it (docs/openraft.md, section 4, point 2).
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotDir>> {
         let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.store));
-        let built = self.blocking.run(move || build(&host, &store)).await;
-        let snapshot = built.map_err(|error| self.fatal.report(error.into()))?;
+        let built = self.blocking.run(move || build(&host, &store));
+        // A panic would end openraft's task for this snapshot without an answer, and no further one
+        // would ever be made.
+        let snapshot = match AssertUnwindSafe(built).catch_unwind().await {
+            Ok(built) => built.map_err(FatalError::from),
+            Err(_) => Err(FatalError::Panic),
+        }
+        .map_err(|error| self.fatal.report(error))?;
         let meta = snapshot.contents().meta.clone();
         self.wait_until_applied(meta.last_log_id).await;
         tracing::info!(log_id = ?meta.last_log_id, "snapshot made");

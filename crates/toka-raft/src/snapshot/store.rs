@@ -210,30 +210,47 @@ impl SnapshotStore {
         Ok(Place { dir, number })
     }
 
-    /// Gives a snapshot that was made here its name, and makes it the current one.
+    /// Gives a snapshot that was made here its name, and makes it the current one; unless one that is
+    /// as new was installed meanwhile, which is then returned.
     pub(super) fn finish(
         &self,
         mut place: Place,
         contents: Contents,
     ) -> Result<SnapshotDir, SnapshotError> {
+        let mut current = self.lock();
+        if let Some(newer) = current.as_ref()
+            && newer.contents().meta.last_log_id >= contents.meta.last_log_id
+        {
+            return Ok(newer.clone());
+        }
         let temporary = std::mem::take(&mut place.dir);
-        self.publish(&temporary, place.number, contents)
+        self.publish(&mut current, &temporary, place.number, contents)
     }
 
-    /// Gives a snapshot that was received, and is installed, its name, and makes it the current one.
-    pub(crate) fn adopt(&self, snapshot: &SnapshotDir) -> Result<(), SnapshotError> {
+    /// Gives a snapshot that was received, and is about to be installed, its name, and makes it the current one.
+    ///
+    /// Returns it under that name.
+    pub(crate) fn adopt(&self, snapshot: &SnapshotDir) -> Result<SnapshotDir, SnapshotError> {
         let inner = &snapshot.0;
         if inner.keep.swap(true, Ordering::Relaxed) {
             // The node's own, installed again at start: it has its name.
-            return Ok(());
+            return Ok(snapshot.clone());
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        self.publish(&inner.dir, number, inner.contents.clone())
-            .map(drop)
+        let contents = inner.contents.clone();
+        self.publish(&mut self.lock(), &inner.dir, number, contents)
+    }
+
+    /// Forgets the current snapshot, which is removed; another one is made when it is needed.
+    pub(crate) fn forget(&self) {
+        if let Some(old) = self.lock().take() {
+            old.0.keep.store(false, Ordering::Relaxed);
+        }
     }
 
     fn publish(
         &self,
+        current: &mut Option<SnapshotDir>,
         temporary: &Path,
         number: u64,
         contents: Contents,
@@ -243,7 +260,7 @@ impl SnapshotStore {
             .and_then(|()| sync_dir(&self.dir))
             .map_err(SnapshotError::file("rename", temporary))?;
         let snapshot = SnapshotDir::new(dir, contents, true);
-        if let Some(old) = self.lock().replace(snapshot.clone()) {
+        if let Some(old) = current.replace(snapshot.clone()) {
             // Removed as soon as those who are sending it are done.
             old.0.keep.store(false, Ordering::Relaxed);
         }

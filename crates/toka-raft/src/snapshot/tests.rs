@@ -23,7 +23,7 @@ use super::*;
 use crate::blocking::Blocking;
 use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
-use crate::storage::DiskStorage;
+use crate::storage::{DiskStorage, Storage};
 use crate::type_config::{
     Commands, Entry, EntryPayload, LeaderId, LogId, Member, Membership, Vote,
 };
@@ -48,7 +48,7 @@ fn entry(index: u64, command: &Command) -> Entry {
     }
 }
 
-fn entries() -> Vec<Entry> {
+fn entries(history: &str) -> Vec<Entry> {
     let nodes = BTreeMap::from([(1, Member::default())]);
     let membership = Membership::new(vec![BTreeSet::from([1])], nodes).expect("valid");
     let create = Command::Create(Create {
@@ -59,7 +59,7 @@ fn entries() -> Vec<Entry> {
         unix_ms: 3,
     });
     let commit = |n: u64| {
-        let draft = EventDraft::new("test").payload_bytes(n.to_string());
+        let draft = EventDraft::new("test").payload_bytes(format!("{history} {n}"));
         let commit = prepare_commit([draft], vec![], n).expect("valid");
         entry(n, &Command::Commit(commit))
     };
@@ -74,11 +74,15 @@ fn entries() -> Vec<Entry> {
 
 /// A node with a snapshot of 298 events.
 fn sender() -> Sender {
+    sender_of("history")
+}
+
+fn sender_of(history: &str) -> Sender {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let layout = Layout::new(dir.path().to_owned());
     let storage = Arc::new(DiskStorage::default());
     let host = LedgerHost::open(layout.clone(), Arc::clone(&storage) as _).expect("opened");
-    host.apply(entries()).expect("applied");
+    host.apply(entries(history)).expect("applied");
     let store = SnapshotStore::open(layout.snapshots()).expect("opened");
     let snapshot = build(&host, &store).expect("made");
     Sender {
@@ -192,6 +196,19 @@ fn copy_that_lacks_a_header_is_refused() {
         let (key, _) = headers.next().expect("a header").expect("readable");
         batch.delete(Table::Headers, key);
     });
+    sender.verify().expect_err("it is missed");
+}
+
+#[test]
+fn copy_with_another_event_in_its_history_is_refused() {
+    let (sender, other) = (sender(), sender_of("another history"));
+    let copy = other
+        .storage
+        .open_copy(&other.snapshot.ledger())
+        .expect("opened");
+    let mut headers = copy.scan(Table::Headers, &[], None, Direction::Forward);
+    let (key, row) = headers.nth(99).expect("a header").expect("readable");
+    sender.tamper(|_, batch| batch.put(Table::Headers, key, row));
     let error = sender.verify();
     assert!(
         matches!(error, Err(SnapshotError::HistoryRoot { .. })),
