@@ -13,10 +13,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  any other failure
-  2  the command line is wrong
+  2  the command line or the configuration is wrong
   3  no node answered, or the cluster has no leader
   4  there is no such event
-  5  the vault refused the input or the commit
+  5  the input is not valid, or the vault refused the commit
   6  verification found damage
 
 The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
@@ -94,7 +94,7 @@ pub(crate) enum Command {
     Import(Import),
     /// Write events as JSON Lines.
     Export(Export),
-    /// Check every event of a data directory (`--data`).
+    /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
     Verify,
     /// Look at and steer a cluster.
     #[command(subcommand)]
@@ -395,10 +395,11 @@ pub(crate) enum ContextCommand {
     },
 }
 
+/// The two sides of `=`; what they are called stands in the usage.
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "must be NAME=VALUE".to_owned())
+        .ok_or_else(|| "there is no `=` in it".to_owned())
 }
 
 #[cfg(test)]

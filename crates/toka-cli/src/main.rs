@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", failure::describe(&error));
             failure::exit_code(&error)
         }
     }
@@ -50,10 +50,12 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
         Command::Bench(cli::Bench::Commit(flags)) => cmd::bench::run(&global, flags, brief).await,
         Command::Context(command) => cmd::context::run(command, brief),
+        Command::Verify => cmd::verify::run(&global, brief).await,
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
         on_a_vault => {
-            let target = Target::open(&global).await?;
+            let may_create = matches!(on_a_vault, Command::Commit(_) | Command::Import(_));
+            let target = Target::open(&global, may_create).await?;
             let result = run_on(&target, on_a_vault, format, brief).await;
             result.and(target.close().await)
         }
@@ -68,12 +70,12 @@ async fn run_on(target: &Target, command: Command, format: Format, brief: Format
         Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
         Command::Import(flags) => cmd::import::run(target, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
-        Command::Verify => cmd::verify::run(target, brief).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)
         | Command::Bench(_)
         | Command::Context(_)
+        | Command::Verify
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),
     }

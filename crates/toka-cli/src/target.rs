@@ -3,8 +3,6 @@
 mod cluster;
 mod embedded;
 
-use std::path::Path;
-
 use anyhow::Result;
 use futures::stream::BoxStream;
 use toka_ledger::command::Precondition;
@@ -71,17 +69,15 @@ pub(crate) enum Watched {
 
 impl Target {
     /// The vault that the flags, the environment and the contexts name.
-    pub(crate) async fn open(global: &Global) -> Result<Self> {
+    ///
+    /// An embedded vault that is not there is made only if the command `may_create` one.
+    pub(crate) async fn open(global: &Global, may_create: bool) -> Result<Self> {
         match &global.data {
-            Some(data) => Self::open_embedded(data),
+            Some(data) => Ok(Self::Embedded(Local::open(data, may_create)?)),
             None => Ok(Self::Cluster(
                 Remote::connect(endpoints(global)?, global.timeout).await?,
             )),
         }
-    }
-
-    fn open_embedded(data: &Path) -> Result<Self> {
-        Ok(Self::Embedded(Local::open(data)?))
     }
 
     /// Stores events together or not at all.

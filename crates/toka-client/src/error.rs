@@ -153,6 +153,12 @@ impl Error {
             Some(Detail::HistoryChanged { expected, actual }) => {
                 Self::HistoryChanged { expected, actual }
             }
+            // Of a revision: the message says it.
+            Some(Detail::PositionOutOfRange { sequence: 0, .. }) => Self::Refused {
+                endpoint: endpoint.to_owned(),
+                code,
+                message,
+            },
             Some(Detail::PositionOutOfRange {
                 sequence,
                 first,

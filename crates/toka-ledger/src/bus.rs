@@ -12,7 +12,9 @@ mod subscription;
 use std::fmt;
 #[cfg(feature = "storage")]
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ndarray::Array1;
@@ -159,6 +161,27 @@ struct Inner {
     _dir: Option<DataDir>,
 }
 
+/// The answer to a commit that was handed over: the stored headers, in the order of its events.
+#[derive(Debug)]
+#[must_use = "a commit may be refused"]
+pub struct Acknowledgement(oneshot::Receiver<Result<Outcome, Error>>);
+
+impl Future for Acknowledgement {
+    type Output = Result<Vec<EventHeader>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|answer| match answer.map_err(|_| Error::Closed)?? {
+                Outcome::Committed { headers, .. } => {
+                    Ok(headers.into_iter().map(Arc::unwrap_or_clone).collect())
+                }
+                Outcome::Rejected { rejection, .. } => Err(rejection.into()),
+                Outcome::Created { .. } => unreachable!("a commit creates no vault"),
+            })
+    }
+}
+
 impl VaultBus {
     /// Opens the vault in the directory `path`, or makes a new one there.
     ///
@@ -226,6 +249,19 @@ impl VaultBus {
         events: impl IntoIterator<Item = EventDraft>,
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<EventHeader>, Error> {
+        self.submit(events, preconditions).await?.await
+    }
+
+    /// Hands a commit over, and returns before it is applied. Commits that one task hands over are
+    /// applied in that order; each [`Acknowledgement`] tells of one. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Closed`].
+    pub async fn submit(
+        &self,
+        events: impl IntoIterator<Item = EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Acknowledgement, Error> {
         let needs_salt = is_claim(&preconditions);
         let events = events
             .into_iter()
@@ -240,14 +276,7 @@ impl VaultBus {
             .send(Request { commit, reply })
             .await
             .map_err(|_| Error::Closed)?;
-        drop(requests);
-        match answer.await.map_err(|_| Error::Closed)?? {
-            Outcome::Committed { headers, .. } => {
-                Ok(headers.into_iter().map(Arc::unwrap_or_clone).collect())
-            }
-            Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-            Outcome::Created { .. } => unreachable!("a commit creates no vault"),
-        }
+        Ok(Acknowledgement(answer))
     }
 
     async fn commit_one(

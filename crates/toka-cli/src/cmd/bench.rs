@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt as _;
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -12,6 +12,7 @@ use toka_client::{Client, EventDraft};
 use toka_ledger::seam::Seams;
 
 use crate::cli::{BenchCommit, Format, Global, Mode};
+use crate::failure::Failure;
 use crate::output;
 use crate::target::{Remote, endpoints, failure};
 
@@ -24,6 +25,8 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 struct Counted {
     latencies_us: Histogram<u64>,
     errors: u64,
+    /// Of the last answer that counts.
+    last: Option<Instant>,
 }
 
 impl Counted {
@@ -31,12 +34,14 @@ impl Counted {
         Ok(Self {
             latencies_us: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?,
             errors: 0,
+            last: None,
         })
     }
 
     fn record(&mut self, begin: Instant) {
         let us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.latencies_us.saturating_record(us.max(1));
+        self.last = Some(Instant::now());
     }
 }
 
@@ -128,8 +133,13 @@ pub(crate) async fn run(global: &Global, flags: BenchCommit, format: Format) -> 
         let counted = counted.context("a client of the benchmark failed")??;
         total.latencies_us.add(&counted.latencies_us)?;
         total.errors += counted.errors;
+        total.last = total.last.max(counted.last);
     }
-    report(&load, &total, format)
+    report(&load, &total, format)?;
+    match total.errors {
+        0 => Ok(()),
+        errors => bail!(Failure::Unavailable(format!("{errors} commits failed"))),
+    }
 }
 
 async fn unary(load: Arc<Load>) -> Result<Counted> {
@@ -179,12 +189,13 @@ async fn stream_of(load: Arc<Load>, in_flight: u32) -> Result<Counted> {
 
 fn report(load: &Load, counted: &Counted, format: Format) -> Result<()> {
     let latencies = &counted.latencies_us;
-    // Every client ends with its last answer; what counts began after the warm-up.
-    let seconds = load
-        .begin
-        .elapsed()
+    // From the end of the warm-up to the last answer: waiting for a cluster that is gone is no rate.
+    let end = counted.last.unwrap_or(load.begin);
+    let seconds = end
+        .duration_since(load.begin)
         .saturating_sub(load.flags.warm_up)
-        .as_secs_f64();
+        .as_secs_f64()
+        .max(f64::MIN_POSITIVE);
     let acknowledged = latencies.len();
     let per_second = acknowledged as f64 / seconds;
     let ms = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1_000.0;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use toka_client::{ClusterStatus, NodeStatus};
 
 use crate::cli::{Cluster, Format, Global};
+use crate::failure::Failure;
 use crate::output;
 use crate::target::{Remote, endpoints, failure};
 
@@ -17,9 +18,13 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
         Cluster::Status => {
             let status = remote.client().cluster_status().await.map_err(failure)?;
             match format {
-                Format::Json => output::json(&json(&status)),
-                Format::Table => table(&status),
+                Format::Json => output::json(&json(&status))?,
+                Format::Table => table(&status)?,
             }
+            if status.leader_id.is_none() {
+                bail!(Failure::Unavailable("the cluster has no leader".to_owned()));
+            }
+            Ok(())
         }
         Cluster::Transfer { to } => {
             let leader = remote

@@ -1,5 +1,6 @@
 //! `toka commit`: one event.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,6 +11,7 @@ use toka_ledger::read::Selector;
 use toka_ledger::{CursorName, EventHeader, Kind};
 
 use crate::cli::{self, Consistency, Format};
+use crate::failure::Failure;
 use crate::target::{Include, Target, parse_selector};
 use crate::{output, payload};
 
@@ -19,8 +21,9 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     for parent in &flags.parent {
         draft = draft.parent_by_name(parent_name(target, parent).await?);
     }
-    if let Some(salt) = salt(&flags, &preconditions)? {
-        draft = draft.salt(&salt);
+    let salt = salt(&flags, &preconditions)?;
+    if let Some(salt) = &salt {
+        draft = draft.salt(salt);
     }
     if let Some(embedding) = &flags.embedding {
         draft = draft.embedding(&read_embedding(embedding)?);
@@ -31,10 +34,24 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     if let Some(content_type) = flags.content_type {
         draft = draft.content_type(content_type);
     }
+    let mut names = BTreeSet::new();
     for (name, value) in flags.attribute {
+        if !names.insert(name.clone()) {
+            bail!(Failure::Usage(format!(
+                "attribute {name:?} is given twice; it has one value"
+            )));
+        }
         draft = draft.attribute(name, value);
     }
-    let headers = target.commit(vec![draft], preconditions).await?;
+    let committed = target.commit(vec![draft], preconditions).await;
+    let headers = match (committed, salt, flags.salt) {
+        // What was made here must be known for a repeat to be the same event.
+        (Err(error), Some(salt), None) => {
+            let salt = output::hex(&salt);
+            return Err(error.context(format!("to repeat this commit safely, add --salt {salt}")));
+        }
+        (committed, _, _) => committed?,
+    };
     let header = headers
         .first()
         .context("the vault answered without an event")?;
@@ -160,7 +177,7 @@ async fn parent_name(target: &Target, text: &str) -> Result<ParentName> {
             let parent = target.get(selector, Include::default(), Consistency::Linearizable);
             match parent.await? {
                 Some(record) => ParentName::Id(record.header.id),
-                None => bail!(crate::failure::Failure::NotFound(text.to_owned())),
+                None => bail!(Failure::NotFound(text.to_owned())),
             }
         }
     })

@@ -14,6 +14,11 @@ use crate::cli::Dev;
 const FIRST_PORT: u16 = 7311;
 /// Between the ports of two nodes.
 const PORTS_A_NODE: u16 = 10;
+/// Between the first ports that are tried.
+const PORTS_A_TRY: u16 = 100;
+/// All below 32768, where the system takes the ports of outgoing connections from: such a port could be
+/// taken while its node is down.
+const PORT_TRIES: u16 = 200;
 
 struct Ports {
     client: SocketAddr,
@@ -65,7 +70,7 @@ fn config(id: u64, ports: &Ports, root: &Path, members: &[InitialMember]) -> Res
     )?)
 }
 
-/// The ports of an earlier run on this data; else the default ones where they are free; else any.
+/// The ports of an earlier run on this data; else the default ones, or the next that are free.
 fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
     std::fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
     let file = root.join("ports");
@@ -85,30 +90,28 @@ fn ports(root: &Path, nodes: u64) -> Result<Vec<Ports>> {
         );
         return Ok(grouped(&known));
     }
-    let wanted = (0..nodes).flat_map(|node| {
-        let first = FIRST_PORT + PORTS_A_NODE * u16::try_from(node).expect("at most 7 nodes");
-        (first..first + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-    });
-    let wanted: Vec<_> = wanted.collect();
-    let held = wanted
-        .iter()
-        .map(TcpListener::bind)
-        .collect::<Result<Vec<_>, _>>();
-    let held = match held {
-        Ok(held) => held,
-        Err(_) => (0..nodes * 3)
-            .map(|_| TcpListener::bind("127.0.0.1:0"))
-            .collect::<Result<_, _>>()
-            .context("no free port on 127.0.0.1")?,
-    };
-    let addresses = held
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<Vec<_>, _>>()?;
+    let addresses = (0..PORT_TRIES)
+        .find_map(|attempt| free(nodes, FIRST_PORT + attempt * PORTS_A_TRY))
+        .context("no free ports on 127.0.0.1")?;
     let text: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     std::fs::write(&file, text.join("\n"))
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(grouped(&addresses))
+}
+
+/// The addresses of all nodes, from port `first` on, if all are free.
+fn free(nodes: u64, first: u16) -> Option<Vec<SocketAddr>> {
+    let wanted = (0..nodes).flat_map(|node| {
+        let first = first + PORTS_A_NODE * u16::try_from(node).expect("at most 7 nodes");
+        (first..first + 3).map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+    });
+    let wanted: Vec<_> = wanted.collect();
+    // All are held at once, so that none is counted twice.
+    let held = wanted
+        .iter()
+        .map(TcpListener::bind)
+        .collect::<Result<Vec<_>, _>>();
+    held.ok().map(|_| wanted)
 }
 
 fn grouped(addresses: &[SocketAddr]) -> Vec<Ports> {

@@ -1,41 +1,93 @@
 //! `toka verify`: checks every event of a data directory.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::cli::Format;
+use anyhow::{Context as _, Result, bail};
+use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
+use toka_ledger::verify::{Progress, Report, verify};
+use toka_ledger::{Ledger, Reader, VaultBus};
+
+use crate::cli::{Format, Global};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress;
-use crate::target::Target;
 
-pub(crate) async fn run(target: &Target, format: Format) -> Result<()> {
-    let Target::Embedded(local) = target else {
-        bail!("say which data directory to check with --data DIR");
+pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
+    let Some(path) = &global.data else {
+        bail!(Failure::Usage(
+            "say with --data DIR which data directory to check".to_owned()
+        ));
     };
-    let bar = progress::bar(local.sequence(), "events");
-    let report = local.verify(&bar)?;
+    let report = match DataDir::read(path)? {
+        None => bail!(Failure::Usage(format!(
+            "there is no vault in {}",
+            path.display()
+        ))),
+        Some(Mode::Embedded) => {
+            let vault = VaultBus::open(path)?;
+            let report = checked(vault.reader());
+            vault.close().await;
+            report?
+        }
+        Some(Mode::Node { .. }) => checked(&node_ledger(path)?.reader())?,
+    };
+    show(&report, format)?;
+    match report.problems_total {
+        0 => Ok(()),
+        problems => bail!(Failure::Damaged(problems)),
+    }
+}
+
+/// The ledger of a node that is stopped, without changing anything. What a crash has left in the Raft
+/// log alone is not in it yet.
+fn node_ledger(path: &Path) -> Result<Ledger> {
+    let pointer = path.join("CURRENT");
+    let name = std::fs::read_to_string(&pointer)
+        .with_context(|| format!("cannot read {}", pointer.display()))?;
+    let options = RocksOptions {
+        wal: false,
+        create: false,
+        read_only: true,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(&path.join(name.trim()), &options)?;
+    Ok(Ledger::open(Arc::new(engine))?)
+}
+
+fn checked(reader: &Reader) -> Result<Report> {
+    let bar = progress::bar(reader.position().sequence, "events");
+    let report = verify(reader, &mut |progress: Progress| {
+        bar.set_position(progress.checked);
+    })?;
     bar.finish_and_clear();
-    match format {
-        Format::Json => output::json(&serde_json::json!({
+    Ok(report)
+}
+
+fn show(report: &Report, format: Format) -> Result<()> {
+    if format == Format::Json {
+        return output::json(&serde_json::json!({
             "events": report.events,
             "payloads": report.payloads,
+            "embeddings": report.embeddings,
             "erased": report.erased,
             "history_root": report.history_root,
             "state_digest": report.state_digest,
             "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        }))?,
-        Format::Table => {
-            for problem in &report.problems {
-                output::line(&problem.to_string())?;
-            }
-            output::line(&format!(
-                "{} events checked, {} payloads, {} erased; history root {}",
-                report.events, report.payloads, report.erased, report.history_root
-            ))?;
-        }
+            "problems_total": report.problems_total,
+        }));
     }
-    match report.problems.len() {
-        0 => Ok(()),
-        problems => bail!(Failure::Damaged(problems)),
+    for problem in &report.problems {
+        output::line(&problem.to_string())?;
     }
+    let root = if report.is_intact() {
+        format!("; history root {}", report.history_root)
+    } else {
+        String::new()
+    };
+    output::line(&format!(
+        "{} events checked, {} payloads, {} embeddings, {} erased{root}",
+        report.events, report.payloads, report.embeddings, report.erased
+    ))
 }

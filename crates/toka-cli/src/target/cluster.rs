@@ -18,6 +18,9 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
 
+/// How long a node may take to take a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Nodes, through the client.
 pub(crate) struct Remote {
     client: Client,
@@ -25,6 +28,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) async fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self> {
+        answers_at_all(&endpoints).await?;
         let client = Client::builder()
             .timeout(timeout)
             .connect(endpoints)
@@ -144,6 +148,28 @@ impl Remote {
             });
         Ok(watched.boxed())
     }
+}
+
+/// Fails at once where every endpoint refuses a connection, instead of after the timeout of a call. What
+/// lasts longer (an election, a slow network) is left to the client's retries.
+async fn answers_at_all(endpoints: &[String]) -> Result<()> {
+    let tries = endpoints.iter().map(|endpoint| async {
+        let address = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+        let connecting = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
+        }
+    });
+    let mut reason = String::new();
+    for tried in futures::future::join_all(tries).await {
+        match tried {
+            Ok(()) => return Ok(()),
+            Err(error) => reason = error,
+        }
+    }
+    let endpoints = endpoints.to_vec();
+    Err(failure(Error::Unreachable { endpoints, reason }))
 }
 
 impl From<Include> for toka_client::Include {

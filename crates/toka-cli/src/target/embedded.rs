@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use indicatif::ProgressBar;
 use toka_ledger::command::Precondition;
+use toka_ledger::dir::DataDir;
 use toka_ledger::engine::Direction;
 use toka_ledger::feed::{Message, Start};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
-use toka_ledger::verify::Report;
 use toka_ledger::{Error, EventHeader, Filter, Reader, Stored, VaultBus};
 
 use super::{Include, Listing, Record, Watched};
@@ -25,15 +24,17 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Opens the vault in `path`; `may_create` one that is not there.
+    pub(crate) fn open(path: &Path, may_create: bool) -> Result<Self> {
+        if !may_create && DataDir::read(path)?.is_none() {
+            bail!(Failure::Usage(format!(
+                "there is no vault in {}; `toka --data {0} commit` or `import` makes one",
+                path.display()
+            )));
+        }
         Ok(Self {
             vault: VaultBus::open(path)?,
         })
-    }
-
-    /// Sequence of the last event.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.vault.position().sequence
     }
 
     pub(super) async fn commit(
@@ -53,9 +54,11 @@ impl Local {
         in_flight: usize,
     ) -> BoxStream<'a, Result<EventHeader>> {
         let vault = &self.vault;
+        // Handed over one after the other, so that parents come before their children.
         drafts
-            .map(move |draft| async move {
-                let mut headers = vault.commit_batch([draft?]).await.map_err(failure)?;
+            .then(move |draft| async move { vault.submit([draft?], Vec::new()).await.map_err(failure) })
+            .map(|submitted: Result<_>| async {
+                let mut headers = submitted?.await.map_err(failure)?;
                 Ok(headers.remove(0))
             })
             .buffered(in_flight)
@@ -132,15 +135,6 @@ impl Local {
             Ok(Some((watched, subscription)))
         })
         .boxed()
-    }
-
-    pub(crate) fn verify(&self, bar: &ProgressBar) -> Result<Report> {
-        let mut progress =
-            |progress: toka_ledger::verify::Progress| bar.set_position(progress.checked);
-        Ok(toka_ledger::verify::verify(
-            self.vault.reader(),
-            &mut progress,
-        )?)
     }
 
     pub(super) async fn close(self) -> Result<()> {

@@ -181,7 +181,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<
         's,
@@ -202,8 +202,13 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let timeout = self.networks.append_timeout;
             let (from, to) = (self.networks.identity.node_id(), self.target);
             let window = Arc::new(append::Window::default());
+            // openraft's backoff is in taking a request. A peer that refuses connections would be tried
+            // thousands of times a second if connecting came first.
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
             let requests = append::Requests {
-                input,
+                input: futures::stream::iter([first]).chain(input),
                 peer: self.networks.identity.peer(to),
                 window: Arc::clone(&window),
             };
