@@ -1,5 +1,7 @@
 //! What can go wrong in a node, as its server and its callers see it.
 
+mod snapshot;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use toka_ledger::read::Position;
 use crate::codec::DecodeError;
 use crate::log_store::LogError;
 use crate::type_config::Leader;
+
+pub use self::snapshot::SnapshotError;
 
 /// Why a node cannot start, or cannot form or join its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +59,7 @@ pub enum StartError {
     #[error(transparent)]
     Snapshot {
         /// Why.
-        source: Box<crate::snapshot::SnapshotError>,
+        source: Box<SnapshotError>,
     },
     /// Threads could not be started.
     #[error("cannot start Raft's threads")]
@@ -293,7 +297,7 @@ pub enum FatalError {
     State(#[from] DecodeError),
     /// A snapshot cannot be made or installed.
     #[error("snapshot: {0}")]
-    Snapshot(Arc<crate::snapshot::SnapshotError>),
+    Snapshot(Arc<SnapshotError>),
     /// The cluster cannot be formed or joined.
     #[error("{0}")]
     Start(Arc<StartError>),
@@ -323,8 +327,8 @@ impl From<Arc<LogError>> for FatalError {
     }
 }
 
-impl From<crate::snapshot::SnapshotError> for FatalError {
-    fn from(error: crate::snapshot::SnapshotError) -> Self {
+impl From<SnapshotError> for FatalError {
+    fn from(error: SnapshotError) -> Self {
         Self::Snapshot(Arc::new(error))
     }
 }

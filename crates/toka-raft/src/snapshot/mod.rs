@@ -6,7 +6,6 @@
 
 mod build;
 mod contents;
-mod error;
 mod receive;
 mod send;
 mod store;
@@ -14,9 +13,9 @@ mod store;
 mod tests;
 mod verify;
 
+pub use crate::error::SnapshotError;
 pub(crate) use build::{Builder, Metrics};
 pub(crate) use contents::Contents;
-pub use error::SnapshotError;
 pub(crate) use receive::Receiver;
 pub(crate) use send::{Outgoing, send};
 pub use store::SnapshotDir;

@@ -101,8 +101,8 @@ impl SnapshotError {
     }
 }
 
-impl From<crate::error::FatalError> for SnapshotError {
-    fn from(error: crate::error::FatalError) -> Self {
+impl From<super::FatalError> for SnapshotError {
+    fn from(error: super::FatalError) -> Self {
         Self::Node(error.to_string())
     }
 }
