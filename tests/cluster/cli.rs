@@ -1,26 +1,17 @@
 //! `toka` as a user runs it.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use toka_tests::cluster::{self, Cluster};
-use toka_tests::command::{Ran, Toka};
+use toka_tests::command::Toka;
+
+use crate::exit_codes::NOBODY;
 
 fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
     value[field]
         .as_str()
         .with_context(|| format!("no {field} in {value}"))
-}
-
-/// What must be the same wherever an event is stored.
-fn identities(events: &[Value]) -> Result<Vec<&str>> {
-    events.iter().map(|event| text(event, "digest")).collect()
-}
-
-fn directory() -> Result<TempDir> {
-    Ok(TempDir::with_prefix("toka-test-cli-")?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,235 +167,6 @@ async fn status_names_every_node() -> Result<()> {
     .await
 }
 
-/// Lines as another program writes them: references, embeddings, and a payload that is not JSON.
-const IMPORT: &str = r#"{"ref":"a","kind":"talk.start","payload":{"topic":"weather","b":[1,2.5,null]}}
-{"ref":"b","parents":["a"],"kind":"talk.say","payload":"hello","embedding":[0.1,0.2,-0.3],"source":"bob"}
-
-{"ref":"c","parents":["a","b"],"kind":"talk.say","payload":-17,"embedding":[3,-4,0],"salt":"00ff"}
-{"kind":"blob","payload_base64":"/wABAg==","content_type":"application/octet-stream","attributes":{"session":"s1"}}
-"#;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_cluster_exports_an_embedded_vault_imports() -> Result<()> {
-    cluster::run(3, &[], async |cluster: &mut Cluster| {
-        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
-        let lines = toka.run_on(&["import", "-", "-o", "json"], IMPORT).await?;
-        ensure!(lines.code == Some(0), "{lines:?}");
-        let lines = lines.json()?;
-        let (summary, answers) = lines.split_last().context("a summary")?;
-        ensure!(
-            summary["events"] == json!(4) && summary["stored"] == json!(4),
-            "{summary}"
-        );
-        let references: Vec<_> = answers.iter().map(|answer| &answer["ref"]).collect();
-        ensure!(references == [&json!("a"), &json!("b"), &json!("c"), &Value::Null]);
-        let repeat = toka
-            .run_on(&["import", "-", "-o", "json"], IMPORT)
-            .await?
-            .json()?;
-        let repeat = repeat.last().context("a summary")?;
-        ensure!(
-            repeat["stored"] == json!(0) && repeat["deduplicated"] == json!(4),
-            "{repeat}"
-        );
-
-        let exported = cluster.directory().join("exported.jsonl");
-        let exported = exported.to_str().context("a path in UTF-8")?;
-        toka.ok(&["export", exported]).await?;
-        let vault = cluster.directory().join("vault");
-        let vault = vault.to_str().context("a path in UTF-8")?;
-        toka.ok(&["--data", vault, "import", exported]).await?;
-        let here = toka.json(&["log", "-o", "json"]).await?;
-        let there = toka.json(&["--data", vault, "log", "-o", "json"]).await?;
-        ensure!(
-            identities(&here)? == identities(&there)?,
-            "other events: {here:?} {there:?}"
-        );
-        for (one, other) in here.iter().zip(&there) {
-            for field in [
-                "sequence",
-                "kind",
-                "payload",
-                "payload_base64",
-                "attributes",
-                "source",
-            ] {
-                ensure!(one[field] == other[field], "{field}: {one} {other}");
-            }
-        }
-        // Embeddings too come out as they went in.
-        let again = toka.ok(&["--data", vault, "export"]).await?.stdout;
-        ensure!(again == std::fs::read_to_string(exported)?, "{again}");
-        let verified = toka
-            .json(&["--data", vault, "verify", "-o", "json"])
-            .await?;
-        ensure!(verified[0]["events"] == json!(4) && verified[0]["problems"] == json!([]));
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn import_names_the_line_that_is_wrong() -> Result<()> {
-    let home = directory()?;
-    let vault = home.path().join("vault");
-    let vault = vault.to_str().context("a path in UTF-8")?;
-    let toka = Toka::new(home.path());
-    let input = "{\"kind\":\"good\"}\n{\"kind\":\"bad\",\"parents\":[\"nobody\"]}\n";
-    let ran = toka.run_on(&["--data", vault, "import"], input).await?;
-    ensure!(
-        ran.code != Some(0) && ran.stderr.contains("line 2"),
-        "{ran:?}"
-    );
-    ensure!(ran.stderr.contains("nobody"), "{ran:?}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn verify_finds_a_flipped_byte() -> Result<()> {
-    let home = directory()?;
-    let vault = home.path().join("vault");
-    let data = vault.to_str().context("a path in UTF-8")?;
-    let toka = Toka::new(home.path());
-    toka.ok(&["--data", data, "commit", "first", "1"]).await?;
-    // Random digits stay as they are when the storage compresses them.
-    let needle: String = (0..400).map(|_| rand::random_range('!'..='~')).collect();
-    let file = home.path().join("payload");
-    std::fs::write(&file, &needle)?;
-    let file = file.to_str().context("a path in UTF-8")?;
-    toka.ok(&["--data", data, "commit", "second", "--raw", "--file", file])
-        .await?;
-    toka.ok(&["--data", data, "verify"]).await?;
-
-    let (path, at) = find(&vault, &needle.as_bytes()[100..140])?.context("it is stored nowhere")?;
-    let mut bytes = std::fs::read(&path)?;
-    bytes[at] ^= 1;
-    std::fs::write(&path, bytes)?;
-    println!("flipped byte {at} of {}", path.display());
-    let ran = toka.run(&["--data", data, "verify"]).await?;
-    ensure!(ran.code == Some(6), "{ran:?}");
-    let said = format!("{}{}", ran.stdout, ran.stderr);
-    ensure!(said.contains('2') || said.contains("damaged"), "{said}");
-    Ok(())
-}
-
-/// Where below `directory` a file contains `needle`.
-fn find(directory: &Path, needle: &[u8]) -> Result<Option<(PathBuf, usize)>> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            if let Some(found) = find(&path, needle)? {
-                return Ok(Some(found));
-            }
-            continue;
-        }
-        let bytes = std::fs::read(&path)?;
-        if let Some(at) = bytes
-            .windows(needle.len())
-            .position(|window| window == needle)
-        {
-            return Ok(Some((path, at)));
-        }
-    }
-    Ok(None)
-}
-
-/// An address of loopback at which nobody listens.
-const NOBODY: &str = "127.255.255.250:1";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exit_codes_tell_failures_apart() -> Result<()> {
-    let home = directory()?;
-    let vault = home.path().join("vault");
-    let data = vault.to_str().context("a path in UTF-8")?;
-    let toka = Toka::new(home.path());
-    let code = |ran: &Ran, expected| {
-        ensure!(ran.code == Some(expected), "{ran:?}");
-        ensure!(ran.stdout.is_empty(), "on standard output: {ran:?}");
-        ensure!(!ran.stderr.is_empty(), "nothing is said: {ran:?}");
-        Ok(())
-    };
-
-    let ran = toka
-        .run(&["get", "1", "--endpoint", NOBODY, "--timeout", "2s"])
-        .await?;
-    code(&ran, 3)?;
-    ensure!(
-        ran.stderr.contains("toka dev") && ran.stderr.contains(NOBODY),
-        "{ran:?}"
-    );
-
-    code(&toka.run(&["commit"]).await?, 2)?;
-    code(
-        &toka
-            .run(&["get", "neither id nor digest", "--data", data])
-            .await?,
-        1,
-    )?;
-    toka.ok(&["--data", data, "commit", "first", "1"]).await?;
-    let absent = "07".repeat(32);
-    for selector in ["2", absent.as_str()] {
-        code(&toka.run(&["--data", data, "get", selector]).await?, 4)?;
-    }
-    code(
-        &toka
-            .run(&["--data", data, "commit", "child", "--parent", &absent])
-            .await?,
-        5,
-    )?;
-    code(&toka.run(&["--data", data, "commit", "", "1"]).await?, 5)?;
-    let stale = [
-        "--data",
-        data,
-        "commit",
-        "first",
-        "2",
-        "--kind-sequence",
-        "first=9",
-    ];
-    code(&toka.run(&stale).await?, 5)?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exit_codes_are_the_same_against_a_cluster() -> Result<()> {
-    cluster::run(1, &[], async |cluster: &mut Cluster| {
-        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
-        toka.ok(&["commit", "first", "1"]).await?;
-        let absent = "07".repeat(32);
-        for (arguments, expected) in [
-            (vec!["get", "2"], 4),
-            (vec!["get", &absent], 4),
-            (vec!["commit", "child", "--parent", &absent], 5),
-            (vec!["commit", "", "1"], 5),
-            (
-                vec!["commit", "first", "2", "--kind-sequence", "first=9"],
-                5,
-            ),
-            (vec!["commit", "mine", "--no-child", "1=mine"], 0),
-            (
-                vec!["commit", "mine", "--parent", "1", "--no-child", "1=mine"],
-                0,
-            ),
-            (
-                vec!["commit", "mine", "--parent", "1", "--no-child", "1=mine"],
-                5,
-            ),
-        ] {
-            let ran = toka.run(&arguments).await?;
-            ensure!(
-                ran.code == Some(expected),
-                "{arguments:?} instead of {expected}: {ran:?}"
-            );
-        }
-        cluster.kill(1)?;
-        let ran = toka.run(&["get", "1", "--timeout", "2s"]).await?;
-        ensure!(ran.code == Some(3), "{ran:?}");
-        Ok(())
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contexts_name_clusters() -> Result<()> {
     cluster::run(1, &[], async |cluster: &mut Cluster| {
@@ -430,28 +192,6 @@ async fn contexts_name_clusters() -> Result<()> {
         let ran = toka.run(&["get", "1", "--context", "nowhere"]).await?;
         ensure!(
             ran.code == Some(1) && ran.stderr.contains("nowhere"),
-            "{ran:?}"
-        );
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_directories_are_not_mixed_up() -> Result<()> {
-    cluster::run(1, &[], async |cluster: &mut Cluster| {
-        let toka = Toka::new(cluster.directory());
-        let node = cluster.node(1).data.display().to_string();
-        let ran = toka.run(&["--data", &node, "log"]).await?;
-        ensure!(
-            ran.code == Some(1) && ran.stderr.contains("toka serve"),
-            "{ran:?}"
-        );
-        let ran = toka
-            .run(&["--data", &cluster.directory().display().to_string(), "log"])
-            .await?;
-        ensure!(
-            ran.code == Some(1) && ran.stderr.contains("holds no vault"),
             "{ran:?}"
         );
         Ok(())
@@ -497,7 +237,7 @@ async fn benchmark_reports_what_was_acknowledged() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shell_is_served() -> Result<()> {
-    let home = directory()?;
+    let home = TempDir::with_prefix("toka-test-cli-")?;
     let toka = Toka::new(home.path());
     for shell in ["bash", "zsh", "fish"] {
         let script = toka.ok(&["completions", shell]).await?.stdout;

@@ -6,22 +6,33 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rustix::process::Signal;
+use serde_json::json;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::command::Toka;
 use toka_tests::history;
 use toka_tests::load::Load;
 use toka_tests::seed;
 
 const WRITERS: u64 = 64;
 
-/// Ends the load and checks every node.
-async fn check(cluster: &Cluster, load: Load) -> Result<()> {
+/// Ends the load and checks every node, while it runs and after it has stopped.
+async fn check(cluster: &mut Cluster, load: Load) -> Result<()> {
     let acks = load.stop().await?;
     let log = history::check(cluster, &acks).await?;
     let gap = acks.longest_gap();
-    println!(
-        "{} events; longest time without an acknowledgement: {gap:?}",
-        log.len()
-    );
+    let events = log.len();
+    println!("{events} events; longest time without an acknowledgement: {gap:?}");
+    let toka = Toka::new(cluster.directory());
+    for id in cluster.ids() {
+        cluster.terminate(id).await?;
+        let data = cluster.node(id).data.display().to_string();
+        let report = toka
+            .json(&["--data", &data, "verify", "-o", "json"])
+            .await?;
+        let report = report.first().context("a report")?;
+        ensure!(report["problems_total"] == json!(0), "node {id}: {report}");
+        ensure!(report["events"] == json!(events), "node {id}: {report}");
+    }
     Ok(())
 }
 

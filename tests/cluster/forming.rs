@@ -221,7 +221,19 @@ async fn nodes_with_different_member_lists_do_not_form_a_cluster() -> Result<()>
         let other = cluster.prepare_beside(3)?;
         let mut arguments = cluster.serve_arguments(2);
         arguments.extend(["--initial-member".to_owned(), other.member(3)]);
-        let said = cluster.refuses_to_start_as(2, &arguments).await?;
+        cluster.launch_as(2, &arguments)?;
+        // Whoever asks the other first finds out, says so, and ends.
+        let refused = wait::until("a refusal", cluster::PATIENCE, async || {
+            for id in cluster.ids() {
+                if let Some(status) = cluster.process(id)?.ended()? {
+                    return Ok((id, status));
+                }
+            }
+            anyhow::bail!("both run");
+        });
+        let (id, status) = refused.await?;
+        let said = cluster.log(id);
+        ensure!(status.code().is_some_and(|code| code != 0), "{status}");
         ensure!(said.contains("different initial members"), "{said}");
         ensure!(times_formed(cluster) == 0, "it has formed");
         Ok(())

@@ -7,6 +7,7 @@ use toka_proto::convert::read::Consistency;
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
+use toka_tests::raft_log::Segment;
 use toka_tests::{request, wait};
 
 const SNAPSHOT_LOG_ENTRIES: u64 = 40;
@@ -33,27 +34,20 @@ async fn commit_some(client: &Client, acks: &Acks, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Commits until every running node has purged its log up to `index`: the purge that goes with a
-/// snapshot is done before the next snapshot is.
+/// Commits until every running node has purged its log beyond `index`.
 async fn purge_beyond(cluster: &Cluster, client: &Client, acks: &Acks, index: u64) -> Result<()> {
-    for _ in 0..2 {
-        commit_some(client, acks, 2 * SNAPSHOT_LOG_ENTRIES).await?;
+    wait::until("logs are purged", PATIENCE, async || {
+        commit_some(client, acks, SNAPSHOT_LOG_ENTRIES).await?;
         for id in cluster.running() {
-            let before = cluster.state(id).await?.node.last_log_index;
-            let wanted = (index + KEEP_LOG_ENTRIES + 1).max(before - SNAPSHOT_LOG_ENTRIES);
-            wait::until("a snapshot", PATIENCE, async || {
-                let node = cluster.state(id).await?.node;
-                let made = node.snapshot_log_index;
-                ensure!(
-                    made >= wanted,
-                    "node {id} has one up to {made}, wanted {wanted}"
-                );
-                Ok(())
-            })
-            .await?;
+            let purged = Segment::newest(&cluster.node(id).data)?.purged()?;
+            ensure!(
+                purged > index,
+                "node {id}: purged up to {purged}, not beyond {index}"
+            );
         }
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 fn current_ledger(cluster: &Cluster, id: u64) -> Result<String> {

@@ -1,4 +1,4 @@
-//! Damage to the Raft log of a node that is stopped; docs/format-raft-log.md has the bytes.
+//! The Raft log of a node on disk, and damage to it; docs/format-raft-log.md has the bytes.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -13,6 +13,11 @@ const FRAME_MAGIC: &[u8] = b"TKFR";
 const SEGMENT_SALT: std::ops::Range<usize> = 25..33;
 const FRAME_SALT: std::ops::Range<usize> = 8..16;
 const FRAME_LENGTH: std::ops::Range<usize> = 24..28;
+/// Length and checksum before each record; the length counts what follows both.
+const RECORD_PREFIX: usize = 8;
+const RECORD_PURGE: u8 = 3;
+/// Of the log id in such a record, behind its tag.
+const PURGE_INDEX: std::ops::Range<usize> = 17..25;
 
 /// A group of records that was written and synced at once.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +35,7 @@ impl Frame {
     }
 }
 
-/// The newest segment of the log of a stopped node.
+/// The newest segment of a node's log.
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
@@ -69,6 +74,30 @@ impl Segment {
         }
         ensure!(!frames.is_empty(), "{} has no frame", path.display());
         Ok(Self { path, frames })
+    }
+
+    /// Index up to which the log was purged, as far as this segment tells; 0 if it does not.
+    pub fn purged(&self) -> Result<u64> {
+        let bytes = std::fs::read(&self.path)?;
+        let mut purged = 0;
+        for frame in &self.frames {
+            let start = usize::try_from(frame.offset)? + FRAME_HEADER;
+            let mut records = bytes
+                .get(start..start + usize::try_from(frame.payload)?)
+                .unwrap_or_default();
+            while let Some((length, rest)) = records.split_first_chunk::<4>()
+                && let length = usize::try_from(u32::from_be_bytes(*length))?
+                && length > 0
+                && let Some(record) = rest.get(4..4 + length)
+            {
+                if record[0] == RECORD_PURGE {
+                    let index = record[PURGE_INDEX].try_into().expect("eight bytes");
+                    purged = purged.max(u64::from_be_bytes(index));
+                }
+                records = &records[RECORD_PREFIX + length..];
+            }
+        }
+        Ok(purged)
     }
 
     fn file(&self) -> Result<File> {

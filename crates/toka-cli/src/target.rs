@@ -14,6 +14,7 @@ pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::embedded::Local;
 use crate::cli::{self, Consistency, Global};
 use crate::context;
+use crate::failure::Failure;
 use crate::output::PayloadView;
 
 /// Where clients look if nothing else is said.
@@ -182,7 +183,8 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
         return Ok(Selector::Sequence(sequence));
     }
     text.parse::<EventId>().map(Selector::Id).map_err(|_| {
-        anyhow::anyhow!("{text:?} is neither an id (a UUID), nor a sequence, nor a digest (64 hexadecimal digits)")
+        let what = "neither an id (a UUID), nor a sequence, nor a digest (64 hexadecimal digits)";
+        Failure::Usage(format!("{text:?} is {what}")).into()
     })
 }
 

@@ -22,14 +22,17 @@ mod identity;
 mod layout;
 mod ledger_host;
 pub mod log_store;
+mod membership;
 mod network;
 mod proposer;
 pub mod replica;
 pub mod snapshot;
 mod state_machine;
+mod status;
 pub mod storage;
 pub mod transport;
 pub mod type_config;
+mod wire;
 
 pub use config::Config;
 pub use error::{CommitError, FatalError, ReadError, StartError, TransferError};

@@ -18,9 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Streaming;
 
 use super::client::{RpcError, refused, timed_out};
-use super::wire;
 use crate::codec::entry_len;
 use crate::type_config::TypeConfig;
+use crate::wire;
 
 /// Bytes of entries under way to one follower. One request may be larger.
 const WINDOW_BYTES: u64 = 16 << 20;

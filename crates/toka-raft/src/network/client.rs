@@ -19,13 +19,14 @@ use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::transport::Channel;
 
-use super::{append, status, wire};
+use super::{append, status};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::identity::Identity;
 use crate::snapshot::{Outgoing, SnapshotDir, SnapshotStore};
 use crate::transport::{Channels, InvalidEndpoint, Traffic};
 use crate::type_config::{Member, TypeConfig, Vote};
+use crate::wire;
 
 type RaftClient = RaftServiceClient<Channel>;
 pub(super) type RpcError = RPCError<TypeConfig>;

@@ -8,7 +8,6 @@ mod append;
 mod client;
 mod service;
 mod status;
-pub(crate) mod wire;
 
 pub(crate) use client::PeerNetworks;
 pub use service::PeerService;

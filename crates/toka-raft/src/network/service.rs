@@ -14,17 +14,18 @@ use toka_proto::raft_v1::raft_service_server::{RaftService, RaftServiceServer};
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{status, wire};
+use super::status;
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::contact::Contact;
-use crate::forming::Membership;
 use crate::identity::{Identity, decode_cluster_id};
-use crate::replica::StatusSource;
+use crate::membership::Membership;
 use crate::snapshot::{Receiver, SnapshotError, SnapshotStore};
 use crate::state_machine::StateMachine;
+use crate::status::StatusSource;
 use crate::storage::Storage;
 use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
+use crate::wire;
 
 /// What the service works with.
 pub(crate) struct ServiceParts {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::wire::WireError;
 use crate::identity::Mismatch;
 use crate::snapshot::SnapshotError;
+use crate::wire::WireError;
 
 const DOMAIN: &str = "toka.raft";
 const MISMATCH: &str = "IDENTITY_MISMATCH";

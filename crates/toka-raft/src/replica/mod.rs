@@ -7,7 +7,6 @@
 mod leader;
 mod open;
 mod read;
-mod status;
 mod stop;
 mod tasks;
 
@@ -27,10 +26,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::status::{MemberStatus, Role, Status};
 pub use crate::type_config::Leader;
 pub use read::Consistency;
-pub(crate) use status::StatusSource;
-pub use status::{MemberStatus, Role, Status};
 
 use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};

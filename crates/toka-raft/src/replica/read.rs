@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Leader;
 use crate::error::ReadError;
-use crate::network::{PeerNetworks, wire};
+use crate::network::PeerNetworks;
 use crate::state_machine::StateMachine;
 use crate::type_config::TypeConfig;
+use crate::wire;
 
 /// Reads that may wait for a read index.
 const WAITING_MAX: usize = 16_384;

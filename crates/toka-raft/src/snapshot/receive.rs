@@ -15,9 +15,9 @@ use crate::blocking::Blocking;
 use crate::codec::decode_stored_membership;
 use crate::config::SNAPSHOT_CHUNK_BYTES;
 use crate::layout::{sync_dir, sync_files};
-use crate::network::wire;
 use crate::storage::Storage;
 use crate::type_config::SnapshotMeta;
+use crate::wire;
 
 /// Files of a snapshot. RocksDB's table files have tens of megabytes each.
 const FILES_MAX: usize = 1 << 20;

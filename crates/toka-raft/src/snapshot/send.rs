@@ -22,8 +22,8 @@ use super::{SnapshotDir, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::codec::encode_stored_membership;
 use crate::config::SNAPSHOT_CHUNK_BYTES;
-use crate::network::wire;
 use crate::type_config::{TypeConfig, Vote};
+use crate::wire;
 
 /// A receiver that takes no chunk for this long is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);

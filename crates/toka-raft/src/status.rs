@@ -9,10 +9,10 @@ use toka_ledger::read::{Position, Reader};
 use toka_proto::v1;
 use tokio::sync::watch;
 
-use super::Leader;
 use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::state_machine::StateMachine;
+use crate::type_config::Leader;
 use crate::type_config::{Member, TypeConfig};
 
 /// What a node does in its cluster.
