@@ -60,7 +60,7 @@ impl Client {
         self.shared.routes.leader()
     }
 
-    /// The highest revision that a reply has shown; what [`Consistency::ReadYourWrites`] asks for.
+    /// The highest revision that a reply has shown; what [`ReadYourWrites`](crate::Consistency::ReadYourWrites) asks for.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.shared.seen.revision()

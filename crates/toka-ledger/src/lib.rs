@@ -1,6 +1,6 @@
 //! The vault itself: a causal, content-addressed event store on one node.
 //!
-//! Embedded use starts at [`VaultBus`](bus::VaultBus). A cluster replicates the same prepared
+//! Embedded use starts at [`VaultBus`]. A cluster replicates the same prepared
 //! [`command`]s and feeds them to the same [`apply`].
 //!
 //! Invariants: a digest names one event; an event's place in the order never changes; `core`,

@@ -12,7 +12,7 @@ use crate::process::Processes;
 use crate::workspace::Workspace;
 
 /// Measured for so long, after a second of warm-up.
-const DURATION: &str = "10s";
+const DURATION: &str = "5s";
 const CLIENTS: [&str; 3] = ["1", "64", "512"];
 
 /// Starts three nodes, runs each load against them, and prints a row for each.

@@ -45,7 +45,7 @@ pub fn u128(field: &'static str, bytes: &[u8]) -> Result<u128, Invalid> {
     array(field, bytes).map(u128::from_be_bytes)
 }
 
-/// As [`u128`]; none where there are no bytes.
+/// As `u128`; none where there are no bytes.
 ///
 /// # Errors
 /// [`Invalid::Length`], naming `field`.
