@@ -10,7 +10,7 @@ mod read;
 mod stop;
 mod tasks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -41,6 +41,8 @@ use read::{ReadBarrier, barrier};
 
 /// When to repeat a commit that came before the vault was created.
 const CREATION_RETRY_MS: u64 = 50;
+/// Longest wait for threads to end. What they may still do is close files.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A node of a cluster. Cheap to clone; the last clone that is dropped stops it at once, without
 /// handing anything over: see [`Replica::shutdown`].
@@ -64,8 +66,8 @@ struct Inner {
     cancelled: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
     handle: Handle,
-    /// Raft's own threads, if it has some.
-    runtime: Option<Runtime>,
+    /// Raft's own threads, if it has some and they have not been ended.
+    runtime: StdMutex<Option<Runtime>>,
 }
 
 impl Replica {
@@ -110,9 +112,7 @@ impl Replica {
         let node = match node {
             Ok(node) => node,
             Err(error) => {
-                if let Some(runtime) = runtime {
-                    runtime.shutdown_background();
-                }
+                end(runtime).await;
                 return Err(error);
             }
         };
@@ -156,7 +156,7 @@ impl Replica {
             cancelled,
             tasks: Mutex::default(),
             handle,
-            runtime,
+            runtime: StdMutex::new(runtime),
         };
         inner.start_tasks(batcher, indexer, is_ready, seams).await;
         Self {
@@ -390,11 +390,21 @@ fn raft_runtime(threads: usize) -> Result<Runtime, StartError> {
         .map_err(|source| StartError::Threads { source })
 }
 
+/// Ends threads and waits for them, not on a thread of the caller's runtime: waiting would block it.
+async fn end(runtime: Option<Runtime>) {
+    if let Some(runtime) = runtime {
+        let ending = move || runtime.shutdown_timeout(THREADS_TIMEOUT);
+        // It fails only if the caller's runtime is being ended too.
+        let _ = tokio::task::spawn_blocking(ending).await;
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stopping.cancel();
         self.cancelled.cancel();
-        if let Some(runtime) = self.runtime.take() {
+        let runtime = self.runtime.get_mut();
+        if let Some(runtime) = runtime.unwrap_or_else(PoisonError::into_inner).take() {
             // Dropping it would wait, which must not be done in a task.
             runtime.shutdown_background();
         }

@@ -1,5 +1,6 @@
 //! Handing over leadership, and stopping.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -41,6 +42,15 @@ impl Replica {
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
         }
         inner.stop().await
+    }
+
+    /// Ends Raft's threads, and with them everything on [`Replica::runtime`], once the node has been
+    /// stopped. Before a process ends, and before its data directory is used again: a thread that still
+    /// holds the ledger when RocksDB's own statics are gone aborts the process.
+    pub async fn end_threads(&self) {
+        let runtime = self.inner.runtime.lock();
+        let runtime = runtime.unwrap_or_else(PoisonError::into_inner).take();
+        super::end(runtime).await;
     }
 
     /// Stops at once, without handing over or waiting for anything: what a crash does to the others.

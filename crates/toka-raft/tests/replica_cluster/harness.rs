@@ -249,12 +249,14 @@ impl Node {
     pub(crate) async fn kill(&mut self) {
         let replica = self.replica.take().expect("the node runs");
         replica.halt().await.expect("the stores close");
+        replica.end_threads().await;
     }
 
     /// Ends the node in good order.
     pub(crate) async fn stop(&mut self) {
         let replica = self.replica.take().expect("the node runs");
         replica.shutdown().await.expect("the stores close");
+        replica.end_threads().await;
     }
 
     /// Removes all that the node has on disk.

@@ -209,6 +209,7 @@ impl Node {
                 self.clients.cut().await;
                 let _ = self.shared.replica.halt().await;
                 self.peers.cut().await;
+                self.shared.replica.end_threads().await;
                 Err(error)
             }
         }
@@ -241,6 +242,7 @@ impl Node {
         self.peers.cut().await;
         self.http_stop.cancel();
         self.tasks.shutdown().await;
+        self.shared.replica.end_threads().await;
         tracing::info!(node_id, "stopped");
         closed
     }
