@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use rand::RngExt as _;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history;
 use toka_tests::load::Load;
-use toka_tests::seed;
+use toka_tests::{seed, wait};
 
 /// A machine with two cores under load; an election alone takes 0.8 s.
 const GAP_MAX: Duration = Duration::from_secs(5);
@@ -74,4 +75,41 @@ async fn whole_cluster_is_terminated_and_comes_back() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// It is told to stop before it serves, at a moment of its own choice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_is_stopped_while_it_starts_exits_cleanly() -> Result<()> {
+    const ROUNDS: u64 = 20;
+    let seed = seed::draw();
+    cluster::run_prepared(1, &[], async |cluster: &mut Cluster| {
+        let mut rng = seed::rng(seed, 0);
+        // What it has written once it looks after signals.
+        const FIRST: &str = "waiting for the cluster";
+        for round in 0..ROUNDS {
+            std::fs::remove_dir_all(&cluster.node(1).data).or_else(absent)?;
+            let before = cluster.log(1).len();
+            cluster.launch(1)?;
+            wait::until("a start", PATIENCE, async || {
+                ensure!(cluster.log(1)[before..].contains(FIRST), "nothing is said");
+                Ok(())
+            })
+            .await?;
+            tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
+            cluster
+                .terminate(1)
+                .await
+                .with_context(|| format!("round {round}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// There is nothing to remove.
+fn absent(error: std::io::Error) -> std::io::Result<()> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }
 }

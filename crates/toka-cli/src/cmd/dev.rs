@@ -39,13 +39,16 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     };
     let ports = ports(&root, flags.nodes)?;
     let members = members(&ports);
+    // Before anything is started, so that Ctrl-C removes the temporary directory from now on.
+    let signals: Vec<_> = ports.iter().map(|_| terminated()).collect();
     let starting = (1..).zip(&ports).map(|(id, ports)| {
         let config = config(id, ports, &root, &members);
         async { Ok::<_, anyhow::Error>(Node::start(config?, Outside::system()).await?) }
     });
     let nodes = futures::future::try_join_all(starting).await?;
     welcome(&ports, data.as_deref());
-    let ends = nodes.into_iter().map(|node| node.run_until(terminated()));
+    let ends = nodes.into_iter().zip(signals);
+    let ends = ends.map(|(node, signal)| node.run_until(signal));
     for end in futures::future::join_all(ends).await {
         end?;
     }

@@ -25,8 +25,9 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     if dump {
         return crate::output::line(&format!("{config:#?}"));
     }
+    let terminated = terminated();
     let node = Node::start(config, Outside::system()).await?;
-    node.run_until(terminated()).await?;
+    node.run_until(terminated).await?;
     Ok(())
 }
 
@@ -45,15 +46,21 @@ pub(crate) fn start_log(default: &str, json: bool) {
     }
 }
 
-/// Ends with SIGTERM or Ctrl-C.
-pub(crate) async fn terminated() {
+/// Ends with SIGTERM or Ctrl-C, also one that came between this call and the first poll.
+pub(crate) fn terminated() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    // Fails only where the process may not install handlers; then only SIGKILL ends it.
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    async move {
+        // Fails only where the process may not install handlers; then only SIGKILL ends it.
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
