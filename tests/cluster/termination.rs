@@ -95,6 +95,7 @@ async fn node_that_is_stopped_while_it_starts_exits_cleanly() -> Result<()> {
                 Ok(())
             })
             .await?;
+            // Not to wait for something: any moment will do.
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
             cluster
                 .terminate(1)
