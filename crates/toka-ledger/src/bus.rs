@@ -6,6 +6,7 @@
 mod applier;
 mod builder;
 mod event;
+mod intents;
 mod range;
 mod subscription;
 
@@ -27,7 +28,7 @@ pub use self::event::EventCommit;
 pub use self::range::Range;
 pub use self::subscription::Subscription;
 use crate::apply::Outcome;
-use crate::command::Precondition;
+use crate::command::{Command, Precondition};
 use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId, EventPayload, payload};
 use crate::dir::DataDir;
 use crate::error::Error;
@@ -177,7 +178,9 @@ impl Future for Acknowledgement {
                     Ok(headers.into_iter().map(Arc::unwrap_or_clone).collect())
                 }
                 Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-                Outcome::Created { .. } => unreachable!("a commit creates no vault"),
+                Outcome::Created { .. } | Outcome::Labelled { .. } => {
+                    unreachable!("a commit is no other command")
+                }
             })
     }
 }
@@ -271,12 +274,15 @@ impl VaultBus {
             });
         let commit = prepare_commit(events, preconditions, self.inner.seams.clock.unix_ms())?;
         let (reply, answer) = oneshot::channel();
-        let requests = self.inner.lock_requests().clone().ok_or(Error::Closed)?;
-        requests
-            .send(Request { commit, reply })
-            .await
-            .map_err(|_| Error::Closed)?;
+        let command = Command::Commit(commit);
+        self.request(Request { command, reply }).await?;
         Ok(Acknowledgement(answer))
+    }
+
+    /// Hands a command over; waits while the queue is full.
+    async fn request(&self, request: Request) -> Result<(), Error> {
+        let requests = self.inner.lock_requests().clone().ok_or(Error::Closed)?;
+        requests.send(request).await.map_err(|_| Error::Closed)
     }
 
     async fn commit_one(

@@ -9,7 +9,10 @@ mod codec;
 use bytes::Bytes;
 
 pub use self::codec::{Batch, decode_batch, encode};
-use crate::core::{Attributes, CursorName, Digest, Embedding, Kind, Salt};
+use crate::core::{
+    Attributes, CursorName, Digest, Embedding, EmbeddingModel, IntentLabel, Kind, Salt,
+};
+use crate::core::{IntentId, Parameters};
 pub use crate::error::ParentName;
 
 /// The newest feature level that this build applies.
@@ -22,6 +25,8 @@ pub enum Command {
     Create(Create),
     /// Events.
     Commit(Commit),
+    /// A name for an intent.
+    Label(Label),
 }
 
 /// The vault's first command: its settings.
@@ -35,6 +40,10 @@ pub struct Create {
     pub feature_level: u32,
     /// Dimension of embeddings; absent: the first embedded event's.
     pub dimension: Option<u16>,
+    /// Model that makes the embeddings; absent: the first one that an embedded event names.
+    pub model: Option<EmbeddingModel>,
+    /// Settings of the intents.
+    pub intents: Parameters,
     /// Proposer's time, milliseconds since the Unix epoch.
     pub unix_ms: u64,
 }
@@ -48,6 +57,17 @@ pub struct Commit {
     pub events: Vec<PreparedEvent>,
     /// What must hold of the state before the commit.
     pub preconditions: Vec<Precondition>,
+}
+
+/// Gives an intent a name that people know it by, or takes it off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Proposer's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// The intent; of a retired one its successor is meant.
+    pub intent: IntentId,
+    /// The name; absent: none.
+    pub label: Option<IntentLabel>,
 }
 
 /// An event that has been checked, but has no place in the order yet.
@@ -65,6 +85,8 @@ pub struct PreparedEvent {
     pub parents: Vec<ParentName>,
     /// The embedding.
     pub embedding: Option<Embedding>,
+    /// The model that made the embedding, where the caller says so.
+    pub model: Option<EmbeddingModel>,
     /// Who, what type, and further pairs.
     pub attributes: Attributes,
 }

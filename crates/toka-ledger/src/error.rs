@@ -94,7 +94,10 @@ pub enum Invalid {
         norm_squared: i64,
     },
     /// Not the dimension of this vault.
-    #[error("{field} has {actual} dimensions; this vault has {expected}")]
+    #[error(
+        "{field} has {actual} dimensions; this vault has {expected}: \
+         vectors of another model belong into another vault"
+    )]
     Dimension {
         /// The field.
         field: &'static str,
@@ -102,6 +105,19 @@ pub enum Invalid {
         expected: usize,
         /// The input's.
         actual: usize,
+    },
+    /// A vector of another model than those of this vault.
+    #[error(
+        "{field} is {actual:?}; the embeddings of this vault are of {expected:?}: \
+         vectors of another model belong into another vault"
+    )]
+    Model {
+        /// The field.
+        field: &'static str,
+        /// The vault's.
+        expected: String,
+        /// The input's.
+        actual: String,
     },
     /// A number outside its range.
     #[error("{field} is {actual}; it must be between {min} and {max}")]
@@ -163,6 +179,7 @@ impl Invalid {
             | Self::ZeroNorm { field }
             | Self::NotUnitNorm { field, .. }
             | Self::Dimension { field, .. }
+            | Self::Model { field, .. }
             | Self::OutOfRange { field, .. } => field,
             Self::BatchParent { .. } => "parents",
             Self::ClaimWithoutSalt { .. } => "salt",
@@ -270,6 +287,12 @@ pub enum Rejection {
     Preconditions {
         /// Each with the actual state.
         violations: Vec<Violation>,
+    },
+    /// An intent that the vault does not have.
+    #[error("there is no intent {intent}")]
+    UnknownIntent {
+        /// The intent as it was named.
+        intent: crate::core::IntentId,
     },
     /// All 2^42 sequences are used.
     #[error("the vault is full: sequence 2^42 is reached")]

@@ -30,8 +30,8 @@ pub mod verify;
 pub use crate::apply::{Ledger, LogMark, Outcome};
 pub use crate::bus::{Subscription, VaultBus};
 pub use crate::core::{
-    Attributes, CursorName, Digest, Embedding, EventHeader, EventId, EventPayload, Kind, Parent,
-    Salt,
+    Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload,
+    IntentLabel, Kind, Parent, Salt,
 };
 pub use crate::error::{Error, Invalid, Rejection, Violation};
 pub use crate::feed::Start;

@@ -7,7 +7,9 @@ use crate::command::{Command, Commit, Precondition, PreparedEvent, encode};
 use crate::core::limits::{
     BATCH_BYTES_MAX, BATCH_EVENTS_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
 };
-use crate::core::{Attributes, Digest, Embedding, EventHeader, EventId, EventPayload, Kind, Salt};
+use crate::core::{
+    Attributes, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, Kind, Salt,
+};
 use crate::error::{Invalid, ParentName};
 use crate::hash;
 
@@ -22,6 +24,7 @@ pub struct EventDraft {
     salt: Salt,
     parents: Vec<ParentName>,
     embedding: Option<Embedding>,
+    model: Option<EmbeddingModel>,
     attributes: Attributes,
     /// The first input that a setter had to refuse.
     invalid: Option<Invalid>,
@@ -36,6 +39,7 @@ impl EventDraft {
             salt: Salt::default(),
             parents: Vec::new(),
             embedding: None,
+            model: None,
             attributes: Attributes::default(),
             invalid: None,
         }
@@ -131,6 +135,13 @@ impl EventDraft {
         self
     }
 
+    /// Says which model made the embedding. A vault's embeddings are all of one model: the one given
+    /// when it was created, or the first that an event names.
+    pub fn model(mut self, model: &str) -> Self {
+        self.model = self.accept(EmbeddingModel::new(model));
+        self
+    }
+
     /// Whether the event has a salt.
     #[must_use]
     pub fn has_salt(&self) -> bool {
@@ -155,6 +166,12 @@ impl EventDraft {
         }
         check_count("parents", PARENTS_MAX, self.parents.len())?;
         self.attributes.check()?;
+        if self.model.is_some() && self.embedding.is_none() {
+            return Err(Invalid::Syntax {
+                field: "embedding_model",
+                expected: "given together with an embedding",
+            });
+        }
         Ok(PreparedEvent {
             kind,
             payload_digest: hash::payload_digest(&self.payload),
@@ -162,6 +179,7 @@ impl EventDraft {
             salt: self.salt,
             parents: self.parents,
             embedding: self.embedding,
+            model: self.model,
             attributes: self.attributes,
         })
     }
@@ -284,7 +302,7 @@ fn check_size(commit: Commit) -> Result<Commit, Invalid> {
 
 /// No less than the encoded size; spares most commits an encoding only to be measured.
 fn size_at_most(commit: &Commit) -> usize {
-    const FIXED: usize = 512;
+    const FIXED: usize = 768;
     const PRECONDITION: usize = 640;
     const PARENT: usize = 33;
     let event = |event: &PreparedEvent| {

@@ -99,6 +99,27 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// No threads: what would run on one runs at once, on the caller's. For work that ends by itself.
+#[derive(Debug)]
+pub struct InlineThreads;
+
+impl Threads for InlineThreads {
+    fn spawn(
+        &self,
+        _name: &str,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> io::Result<Box<dyn JoinThread>> {
+        body();
+        Ok(Box::new(Ended))
+    }
+}
+
+struct Ended;
+
+impl JoinThread for Ended {
+    fn join(self: Box<Self>) {}
+}
+
 /// The operating system's threads.
 #[derive(Debug)]
 pub struct SystemThreads;

@@ -5,6 +5,7 @@
 //! it is: what only follows from it (a root over a header that cannot be read) is not told again.
 
 mod chain;
+mod clusters;
 mod indexes;
 mod meta;
 mod report;

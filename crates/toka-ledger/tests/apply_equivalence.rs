@@ -88,7 +88,11 @@ fn applied(mark: &LogMark) -> usize {
 /// Applies `history` to `engine`, gathered into `entries`, again and again, until it is through.
 fn replay<E: Crashing>(engine: E, history: &History, entries: &[Entry], dir: &Path) -> Arc<E> {
     let mut engine = Arc::new(engine);
-    let mut ledger = Ledger::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("opens");
+    let mut ledger = Ledger::open(
+        Arc::clone(&engine) as Arc<dyn Engine>,
+        Arc::new(toka_ledger::seam::SystemThreads),
+    )
+    .expect("opens");
     let mut done = 0;
     for (round, &(count, interlude)) in entries.iter().cycle().enumerate() {
         let end = (done + count).min(history.commands.len());
@@ -109,7 +113,11 @@ fn replay<E: Crashing>(engine: E, history: &History, entries: &[Entry], dir: &Pa
             Interlude::Crash => {
                 let flushed = ledger.flushed_log_mark().expect("readable");
                 engine = Arc::new(engine.crashed(&dir.join(format!("crash-{round}"))));
-                ledger = Ledger::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("opens");
+                ledger = Ledger::open(
+                    Arc::clone(&engine) as Arc<dyn Engine>,
+                    Arc::new(toka_ledger::seam::SystemThreads),
+                )
+                .expect("opens");
                 assert_eq!(ledger.log_mark(), flushed);
                 done = applied(&flushed);
             }
@@ -156,6 +164,7 @@ fn check_outcomes(history: &History) {
         let found = match outcome {
             Outcome::Committed { revision, .. }
             | Outcome::Created { revision }
+            | Outcome::Labelled { revision, .. }
             | Outcome::Rejected { revision, .. } => *revision,
         };
         assert_eq!(found, revision, "every command counts");
@@ -235,6 +244,7 @@ proptest! {
 fn words(outcome: &Outcome) -> Vec<&'static str> {
     match outcome {
         Outcome::Created { .. } => vec!["created"],
+        Outcome::Labelled { .. } => vec!["labelled"],
         Outcome::Committed { headers, .. } => headers
             .iter()
             .map(|header| {
@@ -250,6 +260,7 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
             Rejection::UnknownPreconditionParent { .. } => vec!["unknown precondition parent"],
             Rejection::Invalid { .. } => vec!["dimension"],
             Rejection::AlreadyCreated => vec!["already created"],
+            Rejection::UnknownIntent { .. } => vec!["unknown intent"],
             Rejection::Preconditions { violations } => violations
                 .iter()
                 .map(|violation| match violation {
@@ -276,6 +287,6 @@ fn random_histories_reach_every_outcome() {
             *reached.entry(word).or_insert(0) += 1;
         }
     }
-    assert_eq!(reached.len(), 11, "{reached:?}");
+    assert_eq!(reached.len(), 13, "{reached:?}");
     assert!(reached.values().all(|&times| times > 9), "{reached:?}");
 }

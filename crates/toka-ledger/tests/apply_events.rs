@@ -315,7 +315,11 @@ fn a_full_vault_refuses_new_events_and_still_knows_the_old_ones() {
         .engine
         .write(batch, toka_ledger::engine::Durability::Synced)
         .expect("writes");
-    vault.ledger = toka_ledger::Ledger::open(Arc::clone(&vault.engine) as _).expect("opens");
+    vault.ledger = toka_ledger::Ledger::open(
+        Arc::clone(&vault.engine) as _,
+        Arc::new(toka_ledger::seam::SystemThreads),
+    )
+    .expect("opens");
     assert_eq!(vault.refuse(commit([event("a", "2")])), Rejection::Full);
     assert_eq!(vault.accept_event(event("a", "1")).id, old.id);
 }

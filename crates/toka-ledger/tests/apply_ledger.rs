@@ -8,10 +8,14 @@ use apply_support::*;
 use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Batch, Durability, Engine, Table};
+use toka_ledger::intent::Parameters;
 use toka_ledger::{Error, Ledger, LogMark, Outcome, Rejection, Selector};
 
 fn open(engine: &Arc<MemoryEngine>) -> Result<Ledger, Error> {
-    Ledger::open(Arc::clone(engine) as Arc<dyn Engine>)
+    Ledger::open(
+        Arc::clone(engine) as Arc<dyn Engine>,
+        Arc::new(toka_ledger::seam::SystemThreads),
+    )
 }
 
 fn mark(log_id: &'static str) -> LogMark {
@@ -64,6 +68,8 @@ fn a_newer_feature_level_stops_the_ledger() {
         history_id: 1,
         feature_level: FEATURE_LEVEL + 1,
         dimension: None,
+        model: None,
+        intents: Parameters::default(),
         unix_ms: 0,
     });
     let apply = |vault: &mut Vault, command: &Command| {

@@ -67,6 +67,7 @@ fn filter() -> impl Strategy<Value = Filter> {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
+            ..Filter::default()
         })
 }
 
@@ -155,6 +156,7 @@ fn a_call_looks_at_a_bounded_number_of_rows() {
         filter: Filter {
             kind_prefixes: vec![],
             attributes: vec![long, rare],
+            ..Filter::default()
         },
         direction: Direction::Forward,
         limit: 10,
@@ -190,6 +192,7 @@ fn very_many_kinds_are_listed_all_the_same() {
         filter: Filter {
             kind_prefixes: vec!["k.".to_owned()],
             attributes: vec![],
+            ..Filter::default()
         },
         direction: Direction::Backward,
         limit: 7,

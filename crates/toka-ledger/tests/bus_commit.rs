@@ -244,6 +244,7 @@ async fn attributes_are_stored_and_listed_by() {
                     ("session".to_owned(), "odd".to_owned()),
                     ("source".to_owned(), "clock".to_owned()),
                 ],
+                ..Filter::default()
             },
             direction: Direction::Forward,
             limit: 3,

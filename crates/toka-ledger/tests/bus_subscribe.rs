@@ -8,6 +8,7 @@ use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::engine::Durability;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::feed::{Message, Subscription};
+use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::prepare_commit;
 use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{Error, EventDraft, EventHeader, Filter, Ledger, LogMark, Start, VaultBus};
@@ -40,7 +41,7 @@ async fn next_event(subscription: &mut Subscription) -> u64 {
     loop {
         match subscription.next().await.expect("open") {
             Message::Event(header) => return header.sequence,
-            Message::CaughtUp | Message::FellBehind => {}
+            Message::CaughtUp | Message::FellBehind | Message::Continued { .. } => {}
         }
     }
 }
@@ -140,12 +141,15 @@ async fn recv_tells_that_the_vault_closed() {
 /// A ledger with the first `events` events of the one history, and its engine.
 fn replica(events: u64) -> (Ledger, Arc<MemoryEngine>) {
     let engine = Arc::new(MemoryEngine::new());
-    let mut ledger = Ledger::open(engine.clone()).expect("opened");
+    let mut ledger =
+        Ledger::open(engine.clone(), Arc::new(toka_ledger::seam::SystemThreads)).expect("opened");
     let create = Create {
         cluster_id: 1,
         history_id: 1,
         feature_level: FEATURE_LEVEL,
         dimension: None,
+        model: None,
+        intents: Parameters::default(),
         unix_ms: 1,
     };
     apply(&mut ledger, Command::Create(create));
@@ -259,6 +263,7 @@ fn step() -> impl Strategy<Value = Step> {
     let filter = (prefixes, attributes).prop_map(|(kind_prefixes, attributes)| Filter {
         kind_prefixes,
         attributes,
+        ..Filter::default()
     });
     prop_oneof![
         4 => prop_oneof![8 => 1_u64..40, 2 => 500_u64..3_000].prop_map(Step::Commit),
@@ -280,7 +285,7 @@ impl Follower {
     fn expected(&self, history: &[EventHeader]) -> Vec<u64> {
         let wanted = history
             .iter()
-            .filter(|h| h.sequence > self.start && self.filter.matches(h));
+            .filter(|h| h.sequence > self.start && self.filter.matches_header(h));
         wanted.map(|header| header.sequence).collect()
     }
 

@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use self::overlay::{Overlay, View};
 use self::state::State;
 use self::write::Writer;
-use crate::command::{Command, Commit, Create, FEATURE_LEVEL};
-use crate::core::EventHeader;
+use crate::command::{Command, Commit, Create, FEATURE_LEVEL, Label};
+use crate::core::{Embedding, EventHeader};
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
+use crate::intent::{self, IntentId};
 use crate::read::{Position, Reader};
+use crate::seam::{InlineThreads, Threads};
 
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,13 @@ pub enum Outcome {
         /// Commands applied, this one included.
         revision: u64,
     },
+    /// An intent was labelled.
+    Labelled {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The intent; the successor of one that was retired.
+        intent: IntentId,
+    },
     /// The command was refused; nothing but the revision and the time changed.
     Rejected {
         /// Commands applied, this one included.
@@ -65,25 +74,41 @@ pub struct Ledger {
     engine: Arc<dyn Engine>,
     state: State,
     reader: Reader,
+    threads: Arc<dyn Threads>,
     /// Tells the readers of a new position. Gone after a failure: the ledger is closed.
     publisher: Option<watch::Sender<Position>>,
 }
 
 impl Ledger {
-    /// Opens the vault that `engine` holds, or a new one, which its first command creates.
+    /// Opens the vault that `engine` holds, or a new one, which its first command creates. `threads`
+    /// runs large macro-clusterings.
     ///
     /// # Errors
     /// [`Error::Engine`], [`Error::Corrupt`], [`Error::FeatureLevel`].
-    pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Error> {
+    pub fn open(engine: Arc<dyn Engine>, threads: Arc<dyn Threads>) -> Result<Self, Error> {
         let state = State::load(&*engine)?;
+        let clusterer = clusterer(&*engine, &state, &threads)?;
         let (publisher, position) = watch::channel(state.position());
-        let reader = Reader::new(Arc::clone(&engine), position);
+        let reader = Reader::new(Arc::clone(&engine), position, clusterer);
         Ok(Self {
             engine,
             state,
             reader,
+            threads,
             publisher: Some(publisher),
         })
+    }
+
+    /// A reader of the vault that `engine` holds while nobody writes to it, and the log's mark. Such a
+    /// reader knows no intents: it is for what is in the tables.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn read_only(engine: Arc<dyn Engine>) -> Result<(Reader, LogMark), Error> {
+        let state = State::load(&*engine)?;
+        let (_, position) = watch::channel(state.position());
+        let clusterer = intent::Clusterer::new(Arc::new(InlineThreads));
+        Ok((Reader::new(engine, position, clusterer), state.mark))
     }
 
     /// A reader of this vault, which stays valid when another engine is installed.
@@ -132,9 +157,12 @@ impl Ledger {
         durability: Durability,
     ) -> Result<Vec<Outcome>, Error> {
         let publisher = self.publisher.take().ok_or(Error::Closed)?;
+        let mut clusterer = self.reader.clusterer_mut();
+        clusterer.expect(embeddings(commands));
         let mut writer = Writer {
             overlay: Overlay::new(self.state.sequence()),
             state: &mut self.state,
+            clusterer: &mut clusterer,
             batch: Batch::new(),
         };
         let outcomes = commands
@@ -145,8 +173,10 @@ impl Ledger {
             state,
             overlay,
             mut batch,
+            ..
         } = writer;
         state.finish(mark, &mut batch);
+        drop(clusterer);
         self.engine.write(batch, durability)?;
         // The new headers first: whoever hears of a position may ask for them.
         self.reader.ring().push(overlay.headers());
@@ -164,8 +194,10 @@ impl Ledger {
     pub fn install(&mut self, engine: Arc<dyn Engine>) -> Result<(), Error> {
         let publisher = self.publisher.as_ref().ok_or(Error::Closed)?;
         let state = State::load(&*engine)?;
+        let clusterer = clusterer(&*engine, &state, &self.threads)?;
         // The engine first: a reader takes the position, then the engine.
         self.reader.set_engine(Arc::clone(&engine));
+        *self.reader.clusterer_mut() = clusterer;
         // What the ring has is no longer next to what comes.
         self.reader.ring().clear();
         publisher.send_replace(state.position());
@@ -173,6 +205,25 @@ impl Ledger {
         self.state = state;
         Ok(())
     }
+}
+
+/// The intents of the vault that `engine` holds.
+fn clusterer(
+    engine: &dyn Engine,
+    state: &State,
+    threads: &Arc<dyn Threads>,
+) -> Result<intent::Clusterer, Error> {
+    let settings = state.settings.as_ref();
+    intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
+}
+
+/// The embeddings of all events, in the order in which they would be applied.
+fn embeddings(commands: &[Command]) -> Vec<Embedding> {
+    let events = commands.iter().flat_map(|command| match command {
+        Command::Commit(commit) => &commit.events[..],
+        Command::Create(_) | Command::Label(_) => &[],
+    });
+    events.filter_map(|event| event.embedding.clone()).collect()
 }
 
 /// Why a command writes nothing.
@@ -203,6 +254,7 @@ fn apply_command(
     let applied = match command {
         Command::Create(create) => apply_create(writer, create),
         Command::Commit(commit) => apply_commit(engine, writer, commit),
+        Command::Label(label) => apply_label(writer, label),
     };
     match applied {
         Ok(outcome) => Ok(outcome),
@@ -251,5 +303,20 @@ fn apply_commit(
     Ok(Outcome::Committed {
         revision: writer.state.revision,
         headers,
+    })
+}
+
+fn apply_label(writer: &mut Writer<'_>, label: &Label) -> Result<Outcome, Refused> {
+    writer.state.begin(label.unix_ms);
+    if writer.state.settings.is_none() {
+        return Err(Rejection::NotCreated.into());
+    }
+    let unknown = Rejection::UnknownIntent {
+        intent: label.intent,
+    };
+    let intent = writer.label(label).ok_or(unknown)?;
+    Ok(Outcome::Labelled {
+        revision: writer.state.revision,
+        intent,
     })
 }

@@ -66,7 +66,7 @@ pub(super) fn plan<'c>(
         return Ok(plan);
     }
     preconditions::check(view, state.unix_ms, &commit.preconditions)?;
-    check_dimension(state, commit, &plan)?;
+    check_space(state, commit, &plan)?;
     let payloads: Vec<_> = plan
         .new
         .iter()
@@ -246,24 +246,35 @@ fn deduplicate<'c>(
     Ok(plan)
 }
 
-/// All new embeddings must have the vault's dimension, or else the same one.
-fn check_dimension(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Rejection> {
-    let mut expected = state
-        .settings
+/// All new embeddings must have the vault's dimension and be of its model, or else all of the same.
+fn check_space(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Rejection> {
+    let settings = state.settings.as_ref();
+    let mut dimension = settings
         .and_then(|settings| settings.dimension)
         .map(usize::from);
+    let mut model = settings.and_then(|settings| settings.model.as_ref());
     for (index, (event, planned)) in commit.events.iter().zip(&plan.events).enumerate() {
         let (Planned::New(_), Some(embedding)) = (planned, &event.embedding) else {
             continue;
         };
         let actual = embedding.dimension();
-        let expected = *expected.get_or_insert(actual);
-        if actual != expected {
-            let invalid = Invalid::Dimension {
-                field: "embedding",
-                expected,
-                actual,
-            };
+        let expected = *dimension.get_or_insert(actual);
+        let mut invalid = (actual != expected).then_some(Invalid::Dimension {
+            field: "embedding",
+            expected,
+            actual,
+        });
+        if let Some(actual) = &event.model {
+            let expected = *model.get_or_insert(actual);
+            if actual != expected {
+                invalid.get_or_insert(Invalid::Model {
+                    field: "embedding_model",
+                    expected: expected.to_string(),
+                    actual: actual.to_string(),
+                });
+            }
+        }
+        if let Some(invalid) = invalid {
             return Err(Rejection::Invalid {
                 event: index,
                 invalid,

@@ -30,7 +30,9 @@ impl State {
     /// The state of the vault that `engine` holds.
     pub(super) fn load(engine: &dyn Engine) -> Result<Self, Error> {
         let settings = lookup::settings(engine)?;
-        let found = settings.map_or(0, |settings| settings.feature_level);
+        let found = settings
+            .as_ref()
+            .map_or(0, |settings| settings.feature_level);
         if found > FEATURE_LEVEL {
             return Err(Error::FeatureLevel {
                 found,

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use super::overlay::Overlay;
 use super::plan::{NewEvent, Plan, Planned};
 use super::state::State;
-use crate::command::{Create, Precondition};
-use crate::core::{CursorName, Digest, EmbeddingInfo, EventHeader};
+use crate::command::{Create, Label, Precondition, PreparedEvent};
+use crate::core::{CursorName, Digest, Embedding, EmbeddingInfo, EventHeader, IntentLabel};
 use crate::engine::{Batch, Table};
 use crate::hash;
+use crate::intent::{Assignment, Changes, Clusterer, IntentId};
 use crate::store::history::{STATE_HEIGHT, Subtree};
 use crate::store::meta::{self, Settings};
 use crate::store::{
     Stored, attributes, children, embeddings, encode_sequence, events, headers, history, kinds,
-    payload_digests, payloads,
+    micros, payload_digests, payloads,
 };
 
 /// What the commands of one entry write.
@@ -21,6 +22,7 @@ use crate::store::{
 pub(super) struct Writer<'a> {
     pub(super) state: &'a mut State,
     pub(super) overlay: Overlay,
+    pub(super) clusterer: &'a mut Clusterer,
     pub(super) batch: Batch,
 }
 
@@ -32,10 +34,12 @@ impl Writer<'_> {
             history_id: create.history_id,
             feature_level: create.feature_level,
             dimension: create.dimension,
+            model: create.model.clone(),
+            intents: create.intents,
             created_unix_ms: self.state.unix_ms,
         };
-        self.state.settings = Some(settings);
         let row = meta::encode_settings(&settings);
+        self.state.settings = Some(settings);
         self.chain_meta(meta::SETTINGS, &row);
         self.batch.put(Table::Meta, meta::SETTINGS, row);
     }
@@ -88,13 +92,16 @@ impl Writer<'_> {
         let embedding = event.embedding.as_ref().map(|embedding| {
             let row = embeddings::encode(sequence, &Stored::Present(embedding.clone()));
             self.batch.put(Table::Embeddings, key, row);
-            let dimension = u16::try_from(embedding.dimension()).expect("at most 4,096");
-            self.fix_dimension(dimension);
+            self.fix_space(event, embedding);
             EmbeddingInfo {
                 digest: embedding.digest(),
-                dimension,
+                dimension: dimension(embedding),
             }
         });
+        let assignment = event
+            .embedding
+            .as_ref()
+            .map(|embedding| self.assign(embedding, sequence));
         let header = EventHeader {
             id,
             sequence,
@@ -108,14 +115,18 @@ impl Writer<'_> {
             parents,
             embedding,
             attributes: event.attributes.clone(),
-            micro_cluster: None,
-            intent: None,
+            micro_cluster: assignment.map(|assignment| assignment.micro_cluster),
+            intent: assignment.map(|assignment| assignment.intent),
             deduplicated: false,
         };
         self.index(&header);
         let row = headers::encode(&header);
         self.state.chain(&row);
         self.batch.put(Table::Headers, key, row);
+        if header.embedding.is_some() {
+            let changes = self.clusterer.settle(sequence);
+            self.write_changes(changes);
+        }
         self.extend_history(&header);
         let header = Arc::new(header);
         self.overlay.add(Arc::clone(&header));
@@ -142,6 +153,37 @@ impl Writer<'_> {
                 [],
             );
         }
+        if let Some(micro) = header.micro_cluster {
+            let key = micros::key(micro, sequence);
+            batch.put(Table::Micros, key, []);
+        }
+    }
+
+    fn assign(&mut self, embedding: &Embedding, sequence: u64) -> Assignment {
+        let settings = self.state.settings.as_ref();
+        let parameters = settings.expect("a vault is created first").intents;
+        self.clusterer.assign(parameters, embedding, sequence)
+    }
+
+    /// Labels an intent; `None` if there is none of that id.
+    pub(super) fn label(&mut self, label: &Label) -> Option<IntentId> {
+        let intent = self.clusterer.resolve(label.intent)?;
+        let text = label.label.as_ref().map_or("", IntentLabel::as_str);
+        let changes = self.clusterer.label(intent, text);
+        self.write_changes(changes);
+        Some(intent)
+    }
+
+    fn write_changes(&mut self, changes: Changes) {
+        for link in changes.links {
+            self.state.chain(&link);
+        }
+        for (key, row) in changes.rows {
+            match row {
+                Some(row) => self.batch.put(Table::Clusters, key, row),
+                None => self.batch.delete(Table::Clusters, key),
+            }
+        }
     }
 
     fn extend_history(&mut self, header: &EventHeader) {
@@ -161,15 +203,22 @@ impl Writer<'_> {
         });
     }
 
-    /// The first embedded event fixes the vault's dimension.
-    fn fix_dimension(&mut self, dimension: u16) {
-        if let Some(settings) = &mut self.state.settings
-            && settings.dimension.is_none()
-        {
-            settings.dimension = Some(dimension);
-            self.batch
-                .put(Table::Meta, meta::SETTINGS, meta::encode_settings(settings));
+    /// The first embedded event fixes the vault's dimension, the first that names a model that.
+    fn fix_space(&mut self, event: &PreparedEvent, embedding: &Embedding) {
+        let Some(settings) = &mut self.state.settings else {
+            return;
+        };
+        let is_fixed =
+            settings.dimension.is_some() && (settings.model.is_some() || event.model.is_none());
+        if is_fixed {
+            return;
         }
+        settings.dimension.get_or_insert(dimension(embedding));
+        if settings.model.is_none() {
+            settings.model.clone_from(&event.model);
+        }
+        self.batch
+            .put(Table::Meta, meta::SETTINGS, meta::encode_settings(settings));
     }
 
     fn move_cursor(&mut self, name: &CursorName, position: u64) {
@@ -183,6 +232,10 @@ impl Writer<'_> {
     fn chain_meta(&mut self, key: &[u8], row: &[u8]) {
         self.state.chain(&meta::state_link(key, row));
     }
+}
+
+fn dimension(embedding: &Embedding) -> u16 {
+    u16::try_from(embedding.dimension()).expect("at most 4,096")
 }
 
 fn deduplicated(header: &EventHeader) -> Arc<EventHeader> {

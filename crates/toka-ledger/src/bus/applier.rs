@@ -5,7 +5,7 @@ use std::io;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::apply::{Ledger, LogMark, Outcome};
-use crate::command::{Command, Commit};
+use crate::command::Command;
 use crate::engine::{Durability, EngineError};
 use crate::error::Error;
 
@@ -14,9 +14,9 @@ pub(super) const QUEUE_COMMITS_MAX: usize = 1_024;
 /// Payload and embedding bytes after which a group takes no further commit.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
-/// A commit and who waits for it.
+/// A command and who waits for it.
 pub(super) struct Request {
-    pub(super) commit: Commit,
+    pub(super) command: Command,
     pub(super) reply: Reply,
 }
 
@@ -65,14 +65,17 @@ fn size(request: &Request) -> usize {
     let event_bytes = |event: &crate::command::PreparedEvent| {
         event.payload.len() + event.embedding.as_ref().map_or(0, |e| e.as_bytes().len())
     };
-    request.commit.events.iter().map(event_bytes).sum()
+    match &request.command {
+        Command::Commit(commit) => commit.events.iter().map(event_bytes).sum(),
+        Command::Create(_) | Command::Label(_) => 0,
+    }
 }
 
 /// Gives everybody in the group their own outcome, or all of them the error, which is returned too.
 fn apply(ledger: &mut Ledger, group: Vec<Request>) -> Result<(), Error> {
     let (commands, replies): (Vec<_>, Vec<_>) = group
         .into_iter()
-        .map(|request| (Command::Commit(request.commit), request.reply))
+        .map(|request| (request.command, request.reply))
         .unzip();
     match ledger.apply(&commands, LogMark::default(), Durability::Synced) {
         Ok(outcomes) => {

@@ -10,11 +10,14 @@ use super::applier::{self, QUEUE_COMMITS_MAX};
 use super::{Inner, VaultBus};
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{Command, Create, FEATURE_LEVEL};
+use crate::core::EmbeddingModel;
 use crate::core::limits::DIMENSIONS_MAX;
 use crate::dir::DataDir;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Durability, Engine, EngineError};
 use crate::error::{Error, Invalid};
+use crate::intent::Parameters;
+use crate::read::Settings;
 use crate::seam::Seams;
 
 const APPLY_THREAD: &str = "toka-apply";
@@ -26,6 +29,8 @@ pub struct Builder {
     #[cfg_attr(not(feature = "storage"), allow(dead_code))]
     cache_bytes: Option<usize>,
     dimension: Option<u16>,
+    model: Option<String>,
+    intents: Parameters,
     seams: Seams,
 }
 
@@ -34,6 +39,8 @@ impl Default for Builder {
         Self {
             cache_bytes: None,
             dimension: None,
+            model: None,
+            intents: Parameters::default(),
             seams: Seams::system(),
         }
     }
@@ -50,6 +57,19 @@ impl Builder {
     /// created without, the first event with an embedding decides.
     pub const fn dimension(mut self, dimension: u16) -> Self {
         self.dimension = Some(dimension);
+        self
+    }
+
+    /// Model that makes all embeddings of a new vault. By default, and in a vault that was created
+    /// without, the first embedded event that names one decides.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Settings of the intents of a new vault. A vault that is there keeps its own.
+    pub const fn intents(mut self, parameters: Parameters) -> Self {
+        self.intents = parameters;
         self
     }
 
@@ -110,30 +130,47 @@ impl Builder {
                 actual: dimension.into(),
             }));
         }
-        let mut ledger = Ledger::open(engine)?;
+        let model = self.model.as_deref().map(EmbeddingModel::new).transpose()?;
+        self.intents.check()?;
+        let mut ledger = Ledger::open(engine, Arc::clone(&self.seams.threads))?;
         match ledger.reader().settings()? {
-            None => self.create(&mut ledger)?,
-            Some(settings) => {
-                if let (Some(expected), Some(actual)) = (settings.dimension, self.dimension)
-                    && expected != actual
-                {
-                    return Err(Error::Invalid(Invalid::Dimension {
-                        field: "dimension",
-                        expected: expected.into(),
-                        actual: actual.into(),
-                    }));
-                }
-            }
+            None => self.create(&mut ledger, model)?,
+            Some(settings) => self.check(&settings, model.as_ref())?,
         }
         Ok(ledger)
     }
 
-    fn create(&self, ledger: &mut Ledger) -> Result<(), Error> {
+    /// Whether an existing vault is the one that was asked for.
+    fn check(&self, settings: &Settings, model: Option<&EmbeddingModel>) -> Result<(), Invalid> {
+        if let (Some(expected), Some(actual)) = (settings.dimension, self.dimension)
+            && expected != actual
+        {
+            return Err(Invalid::Dimension {
+                field: "dimension",
+                expected: expected.into(),
+                actual: actual.into(),
+            });
+        }
+        if let (Some(expected), Some(actual)) = (&settings.model, model)
+            && expected != actual
+        {
+            return Err(Invalid::Model {
+                field: "model",
+                expected: expected.to_string(),
+                actual: actual.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn create(&self, ledger: &mut Ledger, model: Option<EmbeddingModel>) -> Result<(), Error> {
         let create = Command::Create(Create {
             cluster_id: self.seams.random_u128(),
             history_id: self.seams.random_u128(),
             feature_level: FEATURE_LEVEL,
             dimension: self.dimension,
+            model,
+            intents: self.intents,
             unix_ms: self.seams.clock.unix_ms(),
         });
         let outcomes = ledger.apply(&[create], LogMark::default(), Durability::Synced)?;

@@ -50,6 +50,11 @@ impl<'v> EventCommit<'v> {
         self
     }
 
+    /// Says which model made the embedding; see [`EventDraft::model`].
+    pub fn model(self, model: &str) -> Self {
+        self.with(|draft| draft.model(model))
+    }
+
     /// Sets the payload to `payload` as canonical MessagePack.
     pub fn payload<P: EventPayload + ?Sized>(self, payload: &P) -> Self {
         self.with(|draft| draft.payload(payload))

@@ -43,7 +43,7 @@ impl Subscription {
         loop {
             match ready!(self.feed.poll_message(cx))? {
                 Message::Event(header) => return Poll::Ready(Ok(Arc::unwrap_or_clone(header))),
-                Message::CaughtUp | Message::FellBehind => {}
+                Message::CaughtUp | Message::FellBehind | Message::Continued { .. } => {}
             }
         }
     }

@@ -2,14 +2,18 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Command, Commit, Create, ParentName, Precondition, PreparedEvent};
+use super::{Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::limits::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX,
-    BATCH_EVENTS_MAX, CURSOR_NAME_BYTES_MAX, DIMENSIONS_MAX, KIND_BYTES_MAX, PARENTS_MAX,
-    PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX, SALT_BYTES_MAX,
+    BATCH_EVENTS_MAX, CURSOR_NAME_BYTES_MAX, DIMENSIONS_MAX, EMBEDDING_MODEL_BYTES_MAX,
+    INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
+    SALT_BYTES_MAX,
 };
-use crate::core::{Attributes, CursorName, Digest, Embedding, EventId, Kind, Salt};
+use crate::core::{
+    Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventId, IntentLabel, Kind, Salt,
+};
+use crate::core::{IntentId, Parameters};
 use crate::error::Invalid;
 
 /// Version of the encoding, first byte of every command.
@@ -18,6 +22,7 @@ const VERSION: u8 = 1;
 // Tags are persisted and never reused.
 const COMMAND_CREATE: u8 = 1;
 const COMMAND_COMMIT: u8 = 2;
+const COMMAND_LABEL: u8 = 3;
 const PARENT_ID: u8 = 1;
 const PARENT_DIGEST: u8 = 2;
 const PARENT_BATCH: u8 = 3;
@@ -31,6 +36,7 @@ const HAS_EMBEDDING: u8 = 1;
 const HAS_SOURCE: u8 = 1 << 1;
 const HAS_CONTENT_TYPE: u8 = 1 << 2;
 const HAS_ATTRIBUTES: u8 = 1 << 3;
+const HAS_MODEL: u8 = 1 << 4;
 
 /// Commands gathered into one entry.
 #[derive(Debug, Default)]
@@ -95,6 +101,8 @@ pub fn encode(command: &Command) -> Bytes {
             out.put_u128_le(create.history_id);
             put_varint(&mut out, create.feature_level.into());
             put_varint(&mut out, create.dimension.unwrap_or(0).into());
+            put_prefixed(&mut out, text(create.model.as_ref()));
+            create.intents.encode(&mut out);
         }
         Command::Commit(commit) => {
             out.put_u8(COMMAND_COMMIT);
@@ -108,14 +116,25 @@ pub fn encode(command: &Command) -> Bytes {
                 put_event(&mut out, event);
             }
         }
+        Command::Label(label) => {
+            out.put_u8(COMMAND_LABEL);
+            out.put_u64_le(label.unix_ms);
+            put_varint(&mut out, label.intent.0);
+            put_prefixed(&mut out, text(label.label.as_ref()));
+        }
     }
     out.freeze()
+}
+
+/// A text that is never empty, or nothing.
+fn text(text: Option<&impl AsRef<str>>) -> &[u8] {
+    text.map_or(&[], |text| text.as_ref().as_bytes())
 }
 
 /// Overestimates a little, so that the buffer is allocated once.
 fn size_hint(command: &Command) -> usize {
     let Command::Commit(commit) = command else {
-        return 64;
+        return 512;
     };
     let events: usize = commit
         .events
@@ -127,7 +146,7 @@ fn size_hint(command: &Command) -> usize {
                 .iter()
                 .map(|(n, v)| n.len() + v.len() + 4)
                 .sum();
-            128 + event.payload.len() + embedding + attributes + 33 * event.parents.len()
+            384 + event.payload.len() + embedding + attributes + 33 * event.parents.len()
         })
         .sum();
     32 + events + commit.preconditions.len() * 300
@@ -140,7 +159,8 @@ fn put_event(out: &mut BytesMut, event: &PreparedEvent) {
         flag(event.embedding.is_some(), HAS_EMBEDDING)
             | flag(attributes.source.is_some(), HAS_SOURCE)
             | flag(attributes.content_type.is_some(), HAS_CONTENT_TYPE)
-            | flag(!attributes.pairs.is_empty(), HAS_ATTRIBUTES),
+            | flag(!attributes.pairs.is_empty(), HAS_ATTRIBUTES)
+            | flag(event.model.is_some(), HAS_MODEL),
     );
     put_prefixed(out, event.kind.as_str().as_bytes());
     out.put_slice(event.payload_digest.as_bytes());
@@ -152,6 +172,9 @@ fn put_event(out: &mut BytesMut, event: &PreparedEvent) {
     }
     if let Some(embedding) = &event.embedding {
         put_prefixed(out, embedding.as_bytes());
+    }
+    if let Some(model) = &event.model {
+        put_prefixed(out, model.as_str().as_bytes());
     }
     for text in [&attributes.source, &attributes.content_type]
         .into_iter()
@@ -222,6 +245,7 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
     let command = match reader.u8("command tag")? {
         COMMAND_CREATE => Command::Create(read_create(&mut reader)?),
         COMMAND_COMMIT => Command::Commit(read_commit(&mut reader)?),
+        COMMAND_LABEL => Command::Label(read_label(&mut reader)?),
         _ => {
             return Err(DecodeError::Invalid {
                 field: "command tag",
@@ -247,8 +271,39 @@ fn read_create(reader: &mut Reader) -> Result<Create, DecodeError> {
         dimension: u16::try_from(dimension)
             .ok()
             .filter(|&dimension| dimension > 0),
+        model: read_optional(
+            reader,
+            "embedding model",
+            EMBEDDING_MODEL_BYTES_MAX,
+            EmbeddingModel::new,
+        )?,
+        intents: Parameters::decode(reader)?,
         unix_ms,
     })
+}
+
+fn read_label(reader: &mut Reader) -> Result<Label, DecodeError> {
+    Ok(Label {
+        unix_ms: reader.u64("unix_ms")?,
+        intent: IntentId(reader.varint("intent")?),
+        label: read_optional(reader, "label", INTENT_LABEL_BYTES_MAX, IntentLabel::new)?,
+    })
+}
+
+/// A checked text; nothing where it is empty.
+fn read_optional<T>(
+    reader: &mut Reader,
+    field: &'static str,
+    max: usize,
+    check: impl FnOnce(&str) -> Result<T, Invalid>,
+) -> Result<Option<T>, DecodeError> {
+    let text = reader.text(field, max)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    check(&text)
+        .map(Some)
+        .map_err(|_| DecodeError::Invalid { field })
 }
 
 fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
@@ -271,8 +326,9 @@ fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
 }
 
 fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, DecodeError> {
+    const KNOWN: u8 = HAS_EMBEDDING | HAS_SOURCE | HAS_CONTENT_TYPE | HAS_ATTRIBUTES | HAS_MODEL;
     let flags = reader.u8("flags")?;
-    if flags & !(HAS_EMBEDDING | HAS_SOURCE | HAS_CONTENT_TYPE | HAS_ATTRIBUTES) != 0 {
+    if flags & !KNOWN != 0 {
         return Err(DecodeError::Invalid { field: "flags" });
     }
     let kind = read_kind(reader)?;
@@ -288,6 +344,12 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
         let components = reader.prefixed("embedding", DIMENSIONS_MAX * 2)?;
         Some(Embedding::from_quantized_bytes(components).map_err(invalid("embedding"))?)
     };
+    let model = if flags & HAS_MODEL == 0 {
+        None
+    } else {
+        let model = reader.text("embedding model", EMBEDDING_MODEL_BYTES_MAX)?;
+        Some(EmbeddingModel::new(&model).map_err(invalid("embedding model"))?)
+    };
     let attributes = read_attributes(reader, flags)?;
     Ok(PreparedEvent {
         kind,
@@ -296,6 +358,7 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
         salt,
         parents,
         embedding,
+        model,
         attributes,
     })
 }

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::attributes::Attributes;
 use super::digest::Digest;
 use super::event_id::EventId;
+use super::intents::{IntentId, MicroClusterId};
 use super::text::{Kind, Salt};
-use crate::intent::{IntentId, MicroClusterId};
 
 /// An event that another one depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -24,6 +24,10 @@ pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
 pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
 /// Name of a cursor, bytes of UTF-8.
 pub const CURSOR_NAME_BYTES_MAX: usize = 255;
+/// Label of an intent, bytes of UTF-8.
+pub const INTENT_LABEL_BYTES_MAX: usize = 256;
+/// Name of the model that makes a vault's embeddings, bytes of UTF-8.
+pub const EMBEDDING_MODEL_BYTES_MAX: usize = 255;
 /// Sequences are below this, so that they fit into an event id.
 pub const SEQUENCE_END: u64 = 1 << 42;
 /// Times are below this, so that they fit into an event id; milliseconds since the Unix epoch.

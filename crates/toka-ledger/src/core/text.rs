@@ -1,4 +1,4 @@
-//! Short checked texts: kinds, salts, cursor names.
+//! Short checked texts: kinds, salts, names.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::limits::{CURSOR_NAME_BYTES_MAX, KIND_BYTES_MAX, SALT_BYTES_MAX};
+use super::limits::{
+    CURSOR_NAME_BYTES_MAX, EMBEDDING_MODEL_BYTES_MAX, INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX,
+    SALT_BYTES_MAX,
+};
 use crate::error::Invalid;
 
 fn check_text(field: &'static str, text: &str, max: usize) -> Result<(), Invalid> {
@@ -126,6 +129,15 @@ text!(
 text!(
     /// Name of a cursor: UTF-8, 1 to 255 bytes, no control characters.
     CursorName, "cursor", CURSOR_NAME_BYTES_MAX
+);
+text!(
+    /// Name of the model that makes embeddings, such as `all-MiniLM-L6-v2`: UTF-8, 1 to 255 bytes, no
+    /// control characters. Vectors of two models have nothing to do with each other.
+    EmbeddingModel, "embedding_model", EMBEDDING_MODEL_BYTES_MAX
+);
+text!(
+    /// What people call an intent: UTF-8, 1 to 256 bytes, no control characters.
+    IntentLabel, "label", INTENT_LABEL_BYTES_MAX
 );
 
 /// 0 to 32 bytes that make a repeated event an event of its own.

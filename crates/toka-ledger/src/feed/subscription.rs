@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::core::EventHeader;
 use crate::engine::Direction;
 use crate::error::Error;
+use crate::intent::IntentId;
 use crate::read::{Filter, Page, Position, Query, Reader};
 
 /// Matches that one read from storage fetches.
@@ -36,6 +37,13 @@ pub enum Message {
     Event(Arc<EventHeader>),
     /// Everything there is was delivered; live from here. Comes once, and again after `FellBehind`.
     CaughtUp,
+    /// An intent that the filter names was retired: from here on its successor's events come.
+    Continued {
+        /// The intent of the filter, or the successor that it had until now.
+        intent: IntentId,
+        /// Where most of its events went.
+        successor: IntentId,
+    },
     /// Too slow for the shared buffer: storage is read until the next `CaughtUp`. Nothing is lost.
     FellBehind,
 }
@@ -50,6 +58,8 @@ pub struct Subscription {
     /// Every event up to this one was looked at: it is in `ready`, was delivered, or does not match.
     scanned: u64,
     ready: VecDeque<Arc<EventHeader>>,
+    /// Intents of the filter that were retired, and their successors; not told yet.
+    continued: VecDeque<(IntentId, IntentId)>,
     is_live: bool,
     /// What must happen before there is more. Kept between calls, so that a call can be dropped.
     pending: Option<BoxFuture<'static, Step>>,
@@ -78,6 +88,7 @@ impl Reader {
             filter,
             scanned,
             ready: VecDeque::new(),
+            continued: VecDeque::new(),
             is_live: false,
             pending: None,
         }
@@ -117,10 +128,17 @@ impl Subscription {
                     Step::Page(until, page) => self.take_page(until, page?),
                 }
             }
+            if let Some((intent, successor)) = self.continued.pop_front() {
+                return Poll::Ready(Ok(Message::Continued { intent, successor }));
+            }
             if let Some(header) = self.ready.pop_front() {
                 return Poll::Ready(Ok(Message::Event(header)));
             }
             let head = self.positions.borrow_and_update().sequence;
+            self.follow_intents();
+            if !self.continued.is_empty() {
+                continue;
+            }
             if self.scanned >= head {
                 if !self.is_live {
                     self.is_live = true;
@@ -146,14 +164,24 @@ impl Subscription {
         (!recent.is_empty()).then_some(recent)
     }
 
-    fn take_recent(&mut self, recent: Vec<Arc<EventHeader>>) {
+    fn take_recent(&mut self, mut recent: Vec<Arc<EventHeader>>) {
         if let Some(last) = recent.last() {
             self.scanned = last.sequence;
         }
-        let wanted = recent
-            .into_iter()
-            .filter(|header| self.filter.matches(header));
-        self.ready.extend(wanted);
+        self.reader.retain_wanted(&mut recent, &self.filter);
+        self.ready.extend(recent);
+    }
+
+    /// Puts successors in the place of intents that were retired.
+    fn follow_intents(&mut self) {
+        for intent in &mut self.filter.intents {
+            if let Some(successor) = self.reader.resolve_intent(*intent)
+                && successor != *intent
+            {
+                self.continued.push_back((*intent, successor));
+                *intent = successor;
+            }
+        }
     }
 
     fn take_page(&mut self, until: u64, page: Page) {

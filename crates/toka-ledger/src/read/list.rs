@@ -1,6 +1,7 @@
 //! Pages of the history.
 //!
-//! A filter by attributes walks the index of its first attribute; one by kinds walks the runs of
+//! A filter by attributes walks the index of its first attribute; one by intents those of their
+//! micro-clusters, merged by sequence; one by kinds walks the runs of
 //! all kinds with the prefixes at once, merged by sequence; everything else, and too many kinds,
 //! walks the headers.
 
@@ -8,10 +9,13 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use super::{Filter, Wanted};
 use crate::core::EventHeader;
 use crate::engine::{Direction, Engine, Scan, Table};
 use crate::error::Error;
-use crate::store::{attributes, corrupt, decode_sequence, encode_sequence, kinds, lookup, missing};
+use crate::store::{
+    attributes, corrupt, decode_sequence, encode_sequence, kinds, lookup, micros, missing,
+};
 
 /// Events on one page.
 pub const PAGE_EVENTS_MAX: usize = 1_000;
@@ -19,34 +23,10 @@ pub const PAGE_EVENTS_MAX: usize = 1_000;
 const SCAN_ROWS_MAX: usize = 20_000;
 /// Kinds whose runs are merged; above it the headers are walked.
 const KINDS_MERGED_MAX: usize = 64;
+/// Micro-clusters whose runs are merged; above it the headers are walked.
+const MICROS_MERGED_MAX: usize = 256;
 /// Headers that are looked up at once.
 const LOOKUP_EVENTS_MAX: usize = 256;
-
-/// Which events are wanted; the default is all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The kind starts with any of these; empty: every kind.
-    pub kind_prefixes: Vec<String>,
-    /// All of these (name, value) pairs are among the event's attributes. A list walks the index
-    /// of the first one: the rarest should be it.
-    pub attributes: Vec<(String, String)>,
-}
-
-impl Filter {
-    /// Whether an event is wanted.
-    #[must_use]
-    pub fn matches(&self, header: &EventHeader) -> bool {
-        let prefixes = &self.kind_prefixes;
-        (prefixes.is_empty()
-            || prefixes
-                .iter()
-                .any(|prefix| header.kind.as_str().starts_with(prefix)))
-            && self
-                .attributes
-                .iter()
-                .all(|(name, value)| header.attributes.get(name) == Some(value))
-    }
-}
 
 /// A part of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +54,12 @@ pub struct Page {
 }
 
 /// The page of the history up to `head` that `query` asks for.
-pub(super) fn list(engine: &dyn Engine, head: u64, query: &Query) -> Result<Page, Error> {
+pub(super) fn list(
+    engine: &dyn Engine,
+    head: u64,
+    query: &Query,
+    wanted: &Wanted,
+) -> Result<Page, Error> {
     let range = Range {
         after: query.after,
         until: query.until.min(head),
@@ -85,9 +70,9 @@ pub(super) fn list(engine: &dyn Engine, head: u64, query: &Query) -> Result<Page
             next: None,
         });
     }
-    match index_runs(engine, &query.filter)? {
-        Some(runs) => walk_index(engine, range, runs, query),
-        None => walk_headers(engine, range, query),
+    match index_runs(engine, wanted)? {
+        Some(runs) => walk_index(engine, range, runs, query, wanted),
+        None => walk_headers(engine, range, query, wanted),
     }
 }
 
@@ -113,7 +98,12 @@ fn limit(query: &Query) -> usize {
     query.limit.clamp(1, PAGE_EVENTS_MAX)
 }
 
-fn walk_headers(engine: &dyn Engine, range: Range, query: &Query) -> Result<Page, Error> {
+fn walk_headers(
+    engine: &dyn Engine,
+    range: Range,
+    query: &Query,
+    wanted: &Wanted,
+) -> Result<Page, Error> {
     let (lower, upper) = (
         encode_sequence(range.after + 1),
         encode_sequence(range.until + 1),
@@ -132,7 +122,7 @@ fn walk_headers(engine: &dyn Engine, range: Range, query: &Query) -> Result<Page
             return Err(absent());
         }
         let header = lookup::decode_header(sequence, value)?;
-        if query.filter.matches(&header) {
+        if wanted.matches(&header) {
             headers.push(header);
         }
         if headers.len() == limit(query) || at + 1 == SCAN_ROWS_MAX as u64 {
@@ -155,7 +145,8 @@ struct Runs {
     fronts: Vec<Vec<u8>>,
 }
 
-fn index_runs(engine: &dyn Engine, filter: &Filter) -> Result<Option<Runs>, Error> {
+fn index_runs(engine: &dyn Engine, wanted: &Wanted) -> Result<Option<Runs>, Error> {
+    let filter = wanted.filter();
     let front = |mut key: Vec<u8>| {
         key.truncate(key.len() - size_of::<u64>());
         key
@@ -165,6 +156,17 @@ fn index_runs(engine: &dyn Engine, filter: &Filter) -> Result<Option<Runs>, Erro
         return Ok(Some(Runs {
             table: Table::Attributes,
             fronts,
+        }));
+    }
+    if let Some(members) = wanted.members()
+        && members.len() <= MICROS_MERGED_MAX
+    {
+        let fronts = members
+            .iter()
+            .map(|&micro| front(micros::key(micro, 0).to_vec()));
+        return Ok(Some(Runs {
+            table: Table::Micros,
+            fronts: fronts.collect(),
         }));
     }
     let prefixes = &filter.kind_prefixes;
@@ -197,17 +199,23 @@ fn index_runs(engine: &dyn Engine, filter: &Filter) -> Result<Option<Runs>, Erro
     }))
 }
 
-fn walk_index(engine: &dyn Engine, range: Range, runs: Runs, query: &Query) -> Result<Page, Error> {
+fn walk_index(
+    engine: &dyn Engine,
+    range: Range,
+    runs: Runs,
+    query: &Query,
+    wanted: &Wanted,
+) -> Result<Page, Error> {
     let mut candidates = Merge::new(engine, range, runs, query.direction);
     let mut headers: Vec<Arc<EventHeader>> = Vec::new();
     let mut examined = 0;
     loop {
-        let wanted = (limit(query) - headers.len())
+        let count = (limit(query) - headers.len())
             .min(LOOKUP_EVENTS_MAX)
             .min(SCAN_ROWS_MAX - examined);
         let sequences = candidates
             .by_ref()
-            .take(wanted)
+            .take(count)
             .collect::<Result<Vec<_>, _>>()?;
         let Some(&last) = sequences.last() else {
             return Ok(Page {
@@ -218,7 +226,7 @@ fn walk_index(engine: &dyn Engine, range: Range, runs: Runs, query: &Query) -> R
         for (&sequence, header) in sequences.iter().zip(lookup::headers(engine, &sequences)?) {
             let absent = || missing(Table::Headers, &encode_sequence(sequence));
             let header = header.ok_or_else(absent)?;
-            if query.filter.matches(&header) {
+            if wanted.matches(&header) {
                 headers.push(header);
             }
         }

@@ -1,19 +1,26 @@
 //! Reading the vault, from any thread.
 
+mod filter;
+mod intents;
 mod list;
 mod ring;
+mod search;
 
 use std::slice;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-pub use self::list::{Filter, PAGE_EVENTS_MAX, Page, Query};
+pub use self::filter::Filter;
+pub(crate) use self::filter::Wanted;
+pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
+pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
 use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
+use crate::intent::Clusterer;
 use crate::store::history::{self, STATE_HEIGHT};
 pub use crate::store::{Settings, Stored};
 use crate::store::{corrupt, embeddings, encode_sequence, lookup, missing, payloads};
@@ -51,6 +58,8 @@ struct Shared {
     /// The sender is the ledger's: when it is gone, the vault is closed.
     position: watch::Receiver<Position>,
     recent: Ring,
+    /// As of the last command that was applied, which may be one ahead of the position.
+    clusterer: RwLock<Clusterer>,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -63,13 +72,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(engine: Arc<dyn Engine>, position: watch::Receiver<Position>) -> Self {
-        let (engine, recent) = (RwLock::new(engine), Ring::new());
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        position: watch::Receiver<Position>,
+        clusterer: Clusterer,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
-                engine,
+                engine: RwLock::new(engine),
                 position,
-                recent,
+                recent: Ring::new(),
+                clusterer: RwLock::new(clusterer),
             }),
         }
     }
@@ -174,7 +187,7 @@ impl Reader {
     /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
         let (head, engine) = (self.position().sequence, self.engine());
-        list::list(&*engine, head, query)
+        list::list(&*engine, head, query, &self.wanted(&query.filter))
     }
 
     /// Where a cursor is; `None` if there is no cursor of that name.
@@ -226,6 +239,18 @@ impl Reader {
             .engine
             .write()
             .unwrap_or_else(PoisonError::into_inner) = engine;
+    }
+
+    /// The intents, for reading. Never held while storage is read.
+    pub(crate) fn clusterer(&self) -> RwLockReadGuard<'_, Clusterer> {
+        let clusterer = self.shared.clusterer.read();
+        clusterer.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The intents, for the ledger to change.
+    pub(crate) fn clusterer_mut(&self) -> RwLockWriteGuard<'_, Clusterer> {
+        let clusterer = self.shared.clusterer.write();
+        clusterer.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest headers. They are pushed before their position is published.

@@ -30,8 +30,8 @@ use crate::core::limits::{
     KIND_BYTES_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, SALT_BYTES_MAX, UNIX_MS_END,
 };
 use crate::core::{Attributes, Digest, EmbeddingInfo, EventHeader, EventId, Kind, Parent, Salt};
+use crate::core::{IntentId, MicroClusterId};
 use crate::error::Invalid;
-use crate::intent::{IntentId, MicroClusterId};
 
 const VERSION: u8 = 1;
 

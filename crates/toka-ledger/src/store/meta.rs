@@ -8,7 +8,8 @@
 //! key "membership"   value  version u8 = 1 | bytes | checksum
 //! key "settings"     value  version u8 = 1 | cluster id u128 | history id u128 (little-endian)
 //!                           | feature level varint | dimension varint (0: not known yet)
-//!                           | created unix_ms varint | checksum
+//!                           | created unix_ms varint | embedding model text (empty: not known yet)
+//!                           | parameters of the intents (varints) | checksum
 //! key "cursor/NAME"  value  version u8 = 1 | position varint | checksum
 //! ```
 
@@ -17,8 +18,9 @@ use bytes::{BufMut, Bytes};
 use super::checksum::{seal, unseal};
 use super::read_version;
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
-use crate::core::limits::{DIMENSIONS_MAX, SEQUENCE_END, UNIX_MS_END};
-use crate::core::{CursorName, Digest};
+use crate::core::Parameters;
+use crate::core::limits::{DIMENSIONS_MAX, EMBEDDING_MODEL_BYTES_MAX, SEQUENCE_END, UNIX_MS_END};
+use crate::core::{CursorName, Digest, EmbeddingModel};
 
 /// Key of the position.
 pub const APPLIED: &[u8] = b"applied";
@@ -53,7 +55,7 @@ pub struct Applied {
 }
 
 /// What is fixed for the life of a vault, or once it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Identity of the cluster (or of the embedded vault).
     pub cluster_id: u128,
@@ -63,6 +65,10 @@ pub struct Settings {
     pub feature_level: u32,
     /// Dimension of embeddings; absent until it is known.
     pub dimension: Option<u16>,
+    /// Model that makes the embeddings; absent until it is known.
+    pub model: Option<EmbeddingModel>,
+    /// Settings of the intents.
+    pub intents: Parameters,
     /// The vault's time when it was created, milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
 }
@@ -179,6 +185,9 @@ pub fn encode_settings(settings: &Settings) -> Vec<u8> {
     put_varint(&mut out, u64::from(settings.feature_level));
     put_varint(&mut out, u64::from(settings.dimension.unwrap_or(0)));
     put_varint(&mut out, settings.created_unix_ms);
+    let model = settings.model.as_ref().map_or("", EmbeddingModel::as_str);
+    put_prefixed(&mut out, model.as_bytes());
+    settings.intents.encode(&mut out);
     seal(SETTINGS, &mut out);
     out
 }
@@ -201,12 +210,22 @@ pub fn decode_settings(value: Bytes) -> Result<Settings, DecodeError> {
         .ok()
         .filter(|&dimension| dimension > 0);
     let created_unix_ms = below(&mut reader, "created unix_ms", UNIX_MS_END)?;
+    let model = reader.text("embedding model", EMBEDDING_MODEL_BYTES_MAX)?;
+    let model = (!model.is_empty())
+        .then(|| EmbeddingModel::new(&model))
+        .transpose()
+        .map_err(|_| DecodeError::Invalid {
+            field: "embedding model",
+        })?;
+    let intents = Parameters::decode(&mut reader)?;
     reader.finish()?;
     Ok(Settings {
         cluster_id,
         history_id,
         feature_level,
         dimension,
+        model,
+        intents,
         created_unix_ms,
     })
 }
@@ -272,9 +291,17 @@ mod tests {
             feature_level: u32,
             dimension in prop::option::of(1_u16..=4096),
             created_unix_ms in 0..UNIX_MS_END,
+            model in prop::option::of("[a-zß/]{1,20}"),
         ) {
-            let settings =
-                Settings { cluster_id, history_id, feature_level, dimension, created_unix_ms };
+            let settings = Settings {
+                cluster_id,
+                history_id,
+                feature_level,
+                dimension,
+                model: model.map(|model| EmbeddingModel::new(&model).expect("valid")),
+                intents: Parameters::default(),
+                created_unix_ms,
+            };
             prop_assert_eq!(decode_settings(encode_settings(&settings).into()), Ok(settings));
         }
 

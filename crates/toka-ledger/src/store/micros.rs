@@ -8,7 +8,7 @@
 use super::encode_sequence;
 use super::sequence::split_sequence;
 use crate::codec::DecodeError;
-use crate::intent::MicroClusterId;
+use crate::core::MicroClusterId;
 
 /// The key of a row.
 #[must_use]

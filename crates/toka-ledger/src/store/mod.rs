@@ -8,6 +8,7 @@
 pub mod attributes;
 pub mod checksum;
 pub mod children;
+pub mod clusters;
 pub mod embeddings;
 pub mod events;
 pub mod headers;

@@ -26,7 +26,8 @@ pub(super) struct Chains<'a> {
     frontier: Option<Frontier>,
     /// What the chain may be at here; empty where it is not known.
     states: Vec<Digest>,
-    has_cursors: bool,
+    /// Links are missing that are not in the history, or could not be found again.
+    has_unknown_links: bool,
 }
 
 impl<'a> Chains<'a> {
@@ -36,15 +37,21 @@ impl<'a> Chains<'a> {
             engine,
             frontier: Some(Frontier::default()),
             states,
-            has_cursors: meta.has_cursors,
+            has_unknown_links: meta.has_unknown_links,
         }
     }
 
-    /// Goes on with an event and the row that its header is stored in.
+    /// What the intents add to the chain is not known from here on.
+    pub(super) fn lose_links(&mut self) {
+        self.has_unknown_links = true;
+    }
+
+    /// Goes on with an event, the row that its header is stored in, and what its intent adds.
     pub(super) fn push(
         &mut self,
         header: &EventHeader,
         row: &Bytes,
+        links: &[Vec<u8>],
         report: &mut Report,
     ) -> Result<(), Error> {
         let embedding = header
@@ -57,6 +64,9 @@ impl<'a> Chains<'a> {
         }
         for state in &mut self.states {
             *state = hash::state(state, row);
+            for link in links {
+                *state = hash::state(state, link);
+            }
         }
         for subtree in completed {
             let stored = self.stored(subtree.height, subtree.index, report)?;
@@ -93,7 +103,7 @@ impl<'a> Chains<'a> {
     fn compare(&self, stored: &Digest, first: u64, last: u64, report: &mut Report) {
         if self.states.contains(stored) {
             report.state_stretches += 1;
-        } else if !self.states.is_empty() && !self.has_cursors {
+        } else if !self.states.is_empty() && !self.has_unknown_links {
             let detail = format!("the state digest over the events {first} to {last} is another");
             report.row(Table::History, detail);
         }
@@ -143,18 +153,25 @@ impl<'a> Chains<'a> {
     }
 }
 
-/// The state right after the vault's creation. The settings have changed since if the first embedded
-/// event fixed the dimension.
+/// What the state may be right after the vault's creation. The settings have changed since if embedded
+/// events fixed the dimension or the model.
 fn first_states(settings: &Settings) -> Vec<Digest> {
-    let undecided = Settings {
-        dimension: None,
-        ..*settings
-    };
     let state = |settings: &Settings| {
         let row = meta::encode_settings(settings);
         hash::state(&Digest::ZERO, &meta::state_link(meta::SETTINGS, &row))
     };
-    vec![state(settings), state(&undecided)]
+    let mut states = Vec::new();
+    for dimension in [settings.dimension, None] {
+        for model in [settings.model.clone(), None] {
+            let settings = Settings {
+                dimension,
+                model,
+                ..settings.clone()
+            };
+            states.push(state(&settings));
+        }
+    }
+    states
 }
 
 fn check_root(computed: &Completed, stored: Option<&Subtree>, report: &mut Report) {

@@ -7,6 +7,7 @@ use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::read::Position;
 use crate::store::Settings;
+use crate::store::clusters::{LABEL, end_of};
 use crate::store::meta::{
     APPLIED, Applied, MEMBERSHIP, SETTINGS, decode_applied, decode_cursor, decode_cursor_key,
     decode_membership, decode_settings,
@@ -15,8 +16,8 @@ use crate::store::meta::{
 /// What `meta` says about the rest.
 pub(super) struct Meta {
     pub(super) settings: Option<Settings>,
-    /// Moves of cursors are in the state chain and nowhere else.
-    pub(super) has_cursors: bool,
+    /// Moves of cursors and labels of intents are in the state chain and nowhere else.
+    pub(super) has_unknown_links: bool,
 }
 
 /// Checks that every row can be read.
@@ -27,7 +28,7 @@ pub(super) fn check(
 ) -> Result<Meta, Error> {
     let mut meta = Meta {
         settings: None,
-        has_cursors: false,
+        has_unknown_links: has_labels(engine)?,
     };
     let mut has_position = false;
     for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
@@ -47,7 +48,7 @@ pub(super) fn check(
             MEMBERSHIP => decode_membership(value).map(drop),
             _ => match decode_cursor_key(&key) {
                 Ok(Some(name)) => {
-                    meta.has_cursors = true;
+                    meta.has_unknown_links = true;
                     decode_cursor(&name, value).map(drop)
                 }
                 Ok(None) => Err(DecodeError::Invalid { field: "key" }),
@@ -69,6 +70,18 @@ pub(super) fn check(
         report.row(Table::Meta, "the settings are missing");
     }
     Ok(meta)
+}
+
+fn has_labels(engine: &dyn Engine) -> Result<bool, Error> {
+    let upper = end_of(LABEL);
+    let mut labels = engine.scan(Table::Clusters, LABEL, Some(&upper), Direction::Forward);
+    match labels.next() {
+        Some(Ok(_)) => Ok(true),
+        None => Ok(false),
+        // Told when the table is read.
+        Some(Err(error)) if error.is_corruption() => Ok(true),
+        Some(Err(error)) => Err(error.into()),
+    }
 }
 
 /// The stored position may be ahead, since commits go on; if it is not, it must be equal.

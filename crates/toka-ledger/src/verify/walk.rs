@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::chain::Chains;
+use super::clusters::Clusters;
 use super::report::{Progress, Report};
 use super::rows::{Row, Rows, get};
-use crate::core::{Digest, EventHeader};
+use crate::core::{Digest, Embedding, EventHeader};
 use crate::engine::{Engine, Table};
 use crate::error::Error;
 use crate::hash;
@@ -36,6 +37,7 @@ struct Walk<'a> {
     payloads: Rows<'a>,
     embeddings: Rows<'a>,
     settings: Option<Settings>,
+    clusters: Clusters,
     last_unix_ms: u64,
     walked: Walked,
 }
@@ -54,6 +56,7 @@ pub(super) fn walk(
         engine,
         payloads: Rows::new(engine, Table::Payloads),
         embeddings: Rows::new(engine, Table::Embeddings),
+        clusters: Clusters::new(meta.settings.as_ref()),
         settings: meta.settings,
         last_unix_ms: 0,
         walked: Walked {
@@ -67,8 +70,17 @@ pub(super) fn walk(
     for sequence in 1..=total {
         let row = headers.at(sequence)?;
         match walk.header(sequence, row)? {
-            Some((header, row)) => chains.push(&header, &row, walk.report)?,
-            None => chains.lose(sequence, walk.report)?,
+            Some(checked) => {
+                let links = walk.cluster(&checked);
+                if !walk.clusters.is_complete() {
+                    chains.lose_links();
+                }
+                chains.push(&checked.header, &checked.row, &links, walk.report)?;
+            }
+            None => {
+                walk.clusters.lose();
+                chains.lose(sequence, walk.report)?;
+            }
         }
         if sequence.is_multiple_of(PROGRESS_EVENTS) || sequence == total {
             progress(Progress {
@@ -77,15 +89,43 @@ pub(super) fn walk(
             });
         }
     }
-    let Walk { walked, report, .. } = walk;
+    let Walk {
+        walked,
+        report,
+        clusters,
+        ..
+    } = walk;
     report.events = total;
+    clusters.finish(engine, position, report)?;
     chains.finish(position, report);
     Ok(walked)
 }
 
+/// An event whose header could be read.
+struct Checked {
+    header: EventHeader,
+    /// What the header is stored as.
+    row: Bytes,
+    /// The embedding, if it has one that could be read.
+    embedding: Option<Embedding>,
+}
+
 impl Walk<'_> {
-    /// Checks the event whose header is in `row`; returns the header if it can be read.
-    fn header(&mut self, sequence: u64, row: Row) -> Result<Option<(EventHeader, Bytes)>, Error> {
+    /// Clusters an event again. Returns what the state chain goes on with.
+    fn cluster(&mut self, checked: &Checked) -> Vec<Vec<u8>> {
+        match &checked.embedding {
+            Some(embedding) => self.clusters.push(&checked.header, embedding, self.report),
+            None => {
+                if checked.header.embedding.is_some() {
+                    self.clusters.lose();
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Checks the event whose header is in `row`; returns it if it can be read.
+    fn header(&mut self, sequence: u64, row: Row) -> Result<Option<Checked>, Error> {
         let decoded = match row {
             Row::Missing => Err("the row is missing".to_owned()),
             Row::Damaged(error) => Err(error.to_string()),
@@ -95,8 +135,12 @@ impl Walk<'_> {
         };
         match decoded {
             Ok((header, row)) => {
-                self.event(&header)?;
-                Ok(Some((header, row)))
+                let embedding = self.event(&header)?;
+                Ok(Some(Checked {
+                    header,
+                    row,
+                    embedding,
+                }))
             }
             Err(detail) => {
                 self.report.event(sequence, None, Table::Headers, detail);
@@ -106,7 +150,8 @@ impl Walk<'_> {
         }
     }
 
-    fn event(&mut self, header: &EventHeader) -> Result<(), Error> {
+    /// Checks everything about an event. Returns its embedding.
+    fn event(&mut self, header: &EventHeader) -> Result<Option<Embedding>, Error> {
         self.expect_row(Table::Headers);
         if header.unix_ms < self.last_unix_ms {
             let detail = format!(
@@ -128,8 +173,9 @@ impl Walk<'_> {
         }
         self.parents(header)?;
         self.payload(header)?;
-        self.embedding(header)?;
-        self.indexes(header)
+        let embedding = self.embedding(header)?;
+        self.indexes(header)?;
+        Ok(embedding)
     }
 
     fn parents(&mut self, header: &EventHeader) -> Result<(), Error> {
@@ -189,13 +235,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn embedding(&mut self, header: &EventHeader) -> Result<(), Error> {
+    fn embedding(&mut self, header: &EventHeader) -> Result<Option<Embedding>, Error> {
         let Some(info) = &header.embedding else {
-            return Ok(());
+            return Ok(None);
         };
         self.expect_row(Table::Embeddings);
         if self
             .settings
+            .as_ref()
             .is_some_and(|settings| settings.dimension != Some(info.dimension))
         {
             self.problem(
@@ -206,25 +253,26 @@ impl Walk<'_> {
         }
         let row = self.embeddings.at(header.sequence)?;
         let Some(row) = self.present(header, Table::Embeddings, row) else {
-            return Ok(());
+            return Ok(None);
         };
         match store::embeddings::decode(header.sequence, row) {
             Ok(Stored::Present(embedding)) => {
                 self.report.embeddings += 1;
-                if embedding.digest() != info.digest
-                    || embedding.dimension() != usize::from(info.dimension)
+                if embedding.digest() == info.digest
+                    && embedding.dimension() == usize::from(info.dimension)
                 {
-                    self.problem(
-                        header,
-                        Table::Embeddings,
-                        "not the vector that the header names",
-                    );
+                    return Ok(Some(embedding));
                 }
+                self.problem(
+                    header,
+                    Table::Embeddings,
+                    "not the vector that the header names",
+                );
             }
             Ok(Stored::Erased) => self.report.erased += 1,
             Err(error) => self.problem(header, Table::Embeddings, error.to_string()),
         }
-        Ok(())
+        Ok(None)
     }
 
     fn indexes(&mut self, header: &EventHeader) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use toka_ledger::command::{
 };
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Direction, Durability, Engine, Table};
+use toka_ledger::intent::Parameters;
 use toka_ledger::{
     Attributes, Embedding, EventHeader, Kind, Ledger, LogMark, Outcome, Rejection, Salt, hash,
 };
@@ -27,7 +28,35 @@ pub(crate) fn create() -> Command {
         history_id: 0x41,
         feature_level: FEATURE_LEVEL,
         dimension: None,
+        model: None,
+        intents: Parameters::default(),
         unix_ms: NOW,
+    })
+}
+
+/// Parameters with which a few events do all that many do: macro-clusterings in `apply` and beside it,
+/// folding at the cap, saves.
+pub(crate) fn hurried() -> Parameters {
+    Parameters {
+        micro_clusters_max: 24,
+        background_micro_clusters: 18,
+        background_events: 3,
+        save_events: 5,
+        count_cap: 4,
+        ..Parameters::default()
+    }
+    .tau(0.9)
+    .expect("in range")
+}
+
+/// [`create`] with [`hurried`] parameters.
+pub(crate) fn create_hurried() -> Command {
+    let Command::Create(create) = create() else {
+        unreachable!("made above")
+    };
+    Command::Create(Create {
+        intents: hurried(),
+        ..create
     })
 }
 
@@ -40,6 +69,7 @@ pub(crate) fn event(kind: &str, payload: &str) -> PreparedEvent {
         salt: Salt::default(),
         parents: Vec::new(),
         embedding: None,
+        model: None,
         attributes: Attributes::default(),
     }
 }
@@ -120,7 +150,11 @@ impl Vault {
     /// A vault without its first command.
     pub(crate) fn pristine() -> Self {
         let engine = Arc::new(MemoryEngine::new());
-        let ledger = Ledger::open(Arc::clone(&engine) as Arc<dyn Engine>).expect("opens");
+        let ledger = Ledger::open(
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            Arc::new(toka_ledger::seam::SystemThreads),
+        )
+        .expect("opens");
         Self { ledger, engine }
     }
 

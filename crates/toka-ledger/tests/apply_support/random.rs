@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use toka_ledger::command::{Command, Commit, ParentName, Precondition, PreparedEvent};
-use toka_ledger::{CursorName, Digest, EventHeader, EventId, Outcome};
+use toka_ledger::command::{Command, Commit, Label, ParentName, Precondition, PreparedEvent};
+use toka_ledger::intent::IntentId;
+use toka_ledger::{CursorName, Digest, EventHeader, EventId, IntentLabel, Outcome};
 
-use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create, event, kind};
+use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create_hurried, event, kind};
 
 const KINDS: [&str; 4] = ["task", "task.claim", "note", "ñ"];
 const CURSORS: [&str; 2] = ["one", "two"];
@@ -47,6 +48,8 @@ pub(crate) enum CommandSpec {
     Commit(i16, Vec<EventSpec>, Vec<PreconditionSpec>),
     /// An earlier command again.
     Again(Index),
+    /// An intent, and whether it gets a label or loses it.
+    Label(u8, bool),
 }
 
 fn parent() -> impl Strategy<Value = ParentSpec> {
@@ -60,7 +63,7 @@ fn parent() -> impl Strategy<Value = ParentSpec> {
 }
 
 fn event_spec() -> impl Strategy<Value = EventSpec> {
-    let embedding = prop::option::weighted(0.3, (1_u8..=255, prop::bool::weighted(0.1)));
+    let embedding = prop::option::weighted(0.6, (1_u8..=255, prop::bool::weighted(0.1)));
     let parents = prop::collection::vec(parent(), 0..4);
     (
         0..KINDS.len(),
@@ -106,6 +109,7 @@ pub(crate) fn command() -> impl Strategy<Value = CommandSpec> {
         20 => (-50_i16..200, events, preconditions)
             .prop_map(|(time, events, preconditions)| CommandSpec::Commit(time, events, preconditions)),
         3 => any::<Index>().prop_map(CommandSpec::Again),
+        2 => (0_u8..12, any::<bool>()).prop_map(|(intent, set)| CommandSpec::Label(intent, set)),
     ]
 }
 
@@ -128,7 +132,7 @@ impl History {
             stored: Vec::new(),
             clock: NOW,
         };
-        history.apply(create());
+        history.apply(create_hurried());
         for spec in specs {
             let command = history.command(spec);
             history.apply(command);
@@ -148,7 +152,12 @@ impl History {
 
     fn command(&mut self, spec: &CommandSpec) -> Command {
         match spec {
-            CommandSpec::Create => create(),
+            CommandSpec::Create => create_hurried(),
+            CommandSpec::Label(intent, set) => Command::Label(Label {
+                unix_ms: self.clock,
+                intent: IntentId(u64::from(*intent)),
+                label: set.then(|| IntentLabel::new("label").expect("valid")),
+            }),
             CommandSpec::Again(earlier) => earlier.get(&self.commands).clone(),
             CommandSpec::Commit(time, events, preconditions) => {
                 self.clock = self.clock.saturating_add_signed(i64::from(*time));
@@ -181,7 +190,9 @@ impl History {
         .salted(&vec![spec.salt; usize::from(spec.salt)])
         .child_of(parents);
         if let Some((x, wrong_dimension)) = spec.embedding {
-            let components = [f32::from(x), 1.0, -2.0, 0.5];
+            // Directions that are near each other, and ones that are not.
+            let part = |factor: u8| f32::from(x.wrapping_mul(factor)) - 127.5;
+            let components = [part(1), part(7), part(31), 40.0];
             event = event.embedded(&components[..if wrong_dimension { 3 } else { 4 }]);
         }
         if spec.tags & 1 == 1 {

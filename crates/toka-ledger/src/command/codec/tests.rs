@@ -43,6 +43,9 @@ fn any_event(index: usize) -> impl Strategy<Value = PreparedEvent> {
                 payload: payload.into(),
                 salt: Salt::new(&salt).expect("valid"),
                 parents,
+                model: embedding
+                    .is_some()
+                    .then(|| EmbeddingModel::new("model").expect("valid")),
                 embedding: embedding.map(|e| Embedding::from_f32(&e).expect("valid")),
                 attributes,
             },
@@ -81,6 +84,12 @@ fn any_command() -> impl Strategy<Value = Command> {
                     history_id,
                     feature_level,
                     dimension: Some(dimension).filter(|&d| d > 0),
+                    model: (dimension % 2 == 0)
+                        .then(|| EmbeddingModel::new("model").expect("valid")),
+                    intents: Parameters {
+                        count_cap: 1 << (1 + dimension % 10),
+                        ..Parameters::default()
+                    },
                     unix_ms,
                 })
             },
@@ -100,7 +109,19 @@ fn any_command() -> impl Strategy<Value = Command> {
                 preconditions,
             })
         });
-    prop_oneof![1 => create, 4 => commit]
+    let label = (
+        any::<u64>(),
+        any::<u64>(),
+        proptest::option::of("[a-zß ]{1,9}"),
+    )
+        .prop_map(|(unix_ms, intent, label)| {
+            Command::Label(Label {
+                unix_ms,
+                intent: IntentId(intent),
+                label: label.map(|label| IntentLabel::new(&label).expect("valid")),
+            })
+        });
+    prop_oneof![1 => create, 4 => commit, 1 => label]
 }
 
 proptest! {

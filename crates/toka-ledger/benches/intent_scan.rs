@@ -1,0 +1,322 @@
+//! How long it takes to find an event's micro-cluster, per event, against a plain scan in `f32`.
+//!
+//! The data resemble embeddings of short texts. Variances fall off like 1/j along hidden axes, as
+//! principal components of embeddings do, and a fixed rotation spreads these over all
+//! dimensions. There are 150 topics, with micro-clusters about them and events about those: the
+//! cosine of an event with its own micro-cluster is about 0.65, and of two
+//! micro-clusters of a topic about 0.45. The kernels' times do not depend on the data; the
+//! sketch's do.
+//!
+//! At the end a table compares the means with the plain scan's.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::measurement::{Measurement, WallTime};
+use criterion::{BenchmarkId, Criterion};
+use toka_ledger::intent::block::Block;
+use toka_ledger::intent::kernel::{BLOCK_QUERIES_MAX, Kernel};
+use toka_ledger::intent::query::Query;
+use toka_ledger::intent::table::Table;
+
+const DIMENSION: usize = 768;
+const TOPICS: usize = 150;
+const EVENTS: usize = 4 * BLOCK_QUERIES_MAX;
+const TAU_Q30: u32 = 1 << 29;
+
+fn main() {
+    let testing = std::env::args().any(|argument| argument == "--test");
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20)
+        .configure_from_args();
+    let report = Report::default();
+    // A test only has to see that it runs.
+    let sizes: &[usize] = if testing { &[100] } else { &[1_000, 10_000] };
+    for &micro_clusters in sizes {
+        compare(&mut criterion, &report, micro_clusters);
+    }
+    criterion.final_summary();
+    report.print();
+}
+
+fn compare(criterion: &mut Criterion, report: &Report, micro_clusters: usize) {
+    let data = Data::new(micro_clusters);
+    let mut group = criterion.benchmark_group(format!("scan/{micro_clusters}"));
+    let mut bench = |name: String, run: &mut dyn FnMut(usize) -> usize| {
+        group.bench_function(BenchmarkId::from_parameter(&name), |bencher| {
+            bencher.iter_custom(|events| {
+                let rounds = (events as usize).div_ceil(EVENTS);
+                let start = WallTime.start();
+                for round in 0..rounds {
+                    black_box(run(black_box(round)));
+                }
+                let per_event = WallTime.end(start).div_f64((rounds * EVENTS) as f64);
+                report.add(micro_clusters, &name, per_event);
+                per_event.mul_f64(events as f64)
+            });
+        });
+    };
+    bench("f32, 16 lanes".to_owned(), &mut |_| {
+        let best = |event| plain::best(&data.plain_centres, event).0;
+        data.plain_events.chunks_exact(DIMENSION).map(best).sum()
+    });
+    for kernel in Kernel::available() {
+        for sketch in [false, true] {
+            let mut table = data.table(kernel);
+            let mut suffix = "";
+            if sketch {
+                table.train_sketch();
+                suffix = ", sketch";
+            }
+            report.memory(micro_clusters, sketch, &table);
+            bench(format!("i8 {}{suffix}", kernel.name()), &mut |_| {
+                let best = |query: &Query| table.best_above(query, query.bar(TAU_Q30));
+                let rows = data.queries.iter().map(best);
+                rows.flatten().map(|best| best.row).sum()
+            });
+            let mut block = Block::new();
+            let name = format!("i8 {}, block of 32{suffix}", kernel.name());
+            bench(name, &mut |_| {
+                let mut rows = 0;
+                for queries in data.queries.chunks(BLOCK_QUERIES_MAX) {
+                    block.score(&mut table, queries, TAU_Q30);
+                    for index in 0..queries.len() {
+                        rows += block.best_above(&table, index).map_or(0, |best| best.row);
+                    }
+                }
+                rows
+            });
+        }
+    }
+    let mut table = data.table(Kernel::detect());
+    let start = WallTime.start();
+    table.train_sketch();
+    report.note(format!(
+        "{micro_clusters} micro-clusters: training a sketch took {:?}",
+        WallTime.end(start)
+    ));
+}
+
+struct Data {
+    /// Row by row, unit norm.
+    plain_centres: Vec<f32>,
+    plain_events: Vec<f32>,
+    centres: Vec<Vec<i32>>,
+    queries: Vec<Query>,
+}
+
+impl Data {
+    fn new(micro_clusters: usize) -> Self {
+        let mut noise = Noise(1);
+        let topics: Vec<Vec<f32>> = (0..TOPICS).map(|_| noise.vector()).collect();
+        let mut near = |centre: &[f32], share: f32| {
+            let other = noise.vector();
+            let pairs = centre.iter().zip(other);
+            let mixed = pairs.map(|(a, b)| share.sqrt() * a + (1.0 - share).sqrt() * b);
+            unit(mixed.collect())
+        };
+        let centres: Vec<Vec<f32>> = (0..micro_clusters)
+            .map(|index| near(&topics[index % TOPICS], 0.45))
+            .collect();
+        let events: Vec<Vec<f32>> = (0..EVENTS)
+            .map(|index| near(&centres[index * 7919 % micro_clusters], 0.42))
+            .collect();
+        let centred = |vector: &Vec<f32>| -> Vec<i32> {
+            vector.iter().map(|x| (x * 16_384.0) as i32).collect()
+        };
+        Self {
+            plain_centres: centres.concat(),
+            plain_events: events.concat(),
+            queries: events
+                .iter()
+                .map(|event| Query::new(&centred(event)))
+                .collect(),
+            centres: centres.iter().map(centred).collect(),
+        }
+    }
+
+    fn table(&self, kernel: Kernel) -> Table {
+        let mut table = Table::new(DIMENSION, kernel);
+        table.reserve(self.centres.len());
+        for centre in &self.centres {
+            table.push(centre);
+        }
+        table
+    }
+}
+
+/// The same numbers on every run.
+struct Noise(u64);
+
+impl Noise {
+    /// Nearly normal, variance 1.
+    fn normal(&mut self) -> f32 {
+        let mut sum = 0.0;
+        for _ in 0..4 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            sum += (self.0 >> 40) as f32 / (1 << 24) as f32 - 0.5;
+        }
+        sum * 3.0_f32.sqrt()
+    }
+
+    /// Unit norm, with a falling spectrum along hidden axes.
+    fn vector(&mut self) -> Vec<f32> {
+        let mut vector: Vec<f32> = (0..DIMENSION)
+            .map(|axis| self.normal() / ((axis + 1) as f32).sqrt())
+            .collect();
+        rotate(&mut vector);
+        unit(vector)
+    }
+}
+
+/// Hadamard transforms of 256 dimensions each, with a shuffle and changes of sign between them.
+fn rotate(vector: &mut [f32]) {
+    for round in 1..=3 {
+        let shuffled: Vec<f32> = (0..DIMENSION)
+            .map(|i| {
+                let sign = if (i * i + i * round) / 7 % 2 == 0 {
+                    1.0
+                } else {
+                    -1.0
+                };
+                // 5 has no common factor with 768.
+                sign * vector[(i * 5 + round) % DIMENSION]
+            })
+            .collect();
+        vector.copy_from_slice(&shuffled);
+        for part in vector.chunks_exact_mut(256) {
+            let mut half = 1;
+            while half < part.len() {
+                for pair in part.chunks_exact_mut(2 * half) {
+                    let (left, right) = pair.split_at_mut(half);
+                    for (a, b) in left.iter_mut().zip(right) {
+                        (*a, *b) = (*a + *b, *a - *b);
+                    }
+                }
+                half *= 2;
+            }
+            for x in part {
+                *x /= 16.0;
+            }
+        }
+    }
+}
+
+fn unit(mut vector: Vec<f32>) -> Vec<f32> {
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    for x in &mut vector {
+        *x /= norm;
+    }
+    vector
+}
+
+/// What a vault without quantisation would do.
+mod plain {
+    use super::DIMENSION;
+
+    /// Row and dot product of the best of `rows`, shape `[rows * DIMENSION]`.
+    pub(super) fn best(rows: &[f32], query: &[f32]) -> (usize, f32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the CPU has AVX-512 F.
+                return unsafe { best_avx512(rows, query) };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the CPU has AVX2 and FMA.
+                return unsafe { best_avx2(rows, query) };
+            }
+        }
+        best_with(rows, query, |sum, a, b| sum + a * b)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn best_avx512(rows: &[f32], query: &[f32]) -> (usize, f32) {
+        best_with(rows, query, |sum, a, b| a.mul_add(b, sum))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn best_avx2(rows: &[f32], query: &[f32]) -> (usize, f32) {
+        best_with(rows, query, |sum, a, b| a.mul_add(b, sum))
+    }
+
+    #[inline(always)]
+    fn best_with(rows: &[f32], query: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> (usize, f32) {
+        let query = query.as_chunks::<16>().0;
+        let mut best = (0, f32::MIN);
+        for (index, row) in rows.chunks_exact(DIMENSION).enumerate() {
+            let mut lanes = [0.0; 16];
+            for (row, query) in row.as_chunks::<16>().0.iter().zip(query) {
+                for lane in 0..16 {
+                    lanes[lane] = add(lanes[lane], row[lane], query[lane]);
+                }
+            }
+            let dot = lanes.iter().sum();
+            if dot > best.1 {
+                best = (index, dot);
+            }
+        }
+        best
+    }
+}
+
+/// All measurements, by micro-clusters and name, in the order of the benchmark.
+#[derive(Default)]
+struct Report {
+    samples: RefCell<Vec<(usize, String, Vec<Duration>)>>,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Report {
+    fn add(&self, micro_clusters: usize, name: &str, per_event: Duration) {
+        let mut samples = self.samples.borrow_mut();
+        let known = samples
+            .iter_mut()
+            .find(|(count, other, _)| *count == micro_clusters && other == name);
+        match known {
+            Some((_, _, times)) => times.push(per_event),
+            None => samples.push((micro_clusters, name.to_owned(), vec![per_event])),
+        }
+    }
+
+    fn memory(&self, micro_clusters: usize, sketch: bool, table: &Table) {
+        let sketch = if sketch { "with" } else { "without" };
+        self.note(format!(
+            "{micro_clusters} micro-clusters, {sketch} a sketch: {} bytes per 1,000",
+            table.bytes() * 1_000 / table.len()
+        ));
+    }
+
+    fn note(&self, note: String) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    fn print(&self) {
+        let mut plain = Duration::ZERO;
+        println!("{:>6}  {:36} {:>11}  of f32", "k", "scan", "per event");
+        for (micro_clusters, name, times) in &*self.samples.borrow() {
+            let mut times = times.clone();
+            times.sort();
+            let median = times[times.len() / 2];
+            if name.starts_with("f32") {
+                plain = median;
+            }
+            let ratio = plain.as_secs_f64() / median.as_secs_f64();
+            let micros = median.as_secs_f64() * 1e6;
+            println!("{micro_clusters:>6}  {name:36} {micros:>8.2} us  1/{ratio:.1}");
+        }
+        for note in &*self.notes.borrow() {
+            println!("{note}");
+        }
+    }
+}

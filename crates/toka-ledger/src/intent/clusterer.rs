@@ -1,0 +1,162 @@
+//! The intents of a vault as `apply` drives them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::kernel::Kernel;
+use super::lookahead::Lookahead;
+use super::persist;
+use super::regroup::Source;
+use super::space::{Place, Space};
+use super::table::Table;
+use super::{IntentId, MicroClusterId, Parameters};
+use crate::core::Embedding;
+use crate::seam::Threads;
+
+/// Where an event went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    pub(crate) micro_cluster: MicroClusterId,
+    pub(crate) intent: IntentId,
+}
+
+/// What an event or a label changes in the table `clusters`.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Rows to put, or without a value to delete.
+    pub(crate) rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What the state chain goes on with, in order.
+    pub(crate) links: Vec<Vec<u8>>,
+}
+
+impl Changes {
+    pub(super) fn put(&mut self, key: Vec<u8>, row: Vec<u8>) {
+        self.rows.push((key, Some(row)));
+    }
+
+    pub(super) fn delete(&mut self, key: Vec<u8>) {
+        self.rows.push((key, None));
+    }
+}
+
+/// Groups events as they are applied.
+pub(crate) struct Clusterer {
+    /// Of large macro-clusterings.
+    threads: Arc<dyn Threads>,
+    kernel: Kernel,
+    /// `None` until the vault's dimension is known.
+    space: Option<Space>,
+    lookahead: Lookahead,
+}
+
+impl Clusterer {
+    /// Of a vault without embedded events. `threads` runs what does not fit between two events.
+    pub(crate) fn new(threads: Arc<dyn Threads>) -> Self {
+        Self {
+            threads,
+            kernel: Kernel::detect(),
+            space: None,
+            lookahead: Lookahead::default(),
+        }
+    }
+
+    /// Goes on in a space that was rebuilt without its table.
+    pub(super) fn with_space(threads: Arc<dyn Threads>, mut space: Space) -> Self {
+        let mut clusterer = Self::new(threads);
+        space.table = Some(Table::new(space.dimension, clusterer.kernel));
+        space.rebuild_table();
+        if let Some(pending) = &mut space.pending {
+            pending.start(&*clusterer.threads);
+        }
+        clusterer.space = Some(space);
+        clusterer
+    }
+
+    pub(super) const fn space(&self) -> Option<&Space> {
+        self.space.as_ref()
+    }
+
+    /// Dimension of the embeddings; `None` until it is known.
+    pub(crate) fn dimension(&self) -> Option<usize> {
+        self.space.as_ref().map(|space| space.dimension)
+    }
+
+    /// Announces the embeddings that may come next, in order; they are scored together.
+    pub(crate) fn expect(&mut self, embeddings: Vec<Embedding>) {
+        self.lookahead.expect(embeddings);
+    }
+
+    /// Finds the place of an event with an embedding, and puts it there. All embeddings of a vault have
+    /// the same dimension.
+    pub(crate) fn assign(
+        &mut self,
+        parameters: Parameters,
+        embedding: &Embedding,
+        sequence: u64,
+    ) -> Assignment {
+        let kernel = self.kernel;
+        let space = self.space.get_or_insert_with(|| {
+            let mut space = Space::new(parameters, embedding.dimension());
+            space.table = Some(Table::new(space.dimension, kernel));
+            space
+        });
+        let components: Vec<i16> = embedding.iter().collect();
+        let place = match self.lookahead.find(space, embedding) {
+            Some(row) => Place::Row(row),
+            None => Place::New(None),
+        };
+        let (micro_cluster, intent) = space.add(place, &components, sequence);
+        Assignment {
+            micro_cluster,
+            intent,
+        }
+    }
+
+    /// Does what is due after the event at `sequence`, which was assigned: macro-clustering, saving.
+    pub(crate) fn settle(&mut self, sequence: u64) -> Changes {
+        let mut changes = Changes::default();
+        let Some(space) = &mut self.space else {
+            return changes;
+        };
+        let (records, mut source) = (space.records, Source::Calculated(&*self.threads));
+        let done = space.finish_regrouping(sequence, &mut source, &mut changes);
+        // In between, since one may be pending nearly all the time.
+        persist::save(space, sequence, &mut changes);
+        done.and_then(|()| space.begin_regrouping(sequence, &mut source, &mut changes))
+            .expect("only records can fail to match");
+        if space.records != records {
+            self.lookahead.invalidate();
+        }
+        changes
+    }
+
+    /// The intent that `intent` is now; `None` if there never was one of that id.
+    pub(crate) fn resolve(&self, intent: IntentId) -> Option<IntentId> {
+        let space = self.space.as_ref()?;
+        let resolved = space.names.resolve(intent);
+        space.groups.contains_key(&resolved).then_some(resolved)
+    }
+
+    /// Labels an intent that is in use; an empty label takes it off.
+    pub(crate) fn label(&mut self, intent: IntentId, label: &str) -> Changes {
+        let mut changes = Changes::default();
+        if let Some(space) = &mut self.space {
+            space.set_label(intent, label, &mut changes);
+        }
+        changes
+    }
+}
+
+impl fmt::Debug for Clusterer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = self.space.as_ref();
+        f.debug_struct("Clusterer")
+            .field("embedded", &space.map_or(0, |space| space.embedded))
+            .field(
+                "micro_clusters",
+                &space.map_or(0, |space| space.micros.len()),
+            )
+            .field("intents", &space.map_or(0, |space| space.groups.len()))
+            .finish_non_exhaustive()
+    }
+}

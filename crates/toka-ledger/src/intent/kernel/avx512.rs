@@ -1,0 +1,103 @@
+//! AVX-512 VNNI: 64 products an instruction.
+//!
+//! `dpbusd` multiplies unsigned by signed bytes and adds fours into 32 bits, without saturation.
+//! The row goes in as `row + 128`; what that adds, 128 times the sum of the query, is the same
+//! for all rows and is taken off at the end.
+
+use std::arch::x86_64::*;
+
+use super::Line;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn dots(rows: &[Line], queries: &[Line], lines: usize, out: &mut [i32], stride: usize) {
+    let mut fours = queries.chunks_exact(4 * lines);
+    let mut first = 0;
+    for four in &mut fours {
+        let four: [&[Line]; 4] = std::array::from_fn(|query| &four[query * lines..][..lines]);
+        column(rows, four, lines, &mut out[first..], stride);
+        first += 4;
+    }
+    for query in fours.remainder().chunks_exact(lines) {
+        column(rows, [query], lines, &mut out[first..], stride);
+        first += 1;
+    }
+}
+
+/// `Q` queries with all rows, four of these at once: sixteen sums and eight operands of 32
+/// registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn column<const Q: usize>(
+    rows: &[Line],
+    queries: [&[Line]; Q],
+    lines: usize,
+    out: &mut [i32],
+    stride: usize,
+) {
+    let mut offsets = [0; Q];
+    for (offset, query) in offsets.iter_mut().zip(queries) {
+        let mut sum = _mm512_setzero_si512();
+        for line in query {
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(i8::MIN), load(line));
+        }
+        *offset = _mm512_reduce_add_epi32(sum);
+    }
+    for (rows, out) in rows.chunks(4 * lines).zip(out.chunks_mut(4 * stride)) {
+        if rows.len() == 4 * lines {
+            let four: [&[Line]; 4] = std::array::from_fn(|row| &rows[row * lines..][..lines]);
+            store(products(four, queries, lines), offsets, out, stride);
+            continue;
+        }
+        for (row, out) in rows.chunks_exact(lines).zip(out.chunks_mut(stride)) {
+            store(products([row], queries, lines), offsets, out, stride);
+        }
+    }
+}
+
+/// The products of every row plus 128 with every query, added up in sixteen lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn products<const R: usize, const Q: usize>(
+    rows: [&[Line]; R],
+    queries: [&[Line]; Q],
+    lines: usize,
+) -> [[__m512i; Q]; R] {
+    let flip = _mm512_set1_epi8(i8::MIN);
+    let mut sums = [[_mm512_setzero_si512(); Q]; R];
+    for line in 0..lines {
+        let mut row = [_mm512_setzero_si512(); R];
+        for r in 0..R {
+            // Flipping the highest bit adds 128.
+            row[r] = _mm512_xor_si512(load(&rows[r][line]), flip);
+        }
+        for q in 0..Q {
+            let query = load(&queries[q][line]);
+            for r in 0..R {
+                sums[r][q] = _mm512_dpbusd_epi32(sums[r][q], row[r], query);
+            }
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(line: &Line) -> __m512i {
+    // SAFETY: a line is 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<const R: usize, const Q: usize>(
+    sums: [[__m512i; Q]; R],
+    offsets: [i32; Q],
+    out: &mut [i32],
+    stride: usize,
+) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (query, sum) in sums.into_iter().enumerate() {
+            out[row * stride + query] = _mm512_reduce_add_epi32(sum) - offsets[query];
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// The definition, which every kernel has to equal.
+fn scalar(row: &[i8], query: &[i8]) -> i32 {
+    let mut sum = 0;
+    for (a, b) in row.iter().zip(query) {
+        sum += i32::from(*a) * i32::from(*b);
+    }
+    sum
+}
+
+fn lines(vectors: &[Vec<i8>]) -> Vec<Line> {
+    let per_vector = lines_for(vectors[0].len());
+    let mut lines = vec![Line::ZERO; per_vector * vectors.len()];
+    for (vector, lines) in vectors.iter().zip(lines.chunks_exact_mut(per_vector)) {
+        flat_mut(lines)[..vector.len()].copy_from_slice(vector);
+    }
+    lines
+}
+
+fn check(rows: &[Vec<i8>], queries: &[Vec<i8>]) {
+    let expected: Vec<i32> = rows
+        .iter()
+        .flat_map(|row| queries.iter().map(|query| scalar(row, query)))
+        .collect();
+    let per_vector = lines_for(rows[0].len());
+    let stride = queries.len() + 3;
+    for kernel in Kernel::available() {
+        let mut out = vec![i32::MIN; rows.len() * stride];
+        kernel.dots(&lines(rows), &lines(queries), per_vector, &mut out, stride);
+        let found: Vec<i32> = out
+            .chunks_exact(stride)
+            .flat_map(|row| row[..queries.len()].to_vec())
+            .collect();
+        assert_eq!(found, expected, "{}", kernel.name());
+        // What lies between the rows is left alone.
+        let between = out
+            .chunks_exact(stride)
+            .flat_map(|row| &row[queries.len()..]);
+        assert!(between.copied().all(|value| value == i32::MIN));
+    }
+}
+
+#[test]
+fn extremes_do_not_saturate() {
+    for dimension in [1, 31, 64, 65, 768, 4096] {
+        let vectors = [
+            vec![127; dimension],
+            vec![-127; dimension],
+            vec![0; dimension],
+            (0..dimension)
+                .map(|i| if i % 2 == 0 { 127 } else { -127 })
+                .collect(),
+            (0..dimension)
+                .map(|i| if i % 3 == 0 { -127 } else { 0 })
+                .collect(),
+        ];
+        check(&vectors, &vectors);
+    }
+}
+
+#[test]
+fn detect_is_the_last_available() {
+    assert_eq!(Kernel::available().last(), Some(&Kernel::detect()));
+    assert_eq!(Kernel::available()[0].name(), "portable");
+}
+
+fn vectors(count: std::ops::Range<usize>, dimension: usize) -> impl Strategy<Value = Vec<Vec<i8>>> {
+    let component = prop_oneof![Just(-127), Just(127), Just(0), -127_i8..=127];
+    prop::collection::vec(prop::collection::vec(component, dimension), count)
+}
+
+fn sieves() -> impl Strategy<Value = (Tile, Sieve)> {
+    let seeds = prop::collection::vec(-1000_i32..1000, TILE_ROWS * BLOCK_QUERIES_MAX);
+    seeds.prop_map(|seeds| {
+        let mut tile = Tile::ZERO;
+        let mut sieve = Sieve::CLOSED;
+        tile.dots.copy_from_slice(&seeds);
+        let floats = |first: usize| std::array::from_fn(|i| seeds[first + i] as f32 / 1000.0);
+        tile.slope = floats(0);
+        tile.rest = floats(32);
+        tile.hits = std::array::from_fn(|i| seeds[64 + i].unsigned_abs());
+        sieve.scale = floats(96);
+        sieve.rest = floats(128);
+        sieve.floor = floats(160);
+        (tile, sieve)
+    })
+}
+
+proptest! {
+    #[test]
+    fn kernels_equal_the_scalar_loop(
+        (rows, queries) in prop_oneof![1_usize..200, Just(768)].prop_flat_map(|dimension| {
+            (vectors(1..10, dimension), vectors(1..10, dimension))
+        })
+    ) {
+        check(&rows, &queries);
+    }
+
+    #[test]
+    fn kernels_sift_alike(
+        (tile, sieve) in sieves(),
+        stride in prop_oneof![Just(1_usize), Just(8), Just(24), Just(32)],
+    ) {
+        let mut expected = tile.clone();
+        Kernel::available()[0].sift(&mut expected, stride, &sieve);
+        for kernel in Kernel::available() {
+            let mut found = tile.clone();
+            kernel.sift(&mut found, stride, &sieve);
+            prop_assert_eq!(found.hits, expected.hits, "{}", kernel.name());
+        }
+    }
+}

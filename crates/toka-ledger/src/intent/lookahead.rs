@@ -1,0 +1,97 @@
+//! Scoring the events of one call of `apply` in blocks.
+//!
+//! The table of directions is read once for up to [`BLOCK_QUERIES_MAX`] events. The events are then
+//! applied one by one; for each, only the rows that changed since are scored again, so that the result
+//! is that of scoring each event alone.
+
+use std::ops::Range;
+
+use super::block::Block;
+use super::kernel::BLOCK_QUERIES_MAX;
+use super::query::Query;
+use super::space::Space;
+use crate::core::Embedding;
+
+/// The embeddings that are about to be applied.
+#[derive(Debug, Default)]
+pub(super) struct Lookahead {
+    /// In the order in which they are applied, if they are.
+    embeddings: Vec<Embedding>,
+    /// The next one.
+    next: usize,
+    /// Which of them the block has scores of.
+    scored: Range<usize>,
+    queries: Vec<Query>,
+    block: Block,
+}
+
+impl Lookahead {
+    /// Replaces what was to come.
+    pub(super) fn expect(&mut self, embeddings: Vec<Embedding>) {
+        self.embeddings = embeddings;
+        self.next = 0;
+        self.invalidate();
+    }
+
+    /// Forgets scores: the table was made anew.
+    pub(super) fn invalidate(&mut self) {
+        self.scored = 0..0;
+    }
+
+    /// The row that `embedding` joins, if there is one that is similar enough, or no room for another.
+    pub(super) fn find(&mut self, space: &mut Space, embedding: &Embedding) -> Option<usize> {
+        // Events of refused commits and duplicates were expected and do not come.
+        let at = self.embeddings[self.next..]
+            .iter()
+            .position(|expected| expected == embedding)
+            .map(|skipped| self.next + skipped);
+        self.next = at.map_or(self.next, |at| at + 1);
+        let is_full = space.is_full();
+        match at {
+            Some(at) if !is_full && self.is_in_block(at) => self.find_in_block(space, at),
+            _ => {
+                let query = query(space, embedding);
+                let table = space.table.as_ref().expect("a replay scores no event");
+                let best = if is_full {
+                    table.best(&query)
+                } else if query.is_zero() {
+                    None
+                } else {
+                    table.best_above(&query, query.bar(space.parameters.tau_q30))
+                };
+                best.map(|best| best.row)
+            }
+        }
+    }
+
+    /// Whether there is a block with the embedding at `at`, or one is worth making.
+    fn is_in_block(&self, at: usize) -> bool {
+        self.scored.contains(&at) || at + 1 < self.embeddings.len()
+    }
+
+    fn find_in_block(&mut self, space: &mut Space, at: usize) -> Option<usize> {
+        if !self.scored.contains(&at) {
+            let until = self.embeddings.len().min(at + BLOCK_QUERIES_MAX);
+            self.queries.clear();
+            for embedding in &self.embeddings[at..until] {
+                self.queries.push(query(space, embedding));
+            }
+            let tau_q30 = space.parameters.tau_q30;
+            let table = space.table.as_mut().expect("a replay scores no event");
+            self.block.score(table, &self.queries, tau_q30);
+            self.scored = at..until;
+        }
+        let index = at - self.scored.start;
+        if self.queries[index].is_zero() {
+            return None;
+        }
+        let table = space.table.as_ref().expect("a replay scores no event");
+        self.block.best_above(table, index).map(|best| best.row)
+    }
+}
+
+fn query(space: &Space, embedding: &Embedding) -> Query {
+    let mut relative = Vec::with_capacity(space.dimension);
+    space.relative(embedding.iter(), &mut relative);
+    Query::new(&relative)
+}

@@ -1,0 +1,107 @@
+//! Which events are wanted.
+
+use std::collections::BTreeSet;
+
+use super::Reader;
+use crate::core::EventHeader;
+use crate::intent::{IntentId, MicroClusterId};
+
+/// Which events are wanted; the default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The kind starts with any of these; empty: every kind.
+    pub kind_prefixes: Vec<String>,
+    /// All of these (name, value) pairs are among the event's attributes. A list walks the index
+    /// of the first one: the rarest should be it.
+    pub attributes: Vec<(String, String)>,
+    /// The event is of any of these intents, as they are grouped when the event is looked at; of a
+    /// retired one its successor is meant. Empty: of every intent, or none.
+    pub intents: Vec<IntentId>,
+}
+
+impl Filter {
+    /// Whether an event is wanted, intents not considered.
+    #[must_use]
+    pub fn matches_header(&self, header: &EventHeader) -> bool {
+        let prefixes = &self.kind_prefixes;
+        (prefixes.is_empty()
+            || prefixes
+                .iter()
+                .any(|prefix| header.kind.as_str().starts_with(prefix)))
+            && self
+                .attributes
+                .iter()
+                .all(|(name, value)| header.attributes.get(name) == Some(value))
+    }
+}
+
+/// A filter with the intents' micro-clusters as of some moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    filter: Filter,
+    /// Every id under which the intents have events; `None`: intents do not matter.
+    members: Option<BTreeSet<MicroClusterId>>,
+}
+
+impl Wanted {
+    pub(super) const fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    pub(super) const fn members(&self) -> Option<&BTreeSet<MicroClusterId>> {
+        self.members.as_ref()
+    }
+
+    pub(super) fn is_everything(&self) -> bool {
+        self.filter == Filter::default()
+    }
+
+    pub(crate) fn matches(&self, header: &EventHeader) -> bool {
+        self.filter.matches_header(header)
+            && self.members.as_ref().is_none_or(|members| {
+                header
+                    .micro_cluster
+                    .is_some_and(|micro| members.contains(&micro))
+            })
+    }
+}
+
+impl Reader {
+    /// The filter as of now.
+    pub(crate) fn wanted(&self, filter: &Filter) -> Wanted {
+        let members = (!filter.intents.is_empty()).then(|| {
+            let clusterer = self.clusterer();
+            let intents = filter.intents.iter();
+            clusterer.members(&intents.filter_map(|&of| clusterer.resolve(of)).collect())
+        });
+        Wanted {
+            filter: filter.clone(),
+            members,
+        }
+    }
+
+    /// Drops from `headers`, which are the newest, those that are not wanted.
+    pub(crate) fn retain_wanted(
+        &self,
+        headers: &mut Vec<std::sync::Arc<EventHeader>>,
+        filter: &Filter,
+    ) {
+        headers.retain(|header| filter.matches_header(header));
+        if filter.intents.is_empty() || headers.is_empty() {
+            return;
+        }
+        // One look-up for each event, not the whole grouping.
+        let clusterer = self.clusterer();
+        let resolved: BTreeSet<_> = filter
+            .intents
+            .iter()
+            .filter_map(|&intent| clusterer.resolve(intent))
+            .collect();
+        headers.retain(|header| {
+            header
+                .micro_cluster
+                .and_then(|micro| clusterer.intent_of(micro))
+                .is_some_and(|intent| resolved.contains(&intent))
+        });
+    }
+}

@@ -1,0 +1,64 @@
+//! The intents as readers see them.
+
+use super::Reader;
+use crate::core::Embedding;
+use crate::error::Error;
+use crate::intent::{Classification, IntentId, Summary};
+
+impl Reader {
+    /// All intents, the largest first; of equally large ones the oldest.
+    #[must_use]
+    pub fn intents(&self) -> Vec<Summary> {
+        self.clusterer().summaries()
+    }
+
+    /// An intent as it is now; of a retired one, its successor. `None` if there never was one of that
+    /// id.
+    #[must_use]
+    pub fn intent(&self, intent: IntentId) -> Option<Summary> {
+        let clusterer = self.clusterer();
+        let resolved = clusterer.resolve(intent)?;
+        let mut summaries = clusterer.summaries().into_iter();
+        summaries.find(|summary| summary.intent == resolved)
+    }
+
+    /// The intents that `intent` led through and the one that it is now, in order; empty while it is in
+    /// use. `None` if there never was one of that id.
+    #[must_use]
+    pub fn intent_successors(&self, intent: IntentId) -> Option<Vec<IntentId>> {
+        self.clusterer().successors(intent)
+    }
+
+    /// The intent that holds most of what `intent` held; itself while it is in use. `None` if there
+    /// never was one of that id.
+    #[must_use]
+    pub fn resolve_intent(&self, intent: IntentId) -> Option<IntentId> {
+        self.clusterer().resolve(intent)
+    }
+
+    /// The intent that the events of a micro-cluster are of now.
+    #[must_use]
+    pub fn intent_of(&self, micro: crate::intent::MicroClusterId) -> Option<IntentId> {
+        self.clusterer().intent_of(micro)
+    }
+
+    /// Where an event with this embedding would go if it were committed now; with at most `limit` of
+    /// the intents nearest to it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another dimension than the vault's; [`Error::Engine`],
+    /// [`Error::Corrupt`].
+    pub fn classify(&self, embedding: &Embedding, limit: usize) -> Result<Classification, Error> {
+        self.check_dimension(embedding)?;
+        Ok(self.clusterer().classify(embedding, limit))
+    }
+
+    /// Number of micro-clusters; memory of the table that every event is compared with, and of all
+    /// else that the intents need, bytes.
+    #[must_use]
+    pub fn intent_memory(&self) -> (usize, usize, usize) {
+        let clusterer = self.clusterer();
+        let (table, rest) = clusterer.bytes();
+        (clusterer.micro_clusters(), table, rest)
+    }
+}

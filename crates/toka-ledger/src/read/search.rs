@@ -1,0 +1,290 @@
+//! The events nearest to a vector.
+//!
+//! The intents are an inverted file: an event near the vector is nearly always of an intent that has a
+//! micro-cluster near the vector. Their events are compared exactly, intent by intent, until enough were
+//! looked at.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Filter, Reader, Wanted};
+use crate::core::{Embedding, EventHeader};
+use crate::engine::{Direction, Engine, EngineError, Table};
+use crate::error::{Error, Invalid};
+use crate::intent::{IntentId, Probe};
+use crate::store::{
+    Stored, corrupt, decode_sequence, embeddings, encode_sequence, lookup, micros, missing,
+};
+
+/// Hits of one search.
+pub const SEARCH_HITS_MAX: usize = 1_000;
+/// Events that a search through the intents compares at most.
+pub const SEARCH_EVENTS_MAX: usize = 100_000;
+/// Intents that a search looks into unless told otherwise.
+pub const SEARCH_PROBES: usize = 8;
+/// Embeddings that are looked up at once.
+const LOOKUP_EVENTS: usize = 256;
+/// Latest events of an intent's most central micro-clusters among which its examples are.
+const EXAMPLE_CANDIDATES: usize = 256;
+
+/// What is searched for.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Near this vector, of the vault's dimension.
+    pub embedding: Embedding,
+    /// Hits wanted, 1 to [`SEARCH_HITS_MAX`].
+    pub limit: usize,
+    /// Intents to look into, the nearest first. `None`: into every event of the vault, exactly.
+    pub probes: Option<usize>,
+    /// Which events.
+    pub filter: Filter,
+}
+
+/// An event that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The event.
+    pub header: Arc<EventHeader>,
+    /// Cosine similarity to the vector.
+    pub similarity: f32,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The most similar first; of equally similar ones the oldest.
+    pub hits: Vec<Hit>,
+    /// Events that were compared.
+    pub compared: u64,
+    /// Every event that the filter admits was compared: there is nothing nearer.
+    pub is_exact: bool,
+}
+
+impl Reader {
+    /// The events nearest to a vector, by cosine similarity.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another dimension than the vault's; [`Error::Engine`],
+    /// [`Error::Corrupt`].
+    pub fn search(&self, search: &Search) -> Result<Found, Error> {
+        self.check_dimension(&search.embedding)?;
+        let (head, engine) = (self.position().sequence, self.engine());
+        let wanted = self.wanted(&search.filter);
+        let mut nearest = Nearest::new(&*engine, search, &wanted);
+        let is_exact = match search.probes {
+            None => {
+                compare_everything(&*engine, head, &mut nearest)?;
+                true
+            }
+            Some(probes) => {
+                let all = self.clusterer().probes(&search.embedding);
+                let chosen = &all[..probes.min(all.len())];
+                compare_probes(&*engine, chosen, head, &mut nearest)? && chosen.len() == all.len()
+            }
+        };
+        Ok(Found {
+            compared: nearest.compared,
+            hits: nearest.into_hits()?,
+            is_exact,
+        })
+    }
+
+    /// The events of an intent that are nearest to its centre: of its most central micro-clusters, among
+    /// the latest events. `None` if there never was an intent of that id.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
+    pub fn intent_examples(
+        &self,
+        intent: IntentId,
+        limit: usize,
+    ) -> Result<Option<Vec<Hit>>, Error> {
+        let (head, engine) = (self.position().sequence, self.engine());
+        let centre = {
+            let clusterer = self.clusterer();
+            let resolved = clusterer.resolve(intent);
+            resolved.and_then(|intent| clusterer.centre(intent))
+        };
+        let Some((probe, centre)) = centre else {
+            return Ok(None);
+        };
+        let search = Search {
+            // An intent whose events cancel each other out has no centre: any event will do.
+            embedding: Embedding::from_f32(&centre)
+                .or_else(|_| Embedding::from_f32(&vec![1.0; centre.len()]))
+                .map_err(Error::Invalid)?,
+            limit,
+            probes: None,
+            filter: Filter::default(),
+        };
+        let wanted = self.wanted(&search.filter);
+        let mut nearest = Nearest::new(&*engine, &search, &wanted);
+        let mut sequences = Vec::new();
+        for &micro in &probe.micro_clusters {
+            let (lower, upper) = (micros::key(micro, 1), micros::key(micro, head + 1));
+            let rows = engine.scan(Table::Micros, &lower, Some(&upper), Direction::Backward);
+            for row in rows.take(EXAMPLE_CANDIDATES - sequences.len()) {
+                sequences.push(owner(row)?);
+            }
+            if sequences.len() == EXAMPLE_CANDIDATES {
+                break;
+            }
+        }
+        nearest.compare_all(&sequences)?;
+        nearest.into_hits().map(Some)
+    }
+
+    pub(super) fn check_dimension(&self, embedding: &Embedding) -> Result<(), Error> {
+        let dimension = self.settings()?.and_then(|settings| settings.dimension);
+        let actual = embedding.dimension();
+        match dimension.map(usize::from) {
+            Some(expected) if expected != actual => Err(Error::Invalid(Invalid::Dimension {
+                field: "embedding",
+                expected,
+                actual,
+            })),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The sequence in a row of `micros`.
+fn owner(row: Result<(Bytes, Bytes), EngineError>) -> Result<u64, Error> {
+    let (key, _) = row?;
+    let (_, sequence) = micros::decode_key(&key).map_err(corrupt(Table::Micros, &key))?;
+    Ok(sequence)
+}
+
+fn compare_everything(
+    engine: &dyn Engine,
+    head: u64,
+    nearest: &mut Nearest<'_>,
+) -> Result<(), Error> {
+    let (lower, upper) = (encode_sequence(1), encode_sequence(head + 1));
+    for row in engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward) {
+        let (key, value) = row?;
+        let sequence = decode_sequence(&key).map_err(corrupt(Table::Embeddings, &key))?;
+        nearest.compare(sequence, value)?;
+    }
+    Ok(())
+}
+
+/// Compares the events of some intents; false if there were too many.
+fn compare_probes(
+    engine: &dyn Engine,
+    probes: &[Probe],
+    head: u64,
+    nearest: &mut Nearest<'_>,
+) -> Result<bool, Error> {
+    for micro in probes.iter().flat_map(|probe| &probe.micro_clusters) {
+        let (lower, upper) = (micros::key(*micro, 1), micros::key(*micro, head + 1));
+        let mut rows = engine.scan(Table::Micros, &lower, Some(&upper), Direction::Forward);
+        loop {
+            let sequences = rows
+                .by_ref()
+                .take(LOOKUP_EVENTS)
+                .map(owner)
+                .collect::<Result<Vec<_>, Error>>()?;
+            if sequences.is_empty() {
+                break;
+            }
+            if nearest.compared as usize + sequences.len() > SEARCH_EVENTS_MAX {
+                return Ok(false);
+            }
+            nearest.compare_all(&sequences)?;
+        }
+    }
+    Ok(true)
+}
+
+/// The best so far: the similarity as a product of Q14 vectors, then the older event.
+type Candidate = Reverse<(i32, Reverse<u64>)>;
+
+struct Nearest<'a> {
+    engine: &'a dyn Engine,
+    query: Vec<i16>,
+    limit: usize,
+    wanted: &'a Wanted,
+    /// The worst of the best on top.
+    best: BinaryHeap<Candidate>,
+    compared: u64,
+}
+
+impl<'a> Nearest<'a> {
+    fn new(engine: &'a dyn Engine, search: &Search, wanted: &'a Wanted) -> Self {
+        Self {
+            engine,
+            query: search.embedding.iter().collect(),
+            limit: search.limit.clamp(1, SEARCH_HITS_MAX),
+            wanted,
+            best: BinaryHeap::new(),
+            compared: 0,
+        }
+    }
+
+    fn compare_all(&mut self, sequences: &[u64]) -> Result<(), Error> {
+        let keys: Vec<_> = sequences.iter().map(|&at| encode_sequence(at)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let rows = self.engine.multi_get(Table::Embeddings, &keys)?;
+        for ((&sequence, key), row) in sequences.iter().zip(keys).zip(rows) {
+            self.compare(
+                sequence,
+                row.ok_or_else(|| missing(Table::Embeddings, key))?,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, sequence: u64, row: Bytes) -> Result<(), Error> {
+        let decoded = embeddings::decode(sequence, row);
+        let key = encode_sequence(sequence);
+        let Stored::Present(embedding) = decoded.map_err(corrupt(Table::Embeddings, &key))? else {
+            return Ok(());
+        };
+        self.compared += 1;
+        // At most 2^28 and a little, and so is every partial sum.
+        let components = embedding.iter().zip(&self.query);
+        let similarity = components.map(|(a, &b)| i32::from(a) * i32::from(b)).sum();
+        let candidate = (similarity, Reverse(sequence));
+        let is_full = self.best.len() == self.limit;
+        if is_full && self.best.peek().is_some_and(|worst| worst.0 >= candidate) {
+            return Ok(());
+        }
+        if !self.wanted.is_everything() {
+            // Looked up only for those that would be among the best.
+            let header = lookup::headers(self.engine, &[sequence])?.pop().flatten();
+            let header = header.ok_or_else(|| missing(Table::Headers, &key))?;
+            if !self.wanted.matches(&header) {
+                return Ok(());
+            }
+        }
+        if is_full {
+            self.best.pop();
+        }
+        self.best.push(Reverse(candidate));
+        Ok(())
+    }
+
+    fn into_hits(self) -> Result<Vec<Hit>, Error> {
+        let mut best = self.best.into_vec();
+        best.sort_unstable();
+        let sequences: Vec<_> = best.iter().map(|candidate| candidate.0.1.0).collect();
+        let headers = lookup::headers(self.engine, &sequences)?;
+        best.iter()
+            .zip(headers)
+            .map(|(candidate, header)| {
+                let (similarity, Reverse(sequence)) = candidate.0;
+                let key = encode_sequence(sequence);
+                #[allow(clippy::cast_precision_loss, reason = "shown to people")]
+                let similarity = similarity as f32 / (1_u32 << 28) as f32;
+                Ok(Hit {
+                    header: header.ok_or_else(|| missing(Table::Headers, &key))?,
+                    similarity,
+                })
+            })
+            .collect()
+    }
+}
