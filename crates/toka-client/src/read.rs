@@ -262,7 +262,7 @@ impl Client {
 }
 
 /// The leader confirms linearizable reads, so it answers them soonest.
-fn route(consistency: Consistency) -> Route {
+pub(crate) fn route(consistency: Consistency) -> Route {
     match consistency {
         Consistency::Linearizable => Route::Leader,
         Consistency::Local | Consistency::ReadYourWrites | Consistency::AtLeast(_) => Route::Any,

@@ -5,6 +5,7 @@ use std::fmt;
 use futures::stream::{self, Stream};
 use toka_ledger::Filter;
 use toka_ledger::feed::Start;
+use toka_ledger::intent::IntentId;
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::convert::read::{Header, ReadOptions};
 use toka_proto::v1;
@@ -14,6 +15,7 @@ use tonic::{Request, Status, Streaming};
 
 use crate::call::{Tries, vault};
 use crate::client::Client;
+use crate::continued::Continued;
 use crate::error::Error;
 use crate::read::{Consistency, Include};
 use crate::routes::Route;
@@ -64,6 +66,14 @@ pub enum Message {
         /// Up to this sequence.
         sequence: u64,
     },
+    /// An intent of the filter was retired: from here on its successor's events come. Comes once for
+    /// each, over any number of nodes.
+    IntentContinued {
+        /// The intent of the filter, or the successor that it had until now.
+        intent: IntentId,
+        /// The intent that holds most of its events.
+        successor: IntentId,
+    },
     /// Slower than the vault: served from the node's storage until the next `CaughtUp`.
     FellBehind {
         /// Every match up to this sequence was delivered.
@@ -80,6 +90,8 @@ pub struct Subscription {
     position: Option<u64>,
     /// The history in which the position has a meaning.
     history_id: Option<u128>,
+    /// Intents of the filter that were retired.
+    continued: Continued,
     /// The stream in use, and whose it is.
     stream: Option<(String, Streaming<v1::SubscribeResponse>)>,
 }
@@ -105,6 +117,7 @@ impl Client {
             subscribe,
             position: None,
             history_id: None,
+            continued: Continued::default(),
             stream: None,
         };
         let mut tries = self.shared.tries(self.deadline());
@@ -301,6 +314,12 @@ impl Subscription {
                 Ok(Some(Message::CaughtUp {
                     sequence: *position,
                 }))
+            }
+            Some(Body::IntentContinued(v1::IntentContinued { intent, successor })) => {
+                let (intent, successor) = (IntentId(intent), IntentId(successor));
+                let filter = &mut self.subscribe.filter.intents;
+                let news = self.continued.take(filter, intent, successor);
+                Ok(news.map(|(intent, successor)| Message::IntentContinued { intent, successor }))
             }
             Some(Body::FellBehind(v1::FellBehind { sequence })) => {
                 Ok(Some(Message::FellBehind { sequence }))

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toka_ledger::EmbeddingModel;
+use toka_ledger::intent::Parameters;
+
 use crate::error::StartError;
 use crate::type_config::Member;
 
@@ -22,6 +25,8 @@ pub struct Config {
     pub initial_members: BTreeMap<u64, Member>,
     /// Where this node keeps everything.
     pub data_dir: PathBuf,
+    /// What the vault is created with, if this node is its first leader.
+    pub creation: Creation,
     /// Timing of heartbeats and elections.
     pub election: Election,
     /// When to make snapshots, and how much of the log to keep.
@@ -44,6 +49,7 @@ impl Config {
             node_id,
             initial_members,
             data_dir,
+            creation: Creation::default(),
             election: Election::default(),
             compaction: Compaction::default(),
             proposing: Proposing::default(),
@@ -86,6 +92,17 @@ impl Config {
             source: Box::new(source),
         })
     }
+}
+
+/// What is fixed for the life of a vault. The same on every initial member: the first leader decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Creation {
+    /// Dimension of all embeddings; absent: the first embedded event's.
+    pub dimension: Option<u16>,
+    /// Model that makes the embeddings; absent: the first one that an embedded event names.
+    pub model: Option<EmbeddingModel>,
+    /// Settings of the intents.
+    pub intents: Parameters,
 }
 
 /// Timing of heartbeats and elections. The defaults suit a local network: a new leader is there 0.65

@@ -11,6 +11,7 @@ use toka_ledger::apply::{Ledger, LogMark};
 use toka_ledger::command::decode_batch;
 use toka_ledger::engine::{Durability, Engine};
 use toka_ledger::read::{Position, Reader};
+use toka_ledger::seam::Threads;
 
 use crate::codec::{
     DecodeError, decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
@@ -39,7 +40,11 @@ struct Current {
 
 impl LedgerHost {
     /// Opens the current ledger, or makes the first one, and removes leftovers of others.
-    pub(crate) fn open(layout: Layout, storage: Arc<dyn Storage>) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        layout: Layout,
+        storage: Arc<dyn Storage>,
+        threads: Arc<dyn Threads>,
+    ) -> Result<Self, StartError> {
         let root = layout.root().to_owned();
         let found = layout
             .current()
@@ -56,7 +61,7 @@ impl LedgerHost {
                 .set_current(number)
                 .map_err(StartError::file("write the pointer in", &root))?;
         }
-        let ledger = Ledger::open(Arc::clone(&engine))?;
+        let ledger = Ledger::open(Arc::clone(&engine), threads)?;
         // Only now: while the one in use was not opened, another might be the only sound one.
         layout
             .remove_other_ledgers(number)
@@ -240,9 +245,9 @@ impl LedgerHost {
 
 /// What a copy of a ledger covers.
 pub(crate) fn contents(engine: Arc<dyn Engine>) -> Result<Contents, FatalError> {
-    let ledger = Ledger::open(engine)?;
-    let (last_log_id, last_membership) = decode_mark(&ledger.log_mark())?;
-    let position: Position = ledger.position();
+    let (reader, mark) = Ledger::read_only(engine)?;
+    let (last_log_id, last_membership) = decode_mark(&mark)?;
+    let position: Position = reader.position();
     let meta = crate::type_config::SnapshotMeta {
         last_log_id,
         last_membership,

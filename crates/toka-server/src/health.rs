@@ -1,18 +1,20 @@
 //! `grpc.health.v1`: follows readiness.
 
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use tokio::sync::watch;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::api::{Cluster, Vault};
+use crate::api::{Cluster, Intents, Vault};
 use crate::status::Readiness;
 
 /// The whole node, in health's terms.
 const NODE: &str = "";
 const VAULT: &str = VaultServiceServer::<Vault>::NAME;
+const INTENTS: &str = IntentServiceServer::<Intents>::NAME;
 const CLUSTER: &str = ClusterServiceServer::<Cluster>::NAME;
 
 /// Tells health what `readiness` says, for ever.
@@ -24,6 +26,7 @@ pub(crate) async fn follow(reporter: HealthReporter, mut readiness: watch::Recei
         let cluster = serving(!matches!(now, Readiness::Stopping | Readiness::Failed(_)));
         reporter.set_service_status(NODE, vault).await;
         reporter.set_service_status(VAULT, vault).await;
+        reporter.set_service_status(INTENTS, vault).await;
         reporter.set_service_status(CLUSTER, cluster).await;
         if readiness.changed().await.is_err() {
             return;

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use crate::api::Shared;
+use crate::api::{Shared, off_reactor};
 use crate::metrics;
 use crate::status::Readiness;
 
@@ -52,9 +52,13 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
-    let text = match pages.shared.get() {
-        Some(shared) => metrics::text(shared, &pages.readiness.borrow().clone()),
-        None => "# the stores are being opened\n".to_owned(),
+    let text = match pages.shared.get().cloned() {
+        Some(shared) => {
+            let readiness = pages.readiness.borrow().clone();
+            off_reactor(move || metrics::text(&shared, &readiness)).await
+        }
+        None => Ok("# the stores are being opened\n".to_owned()),
     };
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    let text = text.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

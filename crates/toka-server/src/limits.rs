@@ -33,3 +33,20 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// and is gone if it does not answer within this.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Examples of one intent.
+pub const INTENT_EXAMPLES_MAX: usize = 8;
+/// Intents on one page, unless the request says otherwise.
+pub const INTENTS_PAGE_DEFAULT: usize = 100;
+/// Intents on one page,
+pub const INTENTS_PAGE_MAX: usize = 1_000;
+/// and on one with examples, for each of which some hundred embeddings are read.
+pub const INTENTS_PAGE_EXAMPLES_MAX: usize = 100;
+/// Nearest intents of a classified vector, unless the request says otherwise.
+pub const CLASSIFY_INTENTS_DEFAULT: usize = 8;
+/// Nearest intents of a classified vector.
+pub const CLASSIFY_INTENTS_MAX: usize = 100;
+/// Events of a vault in which every one may be compared by a search.
+pub const SEARCH_EXACT_EVENTS_MAX: u64 = 4_000_000;
+/// Hits of a search, unless the request says otherwise.
+pub const SEARCH_HITS_DEFAULT: usize = 10;

@@ -7,7 +7,7 @@ use super::read::Header;
 use crate::v1;
 
 /// State of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClusterStatus {
     /// State of the node that answered.
     pub header: Header,

@@ -57,6 +57,9 @@ impl TryFrom<v1::NewEvent> for EventDraft {
             Some(Embedding::Quantized(components)) => draft = draft.quantized_bytes(components),
             None => {}
         }
+        if !new.embedding_model.is_empty() {
+            draft = draft.model(&new.embedding_model);
+        }
         let Some(attributes) = new.attributes else {
             return Ok(draft);
         };
@@ -84,6 +87,10 @@ impl From<PreparedEvent> for v1::NewEvent {
                 .embedding
                 .map(|embedding| Embedding::Quantized(embedding.as_bytes().clone())),
             attributes: attributes_message(&event.attributes),
+            embedding_model: event
+                .model
+                .map(|model| model.to_string())
+                .unwrap_or_default(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod commit;
 pub mod event;
 pub mod ident;
+pub mod intent;
 pub mod metadata;
 pub mod read;
 pub mod status;

@@ -1,6 +1,7 @@
 //! What reads have in common.
 
 use toka_ledger::core::limits::{ATTRIBUTES_MAX, KIND_BYTES_MAX};
+use toka_ledger::intent::IntentId;
 use toka_ledger::{Filter, Invalid, Selector};
 
 use super::ident;
@@ -9,6 +10,8 @@ use crate::v1::read_options::Consistency as ConsistencyMessage;
 
 /// Kind prefixes in one filter.
 pub const KIND_PREFIXES_MAX: usize = 64;
+/// Intents in one filter.
+pub const INTENTS_MAX: usize = 64;
 /// Selectors in one read of several events.
 pub const SELECTORS_MAX: usize = 1_000;
 
@@ -153,6 +156,7 @@ impl From<&Filter> for v1::EventFilter {
         Self {
             kind_prefixes: filter.kind_prefixes.clone(),
             attributes: filter.attributes.iter().map(attribute).collect(),
+            intents: filter.intents.iter().map(|intent| intent.0).collect(),
         }
     }
 }
@@ -164,6 +168,7 @@ impl TryFrom<v1::EventFilter> for Filter {
         let prefixes = &filter.kind_prefixes;
         check_count("filter.kind_prefixes", KIND_PREFIXES_MAX, prefixes.len())?;
         check_count("filter.attributes", ATTRIBUTES_MAX, filter.attributes.len())?;
+        check_count("filter.intents", INTENTS_MAX, filter.intents.len())?;
         if let Some(long) = prefixes.iter().find(|prefix| prefix.len() > KIND_BYTES_MAX) {
             return Err(Invalid::TooLong {
                 field: "filter.kind_prefixes",
@@ -179,6 +184,7 @@ impl TryFrom<v1::EventFilter> for Filter {
         Ok(Self {
             kind_prefixes: filter.kind_prefixes,
             attributes,
+            intents: filter.intents.into_iter().map(IntentId).collect(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod violation;
 use std::time::Duration;
 
 use toka_ledger::engine::EngineError;
+use toka_ledger::intent::IntentId;
 use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
@@ -30,6 +31,8 @@ pub mod reason {
     pub const EVENT_NOT_FOUND: &str = "EVENT_NOT_FOUND";
     /// The vault does not have an event that a commit names as a parent.
     pub const PARENT_NOT_FOUND: &str = "PARENT_NOT_FOUND";
+    /// The vault does not have the intent.
+    pub const INTENT_NOT_FOUND: &str = "INTENT_NOT_FOUND";
     /// Preconditions of a commit did not hold.
     pub const PRECONDITIONS_FAILED: &str = "PRECONDITIONS_FAILED";
     /// The node is not the leader, and the call asked for the leader.
@@ -117,6 +120,7 @@ pub fn rejection(rejection: &Rejection) -> Status {
                 parent: Some(parent.into()),
             })
         }
+        Rejection::UnknownIntent { intent } => return intent_not_found(*intent),
         Rejection::Preconditions { violations } => {
             let violations = violations.iter().map(violation::message).collect();
             Details::new(Code::Aborted, reason::PRECONDITIONS_FAILED)
@@ -180,6 +184,18 @@ pub fn event_not_found(name: &str) -> Status {
             ..Default::default()
         })
         .status(format!("there is no event {name}"))
+}
+
+/// NOT_FOUND: there never was such an intent.
+#[must_use]
+pub fn intent_not_found(intent: IntentId) -> Status {
+    Details::new(Code::NotFound, reason::INTENT_NOT_FOUND)
+        .with(&pb::ResourceInfo {
+            resource_type: "intent".to_owned(),
+            resource_name: intent.to_string(),
+            ..Default::default()
+        })
+        .status(format!("there is no intent {intent}"))
 }
 
 /// FAILED_PRECONDITION: the call asked for the leader, and this node is another one.

@@ -10,8 +10,8 @@ use toka_ledger::core::EmbeddingInfo;
 use toka_ledger::intent::{IntentId, MicroClusterId};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::{
-    Attributes, CursorName, Digest, Embedding, EventHeader, EventId, Filter, Invalid, Kind, Parent,
-    Rejection, Salt, Selector, Stored, Violation,
+    Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, Filter,
+    Invalid, Kind, Parent, Rejection, Salt, Selector, Stored, Violation,
 };
 use tonic::{Code, Status};
 
@@ -80,6 +80,9 @@ fn prepared() -> impl Strategy<Value = PreparedEvent> {
     )
         .prop_map(
             |(kind, payload, salt, parents, embedding, attributes)| PreparedEvent {
+                model: embedding
+                    .is_some()
+                    .then(|| EmbeddingModel::new("model").expect("valid")),
                 kind,
                 payload_digest: toka_ledger::hash::payload_digest(&payload),
                 payload,
@@ -297,6 +300,7 @@ fn filter_round_trips_and_is_bounded() {
     let filter = Filter {
         kind_prefixes: vec!["auth.".to_owned(), "task".to_owned()],
         attributes: vec![("source".to_owned(), "me".to_owned())],
+        intents: vec![IntentId(7)],
     };
     assert_eq!(
         Filter::try_from(sent(&v1::EventFilter::from(&filter))),
@@ -304,7 +308,7 @@ fn filter_round_trips_and_is_bounded() {
     );
     let many = Filter {
         kind_prefixes: vec![String::new(); 65],
-        attributes: vec![],
+        ..Filter::default()
     };
     assert!(matches!(
         Filter::try_from(v1::EventFilter::from(&many)),

@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use toka_ledger::command::{Command, Commit};
+use toka_ledger::command::{Command, Commit, Label};
+use toka_ledger::intent::IntentId;
 use toka_ledger::read::{Position, Reader};
 use toka_ledger::seam::Seams;
-use toka_ledger::{Outcome, Rejection};
+use toka_ledger::{IntentLabel, Outcome, Rejection};
 use toka_proto::raft_v1::raft_service_server::RaftServiceServer;
 use toka_proto::{raft_v1 as pb, v1};
 use tokio::runtime::{Handle, Runtime};
@@ -232,7 +233,29 @@ impl Replica {
         let unix_ms = self.inner.proposer.unix_ms();
         let stamp = |commit| Command::Commit(Commit { unix_ms, ..commit });
         let commands: Vec<Command> = commits.into_iter().map(stamp).collect();
-        let outcomes = self.inner.proposer.propose_together(&commands).await?;
+        self.propose(&commands).await
+    }
+
+    /// As [`Replica::commit`], a label for an intent (absent: none). Applied again it changes nothing.
+    ///
+    /// # Errors
+    /// As [`Replica::commit`].
+    pub async fn label_intent(
+        &self,
+        intent: IntentId,
+        label: Option<IntentLabel>,
+    ) -> Result<Outcome, CommitError> {
+        let command = Command::Label(Label {
+            unix_ms: self.inner.proposer.unix_ms(),
+            intent,
+            label,
+        });
+        let outcomes = self.propose(&[command]).await?;
+        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+    }
+
+    async fn propose(&self, commands: &[Command]) -> Result<Vec<Outcome>, CommitError> {
+        let outcomes = self.inner.proposer.propose_together(commands).await?;
         let is_early = |outcome: &Outcome| {
             matches!(
                 outcome,

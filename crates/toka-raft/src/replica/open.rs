@@ -208,7 +208,11 @@ fn open_stores(
         SnapshotStore::open(layout.snapshots()).map_err(|error| StartError::Snapshot {
             source: Box::new(error),
         })?;
-    let host = LedgerHost::open(layout.clone(), Arc::clone(&storage))?;
+    let host = LedgerHost::open(
+        layout.clone(),
+        Arc::clone(&storage),
+        Arc::clone(&seams.threads),
+    )?;
     let log = storage.start_log(&layout.raft(), seams)?;
     crate::layout::sync_dir(path).map_err(StartError::file("sync", path))?;
     data_dir.set_complete()?;

@@ -19,6 +19,7 @@ use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
 use super::{Inner, Leader};
 use crate::compaction::Compactor;
+use crate::config::Creation;
 use crate::error::FatalError;
 use crate::forming::Forming;
 use crate::identity::Identity;
@@ -68,6 +69,7 @@ impl Inner {
                 leader: self.leader.clone(),
                 seams,
                 identity: Arc::clone(&node.identity),
+                creation: self.config.creation.clone(),
             },
         };
         let mut tasks = self.tasks.lock().await;
@@ -232,6 +234,7 @@ struct Creator {
     leader: watch::Receiver<Option<Leader>>,
     seams: Seams,
     identity: Arc<Identity>,
+    creation: Creation,
 }
 
 impl Creator {
@@ -265,7 +268,9 @@ impl Creator {
             cluster_id,
             history_id: self.seams.random_u128(),
             feature_level: FEATURE_LEVEL,
-            dimension: None,
+            dimension: self.creation.dimension,
+            model: self.creation.model.clone(),
+            intents: self.creation.intents,
             unix_ms: self.proposer.unix_ms(),
         });
         match self.proposer.propose(&command).await {

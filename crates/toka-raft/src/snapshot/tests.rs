@@ -56,6 +56,8 @@ fn entries(history: &str) -> Vec<Entry> {
         history_id: 2,
         feature_level: FEATURE_LEVEL,
         dimension: None,
+        model: None,
+        intents: toka_ledger::intent::Parameters::default(),
         unix_ms: 3,
     });
     let commit = |n: u64| {
@@ -81,7 +83,12 @@ fn sender_of(history: &str) -> Sender {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let layout = Layout::new(dir.path().to_owned());
     let storage = Arc::new(DiskStorage::default());
-    let host = LedgerHost::open(layout.clone(), Arc::clone(&storage) as _).expect("opened");
+    let host = LedgerHost::open(
+        layout.clone(),
+        Arc::clone(&storage) as _,
+        Arc::new(toka_ledger::seam::SystemThreads),
+    )
+    .expect("opened");
     host.apply(entries(history)).expect("applied");
     let store = SnapshotStore::open(layout.snapshots()).expect("opened");
     let snapshot = build(&host, &store).expect("made");

@@ -7,7 +7,7 @@ use toka_ledger::Digest;
 use toka_ledger::engine::Direction;
 use toka_ledger::history::Frontier;
 use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Query};
-use toka_ledger::{Ledger, hash};
+use toka_ledger::{Ledger, Reader, hash};
 
 use super::{Contents, SnapshotError};
 use crate::ledger_host::contents;
@@ -30,7 +30,8 @@ pub(super) fn verify(
             found: Box::new(found.position),
         });
     }
-    let computed = history_root(&Ledger::open(engine)?)?;
+    let (reader, _) = Ledger::read_only(engine)?;
+    let computed = history_root(&reader)?;
     if computed != expected.position.history_root {
         return Err(SnapshotError::HistoryRoot {
             sequence: expected.position.sequence,
@@ -42,8 +43,7 @@ pub(super) fn verify(
 }
 
 /// The root of the history's tree, from the headers alone.
-fn history_root(ledger: &Ledger) -> Result<Digest, SnapshotError> {
-    let reader = ledger.reader();
+fn history_root(reader: &Reader) -> Result<Digest, SnapshotError> {
     let mut frontier = Frontier::default();
     let mut after = Some(0);
     while let Some(from) = after {

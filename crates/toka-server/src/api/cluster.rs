@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use toka_ledger::Settings;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
@@ -44,7 +43,7 @@ impl ClusterService for Cluster {
         Ok(Response::new(v1::GetStatusResponse {
             header: Some(shared.header(&shared.reader.position())),
             leader_id: shared.router.leader().map(|leader| leader.node_id),
-            settings: settings.as_ref().map(settings_message),
+            settings: settings.as_ref().map(Into::into),
             nodes,
         }))
     }
@@ -82,13 +81,5 @@ impl ClusterService for Cluster {
                 }
             }
         }
-    }
-}
-
-fn settings_message(settings: &Settings) -> v1::VaultSettings {
-    v1::VaultSettings {
-        feature_level: settings.feature_level,
-        dimension: settings.dimension.map(u32::from),
-        created_unix_ms: settings.created_unix_ms,
     }
 }

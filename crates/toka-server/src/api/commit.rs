@@ -18,7 +18,7 @@ use crate::refusal;
 use crate::routing::{self, Call, Pauses, Route};
 
 /// An attempt without an answer.
-enum Refused {
+pub(super) enum Refused {
     /// This is the answer.
     Final(Status),
     /// The leader was lost. The commit may have been applied: trying again is safe, since what was
@@ -136,13 +136,22 @@ async fn forward(
     leader: &Leader,
     request: v1::CommitRequest,
 ) -> Result<Response<v1::CommitResponse>, Refused> {
-    let router = &shared.router;
-    let mut client = router.vault(leader).map_err(Refused::Again)?;
-    let request = router.timed_request(call, request);
+    let mut client = shared.router.vault(leader).map_err(Refused::Again)?;
+    let request = shared.router.timed_request(call, request);
+    forwarded(shared, call, leader, client.commit(request)).await
+}
+
+/// The leader's answer to a command that was forwarded to it.
+pub(super) async fn forwarded<T>(
+    shared: &Shared,
+    call: &Call,
+    leader: &Leader,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Refused> {
     let answer = tokio::select! {
-        answer = timeout_at(call.deadline, client.commit(request)) => answer,
+        answer = timeout_at(call.deadline, answer) => answer,
         // A leader that was cut off from the others may never answer.
-        () = router.superseded(leader) => {
+        () = shared.router.superseded(leader) => {
             return Err(Refused::Again(status::no_leader("the leader was replaced")));
         }
     };
@@ -185,7 +194,9 @@ pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
-        Outcome::Created { .. } => Err(status::rejection(&Rejection::AlreadyCreated)),
+        Outcome::Created { .. } | Outcome::Labelled { .. } => {
+            Err(status::rejection(&Rejection::AlreadyCreated))
+        }
     }
 }
 

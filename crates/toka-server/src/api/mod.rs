@@ -4,6 +4,8 @@ mod cluster;
 mod commit;
 mod commit_stream;
 mod gate;
+mod intents;
+mod label;
 mod list;
 mod page_token;
 mod read;
@@ -13,5 +15,6 @@ mod vault;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::gate::{Gate, Gates};
-pub(crate) use self::shared::Shared;
+pub(crate) use self::intents::Intents;
+pub(crate) use self::shared::{Shared, off_reactor};
 pub(crate) use self::vault::Vault;

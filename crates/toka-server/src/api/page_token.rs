@@ -47,6 +47,10 @@ impl ListIdentity<'_> {
             text(name);
             text(value);
         }
+        text("\0");
+        for intent in &self.filter.intents {
+            hasher.update(&intent.0.to_le_bytes());
+        }
         hasher.update(&self.after.to_le_bytes());
         hasher.update(&self.until.to_le_bytes());
         hasher.update(&[u8::from(self.direction == Direction::Backward)]);
@@ -103,6 +107,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..Filter::default()
         }
     }
 

@@ -162,6 +162,12 @@ impl Feed {
                     let sequence = self.subscription.position();
                     return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp { sequence })));
                 }
+                Message::Continued { intent, successor } => {
+                    return Ok(self.answer(Answer::IntentContinued(v1::IntentContinued {
+                        intent: intent.0,
+                        successor: successor.0,
+                    })));
+                }
                 Message::FellBehind => {
                     let sequence = self.subscription.position();
                     return Ok(self.answer(Answer::FellBehind(v1::FellBehind { sequence })));

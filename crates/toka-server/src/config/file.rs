@@ -61,6 +61,26 @@ layer! {
     advertise_raft: String,
     /// Members of a cluster that forms, the same list on each.
     initial_members: Vec<InitialMember>,
+    /// Dimension of the embeddings of a vault that is created.
+    dimension: u16,
+    /// Model that makes the embeddings of a vault that is created.
+    embedding_model: String,
+    /// Cosine similarity from which an event joins a micro-cluster, in a vault that is created.
+    intents_tau: f64,
+    /// Relative similarity from which intents become one, in a vault that is created.
+    intents_rho: f64,
+    /// Coherence that is assumed of an intent without evidence, in a vault that is created.
+    intents_prior: f64,
+    /// Events that the prior counts for, in a vault that is created.
+    intents_prior_events: u32,
+    /// Similarity below which intents never become one, in a vault that is created.
+    intents_floor: f64,
+    /// Events at the origin of the mean, in a vault that is created.
+    intents_mean_shrink: u32,
+    /// Events that a micro-cluster's centre remembers, in a vault that is created.
+    intents_count_cap: u32,
+    /// Micro-clusters held at once, in a vault that is created.
+    intents_micro_clusters_max: u32,
     /// How often a leader says that it is there.
     heartbeat_interval: Span,
     /// Shortest wait before an election.
@@ -141,7 +161,9 @@ macro_rules! from_variable {
     };
 }
 
-from_variable!(u32, u64, usize, String, PathBuf, SocketAddr, Span, ByteSize);
+from_variable!(
+    u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize
+);
 
 impl FromVariable for Vec<InitialMember> {
     /// Members stand behind each other with spaces or semicolons between them.

@@ -1,5 +1,6 @@
 //! Configuration of a node: flags over `TOKA_*` environment over file over default.
 
+mod creation;
 mod error;
 mod file;
 mod member;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toka_raft::Member;
-use toka_raft::config::{Compaction, Election};
+use toka_raft::config::{Compaction, Creation, Election};
 
 pub use self::error::ConfigError;
 pub use self::file::ConfigFile;
@@ -39,6 +40,8 @@ pub struct Config {
     pub advertise_raft: Option<String>,
     /// Members of a cluster that forms, by node id; empty: this node alone.
     pub initial_members: BTreeMap<u64, Member>,
+    /// What is fixed when the vault is created; of no effect on one that is there.
+    pub creation: Creation,
     /// Heartbeats and elections.
     pub timing: Timing,
     /// Bounds.
@@ -144,6 +147,7 @@ impl Config {
             listen: layer.listen.unwrap_or(loopback(7311)),
             raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
             http_listen: layer.http_listen.unwrap_or(loopback(7313)),
+            creation: creation::creation(&layer)?,
             timing: timing(&layer),
             limits: limits(&layer),
             storage: storage(&layer),

@@ -258,6 +258,7 @@ async fn open(
         config.data.clone(),
         resolved.initial_members,
     );
+    replica.creation = config.creation.clone();
     replica.election = Election {
         heartbeat: config.timing.heartbeat_interval,
         timeout_min: config.timing.election_timeout_min,

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::transport::peer_server;
@@ -22,7 +23,7 @@ use tower::util::MapResponseLayer;
 
 use super::connection::incoming;
 use super::error::StartError;
-use crate::api::{Cluster, Shared, Vault};
+use crate::api::{Cluster, Intents, Shared, Vault};
 use crate::http::Pages;
 use crate::limits::{CONNECTION_WINDOW_BYTES, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::routing::name_leader;
@@ -76,6 +77,7 @@ pub(super) fn routes(
             .fold(builder, |builder, name| builder.with_service_name(*name))
     };
     Ok(Routes::new(Vault::server(Arc::clone(shared)))
+        .add_service(Intents::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -85,6 +87,7 @@ pub(super) fn routes(
 
 const REFLECTED: &[&str] = &[
     VaultServiceServer::<Vault>::NAME,
+    IntentServiceServer::<Intents>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use toka_proto::convert::status;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use toka_raft::transport::Traffic;
 use toka_raft::{Leader, Transport};
@@ -164,6 +165,11 @@ impl Router {
         Ok(VaultServiceClient::new(self.channel(leader)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn intents(&self, leader: &Leader) -> Result<IntentServiceClient<Channel>, Status> {
+        Ok(IntentServiceClient::new(self.channel(leader)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
     pub(crate) fn cluster(&self, leader: &Leader) -> Result<ClusterServiceClient<Channel>, Status> {

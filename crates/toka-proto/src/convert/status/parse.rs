@@ -5,6 +5,7 @@ use std::time::Duration;
 use prost_types::Any;
 use toka_ledger::Rejection;
 use toka_ledger::command::ParentName;
+use toka_ledger::intent::IntentId;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -42,7 +43,7 @@ pub enum Detail {
         /// As it was named.
         name: String,
     },
-    /// A commit was refused: an unknown parent, or preconditions.
+    /// A command was refused: an unknown parent or intent, or preconditions.
     Rejected(Rejection),
     /// The node is not the leader, and the call asked for the leader.
     NotLeader {
@@ -128,6 +129,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         reason::EVENT_NOT_FOUND => {
             let name = find::<pb::ResourceInfo>(details)?.resource_name;
             Some(Detail::EventNotFound { name })
+        }
+        reason::INTENT_NOT_FOUND => {
+            let name = find::<pb::ResourceInfo>(details)?.resource_name;
+            let intent = IntentId(name.parse().ok()?);
+            Some(Detail::Rejected(Rejection::UnknownIntent { intent }))
         }
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
