@@ -10,6 +10,8 @@ mod exit_codes;
 mod foreign_client;
 mod forming;
 mod import_export;
+mod intent_quality;
+mod intents;
 mod quorum_loss;
 mod reads;
 mod snapshot_catch_up;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod intents;
 mod serve;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::serve::Serve;
 
 const EXIT_CODES: &str = "\
@@ -94,6 +96,11 @@ pub(crate) enum Command {
     Import(Import),
     /// Write events as JSON Lines.
     Export(Export),
+    /// Show the intents: groups of events that mean the same.
+    #[command(args_conflicts_with_subcommands = true)]
+    Intents(Intents),
+    /// Find the events nearest to a vector.
+    Search(Search),
     /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
     Verify,
     /// Look at and steer a cluster.
@@ -164,6 +171,9 @@ pub(crate) struct Filter {
     /// Only events with this attribute; may be repeated, then all must match.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) attribute: Vec<(String, String)>,
+    /// Only events of this intent, as they are grouped now; may be repeated, then any may match.
+    #[arg(long, value_name = "ID")]
+    pub(crate) intent: Vec<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +210,9 @@ pub(crate) struct Commit {
     /// The embedding as a JSON array of numbers, or @FILE that holds one.
     #[arg(long, value_name = "JSON|@FILE")]
     pub(crate) embedding: Option<String>,
+    /// Model that made the embedding; a vault refuses those of another model than its own.
+    #[arg(long, value_name = "NAME", requires = "embedding")]
+    pub(crate) embedding_model: Option<String>,
     /// Only if the parent has no child of the kind yet (a claim).
     #[arg(long, value_name = "EVENT=KIND", value_parser = parse_pair)]
     pub(crate) no_child: Vec<(String, String)>,
@@ -335,6 +348,8 @@ pub(crate) enum Cluster {
 pub(crate) enum Bench {
     /// Commit events and report throughput and latency.
     Commit(BenchCommit),
+    /// Run a stream of vectors through an embedded vault and report how it groups them.
+    Intents(BenchIntents),
 }
 
 /// How commits are sent.

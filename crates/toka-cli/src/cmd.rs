@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod intents;
 pub(crate) mod read;
 pub(crate) mod serve;
 pub(crate) mod shell;

@@ -48,6 +48,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Serve(flags) => cmd::serve::run(*flags, global.data).await,
         Command::Dev(flags) => cmd::dev::run(flags, global.data).await,
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
+        Command::Bench(cli::Bench::Intents(flags)) => cmd::bench::intents::run(flags, brief).await,
         Command::Bench(cli::Bench::Commit(flags)) => cmd::bench::run(&global, flags, brief).await,
         Command::Context(command) => cmd::context::run(command, brief),
         Command::Verify => cmd::verify::run(&global, brief).await,
@@ -70,6 +71,8 @@ async fn run_on(target: &Target, command: Command, format: Format, brief: Format
         Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
         Command::Import(flags) => cmd::import::run(target, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
+        Command::Intents(flags) => cmd::intents::run(target, flags, brief).await,
+        Command::Search(flags) => cmd::intents::search(target, flags, brief).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)

@@ -2,16 +2,19 @@
 
 mod cluster;
 mod embedded;
+mod intents;
 
 use anyhow::Result;
 use futures::stream::BoxStream;
 use toka_ledger::command::Precondition;
+use toka_ledger::intent::IntentId;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{Filter, Selector};
 use toka_ledger::{Digest, EventHeader, EventId};
 
 pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::embedded::Local;
+pub(crate) use self::intents::{Hit, Intent, Wanted};
 use crate::cli::{self, Consistency, Global};
 use crate::context;
 use crate::failure::Failure;
@@ -66,6 +69,8 @@ pub(crate) enum Watched {
     Event(Box<Record>),
     /// Every match up to this sequence has been seen.
     Checkpoint(u64),
+    /// An intent of the filter was retired; its successor's events come from here on.
+    Continued(IntentId, IntentId),
 }
 
 impl Target {
@@ -193,5 +198,6 @@ pub(crate) fn filter(flags: cli::Filter) -> Filter {
     Filter {
         kind_prefixes: flags.kind,
         attributes: flags.attribute,
+        intents: flags.intent.into_iter().map(IntentId).collect(),
     }
 }

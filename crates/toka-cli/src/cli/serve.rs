@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use toka_server::config::{ByteSize, ConfigFile, InitialMember, Span};
 
+/// Of settings that only the vault's creation reads.
+const CREATION: &str = "Fixed when the vault is created, the same on every initial member";
+
 /// Settings of a node. Each is also an environment variable (`--node-id`: `TOKA_NODE_ID`) and a
 /// key of the file (`node_id`); flags win over the environment, the environment over the file.
 #[derive(Debug, Args)]
@@ -41,6 +44,36 @@ pub(crate) struct Serve {
     /// (`TOKA_INITIAL_MEMBERS`) separated by semicolons.
     #[arg(long, value_name = "ID=RAFT_ENDPOINT,CLIENT_ENDPOINT")]
     initial_member: Vec<InitialMember>,
+    /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    dimension: Option<u16>,
+    /// Model that makes all embeddings [default: the first that an event names].
+    #[arg(long, value_name = "NAME", help_heading = CREATION)]
+    embedding_model: Option<String>,
+    /// Cosine similarity from which an event joins a micro-cluster [default: 0.5].
+    #[arg(long, value_name = "X", help_heading = CREATION)]
+    intents_tau: Option<f64>,
+    /// Relative similarity from which intents become one [default: 0.85].
+    #[arg(long, value_name = "X", help_heading = CREATION)]
+    intents_rho: Option<f64>,
+    /// Coherence assumed of an intent without evidence [default: 0.15].
+    #[arg(long, value_name = "X", help_heading = CREATION)]
+    intents_prior: Option<f64>,
+    /// Events that the prior counts for [default: 8].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_prior_events: Option<u32>,
+    /// Similarity below which intents never become one, divided by rho [default: 0.05].
+    #[arg(long, value_name = "X", help_heading = CREATION)]
+    intents_floor: Option<f64>,
+    /// Events at the origin of the mean of all embeddings [default: 64].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_mean_shrink: Option<u32>,
+    /// Events that a micro-cluster's centre remembers, a power of two [default: 1024].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_count_cap: Option<u32>,
+    /// Micro-clusters held at once [default: 4096].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_micro_clusters_max: Option<u32>,
     /// Time between heartbeats [default: 100ms].
     #[arg(long, value_name = "TIME")]
     heartbeat_interval: Option<Span>,
@@ -111,6 +144,16 @@ impl Serve {
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
             initial_members: Some(self.initial_member).filter(|members| !members.is_empty()),
+            dimension: self.dimension,
+            embedding_model: self.embedding_model,
+            intents_tau: self.intents_tau,
+            intents_rho: self.intents_rho,
+            intents_prior: self.intents_prior,
+            intents_prior_events: self.intents_prior_events,
+            intents_floor: self.intents_floor,
+            intents_mean_shrink: self.intents_mean_shrink,
+            intents_count_cap: self.intents_count_cap,
+            intents_micro_clusters_max: self.intents_micro_clusters_max,
             heartbeat_interval: self.heartbeat_interval,
             election_timeout_min: self.election_timeout_min,
             election_timeout_max: self.election_timeout_max,

@@ -1,5 +1,8 @@
 //! `toka bench commit`: throughput and latency of commits.
 
+mod agreement;
+pub(crate) mod intents;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

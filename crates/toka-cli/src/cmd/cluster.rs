@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use toka_client::{ClusterStatus, NodeStatus};
+use toka_proto::v1::IntentSettings;
 
 use crate::cli::{Cluster, Format, Global};
 use crate::failure::Failure;
@@ -45,6 +46,9 @@ fn json(status: &ClusterStatus) -> Value {
         json!({
             "feature_level": settings.feature_level,
             "dimension": settings.dimension,
+            "embedding_model": (!settings.embedding_model.is_empty())
+                .then_some(&settings.embedding_model),
+            "intents": settings.intents.map(intents_json),
             "created_unix_ms": settings.created_unix_ms,
         })
     });
@@ -55,6 +59,19 @@ fn json(status: &ClusterStatus) -> Value {
         "term": status.header.term,
         "settings": settings,
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
+    })
+}
+
+fn intents_json(settings: IntentSettings) -> Value {
+    json!({
+        "tau": settings.tau,
+        "rho": settings.rho,
+        "prior": settings.prior,
+        "prior_events": settings.prior_events,
+        "floor": settings.floor,
+        "mean_shrink": settings.mean_shrink,
+        "count_cap": settings.count_cap,
+        "micro_clusters_max": settings.micro_clusters_max,
     })
 }
 
@@ -99,6 +116,20 @@ fn table(status: &ClusterStatus) -> Result<()> {
         "cluster {:032x}, leader {leader}, term {}",
         status.header.cluster_id, status.header.term
     ))?;
+    if let Some(settings) = &status.settings {
+        let dimension = settings.dimension.map_or_else(
+            || "not fixed yet".to_owned(),
+            |dimension| dimension.to_string(),
+        );
+        let model = match settings.embedding_model.as_str() {
+            "" => "not fixed yet",
+            model => model,
+        };
+        output::line(&format!("embeddings: dimension {dimension}, model {model}"))?;
+        if let Some(intents) = settings.intents {
+            output::line(&format!("intents: {}", intents_json(intents)))?;
+        }
+    }
     let mut table = output::table(&[
         "node",
         "role",

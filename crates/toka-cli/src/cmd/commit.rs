@@ -26,7 +26,10 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
         draft = draft.salt(salt);
     }
     if let Some(embedding) = &flags.embedding {
-        draft = draft.embedding(&read_embedding(embedding)?);
+        draft = draft.embedding(&read_vector(embedding)?);
+    }
+    if let Some(model) = &flags.embedding_model {
+        draft = draft.model(model);
     }
     if let Some(source) = flags.source {
         draft = draft.source(source);
@@ -102,7 +105,8 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
     }
 }
 
-fn read_embedding(text: &str) -> Result<Vec<f32>> {
+/// A JSON array of numbers, or `@FILE` that holds one.
+pub(super) fn read_vector(text: &str) -> Result<Vec<f32>> {
     let text = match text.strip_prefix('@') {
         Some(path) => {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?

@@ -107,12 +107,18 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
     if tail {
         rows.reverse();
     }
-    let mut table = output::table(&["sequence", "time", "kind", "id", "parents", "payload"]);
-    table.add_rows(rows);
-    output::line(&table.to_string())
+    output::line(&table(rows))
 }
 
-fn row(record: &Record) -> [String; 6] {
+/// A table of rows that [`row`] made.
+pub(crate) fn table(rows: Vec<[String; 6]>) -> String {
+    let mut table = output::table(&["sequence", "time", "kind", "id", "parents", "payload"]);
+    table.add_rows(rows);
+    table.to_string()
+}
+
+/// An event as a row of a table.
+pub(crate) fn row(record: &Record) -> [String; 6] {
     let header = &record.header;
     [
         header.sequence.to_string(),
@@ -140,6 +146,17 @@ pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) ->
     while let Some(item) = stream.next().await {
         let seen = match item? {
             Watched::Checkpoint(sequence) => sequence,
+            Watched::Continued(intent, successor) => {
+                match format {
+                    Format::Json => output::json(&serde_json::json!({
+                        "intent_continued": { "intent": intent, "successor": successor },
+                    }))?,
+                    Format::Table => output::line(&format!(
+                        "intent {intent} was retired; following intent {successor}"
+                    ))?,
+                }
+                continue;
+            }
             Watched::Event(record) => {
                 // With a filter, the last match may stand before `until`.
                 if record.header.sequence > until {

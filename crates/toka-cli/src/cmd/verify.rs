@@ -31,7 +31,7 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
             vault.close().await;
             report?
         }
-        Some(Mode::Node { .. }) => checked(&node_ledger(path)?.reader())?,
+        Some(Mode::Node { .. }) => checked(&node_reader(path)?)?,
     };
     show(&report, format)?;
     match report.problems_total {
@@ -40,9 +40,9 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
     }
 }
 
-/// The ledger of a node that is stopped, without changing anything. What a crash has left in the Raft
+/// What a node that is stopped, without changing anything. What a crash has left in the Raft
 /// log alone is not in it yet.
-fn node_ledger(path: &Path) -> Result<Ledger> {
+fn node_reader(path: &Path) -> Result<Reader> {
     let pointer = path.join("CURRENT");
     let name = std::fs::read_to_string(&pointer)
         .with_context(|| format!("cannot read {}", pointer.display()))?;
@@ -53,7 +53,8 @@ fn node_ledger(path: &Path) -> Result<Ledger> {
         ..RocksOptions::default()
     };
     let engine = RocksEngine::open(&path.join(name.trim()), &options)?;
-    Ok(Ledger::open(Arc::new(engine))?)
+    let (reader, _) = Ledger::read_only(Arc::new(engine))?;
+    Ok(reader)
 }
 
 fn checked(reader: &Reader) -> Result<Report> {

@@ -11,7 +11,7 @@ use toka_client::{
 };
 use toka_ledger::command::Precondition;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
-use toka_ledger::{EventHeader, Filter, Stored};
+use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
 use super::{DEFAULT_ENDPOINT, Include, Listing, Record, Watched};
 use crate::cli;
@@ -143,6 +143,9 @@ impl Remote {
                     Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
                         Some(Watched::Checkpoint(sequence))
                     }
+                    Message::IntentContinued { intent, successor } => {
+                        Some(Watched::Continued(intent, successor))
+                    }
                     _ => None,
                 })
             });
@@ -181,7 +184,7 @@ impl From<Include> for toka_client::Include {
     }
 }
 
-fn read(include: Include, consistency: cli::Consistency) -> Read {
+pub(super) fn read(include: Include, consistency: cli::Consistency) -> Read {
     let consistency = match consistency {
         cli::Consistency::Local => Consistency::Local,
         cli::Consistency::Linearizable => Consistency::Linearizable,
@@ -193,7 +196,7 @@ fn read(include: Include, consistency: cli::Consistency) -> Read {
     }
 }
 
-fn record(event: StoredEvent) -> Record {
+pub(super) fn record(event: StoredEvent) -> Record {
     let payload = event.payload.map(|payload| match payload {
         Stored::Present(bytes) => PayloadView::Present(bytes),
         Stored::Erased => PayloadView::Erased,
@@ -229,6 +232,9 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
             Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
         }
         Error::NotFound { name } => Failure::NotFound(name.clone()).into(),
+        Error::Rejected(Rejection::UnknownIntent { intent }) => {
+            Failure::NotFound(format!("intent {intent}")).into()
+        }
         Error::Invalid(_)
         | Error::InvalidField { .. }
         | Error::Rejected(_)

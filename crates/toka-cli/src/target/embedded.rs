@@ -37,6 +37,14 @@ impl Local {
         })
     }
 
+    pub(super) const fn vault(&self) -> &VaultBus {
+        &self.vault
+    }
+
+    pub(super) fn reader(&self) -> &Reader {
+        self.vault.reader()
+    }
+
     pub(super) async fn commit(
         &self,
         drafts: Vec<EventDraft>,
@@ -128,6 +136,7 @@ impl Local {
                 Message::Event(header) => {
                     Watched::Event(Box::new(record(reader, &header, include)?))
                 }
+                Message::Continued { intent, successor } => Watched::Continued(intent, successor),
                 Message::CaughtUp | Message::FellBehind => {
                     Watched::Checkpoint(subscription.position())
                 }
@@ -143,7 +152,7 @@ impl Local {
     }
 }
 
-fn record(reader: &Reader, header: &EventHeader, include: Include) -> Result<Record> {
+pub(super) fn record(reader: &Reader, header: &EventHeader, include: Include) -> Result<Record> {
     let payload = match include.payload {
         true => Some(match reader.payload(header)? {
             Stored::Present(bytes) => PayloadView::Present(bytes),
@@ -167,7 +176,7 @@ fn record(reader: &Reader, header: &EventHeader, include: Include) -> Result<Rec
 }
 
 /// Gives refusals their exit code.
-fn failure(error: Error) -> anyhow::Error {
+pub(super) fn failure(error: Error) -> anyhow::Error {
     match error {
         Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
         other => other.into(),

@@ -1,0 +1,100 @@
+//! Flags of `toka intents`, `toka search` and `toka bench intents`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Filter, Read};
+
+#[derive(Debug, Args)]
+pub(crate) struct Intents {
+    #[command(subcommand)]
+    pub(crate) command: Option<IntentsCommand>,
+    /// Draw the table again every second, until Ctrl-C.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// At most so many intents, the largest first [default: 20 on a terminal, else all].
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Leave intents with fewer than five events out.
+    #[arg(long)]
+    pub(crate) skip_tentative: bool,
+    /// Examples of each.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=8))]
+    pub(crate) examples: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IntentsCommand {
+    /// Show one intent, of a retired one its successor.
+    Get {
+        /// Its id.
+        intent: u64,
+    },
+    /// List the events of an intent, in order.
+    Events {
+        /// Its id.
+        intent: u64,
+        /// At most so many.
+        #[arg(long, short = 'n', default_value_t = u64::MAX, hide_default_value = true, value_name = "N")]
+        limit: u64,
+    },
+    /// Give an intent a name that people know it by.
+    Label {
+        /// Its id.
+        intent: u64,
+        /// The name.
+        #[arg(required_unless_present = "clear", conflicts_with = "clear")]
+        label: Option<String>,
+        /// Take the name off.
+        #[arg(long)]
+        clear: bool,
+    },
+    /// Tell where an event with this embedding would go, without committing it.
+    Classify {
+        /// The embedding as a JSON array of numbers, or @FILE that holds one.
+        #[arg(long, value_name = "JSON|@FILE")]
+        vector: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// The vector to search near, as a JSON array of numbers, or @FILE that holds one.
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) vector: String,
+    /// Hits wanted.
+    #[arg(long, short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) limit: u32,
+    /// Intents to look into, the nearest first.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) probes: u32,
+    /// Compare every event.
+    #[arg(long, conflicts_with = "probes")]
+    pub(crate) exact: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) read: Read,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchIntents {
+    /// Raw little-endian f32 rows, in the order of their arrival.
+    pub(crate) file: PathBuf,
+    /// Components of each row.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) dim: u16,
+    /// What each row is, a line each: as it is, or the `label` of a line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Another order of arrival: little-endian u32 numbers of rows, from 0.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) order: Option<PathBuf>,
+    /// Events of one commit.
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) batch: u32,
+    /// Keep the vault in memory, instead of a temporary directory.
+    #[arg(long)]
+    pub(crate) memory: bool,
+}
