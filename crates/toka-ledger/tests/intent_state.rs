@@ -225,7 +225,7 @@ fn every_embedded_event_is_of_exactly_one_intent() {
         .map(|summary| (summary.intent, summary.events))
         .collect();
     assert_eq!(listed, sizes);
-    assert!(reader.intent_memory().0 <= 64);
+    assert!(reader.intent_usage().micro_clusters <= 64);
     assert_eq!(reader.intent(IntentId(u64::MAX)), None);
 
     // Lists by intent have just these events, in order.

@@ -7,7 +7,8 @@ use toka_raft::{Role, Status};
 use crate::api::{Gate, Gates, Shared};
 use crate::status::Readiness;
 
-/// The node in Prometheus' text format. Blocking: the intents are counted. Names and meanings are part of the API (docs/operations.md).
+/// The node in Prometheus' text format. Blocks for as long as `apply` changes the intents. Names and
+/// meanings are part of the API (docs/operations.md).
 pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
     let status = shared.replica.status();
     let mut text = String::new();
@@ -45,7 +46,7 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
     let open = |gate: &Gate| count(gate.open());
-    let (micro_clusters, table_bytes, other_bytes) = shared.reader.intent_memory();
+    let usage = shared.reader.intent_usage();
     [
         (
             "toka_ready",
@@ -88,25 +89,25 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "toka_intents",
             "gauge",
             "Intents, tentative ones included.",
-            count(shared.reader.intents().len()),
+            count(usage.intents),
         ),
         (
             "toka_micro_clusters",
             "gauge",
             "Micro-clusters of the intents.",
-            count(micro_clusters),
+            count(usage.micro_clusters),
         ),
         (
             "toka_intents_table_bytes",
             "gauge",
             "Memory of the table that every embedded event is compared with.",
-            count(table_bytes),
+            count(usage.table_bytes),
         ),
         (
             "toka_intents_other_bytes",
             "gauge",
             "Memory of all else that the intents need.",
-            count(other_bytes),
+            count(usage.other_bytes),
         ),
     ]
 }

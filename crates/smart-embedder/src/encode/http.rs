@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Encoder, TEXT_BYTES_MAX, check_batch, normalize};
 use crate::error::Error;
-use crate::http::{ApiKey, Config, Endpoint};
+use crate::http::{ApiKey, Config, Endpoint, model_name};
 use crate::text::cut;
 
 /// Sent for a text that is empty or blank, since servers refuse those.
@@ -43,18 +43,12 @@ impl OpenAi {
         key: Option<ApiKey>,
         config: Config,
     ) -> Result<Self, Error> {
-        if model.trim().is_empty() {
-            return Err(Error::Invalid {
-                field: "model",
-                value: model.to_owned(),
-                expected: "the name of a model",
-            });
-        }
+        let model = model_name(model)?;
         let suffix = dimension.map(|dimension| format!("@{dimension}"));
         Ok(Self {
             endpoint: Endpoint::new(base, "embeddings", key, config)?,
-            model: model.to_owned(),
             model_id: format!("openai/{model}{}", suffix.unwrap_or_default()),
+            model,
             requested: dimension,
             dimension: dimension.map_or_else(OnceLock::new, OnceLock::from),
         })

@@ -19,6 +19,21 @@ use crate::text::cut;
 /// What an error quotes of a reply, bytes.
 const MESSAGE_BYTES_MAX: usize = 512;
 
+/// The name of a model as requests have it.
+///
+/// # Errors
+/// [`Error::Invalid`] if there is nothing in it.
+pub(crate) fn model_name(model: &str) -> Result<String, Error> {
+    if model.trim().is_empty() {
+        return Err(Error::Invalid {
+            field: "model",
+            value: model.to_owned(),
+            expected: "the name of a model",
+        });
+    }
+    Ok(model.to_owned())
+}
+
 /// Settings of the requests to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -79,16 +79,10 @@ impl Llm {
         key: Option<ApiKey>,
         config: Config,
     ) -> Result<Self, Error> {
-        if model.trim().is_empty() {
-            return Err(Error::Invalid {
-                field: "model",
-                value: model.to_owned(),
-                expected: "the name of a model",
-            });
-        }
+        let model = http::model_name(model)?;
         Ok(Self {
             endpoint: Endpoint::new(base, "chat/completions", key, config.http.clone())?,
-            model: model.to_owned(),
+            model,
             summaries: Cache::new(config.cache_entries),
             config,
         })

@@ -65,6 +65,7 @@ impl Clusterer {
         let mut clusterer = Self::new(threads);
         space.table = Some(Table::new(space.dimension, clusterer.kernel));
         space.rebuild_table();
+        space.train_sketch();
         if let Some(pending) = &mut space.pending {
             pending.start(&*clusterer.threads);
         }
@@ -118,11 +119,20 @@ impl Clusterer {
         let Some(space) = &mut self.space else {
             return changes;
         };
-        let (records, mut source) = (space.records, Source::Calculated(&*self.threads));
-        let done = space.finish_regrouping(sequence, &mut source, &mut changes);
+        let (records, threads) = (space.records, &*self.threads);
+        let source = Source::Calculated {
+            threads,
+            changes: &mut changes,
+        };
+        let finished = space.finish_regrouping(sequence, source);
         // In between, since one may be pending nearly all the time.
         persist::save(space, sequence, &mut changes);
-        done.and_then(|()| space.begin_regrouping(sequence, &mut source, &mut changes))
+        let source = Source::Calculated {
+            threads,
+            changes: &mut changes,
+        };
+        finished
+            .and_then(|()| space.begin_regrouping(sequence, source))
             .expect("only records can fail to match");
         if space.records != records {
             self.lookahead.invalidate();

@@ -31,6 +31,6 @@ mod view;
 pub(crate) use self::clusterer::{Assignment, Changes, Clusterer};
 pub(crate) use self::persist::restore;
 pub(crate) use self::view::Probe;
-pub use self::view::{Classification, Summary, TENTATIVE_EVENTS};
+pub use self::view::{Classification, Summary, TENTATIVE_EVENTS, Usage};
 pub use crate::core::{IntentId, MicroClusterId, Parameters};
 pub use crate::store::clusters::Record;

@@ -1,6 +1,6 @@
 //! Where ids lead that are in use no more, and what people call the intents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{IntentId, MicroClusterId};
 
@@ -11,7 +11,9 @@ use super::{IntentId, MicroClusterId};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) successors: BTreeMap<IntentId, IntentId>,
-    pub(super) aliases: BTreeMap<MicroClusterId, MicroClusterId>,
+    aliases: BTreeMap<MicroClusterId, MicroClusterId>,
+    /// The other way: all that was folded into a micro-cluster in use, directly or not.
+    folded: BTreeMap<MicroClusterId, BTreeSet<MicroClusterId>>,
     pub(super) labels: BTreeMap<IntentId, String>,
 }
 
@@ -22,6 +24,24 @@ impl Names {
             intent = successor;
         }
         intent
+    }
+
+    /// Takes note that `micro` was folded into `into`.
+    pub(super) fn fold(&mut self, micro: MicroClusterId, into: MicroClusterId) {
+        self.aliases.insert(micro, into);
+        let mut folded = self.folded.remove(&micro).unwrap_or_default();
+        folded.insert(micro);
+        // When names are loaded, `into` may have been folded on already.
+        let root = self.root(into);
+        self.folded.entry(root).or_default().append(&mut folded);
+    }
+
+    /// The ids of micro-clusters that were folded into `micro`, which is in use.
+    pub(super) fn folded(
+        &self,
+        micro: MicroClusterId,
+    ) -> impl Iterator<Item = MicroClusterId> + '_ {
+        self.folded.get(&micro).into_iter().flatten().copied()
     }
 
     /// The micro-cluster that holds the events of `micro`; itself while it is in use.

@@ -161,7 +161,7 @@ fn load_names(engine: &dyn Engine) -> Result<Names, Error> {
         let bad = || corrupt(Table::Clusters, &key);
         let id = clusters::decode_micro_key(clusters::ALIAS, &key).map_err(bad())?;
         let into = clusters::decode_alias(id, value).map_err(bad())?;
-        names.aliases.insert(id, into);
+        names.fold(id, into);
     }
     for row in rows(engine, clusters::SUCCESSOR) {
         let (key, value) = row?;
@@ -209,12 +209,10 @@ fn replay(
     records: &mut VecDeque<Record>,
 ) -> Result<(), Error> {
     let (lower, upper) = (encode_sequence(after + 1), encode_sequence(head + 1));
-    let mut ignored = Changes::default();
-    let mut source = Source::Recorded(records);
     let unrecorded = |_| inconsistent("a record is missing");
     // What was due after the last save, and came behind it.
     space
-        .begin_regrouping(after, &mut source, &mut ignored)
+        .begin_regrouping(after, Source::Recorded(records))
         .map_err(unrecorded)?;
     for row in engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward) {
         let (key, value) = row?;
@@ -240,10 +238,9 @@ fn replay(
             return Err(inconsistent("an event's header is of another intent"));
         }
         space
-            .finish_regrouping(sequence, &mut source, &mut ignored)
-            .and_then(|()| space.begin_regrouping(sequence, &mut source, &mut ignored))
+            .finish_regrouping(sequence, Source::Recorded(records))
+            .and_then(|()| space.begin_regrouping(sequence, Source::Recorded(records)))
             .map_err(unrecorded)?;
-        ignored = Changes::default();
     }
     Ok(())
 }

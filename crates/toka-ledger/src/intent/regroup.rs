@@ -19,8 +19,11 @@ const BORN_SHARE: u32 = 8;
 
 /// Where the results of macro-clusterings come from.
 pub(super) enum Source<'a> {
-    /// They are calculated, large ones on a thread.
-    Calculated(&'a dyn Threads),
+    /// They are calculated, large ones on a thread, and written.
+    Calculated {
+        threads: &'a dyn Threads,
+        changes: &'a mut Changes,
+    },
     /// They are in records, in order; what is not there has not taken effect yet.
     Recorded(&'a mut VecDeque<Record>),
 }
@@ -34,13 +37,12 @@ impl Space {
     pub(super) fn finish_regrouping(
         &mut self,
         sequence: u64,
-        source: &mut Source<'_>,
-        changes: &mut Changes,
+        source: Source<'_>,
     ) -> Result<(), RecordMismatch> {
         match self.pending.take_if(|pending| self.embedded >= pending.due) {
             Some(pending) => {
                 let groups = || pending.groups();
-                self.take_effect(sequence, &pending.snapshot, groups, source, changes)
+                self.take_effect(sequence, &pending.snapshot, groups, source)
             }
             None => Ok(()),
         }
@@ -51,8 +53,7 @@ impl Space {
     pub(super) fn begin_regrouping(
         &mut self,
         sequence: u64,
-        source: &mut Source<'_>,
-        changes: &mut Changes,
+        source: Source<'_>,
     ) -> Result<(), RecordMismatch> {
         if self.pending.is_some() || !self.is_due() {
             return Ok(());
@@ -61,12 +62,12 @@ impl Space {
         let linkage = linkage(&self.parameters);
         if snapshot.len() < self.parameters.background_micro_clusters as usize {
             let groups = || group(&snapshot.frozen, &linkage);
-            return self.take_effect(sequence, &snapshot, groups, source, changes);
+            return self.take_effect(sequence, &snapshot, groups, source);
         }
         let wait = u64::from(self.parameters.background_events).max(snapshot.len() as u64);
         let mut pending = Pending::new(snapshot, self.embedded + wait, linkage);
-        if let Source::Calculated(threads) = source {
-            pending.start(*threads);
+        if let Source::Calculated { threads, .. } = source {
+            pending.start(threads);
         }
         self.pending = Some(pending);
         Ok(())
@@ -106,29 +107,36 @@ impl Space {
         sequence: u64,
         snapshot: &Snapshot,
         groups: impl FnOnce() -> Vec<u32>,
-        source: &mut Source<'_>,
-        changes: &mut Changes,
+        source: Source<'_>,
     ) -> Result<(), RecordMismatch> {
-        let record = match source {
-            Source::Calculated(_) => {
+        match source {
+            Source::Calculated { changes, .. } => {
                 let mut record = self.name(sequence, snapshot, &groups());
                 self.move_rows(&record, &snapshot.frozen.mean);
+                self.rebuild_table();
                 record.folded = self.choose_folds();
-                self.fold(&mut record);
+                let went = self.fold(&record.folded);
+                if !record.folded.is_empty() {
+                    self.rebuild_table();
+                }
+                self.train_sketch();
+                self.rebuild_groups();
+                self.retire_emptied(&mut record, went);
                 self.carry_labels(&record, changes);
-                record
+                self.note(&record, changes);
             }
+            // The names were found with the records; the table is made once everything is replayed.
             Source::Recorded(records) => {
                 let record = records.pop_front().ok_or(RecordMismatch)?;
                 if (record.sequence, record.embedded) != (sequence, snapshot.embedded) {
                     return Err(RecordMismatch);
                 }
                 self.move_rows(&record, &snapshot.frozen.mean);
-                self.fold(&mut record.clone());
-                record
+                self.fold(&record.folded);
+                self.rebuild_groups();
             }
-        };
-        self.note(&record, changes);
+        }
+        self.records += 1;
         Ok(())
     }
 
@@ -170,8 +178,6 @@ impl Space {
         }
         self.next_intent = record.next_intent;
         self.mean.copy_from_slice(mean);
-        self.rebuild_groups();
-        self.rebuild_table();
     }
 
     /// Near the cap: which micro-clusters go into which others. The longest untouched go, each into
@@ -206,37 +212,40 @@ impl Space {
         folds.collect()
     }
 
-    /// Does the record's folds. An intent that loses its last micro-cluster by them is retired: its
-    /// successor is the intent that most of its events went to.
-    fn fold(&mut self, record: &mut Record) {
-        if record.folded.is_empty() {
-            return;
-        }
+    /// Folds micro-clusters into others. Returns how many events of each intent went where.
+    fn fold(
+        &mut self,
+        folds: &[(MicroClusterId, MicroClusterId)],
+    ) -> BTreeMap<IntentId, BTreeMap<IntentId, u64>> {
+        let mut went: BTreeMap<IntentId, BTreeMap<IntentId, u64>> = BTreeMap::new();
         let mut is_removed = vec![false; self.micros.len()];
-        let mut gone: BTreeMap<IntentId, BTreeMap<MicroClusterId, u64>> = BTreeMap::new();
-        for &(from, to) in &record.folded {
+        for &(from, to) in folds {
             let (Some(from), Some(to)) = (self.micros.find(from), self.micros.find(to)) else {
                 continue;
             };
             let Micro { intent, events, .. } = *self.micros.row(from);
-            let into = self.micros.row(to).id;
-            *gone.entry(intent).or_default().entry(into).or_default() += events;
+            let into = self.micros.row(to).intent;
+            *went.entry(intent).or_default().entry(into).or_default() += events;
             self.micros.fold(from, to, self.parameters.count_cap);
             is_removed[from] = true;
         }
-        self.removed
-            .extend(record.folded.iter().map(|&(from, _)| from));
-        self.micros.remove(&is_removed);
-        self.rebuild_groups();
-        self.rebuild_table();
-        for (intent, went) in gone {
-            if self.groups.contains_key(&intent) || retired(record, intent) {
+        if !folds.is_empty() {
+            self.removed.extend(folds.iter().map(|&(from, _)| from));
+            self.micros.remove(&is_removed);
+        }
+        went
+    }
+
+    /// Retires intents that lost their last micro-cluster by folding: the successor is the intent that
+    /// most of the events went to.
+    fn retire_emptied(
+        &self,
+        record: &mut Record,
+        went: BTreeMap<IntentId, BTreeMap<IntentId, u64>>,
+    ) {
+        for (intent, by_intent) in went {
+            if self.groups.contains_key(&intent) {
                 continue;
-            }
-            let mut by_intent: BTreeMap<IntentId, u64> = BTreeMap::new();
-            for (micro, events) in went {
-                let row = self.micros.find(micro).expect("what is folded into stays");
-                *by_intent.entry(self.micros.row(row).intent).or_default() += events;
             }
             let successor = by_intent
                 .into_iter()
@@ -251,13 +260,12 @@ impl Space {
     /// Takes the record into the names, and into what is written.
     fn note(&mut self, record: &Record, changes: &mut Changes) {
         let number = self.records;
-        self.records += 1;
         let row = clusters::encode_record(number, record);
         let key = clusters::record_key(number);
         changes.links.push(clusters::state_link(&key, &row));
         changes.put(key, row);
         for &(micro, into) in &record.folded {
-            self.names.aliases.insert(micro, into);
+            self.names.fold(micro, into);
             changes.put(
                 clusters::alias_key(micro),
                 clusters::encode_alias(micro, into),
@@ -296,10 +304,6 @@ impl Space {
             self.names.labels.insert(intent, label.to_owned());
         }
     }
-}
-
-fn retired(record: &Record, intent: IntentId) -> bool {
-    record.retired.iter().any(|&(old, _)| old == intent)
 }
 
 /// How groups are merged.

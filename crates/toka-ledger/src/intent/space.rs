@@ -22,6 +22,22 @@ pub(super) struct Group {
     pub(super) weight: u64,
 }
 
+impl Group {
+    fn new(dimension: usize) -> Self {
+        Self {
+            sums: vec![0; dimension],
+            weight: 0,
+        }
+    }
+
+    fn add(&mut self, weight: u32, sums: impl Iterator<Item = i64>) {
+        self.weight += u64::from(weight);
+        for (sum, part) in self.sums.iter_mut().zip(sums) {
+            *sum += part;
+        }
+    }
+}
+
 /// Everything that `apply` knows of the embeddings so far.
 #[derive(Debug)]
 pub(super) struct Space {
@@ -90,8 +106,10 @@ impl Space {
 
     /// Goes on from what was saved. The micro-clusters are added by the caller.
     pub(super) fn from_saved(parameters: Parameters, saved: SavedState) -> Self {
+        let dimension = saved.sums.len();
         Self {
             embedded: saved.embedded,
+            sums: saved.sums,
             next_micro: saved.next_micro,
             next_intent: saved.next_intent,
             born: saved.born,
@@ -100,14 +118,8 @@ impl Space {
             records: saved.records,
             saved: saved.embedded,
             mean: saved.mean,
-            ..Self::new(parameters, saved.sums.len())
+            ..Self::new(parameters, dimension)
         }
-        .with_sums(saved.sums)
-    }
-
-    fn with_sums(mut self, sums: Vec<i64>) -> Self {
-        self.sums = sums;
-        self
     }
 
     /// Whether no micro-cluster can be added.
@@ -185,14 +197,10 @@ impl Space {
         };
         self.micros
             .push(micro, event.iter().copied().map(i32::from));
-        let group = self.groups.entry(intent).or_insert_with(|| Group {
-            sums: vec![0; self.dimension],
-            weight: 0,
-        });
-        group.weight += 1;
-        for (sum, &component) in group.sums.iter_mut().zip(event) {
-            *sum += i64::from(component);
-        }
+        self.groups
+            .entry(intent)
+            .or_insert_with(|| Group::new(self.dimension))
+            .add(1, event.iter().copied().map(i64::from));
         if let Some(table) = &mut self.table {
             table.push(&relative);
         }
@@ -235,14 +243,11 @@ impl Space {
     pub(super) fn rebuild_groups(&mut self) {
         self.groups.clear();
         for (row, micro) in self.micros.rows().iter().enumerate() {
-            let group = self.groups.entry(micro.intent).or_insert_with(|| Group {
-                sums: vec![0; self.dimension],
-                weight: 0,
-            });
-            group.weight += u64::from(micro.weight);
-            for (sum, &part) in group.sums.iter_mut().zip(self.micros.sums(row)) {
-                *sum += i64::from(part);
-            }
+            let sums = self.micros.sums(row).iter().copied().map(i64::from);
+            self.groups
+                .entry(micro.intent)
+                .or_insert_with(|| Group::new(self.dimension))
+                .add(micro.weight, sums);
         }
     }
 
@@ -257,7 +262,13 @@ impl Space {
             self.micros.centre(row, &self.mean, &mut centre);
             table.push(&centre);
         }
-        if table.len() >= SKETCH_MICROS_MIN {
+    }
+
+    /// Lets a large table skip what cannot be the best. Changes no answer; making the table anew undoes it.
+    pub(super) fn train_sketch(&mut self) {
+        if let Some(table) = &mut self.table
+            && table.len() >= SKETCH_MICROS_MIN
+        {
             table.train_sketch();
         }
     }

@@ -8,6 +8,7 @@ use super::macro_clustering::{coherence, spread};
 use super::query::Query;
 use super::regroup::linkage;
 use super::space::Space;
+use super::table::Table;
 use super::{IntentId, MicroClusterId};
 use crate::core::Embedding;
 
@@ -36,6 +37,19 @@ pub struct Summary {
     pub is_tentative: bool,
 }
 
+/// How many there are, and the memory that they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Intents in use.
+    pub intents: usize,
+    /// Micro-clusters in use.
+    pub micro_clusters: usize,
+    /// The table that every event is compared with, bytes.
+    pub table_bytes: usize,
+    /// Everything else, bytes.
+    pub other_bytes: usize,
+}
+
 /// Where an event with some embedding would go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
@@ -59,11 +73,25 @@ pub(crate) struct Probe {
 impl Clusterer {
     /// All intents, the largest first; of equally large ones the oldest.
     pub(crate) fn summaries(&self) -> Vec<Summary> {
+        let mut summaries = self.summaries_of(|_| true);
+        summaries.sort_by_key(|summary| (Reverse(summary.events), summary.intent));
+        summaries
+    }
+
+    /// The intent that `intent` is now; `None` if there never was one of that id.
+    pub(crate) fn summary(&self, intent: IntentId) -> Option<Summary> {
+        let resolved = self.resolve(intent)?;
+        self.summaries_of(|intent| intent == resolved).pop()
+    }
+
+    /// The intents that `is_wanted`, by id.
+    fn summaries_of(&self, is_wanted: impl Fn(IntentId) -> bool) -> Vec<Summary> {
         let Some(space) = self.space() else {
             return Vec::new();
         };
         let mut summaries: BTreeMap<IntentId, Summary> = BTreeMap::new();
-        for micro in space.micros.rows() {
+        let rows = space.micros.rows().iter();
+        for micro in rows.filter(|micro| is_wanted(micro.intent)) {
             let intent = micro.intent;
             let summary = summaries.entry(intent).or_insert_with(|| Summary {
                 intent,
@@ -84,7 +112,6 @@ impl Clusterer {
         for summary in &mut summaries {
             summary.is_tentative = summary.events < TENTATIVE_EVENTS;
         }
-        summaries.sort_by_key(|summary| (Reverse(summary.events), summary.intent));
         summaries
     }
 
@@ -109,19 +136,9 @@ impl Clusterer {
             return BTreeSet::new();
         };
         let rows = space.micros.rows().iter();
-        let mut members: BTreeSet<_> = rows
-            .filter(|micro| intents.contains(&micro.intent))
-            .map(|micro| micro.id)
-            .collect();
-        let folded: Vec<_> = space
-            .names
-            .aliases
-            .keys()
-            .filter(|&&alias| members.contains(&space.names.root(alias)))
-            .copied()
-            .collect();
-        members.extend(folded);
-        members
+        rows.filter(|micro| intents.contains(&micro.intent))
+            .flat_map(|micro| std::iter::once(micro.id).chain(space.names.folded(micro.id)))
+            .collect()
     }
 
     /// Where an event with `embedding`, of the vault's dimension, would go now; at most `limit`
@@ -187,17 +204,16 @@ impl Clusterer {
         Some((probe, centre))
     }
 
-    /// Number of micro-clusters.
-    pub(crate) fn micro_clusters(&self) -> usize {
-        self.space().map_or(0, |space| space.micros.len())
-    }
-
-    /// Memory of the table that every event is compared with, and of all else, bytes.
-    pub(crate) fn bytes(&self) -> (usize, usize) {
-        self.space().map_or((0, 0), |space| {
-            let table = space.table.as_ref().map_or(0, |table| table.bytes());
-            let group = space.dimension * size_of::<i64>();
-            (table, space.micros.bytes() + space.groups.len() * group)
+    /// How many there are, and the memory that they take.
+    pub(crate) fn usage(&self) -> Usage {
+        self.space().map_or_else(Usage::default, |space| {
+            let group_bytes = space.dimension * size_of::<i64>();
+            Usage {
+                intents: space.groups.len(),
+                micro_clusters: space.micros.len(),
+                table_bytes: space.table.as_ref().map_or(0, Table::bytes),
+                other_bytes: space.micros.bytes() + space.groups.len() * group_bytes,
+            }
         })
     }
 
@@ -249,13 +265,6 @@ impl Space {
             .map(|(row, micro)| (Reverse(table.score(row, &query)), micro.id, micro.intent))
             .collect();
         rows.sort_unstable();
-        let mut folded: BTreeMap<MicroClusterId, Vec<MicroClusterId>> = BTreeMap::new();
-        for &alias in self.names.aliases.keys() {
-            folded
-                .entry(self.names.root(alias))
-                .or_default()
-                .push(alias);
-        }
         let mut order = BTreeMap::new();
         let mut probes: Vec<Probe> = Vec::new();
         for (_, micro, intent) in rows {
@@ -268,7 +277,7 @@ impl Space {
             });
             let micro_clusters = &mut probes[at].micro_clusters;
             micro_clusters.push(micro);
-            micro_clusters.extend(folded.get(&micro).into_iter().flatten());
+            micro_clusters.extend(self.names.folded(micro));
         }
         probes
     }

@@ -3,7 +3,7 @@
 use super::Reader;
 use crate::core::Embedding;
 use crate::error::Error;
-use crate::intent::{Classification, IntentId, Summary};
+use crate::intent::{Classification, IntentId, Summary, Usage};
 
 impl Reader {
     /// All intents, the largest first; of equally large ones the oldest.
@@ -16,10 +16,7 @@ impl Reader {
     /// id.
     #[must_use]
     pub fn intent(&self, intent: IntentId) -> Option<Summary> {
-        let clusterer = self.clusterer();
-        let resolved = clusterer.resolve(intent)?;
-        let mut summaries = clusterer.summaries().into_iter();
-        summaries.find(|summary| summary.intent == resolved)
+        self.clusterer().summary(intent)
     }
 
     /// The intents that `intent` led through and the one that it is now, in order; empty while it is in
@@ -53,12 +50,9 @@ impl Reader {
         Ok(self.clusterer().classify(embedding, limit))
     }
 
-    /// Number of micro-clusters; memory of the table that every event is compared with, and of all
-    /// else that the intents need, bytes.
+    /// How many intents and micro-clusters there are, and the memory that they take.
     #[must_use]
-    pub fn intent_memory(&self) -> (usize, usize, usize) {
-        let clusterer = self.clusterer();
-        let (table, rest) = clusterer.bytes();
-        (clusterer.micro_clusters(), table, rest)
+    pub fn intent_usage(&self) -> Usage {
+        self.clusterer().usage()
     }
 }

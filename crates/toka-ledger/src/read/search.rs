@@ -73,7 +73,7 @@ impl Reader {
         self.check_dimension(&search.embedding)?;
         let (head, engine) = (self.position().sequence, self.engine());
         let wanted = self.wanted(&search.filter);
-        let mut nearest = Nearest::new(&*engine, search, &wanted);
+        let mut nearest = Nearest::new(&*engine, &search.embedding, search.limit, &wanted);
         let is_exact = match search.probes {
             None => {
                 compare_everything(&*engine, head, &mut nearest)?;
@@ -111,17 +111,12 @@ impl Reader {
         let Some((probe, centre)) = centre else {
             return Ok(None);
         };
-        let search = Search {
-            // An intent whose events cancel each other out has no centre: any event will do.
-            embedding: Embedding::from_f32(&centre)
-                .or_else(|_| Embedding::from_f32(&vec![1.0; centre.len()]))
-                .map_err(Error::Invalid)?,
-            limit,
-            probes: None,
-            filter: Filter::default(),
-        };
-        let wanted = self.wanted(&search.filter);
-        let mut nearest = Nearest::new(&*engine, &search, &wanted);
+        // An intent whose events cancel each other out has no centre: any event will do.
+        let embedding = Embedding::from_f32(&centre)
+            .or_else(|_| Embedding::from_f32(&vec![1.0; centre.len()]))
+            .map_err(Error::Invalid)?;
+        let wanted = self.wanted(&Filter::default());
+        let mut nearest = Nearest::new(&*engine, &embedding, limit, &wanted);
         let mut sequences = Vec::new();
         for &micro in &probe.micro_clusters {
             let (lower, upper) = (micros::key(micro, 1), micros::key(micro, head + 1));
@@ -214,11 +209,16 @@ struct Nearest<'a> {
 }
 
 impl<'a> Nearest<'a> {
-    fn new(engine: &'a dyn Engine, search: &Search, wanted: &'a Wanted) -> Self {
+    fn new(
+        engine: &'a dyn Engine,
+        embedding: &Embedding,
+        limit: usize,
+        wanted: &'a Wanted,
+    ) -> Self {
         Self {
             engine,
-            query: search.embedding.iter().collect(),
-            limit: search.limit.clamp(1, SEARCH_HITS_MAX),
+            query: embedding.iter().collect(),
+            limit: limit.clamp(1, SEARCH_HITS_MAX),
             wanted,
             best: BinaryHeap::new(),
             compared: 0,

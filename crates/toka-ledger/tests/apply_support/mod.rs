@@ -49,15 +49,12 @@ pub(crate) fn hurried() -> Parameters {
     .expect("in range")
 }
 
-/// [`create`] with [`hurried`] parameters.
-pub(crate) fn create_hurried() -> Command {
+/// The creation of a vault with `intents`.
+pub(crate) fn create_with(intents: Parameters) -> Command {
     let Command::Create(create) = create() else {
-        unreachable!("made above")
+        unreachable!("made by the function of that name")
     };
-    Command::Create(Create {
-        intents: hurried(),
-        ..create
-    })
+    Command::Create(Create { intents, ..create })
 }
 
 /// An event without anything but a kind and a payload.

@@ -6,7 +6,7 @@ use toka_ledger::command::{Command, Commit, Label, ParentName, Precondition, Pre
 use toka_ledger::intent::IntentId;
 use toka_ledger::{CursorName, Digest, EventHeader, EventId, IntentLabel, Outcome};
 
-use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create_hurried, event, kind};
+use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create_with, event, hurried, kind};
 
 const KINDS: [&str; 4] = ["task", "task.claim", "note", "ñ"];
 const CURSORS: [&str; 2] = ["one", "two"];
@@ -132,7 +132,7 @@ impl History {
             stored: Vec::new(),
             clock: NOW,
         };
-        history.apply(create_hurried());
+        history.apply(create_with(hurried()));
         for spec in specs {
             let command = history.command(spec);
             history.apply(command);
@@ -152,7 +152,7 @@ impl History {
 
     fn command(&mut self, spec: &CommandSpec) -> Command {
         match spec {
-            CommandSpec::Create => create_hurried(),
+            CommandSpec::Create => create_with(hurried()),
             CommandSpec::Label(intent, set) => Command::Label(Label {
                 unix_ms: self.clock,
                 intent: IntentId(u64::from(*intent)),

@@ -2,10 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use toka_ledger::command::{Command, Commit, Create};
-use toka_ledger::intent::Parameters;
+use toka_ledger::command::{Command, Commit};
 
-use crate::apply_support::{NOW, With, commit, create, event};
+use crate::apply_support::{NOW, With, commit, event};
 
 /// A small generator of our own, so that the stream never changes.
 pub(crate) struct Lcg(u64);
@@ -49,14 +48,6 @@ pub(crate) fn vectors(seed: u64, count: usize, dimension: usize, topics: u32) ->
             centre.iter().zip(noise).map(|(a, b)| a + b).collect()
         })
         .collect()
-}
-
-/// The creation of a vault with `intents`.
-pub(crate) fn create_with(intents: Parameters) -> Command {
-    let Command::Create(create) = create() else {
-        unreachable!("made by the function of that name")
-    };
-    Command::Create(Create { intents, ..create })
 }
 
 /// A commit for each vector; among them events without one, repeats, and commits that are refused.

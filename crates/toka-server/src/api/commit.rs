@@ -47,22 +47,43 @@ pub(super) async fn commit(
             }
             Route::There(leader) => forward(shared, &call, leader, work.message()).await,
         };
-        let last = match attempt {
+        match attempt {
             Ok(response) => return Ok(response),
-            Err(Refused::Final(status)) => return Err(status),
-            Err(Refused::Again(last)) => last,
+            Err(refused) => {
+                refused
+                    .before_retry(shared, &call, &route, &mut pauses)
+                    .await?
+            }
+        }
+    }
+}
+
+impl Refused {
+    /// Waits until it is time to try again.
+    ///
+    /// # Errors
+    /// The final answer, or that time is up.
+    pub(super) async fn before_retry(
+        self,
+        shared: &Shared,
+        call: &Call,
+        route: &Route,
+        pauses: &mut Pauses,
+    ) -> Result<(), Status> {
+        let last = match self {
+            Self::Final(status) => return Err(status),
+            Self::Again(last) => last,
         };
+        let leader = route.leader();
         tracing::debug!(
-            leader = route.leader().node_id,
+            leader = leader.node_id,
             reason = last.message(),
-            "commit again"
+            "command again"
         );
-        if !shared
-            .router
-            .before_retry(route.leader(), call.deadline, &mut pauses)
-            .await
-        {
-            return Err(routing::out_of_time(&last));
+        let is_in_time = shared.router.before_retry(leader, call.deadline, pauses);
+        match is_in_time.await {
+            true => Ok(()),
+            false => Err(routing::out_of_time(&last)),
         }
     }
 }
@@ -114,19 +135,29 @@ async fn propose(
     call: &Call,
     commit: Commit,
 ) -> Result<Response<v1::CommitResponse>, Refused> {
-    match timeout_at(call.deadline, shared.replica.commit(commit)).await {
-        Ok(Ok(outcome)) => response(shared, outcome)
-            .map(Response::new)
-            .map_err(Refused::Final),
+    let outcome = proposed(call, "commit", shared.replica.commit(commit)).await?;
+    response(shared, outcome)
+        .map(Response::new)
+        .map_err(Refused::Final)
+}
+
+/// What became of a command that was proposed on this node; `what` names it.
+pub(super) async fn proposed(
+    call: &Call,
+    what: &str,
+    outcome: impl Future<Output = Result<Outcome, CommitError>>,
+) -> Result<Outcome, Refused> {
+    match timeout_at(call.deadline, outcome).await {
+        Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(error @ (CommitError::NotLeader { .. } | CommitError::Unknown)))
             if !call.is_forwarded =>
         {
             Err(Refused::Again(refusal::commit(&error)))
         }
         Ok(Err(error)) => Err(Refused::Final(refusal::commit(&error))),
-        Err(_) => Err(Refused::Final(status::no_leader(
-            "the commit was not agreed on before the deadline; it is safe to repeat it",
-        ))),
+        Err(_) => Err(Refused::Final(status::no_leader(format!(
+            "the {what} was not agreed on before the deadline; it is safe to repeat it"
+        )))),
     }
 }
 

@@ -5,14 +5,12 @@ use toka_ledger::{IntentLabel, Invalid, Outcome};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
-use toka_raft::{CommitError, Leader};
-use tokio::time::timeout_at;
+use toka_raft::Leader;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use super::commit::{Refused, forwarded, header};
-use crate::refusal;
-use crate::routing::{self, Call, Pauses, Route};
+use super::commit::{Refused, forwarded, header, proposed};
+use crate::routing::{Call, Pauses, Route};
 
 pub(super) async fn label(
     shared: &Shared,
@@ -29,18 +27,13 @@ pub(super) async fn label(
             Route::Here(_) => propose(shared, &call, request.intent, label.clone()).await,
             Route::There(leader) => forward(shared, &call, leader, request.clone()).await,
         };
-        let last = match attempt {
+        match attempt {
             Ok(response) => return Ok(response),
-            Err(Refused::Final(status)) => return Err(status),
-            Err(Refused::Again(last)) => last,
-        };
-        let leader = route.leader();
-        if !shared
-            .router
-            .before_retry(leader, call.deadline, &mut pauses)
-            .await
-        {
-            return Err(routing::out_of_time(&last));
+            Err(refused) => {
+                refused
+                    .before_retry(shared, &call, &route, &mut pauses)
+                    .await?
+            }
         }
     }
 }
@@ -69,29 +62,16 @@ async fn propose(
     intent: u64,
     label: Option<IntentLabel>,
 ) -> Result<Response<v1::LabelIntentResponse>, Refused> {
-    let proposed = shared.replica.label_intent(IntentId(intent), label);
-    match timeout_at(call.deadline, proposed).await {
-        Ok(Ok(Outcome::Labelled { revision, intent })) => {
-            Ok(Response::new(v1::LabelIntentResponse {
-                header: Some(header(shared, revision)),
-                revision,
-                intent: intent.0,
-            }))
-        }
-        Ok(Ok(Outcome::Rejected { rejection, .. })) => {
-            Err(Refused::Final(status::rejection(&rejection)))
-        }
-        Ok(Ok(Outcome::Committed { .. } | Outcome::Created { .. })) => {
+    let labelled = shared.replica.label_intent(IntentId(intent), label);
+    match proposed(call, "label", labelled).await? {
+        Outcome::Labelled { revision, intent } => Ok(Response::new(v1::LabelIntentResponse {
+            header: Some(header(shared, revision)),
+            revision,
+            intent: intent.0,
+        })),
+        Outcome::Rejected { rejection, .. } => Err(Refused::Final(status::rejection(&rejection))),
+        Outcome::Committed { .. } | Outcome::Created { .. } => {
             unreachable!("a label has no other outcome")
         }
-        Ok(Err(error @ (CommitError::NotLeader { .. } | CommitError::Unknown)))
-            if !call.is_forwarded =>
-        {
-            Err(Refused::Again(refusal::commit(&error)))
-        }
-        Ok(Err(error)) => Err(Refused::Final(refusal::commit(&error))),
-        Err(_) => Err(Refused::Final(status::no_leader(
-            "the label was not agreed on before the deadline; it is safe to repeat it",
-        ))),
     }
 }

@@ -102,7 +102,7 @@ fn any_pairs() -> impl Strategy<Value = (Vec<Vec<i64>>, Vec<u64>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     #[test]
     fn group_is_as_defined(frozen in any_frozen(), linkage in any_linkage()) {

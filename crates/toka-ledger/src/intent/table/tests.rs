@@ -220,7 +220,7 @@ fn vectors(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(4)))]
     #[test]
     fn any_events_are_answered_alike(
         (centres, events) in prop_oneof![1_usize..150, Just(384)].prop_flat_map(|dimension| {
