@@ -43,9 +43,9 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     let signals: Vec<_> = ports.iter().map(|_| terminated()).collect();
     let starting = (1..).zip(&ports).map(|(id, ports)| {
         let config = config(id, ports, &root, &members);
-        async { Ok::<_, anyhow::Error>(Node::start(config?, Outside::system()).await?) }
+        async { Ok(Node::start(config?, Outside::system()).await?) }
     });
-    let nodes = futures::future::try_join_all(starting).await?;
+    let nodes = all_or_none(futures::future::join_all(starting).await).await?;
     welcome(&ports, data.as_deref());
     let ends = nodes.into_iter().zip(signals);
     let ends = ends.map(|(node, signal)| node.run_until(signal));
@@ -54,6 +54,19 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     }
     drop(temporary);
     Ok(())
+}
+
+/// The nodes, if every one has started; else those that have are stopped.
+async fn all_or_none(started: Vec<Result<Node>>) -> Result<Vec<Node>> {
+    let (nodes, failed): (Vec<_>, Vec<_>) = started.into_iter().partition(Result::is_ok);
+    let nodes = nodes.into_iter().flatten();
+    match failed.into_iter().find_map(Result::err) {
+        None => Ok(nodes.collect()),
+        Some(error) => {
+            futures::future::join_all(nodes.map(Node::halt)).await;
+            Err(error)
+        }
+    }
 }
 
 fn config(id: u64, ports: &Ports, root: &Path, members: &[InitialMember]) -> Result<Config> {

@@ -270,6 +270,25 @@ impl Node {
     }
 }
 
+/// A store that is still open when the process ends would abort it, so nodes are stopped at the end of
+/// each test, also of one that fails.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let replicas: Vec<_> = self
+            .nodes
+            .values_mut()
+            .filter_map(|node| node.replica.take())
+            .collect();
+        let stop_all = async {
+            for replica in replicas {
+                let _ = replica.halt().await;
+                replica.end_threads().await;
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stop_all));
+    }
+}
+
 /// Serves peers on the runtime that Raft runs on; both end together.
 fn serve(replica: &Replica, listener: TcpListener) {
     let listener = listener.into_std().expect("a listener");

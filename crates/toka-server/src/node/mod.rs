@@ -56,7 +56,8 @@ impl Outside {
     }
 }
 
-/// A running node. Dropped without [`Node::shutdown`] it stops at once, as in a crash.
+/// A running node. Dropped without [`Node::shutdown`] or [`Node::halt`] it stops soon after, as in a
+/// crash: threads may go on for a moment, and a process that ends in that moment is aborted by RocksDB.
 pub struct Node {
     addresses: Addresses,
     shared: Arc<Shared>,
@@ -108,50 +109,59 @@ impl Node {
 
         let guard = all.clone().drop_guard();
         let replica = open(&config, resolved, &outside).await?;
-        let peers = Stop::new(all.child_token(), &all);
-        serve::peers(listeners.raft, &replica, peers.clone()).map_err(|source| {
-            StartError::Bind {
-                key: "raft_listen",
-                address: addresses.raft,
-                source,
+        let opened = replica.clone();
+        let assembled = async move {
+            let peers = Stop::new(all.child_token(), &all);
+            serve::peers(listeners.raft, &replica, peers.clone()).map_err(|source| {
+                StartError::Bind {
+                    key: "raft_listen",
+                    address: addresses.raft,
+                    source,
+                }
+            })?;
+            let router = Router::new(config.node_id, replica.leader_watch(), outside.transport);
+            let clients = Stop::new(all.child_token(), &all);
+            let draining = clients.gently.clone();
+            let shared = Arc::new(Shared::new(replica, router, config.limits, draining));
+            let (reporter, health) = health_reporter();
+            let routes = serve::routes(&shared, health)?;
+            let served = serve::clients(
+                listeners.client,
+                Arc::clone(&shared),
+                routes,
+                clients.clone(),
+            );
+            tasks.spawn(named("clients", served));
+            let background: [BoxFuture<'static, ()>; 3] = [
+                serve_when_ready(Arc::clone(&shared)).boxed(),
+                status::follow(Arc::clone(&shared), readiness_known).boxed(),
+                health::follow(reporter, readiness.clone()).boxed(),
+            ];
+            for task in background {
+                tasks.spawn(until(all.clone(), task));
             }
-        })?;
-        let router = Router::new(config.node_id, replica.leader_watch(), outside.transport);
-        let clients = Stop::new(all.child_token(), &all);
-        let draining = clients.gently.clone();
-        let shared = Arc::new(Shared::new(replica, router, config.limits, draining));
-        let (reporter, health) = health_reporter();
-        let routes = serve::routes(&shared, health)?;
-        let served = serve::clients(
-            listeners.client,
-            Arc::clone(&shared),
-            routes,
-            clients.clone(),
-        );
-        tasks.spawn(named("clients", served));
-        let background: [BoxFuture<'static, ()>; 3] = [
-            serve_when_ready(Arc::clone(&shared)).boxed(),
-            status::follow(Arc::clone(&shared), readiness_known).boxed(),
-            health::follow(reporter, readiness.clone()).boxed(),
-        ];
-        for task in background {
-            tasks.spawn(until(all.clone(), task));
+            // Only this place sets it.
+            let _ = pages.shared.set(Arc::clone(&shared));
+            let Addresses { client, raft, http } = addresses;
+            tracing::info!(config.node_id, %client, %raft, %http, "node started");
+            Ok(Self {
+                addresses,
+                shared,
+                readiness,
+                limits: config.limits,
+                clients,
+                peers,
+                tasks,
+                http_stop,
+                _all: guard,
+            })
+        };
+        let assembled = assembled.await;
+        if assembled.is_err() {
+            let _ = opened.halt().await;
+            opened.end_threads().await;
         }
-        // Only this place sets it.
-        let _ = pages.shared.set(Arc::clone(&shared));
-        let Addresses { client, raft, http } = addresses;
-        tracing::info!(config.node_id, %client, %raft, %http, "node started");
-        Ok(Self {
-            addresses,
-            shared,
-            readiness,
-            limits: config.limits,
-            clients,
-            peers,
-            tasks,
-            http_stop,
-            _all: guard,
-        })
+        assembled
     }
 
     /// Where the node listens.
@@ -206,13 +216,21 @@ impl Node {
             None => self.shutdown().await.map_err(RunError::Fatal),
             Some(error) => {
                 // What has failed cannot hand anything over; the others elect a leader by themselves.
-                self.clients.cut().await;
-                let _ = self.shared.replica.halt().await;
-                self.peers.cut().await;
-                self.shared.replica.end_threads().await;
+                self.halt().await;
                 Err(error)
             }
         }
+    }
+
+    /// Stops at once, without handing over or waiting for calls, and returns when nothing of the node
+    /// runs any more.
+    pub async fn halt(mut self) {
+        self.clients.cut().await;
+        // What could not be written is in the log, which the next start reads.
+        let _ = self.shared.replica.halt().await;
+        self.peers.cut().await;
+        self.tasks.shutdown().await;
+        self.shared.replica.end_threads().await;
     }
 
     /// Stops in good order: leadership is handed over, calls in flight are finished, subscriptions

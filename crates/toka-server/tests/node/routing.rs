@@ -97,8 +97,7 @@ async fn without_a_leader_a_commit_waits_and_then_says_unavailable() {
     let mut cluster = Cluster::start(3).await;
     let survivor = cluster.nodes.remove(0);
     for node in cluster.nodes.drain(..) {
-        node.replica().halt().await.expect("closed");
-        drop(node);
+        node.halt().await;
     }
     cluster.nodes.push(survivor);
     let mut request = tonic::Request::new(one(event("a", "1")));

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) type Vault = VaultServiceClient<Channel>;
 
-/// Nodes of one cluster; the data goes when it is dropped.
+/// Nodes of one cluster. When it is dropped they are stopped, also by a test that fails, and the data
+/// goes: a store that is still open when the process ends would abort it.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     _data: tempfile::TempDir,
@@ -106,6 +107,17 @@ impl Cluster {
         Endpoint::from_shared(format!("http://{address}"))
             .expect("an address")
             .connect_lazy()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let stop_all = async {
+            for node in self.nodes.drain(..) {
+                node.halt().await;
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stop_all));
     }
 }
 
