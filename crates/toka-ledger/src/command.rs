@@ -4,6 +4,7 @@
 //! and encoded once; log, replication and apply pass the same bytes on. An *entry* is one or more
 //! commands, each behind its length.
 
+pub(crate) mod check;
 mod codec;
 
 use bytes::Bytes;

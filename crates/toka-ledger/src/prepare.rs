@@ -3,10 +3,9 @@
 
 use bytes::Bytes;
 
+use crate::command::check::{check_batch_parents, check_count, check_preconditions};
 use crate::command::{Command, Commit, Precondition, PreparedEvent, encode};
-use crate::core::limits::{
-    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
-};
+use crate::core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use crate::core::{
     Attributes, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, Kind, Salt,
 };
@@ -157,31 +156,19 @@ impl EventDraft {
         if let Some(invalid) = self.invalid {
             return Err(invalid);
         }
-        if self.payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Invalid::TooLong {
-                field: "payload",
-                max: PAYLOAD_BYTES_MAX,
-                actual: self.payload.len(),
-            });
-        }
-        check_count("parents", PARENTS_MAX, self.parents.len())?;
-        self.attributes.check()?;
-        if self.model.is_some() && self.embedding.is_none() {
-            return Err(Invalid::Syntax {
-                field: "embedding_model",
-                expected: "given together with an embedding",
-            });
-        }
-        Ok(PreparedEvent {
+        let mut event = PreparedEvent {
             kind,
-            payload_digest: hash::payload_digest(&self.payload),
+            payload_digest: Digest::default(),
             payload: self.payload,
             salt: self.salt,
             parents: self.parents,
             embedding: self.embedding,
             model: self.model,
             attributes: self.attributes,
-        })
+        };
+        event.check()?;
+        event.payload_digest = hash::payload_digest(&event.payload);
+        Ok(event)
     }
 
     fn accept<T>(&mut self, input: Result<T, Invalid>) -> Option<T> {
@@ -245,42 +232,6 @@ pub fn is_claim(preconditions: &[Precondition]) -> bool {
         .any(|precondition| matches!(precondition, Precondition::NoChild { .. }))
 }
 
-fn check_preconditions(preconditions: &[Precondition]) -> Result<(), Invalid> {
-    check_count("preconditions", PRECONDITIONS_MAX, preconditions.len())?;
-    let names_the_batch = |precondition: &Precondition| {
-        matches!(
-            precondition,
-            Precondition::NoChild {
-                parent: ParentName::Batch(_),
-                ..
-            }
-        )
-    };
-    if preconditions.iter().any(names_the_batch) {
-        return Err(Invalid::Syntax {
-            field: "preconditions.parent",
-            expected: "the id or the digest of an event that is in the vault already",
-        });
-    }
-    Ok(())
-}
-
-fn check_batch_parents(events: &[PreparedEvent]) -> Result<(), Invalid> {
-    for (event, prepared) in events.iter().enumerate() {
-        for parent in &prepared.parents {
-            if let ParentName::Batch(parent) = *parent
-                && usize::from(parent) >= event
-            {
-                return Err(Invalid::BatchParent {
-                    event,
-                    parent: parent.into(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 fn check_size(commit: Commit) -> Result<Commit, Invalid> {
     if size_at_most(&commit) <= BATCH_BYTES_MAX {
         return Ok(commit);
@@ -317,13 +268,6 @@ fn size_at_most(commit: &Commit) -> usize {
     FIXED
         + commit.preconditions.len() * PRECONDITION
         + commit.events.iter().map(event).sum::<usize>()
-}
-
-fn check_count(field: &'static str, max: usize, actual: usize) -> Result<(), Invalid> {
-    if actual > max {
-        return Err(Invalid::TooMany { field, max, actual });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

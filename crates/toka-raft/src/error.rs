@@ -178,6 +178,9 @@ pub enum CommitError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The commit is none that nodes could read back; nothing was proposed.
+    #[error(transparent)]
+    Invalid(#[from] toka_ledger::Invalid),
     /// The node is being stopped.
     #[error("the node is stopping")]
     Stopped,
@@ -191,7 +194,7 @@ impl CommitError {
             Self::NotLeader { .. } | Self::Overloaded { .. } | Self::Unknown | Self::Stopped => {
                 true
             }
-            Self::TooLarge { .. } => false,
+            Self::TooLarge { .. } | Self::Invalid(_) => false,
         }
     }
 }

@@ -118,6 +118,8 @@ impl Proposer {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
+        // What no node can decode would stop every one of them.
+        commands.iter().try_for_each(Command::check)?;
         let commands: Vec<Bytes> = commands.iter().map(command::encode).collect();
         let bytes: usize = commands.iter().map(Bytes::len).sum();
         // Each command stands behind its length, of at most eight bytes.

@@ -25,11 +25,12 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The engine's.
     fn open_copy(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError>;
 
-    /// Opens the Raft log in `dir`, or creates it, and starts what writes it.
+    /// Opens the Raft log in `dir` and starts what writes it; creates a log only if it `may_create`
+    /// one.
     ///
     /// # Errors
     /// The log's.
-    fn start_log(&self, dir: &Path, seams: &Seams) -> Result<RaftLog, LogError>;
+    fn start_log(&self, dir: &Path, may_create: bool, seams: &Seams) -> Result<RaftLog, LogError>;
 }
 
 /// RocksDB and segment files on the node's disk.
@@ -71,9 +72,13 @@ impl Storage for DiskStorage {
         Ok(Arc::new(RocksEngine::open(dir, &options)?))
     }
 
-    fn start_log(&self, dir: &Path, seams: &Seams) -> Result<RaftLog, LogError> {
+    fn start_log(&self, dir: &Path, may_create: bool, seams: &Seams) -> Result<RaftLog, LogError> {
         let disk = Arc::new(SystemDisk);
-        let engine = SegmentLog::open(disk, Arc::clone(&seams.entropy), dir, self.segments)?;
+        let options = SegmentOptions {
+            create: may_create,
+            ..self.segments
+        };
+        let engine = SegmentLog::open(disk, Arc::clone(&seams.entropy), dir, options)?;
         RaftLog::start(engine, self.log, &*seams.threads).map_err(|source| LogError::Io {
             doing: "start the thread for",
             path: dir.to_owned(),

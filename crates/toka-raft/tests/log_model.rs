@@ -76,6 +76,7 @@ impl Crashable for MemoryLog {
 fn segments(disk: &MemoryDisk) -> SegmentLog {
     let options = SegmentOptions {
         segment_bytes: 20 << 10,
+        ..SegmentOptions::default()
     };
     SegmentLog::open(
         Arc::new(disk.clone()),
@@ -200,10 +201,10 @@ fn check<M: Crashable>(cases: u32, medium: impl Fn() -> M) {
 
 #[test]
 fn memory_log_matches_the_model() {
-    check(300, MemoryLog::new);
+    check(Config::default().cases, MemoryLog::new);
 }
 
 #[test]
 fn segment_log_matches_the_model() {
-    check(60, MemoryDisk::new);
+    check(Config::default().cases.div_ceil(4), MemoryDisk::new);
 }

@@ -139,6 +139,7 @@ impl StoreBuilder<TypeConfig, RaftLog, Positions, TempDir> for OnDisk {
         let dir = tempfile::tempdir().map_err(failed)?;
         let options = SegmentOptions {
             segment_bytes: 64 << 10,
+            ..SegmentOptions::default()
         };
         let path: &Path = &dir.path().join("raft");
         let engine = SegmentLog::open(Arc::new(SystemDisk), Arc::new(SystemEntropy), path, options);

@@ -350,6 +350,7 @@ async fn entry_over_the_limit_is_refused() {
 fn segments(disk: &MemoryDisk) -> SegmentLog {
     let options = SegmentOptions {
         segment_bytes: 64 << 10,
+        ..SegmentOptions::default()
     };
     let dir = Path::new("/raft");
     SegmentLog::open(

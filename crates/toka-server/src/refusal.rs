@@ -33,6 +33,7 @@ pub(crate) fn commit(error: &CommitError) -> Status {
             max: *bytes_max,
             actual: *bytes,
         }),
+        CommitError::Invalid(invalid) => status::invalid(invalid),
         CommitError::Stopped => status::stopping(),
         // `CommitError` may grow; whatever has no better name is worth a retry, which is safe.
         error => status::no_leader(error.to_string()),

@@ -32,6 +32,16 @@ pub enum LogError {
         /// What is wrong there.
         damage: Damage,
     },
+    /// There is no log where there was one.
+    #[error(
+        "the Raft log in {dir} is gone. This node may have voted, or acknowledged entries, that it no \
+         longer knows of, so it must not vote again: remove it from the cluster, empty its data \
+         directory, and let it join as a new learner under a new node id"
+    )]
+    Missing {
+        /// Directory of the log.
+        dir: PathBuf,
+    },
     /// The log is of a later release.
     #[error("{path} has format version {version}, which this release does not know")]
     UnknownVersion {

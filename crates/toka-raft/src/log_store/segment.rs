@@ -44,12 +44,15 @@ const RECYCLED_SEGMENTS_MAX: usize = 4;
 pub struct SegmentOptions {
     /// Size of a segment file, bytes; a group that is larger gets a larger segment of its own.
     pub segment_bytes: u64,
+    /// Whether a log that is not there is created; else that is an error.
+    pub create: bool,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            create: true,
         }
     }
 }
@@ -94,9 +97,11 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 }
 
 impl SegmentLog {
-    /// Opens the log in `dir`, or creates it. A write that a crash has torn is cut off.
+    /// Opens the log in `dir`, or creates it, if the options say so. A write that a crash has torn is
+    /// cut off.
     ///
     /// # Errors
+    /// [`LogError::Missing`];
     /// [`LogError::Damaged`] if something is missing that may have been acknowledged;
     /// [`LogError::InUse`]; [`LogError::UnknownVersion`]; [`LogError::Io`].
     pub fn open(

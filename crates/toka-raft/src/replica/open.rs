@@ -213,7 +213,7 @@ fn open_stores(
         Arc::clone(&storage),
         Arc::clone(&seams.threads),
     )?;
-    let log = storage.start_log(&layout.raft(), seams)?;
+    let log = storage.start_log(&layout.raft(), !data_dir.is_complete(), seams)?;
     crate::layout::sync_dir(path).map_err(StartError::file("sync", path))?;
     data_dir.set_complete()?;
     Ok(Stores {

@@ -27,6 +27,8 @@ use crate::wire;
 
 /// A receiver that takes no chunk for this long is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a receiver checks and makes durable in a second, at least, once it has all chunks.
+const RECEIVER_BYTES_PER_S: u64 = 8 << 20;
 const STALL_CHECK: Duration = Duration::from_secs(1);
 
 type SendError = StreamingError<TypeConfig>;
@@ -42,7 +44,8 @@ pub(crate) struct Outgoing {
 /// Sends `snapshot` and waits until the follower has installed it. HTTP/2's window is the flow
 /// control: the next chunk is read when the last one has left, so memory is bounded by the window.
 /// openraft puts no timeout around this (docs/openraft.md, section 5): it ends with `cancel`, with a
-/// connection that answers no pings, or when no chunk is taken for [`STALL_TIMEOUT`].
+/// connection that answers no pings, when no chunk is taken for [`STALL_TIMEOUT`], or when the
+/// receiver takes longer than a very slow disk would to check what it has.
 pub(crate) async fn send(
     outgoing: Outgoing,
     vote: Vote,
@@ -65,14 +68,15 @@ pub(crate) async fn send(
     let files = listed.map_err(|error| unreachable(&error))?;
     let bytes: u64 = files.iter().map(|(_, size)| size).sum();
     tracing::info!(to, files = files.len(), bytes, "sending a snapshot");
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(Progress::new(bytes));
     let manifest = manifest(&vote, &dir, &files);
     let requests = requests(peer, manifest, dir, files, blocking, Arc::clone(&progress));
     let answer = client.install_snapshot(requests);
     let response = tokio::select! {
         closed = cancel => return Err(closed.into()),
-        () = progress.stalled() => {
-            return Err(unreachable(&SendFailure(format!("no chunk taken for {STALL_TIMEOUT:?}"))));
+        patience = progress.stalled() => {
+            let failure = format!("the receiver has been silent for {patience:?}");
+            return Err(unreachable(&SendFailure(failure)));
         }
         response = answer => response,
     };
@@ -227,17 +231,21 @@ fn read_chunk(open: Option<File>, path: PathBuf, len: usize) -> io::Result<(File
 pub(super) struct Progress(Mutex<State>);
 
 struct State {
+    /// When the last chunk was taken.
     last: Instant,
-    /// All chunks have been taken: what remains is the receiver's work, which takes its time.
-    finished: bool,
+    /// How long the receiver may be silent from then on. When all chunks have been taken, what remains
+    /// is its own work, which takes time.
+    patience: Duration,
+    bytes: u64,
     failure: Option<String>,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bytes: u64) -> Self {
         Self(Mutex::new(State {
             last: Instant::now(),
-            finished: false,
+            patience: STALL_TIMEOUT,
+            bytes,
             failure: None,
         }))
     }
@@ -251,28 +259,53 @@ impl Progress {
     }
 
     fn finish(&self) {
-        self.with(|state| state.finished = true);
+        self.with(|state| {
+            let seconds = state.bytes.div_ceil(RECEIVER_BYTES_PER_S);
+            state.patience = STALL_TIMEOUT + Duration::from_secs(seconds);
+        });
     }
 
     fn fail(&self, failure: String) {
-        self.with(|state| {
-            state.finished = true;
-            state.failure = Some(failure);
-        });
+        self.with(|state| state.failure = Some(failure));
     }
 
     fn failure(&self) -> Option<String> {
         self.with(|state| state.failure.clone())
     }
 
-    async fn stalled(&self) {
+    /// How long the receiver may be silent, if it has been for longer.
+    fn exhausted(&self, now: Instant) -> Option<Duration> {
+        self.with(|state| (now - state.last > state.patience).then_some(state.patience))
+    }
+
+    /// Waits until the receiver has been silent for too long; returns how long that is.
+    async fn stalled(&self) -> Duration {
         let mut check = tokio::time::interval(STALL_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             check.tick().await;
-            if self.with(|state| !state.finished && state.last.elapsed() > STALL_TIMEOUT) {
-                return;
+            if let Some(patience) = self.exhausted(Instant::now()) {
+                return patience;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_receiver_is_given_up_also_after_the_last_chunk() {
+        let begin = Instant::now();
+        let progress = Progress::new(3 * RECEIVER_BYTES_PER_S);
+        let second = Duration::from_secs(1);
+        assert_eq!(progress.exhausted(begin + STALL_TIMEOUT), None);
+        let later = Instant::now() + STALL_TIMEOUT + second;
+        assert_eq!(progress.exhausted(later), Some(STALL_TIMEOUT));
+        progress.finish();
+        assert_eq!(progress.exhausted(later), None);
+        let patience = STALL_TIMEOUT + 3 * second;
+        assert_eq!(progress.exhausted(later + 3 * second), Some(patience));
     }
 }

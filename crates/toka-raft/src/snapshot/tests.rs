@@ -120,7 +120,7 @@ impl Sender {
 
     async fn chunks(&self) -> Vec<pb::SnapshotChunk> {
         let files = self.snapshot.files().expect("listed");
-        let (dir, progress) = (self.snapshot.clone(), Arc::new(Progress::new()));
+        let (dir, progress) = (self.snapshot.clone(), Arc::new(Progress::new(0)));
         let peer = pb::Peer::default();
         let sent = requests(
             peer,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use toka_ledger::command::ParentName;
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Scan, Table};
 use toka_ledger::seam::Seams;
 use toka_proto::raft_v1 as pb;
@@ -42,8 +43,8 @@ impl Storage for FailingStorage {
         self.disk.open_copy(dir)
     }
 
-    fn start_log(&self, dir: &Path, seams: &Seams) -> Result<RaftLog, LogError> {
-        self.disk.start_log(dir, seams)
+    fn start_log(&self, dir: &Path, may_create: bool, seams: &Seams) -> Result<RaftLog, LogError> {
+        self.disk.start_log(dir, may_create, seams)
     }
 }
 
@@ -176,4 +177,24 @@ async fn full_queue_is_an_error_with_a_hint() {
         done.len() as u64,
         "the refused left nothing"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commit_that_no_node_could_decode_is_refused_and_stops_nobody() {
+    let cluster = Cluster::started(Options::default()).await;
+    let leader = cluster.leader().await;
+    let replica = cluster.replica(leader);
+    let good = event("good");
+    let mut itself = good.clone();
+    itself.events[0].parents = vec![ParentName::Batch(0)];
+    let mut nothing = good.clone();
+    nothing.events.clear();
+    let mut too_much = good.clone();
+    too_much.events[0].payload = vec![0; (1 << 20) + 1].into();
+    for bad in [itself, nothing, too_much] {
+        let refusal = replica.commit(bad).await.expect_err("refused");
+        assert!(matches!(refusal, CommitError::Invalid(_)), "{refusal}");
+    }
+    let last = cluster.commit_many(["good".to_owned()]).await;
+    assert_eq!(cluster.converged(last).await.sequence, 1);
 }

@@ -1,3 +1,4 @@
+use toka_raft::log_store::LogError;
 use toka_raft::{FatalError, Member, StartError};
 
 use crate::harness::{Cluster, Options, event, eventually, failure, names, revision};
@@ -135,7 +136,11 @@ async fn data_directory_that_lost_its_log_is_refused() {
     cluster.commit("event").await;
     cluster.node(2).kill().await;
     let raft = cluster.nodes[&2].dir.join("raft");
-    std::fs::remove_dir_all(raft).expect("removed");
+    std::fs::remove_dir_all(&raft).expect("removed");
     let error = cluster.node(2).start().await.expect_err("refused");
     assert!(matches!(error, StartError::Contradiction { .. }), "{error}");
+    std::fs::create_dir(&raft).expect("created");
+    let error = cluster.node(2).start().await.expect_err("refused");
+    let is_missing = matches!(error, StartError::Log(LogError::Missing { .. }));
+    assert!(is_missing, "{error}");
 }

@@ -26,6 +26,8 @@ struct State {
     operations: u64,
     /// Operation from which on all fail.
     fails_at: Option<u64>,
+    /// Whether the next sync of a file fails.
+    sync_fails: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,12 @@ impl MemoryDisk {
     pub fn fail_after(&self, operations: u64) {
         let mut state = self.state();
         state.fails_at = Some(state.operations + operations);
+    }
+
+    /// The next sync of a file fails as Linux fails it: what was written stays readable and counts as
+    /// written back, so that later syncs succeed, but it is not durable.
+    pub fn fail_next_sync(&self) {
+        self.state().sync_fails = true;
     }
 
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -282,7 +290,12 @@ impl DiskFile for OpenFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.operate()?;
         state.syncs += 1;
+        let fails = std::mem::take(&mut state.sync_fails);
         let mut inode = lock(&self.inode);
+        if fails {
+            inode.dirty_sectors.clear();
+            return Err(io::Error::other("the disk has failed to write"));
+        }
         let Inode {
             bytes,
             durable,

@@ -43,6 +43,11 @@ pub(super) fn open(
     replay.run(&files.segments)?;
     let (log, active) = match replay.last.take() {
         Some(last) => last,
+        None if !options.create => {
+            return Err(LogError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
         None => {
             let log = random_u64(&*entropy);
             let salt = random_u64(&*entropy);
@@ -61,17 +66,13 @@ pub(super) fn open(
         meta,
         mut index,
         next_frame,
+        last_written,
         ..
     } = replay;
     index
         .segments
         .insert(active.segment.number, Arc::clone(&active.segment));
-    // What was just read may be in the page cache only, if the process died and not the machine.
-    active
-        .segment
-        .file
-        .sync()
-        .doing("sync", &active.segment.path)?;
+    settle(&active, last_written)?;
     let mut mark = Mark::open(&*disk, dir, log)?;
     mark.write(next_frame - 1)?;
     mark.sync()?;
@@ -100,6 +101,19 @@ pub(super) fn open(
     }
     opened.reclaim()?;
     Ok(opened)
+}
+
+/// Makes what was read durable. It may be in the page cache only, if the process died and not the
+/// machine; and after a sync that failed, the kernel takes pages that never reached the disk for clean,
+/// so that another sync alone would do nothing. Only the last frame can be concerned: the next one is
+/// not written before it is synced. It is written again, as it is.
+fn settle(active: &Active, last_written: u64) -> Result<(), LogError> {
+    let Segment { file, path, .. } = &*active.segment;
+    let len = usize::try_from(active.offset - last_written).expect("a frame fits in memory");
+    let mut bytes = vec![0; len];
+    file.read_at(&mut bytes, last_written).doing("read", path)?;
+    file.write_at(&bytes, last_written).doing("write", path)?;
+    file.sync().doing("sync", path)
 }
 
 /// What is in the directory.
@@ -143,6 +157,8 @@ struct Replay<'a> {
     meta: LogMeta,
     index: Index,
     next_frame: u64,
+    /// Where the last frame begins in the segment read last, or its header if it has none.
+    last_written: u64,
     /// The log's identity, and the segment read last.
     last: Option<(u64, Active)>,
 }
@@ -156,6 +172,7 @@ impl<'a> Replay<'a> {
             meta: LogMeta::default(),
             index: Index::default(),
             next_frame: 1,
+            last_written: 0,
             last: None,
         }
     }
@@ -257,9 +274,11 @@ impl<'a> Replay<'a> {
             .segments
             .insert(segment.number, Arc::clone(&segment));
         let mut offset = PAGE;
+        self.last_written = 0;
         while let Some((frame, payload)) = self.frame(header, &segment, offset, file_len)? {
             let start = offset + FRAME_HEADER_LEN as u64;
             self.payload(segment.number, start, &payload)?;
+            self.last_written = offset;
             offset += frame.padded_len();
             self.next_frame += 1;
         }

@@ -20,6 +20,7 @@ const DIR: &str = "/raft";
 /// Small, so that a few entries fill a segment.
 const OPTIONS: SegmentOptions = SegmentOptions {
     segment_bytes: 8 * PAGE,
+    create: true,
 };
 
 fn log_id(term: u64, index: u64) -> LogId {
@@ -35,11 +36,15 @@ fn entry(term: u64, index: u64, len: usize) -> Entry {
 }
 
 fn try_open(disk: &MemoryDisk) -> Result<SegmentLog, LogError> {
+    open_with(disk, OPTIONS)
+}
+
+fn open_with(disk: &MemoryDisk, options: SegmentOptions) -> Result<SegmentLog, LogError> {
     SegmentLog::open(
         Arc::new(disk.clone()),
         Arc::new(SystemEntropy),
         Path::new(DIR),
-        OPTIONS,
+        options,
     )
 }
 
@@ -448,4 +453,38 @@ fn hole_is_refused_and_changes_nothing() {
     append(&mut log, 2..3);
     drop(log);
     assert_eq!(read(&open(&disk)).len(), 3);
+}
+
+#[test]
+fn frame_whose_sync_failed_is_durable_before_it_is_used() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk);
+    append(&mut log, 0..3);
+    disk.fail_next_sync();
+    log.write(&[Change::Append(vec![entry(1, 3, 100)])])
+        .expect("written to the page cache");
+    log.sync().expect_err("the disk fails");
+    drop(log);
+    // The process starts again in the same boot, and finds the frame in the page cache.
+    let log = open(&disk);
+    assert_eq!(read(&log).len(), 4);
+    drop(log);
+    let after_power_cut = disk.crash(|| false);
+    assert_eq!(read(&open(&after_power_cut)).len(), 4);
+}
+
+#[test]
+fn log_that_is_gone_is_not_made_anew() {
+    let existing = SegmentOptions {
+        create: false,
+        ..OPTIONS
+    };
+    let disk = MemoryDisk::new();
+    assert!(matches!(
+        open_with(&disk, existing),
+        Err(LogError::Missing { .. })
+    ));
+    append(&mut open(&disk), 0..3);
+    let log = open_with(&disk, existing).expect("there is one");
+    assert_eq!(read(&log).len(), 3);
 }

@@ -202,7 +202,7 @@ fn run_on(
 fn crash_at_any_point_leaves_a_prefix_of_the_groups() {
     let groups = prop::collection::vec(prop::collection::vec(step(), 1..4), 1..25);
     let mut runner = TestRunner::new(Config {
-        cases: 150,
+        cases: Config::default().cases.div_ceil(2),
         ..Config::default()
     });
     runner
