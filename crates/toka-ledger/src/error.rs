@@ -95,8 +95,8 @@ pub enum Invalid {
     },
     /// Not the dimension of this vault.
     #[error(
-        "{field} has {actual} dimensions; this vault has {expected}: \
-         vectors of another model belong into another vault"
+        "{field} has {actual} dimensions; this vault has {expected}: vectors of another model belong into \
+         another vault (`toka reembed` copies one)"
     )]
     Dimension {
         /// The field.
@@ -108,8 +108,8 @@ pub enum Invalid {
     },
     /// A vector of another model than those of this vault.
     #[error(
-        "{field} is {actual:?}; the embeddings of this vault are of {expected:?}: \
-         vectors of another model belong into another vault"
+        "{field} is {actual:?}; the embeddings of this vault are of {expected:?}: vectors of another model \
+         belong into another vault (`toka reembed` copies one)"
     )]
     Model {
         /// The field.

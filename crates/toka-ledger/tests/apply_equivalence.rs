@@ -184,7 +184,7 @@ fn specs() -> impl Strategy<Value = Vec<CommandSpec>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(20)))]
     #[test]
     fn replicas_agree_whatever_the_engine_the_gathering_and_the_crashes(
         specs in specs(), on_disk in entries(), in_memory in entries(),
@@ -202,7 +202,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(4)))]
     #[test]
     fn causal_order_holds_in_any_history(specs in specs()) {
         let history = History::new(&specs);

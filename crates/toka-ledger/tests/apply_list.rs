@@ -101,7 +101,7 @@ fn is_wanted(filter: &Filter, header: &EventHeader) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(5)))]
     #[test]
     fn pages_hold_exactly_the_wanted_events_in_order(
         events in prop::collection::vec((0..6_usize, 0..4_usize, 0..3_usize), 0..120),

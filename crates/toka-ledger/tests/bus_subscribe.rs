@@ -353,7 +353,7 @@ async fn run(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(5)))]
 
     #[test]
     fn every_subscriber_gets_exactly_its_events(steps in prop::collection::vec(step(), 1..30)) {

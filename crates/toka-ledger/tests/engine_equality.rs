@@ -178,7 +178,7 @@ fn run(wal: bool, steps: Vec<Step>) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 16,
+        cases: ProptestConfig::default().cases.div_ceil(16),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -257,28 +257,29 @@ fn check_space(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Re
         let (Planned::New(_), Some(embedding)) = (planned, &event.embedding) else {
             continue;
         };
-        let actual = embedding.dimension();
-        let expected = *dimension.get_or_insert(actual);
-        let mut invalid = (actual != expected).then_some(Invalid::Dimension {
-            field: "embedding",
-            expected,
-            actual,
-        });
+        let invalid = |invalid| Rejection::Invalid {
+            event: index,
+            invalid,
+        };
+        // Says more than a dimension that differs.
         if let Some(actual) = &event.model {
             let expected = *model.get_or_insert(actual);
             if actual != expected {
-                invalid.get_or_insert(Invalid::Model {
+                return Err(invalid(Invalid::Model {
                     field: "embedding_model",
                     expected: expected.to_string(),
                     actual: actual.to_string(),
-                });
+                }));
             }
         }
-        if let Some(invalid) = invalid {
-            return Err(Rejection::Invalid {
-                event: index,
-                invalid,
-            });
+        let actual = embedding.dimension();
+        let expected = *dimension.get_or_insert(actual);
+        if actual != expected {
+            return Err(invalid(Invalid::Dimension {
+                field: "embedding",
+                expected,
+                actual,
+            }));
         }
     }
     Ok(())
