@@ -5,6 +5,7 @@ mod cli;
 mod crashes;
 mod damaged_log;
 mod dev;
+mod embedding;
 mod errors;
 mod exit_codes;
 mod foreign_client;

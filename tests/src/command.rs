@@ -18,6 +18,7 @@ const COMMAND_MAX: Duration = Duration::from_secs(90);
 pub struct Toka {
     home: PathBuf,
     endpoints: Option<String>,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// What a command did.
@@ -37,7 +38,15 @@ impl Toka {
         Self {
             home: home.to_owned(),
             endpoints: None,
+            variables: Vec::new(),
         }
+    }
+
+    /// The same user with one more environment variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
     }
 
     /// A user with `TOKA_ENDPOINTS` in the environment.
@@ -45,6 +54,7 @@ impl Toka {
         Self {
             home: home.to_owned(),
             endpoints: Some(endpoints.join(",")),
+            variables: Vec::new(),
         }
     }
 
@@ -65,6 +75,7 @@ impl Toka {
         if let Some(endpoints) = &self.endpoints {
             command.env("TOKA_ENDPOINTS", endpoints);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).kill_on_drop(true);
         command
             .stdin(Stdio::piped())

@@ -46,7 +46,7 @@
 //! | `Sentence` (feature `sentence`, on by default) | a model's directory | meaning, offline |
 //! | [`OpenAi`](encode::OpenAi) | a server, perhaps a key | any other model |
 //!
-//! [`EmbedderSpec`] names one in a line of text: `hashed`, `model:DIR`, `openai:URL#MODEL`.
+//! [`EmbedderSpec`] names one in a line of text: `hashed`, `model:DIR`, `openai:URL`.
 //!
 //! # Invariants
 //!

@@ -9,6 +9,9 @@ use crate::encode::{Encoder, Hashed, OpenAi};
 use crate::error::Error;
 use crate::http::{self, ApiKey, without_credentials};
 
+/// Model of an endpoint where none is named.
+const OPENAI_MODEL: &str = "text-embedding-3-small";
+
 /// Which encoder to use, as in `--embedder`.
 ///
 /// | text | encoder |
@@ -16,7 +19,8 @@ use crate::http::{self, ApiKey, without_credentials};
 /// | `hashed` | [`Hashed`], 384 dimensions |
 /// | `hashed:DIM` | [`Hashed`] |
 /// | `model:DIR` | `Sentence`, a sentence-transformer model in directory DIR |
-/// | `openai:URL#MODEL` | [`OpenAi`], such as `openai:https://api.openai.com/v1#text-embedding-3-small` |
+/// | `openai:URL` | [`OpenAi`] with `text-embedding-3-small`, such as `openai:https://api.openai.com/v1` |
+/// | `openai:URL#MODEL` | the same with another model |
 /// | `openai:URL#MODEL@DIM` | the same, where the server is asked for DIM dimensions |
 ///
 /// It holds no secret: the API key is given when the encoder is opened.
@@ -45,6 +49,14 @@ pub enum EmbedderSpec {
 }
 
 impl EmbedderSpec {
+    /// The encoder that makes vectors of `model_id`, where the id alone tells: of models that need
+    /// nothing from outside.
+    #[must_use]
+    pub fn of_model(model_id: &str) -> Option<Self> {
+        let dimension = Hashed::dimension_in(model_id)?;
+        Some(Self::Hashed { dimension })
+    }
+
     /// Opens the encoder; a model is read from disk, off the caller's thread.
     ///
     /// `key` is for a server; other encoders do not look at it.
@@ -117,13 +129,14 @@ impl FromStr for EmbedderSpec {
         parsed.ok_or_else(|| Error::Invalid {
             field: "embedder",
             value: without_credentials(text),
-            expected: "hashed, hashed:DIM, model:DIR, openai:URL#MODEL or openai:URL#MODEL@DIM",
+            expected: "hashed, hashed:DIM, model:DIR, openai:URL, openai:URL#MODEL or \
+                       openai:URL#MODEL@DIM",
         })
     }
 }
 
 fn open_ai(url: &str) -> Option<EmbedderSpec> {
-    let (base, model) = url.split_once('#')?;
+    let (base, model) = url.split_once('#').unwrap_or((url, OPENAI_MODEL));
     // Names of models may have an @ of their own.
     let (model, dimension) = match model.rsplit_once('@') {
         Some((name, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => {
@@ -176,6 +189,20 @@ mod tests {
             "hashed".parse::<EmbedderSpec>().expect("default"),
             EmbedderSpec::default()
         );
+        let small: EmbedderSpec = "openai:http://h/v1".parse().expect("a default model");
+        assert_eq!(
+            small.to_string(),
+            "openai:http://h/v1#text-embedding-3-small"
+        );
+    }
+
+    #[test]
+    fn built_in_encoder_is_known_by_its_model() {
+        let spec = EmbedderSpec::of_model("hashed-v1/512");
+        assert_eq!(spec, Some(EmbedderSpec::Hashed { dimension: 512 }));
+        for other in ["hashed-v2/512", "hashed-v1/", "hashed-v1/+16", "sentence/x"] {
+            assert_eq!(EmbedderSpec::of_model(other), None, "{other}");
+        }
     }
 
     #[test]
@@ -188,7 +215,6 @@ mod tests {
             "model",
             "model:",
             "openai:",
-            "openai:http://h",
             "openai:http://h#",
             "openai:#m",
             "openai:http://h#m@0",

@@ -1,13 +1,16 @@
 //! The command line.
 
+mod embed;
 mod intents;
+mod scope;
 mod serve;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::serve::Serve;
 
@@ -34,7 +37,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Flags that every command takes.
+/// The command line, with what each command has use for.
+pub(crate) fn command() -> clap::Command {
+    scope::hide(Cli::command())
+}
+
+/// The command line of this process; ends the process if it is wrong, or asks for help.
+pub(crate) fn parse() -> Cli {
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    scope::check(&mut command, &matches)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Flags that most commands take.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Client endpoints of the cluster, `host:port`, separated by commas [env: TOKA_ENDPOINTS].
@@ -99,8 +119,10 @@ pub(crate) enum Command {
     /// Show the intents: groups of events that mean the same.
     #[command(args_conflicts_with_subcommands = true)]
     Intents(Intents),
-    /// Find the events nearest to a vector.
+    /// Find the events nearest to a text or a vector.
     Search(Search),
+    /// Copy a vault into a new one with the embeddings of another model.
+    Reembed(Reembed),
     /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
     Verify,
     /// Look at and steer a cluster.
@@ -207,12 +229,14 @@ pub(crate) struct Commit {
     /// Store the event even if the same one is stored already (with a random salt).
     #[arg(long)]
     pub(crate) unique: bool,
-    /// The embedding as a JSON array of numbers, or @FILE that holds one.
+    /// The embedding as a JSON array of numbers, or @FILE that holds one; nothing is embedded then.
     #[arg(long, value_name = "JSON|@FILE")]
     pub(crate) embedding: Option<String>,
     /// Model that made the embedding; a vault refuses those of another model than its own.
     #[arg(long, value_name = "NAME", requires = "embedding")]
     pub(crate) embedding_model: Option<String>,
+    #[command(flatten)]
+    pub(crate) embed: Embed,
     /// Only if the parent has no child of the kind yet (a claim).
     #[arg(long, value_name = "EVENT=KIND", value_parser = parse_pair)]
     pub(crate) no_child: Vec<(String, String)>,
@@ -272,7 +296,7 @@ pub(crate) enum From {
     After(u64),
 }
 
-fn parse_from(text: &str) -> Result<From, String> {
+fn parse_start(text: &str) -> Result<From, String> {
     match text {
         "beginning" => Ok(From::Beginning),
         "now" => Ok(From::Now),
@@ -286,7 +310,7 @@ fn parse_from(text: &str) -> Result<From, String> {
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// beginning, now, or the sequence after which to begin.
-    #[arg(long, default_value = "now", value_parser = parse_from, value_name = "WHERE")]
+    #[arg(long, default_value = "now", value_parser = parse_start, value_name = "WHERE")]
     pub(crate) from: From,
     /// Stop when this sequence is reached.
     #[arg(long, value_name = "SEQUENCE")]
@@ -301,8 +325,8 @@ pub(crate) struct Watch {
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// JSON Lines with `kind` and, as wanted, `ref`, `parents` (by ref, id or digest),
-    /// `payload`, `embedding`, `salt`, `source`, `content_type`, `attributes`; - for standard
-    /// input.
+    /// `payload`, `embedding`, `embedding_model`, `salt`, `source`, `content_type`, `attributes`; -
+    /// for standard input. With an embedder, lines without `embedding` get one.
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     /// At most so many events a second.
@@ -312,6 +336,8 @@ pub(crate) struct Import {
     #[arg(long, default_value_t = 512, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) in_flight: u32,
+    #[command(flatten)]
+    pub(crate) embed: Embed,
 }
 
 #[derive(Debug, Args)]
@@ -419,13 +445,47 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, String> {
+        let words = line.split(' ').map(Into::into);
+        parse_from(words).map_err(|error| error.to_string())
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_without_a_meaning_are_refused_and_not_shown() {
+        for (line, flag) in [
+            ("toka --endpoint a:1 serve", "--endpoint"),
+            ("toka dev --timeout 1s", "--timeout"),
+            ("toka man --data x", "--data"),
+            ("toka context list --data x", "--data"),
+            ("toka cluster status --data x", "--data"),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert!(error.contains(flag), "{line}: {error}");
+            assert!(error.contains("means nothing"), "{line}: {error}");
+        }
+        parsed("toka --data x dev").expect("the nodes' directories");
+        parsed("toka --data x verify").expect("the vault's directory");
+        parsed("toka --endpoint a:1 cluster status").expect("where the cluster is");
+
+        let help = |line| parsed(line).expect_err("help ends the program");
+        for line in [
+            "toka serve --help",
+            "toka completions --help",
+            "toka context use --help",
+        ] {
+            let help = help(line);
+            assert!(!help.contains("--endpoint"), "{line}: {help}");
+            assert!(!help.contains("--timeout"), "{line}: {help}");
+        }
+        assert!(help("toka serve --help").contains("--data"));
+        assert!(help("toka get --help").contains("--endpoint"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod intents;
 pub(crate) mod read;
+pub(crate) mod reembed;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod verify;

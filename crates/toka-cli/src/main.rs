@@ -3,6 +3,7 @@
 mod cli;
 mod cmd;
 mod context;
+mod embed;
 mod failure;
 mod output;
 mod payload;
@@ -12,13 +13,12 @@ mod target;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{Cli, Command, Format, Global};
 use crate::target::Target;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -57,13 +57,19 @@ async fn run(cli: Cli) -> Result<()> {
         on_a_vault => {
             let may_create = matches!(on_a_vault, Command::Commit(_) | Command::Import(_));
             let target = Target::open(&global, may_create).await?;
-            let result = run_on(&target, on_a_vault, format, brief).await;
+            let result = run_on(&target, &global, on_a_vault, format, brief).await;
             result.and(target.close().await)
         }
     }
 }
 
-async fn run_on(target: &Target, command: Command, format: Format, brief: Format) -> Result<()> {
+async fn run_on(
+    target: &Target,
+    global: &Global,
+    command: Command,
+    format: Format,
+    brief: Format,
+) -> Result<()> {
     match command {
         Command::Commit(flags) => cmd::commit::run(target, flags, brief).await,
         Command::Get(flags) => cmd::read::get(target, flags, brief).await,
@@ -73,6 +79,7 @@ async fn run_on(target: &Target, command: Command, format: Format, brief: Format
         Command::Export(flags) => cmd::export::run(target, flags).await,
         Command::Intents(flags) => cmd::intents::run(target, flags, brief).await,
         Command::Search(flags) => cmd::intents::search(target, flags, brief).await,
+        Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)

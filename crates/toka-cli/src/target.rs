@@ -86,6 +86,14 @@ impl Target {
         }
     }
 
+    /// The model of the vault's embeddings; `None` if it is not known yet.
+    pub(crate) async fn embedding_model(&self) -> Result<Option<String>> {
+        match self {
+            Self::Cluster(remote) => remote.embedding_model().await,
+            Self::Embedded(local) => local.embedding_model(),
+        }
+    }
+
     /// Stores events together or not at all.
     pub(crate) async fn commit(
         &self,

@@ -35,6 +35,9 @@ const PAIR_WEIGHT: u32 = 128;
 /// Norm of all n-grams of one word.
 const GRAMS_WEIGHT: u32 = 384;
 
+/// A change of any vector is a new version.
+const MODEL: &str = "hashed-v1";
+
 /// The built-in encoder: deterministic, and quick enough to be the default.
 ///
 /// A text without a letter or digit has a vector of its own, the same for all such texts.
@@ -67,10 +70,18 @@ impl Hashed {
     fn with_dimension(dimension: usize) -> Self {
         Self {
             dimension,
-            // A change of any vector is a new version.
-            model_id: format!("hashed-v1/{dimension}"),
+            model_id: format!("{MODEL}/{dimension}"),
             pool: Pool::new(),
         }
+    }
+
+    /// The dimension in a model id of this encoder.
+    pub(crate) fn dimension_in(model_id: &str) -> Option<usize> {
+        let (model, digits) = model_id.split_once('/')?;
+        let dimension = digits.parse().ok()?;
+        // As it is written, and not +16 or 016.
+        let is_ours = model == MODEL && Self::with_dimension(dimension).model_id == model_id;
+        is_ours.then_some(dimension)
     }
 
     /// The vector of `text`, shape `[dimension]`, of unit norm; takes some ten microseconds.

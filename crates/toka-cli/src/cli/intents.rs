@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Filter, Read};
+use super::{Embed, Filter, Query, Read};
 
 #[derive(Debug, Args)]
 pub(crate) struct Intents {
@@ -50,19 +50,21 @@ pub(crate) enum IntentsCommand {
         #[arg(long)]
         clear: bool,
     },
-    /// Tell where an event with this embedding would go, without committing it.
+    /// Tell where an event of this meaning would go, without committing it.
     Classify {
-        /// The embedding as a JSON array of numbers, or @FILE that holds one.
-        #[arg(long, value_name = "JSON|@FILE")]
-        vector: String,
+        #[command(flatten)]
+        query: Query,
+        #[command(flatten)]
+        embed: Embed,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Search {
-    /// The vector to search near, as a JSON array of numbers, or @FILE that holds one.
-    #[arg(long, value_name = "JSON|@FILE")]
-    pub(crate) vector: String,
+    #[command(flatten)]
+    pub(crate) query: Query,
+    #[command(flatten)]
+    pub(crate) embed: Embed,
     /// Hits wanted.
     #[arg(long, short = 'n', default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) limit: u32,
@@ -94,6 +96,10 @@ pub(crate) struct BenchIntents {
     /// Events of one commit.
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) batch: u32,
+    /// Afterwards search for the vectors of so many events: recall of the ten nearest others by the number
+    /// of intents that are looked into, and the time it takes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) queries: Option<u32>,
     /// Keep the vault in memory, instead of a temporary directory.
     #[arg(long)]
     pub(crate) memory: bool,

@@ -2,6 +2,7 @@
 
 mod agreement;
 pub(crate) mod intents;
+mod recall;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,13 +11,15 @@ use toka_ledger::read::Selector;
 use toka_ledger::{CursorName, EventHeader, Kind};
 
 use crate::cli::{self, Consistency, Format};
+use crate::embed::{self, Embedder};
 use crate::failure::Failure;
 use crate::target::{Include, Target, parse_selector};
 use crate::{output, payload};
 
 pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> Result<()> {
     let preconditions = preconditions(target, &flags).await?;
-    let mut draft = EventDraft::new(&flags.kind).payload_bytes(read_payload(&flags)?);
+    let payload = read_payload(&flags)?;
+    let mut draft = EventDraft::new(&flags.kind).payload_bytes(payload.clone());
     for parent in &flags.parent {
         draft = draft.parent_by_name(parent_name(target, parent).await?);
     }
@@ -27,6 +29,10 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     }
     if let Some(embedding) = &flags.embedding {
         draft = draft.embedding(&read_vector(embedding)?);
+    } else if let Some(embedder) = Embedder::wanted(&flags.embed).await? {
+        let event = embed::event(&flags.kind, &payload)?;
+        let embedded = embedder.embed(vec![(draft, Some(event))]).await?;
+        draft = embedded.into_iter().next().context("one draft went in")?;
     }
     if let Some(model) = &flags.embedding_model {
         draft = draft.model(model);
@@ -106,7 +112,7 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
 }
 
 /// A JSON array of numbers, or `@FILE` that holds one.
-pub(super) fn read_vector(text: &str) -> Result<Vec<f32>> {
+pub(crate) fn read_vector(text: &str) -> Result<Vec<f32>> {
     let text = match text.strip_prefix('@') {
         Some(path) => {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
 use toka_ledger::prepare::EventDraft;
@@ -23,11 +23,20 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 
 pub(crate) use self::line::Line;
 use crate::cli::{self, Consistency, Format};
+use crate::embed::{Embedder, Event};
 use crate::target::{Include, Target};
 use crate::{output, progress};
 
 /// Longest line, bytes: the largest payload as JSON with room for an embedding.
 const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Events that are embedded together: enough for two batches of any encoder on each of many cores.
+const EMBED_EVENTS: usize = 256;
+/// So many times that are embedded at once, so that the model never waits for the vault.
+const EMBED_CHUNKS: usize = 2;
+
+/// A draft, and what is to be embedded of it.
+pub(super) type Unembedded = (EventDraft, Option<Event>);
 
 /// The lines that were sent and have no answer yet: number and `ref`.
 type Sent = Arc<Mutex<VecDeque<(u64, Option<String>)>>>;
@@ -37,8 +46,13 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
     let (input, length) = open(&flags.file).await?;
     let bar = progress::bar(length, "bytes");
     let sent = Sent::default();
-    let drafts = drafts(target, input, flags.rate, &sent, &bar);
-    let mut results = target.commit_all(drafts.boxed(), flags.in_flight as usize);
+    let embedder = Embedder::wanted(&flags.embed).await?;
+    let drafts = drafts(target, input, flags.rate, embedder.is_some(), &sent, &bar);
+    let drafts = match embedder {
+        Some(embedder) => embedded(drafts, embedder).boxed(),
+        None => drafts.map_ok(|(draft, _)| draft).boxed(),
+    };
+    let mut results = target.commit_all(drafts, flags.in_flight as usize);
     let (mut events, mut deduplicated) = (0_u64, 0_u64);
     while let Some(result) = results.next().await {
         let line = sent
@@ -99,14 +113,46 @@ async fn open(path: &Path) -> Result<(Box<dyn AsyncRead + Send + Unpin>, u64)> {
     Ok((Box::new(file), length))
 }
 
-/// Each line as a draft, its parents named by their digests.
+/// Drafts with their embeddings: what is there is embedded in batches, while others are read and stored.
+pub(super) fn embedded<'a>(
+    drafts: impl Stream<Item = Result<Unembedded>> + Send + 'a,
+    embedder: Embedder,
+) -> impl Stream<Item = Result<EventDraft>> + Send + 'a {
+    drafts
+        // An error ends the stream, after what came before it.
+        .ready_chunks(EMBED_EVENTS)
+        .map(move |chunk| {
+            let embedder = embedder.clone();
+            async move {
+                let mut drafts = Vec::with_capacity(chunk.len());
+                let mut failed = None;
+                for draft in chunk {
+                    match draft {
+                        Ok(draft) => drafts.push(draft),
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
+                }
+                let mut results: Vec<_> = match embedder.embed(drafts).await {
+                    Ok(drafts) => drafts.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                };
+                results.extend(failed.map(Err));
+                futures::stream::iter(results)
+            }
+        })
+        .buffered(EMBED_CHUNKS)
+        .flatten()
+}
+
+/// Each line as a draft, its parents named by their digests, and what is to be embedded of it.
 fn drafts<'a>(
     target: &'a Target,
     input: Box<dyn AsyncRead + Send + Unpin>,
     rate: Option<u32>,
+    to_embed: bool,
     sent: &Sent,
     bar: &ProgressBar,
-) -> impl Stream<Item = Result<EventDraft>> + Send + use<'a> {
+) -> impl Stream<Item = Result<Unembedded>> + Send + use<'a> {
     let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
     let names = Names {
         target,
@@ -117,6 +163,7 @@ fn drafts<'a>(
         lines,
         names,
         number: 0,
+        to_embed,
         pace: Pace::new(rate),
         sent: Arc::clone(sent),
         bar: bar.clone(),
@@ -130,13 +177,14 @@ struct State<'a> {
     lines: FramedRead<Box<dyn AsyncRead + Send + Unpin>, LinesCodec>,
     names: Names<'a>,
     number: u64,
+    to_embed: bool,
     pace: Pace,
     sent: Sent,
     bar: ProgressBar,
 }
 
 impl State<'_> {
-    async fn next(&mut self) -> Result<Option<EventDraft>> {
+    async fn next(&mut self) -> Result<Option<Unembedded>> {
         loop {
             let Some(text) = self.lines.next().await else {
                 return Ok(None);
@@ -159,20 +207,26 @@ impl State<'_> {
         }
     }
 
-    async fn draft(&mut self, text: &str) -> Result<(Option<String>, EventDraft)> {
+    async fn draft(&mut self, text: &str) -> Result<(Option<String>, Unembedded)> {
         let line: Line = serde_json::from_str(text)?;
         let mut parents = Vec::with_capacity(line.parents.len());
         for parent in &line.parents {
             parents.push(self.names.resolve(parent).await?);
         }
-        let (draft, digest) = line.draft(&parents)?;
+        let (draft, digest, event) = match self.to_embed {
+            true => line.draft_to_embed(&parents)?,
+            false => {
+                let (draft, digest) = line.draft(&parents)?;
+                (draft, digest, None)
+            }
+        };
         if let Some(name) = &line.name
             && let Some(other) = self.names.by_ref.insert(name.clone(), digest)
             && other != digest
         {
             bail!("ref {name:?} names two different events");
         }
-        Ok((line.name, draft))
+        Ok((line.name, (draft, event)))
     }
 }
 

@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 use toka_client::IntentId;
 use toka_ledger::{Embedding, Filter};
 
-use super::commit::read_vector;
 use super::read;
 use crate::cli::{self, Consistency, Format, IntentsCommand};
-use crate::failure::Failure;
-use crate::output;
 use crate::target::{Hit, Include, Intent, Listing, Target, Wanted, filter};
+use crate::{embed, output};
 
 /// Intents that are shown on a terminal unless told otherwise.
 const TERMINAL_LIMIT: usize = 20;
@@ -51,7 +49,10 @@ pub(crate) async fn run(target: &Target, flags: cli::Intents, format: Format) ->
                 (Format::Table, None) => output::line(&format!("intent {labelled} has no label")),
             }
         }
-        Some(IntentsCommand::Classify { vector }) => classify(target, &vector, format).await,
+        Some(IntentsCommand::Classify { query, embed }) => {
+            let embedding = embed::query(target, &query, &embed).await?;
+            classify(target, &embedding, format).await
+        }
     }
 }
 
@@ -199,8 +200,8 @@ async fn events(target: &Target, intent: IntentId, limit: u64, format: Format) -
     output::line(&read::table(rows))
 }
 
-async fn classify(target: &Target, vector: &str, format: Format) -> Result<()> {
-    let told = target.classify(&embedding(vector)?).await?;
+async fn classify(target: &Target, embedding: &Embedding, format: Format) -> Result<()> {
+    let told = target.classify(embedding).await?;
     let (micro_cluster, similarity) = told.micro_cluster.unzip();
     if format == Format::Json {
         let near = |&(intent, similarity): &(IntentId, f32)| json!({ "intent": intent, "similarity": similarity });
@@ -228,7 +229,7 @@ async fn classify(target: &Target, vector: &str, format: Format) -> Result<()> {
 pub(crate) async fn search(target: &Target, flags: cli::Search, format: Format) -> Result<()> {
     let found = target
         .search(Wanted {
-            embedding: embedding(&flags.vector)?,
+            embedding: embed::query(target, &flags.query, &flags.embed).await?,
             limit: flags.limit,
             probes: (!flags.exact).then_some(flags.probes),
             filter: filter(flags.filter),
@@ -248,9 +249,4 @@ pub(crate) async fn search(target: &Target, flags: cli::Search, format: Format) 
         "those of the nearest intents; --exact compares all"
     };
     output::line(&format!("{} events compared: {how}", found.compared))
-}
-
-fn embedding(vector: &str) -> Result<Embedding> {
-    let components = read_vector(vector)?;
-    Embedding::from_f32(&components).map_err(|error| Failure::Refused(error.to_string()).into())
 }

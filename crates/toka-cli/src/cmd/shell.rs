@@ -4,21 +4,19 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::CommandFactory as _;
 
-use crate::cli::Cli;
-use crate::output;
+use crate::{cli, output};
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "toka", &mut script);
+    clap_complete::generate(shell, &mut cli::command(), "toka", &mut script);
     output::bytes(&script)
 }
 
 /// Prints the manual page, or writes one page per command.
 pub(crate) fn man(directory: Option<PathBuf>) -> Result<()> {
-    let command = Cli::command();
+    let command = cli::command();
     match directory {
         Some(directory) => {
             std::fs::create_dir_all(&directory)

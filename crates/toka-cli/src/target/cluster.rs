@@ -41,6 +41,12 @@ impl Remote {
         &self.client
     }
 
+    pub(super) async fn embedding_model(&self) -> Result<Option<String>> {
+        let status = self.client.cluster_status().await.map_err(failure)?;
+        let model = status.settings.map(|settings| settings.embedding_model);
+        Ok(model.filter(|model| !model.is_empty()))
+    }
+
     pub(super) async fn commit(
         &self,
         drafts: Vec<EventDraft>,

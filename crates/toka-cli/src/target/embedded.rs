@@ -45,6 +45,12 @@ impl Local {
         self.vault.reader()
     }
 
+    pub(super) fn embedding_model(&self) -> Result<Option<String>> {
+        let settings = self.reader().settings()?;
+        let model = settings.and_then(|settings| settings.model);
+        Ok(model.map(|model| model.to_string()))
+    }
+
     pub(super) async fn commit(
         &self,
         drafts: Vec<EventDraft>,

@@ -50,10 +50,13 @@ fn event(index: usize, utterance: &Utterance) -> Event {
             "conversation": conversation,
             "turn": turn,
             "text": utterance.text,
-            "label": utterance.label,
         }),
         source: "hwu64".into(),
-        attributes: BTreeMap::from([("session", format!("conversation-{conversation:04}"))]),
+        // What people called it is no part of the payload, which is embedded.
+        attributes: BTreeMap::from([
+            ("session", format!("conversation-{conversation:04}")),
+            ("label", utterance.label.clone()),
+        ]),
     }
 }
 
@@ -79,6 +82,7 @@ mod tests {
             250
         );
         assert_eq!(events[9].parents, ["utterance:8"]);
-        assert!(events[9].payload["label"].is_string());
+        assert!(events[9].payload.get("label").is_none());
+        assert!(events[9].attributes.contains_key("label"));
     }
 }

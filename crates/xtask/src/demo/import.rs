@@ -61,25 +61,21 @@ pub(crate) struct Import {
 }
 
 impl Import {
-    /// Writes `events` to `NAME.jsonl` in `directory` and imports that file, `rate` events per second
-    /// or as fast as it goes.
+    /// Writes `events` to `NAME.jsonl` in `directory` and imports that file with further `flags`.
     pub(crate) fn start(
         toka: &Toka,
         directory: &Path,
         name: &str,
         endpoints: &str,
         events: &[Event],
-        rate: Option<u32>,
+        flags: &[&str],
     ) -> Result<Self> {
         let file = directory.join(format!("{name}.jsonl"));
         write_jsonl(&file, events)?;
         let log = directory.join(format!("{name}.log"));
         let file = file.display().to_string();
         let mut arguments = vec!["--endpoint", endpoints, "import", &file, "--output", "json"];
-        let rate = rate.map(|rate| rate.to_string());
-        if let Some(rate) = &rate {
-            arguments.extend(["--rate", rate]);
-        }
+        arguments.extend(flags);
         let mut process = toka.spawn(&arguments, &log, Stdio::piped())?;
         let stdout = process
             .take_stdout()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::toka::{Bench, NodeStatus};
+use super::toka::{Bench, Intent, NodeStatus, Utterance};
 
 /// The outcome of a demo that passed.
 pub(crate) struct Report {
@@ -16,7 +16,14 @@ pub(crate) struct Report {
     /// Events per second of the import at full speed.
     pub(crate) bulk_rate: f64,
     pub(crate) bench: Bench,
+    /// Intents with at least five events.
+    pub(crate) intents_found: usize,
+    /// The largest of them.
+    pub(crate) intents: Vec<Intent>,
 }
+
+/// Characters of an example.
+const EXAMPLE_CHARACTERS: usize = 34;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +41,17 @@ impl fmt::Display for Report {
                 "  state digest  {}",
                 node.state_digest.as_deref().unwrap_or("?")
             )?;
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "intents         {} with five events or more; the largest, and the events nearest to their \
+             centres:",
+            self.intents_found
+        )?;
+        for intent in &self.intents {
+            let examples: Vec<_> = intent.examples.iter().map(example).collect();
+            writeln!(f, "  {:4} events  {}", intent.events, examples.join(" | "))?;
         }
         writeln!(f)?;
         writeln!(
@@ -69,9 +87,25 @@ impl fmt::Display for Report {
     }
 }
 
+fn example(event: &Utterance) -> String {
+    let text = &event.payload.text;
+    match text.char_indices().nth(EXAMPLE_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::toka::Spoken;
     use super::*;
+
+    fn utterance(text: &str) -> Utterance {
+        let text = text.to_owned();
+        Utterance {
+            payload: Spoken { text },
+        }
+    }
 
     #[test]
     fn report_has_counts_digests_gap_and_rate() {
@@ -96,6 +130,11 @@ mod tests {
                 p99_ms: 2.0,
                 acknowledged: 2,
             },
+            intents_found: 31,
+            intents: vec![Intent {
+                events: 57,
+                examples: vec![utterance("wake me up at seven"), utterance("set an alarm")],
+            }],
         };
         let text = report.to_string();
         for expected in [
@@ -104,6 +143,8 @@ mod tests {
             "bb",
             "412 ms",
             "1234 commits/s",
+            "31 with five",
+            "57 events  wake me up at seven | set an alarm",
         ] {
             assert!(text.contains(expected), "{expected} is not in:\n{text}");
         }

@@ -14,8 +14,6 @@ use super::report::Report;
 use super::toka::{Bench, Toka};
 use super::watch::Watch;
 
-/// Events per second of the load that runs while the leader dies. Far below what a cluster can do, so
-/// that a silence comes from the failover, and fine enough to time it: 4 ms.
 /// The load that measures the commit rate.
 const BENCH_FLAGS: &[&str] = &[
     "--clients",
@@ -25,7 +23,13 @@ const BENCH_FLAGS: &[&str] = &[
     "--payload-bytes",
     "256",
 ];
+/// Events per second of the load that runs while the leader dies. Far below what a cluster can do, so
+/// that a silence comes from the failover, and fine enough to time it: 4 ms.
 const PACED_RATE: u32 = 250;
+/// What embeds the utterances: no model, no download.
+const EMBEDDER: &str = "hashed";
+/// Intents that are shown.
+const INTENTS: usize = 12;
 
 /// The events to import.
 pub(crate) struct Input {
@@ -105,7 +109,7 @@ impl Demo<'_> {
         ));
         let endpoint = self.cluster.endpoint(entrance);
         let bulk =
-            Import::start(self.toka, self.directory, "bulk", &endpoint, events, None)?.finish()?;
+            Import::start(self.toka, self.directory, "bulk", &endpoint, events, &[])?.finish()?;
         self.progress.say(&format!(
             "imported {} events in {:.2} s",
             bulk.acks.len(),
@@ -118,12 +122,21 @@ impl Demo<'_> {
     fn paced_load(&mut self) -> Result<Failover> {
         let events = &self.input.paced;
         self.progress.say(&format!(
-            "running a load of {PACED_RATE} events per second through all nodes ({} utterances)",
+            "running a load of {PACED_RATE} events per second through all nodes ({} utterances, \
+             embedded by the built-in model)",
             events.len()
         ));
         let endpoints = self.cluster.endpoints();
-        let rate = Some(PACED_RATE);
-        let mut load = Import::start(self.toka, self.directory, "paced", &endpoints, events, rate)?;
+        let rate = PACED_RATE.to_string();
+        let flags = ["--rate", &rate, "--embedder", EMBEDDER];
+        let mut load = Import::start(
+            self.toka,
+            self.directory,
+            "paced",
+            &endpoints,
+            events,
+            &flags,
+        )?;
         load.wait_acks(events.len() / 2)?;
         let killed = self.cluster.leader()?;
         self.watch_another_than(killed)?;
@@ -192,6 +205,10 @@ impl Demo<'_> {
             check_equal("the subscription", &watched, &name, &entries)?;
             events.push(entries.len());
         }
+        let intents = self.toka.intents(&self.cluster.endpoints())?;
+        if intents.is_empty() {
+            bail!("no intents were found among the utterances");
+        }
         self.progress.say("stopping the nodes");
         self.cluster.stop(self.progress);
         Ok(Report {
@@ -201,6 +218,8 @@ impl Demo<'_> {
             killed: failover.killed,
             gap: failover.gap,
             bulk_rate: bulk.acks.len() as f64 / bulk.seconds,
+            intents_found: intents.len(),
+            intents: intents.into_iter().take(INTENTS).collect(),
             bench,
         })
     }

@@ -51,6 +51,24 @@ pub(crate) struct Entry {
     pub(crate) kind: String,
 }
 
+/// An intent as `toka intents` prints it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Intent {
+    pub(crate) events: u64,
+    pub(crate) examples: Vec<Utterance>,
+}
+
+/// An event of the corpus, of which only the text is kept.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Utterance {
+    pub(crate) payload: Spoken,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Spoken {
+    pub(crate) text: String,
+}
+
 /// The summary of `toka bench commit`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Bench {
@@ -129,6 +147,24 @@ impl Toka {
                 return Ok(entries);
             }
         }
+    }
+
+    /// The intents with at least five events, the largest first.
+    pub(crate) fn intents(&self, endpoints: &str) -> Result<Vec<Intent>> {
+        let arguments = [
+            "--endpoint",
+            endpoints,
+            "intents",
+            "--skip-tentative",
+            "--examples",
+            "3",
+            "--output",
+            "json",
+        ];
+        let lines = self
+            .processes
+            .run_captured(&mut self.command(&arguments), QUERY_LIMIT)?;
+        lines.lines().map(parse).collect()
     }
 
     /// Runs `toka bench commit` with further `flags`.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use toka_ledger::{EventDraft, EventHeader, VaultBus};
 
 use super::agreement::{Agreement, agreement};
+use super::recall;
 use crate::cli::{BenchIntents, Format};
 use crate::failure::Failure;
 use crate::output;
@@ -47,7 +48,10 @@ pub(crate) async fn run(flags: BenchIntents, format: Format) -> Result<()> {
         let classes: Vec<_> = order.iter().map(|&row| &labels[row]).collect();
         agreement(&intents, &classes)
     });
-    let summary = summary(&vault, &flags, headers.len(), seconds, agreement);
+    let mut summary = summary(&vault, &flags, headers.len(), seconds, agreement);
+    if let Some(queries) = flags.queries {
+        summary["recall"] = recall::measure(&vault, &rows, queries as usize)?;
+    }
     vault.close().await;
     match format {
         Format::Json => {
@@ -89,18 +93,18 @@ fn summary(
     seconds: f64,
     agreement: Option<Agreement>,
 ) -> Value {
-    let (micro_clusters, table_bytes, other_bytes) = vault.reader().intent_memory();
+    let usage = vault.reader().intent_usage();
     let intents = vault.intents();
     let mut summary = json!({
         "events": events,
         "dimension": flags.dim,
         "intents": intents.len(),
         "tentative_intents": intents.iter().filter(|intent| intent.is_tentative).count(),
-        "micro_clusters": micro_clusters,
+        "micro_clusters": usage.micro_clusters,
         "seconds": seconds,
         "events_per_s": events as f64 / seconds.max(1e-9),
-        "table_bytes": table_bytes,
-        "other_bytes": other_bytes,
+        "table_bytes": usage.table_bytes,
+        "other_bytes": usage.other_bytes,
     });
     if let Some(agreement) = agreement {
         summary["ari"] = agreement.ari.into();
@@ -121,13 +125,19 @@ fn table(summary: &Value) -> Result<()> {
             Some(number) if value.is_f64() => format!("{number:.4}"),
             _ => value.to_string(),
         };
-        table.add_row([name.replace('_', " "), text]);
+        if !value.is_array() {
+            table.add_row([name.replace('_', " "), text]);
+        }
     }
-    output::line(&table.to_string())
+    output::line(&table.to_string())?;
+    match summary["recall"].as_array() {
+        Some(lines) => output::line(&recall::table(lines)),
+        None => Ok(()),
+    }
 }
 
 /// Vectors, shape `[rows, dimension]`.
-struct Rows {
+pub(super) struct Rows {
     dimension: usize,
     components: Vec<f32>,
 }
@@ -150,12 +160,16 @@ impl Rows {
             .iter()
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect();
-        if let Some(at) = components.iter().position(|x| !x.is_finite()) {
-            bail!(Failure::Refused(format!(
-                "row {} of {} has a component that is not finite",
-                at / dimension,
-                file.display()
-            )));
+        for (index, row) in components.chunks_exact(dimension).enumerate() {
+            let wrong = if row.iter().any(|x| !x.is_finite()) {
+                "has a component that is not finite"
+            } else if row.iter().all(|x| *x == 0.0) {
+                "is zero everywhere"
+            } else {
+                continue;
+            };
+            let file = file.display();
+            bail!(Failure::Refused(format!("row {index} of {file} {wrong}")));
         }
         Ok(Self {
             dimension,
@@ -163,11 +177,11 @@ impl Rows {
         })
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.components.len() / self.dimension
     }
 
-    fn row(&self, row: usize) -> &[f32] {
+    pub(super) fn row(&self, row: usize) -> &[f32] {
         &self.components[row * self.dimension..][..self.dimension]
     }
 }
@@ -180,13 +194,25 @@ fn read_order(file: &Path, rows: usize) -> Result<Vec<usize>> {
         .iter()
         .map(|bytes| u32::from_le_bytes(*bytes) as usize)
         .collect();
-    match order.iter().find(|&&row| row >= rows) {
-        Some(row) => bail!(Failure::Refused(format!(
-            "{} names row {row}; there are {rows}",
-            file.display()
-        ))),
-        None => Ok(order),
+    let refused = |why: String| Failure::Refused(format!("{} {why}", file.display()));
+    let mut is_named = vec![false; rows];
+    for &row in &order {
+        match is_named.get_mut(row) {
+            None => bail!(refused(format!(
+                "names row {row}; there are {rows}, from 0"
+            ))),
+            Some(true) => bail!(refused(format!("names row {row} twice"))),
+            Some(named) => *named = true,
+        }
     }
+    if order.len() < rows || !bytes.len().is_multiple_of(4) {
+        let bytes = bytes.len();
+        bail!(refused(format!(
+            "has {bytes} bytes; an order of {rows} rows has {}",
+            4 * rows
+        )));
+    }
+    Ok(order)
 }
 
 fn read_labels(file: &Path, rows: usize) -> Result<Vec<String>> {

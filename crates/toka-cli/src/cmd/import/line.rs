@@ -11,6 +11,7 @@ use toka_ledger::{Digest, Kind, Salt, hash};
 
 use crate::cmd::commit::from_hex;
 use crate::cmd::read::floats;
+use crate::embed::{self, Event};
 use crate::output::{self, PayloadView};
 use crate::payload;
 use crate::target::Record;
@@ -33,6 +34,8 @@ pub(crate) struct Line {
     payload_base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedding: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) embedding_model: Option<String>,
     /// Hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     salt: Option<String>,
@@ -47,7 +50,24 @@ pub(crate) struct Line {
 impl Line {
     /// The event, and the identity that it will have.
     pub(crate) fn draft(&self, parents: &[Digest]) -> Result<(EventDraft, Digest)> {
+        self.draft_of(self.payload()?, parents)
+    }
+
+    /// As [`Line::draft`], and what to embed if the line has no embedding.
+    pub(crate) fn draft_to_embed(
+        &self,
+        parents: &[Digest],
+    ) -> Result<(EventDraft, Digest, Option<Event>)> {
         let payload = self.payload()?;
+        let event = match self.embedding {
+            None => Some(embed::event(&self.kind, &payload)?),
+            Some(_) => None,
+        };
+        let (draft, digest) = self.draft_of(payload, parents)?;
+        Ok((draft, digest, event))
+    }
+
+    fn draft_of(&self, payload: Bytes, parents: &[Digest]) -> Result<(EventDraft, Digest)> {
         let salt = self
             .salt
             .as_deref()
@@ -69,6 +89,9 @@ impl Line {
             .parents_by_digest(sorted);
         if let Some(embedding) = &self.embedding {
             draft = with_embedding(draft, embedding)?;
+        }
+        if let Some(model) = &self.embedding_model {
+            draft = draft.model(model);
         }
         if let Some(source) = &self.source {
             draft = draft.source(source);

@@ -1,0 +1,52 @@
+//! Flags of [`Global`](super::Global) that mean nothing to a command: not shown in its help, and refused.
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+/// Which cluster, and how long it may take.
+const CLIENT: &[&str] = &["endpoint", "context", "timeout"];
+
+/// Flags that mean nothing to the command of that name, and to those below it.
+fn meaningless(command: &str) -> &'static [&'static str] {
+    match command {
+        "serve" | "dev" => &["endpoint", "context", "timeout", "output"],
+        "completions" | "man" => &["endpoint", "context", "timeout", "output", "data"],
+        "context" => &["endpoint", "context", "timeout", "data"],
+        "cluster" => &["data"],
+        "verify" => CLIENT,
+        _ => &[],
+    }
+}
+
+/// Hides them, for help, completions and manual pages.
+pub(super) fn hide(command: Command) -> Command {
+    let names: Vec<_> = command
+        .get_subcommands()
+        .map(|below| below.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        let flags: Vec<_> = command
+            .get_arguments()
+            .filter(|flag| meaningless(&name).contains(&flag.get_id().as_str()))
+            .map(|flag| flag.clone().hide(true))
+            .collect();
+        // A command that has a global flag already is not given another one, nor are those below it.
+        command.mut_subcommand(name, |below| below.args(flags))
+    })
+}
+
+/// Refuses them where they were given on the command line; the environment is for all commands.
+pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((name, below)) = matches.subcommand() else {
+        return Ok(());
+    };
+    let given = |flag: &&&str| below.value_source(flag) == Some(ValueSource::CommandLine);
+    match meaningless(name).iter().find(given) {
+        Some(flag) => Err(command.error(
+            ErrorKind::ArgumentConflict,
+            format!("--{flag} means nothing to `toka {name}`"),
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Embeddings, which are made here: a node never runs a model.
+
+use anyhow::{Context as _, Result, bail};
+use smart_embedder::{ApiKey, EmbedderSpec, SmartEmbedder, Value, event, http};
+use toka_ledger::Embedding;
+use toka_ledger::prepare::EventDraft;
+
+use crate::cli;
+use crate::failure::Failure;
+use crate::target::Target;
+
+/// The key of an endpoint.
+const KEY_VARIABLE: &str = "OPENAI_API_KEY";
+
+/// Kind and payload, as an embedder reads them.
+pub(crate) type Event = (String, Value);
+
+/// Makes embeddings of one model.
+#[derive(Clone)]
+pub(crate) struct Embedder {
+    embedder: SmartEmbedder,
+}
+
+impl Embedder {
+    /// Reads the model; an endpoint is not asked for anything yet.
+    pub(crate) async fn open(spec: &EmbedderSpec) -> Result<Self> {
+        let key = ApiKey::from_env(KEY_VARIABLE)?;
+        let encoder = spec.open(key, http::Config::default()).await?;
+        let embedder = SmartEmbedder::builder().shared_encoder(encoder).build();
+        Ok(Self { embedder })
+    }
+
+    /// The embedder that was asked for, if any.
+    pub(crate) async fn wanted(flags: &cli::Embed) -> Result<Option<Self>> {
+        match flags.spec() {
+            Some(spec) => Ok(Some(Self::open(spec).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The drafts with the embeddings of their events; those without an event stay as they are.
+    pub(crate) async fn embed(
+        &self,
+        drafts: Vec<(EventDraft, Option<Event>)>,
+    ) -> Result<Vec<EventDraft>> {
+        let (drafts, events): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
+        let is_embedded: Vec<_> = events.iter().map(Option::is_some).collect();
+        let events: Vec<_> = events.into_iter().flatten().collect();
+        let mut vectors = self.embedder.embed_values(&events).await?.into_iter();
+        let model = self.embedder.model_id();
+        let drafts = drafts.into_iter().zip(is_embedded);
+        Ok(drafts
+            .map(|(draft, is_embedded)| match is_embedded {
+                true => {
+                    let vector = vectors.next().expect("one vector for each event");
+                    draft.embedding(&vector).model(model)
+                }
+                false => draft,
+            })
+            .collect())
+    }
+}
+
+/// The event of a draft. Payloads are MessagePack, or text.
+pub(crate) fn event(kind: &str, payload: &[u8]) -> Result<Event> {
+    let value = match (event::from_payload(payload), str::from_utf8(payload)) {
+        (Ok(value), _) => value,
+        (Err(_), Ok(text)) => Value::from(text),
+        (Err(error), Err(_)) => {
+            return Err(Failure::Refused(format!(
+                "{error}, nor text, so it cannot be embedded; give an embedding, or leave --embedder out"
+            ))
+            .into());
+        }
+    };
+    Ok((kind.to_owned(), value))
+}
+
+/// The vector that `query` means to `target`.
+pub(crate) async fn query(
+    target: &Target,
+    query: &cli::Query,
+    flags: &cli::Embed,
+) -> Result<Embedding> {
+    let components = match (&query.text, &query.vector) {
+        (Some(text), _) => {
+            let embedder = of_vault(target, flags).await?;
+            embedder.embedder.embed_text(text).await?
+        }
+        (None, vector) => {
+            let vector = vector.as_deref().context("a text or --vector is needed")?;
+            crate::cmd::commit::read_vector(vector)?
+        }
+    };
+    Embedding::from_f32(&components).map_err(|error| Failure::Refused(error.to_string()).into())
+}
+
+/// The embedder that was asked for, if it is of the vault's model; else that of the vault's model, if
+/// that needs nothing from outside.
+async fn of_vault(target: &Target, flags: &cli::Embed) -> Result<Embedder> {
+    let model = target.embedding_model().await?;
+    if let Some(spec) = flags.spec() {
+        let embedder = Embedder::open(spec).await?;
+        let ours = embedder.embedder.model_id();
+        return match model {
+            Some(model) if model != ours => bail!(Failure::Refused(format!(
+                "the embeddings of this vault are of {model:?}, this embedder makes those of {ours:?}; \
+                 they cannot be compared. `toka reembed` copies the vault into one of another model"
+            ))),
+            _ => Ok(embedder),
+        };
+    }
+    let Some(model) = model else {
+        bail!(Failure::Usage(
+            "no event of this vault says which model made its embedding, so the text cannot be embedded \
+             as they were; name the model with --embedder"
+                .to_owned()
+        ));
+    };
+    let Some(spec) = EmbedderSpec::of_model(&model) else {
+        bail!(Failure::Usage(format!(
+            "the embeddings of this vault are of {model:?}; say where that model is with --embedder \
+             (model:DIR or openai:URL#MODEL) or TOKA_EMBEDDER"
+        )));
+    };
+    Embedder::open(&spec).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_messagepack_can_be_embedded_and_other_bytes_not() {
+        let (_, value) = event("a", b"\x81\xa1b\x01").expect("MessagePack");
+        assert_eq!(value["b"], Value::from(1));
+        let (_, value) = event("a", b"plain text").expect("text");
+        assert_eq!(value, Value::from("plain text"));
+        let error = event("a", b"\xc1\xff").expect_err("neither");
+        assert!(error.to_string().contains("--embedder"), "{error}");
+    }
+}
