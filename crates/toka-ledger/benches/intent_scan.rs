@@ -1,11 +1,8 @@
 //! How long it takes to find an event's micro-cluster, per event, against a plain scan in `f32`.
 //!
-//! The data resemble embeddings of short texts. Variances fall off like 1/j along hidden axes, as
-//! principal components of embeddings do, and a fixed rotation spreads these over all
-//! dimensions. There are 150 topics, with micro-clusters about them and events about those: the
-//! cosine of an event with its own micro-cluster is about 0.65, and of two
-//! micro-clusters of a topic about 0.45. The kernels' times do not depend on the data; the
-//! sketch's do.
+//! The vectors resemble embeddings of short texts. There are 150 topics, with micro-clusters about them and
+//! events about those: the cosine of an event with its own micro-cluster is about 0.65, and of two
+//! micro-clusters of a topic about 0.45. The kernels' times do not depend on the data; the sketch's do.
 //!
 //! At the end a table compares the means with the plain scan's.
 
@@ -20,7 +17,10 @@ use toka_ledger::intent::kernel::{BLOCK_QUERIES_MAX, Kernel};
 use toka_ledger::intent::query::Query;
 use toka_ledger::intent::table::Table;
 
-const DIMENSION: usize = 768;
+use self::vectors::{DIMENSION, Noise};
+
+mod vectors;
+
 const TOPICS: usize = 150;
 const EVENTS: usize = 4 * BLOCK_QUERIES_MAX;
 const TAU_Q30: u32 = 1 << 29;
@@ -112,17 +112,11 @@ impl Data {
     fn new(micro_clusters: usize) -> Self {
         let mut noise = Noise(1);
         let topics: Vec<Vec<f32>> = (0..TOPICS).map(|_| noise.vector()).collect();
-        let mut near = |centre: &[f32], share: f32| {
-            let other = noise.vector();
-            let pairs = centre.iter().zip(other);
-            let mixed = pairs.map(|(a, b)| share.sqrt() * a + (1.0 - share).sqrt() * b);
-            unit(mixed.collect())
-        };
         let centres: Vec<Vec<f32>> = (0..micro_clusters)
-            .map(|index| near(&topics[index % TOPICS], 0.45))
+            .map(|index| noise.near(&topics[index % TOPICS], 0.45))
             .collect();
         let events: Vec<Vec<f32>> = (0..EVENTS)
-            .map(|index| near(&centres[index * 7919 % micro_clusters], 0.42))
+            .map(|index| noise.near(&centres[index * 7919 % micro_clusters], 0.42))
             .collect();
         let centred = |vector: &Vec<f32>| -> Vec<i32> {
             vector.iter().map(|x| (x * 16_384.0) as i32).collect()
@@ -146,73 +140,6 @@ impl Data {
         }
         table
     }
-}
-
-/// The same numbers on every run.
-struct Noise(u64);
-
-impl Noise {
-    /// Nearly normal, variance 1.
-    fn normal(&mut self) -> f32 {
-        let mut sum = 0.0;
-        for _ in 0..4 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            sum += (self.0 >> 40) as f32 / (1 << 24) as f32 - 0.5;
-        }
-        sum * 3.0_f32.sqrt()
-    }
-
-    /// Unit norm, with a falling spectrum along hidden axes.
-    fn vector(&mut self) -> Vec<f32> {
-        let mut vector: Vec<f32> = (0..DIMENSION)
-            .map(|axis| self.normal() / ((axis + 1) as f32).sqrt())
-            .collect();
-        rotate(&mut vector);
-        unit(vector)
-    }
-}
-
-/// Hadamard transforms of 256 dimensions each, with a shuffle and changes of sign between them.
-fn rotate(vector: &mut [f32]) {
-    for round in 1..=3 {
-        let shuffled: Vec<f32> = (0..DIMENSION)
-            .map(|i| {
-                let sign = if (i * i + i * round) / 7 % 2 == 0 {
-                    1.0
-                } else {
-                    -1.0
-                };
-                // 5 has no common factor with 768.
-                sign * vector[(i * 5 + round) % DIMENSION]
-            })
-            .collect();
-        vector.copy_from_slice(&shuffled);
-        for part in vector.chunks_exact_mut(256) {
-            let mut half = 1;
-            while half < part.len() {
-                for pair in part.chunks_exact_mut(2 * half) {
-                    let (left, right) = pair.split_at_mut(half);
-                    for (a, b) in left.iter_mut().zip(right) {
-                        (*a, *b) = (*a + *b, *a - *b);
-                    }
-                }
-                half *= 2;
-            }
-            for x in part {
-                *x /= 16.0;
-            }
-        }
-    }
-}
-
-fn unit(mut vector: Vec<f32>) -> Vec<f32> {
-    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    for x in &mut vector {
-        *x /= norm;
-    }
-    vector
 }
 
 /// What a vault without quantisation would do.

@@ -58,20 +58,20 @@ impl Shortlist {
         for candidate in &mut self.candidates {
             candidate.bound = score(*candidate);
         }
-        self.sort();
-        self.candidates.truncate(self.keep);
-        // A later row with the same score would come after these.
-        let last = self.candidates.last().map_or(self.floor, |last| last.bound);
-        self.floor = self.floor.max(last);
+        if self.candidates.len() > self.keep {
+            // The lowest row first among equals.
+            let rank = |candidate: &Candidate| (-candidate.bound, candidate.row);
+            let (_, worst, _) = self
+                .candidates
+                .select_nth_unstable_by_key(self.keep - 1, rank);
+            // A later row with the same score would come after these.
+            self.floor = self.floor.max(worst.bound);
+            self.candidates.truncate(self.keep);
+        }
     }
 
-    /// The highest bound first, the lowest row first among equals.
-    pub(super) fn sort(&mut self) {
-        self.candidates
-            .sort_unstable_by_key(|candidate| (-candidate.bound, candidate.row));
-    }
-
-    /// The best of `best` and the candidates that are not `excluded`; they must be sorted.
+    /// The best of `best` and the candidates that are not `excluded`. Few are scored: the one with the
+    /// highest bound, which is seldom far from the best, and those whose bounds reach the best so far.
     pub(super) fn best(
         &self,
         bar: i64,
@@ -79,14 +79,22 @@ impl Shortlist {
         excluded: &[u32],
         score: impl Fn(usize) -> i64,
     ) -> Option<Best> {
-        for candidate in &self.candidates {
-            if best.is_some_and(|best| best.score > candidate.bound) {
-                break;
+        let others = || {
+            let all = self.candidates.iter();
+            all.filter(|candidate| !excluded.contains(&candidate.row))
+        };
+        let Some(first) = others().max_by_key(|candidate| candidate.bound) else {
+            return best;
+        };
+        let first = first.row;
+        best = Best::better(best, first as usize, score(first as usize), bar);
+        for candidate in self.candidates.iter() {
+            let is_below = best.is_some_and(|best| best.score > candidate.bound);
+            if is_below || candidate.row == first || excluded.contains(&candidate.row) {
+                continue;
             }
-            if !excluded.contains(&candidate.row) {
-                let row = candidate.row as usize;
-                best = Best::better(best, row, score(row), bar);
-            }
+            let row = candidate.row as usize;
+            best = Best::better(best, row, score(row), bar);
         }
         best
     }

@@ -17,7 +17,7 @@
 mod train;
 
 use self::train::DIRECTIONS;
-use super::kernel::{Kernel, Line, Sieve, TILE_ROWS, Tile};
+use super::kernel::{Kernel, Line, Sieve, TILE_ROWS, Tile, flat_mut, lines_for};
 
 /// No row's weight times its norm is above this: 2^30, as weights are rounded down, and a little,
 /// as norms are, which are at least 127.
@@ -26,11 +26,14 @@ const UNIT: f64 = 1.000_01 * (1 << 30) as f64;
 /// values of at most three times that product are off by less than 2e-6.
 const MARGIN: f64 = 1e-5;
 
+/// Lines of a row's coordinates.
+const LINES: usize = lines_for(DIRECTIONS);
+
 /// Sketches of all rows of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
     basis: train::Basis,
-    rows: Vec<Line>,
+    rows: Vec<[Line; LINES]>,
     slope: Vec<f32>,
     rest: Vec<f32>,
     /// The largest weighted rounding error of a row's coordinates.
@@ -41,7 +44,7 @@ pub(super) struct Sketch {
 
 /// What the sketch keeps of a vector.
 struct Coordinates {
-    bytes: Line,
+    bytes: [Line; LINES],
     /// What 1 in `bytes` stands for.
     step: f64,
     /// Norm of the coordinates, before rounding.
@@ -56,7 +59,7 @@ struct Coordinates {
 
 /// Queries as the sketch sees them.
 pub(super) struct Probe {
-    pub(super) lines: Vec<Line>,
+    lines: Vec<[Line; LINES]>,
     pub(super) sieve: Sieve,
     /// Per query: what the sieve leaves out of the bound.
     slack: Vec<f64>,
@@ -99,7 +102,7 @@ impl Sketch {
 
     pub(super) fn bytes(&self) -> usize {
         self.basis.bytes()
-            + self.rows.capacity() * size_of::<Line>()
+            + self.rows.capacity() * size_of::<[Line; LINES]>()
             + (self.slope.capacity() + self.rest.capacity()) * size_of::<f32>()
     }
 
@@ -133,9 +136,9 @@ impl Sketch {
         let rows = first..self.rows.len().min(first + TILE_ROWS);
         let stride = Kernel::stride(probe.lines.len());
         kernel.dots(
-            &self.rows[rows.clone()],
-            &probe.lines,
-            1,
+            self.rows[rows.clone()].as_flattened(),
+            probe.lines.as_flattened(),
+            LINES,
             &mut tile.dots,
             stride,
         );
@@ -184,9 +187,9 @@ impl Sketch {
             .iter()
             .fold(0.0, |largest: f64, p| largest.max(p.abs()));
         let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-        let mut bytes = Line::ZERO;
+        let mut bytes = [Line::ZERO; LINES];
         let (mut extent, mut error) = (0.0, 0.0);
-        for (byte, p) in bytes.0.iter_mut().zip(exact) {
+        for (byte, p) in flat_mut(&mut bytes).iter_mut().zip(exact) {
             let rounded = (p / step).round();
             *byte = rounded as i8;
             extent += (step * rounded).powi(2);
