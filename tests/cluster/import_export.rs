@@ -123,6 +123,21 @@ async fn verify_finds_a_flipped_byte() -> Result<()> {
     ensure!(ran.code == Some(6), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     ensure!(said.contains('2') || said.contains("damaged"), "{said}");
+
+    // So damaged that it cannot be opened.
+    let manifest = std::fs::read_dir(vault.join("ledger"))?
+        .map(|entry| Ok(entry?.path()))
+        .find(|path: &Result<PathBuf>| {
+            path.as_ref()
+                .is_ok_and(|path| path.to_string_lossy().contains("MANIFEST"))
+        })
+        .context("no manifest")??;
+    let mut bytes = std::fs::read(&manifest)?;
+    bytes[20] ^= 1;
+    std::fs::write(&manifest, bytes)?;
+    let ran = toka.run(&["--data", data, "verify"]).await?;
+    ensure!(ran.code == Some(6), "{ran:?}");
+    ensure!(ran.stderr.contains("damaged"), "{ran:?}");
     Ok(())
 }
 

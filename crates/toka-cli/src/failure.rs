@@ -20,8 +20,8 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Refused(String),
     /// Verification found damage.
-    #[error("{0} problems found")]
-    Damaged(u64),
+    #[error("{0}")]
+    Damaged(String),
 }
 
 /// The documented exit code of `error`.

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::verify::{Progress, Report, verify};
-use toka_ledger::{Ledger, Reader, VaultBus};
+use toka_ledger::{Error, Ledger, Reader, VaultBus};
 
 use crate::cli::{Format, Global};
-use crate::failure::Failure;
+use crate::failure::{Failure, describe};
 use crate::output;
 use crate::progress;
 
@@ -25,34 +25,62 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
             "there is no vault in {}",
             path.display()
         ))),
-        Some(Mode::Embedded) => {
-            let vault = VaultBus::open(path)?;
-            let report = checked(vault.reader());
-            vault.close().await;
-            report?
-        }
+        Some(Mode::Embedded) => embedded(path).await?,
         Some(Mode::Node { .. }) => checked(&node_reader(path)?)?,
     };
     show(&report, format)?;
     match report.problems_total {
         0 => Ok(()),
-        problems => bail!(Failure::Damaged(problems)),
+        problems => bail!(Failure::Damaged(format!("{problems} problems found"))),
     }
 }
 
-/// What a node that is stopped, without changing anything. What a crash has left in the Raft
+/// Opened as usual, which cuts off what a crash has torn; if damage keeps it from being opened, that
+/// is looked for without opening it.
+async fn embedded(path: &Path) -> Result<Report> {
+    let refused = match VaultBus::open(path) {
+        Ok(vault) => {
+            let report = checked(vault.reader());
+            vault.close().await;
+            return report;
+        }
+        Err(error) => error,
+    };
+    let is_damage = match &refused {
+        Error::Corrupt { .. } => true,
+        Error::Engine(error) => error.is_corruption(),
+        _ => false,
+    };
+    if !is_damage {
+        return Err(refused.into());
+    }
+    match reader(&path.join("ledger"), true)
+        .map_err(Into::into)
+        .and_then(|reader| checked(&reader))
+    {
+        Ok(report) if report.problems_total > 0 => Ok(report),
+        _ => bail!(Failure::Damaged(describe(&refused.into()))),
+    }
+}
+
+/// What a node has that is stopped, without changing anything. What a crash has left in the Raft
 /// log alone is not in it yet.
 fn node_reader(path: &Path) -> Result<Reader> {
     let pointer = path.join("CURRENT");
     let name = std::fs::read_to_string(&pointer)
         .with_context(|| format!("cannot read {}", pointer.display()))?;
+    Ok(reader(&path.join(name.trim()), false)?)
+}
+
+/// Reads a store that nobody has open.
+fn reader(store: &Path, wal: bool) -> Result<Reader, Error> {
     let options = RocksOptions {
-        wal: false,
+        wal,
         create: false,
         read_only: true,
         ..RocksOptions::default()
     };
-    let engine = RocksEngine::open(&path.join(name.trim()), &options)?;
+    let engine = RocksEngine::open(store, &options)?;
     let (reader, _) = Ledger::read_only(Arc::new(engine))?;
     Ok(reader)
 }
