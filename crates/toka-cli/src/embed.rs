@@ -68,7 +68,7 @@ pub(crate) fn event(kind: &str, payload: &[u8]) -> Result<Event> {
         (Err(_), Ok(text)) => Value::from(text),
         (Err(error), Err(_)) => {
             return Err(Failure::Refused(format!(
-                "{error}, nor text, so it cannot be embedded; give an embedding, or leave --embedder out"
+                "{error}, nor text, so it cannot be embedded; give an embedding, or say --embedder none"
             ))
             .into());
         }

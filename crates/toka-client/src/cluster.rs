@@ -15,10 +15,23 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] if no node answers.
     pub async fn cluster_status(&self) -> Result<ClusterStatus, Error> {
+        self.status(false).await
+    }
+
+    /// As [`Client::cluster_status`], of the node that answers alone: settings and position of the vault,
+    /// without waiting for nodes that are down.
+    ///
+    /// # Errors
+    /// As [`Client::cluster_status`].
+    pub async fn node_status(&self) -> Result<ClusterStatus, Error> {
+        self.status(true).await
+    }
+
+    async fn status(&self, this_node_only: bool) -> Result<ClusterStatus, Error> {
         let answer = self
             .shared
             .call(Route::Any, self.deadline(), |channel, time| {
-                let request = request(v1::GetStatusRequest {}, time);
+                let request = request(v1::GetStatusRequest { this_node_only }, time);
                 async move { ClusterServiceClient::new(channel).get_status(request).await }
             })
             .await?;

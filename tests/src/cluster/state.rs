@@ -29,7 +29,7 @@ pub struct NodeState {
 impl Cluster {
     /// The cluster, as node `id` sees it.
     pub async fn status(&self, id: u64) -> Result<ClusterStatus> {
-        let request = request::within(STATUS_TIMEOUT, v1::GetStatusRequest {});
+        let request = request::within(STATUS_TIMEOUT, v1::GetStatusRequest::default());
         let status = self.node(id).cluster().get_status(request).await?;
         Ok(status.into_inner().try_into()?)
     }

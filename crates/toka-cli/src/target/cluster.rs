@@ -42,7 +42,7 @@ impl Remote {
     }
 
     pub(super) async fn embedding_model(&self) -> Result<Option<String>> {
-        let status = self.client.cluster_status().await.map_err(failure)?;
+        let status = self.client.node_status().await.map_err(failure)?;
         let model = status.settings.map(|settings| settings.embedding_model);
         Ok(model.filter(|model| !model.is_empty()))
     }

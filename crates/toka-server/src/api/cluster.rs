@@ -36,7 +36,11 @@ impl ClusterService for Cluster {
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
         let call = Call::new(request.metadata(), &shared.limits);
-        let nodes = shared.replica.all_node_statuses(STATUS_TIMEOUT).await;
+        let nodes = if request.get_ref().this_node_only {
+            vec![shared.replica.node_status()]
+        } else {
+            shared.replica.all_node_statuses(STATUS_TIMEOUT).await
+        };
         let settings = shared
             .read(call.deadline, |reader| reader.settings())
             .await?;

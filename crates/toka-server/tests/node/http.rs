@@ -50,7 +50,12 @@ async fn a_node_whose_cluster_has_not_formed_lives_and_is_not_ready() {
         .expect_err("early");
     assert_eq!(refusal.code(), tonic::Code::Unavailable);
     assert!(refusal.message().contains("has not formed"), "{refusal:?}");
-    let status = within(cluster.status(0).get_status(v1::GetStatusRequest {})).await;
+    let status = within(
+        cluster
+            .status(0)
+            .get_status(v1::GetStatusRequest::default()),
+    )
+    .await;
     let nodes = status.expect("answered").into_inner().nodes;
     assert!(
         nodes.iter().any(|node| node.node_id == 1 && !node.healthy),

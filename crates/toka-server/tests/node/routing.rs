@@ -129,7 +129,12 @@ async fn every_node_reports_the_whole_cluster() {
             .expect("the node has caught up");
     }
     for index in 0..3 {
-        let reply = within(cluster.status(index).get_status(v1::GetStatusRequest {})).await;
+        let reply = within(
+            cluster
+                .status(index)
+                .get_status(v1::GetStatusRequest::default()),
+        )
+        .await;
         let status = reply.expect("answered").into_inner();
         assert_eq!(status.nodes.len(), 3);
         assert!(
@@ -147,6 +152,14 @@ async fn every_node_reports_the_whole_cluster() {
             status.leader_id,
             cluster.nodes[0].replica().leader().map(|l| l.node_id)
         );
+        let alone = v1::GetStatusRequest {
+            this_node_only: true,
+        };
+        let reply = within(cluster.status(index).get_status(alone)).await;
+        let alone = reply.expect("answered").into_inner();
+        let ids: Vec<_> = alone.nodes.iter().map(|node| node.node_id).collect();
+        assert_eq!(ids, [cluster.nodes[index].replica().node_id()]);
+        assert_eq!(alone.settings, status.settings);
     }
 }
 
