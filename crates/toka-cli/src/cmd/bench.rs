@@ -25,6 +25,9 @@ const STREAM_IN_FLIGHT: u32 = 128;
 /// Longest latency that the histogram tells apart, microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
+/// Things that the events of a load mean.
+const TOPICS: u64 = 200;
+
 /// What one client or stream counted.
 struct Counted {
     latencies_us: Histogram<u64>,
@@ -81,12 +84,24 @@ impl Load {
         if self.flags.dim == 0 {
             return draft;
         }
-        draft.embedding(&direction(number, self.flags.dim))
+        draft.embedding(&embedding(number, self.flags.dim))
     }
 
     fn counts(&self, begin: Instant) -> bool {
         begin.duration_since(self.begin) >= self.flags.warm_up
     }
+}
+
+/// One of [`TOPICS`] directions, and about as much again of its own: like texts that mean one of so many
+/// things. Nearly every event joins a micro-cluster; vectors without anything in common would each make
+/// one.
+fn embedding(number: u64, dimension: u16) -> Vec<f32> {
+    let own = direction(number, dimension);
+    let topic = direction(u64::MAX - number % TOPICS, dimension);
+    own.iter()
+        .zip(topic)
+        .map(|(own, topic)| 0.8 * own + topic)
+        .collect()
 }
 
 /// A vector that looks random and costs little: a multiplicative generator.
