@@ -11,12 +11,13 @@
 
 mod marker;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use self::marker::FORMAT;
 use self::marker::Marker;
+use crate::disk::{Disk, DiskLock};
 use crate::engine::EngineError;
 use crate::error::Error;
 
@@ -44,14 +45,14 @@ pub enum Mode {
 /// An open data directory; nobody else can open it meanwhile.
 #[derive(Debug)]
 pub struct DataDir {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     marker: Marker,
-    /// Released when it is closed.
-    _lock: File,
+    _lock: Box<dyn DiskLock>,
 }
 
 impl DataDir {
-    /// Opens the directory at `path`, or makes a new or empty one that of `mode`.
+    /// Opens the directory at `path` on `disk`, or makes a new or empty one that of `mode`.
     ///
     /// An existing node's directory keeps its cluster id: see [`DataDir::mode`].
     ///
@@ -59,40 +60,41 @@ impl DataDir {
     /// [`Error::Engine`] with [`EngineError::Locked`], [`Error::NotAVault`], [`Error::ClusterNode`],
     /// [`Error::EmbeddedVault`], [`Error::OtherNode`], [`Error::NewerFormat`], [`Error::Corrupt`],
     /// [`Error::File`].
-    pub fn open_or_create(path: &Path, mode: Mode) -> Result<Self, Error> {
+    pub fn open_or_create(disk: Arc<dyn Disk>, path: &Path, mode: Mode) -> Result<Self, Error> {
         // Looked at before anything is made, so that somebody else's directory stays as it is.
-        match find(path)? {
+        match find(&*disk, path)? {
             // Whose it is says more than that it is in use.
             Some(marker) => check_mode(path, marker.mode, mode)?,
-            None => create_dir(path)?,
+            None => disk.create_dir_all(path).map_err(file(path))?,
         }
-        let lock = lock(path)?;
+        let lock = lock(&*disk, path)?;
         // Again, since another process may have been faster with creating it.
-        let marker = match find(path)? {
+        let marker = match find(&*disk, path)? {
             Some(marker) => marker,
             None => {
                 let marker = Marker {
                     mode,
                     is_complete: false,
                 };
-                write_marker(path, &marker)?;
+                write_marker(&*disk, path, &marker)?;
                 marker
             }
         };
         check_mode(path, marker.mode, mode)?;
         Ok(Self {
+            disk,
             path: path.to_owned(),
             marker,
             _lock: lock,
         })
     }
 
-    /// Reads whose the directory at `path` is, without opening it; `None` if it is new or empty.
+    /// Reads whose the directory at `path` on `disk` is, without opening it; `None` if it is new or empty.
     ///
     /// # Errors
     /// [`Error::NotAVault`], [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::File`].
-    pub fn read(path: &Path) -> Result<Option<Mode>, Error> {
-        Ok(find(path)?.map(|marker| marker.mode))
+    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Mode>, Error> {
+        Ok(find(disk, path)?.map(|marker| marker.mode))
     }
 
     /// The directory.
@@ -152,7 +154,7 @@ impl DataDir {
 
     fn update(&mut self, marker: Marker) -> Result<(), Error> {
         if marker != self.marker {
-            write_marker(&self.path, &marker)?;
+            write_marker(&*self.disk, &self.path, &marker)?;
             self.marker = marker;
         }
         Ok(())
@@ -186,12 +188,12 @@ fn check_mode(path: &Path, found: Mode, wanted: Mode) -> Result<(), Error> {
 
 /// The marker; `None` where there is no directory, or one that has nothing but what a crash during
 /// creation leaves.
-fn find(path: &Path) -> Result<Option<Marker>, Error> {
+fn find(disk: &dyn Disk, path: &Path) -> Result<Option<Marker>, Error> {
     let marker = path.join(MARKER);
-    match fs::read(&marker) {
+    match disk.read(&marker) {
         Ok(bytes) => Marker::decode(path, &bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if is_empty(path)? {
+            if is_empty(disk, path)? {
                 Ok(None)
             } else {
                 Err(Error::NotAVault {
@@ -205,71 +207,39 @@ fn find(path: &Path) -> Result<Option<Marker>, Error> {
     }
 }
 
-fn is_empty(path: &Path) -> Result<bool, Error> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(file(path)(error)),
-    };
-    for entry in entries {
-        let name = entry.map_err(file(path))?.file_name();
-        if ![LOCK, MARKER_IN_PROGRESS, LOST_AND_FOUND]
+fn is_empty(disk: &dyn Disk, path: &Path) -> Result<bool, Error> {
+    let is_own = |name| {
+        [LOCK, MARKER_IN_PROGRESS, LOST_AND_FOUND]
             .iter()
             .any(|own| name == *own)
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn create_dir(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(path).map_err(file(path))?;
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     };
-    sync_dir(parent)
+    match disk.list(path) {
+        Ok(names) => Ok(names.into_iter().all(is_own)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(file(path)(error)),
+    }
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, Error> {
     let lock = path.join(LOCK);
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock)
-        .map_err(file(&lock))?;
-    match opened.try_lock() {
-        Ok(()) => Ok(opened),
-        Err(TryLockError::WouldBlock) => Err(EngineError::Locked {
+    match disk.lock(&lock) {
+        Ok(held) => Ok(held),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(EngineError::Locked {
             path: path.to_owned(),
         }
         .into()),
-        Err(TryLockError::Error(error)) => Err(file(&lock)(error)),
+        Err(error) => Err(file(&lock)(error)),
     }
 }
 
-fn write_marker(path: &Path, marker: &Marker) -> Result<(), Error> {
-    let in_progress = path.join(MARKER_IN_PROGRESS);
-    File::create(&in_progress)
-        .and_then(|mut file| {
-            file.write_all(marker.encode().as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(file(&in_progress))?;
+fn write_marker(disk: &dyn Disk, path: &Path, marker: &Marker) -> Result<(), Error> {
     let target = path.join(MARKER);
-    fs::rename(&in_progress, &target).map_err(file(&target))?;
-    sync_dir(path)
-}
-
-fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(file(path))
+    disk.replace(
+        &target,
+        &path.join(MARKER_IN_PROGRESS),
+        marker.encode().as_bytes(),
+    )
+    .map_err(file(&target))
 }
 
 /// For `map_err`.

@@ -15,6 +15,7 @@ pub mod codec;
 pub mod command;
 pub mod core;
 pub mod dir;
+pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod feed;

@@ -1,7 +1,8 @@
 //! What the vault takes from the outside world: time, randomness and threads.
 //!
 //! Product code never reaches for these itself; they are passed in, so that a whole cluster can
-//! run in one deterministic process. The disk comes in through [`crate::engine::Engine`].
+//! run in one deterministic process. The disk comes in through
+//! [`crate::disk::Disk`], what the tables are stored in through [`crate::engine::Engine`].
 
 use std::fmt;
 use std::io;

@@ -4,8 +4,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::EngineError;
 use toka_ledger::{Error, EventDraft, Start, VaultBus};
 
@@ -100,7 +102,7 @@ fn cluster_nodes_directory_is_refused() {
         cluster_id: None,
         node_id: 2,
     };
-    drop(DataDir::open_or_create(dir.path(), mode).expect("created"));
+    drop(DataDir::open_or_create(Arc::new(SystemDisk), dir.path(), mode).expect("created"));
     let error = open_error(dir.path());
     assert!(
         matches!(error, Error::ClusterNode { node_id: 2, .. }),
@@ -160,9 +162,15 @@ async fn interrupted_creation_is_completed() {
         match step {
             0 => {}
             1 => fs::write(dir.path().join("VAULT.tmp"), "toka").expect("written"),
-            2 => drop(DataDir::open_or_create(dir.path(), Mode::Embedded).expect("created")),
+            2 => drop(
+                DataDir::open_or_create(Arc::new(SystemDisk), dir.path(), Mode::Embedded)
+                    .expect("created"),
+            ),
             _ => {
-                drop(DataDir::open_or_create(dir.path(), Mode::Embedded).expect("created"));
+                drop(
+                    DataDir::open_or_create(Arc::new(SystemDisk), dir.path(), Mode::Embedded)
+                        .expect("created"),
+                );
                 fs::create_dir(dir.path().join("ledger")).expect("created");
                 fs::write(dir.path().join("ledger/engine.lock"), "").expect("written");
             }

@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Table};
@@ -340,7 +342,7 @@ fn a_failed_flush_is_an_error_of_flush_and_of_every_later_write() {
 fn a_copy_is_not_made_over_something() {
     let dir = temp();
     let rocks = RocksEngine::open(&dir.path().join("store"), &options(true)).expect("create");
-    let memory = MemoryEngine::new();
+    let memory = MemoryEngine::on(Arc::new(SystemDisk));
     let engines: [&dyn Engine; 2] = [&rocks, &memory];
     for engine in engines {
         let error = engine.checkpoint(dir.path()).expect_err("exists");
@@ -355,13 +357,13 @@ fn a_copy_is_not_made_over_something() {
 fn a_damaged_copy_of_a_memory_store_is_an_error() {
     let dir = temp();
     let copy = dir.path().join("copy");
-    let memory = MemoryEngine::new();
+    let memory = MemoryEngine::on(Arc::new(SystemDisk));
     memory.write(row(1), Durability::Volatile).expect("write");
     memory.checkpoint(&copy).expect("checkpoint");
     let file = copy.join("headers.table");
     let mut bytes = fs::read(&file).expect("read");
     bytes[30] ^= 1;
     fs::write(&file, bytes).expect("write");
-    let error = MemoryEngine::open_checkpoint(&copy).expect_err("damaged");
+    let error = MemoryEngine::open_checkpoint(Arc::new(SystemDisk), &copy).expect_err("damaged");
     assert!(error.is_corruption(), "{error}");
 }

@@ -2,11 +2,13 @@
 #![cfg(feature = "storage")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
@@ -80,7 +82,7 @@ impl Pair {
             copies: 0,
             options,
             rocks,
-            memory: MemoryEngine::new(),
+            memory: MemoryEngine::on(Arc::new(SystemDisk)),
         }
     }
 
@@ -123,7 +125,8 @@ impl Pair {
                 self.memory.checkpoint(&memory).expect("checkpoint");
                 self.assert_equal();
                 self.rocks = RocksEngine::open(&rocks, &self.options).expect("reopen");
-                self.memory = MemoryEngine::open_checkpoint(&memory).expect("reopen");
+                self.memory =
+                    MemoryEngine::open_checkpoint(Arc::new(SystemDisk), &memory).expect("reopen");
             }
             Step::CrashAndReopen => {
                 let rocks = self.new_dir();

@@ -8,9 +8,11 @@
 //! DIR/snapshots/<id>/    snapshots, each with its META
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toka_ledger::disk::Disk;
 
 const CURRENT: &str = "CURRENT";
 const LEDGER_PREFIX: &str = "ledger-";
@@ -19,12 +21,17 @@ const TEMPORARY: &str = ".tmp";
 /// The directories of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
 }
 
 impl Layout {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Self {
+        Self { disk, root }
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -55,40 +62,39 @@ impl Layout {
 
     /// Number of the current ledger; `None` in a new data directory.
     pub(crate) fn current(&self) -> io::Result<Option<u64>> {
-        match fs::read_to_string(self.current_pointer()) {
-            Ok(name) => ledger_number(name.trim()).map(Some).ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{CURRENT} holds {name:?}"),
-                )
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let bytes = match self.disk.read(&self.current_pointer()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let name = String::from_utf8_lossy(&bytes);
+        ledger_number(name.trim()).map(Some).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{CURRENT} holds {name:?}"),
+            )
+        })
     }
 
     /// Makes ledger `number` the current one, durably and at once: a crash leaves the old or the new.
     pub(crate) fn set_current(&self, number: u64) -> io::Result<()> {
         let temporary = self.root.join(format!("{CURRENT}{TEMPORARY}"));
-        let mut file = File::create(&temporary)?;
-        writeln!(file, "{LEDGER_PREFIX}{number}")?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.current_pointer())?;
-        sync_dir(&self.root)
+        let name = format!("{LEDGER_PREFIX}{number}\n");
+        self.disk
+            .replace(&self.current_pointer(), &temporary, name.as_bytes())
     }
 
     /// Removes ledgers that are not `current`: replaced ones, and ones that never became current.
     pub(crate) fn remove_other_ledgers(&self, current: u64) -> io::Result<()> {
         let keep = self.ledger(current);
-        for entry in fs::read_dir(&self.root)? {
-            let path = entry?.path();
-            let is_ledger = path
-                .file_name()
-                .and_then(|name| name.to_str())
+        for name in self.disk.list(&self.root)? {
+            let path = self.root.join(&name);
+            let is_ledger = name
+                .to_str()
                 .is_some_and(|name| name.starts_with(LEDGER_PREFIX));
             if is_ledger && path != keep {
                 tracing::info!(path = %path.display(), "removing a leftover ledger");
-                fs::remove_dir_all(&path)?;
+                self.disk.remove_dir_all(&path)?;
             }
         }
         Ok(())
@@ -99,45 +105,73 @@ fn ledger_number(name: &str) -> Option<u64> {
     name.strip_prefix(LEDGER_PREFIX)?.parse().ok()
 }
 
-/// Makes the names in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// Makes every file in `dir` and their names durable. There are no subdirectories.
-pub(crate) fn sync_files(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        File::open(entry?.path())?.sync_all()?;
+pub(crate) fn sync_files(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    for name in disk.list(dir)? {
+        disk.open_to_read(&dir.join(name))?.sync()?;
     }
-    sync_dir(dir)
+    disk.sync_dir(dir)
 }
 
 #[cfg(test)]
 mod tests {
+    use toka_ledger::disk::MemoryDisk;
+
     use super::*;
+
+    fn layout() -> (MemoryDisk, Layout) {
+        let (disk, root) = (MemoryDisk::new(), PathBuf::from("/node"));
+        disk.create_dir_all(&root).expect("created");
+        let layout = Layout::new(Arc::new(disk.clone()), root);
+        (disk, layout)
+    }
 
     #[test]
     fn current_survives_and_others_are_removed() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let layout = Layout::new(dir.path().to_owned());
+        let (disk, layout) = layout();
         assert_eq!(layout.current().expect("readable"), None);
         for number in 1..=3 {
-            fs::create_dir(layout.ledger(number)).expect("created");
+            disk.create_dir(&layout.ledger(number)).expect("created");
         }
-        fs::create_dir(layout.ledger_in_progress(4)).expect("created");
+        disk.create_dir(&layout.ledger_in_progress(4))
+            .expect("created");
         layout.set_current(2).expect("written");
         assert_eq!(layout.current().expect("readable"), Some(2));
         layout.remove_other_ledgers(2).expect("removed");
-        assert!(layout.ledger(2).is_dir());
-        assert!(!layout.ledger(1).exists() && !layout.ledger(3).exists());
-        assert!(!layout.ledger_in_progress(4).exists());
+        assert!(disk.is_dir(&layout.ledger(2)));
+        assert!(!disk.exists(&layout.ledger(1)) && !disk.exists(&layout.ledger(3)));
+        assert!(!disk.exists(&layout.ledger_in_progress(4)));
+    }
+
+    #[test]
+    fn pointer_is_a_line_of_text() {
+        let (disk, layout) = layout();
+        layout.set_current(12).expect("written");
+        let bytes = disk.read(&layout.current_pointer()).expect("read");
+        assert_eq!(bytes, b"ledger-12\n");
+    }
+
+    #[test]
+    fn power_cut_leaves_the_old_pointer_or_the_new() {
+        let (disk, layout) = layout();
+        layout.set_current(1).expect("written");
+        for at in 0..6 {
+            let disk = disk.crash(|| true);
+            disk.fail_after(at);
+            let layout = |disk| Layout::new(Arc::new(disk), PathBuf::from("/node"));
+            let moved = layout(disk.clone()).set_current(2).is_ok();
+            for keeps in [false, true] {
+                let found = layout(disk.crash(|| keeps)).current().expect("readable");
+                assert!(found == Some(2) || (!moved && found == Some(1)), "{at}");
+            }
+        }
     }
 
     #[test]
     fn damaged_current_is_an_error() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let layout = Layout::new(dir.path().to_owned());
-        fs::write(dir.path().join(CURRENT), "ledger-x\n").expect("written");
+        let (disk, layout) = layout();
+        disk.overwrite(&layout.current_pointer(), b"ledger-x\n")
+            .expect("written");
         assert!(layout.current().is_err());
     }
 }

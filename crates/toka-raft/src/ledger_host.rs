@@ -2,7 +2,7 @@
 //!
 //! All calls block; they run through [`crate::blocking::Blocking`].
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::codec::{
     DecodeError, decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
 };
 use crate::error::{FatalError, StartError};
-use crate::layout::{Layout, sync_dir, sync_files};
+use crate::layout::{Layout, sync_files};
 use crate::snapshot::{Contents, SnapshotError, is_immutable, is_part_of_copy};
 use crate::storage::Storage;
 use crate::type_config::{Applied, Commands, Entry, EntryPayload, LogId, StoredMembership};
@@ -51,7 +51,7 @@ impl LedgerHost {
             .map_err(StartError::file("read the pointer in", &root))?;
         let number = found.unwrap_or(1);
         let dir = layout.ledger(number);
-        if found.is_some() && !dir.is_dir() {
+        if found.is_some() && !layout.disk().is_dir(&dir) {
             let detail = format!("{} is missing", dir.display());
             return Err(StartError::Contradiction { path: root, detail });
         }
@@ -185,25 +185,24 @@ impl LedgerHost {
 
     /// Puts the next ledger's directory together. Table files never change, so they are linked; what
     /// an engine writes to is copied.
-    fn assemble(&self, dir: &Path, number: u64) -> std::io::Result<()> {
+    fn assemble(&self, dir: &Path, number: u64) -> io::Result<()> {
+        let disk = self.layout.disk();
         let in_progress = self.layout.ledger_in_progress(number);
-        if in_progress.exists() {
-            fs::remove_dir_all(&in_progress)?;
+        if disk.exists(&in_progress) {
+            disk.remove_dir_all(&in_progress)?;
         }
-        fs::create_dir(&in_progress)?;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let target = in_progress.join(&name);
+        disk.create_dir(&in_progress)?;
+        for name in disk.list(dir)? {
+            let (source, target) = (dir.join(&name), in_progress.join(&name));
             match name.to_str() {
                 Some(name) if !is_part_of_copy(name) => {}
-                Some(name) if is_immutable(name) => fs::hard_link(entry.path(), target)?,
-                _ => drop(fs::copy(entry.path(), target)?),
+                Some(name) if is_immutable(name) => disk.hard_link(&source, &target)?,
+                _ => disk.copy(&source, &target)?,
             }
         }
-        sync_files(&in_progress)?;
-        fs::rename(&in_progress, self.layout.ledger(number))?;
-        sync_dir(self.layout.root())
+        sync_files(&**disk, &in_progress)?;
+        disk.rename(&in_progress, &self.layout.ledger(number))?;
+        disk.sync_dir(self.layout.root())
     }
 
     /// Removes replaced ledgers that no reader holds any more. What a crash leaves, the next start
@@ -216,7 +215,7 @@ impl LedgerHost {
             }
             // The engine's files are unlinked while it is still open, which is harmless; were it
             // closed first, it would flush into a directory that is about to go.
-            if let Err(error) = fs::remove_dir_all(&*dir) {
+            if let Err(error) = self.layout.disk().remove_dir_all(dir) {
                 tracing::warn!(%error, path = %dir.display(), "cannot remove a replaced ledger");
             }
             false

@@ -10,7 +10,6 @@
 //! reported only when a change and all before it are durable; entries can be read as soon as `append`
 //! returns; a failed write or sync ends the log for good. It knows nothing of what entries carry.
 
-mod disk;
 mod engine;
 mod error;
 mod memory;
@@ -22,7 +21,6 @@ mod tail;
 mod watermark;
 mod writer;
 
-pub use disk::{Disk, DiskFile, MemoryDisk, SystemDisk};
 pub use engine::{BlockingRead, Change, EngineReader, LogEngine, LogMeta, ReadPlan};
 pub use error::{Damage, LogError};
 pub use memory::MemoryLog;

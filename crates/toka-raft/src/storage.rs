@@ -4,14 +4,19 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use toka_ledger::disk::{Disk, SystemDisk};
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Engine, EngineError};
 use toka_ledger::seam::Seams;
 
-use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions, SystemDisk};
+use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions};
 
 /// Opens stores. Blocking.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
+    /// What the data directory is on: its marker, the pointer to the current ledger, snapshots. The
+    /// engine's copies must be on it too.
+    fn disk(&self) -> Arc<dyn Disk>;
+
     /// Opens the ledger's store in `dir` for writing, without a write-ahead log (the Raft log is
     /// one), or creates it.
     ///
@@ -48,6 +53,10 @@ pub struct DiskStorage {
 const COPY_BYTES: usize = 8 << 20;
 
 impl Storage for DiskStorage {
+    fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(SystemDisk)
+    }
+
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
         // Two logs would mean two syncs for every commit. What is lost of the ledger in a crash is
         // applied again from the Raft log (docs/openraft.md, section 4).
@@ -73,16 +82,26 @@ impl Storage for DiskStorage {
     }
 
     fn start_log(&self, dir: &Path, may_create: bool, seams: &Seams) -> Result<RaftLog, LogError> {
-        let disk = Arc::new(SystemDisk);
-        let options = SegmentOptions {
-            create: may_create,
-            ..self.segments
-        };
-        let engine = SegmentLog::open(disk, Arc::clone(&seams.entropy), dir, options)?;
-        RaftLog::start(engine, self.log, &*seams.threads).map_err(|source| LogError::Io {
-            doing: "start the thread for",
-            path: dir.to_owned(),
-            source: Arc::new(source),
-        })
+        start_segments(self.disk(), self.segments, self.log, dir, may_create, seams)
     }
+}
+
+fn start_segments(
+    disk: Arc<dyn Disk>,
+    segments: SegmentOptions,
+    log: LogOptions,
+    dir: &Path,
+    may_create: bool,
+    seams: &Seams,
+) -> Result<RaftLog, LogError> {
+    let options = SegmentOptions {
+        create: may_create,
+        ..segments
+    };
+    let engine = SegmentLog::open(disk, Arc::clone(&seams.entropy), dir, options)?;
+    RaftLog::start(engine, log, &*seams.threads).map_err(|source| LogError::Io {
+        doing: "start the thread for",
+        path: dir.to_owned(),
+        source: Arc::new(source),
+    })
 }

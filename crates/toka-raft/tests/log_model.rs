@@ -13,11 +13,11 @@ use openraft::storage::RaftLogStorage;
 use openraft::vote::RaftLeaderId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use toka_ledger::disk::MemoryDisk;
 use toka_ledger::seam::SystemEntropy;
 use toka_raft::codec::ENTRY_HEADER_LEN;
 use toka_raft::log_store::{
-    LogEngine, LogOptions, MemoryDisk, MemoryLog, RaftLog, ReadPlan, SegmentLog, SegmentOptions,
-    TailLimits,
+    LogEngine, LogOptions, MemoryLog, RaftLog, ReadPlan, SegmentLog, SegmentOptions, TailLimits,
 };
 use toka_raft::type_config::{Commands, Entry, EntryPayload, IoFlushed, LeaderId, LogId};
 

@@ -10,9 +10,10 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
 use tempfile::TempDir;
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::seam::{SystemEntropy, SystemThreads};
 use toka_raft::log_store::{
-    LogEngine, LogOptions, MemoryLog, RaftLog, SegmentLog, SegmentOptions, SystemDisk, TailLimits,
+    LogEngine, LogOptions, MemoryLog, RaftLog, SegmentLog, SegmentOptions, TailLimits,
 };
 use toka_raft::type_config::{
     Applied, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig,

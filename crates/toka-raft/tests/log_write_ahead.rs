@@ -14,11 +14,12 @@ use openraft::storage::RaftLogStorage;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::OneshotReceiverOf;
 use openraft::vote::RaftLeaderId;
+use toka_ledger::disk::MemoryDisk;
 use toka_ledger::seam::{SystemEntropy, SystemThreads};
 use toka_raft::codec::entry_len;
 use toka_raft::log_store::{
-    Change, DurableWatermark, EngineReader, LogEngine, LogError, LogMeta, LogOptions, MemoryDisk,
-    MemoryLog, READ_BYTES_MAX, RaftLog, SegmentLog, SegmentOptions, TailLimits, Writer,
+    Change, DurableWatermark, EngineReader, LogEngine, LogError, LogMeta, LogOptions, MemoryLog,
+    READ_BYTES_MAX, RaftLog, SegmentLog, SegmentOptions, TailLimits, Writer,
 };
 use toka_raft::type_config::{
     Commands, Entry, EntryPayload, IoFlushed, LeaderId, LogId, TypeConfig, Vote,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::verify::{Progress, Report, verify};
 use toka_ledger::{Error, Ledger, Reader, VaultBus};
@@ -20,7 +21,7 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
             "say with --data DIR which data directory to check".to_owned()
         ));
     };
-    let report = match DataDir::read(path)? {
+    let report = match DataDir::read(&SystemDisk, path)? {
         None => bail!(Failure::Usage(format!(
             "there is no vault in {}",
             path.display()

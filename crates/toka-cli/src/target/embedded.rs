@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use toka_ledger::command::Precondition;
 use toka_ledger::dir::DataDir;
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::Direction;
 use toka_ledger::feed::{Message, Start};
 use toka_ledger::prepare::EventDraft;
@@ -26,7 +27,7 @@ pub(crate) struct Local {
 impl Local {
     /// Opens the vault in `path`; `may_create` one that is not there.
     pub(crate) fn open(path: &Path, may_create: bool) -> Result<Self> {
-        if !may_create && DataDir::read(path)?.is_none() {
+        if !may_create && DataDir::read(&SystemDisk, path)?.is_none() {
             bail!(Failure::Usage(format!(
                 "there is no vault in {}; `toka --data {0} commit` or `import` makes one",
                 path.display()

@@ -86,9 +86,10 @@ impl Builder {
     #[cfg(feature = "storage")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<VaultBus, Error> {
         use crate::dir::Mode;
+        use crate::disk::SystemDisk;
         use crate::engine::rocks::{RocksEngine, RocksOptions};
 
-        let mut dir = DataDir::open_or_create(path.as_ref(), Mode::Embedded)?;
+        let mut dir = DataDir::open_or_create(Arc::new(SystemDisk), path.as_ref(), Mode::Embedded)?;
         let defaults = RocksOptions::default();
         let options = RocksOptions {
             // A store that was there once and is not any more was lost; a new one would hide that.

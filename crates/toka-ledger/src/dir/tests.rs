@@ -1,4 +1,7 @@
+use std::fs::{self, File};
+
 use super::*;
+use crate::disk::{MemoryDisk, SystemDisk};
 
 const NODE: Mode = Mode::Node {
     cluster_id: None,
@@ -10,7 +13,7 @@ fn temporary() -> tempfile::TempDir {
 }
 
 fn open(path: &Path, mode: Mode) -> Result<DataDir, Error> {
-    DataDir::open_or_create(path, mode)
+    DataDir::open_or_create(Arc::new(SystemDisk), path, mode)
 }
 
 #[test]
@@ -18,10 +21,13 @@ fn directory_keeps_its_mode() {
     for mode in [Mode::Embedded, NODE] {
         let parent = temporary();
         let path = parent.path().join("a/b");
-        assert_eq!(DataDir::read(&path).expect("absent"), None);
+        assert_eq!(DataDir::read(&SystemDisk, &path).expect("absent"), None);
         assert_eq!(open(&path, mode).expect("created").mode(), mode);
         assert_eq!(open(&path, mode).expect("opened").mode(), mode);
-        assert_eq!(DataDir::read(&path).expect("there"), Some(mode));
+        assert_eq!(
+            DataDir::read(&SystemDisk, &path).expect("there"),
+            Some(mode)
+        );
     }
 }
 
@@ -172,4 +178,41 @@ fn newer_format_and_damage_are_told_apart() {
     fs::write(&marker, "toka-vault 1\nmode embedded\n").expect("written");
     let error = open(dir.path(), Mode::Embedded).expect_err("damaged");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn power_cut_during_creation_leaves_a_directory_that_opens() {
+    let path = Path::new("/vault");
+    let create = |disk: &MemoryDisk| {
+        let mut dir = DataDir::open_or_create(Arc::new(disk.clone()), path, NODE)?;
+        dir.set_cluster_id(7)?;
+        dir.set_complete()
+    };
+    let whole = MemoryDisk::new();
+    create(&whole).expect("created");
+    for at in 0..whole.operations() {
+        let disk = MemoryDisk::new();
+        disk.fail_after(at);
+        create(&disk).expect_err("the disk has failed");
+        for keeps in [false, true] {
+            let crashed = Arc::new(disk.crash(|| keeps));
+            let opened = DataDir::open_or_create(crashed, path, NODE);
+            let opened = opened.unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            assert!(!opened.is_complete() || keeps, "operation {at}");
+        }
+    }
+}
+
+#[test]
+fn what_is_noted_survives_a_power_cut() {
+    let (disk, path) = (MemoryDisk::new(), Path::new("/vault"));
+    let mut opened = DataDir::open_or_create(Arc::new(disk.clone()), path, NODE).expect("created");
+    opened.set_cluster_id(7).expect("written");
+    let crashed = disk.crash(|| false);
+    let mode = DataDir::read(&crashed, path).expect("readable");
+    let expected = Mode::Node {
+        cluster_id: Some(7),
+        node_id: 3,
+    };
+    assert_eq!(mode, Some(expected));
 }

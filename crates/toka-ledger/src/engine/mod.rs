@@ -18,7 +18,6 @@ use bytes::Bytes;
 
 mod batch;
 mod error;
-mod fs;
 pub mod memory;
 #[cfg(feature = "storage")]
 pub mod rocks;

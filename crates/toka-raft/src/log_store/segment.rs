@@ -11,10 +11,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use toka_ledger::disk::{Disk, DiskLock};
 use toka_ledger::seam::Entropy;
 
 use super::LogError;
-use super::disk::Disk;
 use super::engine::{Change, EngineReader, LogEngine, LogMeta};
 use super::error::IoContext;
 
@@ -79,7 +79,7 @@ pub struct SegmentLog {
     /// Reused for each frame.
     frame: Vec<u8>,
     /// Keeps other processes out, until dropped.
-    _lock: Box<dyn Send>,
+    _lock: Box<dyn DiskLock>,
 }
 
 /// The segment that is being written.

@@ -180,7 +180,9 @@ fn open_stores(
     storage: Arc<dyn Storage>,
     seams: &Seams,
 ) -> Result<Stores, StartError> {
+    let disk = storage.disk();
     let mut data_dir = DataDir::open_or_create(
+        Arc::clone(&disk),
         path,
         Mode::Node {
             cluster_id: None,
@@ -191,11 +193,11 @@ fn open_stores(
         Mode::Node { cluster_id, .. } => cluster_id,
         Mode::Embedded => None,
     };
-    let layout = Layout::new(path.to_owned());
+    let layout = Layout::new(Arc::clone(&disk), path.to_owned());
     if data_dir.is_complete() {
         // Made anew, an empty log or ledger would look like one that never held anything.
         for dir in [layout.raft(), layout.current_pointer()] {
-            if !dir.exists() {
+            if !disk.exists(&dir) {
                 let detail = format!("{} is missing", dir.display());
                 return Err(StartError::Contradiction {
                     path: path.to_owned(),
@@ -205,8 +207,10 @@ fn open_stores(
         }
     }
     let snapshots =
-        SnapshotStore::open(layout.snapshots()).map_err(|error| StartError::Snapshot {
-            source: Box::new(error),
+        SnapshotStore::open(Arc::clone(&disk), layout.snapshots()).map_err(|error| {
+            StartError::Snapshot {
+                source: Box::new(error),
+            }
         })?;
     let host = LedgerHost::open(
         layout.clone(),
@@ -214,7 +218,8 @@ fn open_stores(
         Arc::clone(&seams.threads),
     )?;
     let log = storage.start_log(&layout.raft(), !data_dir.is_complete(), seams)?;
-    crate::layout::sync_dir(path).map_err(StartError::file("sync", path))?;
+    disk.sync_dir(path)
+        .map_err(StartError::file("sync", path))?;
     data_dir.set_complete()?;
     Ok(Stores {
         data_dir,

@@ -89,8 +89,11 @@ pub(super) fn build(
     {
         return Ok(current);
     }
-    contents.write(place.dir())?;
-    crate::layout::sync_dir(place.dir()).map_err(SnapshotError::file("sync", place.dir()))?;
+    contents.write(place.disk(), place.dir())?;
+    place
+        .disk()
+        .sync_dir(place.dir())
+        .map_err(SnapshotError::file("sync", place.dir()))?;
     store.finish(place, contents)
 }
 

@@ -1,10 +1,9 @@
 //! What a snapshot covers, and the note of it beside the copy.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use toka_ledger::Digest;
+use toka_ledger::disk::Disk;
 use toka_ledger::read::Position;
 
 use super::SnapshotError;
@@ -99,20 +98,18 @@ impl Contents {
     }
 
     /// Writes the note into `dir` and syncs it.
-    pub(super) fn write(&self, dir: &Path) -> Result<(), SnapshotError> {
+    pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
         let path = dir.join(NOTE);
-        File::create(&path)
-            .and_then(|mut file| {
-                file.write_all(&self.encode())?;
-                file.sync_all()
-            })
+        disk.create_with(&path, &self.encode())
             .map_err(SnapshotError::file("write", &path))
     }
 
     /// Reads the note in `dir`.
-    pub(super) fn read(dir: &Path) -> Result<Self, SnapshotError> {
+    pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, SnapshotError> {
         let path = dir.join(NOTE);
-        let bytes = fs::read(&path).map_err(SnapshotError::file("read", &path))?;
+        let bytes = disk
+            .read(&path)
+            .map_err(SnapshotError::file("read", &path))?;
         Self::decode(&bytes).map_err(|source| SnapshotError::Contents { path, source })
     }
 }
@@ -122,6 +119,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use openraft::vote::RaftLeaderId;
+    use toka_ledger::disk::MemoryDisk;
 
     use super::*;
     use crate::type_config::{LeaderId, LogId, Member, Membership, StoredMembership};
@@ -148,9 +146,9 @@ mod tests {
 
     #[test]
     fn note_survives_a_round_trip() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        contents().write(dir.path()).expect("written");
-        assert_eq!(Contents::read(dir.path()).expect("readable"), contents());
+        let (disk, dir) = (MemoryDisk::new(), Path::new("/"));
+        contents().write(&disk, dir).expect("written");
+        assert_eq!(Contents::read(&disk, dir).expect("readable"), contents());
     }
 
     #[test]

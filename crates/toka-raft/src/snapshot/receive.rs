@@ -1,11 +1,10 @@
 //! Receiving a snapshot from the leader, and checking it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use toka_ledger::disk::DiskFile;
 use toka_proto::raft_v1 as pb;
 
 use super::store::Incoming;
@@ -14,7 +13,7 @@ use super::{Contents, Place, SnapshotDir, SnapshotError, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::codec::decode_stored_membership;
 use crate::config::SNAPSHOT_CHUNK_BYTES;
-use crate::layout::{sync_dir, sync_files};
+use crate::layout::sync_files;
 use crate::storage::Storage;
 use crate::type_config::SnapshotMeta;
 use crate::wire;
@@ -38,7 +37,7 @@ struct Writer {
     /// Index of the file that is being received, and how much of it there is.
     file_index: usize,
     offset: u64,
-    open: Option<(File, PathBuf)>,
+    open: Option<(Box<dyn DiskFile>, PathBuf)>,
 }
 
 impl Receiver {
@@ -107,8 +106,10 @@ impl Receiver {
         let work = move || -> Result<SnapshotDir, SnapshotError> {
             let place = writer.finish(&files)?;
             verify(&*storage, &place.ledger(), &contents)?;
-            contents.write(place.dir())?;
-            sync_dir(place.dir()).map_err(SnapshotError::file("sync", place.dir()))?;
+            let disk = place.disk();
+            contents.write(disk, place.dir())?;
+            disk.sync_dir(place.dir())
+                .map_err(SnapshotError::file("sync", place.dir()))?;
             Ok(place.received(contents))
         };
         let snapshot = blocking.run(work).await?;
@@ -128,7 +129,10 @@ pub(crate) struct IncomingGuard(#[expect(dead_code, reason = "held for its drop"
 fn create(store: &SnapshotStore) -> Result<Place, SnapshotError> {
     let place = store.place()?;
     let dir = place.ledger();
-    fs::create_dir(&dir).map_err(SnapshotError::file("create", &dir))?;
+    place
+        .disk()
+        .create_dir(&dir)
+        .map_err(SnapshotError::file("create", &dir))?;
     Ok(place)
 }
 
@@ -194,7 +198,7 @@ impl Writer {
             self.open = Some(self.create(&file.name)?);
         }
         let (open, path) = self.open.as_mut().expect("opened above");
-        open.write_all(&chunk.data)
+        open.write_at(&chunk.data, chunk.offset)
             .map_err(SnapshotError::file("write", path))?;
         self.offset += len;
         Ok(())
@@ -219,24 +223,24 @@ impl Writer {
                 Some(open) => open,
                 None => self.create(&file.name)?,
             };
-            open.sync_all()
-                .map_err(SnapshotError::file("sync", &path))?;
+            open.sync().map_err(SnapshotError::file("sync", &path))?;
             self.file_index += 1;
             self.offset = 0;
         }
         Ok(())
     }
 
-    fn create(&self, name: &str) -> Result<(File, PathBuf), SnapshotError> {
+    fn create(&self, name: &str) -> Result<(Box<dyn DiskFile>, PathBuf), SnapshotError> {
         let path = self.place.ledger().join(name);
-        let file = File::create_new(&path).map_err(SnapshotError::file("create", &path))?;
+        let file = self.place.disk().create(&path);
+        let file = file.map_err(SnapshotError::file("create", &path))?;
         Ok((file, path))
     }
 
     fn finish(mut self, files: &[pb::SnapshotFile]) -> Result<Place, SnapshotError> {
         self.create_through(files, files.len())?;
         let dir = self.place.ledger();
-        sync_files(&dir).map_err(SnapshotError::file("sync", &dir))?;
+        sync_files(self.place.disk(), &dir).map_err(SnapshotError::file("sync", &dir))?;
         Ok(self.place)
     }
 }

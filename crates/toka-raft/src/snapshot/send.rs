@@ -1,9 +1,8 @@
 //! Sending a snapshot to a follower: the manifest, then each file in chunks.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use futures::{Stream, stream};
 use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
+use toka_ledger::disk::{Disk, DiskFile};
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
@@ -131,7 +131,7 @@ struct Reading {
     files: Vec<(String, u64)>,
     /// Index of the file that is being sent.
     file_index: usize,
-    open: Option<File>,
+    open: Option<Box<dyn DiskFile>>,
     offset: u64,
     blocking: Blocking,
     progress: Arc<Progress>,
@@ -196,13 +196,13 @@ impl Reading {
         let Some((name, size)) = self.files.get(self.file_index) else {
             return Ok(None);
         };
-        let path = self.dir.ledger().join(name);
+        let (dir, path) = (self.dir.clone(), self.dir.ledger().join(name));
         let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
-        let open = self.open.take();
+        let (open, offset) = (self.open.take(), self.offset);
         let len = left.min(SNAPSHOT_CHUNK_BYTES);
         let (file, data, crc) = self
             .blocking
-            .run(move || read_chunk(open, path, len))
+            .run(move || read_chunk(dir.disk(), open, &path, offset, len))
             .await?;
         let chunk = pb::SnapshotChunk {
             file_index: u32::try_from(self.file_index).unwrap_or(u32::MAX),
@@ -216,13 +216,21 @@ impl Reading {
     }
 }
 
-fn read_chunk(open: Option<File>, path: PathBuf, len: usize) -> io::Result<(File, Bytes, u32)> {
-    let mut file = match open {
+fn read_chunk(
+    disk: &dyn Disk,
+    open: Option<Box<dyn DiskFile>>,
+    path: &Path,
+    offset: u64,
+    len: usize,
+) -> io::Result<(Box<dyn DiskFile>, Bytes, u32)> {
+    let file = match open {
         Some(file) => file,
-        None => File::open(path)?,
+        None => disk.open_to_read(path)?,
     };
     let mut data = vec![0; len];
-    file.read_exact(&mut data)?;
+    if file.read_at(&mut data, offset)? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let crc = crc32c::crc32c(&data);
     Ok((file, data.into(), crc))
 }

@@ -1,13 +1,13 @@
 //! The snapshots of a node: one current, perhaps others that are still being sent or received.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use toka_ledger::disk::{Disk, Metadata};
+
 use super::{Contents, LEDGER_DIR, SnapshotError, is_part_of_copy};
-use crate::layout::sync_dir;
 
 const PREFIX: &str = "snapshot-";
 const TEMPORARY: &str = ".tmp";
@@ -19,6 +19,7 @@ pub struct SnapshotDir(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     contents: Contents,
     /// The directory outlives this value.
@@ -26,8 +27,9 @@ struct Inner {
 }
 
 impl SnapshotDir {
-    fn new(dir: PathBuf, contents: Contents, keep: bool) -> Self {
+    fn new(disk: Arc<dyn Disk>, dir: PathBuf, contents: Contents, keep: bool) -> Self {
         Self(Arc::new(Inner {
+            disk,
             dir,
             contents,
             keep: AtomicBool::new(keep),
@@ -36,6 +38,10 @@ impl SnapshotDir {
 
     pub(crate) fn contents(&self) -> &Contents {
         &self.0.contents
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
     }
 
     /// The engine's files.
@@ -48,13 +54,16 @@ impl SnapshotDir {
         let dir = self.ledger();
         let list = || -> io::Result<Vec<(String, u64)>> {
             let mut files = Vec::new();
-            for entry in fs::read_dir(&dir)? {
-                let entry = entry?;
-                let name = entry.file_name().into_string().map_err(|name| {
+            for name in self.disk().list(&dir)? {
+                let name = name.into_string().map_err(|name| {
                     io::Error::new(io::ErrorKind::InvalidData, format!("file name {name:?}"))
                 })?;
-                if is_part_of_copy(&name) {
-                    files.push((name, entry.metadata()?.len()));
+                if !is_part_of_copy(&name) {
+                    continue;
+                }
+                match self.disk().metadata(&dir.join(&name))? {
+                    Metadata::File { bytes } => files.push((name, bytes)),
+                    Metadata::Directory => return Err(io::ErrorKind::IsADirectory.into()),
                 }
             }
             files.sort();
@@ -67,16 +76,16 @@ impl SnapshotDir {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.keep.load(Ordering::Relaxed) {
-            remove(std::mem::take(&mut self.dir));
+            remove(Arc::clone(&self.disk), std::mem::take(&mut self.dir));
         }
     }
 }
 
 /// Removes a directory without holding up the caller, which may be a task. What is left behind is
 /// removed at the next start.
-fn remove(dir: PathBuf) {
+fn remove(disk: Arc<dyn Disk>, dir: PathBuf) {
     let work = move || {
-        if let Err(error) = fs::remove_dir_all(&dir)
+        if let Err(error) = disk.remove_dir_all(&dir)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, path = %dir.display(), "cannot remove a snapshot");
@@ -91,11 +100,17 @@ fn remove(dir: PathBuf) {
 /// A directory in progress; removed when dropped, unless it was finished.
 #[derive(Debug)]
 pub(crate) struct Place {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     number: u64,
 }
 
 impl Place {
+    /// What it is on.
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
     /// Where the note goes.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
@@ -110,14 +125,15 @@ impl Place {
     /// installed: a start after a crash must not take for the node's own what openraft has not
     /// accepted, and whose log may contradict this node's.
     pub(crate) fn received(mut self, contents: Contents) -> SnapshotDir {
-        SnapshotDir::new(std::mem::take(&mut self.dir), contents, false)
+        let dir = std::mem::take(&mut self.dir);
+        SnapshotDir::new(Arc::clone(&self.disk), dir, contents, false)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.dir.as_os_str().is_empty() {
-            remove(std::mem::take(&mut self.dir));
+            remove(Arc::clone(&self.disk), std::mem::take(&mut self.dir));
         }
     }
 }
@@ -125,6 +141,7 @@ impl Drop for Place {
 /// Keeps track of a node's snapshots.
 #[derive(Debug)]
 pub(crate) struct SnapshotStore {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     current: Mutex<Option<SnapshotDir>>,
     next_number: AtomicU64,
@@ -135,20 +152,21 @@ pub(crate) struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the store in `dir`, finds the newest complete snapshot and removes all else.
-    pub(crate) fn open(dir: PathBuf) -> Result<Self, SnapshotError> {
-        fs::create_dir_all(&dir).map_err(SnapshotError::file("create", &dir))?;
+    /// Opens the store in `dir` on `disk`, finds the newest complete snapshot and removes all else.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, SnapshotError> {
+        disk.create_dir_all(&dir)
+            .map_err(SnapshotError::file("create", &dir))?;
         let mut newest: Option<(PathBuf, Contents)> = None;
         let mut leftovers = Vec::new();
         let mut next_number = 1;
-        for entry in fs::read_dir(&dir).map_err(SnapshotError::file("list", &dir))? {
-            let path = entry.map_err(SnapshotError::file("list", &dir))?.path();
+        let names = disk.list(&dir).map_err(SnapshotError::file("list", &dir))?;
+        for path in names.into_iter().map(|name| dir.join(name)) {
             let Some(number) = finished_number(&path) else {
                 leftovers.push(path);
                 continue;
             };
             next_number = next_number.max(number + 1);
-            match Contents::read(&path) {
+            match Contents::read(&*disk, &path) {
                 Ok(contents) => {
                     let order = |contents: &Contents| contents.meta.last_log_id;
                     let is_newer = newest
@@ -170,15 +188,17 @@ impl SnapshotStore {
         }
         for path in leftovers {
             tracing::info!(path = %path.display(), "removing a leftover of an earlier run");
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
+            let removed = if disk.is_dir(&path) {
+                disk.remove_dir_all(&path)
             } else {
-                fs::remove_file(&path)
+                disk.remove(&path)
             };
             removed.map_err(SnapshotError::file("remove", &path))?;
         }
-        let current = newest.map(|(path, contents)| SnapshotDir::new(path, contents, true));
+        let current = newest
+            .map(|(path, contents)| SnapshotDir::new(Arc::clone(&disk), path, contents, true));
         Ok(Self {
+            disk,
             dir,
             current: Mutex::new(current),
             next_number: AtomicU64::new(next_number),
@@ -206,8 +226,10 @@ impl SnapshotStore {
     pub(crate) fn place(&self) -> Result<Place, SnapshotError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("{PREFIX}{number}{TEMPORARY}"));
-        fs::create_dir(&dir).map_err(SnapshotError::file("create", &dir))?;
-        Ok(Place { dir, number })
+        let disk = Arc::clone(&self.disk);
+        disk.create_dir(&dir)
+            .map_err(SnapshotError::file("create", &dir))?;
+        Ok(Place { disk, dir, number })
     }
 
     /// Gives a snapshot that was made here its name, and makes it the current one; unless one that is
@@ -256,10 +278,11 @@ impl SnapshotStore {
         contents: Contents,
     ) -> Result<SnapshotDir, SnapshotError> {
         let dir = self.dir.join(format!("{PREFIX}{number}"));
-        fs::rename(temporary, &dir)
-            .and_then(|()| sync_dir(&self.dir))
+        self.disk
+            .rename(temporary, &dir)
+            .and_then(|()| self.disk.sync_dir(&self.dir))
             .map_err(SnapshotError::file("rename", temporary))?;
-        let snapshot = SnapshotDir::new(dir, contents, true);
+        let snapshot = SnapshotDir::new(Arc::clone(&self.disk), dir, contents, true);
         if let Some(old) = current.replace(snapshot.clone()) {
             // Removed as soon as those who are sending it are done.
             old.0.keep.store(false, Ordering::Relaxed);

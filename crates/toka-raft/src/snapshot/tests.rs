@@ -10,6 +10,7 @@ use openraft::vote::RaftLeaderId;
 use tempfile::TempDir;
 use toka_ledger::Digest;
 use toka_ledger::command::{self, Command, Create, FEATURE_LEVEL};
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
@@ -81,8 +82,8 @@ fn sender() -> Sender {
 
 fn sender_of(history: &str) -> Sender {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let layout = Layout::new(dir.path().to_owned());
     let storage = Arc::new(DiskStorage::default());
+    let layout = Layout::new(storage.disk(), dir.path().to_owned());
     let host = LedgerHost::open(
         layout.clone(),
         Arc::clone(&storage) as _,
@@ -90,7 +91,7 @@ fn sender_of(history: &str) -> Sender {
     )
     .expect("opened");
     host.apply(entries(history)).expect("applied");
-    let store = SnapshotStore::open(layout.snapshots()).expect("opened");
+    let store = SnapshotStore::open(storage.disk(), layout.snapshots()).expect("opened");
     let snapshot = build(&host, &store).expect("made");
     Sender {
         _dir: dir,
@@ -101,7 +102,8 @@ fn sender_of(history: &str) -> Sender {
 
 fn receiving_store() -> (TempDir, Arc<SnapshotStore>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opened");
+    let store =
+        SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
     (dir, Arc::new(store))
 }
 
@@ -260,7 +262,7 @@ async fn received_snapshot_that_is_not_installed_goes_away() {
     assert!(place.exists());
     drop((received, store));
     // What a crash would have left, the next start removes.
-    SnapshotStore::open(dir.path().join("snapshots")).expect("opened");
+    SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
     assert!(!place.exists());
 }
 
@@ -271,7 +273,8 @@ async fn adopted_snapshot_is_there_after_a_restart() {
     let received = sender.receive(&store, chunks).await.expect("received");
     store.adopt(&received.0).expect("adopted");
     drop((received, store));
-    let store = SnapshotStore::open(dir.path().join("snapshots")).expect("opened");
+    let store =
+        SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
     let current = store.current().expect("a snapshot");
     assert_eq!(current.contents(), sender.snapshot.contents());
     verify(&*sender.storage, &current.ledger(), current.contents()).expect("nothing is wrong");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use toka_ledger::command::ParentName;
+use toka_ledger::disk::Disk;
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Scan, Table};
 use toka_ledger::seam::Seams;
 use toka_proto::raft_v1 as pb;
@@ -31,6 +32,10 @@ struct FailingEngine {
 }
 
 impl Storage for FailingStorage {
+    fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.disk()
+    }
+
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
         let engine = self.disk.open(dir)?;
         Ok(Arc::new(FailingEngine {

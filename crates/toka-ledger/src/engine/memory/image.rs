@@ -6,48 +6,51 @@
 //!
 //! Integers are little-endian; the checksum covers everything before it.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 
-use super::super::fs::{parent, require_absent, sync_dir};
 use super::{EngineError, Rows, Table, Tables};
+use crate::disk::{Disk, parent};
 
 const MAGIC: &[u8; 8] = b"toka-mem";
 const VERSION: u32 = 1;
 const CHECKSUM_BYTES: usize = 4;
 
 /// Writes `tables` to the new directory `dir`, durably and all or nothing.
-pub(super) fn write(dir: &Path, tables: &Tables) -> Result<(), EngineError> {
-    require_absent(dir)?;
+pub(super) fn write(disk: &dyn Disk, dir: &Path, tables: &Tables) -> Result<(), EngineError> {
+    if disk.exists(dir) {
+        return Err(EngineError::AlreadyExists {
+            path: dir.to_owned(),
+        });
+    }
     let staging = staging(dir);
-    match fs::remove_dir_all(&staging) {
+    match disk.remove_dir_all(&staging) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(EngineError::io("remove", &staging)(error));
         }
         _ => {}
     }
-    fs::create_dir(&staging).map_err(EngineError::io("create", &staging))?;
+    disk.create_dir(&staging)
+        .map_err(EngineError::io("create", &staging))?;
     for table in Table::ALL {
         let path = file(&staging, table);
-        File::create(&path)
-            .and_then(|mut file| {
-                file.write_all(&encode(&tables[table.index()]))?;
-                file.sync_all()
-            })
+        disk.create_with(&path, &encode(&tables[table.index()]))
             .map_err(EngineError::io("write", &path))?;
     }
-    sync_dir(&staging)?;
-    fs::rename(&staging, dir).map_err(EngineError::io("create", dir))?;
-    sync_dir(&parent(dir))
+    disk.sync_dir(&staging)
+        .map_err(EngineError::io("sync", &staging))?;
+    disk.rename(&staging, dir)
+        .map_err(EngineError::io("create", dir))?;
+    disk.sync_dir(parent(dir))
+        .map_err(EngineError::io("sync", parent(dir)))
 }
 
 /// Reads what [`write`] wrote.
-pub(super) fn read(dir: &Path) -> Result<Tables, EngineError> {
-    if !dir.is_dir() {
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Tables, EngineError> {
+    if !disk.is_dir(dir) {
         return Err(EngineError::NotFound {
             path: dir.to_owned(),
         });
@@ -55,7 +58,7 @@ pub(super) fn read(dir: &Path) -> Result<Tables, EngineError> {
     let mut tables = Tables::default();
     for table in Table::ALL {
         let path = file(dir, table);
-        let bytes = match fs::read(&path) {
+        let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(EngineError::corruption(&path, Some(table), "missing file"));
@@ -65,6 +68,20 @@ pub(super) fn read(dir: &Path) -> Result<Tables, EngineError> {
         tables[table.index()] = Arc::new(decode(&path, table, bytes.into())?);
     }
     Ok(tables)
+}
+
+/// Whether `dir` holds a copy, or some of one.
+pub(super) fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
+    Table::ALL
+        .into_iter()
+        .any(|table| disk.exists(&file(dir, table)))
+}
+
+/// Removes the copy in `dir`, as far as possible.
+pub(super) fn remove(disk: &dyn Disk, dir: &Path) {
+    for table in Table::ALL {
+        let _ = disk.remove(&file(dir, table));
+    }
 }
 
 fn file(dir: &Path, table: Table) -> PathBuf {

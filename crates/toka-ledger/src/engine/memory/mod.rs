@@ -4,6 +4,9 @@
 //! [`Engine::checkpoint`] and a [`Durability::Synced`] write bring the second up to the first, as
 //! `RocksEngine` without a write-ahead log does. (RocksDB may also flush by itself when its buffers
 //! are full; this one never does, so that a simulation loses as much as can be lost.)
+//!
+//! The second state is in memory too ([`MemoryEngine::new`]), or in files on a [`Disk`]
+//! ([`MemoryEngine::open`]), which then decides what a crash leaves.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +17,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::{Batch, Direction, Durability, Engine, EngineError, Op, Scan, Table, is_empty_range};
+use crate::disk::{Disk, MemoryDisk};
 
+mod home;
 mod image;
+#[cfg(test)]
+mod tests;
+
+use self::home::Home;
 
 type Rows = BTreeMap<Bytes, Bytes>;
 /// Shared with running scans, and copied on the first write after one started.
@@ -23,6 +32,8 @@ type Tables = [Arc<Rows>; Table::ALL.len()];
 
 /// A `BTreeMap` per table, under one lock.
 pub struct MemoryEngine {
+    /// For copies.
+    disk: Arc<dyn Disk>,
     state: RwLock<State>,
 }
 
@@ -32,6 +43,8 @@ struct State {
     flushed: Tables,
     /// What `live` has and `flushed` has not, in order.
     unflushed: Vec<Op>,
+    /// Where `flushed` is kept, if it is not gone with the process.
+    home: Option<Home>,
 }
 
 impl State {
@@ -40,13 +53,20 @@ impl State {
             live: tables.clone(),
             flushed: tables,
             unflushed: Vec::new(),
+            home: None,
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> Result<(), EngineError> {
+        if let Some(home) = &mut self.home
+            && !self.unflushed.is_empty()
+        {
+            home.flush(&self.unflushed, &self.live)?;
+        }
         for op in self.unflushed.drain(..) {
             apply(&mut self.flushed, op);
         }
+        Ok(())
     }
 }
 
@@ -59,29 +79,56 @@ fn apply(tables: &mut Tables, op: Op) {
 }
 
 impl MemoryEngine {
-    /// An empty store.
+    /// An empty store, wholly in memory: it is gone when it is dropped. Its copies go to a disk of its
+    /// own.
     #[must_use]
     pub fn new() -> Self {
-        Self::from_state(State::default())
+        Self::on(Arc::new(MemoryDisk::new()))
     }
 
-    /// The store that a crash at this moment would leave: only what was flushed or synced.
+    /// As [`MemoryEngine::new`], with copies on `disk`.
+    #[must_use]
+    pub fn on(disk: Arc<dyn Disk>) -> Self {
+        Self::from_state(disk, State::default())
+    }
+
+    /// Opens the store in `dir` on `disk`, or makes an empty one there; also one of the files of a copy.
+    /// What is flushed is in files there, and so as durable as the disk makes it; what is not is gone
+    /// when the store is dropped. A flush that fails is the last one.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`], [`EngineError::Corruption`], [`EngineError::WrongFormat`],
+    /// [`EngineError::Io`].
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, EngineError> {
+        let (home, tables) = Home::open(Arc::clone(&disk), dir)?;
+        let state = State {
+            home: Some(home),
+            ..State::of(tables)
+        };
+        Ok(Self::from_state(disk, state))
+    }
+
+    /// The store that a crash at this moment would leave: only what was flushed or synced. Wholly in
+    /// memory; of a store in files a crash leaves what the disk's crash does.
     #[must_use]
     pub fn crash_image(&self) -> Self {
-        Self::from_state(State::of(self.read().flushed.clone()))
+        let tables = self.read().flushed.clone();
+        Self::from_state(Arc::clone(&self.disk), State::of(tables))
     }
 
-    /// Opens a copy that [`Engine::checkpoint`] made. Later changes stay in memory.
+    /// Opens a copy that [`Engine::checkpoint`] made on `disk`. Later changes stay in memory.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::Corruption`], [`EngineError::WrongFormat`],
     /// [`EngineError::Io`].
-    pub fn open_checkpoint(dir: &Path) -> Result<Self, EngineError> {
-        Ok(Self::from_state(State::of(image::read(dir)?)))
+    pub fn open_checkpoint(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, EngineError> {
+        let state = State::of(image::read(&*disk, dir)?);
+        Ok(Self::from_state(disk, state))
     }
 
-    fn from_state(state: State) -> Self {
+    fn from_state(disk: Arc<dyn Disk>, state: State) -> Self {
         Self {
+            disk,
             state: RwLock::new(state),
         }
     }
@@ -146,20 +193,21 @@ impl Engine for MemoryEngine {
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
         let mut state = self.lock();
+        if let Some(home) = &state.home {
+            home.check()?;
+        }
         for op in batch.into_ops() {
             state.unflushed.push(op.clone());
             apply(&mut state.live, op);
         }
         match durability {
             Durability::Synced => state.flush(),
-            Durability::Volatile => {}
+            Durability::Volatile => Ok(()),
         }
-        Ok(())
     }
 
     fn flush(&self) -> Result<(), EngineError> {
-        self.lock().flush();
-        Ok(())
+        self.lock().flush()
     }
 
     fn get_flushed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
@@ -167,16 +215,16 @@ impl Engine for MemoryEngine {
     }
 
     fn verify_checksums(&self) -> Result<(), EngineError> {
-        Ok(())
+        self.read().home.as_ref().map_or(Ok(()), Home::verify)
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
         let tables = {
             let mut state = self.lock();
-            state.flush();
+            state.flush()?;
             state.live.clone()
         };
-        image::write(dir, &tables)
+        image::write(&*self.disk, dir, &tables)
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {

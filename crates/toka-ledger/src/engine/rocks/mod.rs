@@ -22,9 +22,11 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::fs::{parent, require_absent, sync_dir};
+use self::directory::{require_absent, sync_dir};
 use super::{Batch, Direction, Durability, Engine, EngineError, Scan, Table, is_empty_range};
+use crate::disk::parent;
 
+mod directory;
 mod options;
 mod wal;
 
@@ -118,7 +120,7 @@ impl RocksEngine {
             .map_err(self.error("copy", None))?;
         // RocksDB syncs the files and their directory, but not the name of that directory.
         sync_dir(dir)?;
-        sync_dir(&parent(dir))
+        sync_dir(parent(dir))
     }
 
     fn family(&self, table: Table) -> &ColumnFamily {
@@ -368,7 +370,7 @@ impl Drop for EmptyCache {
 fn create_and_lock(dir: &Path) -> Result<File, EngineError> {
     if !dir.is_dir() {
         fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
-        sync_dir(&parent(dir))?;
+        sync_dir(parent(dir))?;
     }
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new()

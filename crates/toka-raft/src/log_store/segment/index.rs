@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use toka_ledger::disk::DiskFile;
 
 use super::format::{Record, decode_record, record_len};
 use crate::log_store::LogError;
-use crate::log_store::disk::DiskFile;
 use crate::log_store::engine::{EngineReader, ReadPlan};
 use crate::log_store::error::{Damage, IoContext};
 use crate::type_config::Entry;

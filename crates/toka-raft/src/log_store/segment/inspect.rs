@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use toka_ledger::disk::Disk;
+
 use super::format::{FRAME_HEADER_LEN, FrameHeader, PAGE, PAGE_LEN, SegmentHeader};
 use crate::log_store::LogError;
-use crate::log_store::disk::Disk;
 use crate::log_store::error::IoContext;
 
 /// One frame on disk.
@@ -26,7 +27,7 @@ pub struct FramePlace {
 pub fn frames(disk: &dyn Disk, dir: &Path) -> Result<Vec<FramePlace>, LogError> {
     let mut places = Vec::new();
     for name in disk.list(dir).doing("list", dir)? {
-        if !name.ends_with(".log") {
+        if !name.to_string_lossy().ends_with(".log") {
             continue;
         }
         let path = dir.join(name);

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use toka_ledger::disk::{Disk, DiskFile};
+
 use super::format::{MARK_LEN, PAGE, decode_mark, encode_mark};
 use crate::log_store::LogError;
-use crate::log_store::disk::{Disk, DiskFile};
 use crate::log_store::error::IoContext;
 
 /// Two slots, a page apart, written in turn, so that a torn write leaves the other one.

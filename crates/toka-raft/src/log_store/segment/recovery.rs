@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use toka_ledger::disk::{Disk, DiskFile};
 use toka_ledger::seam::Entropy;
 
 use super::format::{
@@ -14,7 +15,6 @@ use super::index::{Index, Position, Segment, SharedIndex};
 use super::mark::Mark;
 use super::{Active, SegmentLog, SegmentOptions, create_segment, random_u64, segment_path};
 use crate::log_store::LogError;
-use crate::log_store::disk::{Disk, DiskFile};
 use crate::log_store::engine::{Change, LogMeta};
 use crate::log_store::error::{Damage, IoContext};
 
@@ -130,6 +130,8 @@ impl Files {
         let mut segments: Vec<u64> = Vec::new();
         let mut recycled = Vec::new();
         for name in disk.list(dir).doing("list", dir)? {
+            // A name that is not UTF-8 is none of ours.
+            let Some(name) = name.to_str() else { continue };
             let number = |stem: &str| u64::from_str_radix(stem, 16).ok();
             if let Some(number) = name.strip_suffix(".log").and_then(number) {
                 segments.push(number);

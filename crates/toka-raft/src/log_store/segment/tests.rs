@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::vote::RaftLeaderId;
+use toka_ledger::disk::MemoryDisk;
 use toka_ledger::seam::SystemEntropy;
 
 use super::format::{PAGE, PAGE_LEN};
 use super::*;
-use crate::log_store::disk::MemoryDisk;
 use crate::log_store::engine::ReadPlan;
 use crate::log_store::error::Damage;
 use crate::type_config::{Commands, Entry, EntryPayload, LeaderId, LogId, Vote};
@@ -84,11 +84,12 @@ fn damage(disk: &MemoryDisk, number: u64, change: impl FnOnce(&mut Vec<u8>)) {
     let path = segment_file(number);
     let mut bytes = disk.read(&path).expect("the segment is there");
     change(&mut bytes);
-    disk.overwrite(&path, &bytes);
+    disk.overwrite(&path, &bytes).expect("written");
 }
 
 fn forget_mark(disk: &MemoryDisk) {
-    disk.overwrite(&Path::new(DIR).join("mark"), &[]);
+    let mark = Path::new(DIR).join("mark");
+    disk.overwrite(&mark, &[]).expect("written");
 }
 
 fn damage_found(disk: &MemoryDisk) -> Damage {
@@ -345,8 +346,8 @@ fn old_purged_segment_that_came_back_is_ignored() {
     append(&mut log, 4..40);
     put(&mut log, &[Change::Purge(log_id(1, 38))]);
     drop(log);
-    assert!(disk.read(&segment_file(1)).is_none());
-    disk.overwrite(&segment_file(1), &old);
+    assert!(!disk.exists(&segment_file(1)));
+    disk.overwrite(&segment_file(1), &old).expect("written");
     assert_eq!(read(&open(&disk)).len(), 1);
 }
 
@@ -422,6 +423,7 @@ fn frame_is_durable_before_the_next_one_is_written() {
 #[test]
 fn torn_mark_leaves_the_one_before_it() {
     let disk = MemoryDisk::new();
+    disk.create_dir_all(Path::new(DIR)).expect("created");
     let mut mark = Mark::open(&disk, Path::new(DIR), 5).expect("created");
     mark.write(1).expect("write");
     mark.write(2).expect("write");

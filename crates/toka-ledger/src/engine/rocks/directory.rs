@@ -1,23 +1,15 @@
-//! File system steps that both engines need.
+//! Steps on the file system.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::EngineError;
+use super::super::EngineError;
 
 /// Makes names that were added to or removed from `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), EngineError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(EngineError::io("sync", dir))
-}
-
-/// The directory that holds `path`.
-pub(super) fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 /// Fails where `path` is taken.
