@@ -38,6 +38,6 @@ pub use config::Config;
 pub use error::{CommitError, FatalError, ReadError, StartError, TransferError};
 pub use network::PeerService;
 pub use replica::{Consistency, Leader, Replica, Role, Status};
-pub use storage::{DiskStorage, Storage};
-pub use transport::{TcpTransport, Transport};
+pub use storage::{DiskStorage, MemoryStorage, Storage};
+pub use transport::{MemoryNetwork, TcpTransport, Transport};
 pub use type_config::Member;

@@ -11,6 +11,10 @@ use toka_ledger::seam::Seams;
 
 use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions};
 
+mod memory;
+
+pub use memory::MemoryStorage;
+
 /// Opens stores. Blocking.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// What the data directory is on: its marker, the pointer to the current ledger, snapshots. The

@@ -9,6 +9,10 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
+mod memory;
+
+pub use memory::{MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport};
+
 /// Bytes that may be under way on one stream, and on one connection: enough for a fast network with
 /// a few milliseconds of round trip, and a bound on what a slow reader has to keep.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
