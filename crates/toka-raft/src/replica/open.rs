@@ -322,3 +322,6 @@ async fn check_progress(
         .await
         .map_err(|error| raft(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ use crate::type_config::{
     Commands, Entry, EntryPayload, LeaderId, LogId, Member, Membership, Vote,
 };
 
+mod power_cut;
+
 struct Sender {
     _dir: TempDir,
     snapshot: SnapshotDir,
@@ -121,24 +123,7 @@ impl Sender {
     }
 
     async fn chunks(&self) -> Vec<pb::SnapshotChunk> {
-        let files = self.snapshot.files().expect("listed");
-        let (dir, progress) = (self.snapshot.clone(), Arc::new(Progress::new(0)));
-        let peer = pb::Peer::default();
-        let sent = requests(
-            peer,
-            self.manifest(),
-            dir,
-            files,
-            Blocking::Inline,
-            progress,
-        );
-        let chunk = |message: pb::InstallSnapshotRequest| async move {
-            match message.part {
-                Some(Part::Chunk(chunk)) => Some(chunk),
-                Some(Part::Manifest(_)) | None => None,
-            }
-        };
-        sent.filter_map(chunk).collect().await
+        chunks(&self.snapshot, self.manifest()).await
     }
 
     async fn receive(
@@ -174,6 +159,20 @@ impl Sender {
         change(&engine, &mut batch);
         engine.write(batch, Durability::Synced).expect("written");
     }
+}
+
+async fn chunks(snapshot: &SnapshotDir, manifest: pb::SnapshotManifest) -> Vec<pb::SnapshotChunk> {
+    let files = snapshot.files().expect("listed");
+    let (dir, progress) = (snapshot.clone(), Arc::new(Progress::new(0)));
+    let peer = pb::Peer::default();
+    let sent = requests(peer, manifest, dir, files, Blocking::Inline, progress);
+    let chunk = |message: pb::InstallSnapshotRequest| async move {
+        match message.part {
+            Some(Part::Chunk(chunk)) => Some(chunk),
+            Some(Part::Manifest(_)) | None => None,
+        }
+    };
+    sent.filter_map(chunk).collect().await
 }
 
 fn is_empty(dir: &Path) -> bool {
