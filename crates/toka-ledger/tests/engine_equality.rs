@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use toka_ledger::disk::SystemDisk;
+use toka_ledger::disk::{MemoryDisk, SystemDisk};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
@@ -67,6 +67,21 @@ struct Pair {
     options: RocksOptions,
     rocks: RocksEngine,
     memory: MemoryEngine,
+    filed: Filed,
+}
+
+/// A memory store whose flushes are files, on a disk in memory.
+struct Filed {
+    disk: MemoryDisk,
+    dir: PathBuf,
+    engine: MemoryEngine,
+}
+
+impl Filed {
+    fn open(disk: MemoryDisk, dir: PathBuf) -> Self {
+        let engine = MemoryEngine::open(Arc::new(disk.clone()), &dir).expect("open");
+        Self { disk, dir, engine }
+    }
 }
 
 impl Pair {
@@ -83,6 +98,7 @@ impl Pair {
             options,
             rocks,
             memory: MemoryEngine::on(Arc::new(SystemDisk)),
+            filed: Filed::open(MemoryDisk::new(), PathBuf::from("0")),
         }
     }
 
@@ -97,6 +113,8 @@ impl Pair {
                     }
                 }
                 self.rocks.write(batch.clone(), durability).expect("write");
+                let filed = &self.filed.engine;
+                filed.write(batch.clone(), durability).expect("write");
                 self.memory.write(batch, durability).expect("write");
             }
             Step::MultiGet(table, keys) => {
@@ -117,22 +135,31 @@ impl Pair {
             Step::Flush => {
                 self.rocks.flush().expect("flush");
                 self.memory.flush().expect("flush");
+                self.filed.engine.flush().expect("flush");
             }
-            Step::Verify => self.rocks.verify_checksums().expect("intact"),
+            Step::Verify => {
+                self.rocks.verify_checksums().expect("intact");
+                self.filed.engine.verify_checksums().expect("intact");
+            }
             Step::CheckpointAndReopen => {
                 let (rocks, memory) = (self.new_dir(), self.new_dir());
                 self.rocks.checkpoint(&rocks).expect("checkpoint");
                 self.memory.checkpoint(&memory).expect("checkpoint");
+                let filed = PathBuf::from(self.copies.to_string());
+                self.filed.engine.checkpoint(&filed).expect("checkpoint");
                 self.assert_equal();
                 self.rocks = RocksEngine::open(&rocks, &self.options).expect("reopen");
                 self.memory =
                     MemoryEngine::open_checkpoint(Arc::new(SystemDisk), &memory).expect("reopen");
+                self.filed = Filed::open(self.filed.disk.clone(), filed);
             }
             Step::CrashAndReopen => {
                 let rocks = self.new_dir();
                 self.rocks.crash_image(&rocks).expect("crash image");
                 self.rocks = RocksEngine::open(&rocks, &self.options).expect("reopen");
                 self.memory = self.memory.crash_image();
+                let crashed = self.filed.disk.crash(|| false);
+                self.filed = Filed::open(crashed, self.filed.dir.clone());
             }
         }
         self.assert_equal();
@@ -143,17 +170,21 @@ impl Pair {
         self.dir.path().join(self.copies.to_string())
     }
 
-    /// Every row, live and flushed, is the same in both.
+    /// Every row, live and flushed, is the same in all.
     fn assert_equal(&self) {
         for table in TABLES {
             let rows = scan(&self.rocks, table, &[], None, Direction::Forward);
             let expected = scan(&self.memory, table, &[], None, Direction::Forward);
             assert_eq!(rows, expected, "{table}");
+            let filed = scan(&self.filed.engine, table, &[], None, Direction::Forward);
+            assert_eq!(filed, expected, "{table}");
             for (key, value) in rows {
                 assert_eq!(self.rocks.get(table, &key).expect("get"), Some(value));
                 let flushed = self.rocks.get_flushed(table, &key).expect("get_flushed");
                 let expected = self.memory.get_flushed(table, &key).expect("get_flushed");
                 assert_eq!(flushed, expected, "{table} {key:?}");
+                let filed = self.filed.engine.get_flushed(table, &key);
+                assert_eq!(filed.expect("get_flushed"), expected, "{table} {key:?}");
             }
         }
     }
