@@ -1,5 +1,7 @@
 //! Keeps disk and hashing off the threads that send heartbeats.
 
+use tokio::runtime::Handle;
+
 /// Runs what blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocking {
@@ -10,6 +12,14 @@ pub(crate) enum Blocking {
 }
 
 impl Blocking {
+    /// Runs `work`, which nobody waits for: also where there is no runtime.
+    pub(crate) fn run_detached(self, work: impl FnOnce() + Send + 'static) {
+        match (self, Handle::try_current()) {
+            (Self::Pool, Ok(runtime)) => drop(runtime.spawn_blocking(work)),
+            (Self::Inline, _) | (_, Err(_)) => work(),
+        }
+    }
+
     /// Runs `work`.
     ///
     /// # Panics

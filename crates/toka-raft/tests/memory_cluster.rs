@@ -11,9 +11,10 @@ use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Position, Query};
 use toka_ledger::seam::{Entropy, Seams, SystemEntropy};
 use toka_ledger::{Digest, Outcome};
-use toka_raft::config::Compaction;
+use toka_raft::config::{Compaction, RuntimeChoice};
 use toka_raft::transport::peer_server;
 use toka_raft::{Config, Member, MemoryNetwork, MemoryStorage, Replica};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Longest wait for anything.
@@ -25,7 +26,7 @@ struct Node {
     name: String,
     config: Config,
     storage: MemoryStorage,
-    replica: Option<Replica>,
+    running: Option<(Replica, JoinHandle<()>)>,
 }
 
 struct Cluster {
@@ -38,7 +39,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn started() -> Self {
+    async fn started(runtime: RuntimeChoice) -> Self {
         let ids = [1, 2, 3];
         let name = |id: u64| format!("node-{id}:7312");
         let members = ids.map(|id| {
@@ -51,6 +52,7 @@ impl Cluster {
         let members = BTreeMap::from(members);
         let node = |id: u64| {
             let mut config = Config::new(id, PathBuf::from("/vault"), members.clone());
+            config.runtime = runtime;
             // A snapshot every few entries, and nothing kept before it.
             config.compaction = Compaction {
                 snapshot_log_entries: 10,
@@ -62,7 +64,7 @@ impl Cluster {
                 name: name(id),
                 config,
                 storage: MemoryStorage::new(),
-                replica: None,
+                running: None,
             };
             (id, node)
         };
@@ -95,11 +97,12 @@ impl Cluster {
         let replica = started.expect("the node starts");
         let listener = self.network.listen(&node.name).expect("nobody listens");
         let service = replica.peer_service();
-        replica.runtime().spawn(async move {
+        let serving = replica.runtime().spawn(async move {
             let server = peer_server().add_service(service);
-            server.serve_with_incoming(listener).await
+            let served = server.serve_with_incoming(listener).await;
+            served.expect("connections in memory are accepted");
         });
-        node.replica = Some(replica);
+        node.running = Some((replica, serving));
     }
 
     /// Cuts the power of a node: its storage is what was synced, and some of what was not.
@@ -114,19 +117,22 @@ impl Cluster {
         };
         node.storage = node.storage.crash(coin);
         self.network.cut_off(&node.name);
-        let replica = node.replica.take().expect("the node runs");
+        let (replica, serving) = node.running.take().expect("the node runs");
         // Its disk has failed, so it has nothing in good order to say.
         let _ = replica.halt().await;
         replica.end_threads().await;
+        end(serving).await;
         self.network.rejoin(&node.name);
     }
 
     fn running(&self) -> impl Iterator<Item = &Replica> {
-        self.nodes.values().filter_map(|node| node.replica.as_ref())
+        let running = self.nodes.values().filter_map(|node| node.running.as_ref());
+        running.map(|(replica, _)| replica)
     }
 
     fn replica(&self, id: u64) -> &Replica {
-        self.nodes[&id].replica.as_ref().expect("the node runs")
+        let (replica, _) = self.nodes[&id].running.as_ref().expect("the node runs");
+        replica
     }
 
     /// The leader, once all of `ids` agree on one of them.
@@ -194,12 +200,20 @@ impl Cluster {
     /// Ends all nodes; one that is dropped with its threads running would outlive the test.
     async fn stop(mut self) {
         for node in self.nodes.values_mut() {
-            if let Some(replica) = node.replica.take() {
+            if let Some((replica, serving)) = node.running.take() {
                 replica.halt().await.expect("the stores close");
                 replica.end_threads().await;
+                end(serving).await;
             }
         }
     }
+}
+
+/// Stops listening.
+async fn end(serving: JoinHandle<()>) {
+    serving.abort();
+    let ended = serving.await;
+    assert!(ended.is_err_and(|error| error.is_cancelled()));
 }
 
 fn digests(replica: &Replica) -> BTreeSet<Digest> {
@@ -234,7 +248,7 @@ async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_by_a_power_cut_and_a_late_follower_gets_a_snapshot() {
     let all = [1, 2, 3];
-    let mut cluster = Cluster::started().await;
+    let mut cluster = Cluster::started(RuntimeChoice::Own { threads: 2 }).await;
     cluster.commit_many(&all, "before", 5).await;
     let leader = cluster.leader_among(&all).await;
     let away = all
@@ -269,10 +283,11 @@ async fn nothing_acknowledged_is_lost_by_a_power_cut_and_a_late_follower_gets_a_
     cluster.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// All nodes on the one thread of the test.
+#[tokio::test]
 async fn nodes_that_lose_power_one_after_the_other_and_all_at_once_lose_nothing() {
     let all = [1, 2, 3];
-    let mut cluster = Cluster::started().await;
+    let mut cluster = Cluster::started(RuntimeChoice::Current).await;
     for round in 0..4 {
         cluster
             .commit_many(&all, &format!("round {round}"), 7)

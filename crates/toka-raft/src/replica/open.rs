@@ -81,7 +81,7 @@ pub(super) async fn open(
         let (path, storage, seams) = (config.data_dir.clone(), Arc::clone(&storage), seams);
         let node_id = config.node_id;
         blocking
-            .run(move || open_stores(&path, node_id, storage, &seams))
+            .run(move || open_stores(&path, node_id, storage, &seams, blocking))
             .await?
     };
     let Stores {
@@ -179,6 +179,7 @@ fn open_stores(
     node_id: u64,
     storage: Arc<dyn Storage>,
     seams: &Seams,
+    blocking: Blocking,
 ) -> Result<Stores, StartError> {
     let disk = storage.disk();
     let mut data_dir = DataDir::open_or_create(
@@ -207,7 +208,7 @@ fn open_stores(
         }
     }
     let snapshots =
-        SnapshotStore::open(Arc::clone(&disk), layout.snapshots()).map_err(|error| {
+        SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking).map_err(|error| {
             StartError::Snapshot {
                 source: Box::new(error),
             }

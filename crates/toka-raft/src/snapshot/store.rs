@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use toka_ledger::disk::{Disk, Metadata};
 
 use super::{Contents, LEDGER_DIR, SnapshotError, is_part_of_copy};
+use crate::blocking::Blocking;
 
 const PREFIX: &str = "snapshot-";
 const TEMPORARY: &str = ".tmp";
@@ -19,7 +20,7 @@ pub struct SnapshotDir(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     dir: PathBuf,
     contents: Contents,
     /// The directory outlives this value.
@@ -27,9 +28,9 @@ struct Inner {
 }
 
 impl SnapshotDir {
-    fn new(disk: Arc<dyn Disk>, dir: PathBuf, contents: Contents, keep: bool) -> Self {
+    fn new(ground: Ground, dir: PathBuf, contents: Contents, keep: bool) -> Self {
         Self(Arc::new(Inner {
-            disk,
+            ground,
             dir,
             contents,
             keep: AtomicBool::new(keep),
@@ -41,7 +42,7 @@ impl SnapshotDir {
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
-        &*self.0.disk
+        &*self.0.ground.disk
     }
 
     /// The engine's files.
@@ -76,31 +77,37 @@ impl SnapshotDir {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.keep.load(Ordering::Relaxed) {
-            remove(Arc::clone(&self.disk), std::mem::take(&mut self.dir));
+            self.ground.remove(std::mem::take(&mut self.dir));
         }
     }
 }
 
-/// Removes a directory without holding up the caller, which may be a task. What is left behind is
-/// removed at the next start.
-fn remove(disk: Arc<dyn Disk>, dir: PathBuf) {
-    let work = move || {
-        if let Err(error) = disk.remove_dir_all(&dir)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %dir.display(), "cannot remove a snapshot");
-        }
-    };
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(work)),
-        Err(_) => work(),
+/// What the directories are on, and how they are removed.
+#[derive(Clone, Debug)]
+struct Ground {
+    disk: Arc<dyn Disk>,
+    blocking: Blocking,
+}
+
+impl Ground {
+    /// Removes a directory without holding up the caller, which may be a task. What is left behind is
+    /// removed at the next start.
+    fn remove(&self, dir: PathBuf) {
+        let disk = Arc::clone(&self.disk);
+        self.blocking.run_detached(move || {
+            if let Err(error) = disk.remove_dir_all(&dir)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, path = %dir.display(), "cannot remove a snapshot");
+            }
+        });
     }
 }
 
 /// A directory in progress; removed when dropped, unless it was finished.
 #[derive(Debug)]
 pub(crate) struct Place {
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     dir: PathBuf,
     number: u64,
 }
@@ -108,7 +115,7 @@ pub(crate) struct Place {
 impl Place {
     /// What it is on.
     pub(super) fn disk(&self) -> &dyn Disk {
-        &*self.disk
+        &*self.ground.disk
     }
 
     /// Where the note goes.
@@ -126,14 +133,14 @@ impl Place {
     /// accepted, and whose log may contradict this node's.
     pub(crate) fn received(mut self, contents: Contents) -> SnapshotDir {
         let dir = std::mem::take(&mut self.dir);
-        SnapshotDir::new(Arc::clone(&self.disk), dir, contents, false)
+        SnapshotDir::new(self.ground.clone(), dir, contents, false)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.dir.as_os_str().is_empty() {
-            remove(Arc::clone(&self.disk), std::mem::take(&mut self.dir));
+            self.ground.remove(std::mem::take(&mut self.dir));
         }
     }
 }
@@ -141,7 +148,7 @@ impl Drop for Place {
 /// Keeps track of a node's snapshots.
 #[derive(Debug)]
 pub(crate) struct SnapshotStore {
-    disk: Arc<dyn Disk>,
+    ground: Ground,
     dir: PathBuf,
     current: Mutex<Option<SnapshotDir>>,
     next_number: AtomicU64,
@@ -153,7 +160,11 @@ pub(crate) struct SnapshotStore {
 
 impl SnapshotStore {
     /// Opens the store in `dir` on `disk`, finds the newest complete snapshot and removes all else.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf) -> Result<Self, SnapshotError> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        blocking: Blocking,
+    ) -> Result<Self, SnapshotError> {
         disk.create_dir_all(&dir)
             .map_err(SnapshotError::file("create", &dir))?;
         let mut newest: Option<(PathBuf, Contents)> = None;
@@ -195,10 +206,11 @@ impl SnapshotStore {
             };
             removed.map_err(SnapshotError::file("remove", &path))?;
         }
-        let current = newest
-            .map(|(path, contents)| SnapshotDir::new(Arc::clone(&disk), path, contents, true));
+        let ground = Ground { disk, blocking };
+        let current =
+            newest.map(|(path, contents)| SnapshotDir::new(ground.clone(), path, contents, true));
         Ok(Self {
-            disk,
+            ground,
             dir,
             current: Mutex::new(current),
             next_number: AtomicU64::new(next_number),
@@ -226,10 +238,16 @@ impl SnapshotStore {
     pub(crate) fn place(&self) -> Result<Place, SnapshotError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("{PREFIX}{number}{TEMPORARY}"));
-        let disk = Arc::clone(&self.disk);
-        disk.create_dir(&dir)
+        let ground = self.ground.clone();
+        ground
+            .disk
+            .create_dir(&dir)
             .map_err(SnapshotError::file("create", &dir))?;
-        Ok(Place { disk, dir, number })
+        Ok(Place {
+            ground,
+            dir,
+            number,
+        })
     }
 
     /// Gives a snapshot that was made here its name, and makes it the current one; unless one that is
@@ -278,11 +296,11 @@ impl SnapshotStore {
         contents: Contents,
     ) -> Result<SnapshotDir, SnapshotError> {
         let dir = self.dir.join(format!("{PREFIX}{number}"));
-        self.disk
-            .rename(temporary, &dir)
-            .and_then(|()| self.disk.sync_dir(&self.dir))
+        let disk = &self.ground.disk;
+        disk.rename(temporary, &dir)
+            .and_then(|()| disk.sync_dir(&self.dir))
             .map_err(SnapshotError::file("rename", temporary))?;
-        let snapshot = SnapshotDir::new(Arc::clone(&self.disk), dir, contents, true);
+        let snapshot = SnapshotDir::new(self.ground.clone(), dir, contents, true);
         if let Some(old) = current.replace(snapshot.clone()) {
             // Removed as soon as those who are sending it are done.
             old.0.keep.store(false, Ordering::Relaxed);

@@ -93,7 +93,8 @@ fn sender_of(history: &str) -> Sender {
     )
     .expect("opened");
     host.apply(entries(history)).expect("applied");
-    let store = SnapshotStore::open(storage.disk(), layout.snapshots()).expect("opened");
+    let store =
+        SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Pool).expect("opened");
     let snapshot = build(&host, &store).expect("made");
     Sender {
         _dir: dir,
@@ -102,10 +103,14 @@ fn sender_of(history: &str) -> Sender {
     }
 }
 
+fn open_store(dir: &TempDir) -> Result<SnapshotStore, SnapshotError> {
+    let dir = dir.path().join("snapshots");
+    SnapshotStore::open(Arc::new(SystemDisk), dir, Blocking::Pool)
+}
+
 fn receiving_store() -> (TempDir, Arc<SnapshotStore>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store =
-        SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
+    let store = open_store(&dir).expect("opened");
     (dir, Arc::new(store))
 }
 
@@ -261,7 +266,7 @@ async fn received_snapshot_that_is_not_installed_goes_away() {
     assert!(place.exists());
     drop((received, store));
     // What a crash would have left, the next start removes.
-    SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
+    open_store(&dir).expect("opened");
     assert!(!place.exists());
 }
 
@@ -272,8 +277,7 @@ async fn adopted_snapshot_is_there_after_a_restart() {
     let received = sender.receive(&store, chunks).await.expect("received");
     store.adopt(&received.0).expect("adopted");
     drop((received, store));
-    let store =
-        SnapshotStore::open(Arc::new(SystemDisk), dir.path().join("snapshots")).expect("opened");
+    let store = open_store(&dir).expect("opened");
     let current = store.current().expect("a snapshot");
     assert_eq!(current.contents(), sender.snapshot.contents());
     verify(&*sender.storage, &current.ledger(), current.contents()).expect("nothing is wrong");

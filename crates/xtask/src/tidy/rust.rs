@@ -7,6 +7,14 @@ const LINES_MAX: usize = 500;
 /// Names that say nothing about what is inside.
 const VAGUE_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "manager"];
 
+/// Where all files come in through `toka_ledger::disk`,
+const WITHOUT_FILES: &[&str] = &["crates/toka-ledger/src/", "crates/toka-raft/src/"];
+/// except in the seam itself, and in the engine that has files of its own.
+const WITH_FILES: &[&str] = &[
+    "crates/toka-ledger/src/disk/system.rs",
+    "crates/toka-ledger/src/engine/rocks/",
+];
+
 /// Code that is not finished. In parts, so that this file does not contain it itself.
 const UNFINISHED: &[&str] = &[
     concat!("to", "do!("),
@@ -21,6 +29,7 @@ pub(crate) fn check(files: &[File]) -> Vec<String> {
         problems.extend(check_size(file));
         problems.extend(check_names(file));
         problems.extend(check_finished(file));
+        problems.extend(check_disk(file));
     }
     problems
 }
@@ -118,6 +127,19 @@ fn check_finished(file: &File) -> Vec<String> {
     problems
 }
 
+/// A simulation has no other disk than the one that is passed in.
+fn check_disk(file: &File) -> Vec<String> {
+    let begins = |with: &[&str]| with.iter().any(|prefix| file.path.starts_with(prefix));
+    if file.is_test() || !begins(WITHOUT_FILES) || begins(WITH_FILES) {
+        return Vec::new();
+    }
+    let lines = product_lines(&file.text).into_iter();
+    let lines = lines.filter(|(_, line)| !is_comment(line) && line.contains("std::fs"));
+    lines
+        .map(|(number, _)| format!("{}:{number}: use `toka_ledger::disk`", file.path))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tree::file;
@@ -199,6 +221,27 @@ mod tests {
                 check(&[file("a.rs", &format!("// {mark}"))]),
                 Vec::<String>::new()
             );
+        }
+    }
+
+    #[test]
+    fn file_system_is_used_in_the_seam_only() {
+        let text = "use std::fs;\n\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
+        for path in [
+            "crates/toka-raft/src/layout.rs",
+            "crates/toka-ledger/src/dir.rs",
+        ] {
+            let expected = format!("{path}:1: use `toka_ledger::disk`");
+            assert_eq!(check(&[file(path, text)]), [expected]);
+        }
+        for path in [
+            "crates/toka-ledger/src/disk/system.rs",
+            "crates/toka-ledger/src/engine/rocks/wal.rs",
+            "crates/toka-raft/src/snapshot/tests.rs",
+            "crates/toka-raft/tests/log_suite.rs",
+            "crates/toka-cli/src/main.rs",
+        ] {
+            assert_eq!(check(&[file(path, text)]), Vec::<String>::new(), "{path}");
         }
     }
 }

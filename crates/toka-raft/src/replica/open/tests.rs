@@ -10,7 +10,13 @@ const PATH: &str = "/vaults/node";
 /// Opens the stores and closes them again.
 async fn open_and_close(storage: &MemoryStorage) -> Result<(), StartError> {
     let storage = Arc::new(storage.clone());
-    let stores = open_stores(Path::new(PATH), 1, storage, &Seams::system())?;
+    let stores = open_stores(
+        Path::new(PATH),
+        1,
+        storage,
+        &Seams::system(),
+        Blocking::Inline,
+    )?;
     // Its thread holds the lock of the log until then.
     let _ = stores.log.handle().close().await;
     Ok(())

@@ -21,7 +21,8 @@ fn open(storage: &MemoryStorage) -> Stores {
     let root = PathBuf::from("/node");
     storage.disk.create_dir_all(&root).expect("created");
     let layout = Layout::new(storage.disk(), root);
-    let snapshots = SnapshotStore::open(storage.disk(), layout.snapshots()).expect("opened");
+    let snapshots =
+        SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Inline).expect("opened");
     let threads = Arc::new(toka_ledger::seam::SystemThreads);
     let host = LedgerHost::open(layout, Arc::clone(&storage) as _, threads).expect("opened");
     Stores {
@@ -68,7 +69,6 @@ fn at_every_operation<F: Future<Output = bool>>(
         };
         let stores = open(&copy);
         copy.disk.fail_after(at);
-        // On no runtime, so that what is dropped is removed at once.
         let is_complete = futures::executor::block_on(play(stores));
         for keeps in [false, true] {
             check(open(&copy.crash(|| keeps)), is_complete);
