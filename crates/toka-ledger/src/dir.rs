@@ -89,7 +89,8 @@ impl DataDir {
         })
     }
 
-    /// Reads whose the directory at `path` on `disk` is, without opening it; `None` if it is new or empty.
+    /// Reads whose the directory at `path` on `disk` is, without opening it; `None` if it is new or
+    /// empty.
     ///
     /// # Errors
     /// [`Error::NotAVault`], [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::File`].

@@ -18,7 +18,8 @@ use super::{Disk, DiskFile, DiskLock, Metadata, parent};
 #[derive(Clone, Default)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
 
-/// Its lock is held during each operation, so that the locks inside it are never waited for.
+/// Its lock is taken before those inside it, and held during each operation that looks a name up or
+/// changes something.
 #[derive(Default)]
 struct State {
     root: Arc<Mutex<Directory>>,
@@ -90,7 +91,7 @@ impl MemoryDisk {
     }
 
     /// Replaces a file's bytes, durably, or creates it and the directories above: to damage or
-    /// prepare something in a test.
+    /// prepare something in a test. The names beside it become durable too.
     ///
     /// # Errors
     /// `IsADirectory`, `NotADirectory` if something else is in the way.

@@ -98,10 +98,10 @@ impl Directory {
         }
     }
 
-    /// Adds or replaces a name durably, past all that is unsynced.
+    /// Adds or replaces a name, and makes it and the others durable.
     pub(super) fn put_durably(&mut self, name: OsString, node: &Node) {
-        self.names.insert(name.clone(), node.clone());
-        self.durable.insert(name, node.clone());
+        self.change(Change::Add(name, node.clone()));
+        self.sync();
     }
 
     /// What a crash leaves: of the unsynced changes a prefix, as `keep` says, and so on down the tree.
