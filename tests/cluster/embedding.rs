@@ -187,14 +187,31 @@ async fn vault_is_copied_into_one_of_another_model() -> Result<()> {
     // A copy that broke off is continued by repeating it; here nothing is left to do.
     let again = &toka.json(&reembed).await?[0];
     ensure!(
-        again["events"] == 9 && again["deduplicated"] == 9,
+        again["events"] == 9 && again["copied_before"] == 9,
         "{again}"
     );
     // A vault with a history of its own is no copy.
     let other = dir("other");
     toka.ok(&["--data", &other, "commit", "mine", "1"]).await?;
     let into_other = ["--data", &old, "reembed", &other, "--embedder", "hashed:64"];
-    check_refused(&toka.run(&into_other).await?, 5, &["empty vault"])
+    check_refused(
+        &toka.run(&into_other).await?,
+        5,
+        &["empty vault", "sequence 1"],
+    )?;
+    ensure!(
+        toka.json(&["--data", &other, "log", "-o", "json"])
+            .await?
+            .len()
+            == 1
+    );
+    // Nor is a copy by another model.
+    let by_another = ["--data", &old, "reembed", &new, "--embedder", "hashed"];
+    check_refused(
+        &toka.run(&by_another).await?,
+        5,
+        &["hashed-v1/64", "hashed-v1/384", "empty vault"],
+    )
 }
 
 /// Answers embeddings calls as OpenAI does, with vectors of eight components that depend on the text's

@@ -12,6 +12,10 @@ use crate::target::Target;
 /// The key of an endpoint.
 const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 
+/// What is said of an event that is stored already, and has no embedding.
+pub(crate) const STORED_WITHOUT: &str = "stored before without an embedding, and that stays so; \
+    `toka reembed --all` makes a vault in which every event has one";
+
 /// Kind and payload, as an embedder reads them.
 pub(crate) type Event = (String, Value);
 
@@ -38,6 +42,11 @@ impl Embedder {
         }
     }
 
+    /// Names the model.
+    pub(crate) fn model(&self) -> &str {
+        self.embedder.model_id()
+    }
+
     /// The drafts with the embeddings of their events; those without an event stay as they are.
     pub(crate) async fn embed(
         &self,
@@ -47,7 +56,7 @@ impl Embedder {
         let is_embedded: Vec<_> = events.iter().map(Option::is_some).collect();
         let events: Vec<_> = events.into_iter().flatten().collect();
         let mut vectors = self.embedder.embed_values(&events).await?.into_iter();
-        let model = self.embedder.model_id();
+        let model = self.model();
         let drafts = drafts.into_iter().zip(is_embedded);
         Ok(drafts
             .map(|(draft, is_embedded)| match is_embedded {
@@ -89,10 +98,21 @@ pub(crate) async fn query(
         }
         (None, vector) => {
             let vector = vector.as_deref().context("a text or --vector is needed")?;
-            crate::cmd::commit::read_vector(vector)?
+            read_vector(vector)?
         }
     };
     Embedding::from_f32(&components).map_err(|error| Failure::Refused(error.to_string()).into())
+}
+
+/// A JSON array of numbers, or `@FILE` that holds one.
+pub(crate) fn read_vector(text: &str) -> Result<Vec<f32>> {
+    let text = match text.strip_prefix('@') {
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?
+        }
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).context("the embedding is not a JSON array of numbers")
 }
 
 /// The embedder that was asked for, if it is of the vault's model; else that of the vault's model, if
@@ -101,7 +121,7 @@ async fn of_vault(target: &Target, flags: &cli::Embed) -> Result<Embedder> {
     let model = target.embedding_model().await?;
     if let Some(spec) = flags.spec() {
         let embedder = Embedder::open(spec).await?;
-        let ours = embedder.embedder.model_id();
+        let ours = embedder.model();
         return match model {
             Some(model) if model != ours => bail!(Failure::Refused(format!(
                 "the embeddings of this vault are of {model:?}, this embedder makes those of {ours:?}; \

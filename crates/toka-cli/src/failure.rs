@@ -13,8 +13,8 @@ pub(crate) enum Failure {
     /// No node answered, or there is no leader.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no such event.
-    #[error("there is no event {0}")]
+    /// There is no such event, or intent.
+    #[error("there is no {0}")]
     NotFound(String),
     /// The input is not valid, or the vault refused the commit.
     #[error("{0}")]

@@ -13,6 +13,9 @@ use toka_ledger::EventHeader;
 use crate::cli::Format;
 use crate::payload::{self, Shown};
 
+/// Tables are not made narrower than this.
+const TABLE_WIDTH_MIN: u16 = 100;
+
 /// What was asked for, else a table on a terminal and JSON in a pipe.
 pub(crate) fn format(asked: Option<Format>) -> Format {
     asked.unwrap_or_else(|| {
@@ -50,6 +53,10 @@ pub(crate) fn table(header: &[&str]) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.iter().map(|name| name.to_uppercase()));
+    // A terminal that does not tell its width tells 0.
+    if table.width().is_some_and(|width| width < TABLE_WIDTH_MIN) {
+        table.set_width(TABLE_WIDTH_MIN);
+    }
     table
 }
 

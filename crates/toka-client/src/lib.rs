@@ -44,6 +44,7 @@ pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
 pub use toka_proto::convert::event::StoredEvent;
 pub use toka_proto::convert::metadata::Leader;
 pub use toka_proto::convert::read::Header;
+pub use tonic::Code;
 
 pub use crate::channel::{TcpTransport, Transport};
 pub use crate::client::{Builder, Client};

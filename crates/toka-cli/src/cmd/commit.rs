@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use toka_ledger::command::{ParentName, Precondition};
 use toka_ledger::prepare::{EventDraft, is_claim};
@@ -27,8 +27,9 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     if let Some(salt) = &salt {
         draft = draft.salt(salt);
     }
+    let wants_embedding = flags.embedding.is_some() || flags.embed.spec().is_some();
     if let Some(embedding) = &flags.embedding {
-        draft = draft.embedding(&read_vector(embedding)?);
+        draft = draft.embedding(&embed::read_vector(embedding)?);
     } else if let Some(embedder) = Embedder::wanted(&flags.embed).await? {
         let event = embed::event(&flags.kind, &payload)?;
         let embedded = embedder.embed(vec![(draft, Some(event))]).await?;
@@ -64,7 +65,11 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     let header = headers
         .first()
         .context("the vault answered without an event")?;
-    show(header, format)
+    show(header, format)?;
+    if wants_embedding && header.embedding.is_none() {
+        eprintln!("note: {}", embed::STORED_WITHOUT);
+    }
+    Ok(())
 }
 
 fn show(header: &EventHeader, format: Format) -> Result<()> {
@@ -111,17 +116,6 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
     }
 }
 
-/// A JSON array of numbers, or `@FILE` that holds one.
-pub(crate) fn read_vector(text: &str) -> Result<Vec<f32>> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => {
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?
-        }
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).context("the embedding is not a JSON array of numbers")
-}
-
 /// A claim gets a salt, so that two claimants never look the same.
 fn salt(flags: &cli::Commit, preconditions: &[Precondition]) -> Result<Option<Vec<u8>>> {
     if let Some(digits) = &flags.salt {
@@ -136,10 +130,11 @@ fn salt(flags: &cli::Commit, preconditions: &[Precondition]) -> Result<Option<Ve
 
 /// The bytes behind hexadecimal digits.
 pub(crate) fn from_hex(digits: &str) -> Result<Vec<u8>> {
-    ensure!(
-        digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
-        "{digits:?} is not an even number of hexadecimal digits"
-    );
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        bail!(Failure::Refused(format!(
+            "{digits:?} is not an even number of hexadecimal digits"
+        )));
+    }
     let bytes = (0..digits.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
@@ -187,7 +182,7 @@ async fn parent_name(target: &Target, text: &str) -> Result<ParentName> {
             let parent = target.get(selector, Include::default(), Consistency::Linearizable);
             match parent.await? {
                 Some(record) => ParentName::Id(record.header.id),
-                None => bail!(Failure::NotFound(text.to_owned())),
+                None => bail!(Failure::NotFound(format!("event {text}"))),
             }
         }
     })

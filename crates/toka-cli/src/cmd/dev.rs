@@ -3,12 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use toka_ledger::dir::DataDir;
+use toka_ledger::disk::SystemDisk;
 use toka_server::config::{Config, ConfigFile, InitialMember};
 use toka_server::node::{Node, Outside};
 
 use super::serve::{start_log, terminated};
 use crate::cli::Dev;
+use crate::failure::Failure;
 
 /// First port of the first node; every node takes three.
 const FIRST_PORT: u16 = 7311;
@@ -37,6 +40,12 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => unreachable!("one of the two is there"),
     };
+    if DataDir::read(&SystemDisk, &root).is_ok_and(|mode| mode.is_some()) {
+        bail!(Failure::Usage(format!(
+            "{} is the directory of one vault or node; `toka dev` needs one for several nodes",
+            root.display()
+        )));
+    }
     let ports = ports(&root, flags.nodes)?;
     let members = members(&ports);
     // Before anything is started, so that Ctrl-C removes the temporary directory from now on.
@@ -48,7 +57,7 @@ pub(crate) async fn run(flags: Dev, data: Option<PathBuf>) -> Result<()> {
     let nodes = all_or_none(futures::future::join_all(starting).await).await?;
     welcome(&ports, data.as_deref());
     let ends = nodes.into_iter().zip(signals);
-    let ends = ends.map(|(node, signal)| node.run_until(signal));
+    let ends = ends.map(|(node, signal)| node.without_hand_over().run_until(signal));
     for end in futures::future::join_all(ends).await {
         end?;
     }

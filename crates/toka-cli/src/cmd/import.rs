@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -23,7 +23,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 
 pub(crate) use self::line::Line;
 use crate::cli::{self, Consistency, Format};
-use crate::embed::{Embedder, Event};
+use crate::embed::{self, Embedder, Event};
 use crate::target::{Include, Target};
 use crate::{output, progress};
 
@@ -48,13 +48,27 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
     let sent = Sent::default();
     let embedder = Embedder::wanted(&flags.embed).await?;
     let drafts = drafts(target, input, flags.rate, embedder.is_some(), &sent, &bar);
+    let wants_embeddings = embedder.is_some();
     let drafts = match embedder {
         Some(embedder) => embedded(drafts, embedder).boxed(),
         None => drafts.map_ok(|(draft, _)| draft).boxed(),
     };
     let mut results = target.commit_all(drafts, flags.in_flight as usize);
-    let (mut events, mut deduplicated) = (0_u64, 0_u64);
-    while let Some(result) = results.next().await {
+    let (mut events, mut deduplicated, mut without) = (0_u64, 0_u64, 0_u64);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        let next = tokio::select! {
+            biased;
+            _ = &mut interrupted => Some(Err(anyhow!("interrupted"))),
+            next = results.next() => next,
+        };
+        let Some(result) = next else { break };
+        if result.is_err() && events > 0 {
+            bar.suspend(|| {
+                eprintln!("note: {events} events are stored; repeat the import to go on")
+            });
+        }
         let line = sent
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -72,6 +86,7 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
         };
         events += 1;
         deduplicated += u64::from(header.deduplicated);
+        without += u64::from(wants_embeddings && header.embedding.is_none());
         if format == Format::Json {
             output::json(&json!({
                 "ref": line.and_then(|(_, name)| name),
@@ -83,7 +98,11 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
         }
     }
     bar.finish_and_clear();
-    summary(format, events, deduplicated, begin.elapsed())
+    summary(format, events, deduplicated, begin.elapsed())?;
+    if without > 0 {
+        eprintln!("note: {without} events were {}", embed::STORED_WITHOUT);
+    }
+    Ok(())
 }
 
 fn summary(format: Format, events: u64, deduplicated: u64, elapsed: Duration) -> Result<()> {

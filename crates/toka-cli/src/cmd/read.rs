@@ -25,7 +25,7 @@ pub(crate) async fn get(target: &Target, flags: cli::Get, format: Format) -> Res
         .get(selector, include, flags.read.consistency)
         .await?
     else {
-        bail!(Failure::NotFound(flags.event));
+        bail!(Failure::NotFound(format!("event {}", flags.event)));
     };
     if flags.raw {
         return match &record.payload {

@@ -1,8 +1,8 @@
 //! `toka reembed`: a vault with the embeddings of another model.
 //!
 //! Identity is payload, kind, parents and salt, so the copy has the same digests. Events are stored in
-//! the order of the original, and every answer is compared with it; that also makes a run that broke off
-//! one that is continued by repeating it.
+//! the order of the original, and every answer is compared with it. What the new vault holds at the
+//! beginning must be what such a copy begins with: then a run that broke off is continued.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -38,28 +38,36 @@ pub(crate) async fn run(
     };
     let embedder = Embedder::open(spec).await?;
     let target = open(global, &flags).await?;
-    let copied = copy(source, &target, embedder, flags.all).await;
+    let copied = async {
+        let begun = begun(source, &target, &embedder, flags.all).await?;
+        copy(source, &target, embedder, flags.all, begun).await
+    };
+    let copied = copied.await;
     let closed = target.close().await;
     let (copied, ()) = (copied?, closed?);
     match format {
         Format::Json => output::json(&json!({
             "events": copied.events,
             "embedded": copied.embedded,
-            "deduplicated": copied.deduplicated,
+            "copied_before": copied.before,
             "seconds": copied.seconds,
         })),
         Format::Table => output::line(&format!(
-            "{} events in {:.1} s, {} of them with an embedding; digests and order are those of the \
-             original",
-            copied.events, copied.seconds, copied.embedded
+            "{} events in {:.1} s, {} of them with an embedding, {} copied before; digests and order are \
+             those of the original",
+            copied.events, copied.seconds, copied.embedded, copied.before
         )),
     }
 }
 
+#[derive(Clone, Copy, Default)]
 struct Copied {
+    /// In the new vault, and those of them with an embedding.
     events: u64,
     embedded: u64,
-    deduplicated: u64,
+    /// Those that an earlier run has copied, and the sequence of the last one.
+    before: u64,
+    last: u64,
     seconds: f64,
 }
 
@@ -81,27 +89,86 @@ async fn open(global: &Global, flags: &cli::Reembed) -> Result<Target> {
     Target::open(&new, true).await.context("the new vault")
 }
 
+/// What an earlier run has copied.
+///
+/// # Errors
+/// The new vault is no copy of `source` with this model, or the beginning of one. Nothing was written.
+async fn begun(
+    source: &Target,
+    target: &Target,
+    embedder: &Embedder,
+    embed_all: bool,
+) -> Result<Copied> {
+    let refused = |why: String| {
+        Failure::Refused(format!(
+            "the new vault {why}. Copy into an empty vault, or repeat an interrupted copy"
+        ))
+    };
+    if let Some(model) = target.embedding_model().await?
+        && model != embedder.model()
+    {
+        let ours = embedder.model();
+        bail!(refused(format!(
+            "has embeddings of {model:?}, not {ours:?}"
+        )));
+    }
+    let mut originals = source.list(listing(0, Include::default()));
+    let mut copies = target.list(listing(0, Include::default()));
+    let mut begun = Copied::default();
+    while let Some(copy) = copies.next().await {
+        let copy = copy?.header;
+        let original = originals
+            .next()
+            .await
+            .transpose()?
+            .map(|record| record.header);
+        let is_copy = original.is_some_and(|original| {
+            let is_embedded = embed_all || original.embedding.is_some();
+            (original.sequence, original.digest) == (copy.sequence, copy.digest)
+                && is_embedded == copy.embedding.is_some()
+        });
+        if !is_copy {
+            bail!(refused(format!(
+                "holds event {} (sequence {}), which is not there in the original, or not embedded alike",
+                copy.id, copy.sequence
+            )));
+        }
+        begun.events += 1;
+        begun.embedded += u64::from(copy.embedding.is_some());
+        begun.last = copy.sequence;
+    }
+    begun.before = begun.events;
+    Ok(begun)
+}
+
+/// All events after a sequence.
+fn listing(after: u64, include: Include) -> Listing {
+    Listing {
+        after,
+        until: None,
+        filter: Filter::default(),
+        reverse: false,
+        include,
+        consistency: Consistency::Linearizable,
+    }
+}
+
 async fn copy(
     source: &Target,
     target: &Target,
     embedder: Embedder,
     embed_all: bool,
+    begun: Copied,
 ) -> Result<Copied> {
     let begin = Instant::now();
     let bar = progress::bar(0, "events");
     // Sequence and digest in the original of what has no answer yet.
     let expected: Mutex<VecDeque<(u64, Digest)>> = Mutex::default();
-    let records = source.list(Listing {
-        after: 0,
-        until: None,
-        filter: Filter::default(),
-        reverse: false,
-        include: Include {
-            payload: true,
-            embedding: false,
-        },
-        consistency: Consistency::Linearizable,
-    });
+    let payloads = Include {
+        payload: true,
+        embedding: false,
+    };
+    let records = source.list(listing(begun.last, payloads));
     let drafts = records.and_then(|record| {
         let header = &record.header;
         let mut expected = expected.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,12 +179,7 @@ async fn copy(
         )
     });
     let mut answers = target.commit_all(embedded(drafts, embedder).boxed(), IN_FLIGHT);
-    let mut copied = Copied {
-        events: 0,
-        embedded: 0,
-        deduplicated: 0,
-        seconds: 0.0,
-    };
+    let mut copied = begun;
     while let Some(answer) = answers.next().await {
         let header = answer?;
         let mut expected = expected.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +188,6 @@ async fn copy(
         check(&header, original)?;
         copied.events += 1;
         copied.embedded += u64::from(header.embedding.is_some());
-        copied.deduplicated += u64::from(header.deduplicated);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -166,8 +227,8 @@ fn check(header: &EventHeader, (sequence, digest): (u64, Digest)) -> Result<()> 
         return Ok(());
     }
     bail!(Failure::Refused(format!(
-        "event {digest} has sequence {sequence} in the original, and {} in the new vault: other events \
-         were stored there. Copy into an empty vault, or repeat an interrupted copy",
+        "event {digest} has sequence {sequence} in the original, and {} in the new vault: something else \
+         is storing events there, so it is no copy; begin again with an empty vault",
         header.sequence
     )))
 }

@@ -27,7 +27,12 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
             path.display()
         ))),
         Some(Mode::Embedded) => embedded(path).await?,
-        Some(Mode::Node { .. }) => checked(&node_reader(path)?)?,
+        Some(mode @ Mode::Node { .. }) => {
+            // A node that runs has more than what can be seen from here.
+            let _kept_out = DataDir::open_or_create(Arc::new(SystemDisk), path, mode)
+                .context("a node can be verified when it is stopped")?;
+            checked(&node_reader(path)?)?
+        }
     };
     show(&report, format)?;
     match report.problems_total {

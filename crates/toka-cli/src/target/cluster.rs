@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use toka_client::{
-    Client, Consistency, Error, EventDraft, List, Message, Read, Start, StoredEvent, Subscribe,
+    Client, Code, Consistency, Error, EventDraft, List, Message, Read, Start, StoredEvent,
+    Subscribe,
 };
 use toka_ledger::command::Precondition;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
@@ -218,6 +219,13 @@ pub(super) fn record(event: StoredEvent) -> Record {
     }
 }
 
+/// What a port answers that is not for clients: one for nodes knows none of the calls, one for HTTP does not
+/// speak gRPC.
+fn is_wrong_port(code: Code, message: &str) -> bool {
+    code == Code::Unimplemented && message.is_empty()
+        || message.contains("grpc-status header missing")
+}
+
 /// Gives an error its exit code, and says what to do next.
 pub(crate) fn failure(error: Error) -> anyhow::Error {
     match &error {
@@ -237,9 +245,14 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Unavailable { .. } | Error::Overloaded { .. } | Error::StreamEnded => {
             Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
         }
-        Error::NotFound { name } => Failure::NotFound(name.clone()).into(),
+        Error::NotFound { name } => Failure::NotFound(format!("event {name}")).into(),
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
+        }
+        Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
+            let hint =
+                "is that the port for clients (7311 by default), and not that for nodes or HTTP?";
+            Failure::Unavailable(format!("{error}; {hint}")).into()
         }
         Error::Invalid(_)
         | Error::InvalidField { .. }

@@ -26,20 +26,22 @@ impl Replica {
         self.inner.transfer(to).await
     }
 
-    /// Stops in good order: takes no more commits, finishes those in flight, hands leadership over,
-    /// stops Raft, closes the log and flushes the ledger. Stop serving peers only after it has returned,
-    /// or there is nobody to hand over to.
+    /// Stops in good order: takes no more commits, finishes those in flight, hands leadership over if it
+    /// is to `hand_over`, stops Raft, closes the log and flushes the ledger. Stop serving peers only after
+    /// it has returned, or there is nobody to hand over to.
     ///
     /// # Errors
     /// What could not be written at the end. Nothing acknowledged is lost by it.
-    pub async fn shutdown(&self) -> Result<(), FatalError> {
+    pub async fn shutdown(&self, hand_over: bool) -> Result<(), FatalError> {
         let inner = &self.inner;
         inner.stopping.cancel();
         inner.proposer.drained(DRAIN_TIMEOUT).await;
-        match inner.transfer(None).await {
-            Ok(to) => tracing::info!(to, "leadership handed over"),
-            Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
-            Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
+        if hand_over {
+            match inner.transfer(None).await {
+                Ok(to) => tracing::info!(to, "leadership handed over"),
+                Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
+                Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
+            }
         }
         inner.stop().await
     }

@@ -255,7 +255,7 @@ impl Node {
     /// Ends the node in good order.
     pub(crate) async fn stop(&mut self) {
         let replica = self.replica.take().expect("the node runs");
-        replica.shutdown().await.expect("the stores close");
+        replica.shutdown(true).await.expect("the stores close");
         replica.end_threads().await;
     }
 

@@ -67,6 +67,7 @@ pub struct Node {
     peers: Stop,
     tasks: JoinSet<&'static str>,
     http_stop: CancellationToken,
+    hands_over: bool,
     _all: DropGuard,
 }
 
@@ -153,6 +154,7 @@ impl Node {
                 peers,
                 tasks,
                 http_stop,
+                hands_over: true,
                 _all: guard,
             })
         };
@@ -162,6 +164,13 @@ impl Node {
             opened.end_threads().await;
         }
         assembled
+    }
+
+    /// Keeps leadership to the end: where all nodes stop at once, nobody is left to take it over.
+    #[must_use]
+    pub fn without_hand_over(mut self) -> Self {
+        self.hands_over = false;
+        self
     }
 
     /// Where the node listens.
@@ -242,10 +251,12 @@ impl Node {
         let node_id = self.shared.replica.node_id();
         tracing::info!(node_id, "stopping");
         // While calls are still taken, so that commits in flight find the next leader.
-        match self.shared.replica.transfer_leadership(None).await {
-            Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
-            Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
-            Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
+        if self.hands_over {
+            match self.shared.replica.transfer_leadership(None).await {
+                Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
+                Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
+                Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
+            }
         }
         self.clients.gently.cancel();
         self.clients.connections.close();
@@ -256,7 +267,7 @@ impl Node {
             tracing::warn!(node_id, "calls did not finish in time and are cut");
         }
         self.clients.cut().await;
-        let closed = self.shared.replica.shutdown().await;
+        let closed = self.shared.replica.shutdown(self.hands_over).await;
         self.peers.cut().await;
         self.http_stop.cancel();
         self.tasks.shutdown().await;
