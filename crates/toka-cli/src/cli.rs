@@ -19,8 +19,8 @@ Exit codes:
   0  done
   1  any other failure
   2  the command line or the configuration is wrong
-  3  no node answered, or the cluster has no leader
-  4  there is no such event
+  3  no node answered, or the cluster has no leader; no endpoint embedded
+  4  there is no such event, or intent
   5  the input is not valid, or the vault refused the commit
   6  verification found damage
 

@@ -28,7 +28,10 @@ pub(crate) struct Embedder {
 impl Embedder {
     /// Reads the model; an endpoint is not asked for anything yet.
     pub(crate) async fn open(spec: &EmbedderSpec) -> Result<Self> {
-        let key = ApiKey::from_env(KEY_VARIABLE)?;
+        let key = match spec {
+            EmbedderSpec::OpenAi { .. } => ApiKey::from_env(KEY_VARIABLE)?,
+            _ => None,
+        };
         let encoder = spec.open(key, http::Config::default()).await?;
         let embedder = SmartEmbedder::builder().shared_encoder(encoder).build();
         Ok(Self { embedder })

@@ -42,6 +42,14 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<ConfigError>() {
         return Some(2);
     }
+    if let Some(error) = cause.downcast_ref::<smart_embedder::Error>() {
+        use smart_embedder::Error as E;
+        return match error {
+            E::Invalid { .. } | E::Model { .. } | E::NotBuilt { .. } => Some(2),
+            E::TooLarge { .. } | E::Payload { .. } => Some(5),
+            error => error.is_retryable().then_some(3),
+        };
+    }
     (cause.is::<toka_ledger::Invalid>() || cause.is::<serde_json::Error>()).then_some(5)
 }
 

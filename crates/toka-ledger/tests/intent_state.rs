@@ -403,6 +403,38 @@ async fn subscription_goes_on_with_the_successor_of_a_retired_intent() {
 }
 
 #[test]
+fn search_with_a_filter_looks_where_its_events_are() {
+    let replica = Replica::new().apply_in(&stream(), 50);
+    let reader = replica.ledger.reader();
+    let vector = &vectors(7, 1, DIMENSION, 40)[0];
+    let search = |probes, filter: &Filter| {
+        let search = Search {
+            embedding: Embedding::from_f32(vector).expect("valid"),
+            limit: 5,
+            probes,
+            filter: filter.clone(),
+        };
+        reader.search(&search).expect("readable").hits
+    };
+    let intents = reader.intents();
+    assert!(intents.len() > 10, "most are far from the vector");
+    for intent in intents {
+        let filter = Filter {
+            intents: vec![intent.intent],
+            ..Filter::default()
+        };
+        let exact = search(None, &filter);
+        assert!(!exact.is_empty());
+        assert_eq!(search(Some(1), &filter), exact, "intent {}", intent.intent);
+    }
+    let rare = Filter {
+        kind_prefixes: vec!["again".to_owned()],
+        ..Filter::default()
+    };
+    assert_eq!(search(Some(1), &rare).len(), 5);
+}
+
+#[test]
 fn search_finds_what_an_exact_search_finds() {
     let replica = Replica::new().apply_in(&stream(), 50);
     let reader = replica.ledger.reader();

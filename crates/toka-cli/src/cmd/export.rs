@@ -33,13 +33,12 @@ pub(crate) async fn run(target: &Target, flags: cli::Export) -> Result<()> {
     };
     let bar = progress::bar(0, "events");
     let mut records = target.list(listing);
-    // Once is enough for the vault that imports it.
-    let mut model = target.embedding_model().await?;
+    let model = target.embedding_model().await?;
     while let Some(record) = records.next().await {
         let record = record?;
         let mut line = Line::of(&record)?;
         if record.embedding.is_some() {
-            line.embedding_model = model.take();
+            line.embedding_model.clone_from(&model);
         }
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');

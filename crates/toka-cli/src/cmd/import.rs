@@ -31,12 +31,15 @@ use crate::{output, progress};
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 /// Events that are embedded together: enough for two batches of any encoder on each of many cores.
-const EMBED_EVENTS: usize = 256;
+const EMBED_EVENTS: usize = 512;
 /// So many times that are embedded at once, so that the model never waits for the vault.
 const EMBED_CHUNKS: usize = 2;
 
 /// A draft, and what is to be embedded of it.
 pub(super) type Unembedded = (EventDraft, Option<Event>);
+
+/// Read at once, so that what is ready makes whole batches.
+const READ_BYTES: usize = 1 << 20;
 
 /// The lines that were sent and have no answer yet: number and `ref`.
 type Sent = Arc<Mutex<VecDeque<(u64, Option<String>)>>>;
@@ -172,7 +175,11 @@ fn drafts<'a>(
     sent: &Sent,
     bar: &ProgressBar,
 ) -> impl Stream<Item = Result<Unembedded>> + Send + use<'a> {
-    let lines = FramedRead::new(input, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
+    let lines = FramedRead::with_capacity(
+        input,
+        LinesCodec::new_with_max_length(LINE_BYTES_MAX),
+        READ_BYTES,
+    );
     let names = Names {
         target,
         by_ref: HashMap::new(),

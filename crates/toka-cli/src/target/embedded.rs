@@ -12,7 +12,7 @@ use toka_ledger::engine::Direction;
 use toka_ledger::feed::{Message, Start};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
-use toka_ledger::{Error, EventHeader, Filter, Reader, Stored, VaultBus};
+use toka_ledger::{Error, EventHeader, Filter, Reader, Rejection, Stored, VaultBus};
 
 use super::{Include, Listing, Record, Watched};
 use crate::cli;
@@ -185,6 +185,9 @@ pub(super) fn record(reader: &Reader, header: &EventHeader, include: Include) ->
 /// Gives refusals their exit code.
 pub(super) fn failure(error: Error) -> anyhow::Error {
     match error {
+        Error::Rejected(Rejection::UnknownIntent { intent }) => {
+            Failure::NotFound(format!("intent {intent}")).into()
+        }
         Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
         other => other.into(),
     }

@@ -282,11 +282,17 @@ impl Space {
 
     /// People know a group by its label: it stays with most of the events, unless they have one.
     fn carry_labels(&mut self, record: &Record, changes: &mut Changes) {
+        let retired: BTreeMap<_, _> = record.retired.iter().copied().collect();
         for &(intent, successor) in &record.retired {
+            // One that folding has emptied may be retired by the same record.
+            let mut last = successor;
+            while let Some(&next) = retired.get(&last) {
+                last = next;
+            }
             if let Some(label) = self.names.labels.get(&intent).cloned()
-                && !self.names.labels.contains_key(&successor)
+                && !self.names.labels.contains_key(&last)
             {
-                self.set_label(successor, &label, changes);
+                self.set_label(last, &label, changes);
             }
         }
     }

@@ -13,6 +13,8 @@ use super::sketch::Sketch;
 
 /// From this many rows on a sketch is worth its upkeep: two projections per event.
 pub const SKETCH_MICROS_MIN: usize = 2_000;
+/// Rows that room is made for at once.
+const RESERVED_ROWS: usize = 32;
 /// Candidates that are kept by their bounds alone; more are scored, and only the best stay.
 const SKETCH_CANDIDATES_MAX: usize = 1_024;
 
@@ -112,7 +114,7 @@ impl Table {
     pub fn push(&mut self, centre: &[i32]) {
         if self.weights.len() == self.weights.capacity() {
             // Doubling would leave up to half of the memory unused.
-            self.reserve(self.len() / 8 + 64);
+            self.reserve(RESERVED_ROWS);
         }
         let row = self.len();
         let end = self.lines.len() + self.lines_per_row;

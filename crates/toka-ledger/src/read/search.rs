@@ -37,7 +37,8 @@ pub struct Search {
     pub embedding: Embedding,
     /// Hits wanted, 1 to [`SEARCH_HITS_MAX`].
     pub limit: usize,
-    /// Intents to look into, the nearest first. `None`: into every event of the vault, exactly.
+    /// Intents to look into, the nearest first of those that the filter admits, and further ones while
+    /// hits are missing. `None`: into every event of the vault, exactly.
     pub probes: Option<usize>,
     /// Which events.
     pub filter: Filter,
@@ -80,9 +81,11 @@ impl Reader {
                 true
             }
             Some(probes) => {
-                let all = self.clusterer().probes(&search.embedding);
-                let chosen = &all[..probes.min(all.len())];
-                compare_probes(&*engine, chosen, head, &mut nearest)? && chosen.len() == all.len()
+                let mut all = self.clusterer().probes(&search.embedding);
+                if let Some(members) = wanted.members() {
+                    all.retain(|probe| probe.micro_clusters.iter().any(|of| members.contains(of)));
+                }
+                compare_probes(&*engine, &all, probes, head, &mut nearest)?
             }
         };
         Ok(Found {
@@ -167,14 +170,34 @@ fn compare_everything(
     Ok(())
 }
 
-/// Compares the events of some intents; false if there were too many.
+/// Compares the events of the first `at_least` intents, and of further ones until there are as many hits
+/// as are wanted; true if all were compared.
 fn compare_probes(
     engine: &dyn Engine,
     probes: &[Probe],
+    at_least: usize,
     head: u64,
     nearest: &mut Nearest<'_>,
 ) -> Result<bool, Error> {
-    for micro in probes.iter().flat_map(|probe| &probe.micro_clusters) {
+    for (number, probe) in probes.iter().enumerate() {
+        if number >= at_least && nearest.is_full() {
+            return Ok(false);
+        }
+        if !compare_probe(engine, probe, head, nearest)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Compares the events of an intent; false if there were too many.
+fn compare_probe(
+    engine: &dyn Engine,
+    probe: &Probe,
+    head: u64,
+    nearest: &mut Nearest<'_>,
+) -> Result<bool, Error> {
+    for micro in &probe.micro_clusters {
         let (lower, upper) = (micros::key(*micro, 1), micros::key(*micro, head + 1));
         let mut rows = engine.scan(Table::Micros, &lower, Some(&upper), Direction::Forward);
         loop {
@@ -225,6 +248,10 @@ impl<'a> Nearest<'a> {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.best.len() == self.limit
+    }
+
     fn compare_all(&mut self, sequences: &[u64]) -> Result<(), Error> {
         let keys: Vec<_> = sequences.iter().map(|&at| encode_sequence(at)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
@@ -249,7 +276,7 @@ impl<'a> Nearest<'a> {
         let components = embedding.iter().zip(&self.query);
         let similarity = components.map(|(a, &b)| i32::from(a) * i32::from(b)).sum();
         let candidate = (similarity, Reverse(sequence));
-        let is_full = self.best.len() == self.limit;
+        let is_full = self.is_full();
         if is_full && self.best.peek().is_some_and(|worst| worst.0 >= candidate) {
             return Ok(());
         }
