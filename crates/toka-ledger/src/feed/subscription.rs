@@ -50,7 +50,8 @@ pub enum Message {
 
 /// Events from a place in the history on, in order, each once.
 ///
-/// Storage is read on tokio's blocking threads; without a tokio runtime, on the caller's.
+/// Storage is read, and intents are looked up, on tokio's blocking threads; without a tokio runtime, on
+/// the caller's. (Whoever asks for an intent may have to wait until a call of `apply` is through.)
 pub struct Subscription {
     reader: Reader,
     positions: watch::Receiver<Position>,
@@ -60,6 +61,8 @@ pub struct Subscription {
     ready: VecDeque<Arc<EventHeader>>,
     /// Intents of the filter that were retired, and their successors; not told yet.
     continued: VecDeque<(IntentId, IntentId)>,
+    /// Revision as of which the intents of the filter were looked up; `None`: not yet.
+    looked_up: Option<u64>,
     is_live: bool,
     /// What must happen before there is more. Kept between calls, so that a call can be dropped.
     pending: Option<BoxFuture<'static, Step>>,
@@ -70,6 +73,14 @@ enum Step {
     Closed,
     /// The page ends at this sequence, or earlier where it says so.
     Page(u64, Result<Page, Error>),
+    /// What the filter's intents have become, and which of the newest events are theirs.
+    LookedUp {
+        revision: u64,
+        filter: Filter,
+        continued: Vec<(IntentId, IntentId)>,
+        /// Up to this sequence; `None` if the ring does not have the next event.
+        recent: Option<(u64, Vec<Arc<EventHeader>>)>,
+    },
 }
 
 impl Reader {
@@ -89,6 +100,7 @@ impl Reader {
             scanned,
             ready: VecDeque::new(),
             continued: VecDeque::new(),
+            looked_up: None,
             is_live: false,
             pending: None,
         }
@@ -126,6 +138,19 @@ impl Subscription {
                     Step::Moved => {}
                     Step::Closed => return Poll::Ready(Err(Error::Closed)),
                     Step::Page(until, page) => self.take_page(until, page?),
+                    Step::LookedUp {
+                        revision,
+                        filter,
+                        continued,
+                        recent,
+                    } => {
+                        self.looked_up = Some(revision);
+                        self.filter = filter;
+                        self.continued.extend(continued);
+                        if let Some((last, headers)) = recent {
+                            self.take_recent(last, headers);
+                        }
+                    }
                 }
             }
             if let Some((intent, successor)) = self.continued.pop_front() {
@@ -134,19 +159,19 @@ impl Subscription {
             if let Some(header) = self.ready.pop_front() {
                 return Poll::Ready(Ok(Message::Event(header)));
             }
-            let head = self.positions.borrow_and_update().sequence;
-            self.follow_intents();
-            if !self.continued.is_empty() {
-                continue;
-            }
-            if self.scanned >= head {
+            let now = *self.positions.borrow_and_update();
+            let (head, has_intents) = (now.sequence, !self.filter.intents.is_empty());
+            if has_intents && self.looked_up != Some(now.revision) {
+                self.pending = Some(self.look_up(now));
+            } else if self.scanned >= head {
                 if !self.is_live {
                     self.is_live = true;
                     return Poll::Ready(Ok(Message::CaughtUp));
                 }
                 self.pending = Some(self.wait_for_change());
-            } else if let Some(recent) = self.recent(head) {
-                self.take_recent(recent);
+            } else if !has_intents && let Some((last, mut recent)) = self.recent(head) {
+                recent.retain(|header| self.filter.matches_header(header));
+                self.take_recent(last, recent);
             } else if self.is_live {
                 self.is_live = false;
                 return Poll::Ready(Ok(Message::FellBehind));
@@ -156,32 +181,34 @@ impl Subscription {
         }
     }
 
-    /// What the ring has from here up to `head`, the position that readers know; the ring may be
-    /// ahead of it. `None` if it does not have the next event.
-    fn recent(&self, head: u64) -> Option<Vec<Arc<EventHeader>>> {
+    /// What the ring has from here up to `head`, the position that readers know (the ring may be
+    /// ahead of it), and the last sequence of it. `None` if it does not have the next event.
+    fn recent(&self, head: u64) -> Option<(u64, Vec<Arc<EventHeader>>)> {
         let mut recent = self.reader.ring().range(self.scanned)?;
         recent.retain(|header| header.sequence <= head);
-        (!recent.is_empty()).then_some(recent)
+        Some((recent.last()?.sequence, recent))
     }
 
-    fn take_recent(&mut self, mut recent: Vec<Arc<EventHeader>>) {
-        if let Some(last) = recent.last() {
-            self.scanned = last.sequence;
-        }
-        self.reader.retain_wanted(&mut recent, &self.filter);
+    fn take_recent(&mut self, last: u64, recent: Vec<Arc<EventHeader>>) {
+        self.scanned = last;
         self.ready.extend(recent);
     }
 
-    /// Puts successors in the place of intents that were retired.
-    fn follow_intents(&mut self) {
-        for intent in &mut self.filter.intents {
-            if let Some(successor) = self.reader.resolve_intent(*intent)
-                && successor != *intent
-            {
-                self.continued.push_back((*intent, successor));
-                *intent = successor;
+    /// Puts successors in the place of intents that were retired, and looks for the filter's events among
+    /// the newest.
+    fn look_up(&self, now: Position) -> BoxFuture<'static, Step> {
+        let (reader, mut filter) = (self.reader.clone(), self.filter.clone());
+        let mut recent = self.recent(now.sequence);
+        blocking(move || {
+            let headers = recent.as_mut().map(|(_, headers)| headers);
+            let continued = reader.follow_intents(&mut filter, headers);
+            Step::LookedUp {
+                revision: now.revision,
+                filter,
+                continued,
+                recent,
             }
-        }
+        })
     }
 
     fn take_page(&mut self, until: u64, page: Page) {
@@ -209,18 +236,23 @@ impl Subscription {
             direction: Direction::Forward,
             limit: PAGE_EVENTS,
         };
-        Box::pin(async move {
-            let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-                return Step::Page(until, reader.list(&query));
-            };
-            match runtime.spawn_blocking(move || reader.list(&query)).await {
-                Ok(page) => Step::Page(until, page),
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // The runtime is shutting down.
-                Err(_) => Step::Closed,
-            }
-        })
+        blocking(move || Step::Page(until, reader.list(&query)))
     }
+}
+
+/// `work` on a blocking thread, if there is a runtime that has some.
+fn blocking(work: impl FnOnce() -> Step + Send + 'static) -> BoxFuture<'static, Step> {
+    Box::pin(async move {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return work();
+        };
+        match runtime.spawn_blocking(work).await {
+            Ok(step) => step,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is shutting down.
+            Err(_) => Step::Closed,
+        }
+    })
 }
 
 /// Every message; ends when the vault closes. After another error polling again tries again.

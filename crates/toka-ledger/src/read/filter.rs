@@ -1,6 +1,7 @@
 //! Which events are wanted.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Reader;
 use crate::core::EventHeader;
@@ -80,28 +81,36 @@ impl Reader {
         }
     }
 
-    /// Drops from `headers`, which are the newest, those that are not wanted.
-    pub(crate) fn retain_wanted(
+    /// Puts successors in the place of the filter's intents that were retired, returns which, and drops
+    /// from `headers`, which are the newest, those that are not wanted; all as of one moment.
+    pub(crate) fn follow_intents(
         &self,
-        headers: &mut Vec<std::sync::Arc<EventHeader>>,
-        filter: &Filter,
-    ) {
-        headers.retain(|header| filter.matches_header(header));
-        if filter.intents.is_empty() || headers.is_empty() {
-            return;
-        }
-        // One look-up for each event, not the whole grouping.
+        filter: &mut Filter,
+        headers: Option<&mut Vec<Arc<EventHeader>>>,
+    ) -> Vec<(IntentId, IntentId)> {
         let clusterer = self.clusterer();
-        let resolved: BTreeSet<_> = filter
-            .intents
-            .iter()
-            .filter_map(|&intent| clusterer.resolve(intent))
-            .collect();
-        headers.retain(|header| {
-            header
-                .micro_cluster
-                .and_then(|micro| clusterer.intent_of(micro))
-                .is_some_and(|intent| resolved.contains(&intent))
-        });
+        let mut continued = Vec::new();
+        let mut resolved = BTreeSet::new();
+        for intent in &mut filter.intents {
+            let Some(successor) = clusterer.resolve(*intent) else {
+                continue;
+            };
+            if successor != *intent {
+                continued.push((*intent, successor));
+                *intent = successor;
+            }
+            resolved.insert(successor);
+        }
+        if let Some(headers) = headers {
+            // One look-up for each event, not the whole grouping.
+            headers.retain(|header| {
+                let micro = header
+                    .micro_cluster
+                    .filter(|_| filter.matches_header(header));
+                let intent = micro.and_then(|micro| clusterer.intent_of(micro));
+                intent.is_some_and(|intent| resolved.contains(&intent))
+            });
+        }
+        continued
     }
 }
