@@ -1,6 +1,7 @@
 //! Embeddings, which are made here: a node never runs a model.
 
 use anyhow::{Context as _, Result, bail};
+use futures::{Stream, StreamExt as _};
 use smart_embedder::{ApiKey, EmbedderSpec, SmartEmbedder, Value, event, http};
 use toka_ledger::Embedding;
 use toka_ledger::prepare::EventDraft;
@@ -18,6 +19,14 @@ pub(crate) const STORED_WITHOUT: &str = "stored before without an embedding, and
 
 /// Kind and payload, as an embedder reads them.
 pub(crate) type Event = (String, Value);
+
+/// A draft, and what is to be embedded of it.
+pub(crate) type Unembedded = (EventDraft, Option<Event>);
+
+/// Events that are embedded together: enough for two batches of any encoder on each of many cores.
+const EMBED_EVENTS: usize = 512;
+/// So many times that are embedded at once, so that the model never waits for the vault.
+const EMBED_CHUNKS: usize = 2;
 
 /// Makes embeddings of one model.
 #[derive(Clone)]
@@ -51,10 +60,7 @@ impl Embedder {
     }
 
     /// The drafts with the embeddings of their events; those without an event stay as they are.
-    pub(crate) async fn embed(
-        &self,
-        drafts: Vec<(EventDraft, Option<Event>)>,
-    ) -> Result<Vec<EventDraft>> {
+    pub(crate) async fn embed(&self, drafts: Vec<Unembedded>) -> Result<Vec<EventDraft>> {
         let (drafts, events): (Vec<_>, Vec<_>) = drafts.into_iter().unzip();
         let is_embedded: Vec<_> = events.iter().map(Option::is_some).collect();
         let events: Vec<_> = events.into_iter().flatten().collect();
@@ -70,6 +76,37 @@ impl Embedder {
                 false => draft,
             })
             .collect())
+    }
+
+    /// Drafts with their embeddings: what is there is embedded in batches, while others are read and stored.
+    pub(crate) fn embed_all<'a>(
+        self,
+        drafts: impl Stream<Item = Result<Unembedded>> + Send + 'a,
+    ) -> impl Stream<Item = Result<EventDraft>> + Send + 'a {
+        drafts
+            // An error ends the stream, after what came before it.
+            .ready_chunks(EMBED_EVENTS)
+            .map(move |chunk| {
+                let embedder = self.clone();
+                async move {
+                    let mut drafts = Vec::with_capacity(chunk.len());
+                    let mut failed = None;
+                    for draft in chunk {
+                        match draft {
+                            Ok(draft) => drafts.push(draft),
+                            Err(error) => failed = failed.or(Some(error)),
+                        }
+                    }
+                    let mut results: Vec<_> = match embedder.embed(drafts).await {
+                        Ok(drafts) => drafts.into_iter().map(Ok).collect(),
+                        Err(error) => vec![Err(error)],
+                    };
+                    results.extend(failed.map(Err));
+                    futures::stream::iter(results)
+                }
+            })
+            .buffered(EMBED_CHUNKS)
+            .flatten()
     }
 }
 

@@ -17,7 +17,7 @@ use toka_ledger::engine::Durability;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::prepare_commit;
-use toka_ledger::seam::{JoinThread, Threads};
+use toka_ledger::seam::{InlineThreads, JoinThread, Threads};
 use toka_ledger::{EventDraft, Ledger, LogMark};
 
 use self::vectors::Noise;
@@ -140,22 +140,16 @@ impl Stream {
 #[derive(Debug, Default)]
 struct Timed(Mutex<(u64, Duration)>);
 
-struct Ended;
-
-impl JoinThread for Ended {
-    fn join(self: Box<Self>) {}
-}
-
 impl Threads for Timed {
     fn spawn(
         &self,
-        _: &str,
+        name: &str,
         body: Box<dyn FnOnce() + Send + 'static>,
     ) -> io::Result<Box<dyn JoinThread>> {
         let begin = WallTime.start();
-        body();
+        let ended = InlineThreads.spawn(name, body)?;
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *told = (told.0 + 1, told.1 + WallTime.end(begin));
-        Ok(Box::new(Ended))
+        Ok(ended)
     }
 }

@@ -116,6 +116,12 @@ impl EventDraft {
         self
     }
 
+    /// Sets all attributes, source and content type among them, such as those of another event.
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
     /// Sets the embedding, shape `[dimension]`; it is normalised and quantised.
     pub fn embedding(mut self, components: &[f32]) -> Self {
         self.embedding = self.accept(Embedding::from_f32(components));

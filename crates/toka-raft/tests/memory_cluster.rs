@@ -17,9 +17,9 @@ use toka_raft::{Config, Member, MemoryNetwork, MemoryStorage, Replica};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
+mod support;
+
+use support::{PATIENCE, POLL, deadline, eventually};
 
 /// A place in a cluster, with the node that runs there, if one does.
 struct Node {
@@ -137,21 +137,14 @@ impl Cluster {
 
     /// The leader, once all of `ids` agree on one of them.
     async fn leader_among(&self, ids: &[u64]) -> u64 {
-        let agreed = || {
-            let known = |id: &u64| self.replica(*id).leader().map(|leader| leader.node_id);
-            let first = known(&ids[0]).filter(|id| ids.contains(id))?;
-            ids.iter()
-                .all(|id| known(id) == Some(first))
-                .then_some(first)
-        };
-        eventually("a leader", agreed).await
+        support::leader_among(ids, |id| self.replica(id)).await
     }
 
     /// Commits through whoever leads among `ids`, as a client would, and remembers what is
     /// acknowledged.
     async fn commit_many(&mut self, ids: &[u64], prefix: &str, count: usize) {
         for n in 0..count {
-            let until = Instant::now() + PATIENCE;
+            let until = deadline();
             let commit = event(&format!("{prefix} {n}"));
             let outcome = loop {
                 let leader = self.leader_among(ids).await;
@@ -232,17 +225,6 @@ fn digests(replica: &Replica) -> BTreeSet<Digest> {
 fn event(name: &str) -> Commit {
     let draft = EventDraft::new("test.event").payload_bytes(name.to_owned());
     prepare_commit(vec![draft], vec![], 0).expect("a valid commit")
-}
-
-async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < until, "no {what} within {PATIENCE:?}");
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

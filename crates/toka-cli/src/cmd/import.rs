@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
-use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::Selector;
 use toka_ledger::{Digest, EventId};
 use tokio::io::AsyncRead;
@@ -23,20 +22,12 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 
 pub(crate) use self::line::Line;
 use crate::cli::{self, Consistency, Format};
-use crate::embed::{self, Embedder, Event};
+use crate::embed::{self, Embedder, Unembedded};
 use crate::target::{Include, Target};
 use crate::{output, progress};
 
 /// Longest line, bytes: the largest payload as JSON with room for an embedding.
 const LINE_BYTES_MAX: usize = 16 << 20;
-
-/// Events that are embedded together: enough for two batches of any encoder on each of many cores.
-const EMBED_EVENTS: usize = 512;
-/// So many times that are embedded at once, so that the model never waits for the vault.
-const EMBED_CHUNKS: usize = 2;
-
-/// A draft, and what is to be embedded of it.
-pub(super) type Unembedded = (EventDraft, Option<Event>);
 
 /// Read at once, so that what is ready makes whole batches.
 const READ_BYTES: usize = 1 << 20;
@@ -50,10 +41,10 @@ pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> 
     let bar = progress::bar(length, "bytes");
     let sent = Sent::default();
     let embedder = Embedder::wanted(&flags.embed).await?;
-    let drafts = drafts(target, input, flags.rate, embedder.is_some(), &sent, &bar);
     let wants_embeddings = embedder.is_some();
+    let drafts = drafts(target, input, flags.rate, wants_embeddings, &sent, &bar);
     let drafts = match embedder {
-        Some(embedder) => embedded(drafts, embedder).boxed(),
+        Some(embedder) => embedder.embed_all(drafts).boxed(),
         None => drafts.map_ok(|(draft, _)| draft).boxed(),
     };
     let mut results = target.commit_all(drafts, flags.in_flight as usize);
@@ -135,37 +126,6 @@ async fn open(path: &Path) -> Result<(Box<dyn AsyncRead + Send + Unpin>, u64)> {
     Ok((Box::new(file), length))
 }
 
-/// Drafts with their embeddings: what is there is embedded in batches, while others are read and stored.
-pub(super) fn embedded<'a>(
-    drafts: impl Stream<Item = Result<Unembedded>> + Send + 'a,
-    embedder: Embedder,
-) -> impl Stream<Item = Result<EventDraft>> + Send + 'a {
-    drafts
-        // An error ends the stream, after what came before it.
-        .ready_chunks(EMBED_EVENTS)
-        .map(move |chunk| {
-            let embedder = embedder.clone();
-            async move {
-                let mut drafts = Vec::with_capacity(chunk.len());
-                let mut failed = None;
-                for draft in chunk {
-                    match draft {
-                        Ok(draft) => drafts.push(draft),
-                        Err(error) => failed = failed.or(Some(error)),
-                    }
-                }
-                let mut results: Vec<_> = match embedder.embed(drafts).await {
-                    Ok(drafts) => drafts.into_iter().map(Ok).collect(),
-                    Err(error) => vec![Err(error)],
-                };
-                results.extend(failed.map(Err));
-                futures::stream::iter(results)
-            }
-        })
-        .buffered(EMBED_CHUNKS)
-        .flatten()
-}
-
 /// Each line as a draft, its parents named by their digests, and what is to be embedded of it.
 fn drafts<'a>(
     target: &'a Target,
@@ -239,20 +199,14 @@ impl State<'_> {
         for parent in &line.parents {
             parents.push(self.names.resolve(parent).await?);
         }
-        let (draft, digest, event) = match self.to_embed {
-            true => line.draft_to_embed(&parents)?,
-            false => {
-                let (draft, digest) = line.draft(&parents)?;
-                (draft, digest, None)
-            }
-        };
+        let (draft, digest) = line.draft(&parents, self.to_embed)?;
         if let Some(name) = &line.name
             && let Some(other) = self.names.by_ref.insert(name.clone(), digest)
             && other != digest
         {
             bail!("ref {name:?} names two different events");
         }
-        Ok((line.name, (draft, event)))
+        Ok((line.name, draft))
     }
 }
 

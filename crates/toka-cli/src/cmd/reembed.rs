@@ -14,9 +14,8 @@ use serde_json::json;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::{Digest, EventHeader, Filter};
 
-use super::import::{Unembedded, embedded};
 use crate::cli::{self, Consistency, Format, Global};
-use crate::embed::{self, Embedder};
+use crate::embed::{self, Embedder, Unembedded};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
 use crate::progress;
@@ -178,7 +177,7 @@ async fn copy(
             draft.with_context(|| format!("event {} (sequence {})", header.id, header.sequence)),
         )
     });
-    let mut answers = target.commit_all(embedded(drafts, embedder).boxed(), IN_FLIGHT);
+    let mut answers = target.commit_all(embedder.embed_all(drafts).boxed(), IN_FLIGHT);
     let mut copied = begun;
     while let Some(answer) = answers.next().await {
         let header = answer?;
@@ -203,20 +202,11 @@ fn draft(record: &Record, embed_all: bool) -> Result<Unembedded> {
             "its payload was erased, so it cannot be copied".to_owned()
         ));
     };
-    let mut draft = EventDraft::new(header.kind.as_str())
+    let draft = EventDraft::new(header.kind.as_str())
         .payload_bytes(payload.clone())
         .salt(header.salt.as_bytes())
-        .parents_by_digest(header.parents.iter().map(|parent| parent.digest));
-    let attributes = &header.attributes;
-    if let Some(source) = &attributes.source {
-        draft = draft.source(source);
-    }
-    if let Some(content_type) = &attributes.content_type {
-        draft = draft.content_type(content_type);
-    }
-    for (name, value) in &attributes.pairs {
-        draft = draft.attribute(name, value);
-    }
+        .parents_by_digest(header.parents.iter().map(|parent| parent.digest))
+        .attributes(header.attributes.clone());
     let is_embedded = embed_all || header.embedding.is_some();
     let event = is_embedded.then(|| embed::event(header.kind.as_str(), payload));
     Ok((draft, event.transpose()?))

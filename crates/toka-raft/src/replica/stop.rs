@@ -26,6 +26,17 @@ impl Replica {
         self.inner.transfer(to).await
     }
 
+    /// Hands leadership over, if this node has it and another one can take it. That it fails is only
+    /// said: the others elect a leader by themselves.
+    pub async fn hand_over(&self) {
+        let node_id = self.inner.config.node_id;
+        match self.inner.transfer(None).await {
+            Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
+            Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
+            Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
+        }
+    }
+
     /// Stops in good order: takes no more commits, finishes those in flight, hands leadership over if it
     /// is to `hand_over`, stops Raft, closes the log and flushes the ledger. Stop serving peers only after
     /// it has returned, or there is nobody to hand over to.
@@ -37,11 +48,7 @@ impl Replica {
         inner.stopping.cancel();
         inner.proposer.drained(DRAIN_TIMEOUT).await;
         if hand_over {
-            match inner.transfer(None).await {
-                Ok(to) => tracing::info!(to, "leadership handed over"),
-                Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
-                Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
-            }
+            self.hand_over().await;
         }
         inner.stop().await
     }

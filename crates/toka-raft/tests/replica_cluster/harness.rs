@@ -21,13 +21,8 @@ use toka_raft::{
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// Longest wait for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
-
-pub(crate) fn deadline() -> Instant {
-    Instant::now() + PATIENCE
-}
+use crate::support::{self, PATIENCE, POLL};
+pub(crate) use crate::support::{deadline, eventually};
 
 /// A place in a cluster, and the node that runs there, if one does.
 pub(crate) struct Node {
@@ -166,14 +161,7 @@ impl Cluster {
 
     /// The leader, once `ids` agree on one of them.
     pub(crate) async fn leader_among(&self, ids: &[u64]) -> u64 {
-        let agreed = || {
-            let known = |id: &u64| self.replica(*id).leader().map(|leader| leader.node_id);
-            let first = known(&ids[0]).filter(|id| ids.contains(id))?;
-            ids.iter()
-                .all(|id| known(id) == Some(first))
-                .then_some(first)
-        };
-        eventually("a leader", agreed).await
+        support::leader_among(ids, |id| self.replica(id)).await
     }
 
     /// Any running node that does not lead.
@@ -326,18 +314,6 @@ pub(crate) async fn failure(replica: &Replica) -> FatalError {
         .expect("the node fails in time")
         .expect("the node is there");
     failed.clone().expect("a failure")
-}
-
-/// Waits for `condition`.
-pub(crate) async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let until = deadline();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < until, "no {what} within {PATIENCE:?}");
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 pub(crate) fn event(name: &str) -> Commit {

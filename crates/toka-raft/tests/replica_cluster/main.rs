@@ -1,5 +1,8 @@
 //! Three real nodes in one process: RocksDB, a log on disk, gRPC over loopback.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod failures;
 mod forming;
 mod harness;

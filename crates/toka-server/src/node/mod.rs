@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use toka_ledger::engine::rocks::RocksOptions;
 use toka_ledger::seam::Seams;
 use toka_raft::config::{Compaction, Election, Proposing};
-use toka_raft::{DiskStorage, FatalError, Replica, Storage, TransferError, Transport};
+use toka_raft::{DiskStorage, FatalError, Replica, Storage, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -252,11 +252,7 @@ impl Node {
         tracing::info!(node_id, "stopping");
         // While calls are still taken, so that commits in flight find the next leader.
         if self.hands_over {
-            match self.shared.replica.transfer_leadership(None).await {
-                Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
-                Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
-                Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
-            }
+            self.shared.replica.hand_over().await;
         }
         self.clients.gently.cancel();
         self.clients.connections.close();

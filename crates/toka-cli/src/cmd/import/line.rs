@@ -7,11 +7,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toka_ledger::prepare::EventDraft;
-use toka_ledger::{Digest, Kind, Salt, hash};
+use toka_ledger::{Attributes, Digest, Kind, Salt, hash};
 
 use crate::cmd::commit::from_hex;
 use crate::cmd::read::floats;
-use crate::embed::{self, Event};
+use crate::embed::{self, Unembedded};
 use crate::output::{self, PayloadView};
 use crate::payload;
 use crate::target::Record;
@@ -48,26 +48,13 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The event, and the identity that it will have.
-    pub(crate) fn draft(&self, parents: &[Digest]) -> Result<(EventDraft, Digest)> {
-        self.draft_of(self.payload()?, parents)
-    }
-
-    /// As [`Line::draft`], and what to embed if the line has no embedding.
-    pub(crate) fn draft_to_embed(
-        &self,
-        parents: &[Digest],
-    ) -> Result<(EventDraft, Digest, Option<Event>)> {
+    /// The event, and the identity that it will have. If it is `to_embed` and the line has no
+    /// embedding, there is something to be embedded of it.
+    pub(crate) fn draft(&self, parents: &[Digest], to_embed: bool) -> Result<(Unembedded, Digest)> {
         let payload = self.payload()?;
-        let event = match self.embedding {
-            None => Some(embed::event(&self.kind, &payload)?),
-            Some(_) => None,
-        };
-        let (draft, digest) = self.draft_of(payload, parents)?;
-        Ok((draft, digest, event))
-    }
-
-    fn draft_of(&self, payload: Bytes, parents: &[Digest]) -> Result<(EventDraft, Digest)> {
+        let to_embed = to_embed && self.embedding.is_none();
+        let event = to_embed.then(|| embed::event(&self.kind, &payload));
+        let event = event.transpose()?;
         let salt = self
             .salt
             .as_deref()
@@ -86,23 +73,19 @@ impl Line {
         let mut draft = EventDraft::new(&self.kind)
             .payload_bytes(payload)
             .salt(&salt)
-            .parents_by_digest(sorted);
+            .parents_by_digest(sorted)
+            .attributes(Attributes {
+                source: self.source.clone(),
+                content_type: self.content_type.clone(),
+                pairs: self.attributes.clone(),
+            });
         if let Some(embedding) = &self.embedding {
             draft = with_embedding(draft, embedding)?;
         }
         if let Some(model) = &self.embedding_model {
             draft = draft.model(model);
         }
-        if let Some(source) = &self.source {
-            draft = draft.source(source);
-        }
-        if let Some(content_type) = &self.content_type {
-            draft = draft.content_type(content_type);
-        }
-        for (name, value) in &self.attributes {
-            draft = draft.attribute(name, value);
-        }
-        Ok((draft, digest))
+        Ok(((draft, event), digest))
     }
 
     fn payload(&self) -> Result<Bytes> {
@@ -183,7 +166,7 @@ mod tests {
     #[test]
     fn quantised_components_stay_as_they_are() {
         let line = parse(r#"{"kind":"a","embedding":[0.6000366210937500,-0.79998779296875]}"#);
-        let (draft, _) = line.expect("parses").draft(&[]).expect("valid");
+        let ((draft, _), _) = line.expect("parses").draft(&[], false).expect("valid");
         let event = draft.prepare().expect("valid");
         let embedding = event.embedding.expect("has one");
         assert_eq!(embedding.iter().collect::<Vec<_>>(), [9831, -13107]);
@@ -192,8 +175,8 @@ mod tests {
     #[test]
     fn the_digest_is_the_one_that_the_vault_computes() {
         let line = parse(r#"{"kind":"a","payload":{"b":1},"salt":"00ff"}"#).expect("parses");
-        let (draft, digest) = line
-            .draft(&[Digest([2; 32]), Digest([1; 32])])
+        let ((draft, _), digest) = line
+            .draft(&[Digest([2; 32]), Digest([1; 32])], false)
             .expect("valid");
         let event = draft.prepare().expect("valid");
         let parents = [Digest([1; 32]), Digest([2; 32])];

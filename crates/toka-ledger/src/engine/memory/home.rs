@@ -191,16 +191,9 @@ fn encode(is_whole: bool, ops: &[Op]) -> Vec<u8> {
     for Op { table, key, value } in ops {
         bytes.push(u8::try_from(table.index()).expect("there are twelve tables"));
         bytes.push(value.is_some().into());
-        let value = value.as_deref().unwrap_or_default();
-        for part in [key, value] {
-            let len = u32::try_from(part.len()).expect("keys and values are far below 4 GiB");
-            bytes.extend_from_slice(&len.to_le_bytes());
-        }
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
+        image::put_row(&mut bytes, key, value.as_deref().unwrap_or_default());
     }
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
+    image::put_checksum(&mut bytes);
     bytes
 }
 
@@ -229,12 +222,7 @@ fn decode(mut bytes: Bytes) -> Result<Flush, &'static str> {
 fn decode_op(bytes: &mut Bytes) -> Option<Op> {
     let table = *Table::ALL.get(usize::from(bytes.try_get_u8().ok()?))?;
     let is_put = bytes.try_get_u8().ok()? != 0;
-    let key_len = bytes.try_get_u32_le().ok()? as usize;
-    let value_len = bytes.try_get_u32_le().ok()? as usize;
-    if bytes.len() < key_len.checked_add(value_len)? {
-        return None;
-    }
-    let (key, value) = (bytes.split_to(key_len), bytes.split_to(value_len));
+    let (key, value) = image::decode_row(bytes)?;
     let value = is_put.then_some(value);
     Some(Op { table, key, value })
 }

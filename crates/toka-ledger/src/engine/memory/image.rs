@@ -100,16 +100,24 @@ fn encode(rows: &Rows) -> Vec<u8> {
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&(rows.len() as u64).to_le_bytes());
     for (key, value) in rows {
-        for part in [key, value] {
-            let len = u32::try_from(part.len()).expect("keys and values are far below 4 GiB");
-            bytes.extend_from_slice(&len.to_le_bytes());
-        }
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
+        put_row(&mut bytes, key, value);
     }
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
+    put_checksum(&mut bytes);
     bytes
+}
+
+pub(super) fn put_row(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    for part in [key, value] {
+        let len = u32::try_from(part.len()).expect("keys and values are far below 4 GiB");
+        bytes.extend_from_slice(&len.to_le_bytes());
+    }
+    bytes.extend_from_slice(key);
+    bytes.extend_from_slice(value);
+}
+
+pub(super) fn put_checksum(bytes: &mut Vec<u8>) {
+    let checksum = crc32c::crc32c(bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
 }
 
 fn decode(path: &Path, table: Table, mut bytes: Bytes) -> Result<Rows, EngineError> {
@@ -143,7 +151,8 @@ fn decode(path: &Path, table: Table, mut bytes: Bytes) -> Result<Rows, EngineErr
     Ok(rows)
 }
 
-fn decode_row(bytes: &mut Bytes) -> Option<(Bytes, Bytes)> {
+/// What [`put_row`] has put there; `None` if it is cut.
+pub(super) fn decode_row(bytes: &mut Bytes) -> Option<(Bytes, Bytes)> {
     let key_len = bytes.try_get_u32_le().ok()? as usize;
     let value_len = bytes.try_get_u32_le().ok()? as usize;
     if bytes.len() < key_len.checked_add(value_len)? {
