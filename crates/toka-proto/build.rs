@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // As of now, not as of when this script was compiled: a target directory may be used by clones at
+    // several places.
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
     for package in ["toka/vault/v1", "toka/raft/v1"] {

@@ -21,7 +21,12 @@ impl Dev {
     /// Starts it, and waits until it says that it runs.
     async fn start(arguments: &[&str], temporary: &Path, log: &Path) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&part| part.to_owned()).collect();
-        let mut process = Process::start_with(&arguments, &[("TMPDIR", temporary)], log)?;
+        let mut process = Process::start_with(
+            &process::binary()?,
+            &arguments,
+            &[("TMPDIR", temporary)],
+            log,
+        )?;
         let before = std::fs::read_to_string(log)?.len();
         let said = wait::until("`toka dev` is ready", PATIENCE, async || {
             let ended = process.ended()?;

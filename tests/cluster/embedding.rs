@@ -214,6 +214,110 @@ async fn vault_is_copied_into_one_of_another_model() -> Result<()> {
     )
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn import_that_embeds_stores_what_came_before_an_error_and_goes_on() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        let good = lines();
+        let mut broken: Vec<&str> = good.lines().collect();
+        broken.insert(5, "{\"kind\": \"utterance\", \"payload\": ");
+        let import = ["import", "--embedder", "hashed", "-o", "json"];
+        let ran = toka.run_on(&import, &broken.join("\n")).await?;
+        check_refused(&ran, 5, &["line 6"])?;
+        let stored = toka.json(&["log", "-o", "json"]).await?;
+        ensure!(texts(&stored) == TEXTS[..5], "{stored:?}");
+        ensure!(
+            stored.iter().all(|event| event["intent"].is_u64()),
+            "{stored:?}"
+        );
+
+        let ran = toka.run_on(&import, &good).await?;
+        ensure!(ran.code == Some(0), "{ran:?}");
+        let stored = toka.json(&["log", "-o", "json"]).await?;
+        ensure!(texts(&stored) == TEXTS, "{stored:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_leaves_out_what_cannot_be_embedded_if_told_so() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-reembed-")?;
+    let toka = Toka::new(home.path());
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (old, new) = (path("old"), path("new"));
+    let lines = [
+        json!({ "kind": "good", "payload": { "text": TEXTS[0] } }),
+        // Neither MessagePack nor text.
+        json!({ "kind": "bytes", "payload_base64": "wf8=", "embedding": vec![1.0; 384] }),
+        json!({ "kind": "good", "payload": { "text": TEXTS[1] } }),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let import = ["--data", &old, "import", "-o", "json"];
+    let ran = toka.run_on(&import, &lines).await?;
+    ensure!(ran.code == Some(0), "{ran:?}");
+
+    let mut reembed = vec![
+        "--data",
+        &old,
+        "reembed",
+        &new,
+        "--embedder",
+        "hashed",
+        "--all",
+    ];
+    let ran = toka.run(&reembed).await?;
+    check_refused(&ran, 5, &["sequence 2", "MessagePack"])?;
+    reembed.extend(["--skip-unreadable", "-o", "json"]);
+    let copied = toka.json(&reembed).await?;
+    ensure!(
+        copied[0]["events"] == 3 && copied[0]["embedded"] == 2,
+        "{copied:?}"
+    );
+    // Again: there is nothing left to do.
+    let copied = toka.json(&reembed).await?;
+    ensure!(copied[0]["copied_before"] == 3, "{copied:?}");
+
+    // What could have been embedded and was not makes it no such copy.
+    let plain = path("plain");
+    let lines = lines
+        .replace("\"good\"", "\"other\"")
+        .replacen("\"other\"", "\"good\"", 1);
+    let import = ["--data", &plain, "import", "-o", "json"];
+    let ran = toka.run_on(&import, &lines).await?;
+    ensure!(ran.code == Some(0), "{ran:?}");
+    let begun = path("begun");
+    let first = format!(
+        "{}\n",
+        json!({ "kind": "good", "payload": { "text": TEXTS[0] } })
+    );
+    let import = ["--data", &begun, "import", "-o", "json"];
+    ensure!(toka.run_on(&import, &first).await?.code == Some(0));
+    let reembed = [
+        "--data",
+        &plain,
+        "reembed",
+        &begun,
+        "--embedder",
+        "hashed",
+        "--all",
+        "--skip-unreadable",
+    ];
+    check_refused(&toka.run(&reembed).await?, 5, &["not embedded alike"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedder_that_was_turned_off_embeds_no_text() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-none-")?;
+    let toka = Toka::new(home.path());
+    let vault = home.path().join("vault").display().to_string();
+    let import = ["--data", &vault, "import", "--embedder", "hashed"];
+    let ran = toka.run_on(&import, &lines()).await?;
+    ensure!(ran.code == Some(0), "{ran:?}");
+    let search = ["--data", &vault, "search", "music", "--embedder", "none"];
+    check_refused(&toka.run(&search).await?, 2, &["--vector"])
+}
+
 /// Answers embeddings calls as OpenAI does, with vectors of eight components that depend on the text's
 /// words.
 async fn serve(listener: TcpListener, calls: Arc<AtomicUsize>) {

@@ -105,6 +105,7 @@ async fn preconditions(node: &Node, stored: &v1::Event) -> Result<()> {
             name: "mine".to_owned(),
             from_sequence: 5,
             to_sequence: 6,
+            history_id: Bytes::new(),
         }),
         // This one holds.
         Condition::NoChild(v1::NoChild {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use toka_tests::cluster::{self, Cluster};
 use toka_tests::python;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/foreign_client.py");
+const SCRIPT: &str = "clients/foreign_client.py";
 const ENVIRONMENT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/python");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +18,7 @@ async fn python_client_commits_to_a_follower() -> Result<()> {
         let leader = cluster.leader().await?;
         let follower = cluster.followers().await?[0];
         let output = tokio::process::Command::new(&python)
-            .arg(SCRIPT)
+            .arg(toka_tests::manifest_dir().join(SCRIPT))
             .arg(cluster.node(follower).endpoint())
             .output()
             .await?;

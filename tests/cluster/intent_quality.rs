@@ -8,9 +8,7 @@ use tempfile::TempDir;
 use toka_tests::command::Toka;
 
 fn data(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("data/hwu64")
-        .join(file)
+    toka_tests::manifest_dir().join("data/hwu64").join(file)
 }
 
 /// Runs a stream through `toka bench intents` with further `flags`; returns the lines that it writes.

@@ -3,13 +3,17 @@
 use std::f32::consts::TAU;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use toka_client::{
     Client, Consistency, EventDraft, Filter, IntentId, List, Read, Start, Subscribe, Summary,
 };
 use toka_ledger::Embedding;
-use toka_tests::cluster::{self, Cluster};
+use toka_proto::v1;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::command::Toka;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
 
 const TOPICS: u32 = 12;
 const DIMENSION: u32 = 24;
@@ -50,7 +54,7 @@ fn current() -> Read {
 }
 
 async fn summaries(client: &Client) -> Result<Vec<Summary>> {
-    let intents = client.intents(0, false, &current()).await?;
+    let intents = client.intents(0, false, usize::MAX, &current()).await?;
     Ok(intents.into_iter().map(|intent| intent.summary).collect())
 }
 
@@ -232,8 +236,19 @@ async fn command_line_shows_intents() -> Result<()> {
         let search = ["search", "--vector", &query, "-n", "3", "--output", "json"];
         let hits = toka.json(&search).await?;
         ensure!(hits.len() == 3 && hits[0]["sequence"] == 4, "{hits:?}");
-        let ran = toka.run(&["intents", "get", "999999"]).await?;
-        ensure!(ran.code == Some(4), "{ran:?}");
+        for unknown in [
+            &["intents", "get", "999999"][..],
+            &["log", "--intent", "999999"],
+            &["watch", "--intent", "999999"],
+            &["search", "--vector", &query, "--intent", "999999"],
+        ] {
+            let ran = toka.run(unknown).await?;
+            ensure!(ran.code == Some(4), "{unknown:?}: {ran:?}");
+        }
+        let labelled = ["log", "--intent", &id, "--consistency", "local", "-n", "1"];
+        toka.ok(&labelled).await?;
+        let largest = toka.json(&["intents", "-n", "2", "-o", "json"]).await?;
+        ensure!(largest.len() == 2 && largest[0]["intent"] == first["intent"]);
         let status = toka
             .json(&["cluster", "status", "--output", "json"])
             .await?;
@@ -241,7 +256,140 @@ async fn command_line_shows_intents() -> Result<()> {
             status[0]["settings"]["embedding_model"] == "test",
             "{status:?}"
         );
-        ensure!(status[0]["settings"]["intents"]["tau"] == 0.5, "{status:?}");
+        let settings = &status[0]["settings"]["intents"];
+        ensure!(settings["tau"] == 0.5, "{settings}");
+        ensure!(settings["background_micro_clusters"] == 2_048, "{settings}");
+        ensure!(settings["background_events"] == 1_024, "{settings}");
+        ensure!(settings["save_events"] == 16_384, "{settings}");
+        Ok(())
+    })
+    .await
+}
+
+/// The next line that is not `before`; the table is written again every second.
+async fn other_line(lines: &mut Lines<BufReader<ChildStdout>>, before: &str) -> Result<String> {
+    let other = async {
+        loop {
+            let line = lines.next_line().await?.context("the command ended")?;
+            if line != before {
+                return Ok(line);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, other)
+        .await
+        .context("nothing changes")?
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn intents_are_watched_until_interrupted() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let client = cluster.client().await?;
+        commit(&client, 0, 50).await?;
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        let watch = ["intents", "--watch", "-n", "1", "-o", "json"];
+        let mut child = toka.spawn(&watch)?;
+        let out = child.stdout.take().context("a pipe")?;
+        let mut lines = BufReader::new(out).lines();
+        let first = other_line(&mut lines, "").await?;
+        let intent = |line: &str| Ok::<Value, anyhow::Error>(serde_json::from_str(line)?);
+        let before = intent(&first)?["events"].as_u64().context("a number")?;
+        commit(&client, 50, 300).await?;
+        let second = other_line(&mut lines, &first).await?;
+        let after = intent(&second)?["events"].as_u64().context("a number")?;
+        ensure!(after > before, "{first} {second}");
+
+        let id = child.id().context("it runs")?;
+        let id = Pid::from_raw(id.try_into()?).context("an id")?;
+        kill_process(id, Signal::INT)?;
+        let ended = tokio::time::timeout(PATIENCE, child.wait()).await??;
+        ensure!(ended.code() == Some(0), "{ended}");
+
+        // A table into a pipe is text alone.
+        let mut child = toka.spawn(&["intents", "--watch", "-n", "1", "-o", "table"])?;
+        let out = child.stdout.take().context("a pipe")?;
+        let line = other_line(&mut BufReader::new(out).lines(), "").await?;
+        ensure!(!line.contains('\u{1b}'), "{line:?}");
+        child.kill().await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_intents_have_each_once_and_in_order() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let client = cluster.client().await?;
+        commit(&client, 0, 300).await?;
+        let all: Vec<_> = summaries(&client).await?;
+        let all: Vec<u64> = all.iter().map(|summary| summary.intent.0).collect();
+        ensure!(all.len() > 8, "{all:?}");
+        let mut service = cluster.node(1).intents();
+        for page_size in [1, 3, 5, 100] {
+            let (mut listed, mut page_token) = (Vec::new(), String::new());
+            loop {
+                let request = v1::ListIntentsRequest {
+                    page_size,
+                    page_token,
+                    ..Default::default()
+                };
+                let page = service.list_intents(request).await?.into_inner();
+                ensure!(page.total as usize == all.len(), "{page:?}");
+                ensure!(page.intents.len() <= page_size as usize, "{page:?}");
+                listed.extend(page.intents.iter().map(|intent| intent.intent));
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    break;
+                }
+            }
+            ensure!(listed == all, "{page_size}: {listed:?}, not {all:?}");
+        }
+        let request = v1::ListIntentsRequest {
+            page_token: "00".to_owned(),
+            ..Default::default()
+        };
+        let refused = service
+            .list_intents(request)
+            .await
+            .err()
+            .context("no token")?;
+        ensure!(refused.message().contains("page_token"), "{refused:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// A node applies its log again after a crash: refused commits are in it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_embeddings_and_early_restarts_leave_all_nodes_equal() -> Result<()> {
+    let arguments = ["--dimension", "24"];
+    cluster::run(3, &arguments, async |cluster: &mut Cluster| {
+        let client = cluster.client().await?;
+        client.commit(EventDraft::new("plain").payload(&1)).await?;
+        // Before there is an embedding.
+        let follower = *cluster.followers().await?.first().context("no follower")?;
+        cluster.terminate(follower).await?;
+        cluster.restart(follower).await?;
+        commit(&client, 0, 50).await?;
+        let drafts = (0..90_u32).map(|n| {
+            let vector = match n % 3 {
+                0 => vec![1.0; 200],
+                1 => vec![1.0, 2.0],
+                _ => vector(n % TOPICS, 1_000 + n),
+            };
+            EventDraft::new("some").payload(&n).embedding(&vector)
+        });
+        // At the same time, so that they share log entries.
+        let commits = drafts.map(|draft| client.commit(draft));
+        let committed = futures::future::join_all(commits).await;
+        for (n, committed) in committed.iter().enumerate() {
+            ensure!(committed.is_ok() == (n % 3 == 2), "{n}: {committed:?}");
+        }
+        cluster.kill(follower)?;
+        cluster.restart(follower).await?;
+        let last = commit(&client, 100, 50).await?;
+        ensure!(last == 1 + 50 + 30 + 50, "{last}");
+        check_equal(cluster, last).await?;
         Ok(())
     })
     .await

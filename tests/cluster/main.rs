@@ -1,21 +1,34 @@
 //! Scenarios on clusters of real processes.
 
+mod backup;
 mod claims;
 mod cli;
+mod clocks;
 mod crashes;
 mod damaged_log;
 mod dev;
+mod disk_full;
+mod divergence;
 mod embedding;
 mod errors;
 mod exit_codes;
+mod fixtures;
 mod foreign_client;
 mod forming;
 mod import_export;
+mod intent_changes;
 mod intent_quality;
 mod intents;
+mod membership;
+mod membership_interrupted;
+mod membership_refused;
 mod quorum_loss;
 mod reads;
+mod recovery;
+mod repair;
+mod slow;
 mod snapshot_catch_up;
 mod subscriptions;
 mod termination;
+mod upgrade;
 mod web;

@@ -1,13 +1,16 @@
 //! A follower that was away while the log was purged catches up by a snapshot.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use rand::Rng as _;
 use serde_json::json;
 use toka_client::{Client, EventDraft, Selector};
 use toka_proto::convert::read::Consistency;
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
-use toka_tests::raft_log::Segment;
+use toka_tests::proxy::Quality;
 use toka_tests::{request, wait};
 
 const SNAPSHOT_LOG_ENTRIES: u64 = 40;
@@ -38,14 +41,7 @@ async fn commit_some(client: &Client, acks: &Acks, count: u64) -> Result<()> {
 async fn purge_beyond(cluster: &Cluster, client: &Client, acks: &Acks, index: u64) -> Result<()> {
     wait::until("logs are purged", PATIENCE, async || {
         commit_some(client, acks, SNAPSHOT_LOG_ENTRIES).await?;
-        for id in cluster.running() {
-            let purged = Segment::newest(&cluster.node(id).data)?.purged()?;
-            ensure!(
-                purged > index,
-                "node {id}: purged up to {purged}, not beyond {index}"
-            );
-        }
-        Ok(())
+        cluster.check_purged(index)
     })
     .await
 }
@@ -110,6 +106,80 @@ async fn follower_that_was_away_past_the_purge_gets_a_snapshot() -> Result<()> {
         client.transfer_leadership(Some(follower)).await?;
         commit_some(&client, &acks, 10).await?;
         ensure!(cluster.leader().await? == follower);
+        history::check(cluster, &acks).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What a slow link passes on, and what is written at least four times more slowly, bytes in a second.
+const LINK_BYTES_PER_S: u32 = 1 << 20;
+const EVENT_BYTES: usize = 32 << 10;
+const EVENT_INTERVAL: Duration = Duration::from_millis(125);
+/// Events before the follower is back: its snapshot takes the link some ten seconds.
+const HISTORY_EVENTS: u64 = 320;
+
+/// An event that no compression makes smaller.
+fn large() -> EventDraft {
+    let mut payload = vec![0; EVENT_BYTES];
+    rand::rng().fill_bytes(&mut payload);
+    EventDraft::new("some").payload_bytes(payload)
+}
+
+/// While its snapshot is sent, more is written than is kept of the log otherwise. It must get that from the
+/// log all the same: if it were given another snapshot, it would never be done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follower_on_a_slow_link_catches_up_after_its_snapshot() -> Result<()> {
+    let settings = [
+        "--snapshot-log-bytes",
+        "512KiB",
+        "--keep-log-bytes",
+        "512KiB",
+    ];
+    cluster::run_prepared(3, &settings, async |cluster: &mut Cluster| {
+        let proxy = cluster.set_proxy(3).await?;
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        cluster.led_by_another_than(3).await?;
+        cluster.terminate(3).await?;
+        let (client, acks) = (cluster.client().await?, Acks::default());
+        for _ in 0..HISTORY_EVENTS {
+            acks.record(0, &client.commit(large()).await?);
+        }
+        proxy.set(Quality {
+            bytes_per_s: Some(LINK_BYTES_PER_S),
+            ..Quality::default()
+        });
+        let leader = cluster.leader_of_running().await?;
+        let writing = async {
+            loop {
+                acks.record(0, &client.commit(large()).await?);
+                tokio::time::sleep(EVENT_INTERVAL).await;
+            }
+        };
+        let joining = async {
+            cluster.launch(3)?;
+            let sent = || cluster.log(leader).matches("snapshot sent").count();
+            wait::until("a snapshot is sent", PATIENCE, async || {
+                ensure!(sent() > 0, "none yet");
+                Ok(())
+            })
+            .await?;
+            wait::until("it has caught up", PATIENCE, async || {
+                let last = cluster.state(leader).await?.node.last_log_index;
+                let has = cluster.state(3).await?.node.last_log_index;
+                ensure!(has + 4 >= last, "it has {has} of {last}");
+                Ok(())
+            })
+            .await?;
+            ensure!(sent() == 1, "{} snapshots were sent", sent());
+            Ok(())
+        };
+        tokio::select! {
+            done = joining => done?,
+            failed = writing => return failed,
+        }
+        cluster.converged(acks.count()).await?;
         history::check(cluster, &acks).await?;
         Ok(())
     })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
+use rustix::process::Signal;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history;
 use toka_tests::load::Load;
@@ -75,6 +76,55 @@ async fn whole_cluster_is_terminated_and_comes_back() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Whoever looks after the cluster looks at its warnings: stopping a node on purpose must not make any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_in_good_order_logs_no_warnings() -> Result<()> {
+    let seed = seed::draw();
+    // That those which were stopped before are gone is worth a warning, and is not what this looks for.
+    let settings = ["--unreachable-after", "60s"];
+    cluster::run(3, &settings, async |cluster: &mut Cluster| {
+        let load = Load::start(cluster, 4, seed).await?;
+        load.acks().more(50, PATIENCE).await?;
+        load.stop().await?;
+        // A leader while two others are there, one that has just lost one of them, and one that is alone.
+        while !cluster.running().is_empty() {
+            let id = match cluster.running()[..] {
+                [last] => last,
+                _ => cluster.leader_of_running().await?,
+            };
+            cluster.terminate(id).await?;
+            has_stopped_quietly(cluster, id)?;
+        }
+
+        // Everybody at once: those that could lead are going themselves.
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        for id in cluster.ids() {
+            cluster.process(id)?.signal(Signal::TERM)?;
+        }
+        for id in cluster.ids() {
+            let status = cluster.take_process(id)?.wait(PATIENCE).await?;
+            ensure!(status.success(), "node {id} ended with {status}");
+            has_stopped_quietly(cluster, id)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Checks what node `id` has logged since it was told to stop.
+fn has_stopped_quietly(cluster: &Cluster, id: u64) -> Result<()> {
+    let log = cluster.log(id);
+    let at = log.rfind("stopping node_id=");
+    let said = &log[at.with_context(|| format!("node {id} does not say that it stops"))?..];
+    // Alarms are about the machine, whenever they come.
+    let mut lines = said.lines().filter(|line| !line.contains("alarm="));
+    let loud = lines.find(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    ensure!(loud.is_none(), "node {id}: {loud:?}");
+    ensure!(said.contains("stopped node_id="), "node {id}: {said}");
+    Ok(())
 }
 
 /// It is told to stop before it serves, at a moment of its own choice.

@@ -1,9 +1,10 @@
 //! A cluster of `toka serve` processes.
 
+mod members;
 mod node;
 mod state;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use tokio::sync::SemaphorePermit;
 
 pub use self::node::Node;
 pub use self::state::NodeState;
+use crate::clock::Clock;
 use crate::process::{self, Process};
+use crate::proxy::Proxy;
+use crate::raft_log::Segment;
 use crate::{slot, wait};
 
 /// Longest wait for an election, a start or a catch-up on a busy machine.
@@ -28,6 +32,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     /// Further arguments of every node.
     arguments: Vec<String>,
+    /// Its own.
+    host: Ipv4Addr,
     directory: TempDir,
     failed: bool,
     /// Absent where another cluster of the same test holds it.
@@ -77,15 +83,7 @@ impl Cluster {
             rand::random_range(0..=255),
             rand::random_range(1..=254),
         );
-        // All are held at once, so that no port is given out twice.
-        let listeners = (0..size * 3)
-            .map(|_| TcpListener::bind((host, 0)))
-            .collect::<Result<Vec<_>, _>>()
-            .context("no loopback port")?;
-        let addresses = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<Result<Vec<_>, _>>()?;
+        let addresses = free_addresses(host, size * 3)?;
         let nodes = (1..=size)
             .zip(addresses.chunks_exact(3))
             .map(|(id, ports)| Node::new(id, ports, directory.path()))
@@ -94,6 +92,7 @@ impl Cluster {
         Ok(Self {
             nodes,
             arguments: arguments.collect(),
+            host,
             directory,
             failed: false,
             _slot: slot,
@@ -118,9 +117,16 @@ impl Cluster {
 
     /// The arguments of `toka serve` for node `id`.
     pub fn serve_arguments(&self, id: u64) -> Vec<String> {
-        let mut arguments = self.node(id).arguments();
-        for id in self.ids() {
-            arguments.extend(["--initial-member".to_owned(), self.member(id)]);
+        let node = self.node(id);
+        let mut arguments = node.arguments();
+        if let Some(joins_with) = &node.joins_with {
+            arguments.extend(joins_with.iter().cloned());
+        } else {
+            arguments.extend(["--node-id".to_owned(), id.to_string()]);
+            let formed = self.nodes.iter().filter(|node| node.joins_with.is_none());
+            for node in formed {
+                arguments.extend(["--initial-member".to_owned(), self.member(node.id)]);
+            }
         }
         arguments.extend(self.arguments.iter().cloned());
         arguments
@@ -136,8 +142,35 @@ impl Cluster {
     pub fn launch_as(&mut self, id: u64, arguments: &[String]) -> Result<()> {
         let node = self.node_mut(id);
         ensure!(node.process.is_none(), "node {id} runs already");
-        node.process = Some(Process::start(arguments, &node.log)?);
+        let variables: Vec<_> = node
+            .variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_path()))
+            .collect();
+        let build = node.build.clone().map_or_else(process::binary, Ok)?;
+        node.process = Some(Process::start_with(
+            &build, arguments, &variables, &node.log,
+        )?);
         Ok(())
+    }
+
+    /// Lets everything that other nodes send to node `id`, and its answers, go through a proxy. To be called
+    /// before it is started.
+    pub async fn set_proxy(&mut self, id: u64) -> Result<Proxy> {
+        let behind = free_addresses(self.host, 1)?[0];
+        let node = self.node_mut(id);
+        node.behind = Some(behind);
+        Proxy::start(node.raft, behind).await
+    }
+
+    /// Gives node `id`, when it is started, a clock that the test sets.
+    pub fn set_clock(&mut self, id: u64, clock: &Clock) {
+        self.node_mut(id).variables = clock.variables();
+    }
+
+    /// Gives node `id`, when it is started, another build of `toka`; absent: the ordinary one.
+    pub fn set_build(&mut self, id: u64, build: Option<&Path>) {
+        self.node_mut(id).build = build.map(Path::to_owned);
     }
 
     /// Starts all processes.
@@ -166,6 +199,23 @@ impl Cluster {
                 anyhow::bail!("node {id} ended with {} instead of getting ready", ended?)
             }
         }
+    }
+
+    /// Index up to which node `id` has purged its Raft log.
+    pub fn purged(&self, id: u64) -> Result<u64> {
+        Segment::newest(&self.node(id).data)?.purged()
+    }
+
+    /// Whether every running node has purged its Raft log beyond `index`.
+    pub fn check_purged(&self, index: u64) -> Result<()> {
+        for id in self.running() {
+            let purged = self.purged(id)?;
+            ensure!(
+                purged > index,
+                "node {id}: purged up to {purged}, not beyond {index}"
+            );
+        }
+        Ok(())
     }
 
     /// Waits for `/readyz` of all nodes.
@@ -214,7 +264,8 @@ impl Cluster {
         process.with_context(|| format!("node {id} does not run"))
     }
 
-    fn take_process(&mut self, id: u64) -> Result<Process> {
+    /// The process of node `id`, which the test looks after from now on.
+    pub fn take_process(&mut self, id: u64) -> Result<Process> {
         let process = self.node_mut(id).process.take();
         process.with_context(|| format!("node {id} does not run"))
     }
@@ -281,6 +332,16 @@ impl Drop for Cluster {
             self.directory.path().display()
         );
     }
+}
+
+/// All are held at once, so that no port is given out twice.
+fn free_addresses(host: Ipv4Addr, count: u64) -> Result<Vec<SocketAddr>> {
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind((host, 0)))
+        .collect::<Result<Vec<_>, _>>()
+        .context("no loopback port")?;
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    Ok(addresses.collect::<Result<_, _>>()?)
 }
 
 fn index(id: u64) -> usize {

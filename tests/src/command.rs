@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
 
 use crate::process::{binary, foreign_variables};
 
@@ -17,6 +18,7 @@ const COMMAND_MAX: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug)]
 pub struct Toka {
     home: PathBuf,
+    build: Option<PathBuf>,
     endpoints: Option<String>,
     variables: Vec<(&'static str, String)>,
 }
@@ -37,6 +39,7 @@ impl Toka {
     pub fn new(home: &Path) -> Self {
         Self {
             home: home.to_owned(),
+            build: None,
             endpoints: None,
             variables: Vec::new(),
         }
@@ -49,10 +52,18 @@ impl Toka {
         self
     }
 
+    /// The same user with another build of `toka`.
+    #[must_use]
+    pub fn with_build(mut self, build: &Path) -> Self {
+        self.build = Some(build.to_owned());
+        self
+    }
+
     /// A user with `TOKA_ENDPOINTS` in the environment.
     pub fn with_endpoints(home: &Path, endpoints: &[String]) -> Self {
         Self {
             home: home.to_owned(),
+            build: None,
             endpoints: Some(endpoints.join(",")),
             variables: Vec::new(),
         }
@@ -63,9 +74,17 @@ impl Toka {
         self.run_on(arguments, "").await
     }
 
-    /// Runs a command with `input` on its standard input.
-    pub async fn run_on(&self, arguments: &[&str], input: &str) -> Result<Ran> {
-        let mut command = tokio::process::Command::new(binary()?);
+    /// Starts a command that a test reads from while it runs; it is killed when dropped.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.command(arguments)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::inherit());
+        command.spawn().context("cannot start toka")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let build = self.build.clone().map_or_else(binary, Ok)?;
+        let mut command = Command::new(build);
         for name in foreign_variables() {
             command.env_remove(name);
         }
@@ -77,6 +96,12 @@ impl Toka {
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.args(arguments).kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Runs a command with `input` on its standard input.
+    pub async fn run_on(&self, arguments: &[&str], input: &str) -> Result<Ran> {
+        let mut command = self.command(arguments)?;
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

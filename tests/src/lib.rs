@@ -5,14 +5,32 @@
 //! started is stopped by process id. A test that fails prints the end of each node's log and keeps
 //! the nodes' directories.
 
+pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod follow;
 pub mod history;
 pub mod load;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod raft_log;
 pub mod request;
 pub mod seed;
 pub mod slot;
+pub mod slow_disk;
+pub mod small_disk;
+pub mod traffic;
 pub mod wait;
+
+/// The directory of this package as of now, not as of when it was compiled: a target directory may be
+/// used by clones at several places.
+///
+/// # Panics
+/// If it is not called from a test that cargo runs.
+#[must_use]
+pub fn manifest_dir() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .expect("cargo sets it")
+        .into()
+}

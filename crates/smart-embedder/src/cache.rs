@@ -18,6 +18,12 @@ pub(crate) fn key(parts: &[&[u8]]) -> Key {
     hasher.finalize().into()
 }
 
+/// The first bytes of a key in hexadecimal: enough to tell the settings of a model apart.
+pub(crate) fn short(key: &Key) -> String {
+    let bytes = key[..8].iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The values used last, `entries` of them at most.
 #[derive(Debug)]
 pub(crate) struct Cache<V> {

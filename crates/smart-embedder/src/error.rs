@@ -120,7 +120,11 @@ pub enum Error {
         attempts: u32,
     },
     /// The endpoint asked for patience (429) until the last attempt.
-    #[error("{endpoint} limits the rate of requests ({attempts} attempts): {message}")]
+    #[error(
+        "{endpoint} limits the rate of requests ({attempts} attempts){}: {}",
+        retry_after.map_or_else(String::new, |wait| format!(", and asks to wait for {} s", wait.as_secs())),
+        if message.is_empty() { "it does not say more" } else { message }
+    )]
     RateLimited {
         /// The endpoint's URL.
         endpoint: String,

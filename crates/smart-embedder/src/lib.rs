@@ -36,7 +36,20 @@
 //! # }
 //! ```
 //!
-//! To commit it, `vault.commit(&login, &[], "auth.login", embedding.into())` takes the vector as it is.
+//! It is committed with the model's name, so that the vault can refuse vectors of another one. Two models may
+//! well have the same dimension, as this one and all-MiniLM-L6-v2 have:
+//!
+//! ```text
+//! let event = vault.event("auth.login").payload(&login);        // or `EventDraft::new`, for a client
+//! event.embedding(&embedding).model(embedder.model_id()).commit().await?;
+//! ```
+//!
+//! Or the vault is opened for the embedder, and takes its vectors as they are:
+//!
+//! ```text
+//! let vault = VaultBus::builder().model(embedder.model_id()).open("./vault-data")?;
+//! vault.commit(&login, &[], "auth.login", embedding.into()).await?;
+//! ```
 //!
 //! # Encoders
 //!
@@ -51,8 +64,9 @@
 //! # Invariants
 //!
 //! - Vectors are finite and of unit norm, also that of the empty text.
-//! - [`SmartEmbedder::model_id`] says which vectors may be compared. It depends on the model, not on
-//!   where it lies, and travels with the vault's settings.
+//! - [`SmartEmbedder::model_id`] says which vectors may be compared. It depends on everything that
+//!   makes them (weights, tokenizer, limits, the summarizer's rules or prompt), not on where the model
+//!   lies, and travels with the vault's settings.
 //! - Everything is bounded: events, texts, batches, replies, retries, the cache.
 //! - API keys, events and texts are in no error and no log; an endpoint's own error message is quoted.
 //! - This crate knows nothing of vaults. Nodes do not use it: they never run a model.

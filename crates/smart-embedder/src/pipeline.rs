@@ -17,6 +17,22 @@ use crate::summarize::{Flatten, Summarizer};
 /// Vectors that are kept unless told otherwise: 15 MB at 384 dimensions.
 const CACHE_ENTRIES: usize = 10_000;
 
+/// Stands between the encoder and the summarizer in a model's id.
+const SUMMARIZER_MARK: char = '+';
+
+/// An encoder's id in which no mark stands; other ids stay as they are.
+fn escaped(encoder_id: &str) -> String {
+    encoder_id
+        .replace('%', "%25")
+        .replace(SUMMARIZER_MARK, "%2B")
+}
+
+/// The id of the encoder in a [`SmartEmbedder::model_id`].
+pub(crate) fn encoder_of(model_id: &str) -> &str {
+    let parts = model_id.split_once(SUMMARIZER_MARK);
+    parts.map_or(model_id, |(encoder, _)| encoder)
+}
+
 /// Turns events into vectors; shared by cloning.
 ///
 /// Vectors have unit norm. They have a meaning only beside others of the same
@@ -27,6 +43,9 @@ pub struct SmartEmbedder {
 }
 
 struct Inner {
+    /// The encoder's part of the model's id.
+    encoder_id: String,
+    model_id: String,
     summarizer: Arc<dyn Summarizer>,
     encoder: Arc<dyn Encoder>,
     cache: Cache<Arc<[f32]>>,
@@ -68,8 +87,16 @@ impl Builder {
     /// The embedder of these parts.
     #[must_use]
     pub fn build(self) -> SmartEmbedder {
+        let encoder_id = escaped(self.encoder.model_id());
+        let (encoder, summarizer) = (&encoder_id, self.summarizer.id());
+        let model_id = match summarizer == Flatten::default().id() {
+            true => encoder_id.clone(),
+            false => format!("{encoder}{SUMMARIZER_MARK}{summarizer}"),
+        };
         SmartEmbedder {
             inner: Arc::new(Inner {
+                encoder_id,
+                model_id,
                 summarizer: self.summarizer,
                 encoder: self.encoder,
                 cache: Cache::new(self.cache_entries),
@@ -94,10 +121,19 @@ impl SmartEmbedder {
         }
     }
 
-    /// Names the model: what travels with the vault's settings.
+    /// Names what makes the vectors of events, which travels with the vault's settings: the encoder, and
+    /// after a `+` the summarizer unless that is [`Flatten`] as it is by default. A `+` in the encoder's own id
+    /// is `%2B`.
     #[must_use]
     pub fn model_id(&self) -> &str {
-        self.inner.encoder.model_id()
+        &self.inner.model_id
+    }
+
+    /// Whether a text's vector may be compared with those of `model_id`: the encoder is the same. How
+    /// events were made text does not matter to a text.
+    #[must_use]
+    pub fn is_comparable(&self, model_id: &str) -> bool {
+        encoder_of(model_id) == self.inner.encoder_id
     }
 
     /// Components of a vector; none until the first reply of a model on the network.
@@ -246,7 +282,7 @@ impl SmartEmbedder {
 
     /// Encoders come from anywhere: what they promise is checked before it is cached.
     fn check(&self, texts: usize, vectors: &[Vec<f32>]) -> Result<(), Error> {
-        let model_id = || self.model_id().to_owned();
+        let model_id = || self.inner.encoder.model_id().to_owned();
         if vectors.len() != texts {
             return Err(Error::Count {
                 model_id: model_id(),
@@ -274,6 +310,6 @@ impl SmartEmbedder {
     }
 
     fn key(&self, text: &str) -> Key {
-        cache::key(&[self.model_id().as_bytes(), text.as_bytes()])
+        cache::key(&[text.as_bytes()])
     }
 }

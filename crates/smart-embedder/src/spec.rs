@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::encode::{Encoder, Hashed, OpenAi};
 use crate::error::Error;
 use crate::http::{self, ApiKey, without_credentials};
+use crate::pipeline::encoder_of;
 
 /// Model of an endpoint where none is named.
 const OPENAI_MODEL: &str = "text-embedding-3-small";
@@ -49,11 +50,11 @@ pub enum EmbedderSpec {
 }
 
 impl EmbedderSpec {
-    /// The encoder that makes vectors of `model_id`, where the id alone tells: of models that need
-    /// nothing from outside.
+    /// The encoder that makes vectors of `model_id`, whatever made the texts, where the id alone tells: of
+    /// models that need nothing from outside.
     #[must_use]
     pub fn of_model(model_id: &str) -> Option<Self> {
-        let dimension = Hashed::dimension_in(model_id)?;
+        let dimension = Hashed::dimension_in(encoder_of(model_id))?;
         Some(Self::Hashed { dimension })
     }
 

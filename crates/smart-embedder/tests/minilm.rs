@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Instant;
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use smart_embedder::encode::Sentence;
 use smart_embedder::{Encoder, Error, SmartEmbedder};
 
@@ -51,12 +53,17 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {stderr}");
 }
 
+/// As of now: a target directory may be used by clones at several places.
+fn manifest_dir() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+}
+
 fn open() -> Sentence {
     Sentence::open(model_dir()).expect("the package has the model")
 }
 
 fn texts(path: &str, count: usize) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let path = manifest_dir().join(path);
     let lines = fs::read_to_string(path).expect("in the repository");
     let text = |line: &str| {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -66,7 +73,7 @@ fn texts(path: &str, count: usize) -> Vec<String> {
 }
 
 fn rows(name: &str) -> Vec<Vec<f32>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/minilm");
+    let path = manifest_dir().join("tests/data/minilm");
     let bytes = fs::read(path.join(name)).expect("in the repository");
     let (components, rest) = bytes.as_chunks::<4>();
     assert!(rest.is_empty() && components.len().is_multiple_of(DIMENSION));
@@ -119,7 +126,7 @@ async fn vector_does_not_depend_on_the_batch() {
 #[tokio::test]
 async fn model_id_names_the_weights_and_not_the_directory() {
     let encoder = open();
-    assert_eq!(encoder.model_id(), "all-MiniLM-L6-v2/8a376971d166048f");
+    assert_eq!(encoder.model_id(), "all-MiniLM-L6-v2/66a054da6051747a");
     assert_eq!(encoder.dimension(), Some(DIMENSION));
 }
 
@@ -199,4 +206,30 @@ fn optional_files_may_be_missing() {
     let dir = damaged("sentence_bert_config.json", None);
     let encoder = Sentence::open(dir.path()).expect("it is optional");
     assert_ne!(name(&encoder), name(&open()));
+}
+
+/// Measures, and bounds nothing: the figure stands in the output of `cargo test -- --nocapture`.
+#[test]
+fn texts_per_second_on_one_core_are_measured() {
+    let texts = texts("../../tests/data/hwu64/utterances.jsonl", 128);
+    let measure = move || {
+        // The model's threads begin on the core of the thread that opens it.
+        let mut core = CpuSet::new();
+        let allowed = sched_getaffinity(None).expect("a thread has cores");
+        let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu));
+        core.set(first.expect("one at least"));
+        sched_setaffinity(None, &core).expect("a core that was allowed");
+        let encoder = open();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let begin = Instant::now();
+        for batch in texts.chunks(encoder.batch_texts_max()) {
+            let vectors = runtime.block_on(encoder.encode(batch));
+            assert_eq!(vectors.expect("no failure").len(), batch.len());
+        }
+        texts.len() as f64 / begin.elapsed().as_secs_f64()
+    };
+    let rate = std::thread::spawn(measure).join().expect("no panic");
+    println!("all-MiniLM-L6-v2: {rate:.1} texts/s on one core");
+    assert!(rate > 0.0);
 }

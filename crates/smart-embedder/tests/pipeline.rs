@@ -5,10 +5,12 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
+use smart_embedder::summarize::{Flatten, Llm, flatten, llm};
 use smart_embedder::{Encoder, Error, SmartEmbedder, event};
 
 /// Answers with its own vectors, and notes the batches.
 struct Fake {
+    model_id: &'static str,
     batches: &'static Mutex<Vec<usize>>,
     vectors: fn(&[String]) -> Vec<Vec<f32>>,
 }
@@ -16,6 +18,7 @@ struct Fake {
 impl Fake {
     fn new(vectors: fn(&[String]) -> Vec<Vec<f32>>) -> Self {
         Self {
+            model_id: "fake",
             batches: Box::leak(Box::default()),
             vectors,
         }
@@ -34,7 +37,7 @@ impl Fake {
 
 impl Encoder for Fake {
     fn model_id(&self) -> &str {
-        "fake"
+        self.model_id
     }
 
     fn dimension(&self) -> Option<usize> {
@@ -173,4 +176,41 @@ async fn embedding_runs_in_tasks_of_its_own() {
     let [a, b] = tasks;
     let (a, b) = (a.await.expect("no panic"), b.await.expect("no panic"));
     assert_eq!(a.expect("no failure"), b.expect("no failure"));
+}
+
+#[test]
+fn model_id_names_the_summarizer_unless_it_is_the_default() {
+    let default = SmartEmbedder::builder().encoder(Fake::lengths()).build();
+    assert_eq!(default.model_id(), "fake");
+    let short = flatten::Config {
+        depth_max: 1,
+        ..flatten::Config::default()
+    };
+    let builder = SmartEmbedder::builder().encoder(Fake::lengths());
+    let short = builder.summarizer(Flatten::new(short)).build();
+    assert_eq!(short.model_id(), "fake+flatten-v1(1,32,1024,2048)");
+    let mut plus = Fake::lengths();
+    plus.model_id = "fake+flatten-v1(1,32,1024,2048)";
+    let plus = SmartEmbedder::builder().encoder(plus).build();
+    assert_eq!(plus.model_id(), "fake%2Bflatten-v1(1,32,1024,2048)");
+    assert!(plus.is_comparable(plus.model_id()) && !plus.is_comparable("fake"));
+    assert!(!default.is_comparable(plus.model_id()));
+    // A text's vector depends on the encoder alone.
+    assert!(short.is_comparable("fake") && default.is_comparable(short.model_id()));
+    assert!(!short.is_comparable("fake2"));
+}
+
+#[test]
+fn model_id_names_the_prompt_of_a_language_model() {
+    let id = |prompt: &str| {
+        let config = llm::Config {
+            prompt: prompt.to_owned(),
+            ..llm::Config::default()
+        };
+        let llm = Llm::new("http://127.0.0.1:1/v1", "small", None, config).expect("valid");
+        let builder = SmartEmbedder::builder().encoder(Fake::lengths());
+        builder.summarizer(llm).build().model_id().to_owned()
+    };
+    assert_ne!(id("a"), id("b"));
+    assert!(id("a").starts_with("fake+llm/small/"), "{}", id("a"));
 }

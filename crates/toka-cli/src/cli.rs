@@ -1,5 +1,7 @@
 //! The command line.
 
+mod backup;
+mod cluster;
 mod embed;
 mod intents;
 mod scope;
@@ -10,6 +12,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::backup::{
+    Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
+};
+pub(crate) use self::cluster::Cluster;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::serve::Serve;
@@ -20,9 +26,10 @@ Exit codes:
   1  any other failure
   2  the command line or the configuration is wrong
   3  no node answered, or the cluster has no leader; no endpoint embedded
-  4  there is no such event, or intent
+  4  there is no such event, intent or backup
   5  the input is not valid, or the vault refused the commit
   6  verification found damage
+  7  the node was removed from its cluster, or its vault recovered elsewhere
 
 The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
 (`toka context use`), and last 127.0.0.1:7311.";
@@ -105,7 +112,7 @@ pub(crate) enum Command {
     /// Run a local cluster of three nodes, to try things out.
     Dev(Dev),
     /// Store one event.
-    Commit(Commit),
+    Commit(Box<Commit>),
     /// Show one event.
     Get(Get),
     /// List events in order.
@@ -131,6 +138,11 @@ pub(crate) enum Command {
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Make backups of a running cluster, and look after them.
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Make a data directory from a backup (`--data`), for a node of a new cluster or an embedded vault.
+    Restore(Restore),
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
@@ -262,6 +274,9 @@ pub(crate) struct Commit {
     /// Move a cursor together with the commit.
     #[arg(long, value_name = "NAME=FROM:TO", value_parser = parse_pair)]
     pub(crate) cursor: Vec<(String, String)>,
+    /// The history that the cursor's positions are of (`history_id`); refused if the vault has another one.
+    #[arg(long, value_name = "ID", value_parser = parse_history, requires = "cursor")]
+    pub(crate) history: Option<u128>,
 }
 
 #[derive(Debug, Args)]
@@ -320,11 +335,24 @@ fn parse_start(text: &str) -> Result<From, String> {
     }
 }
 
+/// A history as it is written everywhere.
+fn parse_history(text: &str) -> Result<u128, String> {
+    let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| is_one)
+        .ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// beginning, now, or the sequence after which to begin.
     #[arg(long, default_value = "now", value_parser = parse_start, value_name = "WHERE")]
     pub(crate) from: From,
+    /// The history that the sequences are of (`history_id` of the JSON lines); refused if the vault has
+    /// another one by now, since it was restored or recovered.
+    #[arg(long, value_name = "ID", value_parser = parse_history)]
+    pub(crate) history: Option<u128>,
     /// Stop when this sequence is reached.
     #[arg(long, value_name = "SEQUENCE")]
     pub(crate) until: Option<u64>,
@@ -369,18 +397,6 @@ pub(crate) struct Export {
     pub(crate) no_embedding: bool,
     #[command(flatten)]
     pub(crate) filter: Filter,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Cluster {
-    /// Show every node: role, term, position, digests, health.
-    Status,
-    /// Hand leadership over.
-    Transfer {
-        /// To this node [default: the most up-to-date follower].
-        #[arg(long, value_name = "NODE_ID")]
-        to: Option<u64>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -499,6 +515,24 @@ mod tests {
         }
         assert!(help("toka serve --help").contains("--data"));
         assert!(help("toka get --help").contains("--endpoint"));
+    }
+
+    #[test]
+    fn a_history_has_32_digits_and_goes_with_a_position() {
+        let digits = "0123456789abcdef0123456789ABCDEF";
+        assert_eq!(
+            parse_history(digits),
+            Ok(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)
+        );
+        for wrong in ["", "1", &digits[1..], "+0123456789abcdef0123456789abcde"] {
+            assert!(parse_history(wrong).is_err(), "{wrong}");
+        }
+        parsed(&format!("toka watch --from 7 --history {digits}")).expect("a position");
+        parsed(&format!(
+            "toka commit k --cursor worker=1:2 --history {digits}"
+        ))
+        .expect("positions");
+        assert!(parsed(&format!("toka commit k --history {digits}")).is_err());
     }
 
     #[test]

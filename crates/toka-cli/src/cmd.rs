@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod cluster;
 pub(crate) mod commit;
@@ -10,6 +11,7 @@ pub(crate) mod import;
 pub(crate) mod intents;
 pub(crate) mod read;
 pub(crate) mod reembed;
+pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod verify;

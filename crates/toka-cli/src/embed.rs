@@ -1,5 +1,7 @@
 //! Embeddings, which are made here: a node never runs a model.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use futures::{Stream, StreamExt as _};
 use smart_embedder::{ApiKey, EmbedderSpec, SmartEmbedder, Value, event, http};
@@ -35,21 +37,25 @@ pub(crate) struct Embedder {
 }
 
 impl Embedder {
-    /// Reads the model; an endpoint is not asked for anything yet.
-    pub(crate) async fn open(spec: &EmbedderSpec) -> Result<Self> {
+    /// Reads the model; an endpoint is not asked for anything yet. A request to it may take `timeout`.
+    pub(crate) async fn open(spec: &EmbedderSpec, timeout: Duration) -> Result<Self> {
         let key = match spec {
             EmbedderSpec::OpenAi { .. } => ApiKey::from_env(KEY_VARIABLE)?,
             _ => None,
         };
-        let encoder = spec.open(key, http::Config::default()).await?;
+        let config = http::Config {
+            timeout,
+            ..http::Config::default()
+        };
+        let encoder = spec.open(key, config).await?;
         let embedder = SmartEmbedder::builder().shared_encoder(encoder).build();
         Ok(Self { embedder })
     }
 
     /// The embedder that was asked for, if any.
-    pub(crate) async fn wanted(flags: &cli::Embed) -> Result<Option<Self>> {
+    pub(crate) async fn wanted(flags: &cli::Embed, timeout: Duration) -> Result<Option<Self>> {
         match flags.spec() {
-            Some(spec) => Ok(Some(Self::open(spec).await?)),
+            Some(spec) => Ok(Some(Self::open(spec, timeout).await?)),
             None => Ok(None),
         }
     }
@@ -84,7 +90,11 @@ impl Embedder {
         drafts: impl Stream<Item = Result<Unembedded>> + Send + 'a,
     ) -> impl Stream<Item = Result<EventDraft>> + Send + 'a {
         drafts
-            // An error ends the stream, after what came before it.
+            // An error ends the stream: nothing that comes behind it is stored.
+            .scan(false, |failed, draft| {
+                let ended = std::mem::replace(failed, draft.is_err());
+                futures::future::ready((!ended).then_some(draft))
+            })
             .ready_chunks(EMBED_EVENTS)
             .map(move |chunk| {
                 let embedder = self.clone();
@@ -130,10 +140,11 @@ pub(crate) async fn query(
     target: &Target,
     query: &cli::Query,
     flags: &cli::Embed,
+    timeout: Duration,
 ) -> Result<Embedding> {
     let components = match (&query.text, &query.vector) {
         (Some(text), _) => {
-            let embedder = of_vault(target, flags).await?;
+            let embedder = of_vault(target, flags, timeout).await?;
             embedder.embedder.embed_text(text).await?
         }
         (None, vector) => {
@@ -157,16 +168,24 @@ pub(crate) fn read_vector(text: &str) -> Result<Vec<f32>> {
 
 /// The embedder that was asked for, if it is of the vault's model; else that of the vault's model, if
 /// that needs nothing from outside.
-async fn of_vault(target: &Target, flags: &cli::Embed) -> Result<Embedder> {
+async fn of_vault(target: &Target, flags: &cli::Embed, timeout: Duration) -> Result<Embedder> {
+    if flags.is_none() {
+        bail!(Failure::Usage(
+            "--embedder none makes no vector of the text; give one with --vector, or another embedder"
+                .to_owned()
+        ));
+    }
     let model = target.embedding_model().await?;
     if let Some(spec) = flags.spec() {
-        let embedder = Embedder::open(spec).await?;
+        let embedder = Embedder::open(spec, timeout).await?;
         let ours = embedder.model();
         return match model {
-            Some(model) if model != ours => bail!(Failure::Refused(format!(
-                "the embeddings of this vault are of {model:?}, this embedder makes those of {ours:?}; \
+            Some(model) if !embedder.embedder.is_comparable(&model) => {
+                bail!(Failure::Refused(format!(
+                    "the embeddings of this vault are of {model:?}, this embedder makes those of {ours:?}; \
                  they cannot be compared. `toka reembed` copies the vault into one of another model"
-            ))),
+                )))
+            }
             _ => Ok(embedder),
         };
     }
@@ -183,11 +202,15 @@ async fn of_vault(target: &Target, flags: &cli::Embed) -> Result<Embedder> {
              (model:DIR or openai:URL#MODEL) or TOKA_EMBEDDER"
         )));
     };
-    Embedder::open(&spec).await
+    Embedder::open(&spec, timeout).await
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::future::BoxFuture;
+    use smart_embedder::{Encoder, encode};
+    use toka_ledger::{EventHeader, Invalid, Rejection, VaultBus};
+
     use super::*;
 
     #[test]
@@ -198,5 +221,91 @@ mod tests {
         assert_eq!(value, Value::from("plain text"));
         let error = event("a", b"\xc1\xff").expect_err("neither");
         assert!(error.to_string().contains("--embedder"), "{error}");
+    }
+
+    /// Another model than the built-in one, of the same dimension.
+    struct Other(encode::Hashed);
+
+    impl Encoder for Other {
+        fn model_id(&self) -> &str {
+            "other/384"
+        }
+
+        fn dimension(&self) -> Option<usize> {
+            self.0.dimension()
+        }
+
+        fn batch_texts_max(&self) -> usize {
+            self.0.batch_texts_max()
+        }
+
+        fn batches_in_flight(&self) -> usize {
+            self.0.batches_in_flight()
+        }
+
+        fn encode<'a>(
+            &'a self,
+            texts: &'a [String],
+        ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, smart_embedder::Error>> {
+            self.0.encode(texts)
+        }
+    }
+
+    /// An event on the way that `docs/embedding.md` shows.
+    async fn commit(
+        vault: &VaultBus,
+        embedder: &SmartEmbedder,
+        text: &str,
+    ) -> Result<EventHeader, toka_ledger::Error> {
+        let embedding = embedder.embed_event("said", text).await.expect("embedded");
+        let event = vault.event("said").payload(text);
+        let event = event.embedding(&embedding).model(embedder.model_id());
+        event.commit().await
+    }
+
+    #[tokio::test]
+    async fn vectors_of_two_embedders_do_not_mix_in_a_vault() {
+        let hashed = SmartEmbedder::default();
+        let other = SmartEmbedder::builder()
+            .encoder(Other(encode::Hashed::default()))
+            .build();
+        assert_eq!(hashed.dimension(), other.dimension());
+        let vault = VaultBus::builder().open_in_memory().expect("opened");
+        let header = commit(&vault, &hashed, "good morning").await;
+        assert!(header.expect("committed").embedding.is_some());
+
+        let refused = commit(&vault, &other, "good evening").await;
+        let error = refused.expect_err("another model");
+        assert!(
+            matches!(
+                &error,
+                toka_ledger::Error::Rejected(Rejection::Invalid {
+                    invalid: Invalid::Model { expected: Some(expected), actual, .. },
+                    ..
+                }) if expected == hashed.model_id() && actual == other.model_id()
+            ),
+            "{error}"
+        );
+        assert_eq!(vault.position().sequence, 1);
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_is_opened_for_an_embedder_takes_no_vectors_of_another() {
+        let embedder = SmartEmbedder::default();
+        let vault = VaultBus::builder()
+            .model(embedder.model_id())
+            .open_in_memory()
+            .expect("opened");
+        let embedding = embedder.embed_text("good morning").await.expect("embedded");
+        let header = vault.commit("good morning", &[], "said", embedding.into());
+        header.await.expect("committed");
+        // What `toka commit --embedder` would do, with the model's name.
+        commit(&vault, &embedder, "good evening")
+            .await
+            .expect("the same model");
+        let other = SmartEmbedder::builder()
+            .encoder(Other(encode::Hashed::default()))
+            .build();
+        assert!(commit(&vault, &other, "good night").await.is_err());
     }
 }

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use toka_raft::FatalError;
+use toka_raft::error::Damage;
 use toka_server::config::ConfigError;
+use toka_server::{RunError, StartError};
 
 /// What went wrong, as far as scripts can tell it apart.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,9 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<ConfigError>() {
         return Some(2);
     }
+    if let Some(code) = end_of_node(cause) {
+        return Some(code);
+    }
     if let Some(error) = cause.downcast_ref::<smart_embedder::Error>() {
         use smart_embedder::Error as E;
         return match error {
@@ -51,6 +57,57 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         };
     }
     (cause.is::<toka_ledger::Invalid>() || cause.is::<serde_json::Error>()).then_some(5)
+}
+
+/// The code of a node that ended, or did not start, because it must not run with its data any more.
+fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    use toka_raft::StartError as Refused;
+    if is_beyond_build(cause) {
+        return Some(10);
+    }
+    if let Some(RunError::Fatal(fatal)) = cause.downcast_ref::<RunError>() {
+        return match fatal {
+            FatalError::Removed { .. } => Some(7),
+            FatalError::Diverged { .. } => Some(6),
+            fatal => fatal.damage().map(damaged),
+        };
+    }
+    match cause.downcast_ref::<StartError>() {
+        Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
+        Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),
+        Some(StartError::Replica(refused)) => refused.damage().map(damaged),
+        _ => None,
+    }
+}
+
+/// Of a node that is to be started again, or replaced.
+const fn damaged(damage: Damage) -> u8 {
+    match damage {
+        Damage::Ledger => 9,
+        Damage::Log | Damage::UnreadableLog | Damage::OnlyLedger | Damage::Marker => 8,
+    }
+}
+
+/// The data are of a feature level or of a format that this build does not know.
+fn is_beyond_build(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<toka_ledger::Error>() {
+        return error.is_beyond_build();
+    }
+    if let Some(error) = cause.downcast_ref::<toka_backup::Error>() {
+        return match error {
+            toka_backup::Error::NewerFormat { .. } => true,
+            toka_backup::Error::Ledger(error) => error.is_beyond_build(),
+            _ => false,
+        };
+    }
+    if let Some(StartError::Replica(error)) = cause.downcast_ref::<StartError>() {
+        return error.is_beyond_build();
+    }
+    match cause.downcast_ref::<RunError>() {
+        Some(RunError::Fatal(fatal)) => fatal.is_beyond_build(),
+        _ => false,
+    }
 }
 
 /// The error and its causes in one line. A cause that the message before it repeats is left out.
@@ -80,6 +137,51 @@ mod tests {
             .context("a: no room")
             .context("cannot write");
         assert_eq!(describe(&error), "cannot write: a: no room");
+    }
+
+    #[test]
+    fn configuration_has_its_code_also_when_it_is_found_wrong_late() {
+        let data = std::path::PathBuf::from("/new");
+        let nobody = anyhow::Error::new(StartError::from(ConfigError::Nobody { data }));
+        assert_eq!(exit_code(&nobody), ExitCode::from(2));
+    }
+
+    #[test]
+    fn data_of_a_newer_build_have_their_code_and_are_not_damaged() {
+        use toka_ledger::codec::DecodeError;
+        use toka_ledger::engine::EngineError;
+        use toka_raft::log_store::LogError;
+
+        let path = std::path::PathBuf::from("/data");
+        let log = LogError::UnknownVersion {
+            path: path.clone(),
+            version: 9,
+        };
+        let store = || EngineError::WrongFormat {
+            path: path.clone(),
+            detail: "another table".to_owned(),
+        };
+        let membership = toka_raft::StartError::Newer {
+            detail: "the membership".to_owned(),
+        };
+        let source = DecodeError::Version {
+            field: "command",
+            version: 9,
+        };
+        let started = |error: toka_raft::StartError| anyhow::Error::new(StartError::from(error));
+        let ran = |error: FatalError| anyhow::Error::new(RunError::from(error));
+        let errors = [
+            started(log.clone().into()),
+            started(membership),
+            started(toka_ledger::Error::from(store()).into()),
+            ran(std::sync::Arc::new(log).into()),
+            ran(store().into()),
+            ran(FatalError::Entry { index: 7, source }),
+            anyhow::Error::new(toka_ledger::Error::from(store())),
+        ];
+        for error in errors {
+            assert_eq!(exit_code(&error), ExitCode::from(10), "{error}");
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Bench(cli::Bench::Intents(flags)) => cmd::bench::intents::run(flags, brief).await,
         Command::Bench(cli::Bench::Commit(flags)) => cmd::bench::run(&global, flags, brief).await,
         Command::Context(command) => cmd::context::run(command, brief),
+        Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
+        Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify => cmd::verify::run(&global, brief).await,
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
@@ -71,20 +73,22 @@ async fn run_on(
     brief: Format,
 ) -> Result<()> {
     match command {
-        Command::Commit(flags) => cmd::commit::run(target, flags, brief).await,
+        Command::Commit(flags) => cmd::commit::run(target, global, *flags, brief).await,
         Command::Get(flags) => cmd::read::get(target, flags, brief).await,
         Command::Log(flags) => cmd::read::log(target, flags, format).await,
         Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
-        Command::Import(flags) => cmd::import::run(target, flags, brief).await,
+        Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
-        Command::Intents(flags) => cmd::intents::run(target, flags, brief).await,
-        Command::Search(flags) => cmd::intents::search(target, flags, brief).await,
+        Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,
+        Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)
         | Command::Bench(_)
         | Command::Context(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Verify
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),

@@ -69,6 +69,11 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// A history's identity as it is written everywhere.
+pub(crate) fn history(history_id: u128) -> String {
+    format!("{history_id:032x}")
+}
+
 /// An event as JSON; `payload` is absent where it was not read.
 pub(crate) fn event_json(header: &EventHeader, payload: Option<&PayloadView>) -> Value {
     let mut object = Map::new();
@@ -153,10 +158,4 @@ impl PayloadView {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A Unix time in milliseconds as RFC 3339, UTC.
-pub(crate) fn time(unix_ms: u64) -> String {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms);
-    humantime::format_rfc3339_millis(time).to_string()
 }

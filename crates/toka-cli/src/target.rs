@@ -7,7 +7,7 @@ mod intents;
 use anyhow::Result;
 use futures::stream::BoxStream;
 use toka_ledger::command::Precondition;
-use toka_ledger::intent::IntentId;
+use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{Filter, Selector};
 use toka_ledger::{Digest, EventHeader, EventId};
@@ -73,13 +73,30 @@ pub(crate) enum Watched {
     Continued(IntentId, IntentId),
 }
 
+/// What a watcher follows.
+pub(crate) struct Watching<'a> {
+    /// The history that the sequences are of.
+    pub(crate) history_id: u128,
+    /// What comes, without an end.
+    pub(crate) messages: BoxStream<'a, Result<Watched>>,
+}
+
 impl Target {
     /// The vault that the flags, the environment and the contexts name.
     ///
     /// An embedded vault that is not there is made only if the command `may_create` one.
     pub(crate) async fn open(global: &Global, may_create: bool) -> Result<Self> {
+        Self::open_with(global, may_create, Parameters::default()).await
+    }
+
+    /// The same; an embedded vault that is made groups its events by `intents`.
+    pub(crate) async fn open_with(
+        global: &Global,
+        may_create: bool,
+        intents: Parameters,
+    ) -> Result<Self> {
         match &global.data {
-            Some(data) => Ok(Self::Embedded(Local::open(data, may_create)?)),
+            Some(data) => Ok(Self::Embedded(Local::open(data, may_create, intents)?)),
             None => Ok(Self::Cluster(
                 Remote::connect(endpoints(global)?, global.timeout).await?,
             )),
@@ -91,6 +108,14 @@ impl Target {
         match self {
             Self::Cluster(remote) => remote.embedding_model().await,
             Self::Embedded(local) => local.embedding_model(),
+        }
+    }
+
+    /// How the vault groups its events; `None`: it has not been created yet.
+    pub(crate) async fn intent_settings(&self) -> Result<Option<Parameters>> {
+        match self {
+            Self::Cluster(remote) => remote.intent_settings().await,
+            Self::Embedded(local) => local.intent_settings(),
         }
     }
 
@@ -139,16 +164,31 @@ impl Target {
         }
     }
 
-    /// Follows events.
+    /// Follows events; `history_id` is the history that the start is of, if that is known.
     pub(crate) async fn watch(
         &self,
         from: cli::From,
+        history_id: Option<u128>,
         filter: Filter,
         include: Include,
-    ) -> Result<BoxStream<'_, Result<Watched>>> {
+    ) -> Result<Watching<'_>> {
         match self {
-            Self::Cluster(remote) => remote.watch(from, filter, include).await,
-            Self::Embedded(local) => Ok(local.watch(from, filter, include)),
+            Self::Cluster(remote) => remote.watch(from, history_id, filter, include).await,
+            Self::Embedded(local) => local.watch(from, history_id, filter, include),
+        }
+    }
+
+    /// Says of which history the positions are that were given: in another one no cursor is moved.
+    pub(crate) fn expect_history(&self, history_id: u128) -> Result<()> {
+        match self {
+            Self::Cluster(remote) => {
+                let expected = remote.client().expect_history(history_id);
+                expected.map_err(failure)
+            }
+            Self::Embedded(local) => {
+                local.check_history(Some(history_id))?;
+                Ok(())
+            }
         }
     }
 
@@ -199,13 +239,4 @@ pub(crate) fn parse_selector(text: &str) -> Result<Selector> {
         let what = "neither an id (a UUID), nor a sequence, nor a digest (64 hexadecimal digits)";
         Failure::Usage(format!("{text:?} is {what}")).into()
     })
-}
-
-/// The filter that the flags describe.
-pub(crate) fn filter(flags: cli::Filter) -> Filter {
-    Filter {
-        kind_prefixes: flags.kind,
-        attributes: flags.attribute,
-        intents: flags.intent.into_iter().map(IntentId).collect(),
-    }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use toka_ledger::seam::Entropy;
-use toka_proto::convert::metadata;
 use toka_proto::convert::read::Header;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
@@ -28,18 +27,33 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
-/// The highest revision that replies have shown.
+/// The highest revision that replies have shown, and the history of the first reply.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<(u128, u64)>);
+pub(crate) struct Seen(Mutex<(u128, u64)>, OnceLock<u128>);
 
 impl Seen {
     /// Revisions of an older history say nothing about a newer one.
     pub(crate) fn observe(&self, header: &Header) {
+        // A node that does not serve yet tells its status, and has no history to name.
+        if header.history_id != 0 {
+            self.1.get_or_init(|| header.history_id);
+        }
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.0 != header.history_id {
             *seen = (header.history_id, header.revision);
         }
         seen.1 = seen.1.max(header.revision);
+    }
+
+    /// Of which history this client's sequences are: where the vault has another one, what it knows of positions
+    /// and cursors no longer counts, and a new client has to begin.
+    pub(crate) fn first_history(&self) -> Option<u128> {
+        self.1.get().copied()
+    }
+
+    /// The same; `history_id` if no reply has shown one yet.
+    pub(crate) fn first_history_or(&self, history_id: u128) -> u128 {
+        *self.1.get_or_init(|| history_id)
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -96,9 +110,7 @@ impl Shared {
         endpoint: &str,
         status: &Status,
     ) -> Result<(), Error> {
-        if let Some(leader) = metadata::leader(status.metadata()) {
-            self.routes.learn(leader);
-        }
+        self.routes.learn_from(status.metadata());
         let (verdict, failure) = judge(status);
         tracing::debug!(endpoint, code = ?failure.code, message = failure.message, "try failed");
         tries.asked.insert(endpoint.to_owned());
@@ -121,8 +133,8 @@ impl Shared {
                 self.channels.forget(endpoint);
                 tries.unreachable = format!("{endpoint}: {}", reason(status));
                 // The others are asked at once; after that it is time to wait.
-                may_hurry = tries.asked.len() <= self.routes.endpoints().len()
-                    && tries.attempts <= self.routes.endpoints().len() as u32;
+                let known = self.routes.known();
+                may_hurry = tries.asked.len() <= known && tries.attempts <= known as u32;
             }
             Verdict::Elsewhere => self.routes.fail(endpoint, false),
             Verdict::Broken => {
@@ -243,9 +255,7 @@ impl Shared {
             let channel = self.channels.get(&endpoint)?;
             let status = match timeout_at(until, attempt(channel, time)).await {
                 Ok(Ok(response)) => {
-                    if let Some(leader) = metadata::leader(response.metadata()) {
-                        self.routes.learn(leader);
-                    }
+                    self.routes.learn_from(response.metadata());
                     return Ok(Answer {
                         endpoint,
                         message: response.into_inner(),

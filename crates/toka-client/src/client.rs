@@ -66,6 +66,23 @@ impl Client {
         self.shared.seen.revision()
     }
 
+    /// Says of which history the positions are that the program has stored, before the first call: moves of
+    /// cursors, and subscriptions that start [after](crate::Start::After) a position, are refused where the vault
+    /// has another one. Without it that is the history which the first reply shows, be it another one or not.
+    ///
+    /// # Errors
+    /// [`Error::HistoryChanged`] if a reply has shown another one already.
+    pub fn expect_history(&self, history_id: u128) -> Result<(), Error> {
+        let actual = self.shared.seen.first_history_or(history_id);
+        if actual == history_id {
+            return Ok(());
+        }
+        Err(Error::HistoryChanged {
+            expected: history_id,
+            actual,
+        })
+    }
+
     /// When a call that starts now must be done.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout

@@ -1,4 +1,4 @@
-//! State of the cluster.
+//! State of the cluster, its leader and its members.
 
 use toka_proto::convert::cluster::ClusterStatus;
 use toka_proto::v1;
@@ -45,7 +45,8 @@ impl Client {
     /// the node id of the new leader.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if it does not come about before the deadline.
+    /// [`Error::NodeNotFound`]; [`Error::InvalidField`] if the node does not vote; [`Error::Unavailable`] if it
+    /// does not come about before the deadline.
     pub async fn transfer_leadership(&self, to_node_id: Option<u64>) -> Result<u64, Error> {
         let answer = self
             .shared
@@ -59,5 +60,67 @@ impl Client {
             })
             .await?;
         Ok(answer.message.leader_id)
+    }
+
+    /// Removes a node from the cluster, for good: its id is not used again. Waits until it is done.
+    /// `force`: also if those that are left could not agree on anything until others come back. What was
+    /// removed before stays removed.
+    ///
+    /// # Errors
+    /// [`Error::NodeNotFound`], [`Error::MembershipRefused`]; [`Error::ChangeInProgress`] and
+    /// [`Error::Unavailable`], after which it can be repeated.
+    pub async fn remove_node(&self, node_id: u64, force: bool) -> Result<(), Error> {
+        self.shared
+            .call(Route::Leader, self.deadline(), |channel, time| {
+                let request = request(v1::RemoveNodeRequest { node_id, force }, time);
+                async move {
+                    ClusterServiceClient::new(channel)
+                        .remove_node(request)
+                        .await
+                }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Lets a read replica become a voter, as soon as it has caught up. Does not wait for that.
+    ///
+    /// # Errors
+    /// As [`Client::remove_node`], and [`Error::LimitReached`].
+    pub async fn promote_node(&self, node_id: u64) -> Result<(), Error> {
+        self.shared
+            .call(Route::Leader, self.deadline(), |channel, time| {
+                let request = request(v1::PromoteNodeRequest { node_id }, time);
+                async move {
+                    ClusterServiceClient::new(channel)
+                        .promote_node(request)
+                        .await
+                }
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Lets the learner `with_node_id` take the place and the role of node `node_id`, as soon as it has
+    /// caught up. Does not wait for that.
+    ///
+    /// # Errors
+    /// As [`Client::remove_node`].
+    pub async fn replace_node(&self, node_id: u64, with_node_id: u64) -> Result<(), Error> {
+        self.shared
+            .call(Route::Leader, self.deadline(), |channel, time| {
+                let message = v1::ReplaceNodeRequest {
+                    node_id,
+                    with_node_id,
+                };
+                let request = request(message, time);
+                async move {
+                    ClusterServiceClient::new(channel)
+                        .replace_node(request)
+                        .await
+                }
+            })
+            .await
+            .map(drop)
     }
 }

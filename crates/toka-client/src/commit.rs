@@ -4,9 +4,10 @@ use toka_ledger::EventHeader;
 use toka_ledger::command::{Commit, Precondition};
 use toka_ledger::prepare::{EventDraft, is_claim, prepare_commit};
 use toka_ledger::seam::Entropy;
+use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::v1;
 
-use crate::call::{request, vault};
+use crate::call::{Shared, request, vault};
 use crate::client::Client;
 use crate::error::Error;
 use crate::routes::Route;
@@ -57,13 +58,25 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let mut message = message.clone();
+                self.shared.name_history(&mut message.preconditions);
+                let request = request(message, time);
                 async move { vault(channel).commit(request).await }
             })
             .await?;
         let response = answer.message;
         self.shared.observe(&answer.endpoint, response.header)?;
         committed(&answer.endpoint, count, response.revision, response.events)
+    }
+}
+
+impl Shared {
+    /// Cursors are moved in the history that the client began with and in no other. Before the first reply
+    /// that is whichever the vault has, so each try asks again.
+    pub(crate) fn name_history(&self, preconditions: &mut [v1::Precondition]) {
+        if let Some(history_id) = self.seen.first_history() {
+            set_cursor_histories(preconditions, history_id);
+        }
     }
 }
 

@@ -216,6 +216,8 @@ impl Driver {
     fn admit(&mut self, mut pending: Pending) -> v1::CommitStreamRequest {
         self.last_number += 1;
         pending.message.request_number = self.last_number;
+        let preconditions = &mut pending.message.preconditions;
+        self.client.shared.name_history(preconditions);
         let message = pending.message.clone();
         self.in_flight.push_back(pending);
         message
@@ -265,7 +267,10 @@ impl Driver {
     ) -> Result<(), End> {
         // The channel has room for a whole window, so this never waits; if the connection has
         // failed already, `answers` says so.
-        for pending in &self.in_flight {
+        for pending in &mut self.in_flight {
+            // What was sent before the first reply named no history.
+            let preconditions = &mut pending.message.preconditions;
+            self.client.shared.name_history(preconditions);
             let _ = requests.try_send(pending.message.clone());
         }
         let mut progress = Instant::now();

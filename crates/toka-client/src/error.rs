@@ -23,7 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// Bad input, as a node found; nothing was stored.
-    #[error("{field}: {description}")]
+    #[error("{}", named(field, description))]
     InvalidField {
         /// The field of the request, as `events[3].kind`.
         field: String,
@@ -39,6 +39,26 @@ pub enum Error {
         /// As it was named.
         name: String,
     },
+    /// There is no such member of the cluster.
+    #[error("there is no node {node_id} in the cluster")]
+    NodeNotFound {
+        /// Its id, as it was named.
+        node_id: u64,
+    },
+    /// Changes of the membership are made one at a time, and another one took until the deadline.
+    #[error("{message}")]
+    ChangeInProgress {
+        /// What the leader said of it.
+        message: String,
+    },
+    /// The cluster could not work, or not safely, if its membership were changed like that.
+    #[error("{message}")]
+    MembershipRefused {
+        /// What is in the way, as `node 3`.
+        subject: String,
+        /// What the leader said.
+        message: String,
+    },
     /// A position that the vault does not have; the leader has confirmed it.
     #[error("sequence {sequence} is not in the vault, which goes from {first} to {last}")]
     OutOfRange {
@@ -49,7 +69,10 @@ pub enum Error {
         /// Last sequence that the vault has; 0: it is empty.
         last: u64,
     },
-    /// The vault was restored or recovered: positions in its old history no longer count.
+    /// The vault was restored or recovered: positions in its old history no longer count. Begin again with a new
+    /// [`Client`](crate::Client): read where the vault's cursors are, and subscribe from there. A program that is
+    /// started again is told so too if it has stored the history with its positions
+    /// ([`Subscribe::history_id`](crate::Subscribe::history_id)).
     #[error("the vault has another history: {actual:032x}, not {expected:032x}")]
     HistoryChanged {
         /// The history that the client knew.
@@ -119,6 +142,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Overloaded { .. }
+            | Self::ChangeInProgress { .. }
             | Self::Unreachable { .. }
             | Self::Unavailable { .. }
             | Self::StreamEnded => true,
@@ -128,6 +152,8 @@ impl Error {
             | Self::InvalidField { .. }
             | Self::Rejected(_)
             | Self::NotFound { .. }
+            | Self::NodeNotFound { .. }
+            | Self::MembershipRefused { .. }
             | Self::OutOfRange { .. }
             | Self::HistoryChanged { .. }
             | Self::LimitReached { .. }
@@ -150,6 +176,11 @@ impl Error {
             }
             Some(Detail::EventNotFound { name }) => Self::NotFound { name },
             Some(Detail::Rejected(rejection)) => Self::Rejected(rejection),
+            Some(Detail::NodeNotFound { node_id }) => Self::NodeNotFound { node_id },
+            Some(Detail::ChangeInProgress) => Self::ChangeInProgress { message },
+            Some(Detail::MembershipRefused { subject }) => {
+                Self::MembershipRefused { subject, message }
+            }
             Some(Detail::HistoryChanged { expected, actual }) => {
                 Self::HistoryChanged { expected, actual }
             }
@@ -191,5 +222,35 @@ impl Error {
             endpoint: endpoint.to_owned(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// The description, with the field before it where it does not begin with that.
+fn named(field: &str, description: &str) -> String {
+    if description.starts_with(field) {
+        description.to_owned()
+    } else {
+        format!("{field}: {description}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn field_is_named_once() {
+        let said = |field: &str, description: &str| {
+            let (field, description) = (field.to_owned(), description.to_owned());
+            Error::InvalidField { field, description }.to_string()
+        };
+        assert_eq!(
+            said("to_node_id", "to_node_id is not a voter"),
+            "to_node_id is not a voter"
+        );
+        assert_eq!(
+            said("events[1].kind", "kind is empty"),
+            "events[1].kind: kind is empty"
+        );
     }
 }

@@ -64,7 +64,9 @@ pub struct Found {
 }
 
 impl Client {
-    /// All intents, the largest first, each with up to `examples` (at most 8) of its events.
+    /// The intents, the largest first, each with up to `examples` (at most 8) of its events; at most
+    /// `limit`. One that grows while further pages are fetched may be left out: without examples there
+    /// are 1,000 on a page.
     ///
     /// # Errors
     /// As every call.
@@ -72,17 +74,21 @@ impl Client {
         &self,
         examples: u32,
         skip_tentative: bool,
+        limit: usize,
         read: &Read,
     ) -> Result<Vec<Intent>, Error> {
         let deadline = self.deadline();
         let mut intents = Vec::new();
+        let mut page_token = String::new();
         loop {
             let message = v1::ListIntentsRequest {
                 vault: String::new(),
                 skip_tentative,
                 examples,
-                page_size: PAGE_INTENTS,
-                offset: u32::try_from(intents.len()).unwrap_or(u32::MAX),
+                // No more than are wanted: examples are not to be had for nothing.
+                page_size: u32::try_from(limit - intents.len())
+                    .map_or(PAGE_INTENTS, |missing| missing.clamp(1, PAGE_INTENTS)),
+                page_token,
                 include: Some(read.include.into()),
                 read: Some(self.options(read.consistency)),
             };
@@ -95,11 +101,12 @@ impl Client {
                 .await?;
             let (endpoint, response) = (answer.endpoint, answer.message);
             self.shared.observe(&endpoint, response.header)?;
-            let is_last = response.intents.is_empty();
             for intent in response.intents {
                 intents.push(read_intent(&endpoint, intent)?);
             }
-            if is_last || intents.len() >= response.total as usize {
+            page_token = response.next_page_token;
+            if page_token.is_empty() || intents.len() >= limit {
+                intents.truncate(limit);
                 return Ok(intents);
             }
         }

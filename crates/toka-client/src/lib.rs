@@ -20,6 +20,7 @@
 
 #![deny(missing_docs)]
 
+mod backup;
 mod call;
 mod channel;
 mod client;
@@ -40,12 +41,14 @@ pub use toka_ledger::feed::Start;
 pub use toka_ledger::intent::{Classification, IntentId, MicroClusterId, Summary};
 pub use toka_ledger::prepare::EventDraft;
 pub use toka_ledger::{EventHeader, Filter, Selector, Stored};
+pub use toka_proto::convert::backup as copy;
 pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
 pub use toka_proto::convert::event::StoredEvent;
 pub use toka_proto::convert::metadata::Leader;
 pub use toka_proto::convert::read::Header;
 pub use tonic::Code;
 
+pub use crate::backup::{Backup, CreateBackup};
 pub use crate::channel::{TcpTransport, Transport};
 pub use crate::client::{Builder, Client};
 pub use crate::commit::Committed;

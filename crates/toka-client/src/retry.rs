@@ -37,7 +37,7 @@ pub(crate) fn judge(status: &Status) -> (Verdict, Failure) {
                 .clone()
                 .or_else(|| metadata::leader(status.metadata())),
         ),
-        (Some(Detail::Overloaded), _) => {
+        (Some(Detail::Overloaded | Detail::ChangeInProgress), _) => {
             Verdict::Later(failure.retry_after.unwrap_or(Duration::ZERO))
         }
         (Some(Detail::DataDamaged | Detail::StorageFailed), _) => Verdict::Broken,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use toka_proto::convert::metadata::Leader;
+use toka_proto::convert::metadata::{self, Leader};
 use tokio::time::{Duration, Instant};
+use tonic::metadata::MetadataMap;
 
 /// Who a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +16,14 @@ pub(crate) enum Route {
     Any,
 }
 
+/// Endpoints that are learned: more than a cluster has members.
+const LEARNED_MAX: usize = 64;
+
 /// Endpoints, and what replies and failures have taught about them.
 #[derive(Debug)]
 pub(crate) struct Routes {
+    /// As given. They come before those that are learned, which may mean nothing to this client: behind a
+    /// load balancer members have addresses of their own.
     endpoints: Vec<String>,
     leader_avoid: Duration,
     state: Mutex<State>,
@@ -25,10 +31,16 @@ pub(crate) struct Routes {
 
 #[derive(Debug)]
 struct State {
-    /// Index of the endpoint in use.
+    /// Index of the endpoint in use, among those given and then those learned.
     current: usize,
+    /// Members of the cluster that were not given.
+    learned: Vec<String>,
+    /// What they were learned from,
+    members: String,
+    /// and when a reply has said so last.
+    members_at: Instant,
     leader: Option<Leader>,
-    /// Leaders' addresses that could not be reached, and until when they are not used. A follower
+    /// Learned addresses that could not be reached, and until when they are not used. A follower
     /// may go on naming a leader that is dead, or one whose address means nothing to this client.
     avoided: BTreeMap<String, Instant>,
 }
@@ -39,6 +51,9 @@ impl Routes {
         let current = start as usize % endpoints.len();
         let state = State {
             current,
+            learned: Vec::new(),
+            members: String::new(),
+            members_at: Instant::now(),
             leader: None,
             avoided: BTreeMap::new(),
         };
@@ -53,6 +68,11 @@ impl Routes {
         &self.endpoints
     }
 
+    /// How many endpoints there are to try.
+    pub(crate) fn known(&self) -> usize {
+        self.endpoints.len() + self.lock().learned.len()
+    }
+
     pub(crate) fn leader(&self) -> Option<Leader> {
         self.lock().leader.clone()
     }
@@ -62,8 +82,53 @@ impl Routes {
         let state = self.lock();
         match (route, &state.leader) {
             (Route::Leader, Some(leader)) => leader.endpoint.clone(),
-            _ => self.endpoints[state.current].clone(),
+            _ => self.at(&state, state.current).to_owned(),
         }
+    }
+
+    /// Whether no reply has named the members for `time`; if so, it is time to ask, for whoever is told
+    /// first.
+    pub(crate) fn are_members_stale(&self, time: Duration) -> bool {
+        let mut state = self.lock();
+        let is_stale = state.members_at.elapsed() >= time;
+        if is_stale {
+            state.members_at = Instant::now();
+        }
+        is_stale
+    }
+
+    fn at<'a>(&'a self, state: &'a State, index: usize) -> &'a str {
+        let learned = index.checked_sub(self.endpoints.len());
+        learned.map_or_else(|| &*self.endpoints[index], |index| &*state.learned[index])
+    }
+
+    /// A reply named the leader, and the members.
+    pub(crate) fn learn_from(&self, metadata: &MetadataMap) {
+        if let Some(leader) = metadata::leader(metadata) {
+            self.learn(leader);
+        }
+        if let Some(members) = metadata::member_endpoints(metadata) {
+            self.learn_members(members);
+        }
+    }
+
+    fn learn_members(&self, members: &str) {
+        let mut state = self.lock();
+        state.members_at = Instant::now();
+        if state.members == members {
+            return;
+        }
+        members.clone_into(&mut state.members);
+        let current = self.at(&state, state.current).to_owned();
+        let new = members.split(',').filter(|member| !member.is_empty());
+        let new = new.filter(|member| !self.endpoints.iter().any(|given| given == member));
+        state.learned = new.take(LEARNED_MAX).map(str::to_owned).collect();
+        tracing::debug!(members, "members learned");
+        let mut all = 0..self.endpoints.len() + state.learned.len();
+        // A member that was removed is left.
+        state.current = all
+            .find(|index| self.at(&state, *index) == current)
+            .unwrap_or(0);
     }
 
     /// A reply named the leader.
@@ -89,24 +154,38 @@ impl Routes {
     /// `unreachable`: it did not answer at all.
     pub(crate) fn fail(&self, endpoint: &str, unreachable: bool) {
         let mut state = self.lock();
-        if state
-            .leader
-            .as_ref()
-            .is_some_and(|leader| leader.endpoint == endpoint)
-        {
+        let led = |leader: &Leader| leader.endpoint == endpoint;
+        let was_leader = state.leader.as_ref().is_some_and(led);
+        if was_leader {
             state.leader = None;
-            if unreachable {
-                let now = Instant::now();
-                state.avoided.retain(|_, until| *until > now);
-                state
-                    .avoided
-                    .insert(endpoint.to_owned(), now + self.leader_avoid);
-            }
+        }
+        let is_learned = state.learned.iter().any(|learned| learned == endpoint);
+        if unreachable && (was_leader || is_learned) {
+            let now = Instant::now();
+            state.avoided.retain(|_, until| *until > now);
+            state
+                .avoided
+                .insert(endpoint.to_owned(), now + self.leader_avoid);
         }
         // Of many calls that fail at once only the first one moves on.
-        if self.endpoints[state.current] == endpoint {
-            state.current = (state.current + 1) % self.endpoints.len();
+        if self.at(&state, state.current) == endpoint {
+            state.current = self.after(&state);
         }
+    }
+
+    /// Index of the endpoint to use after the current one. Those that were given are always tried.
+    fn after(&self, state: &State) -> usize {
+        let all = self.endpoints.len() + state.learned.len();
+        let now = Instant::now();
+        let is_avoided = |index: usize| {
+            index >= self.endpoints.len()
+                && state
+                    .avoided
+                    .get(self.at(state, index))
+                    .is_some_and(|until| *until > now)
+        };
+        let mut next = (1..=all).map(|step| (state.current + step) % all);
+        next.find(|index| !is_avoided(*index)).unwrap_or(0)
     }
 
     // Nothing panics while the lock is held, so a poisoned one guards a sound state.
@@ -171,5 +250,35 @@ mod tests {
         assert_eq!(routes.leader(), None);
         routes.learn(leader("c:1"));
         assert_eq!(routes.leader(), Some(leader("c:1")));
+    }
+
+    #[test]
+    fn members_are_learned_and_used_once_the_given_ones_fail() {
+        let routes = routes();
+        routes.learn_members("a:1,c:1");
+        assert_eq!(routes.known(), 3);
+        assert_eq!(routes.pick(Route::Any), "a:1");
+        routes.fail("a:1", true);
+        routes.fail("b:1", true);
+        assert_eq!(routes.pick(Route::Any), "c:1");
+        routes.learn_members("c:1,d:1");
+        assert_eq!(routes.pick(Route::Any), "c:1");
+        routes.learn_members("d:1");
+        assert_eq!(routes.pick(Route::Any), "a:1", "c was removed");
+    }
+
+    #[test]
+    fn learned_member_that_cannot_be_reached_is_avoided_for_a_while() {
+        let routes = Routes::new(vec!["a:1".to_owned()], 0, Duration::from_secs(60));
+        routes.learn_members("x:1,y:1");
+        for endpoint in ["a:1", "x:1", "y:1", "a:1"] {
+            assert_eq!(routes.pick(Route::Any), endpoint);
+            routes.fail(endpoint, true);
+        }
+        assert_eq!(
+            routes.pick(Route::Any),
+            "a:1",
+            "the others cannot be reached"
+        );
     }
 }

@@ -7,6 +7,7 @@ use toka_ledger::Filter;
 use toka_ledger::feed::Start;
 use toka_ledger::intent::IntentId;
 use toka_proto::convert::event::StoredEvent;
+use toka_proto::convert::ident;
 use toka_proto::convert::read::{Header, ReadOptions};
 use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message as Body;
@@ -20,6 +21,9 @@ use crate::error::Error;
 use crate::read::{Consistency, Include};
 use crate::routes::Route;
 
+/// How long a subscription goes on without having heard who the members are.
+const MEMBERS_REFRESH: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// What to follow, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -32,6 +36,10 @@ pub struct Subscribe {
     /// What the node must have seen before it starts: with [`Start::Now`] and
     /// [`Consistency::ReadYourWrites`], events that this client has committed do not come.
     pub consistency: Consistency,
+    /// The history that the start is of: [`Subscription::history_id`], stored with the position. Where the
+    /// vault has another one by now, the subscription is refused. `None`: with [`Start::After`] the history that
+    /// this client's first reply has shown, or [`Client::expect_history`] has named; else whichever the vault has.
+    pub history_id: Option<u128>,
 }
 
 impl Subscribe {
@@ -43,6 +51,7 @@ impl Subscribe {
             filter: Filter::default(),
             include: Include::default(),
             consistency: Consistency::default(),
+            history_id: None,
         }
     }
 }
@@ -110,13 +119,19 @@ impl Client {
     /// Follows events. Returns once a node has said where the subscription starts.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::Unavailable`] after the client's deadline.
+    /// [`Error::Unreachable`], [`Error::Unavailable`] after the client's deadline; [`Error::HistoryChanged`] if
+    /// the vault is not of the history that the start is of.
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Error> {
+        let history_id = match (subscribe.history_id, subscribe.start) {
+            (Some(history_id), _) => Some(history_id),
+            (None, Start::After(_)) => self.shared.seen.first_history(),
+            (None, Start::Beginning | Start::Now) => None,
+        };
         let mut subscription = Subscription {
             client: self.clone(),
             subscribe,
             position: None,
-            history_id: None,
+            history_id,
             continued: Continued::default(),
             stream: None,
         };
@@ -171,10 +186,18 @@ impl Subscription {
         }
     }
 
-    /// Every match up to this sequence was delivered.
+    /// Every match up to this sequence was delivered. Who stores it to go on after it with another client
+    /// stores [`Subscription::history_id`] with it.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position.unwrap_or(0)
+    }
+
+    /// The history that the position is of; see [`Subscribe::history_id`].
+    #[must_use]
+    pub fn history_id(&self) -> u128 {
+        self.history_id
+            .expect("the node said it when the subscription was opened")
     }
 
     /// The node that serves it, `host:port`.
@@ -229,9 +252,7 @@ impl Subscription {
             .subscribe(request)
             .await
             .map_err(Failed::Status)?;
-        if let Some(leader) = toka_proto::convert::metadata::leader(response.metadata()) {
-            self.client.shared.routes.learn(leader);
-        }
+        self.client.shared.routes.learn_from(response.metadata());
         let mut stream = response.into_inner();
         let first = stream.message().await.map_err(Failed::Status)?;
         let first = first.ok_or_else(|| Failed::Status(ended()))?;
@@ -259,15 +280,12 @@ impl Subscription {
             (None, Start::Beginning) => Message::Beginning(v1::FromBeginning {}),
             (None, Start::Now) => Message::Now(v1::FromNow {}),
         };
-        let mut read = self.client.options(self.subscribe.consistency);
-        if self.position.is_some() {
+        let mut read: v1::ReadOptions = match self.position {
             // The start has been settled; what comes after it comes whenever the node has it.
-            read = ReadOptions {
-                history_id: self.history_id,
-                ..ReadOptions::default()
-            }
-            .into();
-        }
+            Some(_) => ReadOptions::default().into(),
+            None => self.client.options(self.subscribe.consistency),
+        };
+        read.history_id = self.history_id.map(ident::u128_bytes).unwrap_or_default();
         v1::SubscribeRequest {
             vault: String::new(),
             start: Some(start),
@@ -287,6 +305,12 @@ impl Subscription {
             .await
             .map_err(|_| Status::deadline_exceeded("the node has been silent for too long"))?;
         let response = received?.ok_or_else(ended)?;
+        if self.client.shared.routes.are_members_stale(MEMBERS_REFRESH) {
+            // A stream that lasts sees no new head of a reply. Whom to turn to must be known before its
+            // node is gone.
+            let client = self.client.clone();
+            tokio::spawn(async move { client.node_status().await });
+        }
         if response.header.is_some() {
             let header =
                 Header::try_from(response.header).map_err(|error| bad(endpoint, &error))?;

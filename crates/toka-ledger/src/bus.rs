@@ -28,8 +28,10 @@ pub use self::event::EventCommit;
 pub use self::range::Range;
 pub use self::subscription::Subscription;
 use crate::apply::Outcome;
-use crate::command::{Command, Precondition};
-use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId, EventPayload, payload};
+use crate::command::{Command, FEATURE_LEVEL_MIN, Precondition, SetFeatureLevel};
+use crate::core::{
+    CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, payload,
+};
 use crate::dir::DataDir;
 use crate::error::Error;
 use crate::feed::Start;
@@ -153,6 +155,8 @@ pub struct VaultBus {
 struct Inner {
     reader: Reader,
     seams: Seams,
+    /// The model that embeddings without a name are of: the one that the vault was opened for.
+    model: Option<EmbeddingModel>,
     /// `None` once the vault is closing.
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     apply_thread: Mutex<Option<Box<dyn JoinThread>>>,
@@ -178,7 +182,7 @@ impl Future for Acknowledgement {
                     Ok(headers.into_iter().map(Arc::unwrap_or_clone).collect())
                 }
                 Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-                Outcome::Created { .. } | Outcome::Labelled { .. } => {
+                Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
                     unreachable!("a commit is no other command")
                 }
             })
@@ -203,10 +207,10 @@ impl VaultBus {
 
     /// Commits an event with a typed payload, and waits until it is on stable storage.
     ///
-    /// `embedding` has shape `[dimension]` and any norm but zero. Committing the same kind, payload
-    /// and parents again stores nothing and returns the first event's header, marked
-    /// `deduplicated`. [`VaultBus::event`] has the rest: salt, attributes, preconditions, and events
-    /// without an embedding.
+    /// `embedding` has shape `[dimension]`, any norm but zero, and is of the model that the vault was opened
+    /// for ([`Builder::model`]). Committing the same kind, payload and parents again stores nothing and
+    /// returns the first event's header, marked `deduplicated`. [`VaultBus::event`] has the rest: the
+    /// embedding's model, salt, attributes, preconditions, and events without an embedding.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Rejected`], [`Error::Engine`], [`Error::Closed`].
@@ -268,6 +272,7 @@ impl VaultBus {
         let needs_salt = is_claim(&preconditions);
         let events = events
             .into_iter()
+            .map(|event| event.of_model(self.inner.model.as_ref()))
             .map(|event| match needs_salt && !event.has_salt() {
                 true => self.with_random_salt(event),
                 false => event,
@@ -279,8 +284,23 @@ impl VaultBus {
         Ok(Acknowledgement(answer))
     }
 
-    /// Hands a command over; waits while the queue is full.
+    /// Hands a command over; waits while the queue is full. If it needs a higher feature level the vault is
+    /// raised first: its only member is this build.
     async fn request(&self, request: Request) -> Result<(), Error> {
+        let needed = request.command.level_needed();
+        let is_above = |settings: Settings| needed > settings.feature_level;
+        if needed > FEATURE_LEVEL_MIN && self.reader().settings()?.is_some_and(is_above) {
+            let (reply, _) = oneshot::channel();
+            let command = Command::SetFeatureLevel(SetFeatureLevel {
+                unix_ms: self.inner.seams.clock.unix_ms(),
+                level: needed,
+            });
+            self.send(Request { command, reply }).await?;
+        }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Error> {
         let requests = self.inner.lock_requests().clone().ok_or(Error::Closed)?;
         requests.send(request).await.map_err(|_| Error::Closed)
     }

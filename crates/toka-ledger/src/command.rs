@@ -6,18 +6,17 @@
 
 pub(crate) mod check;
 mod codec;
+mod level;
 
 use bytes::Bytes;
 
 pub use self::codec::{Batch, decode_batch, encode};
+pub use self::level::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, IntentLabel, Kind, Salt,
 };
 use crate::core::{IntentId, Parameters};
 pub use crate::error::ParentName;
-
-/// The newest feature level that this build applies.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// What changes a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +27,8 @@ pub enum Command {
     Commit(Commit),
     /// A name for an intent.
     Label(Label),
+    /// A higher feature level, once every member knows it.
+    SetFeatureLevel(SetFeatureLevel),
 }
 
 /// The vault's first command: its settings.
@@ -69,6 +70,17 @@ pub struct Label {
     pub intent: IntentId,
     /// The name; absent: none.
     pub label: Option<IntentLabel>,
+}
+
+/// Raises the vault's feature level; to one that it has already, or has passed, it changes nothing.
+///
+/// Part of level 1, so that every build can read it, and stops before what it cannot apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetFeatureLevel {
+    /// Proposer's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// The level that every member knows.
+    pub level: u32,
 }
 
 /// An event that has been checked, but has no place in the order yet.

@@ -40,6 +40,15 @@ pub enum Metadata {
     },
 }
 
+/// Room on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
 /// Files in directories.
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Creates `dir` and those above it, durably. Nothing happens where it is there already.
@@ -121,6 +130,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// The operating system's.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Room on what `path`, which is there, is on.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 
     /// Whether `path` is a directory. `false` also where nobody can tell.
     fn is_dir(&self, path: &Path) -> bool {
@@ -221,6 +236,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
 /// A lock that is held while it lives. See [`Disk::lock`].
 pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// Whether `error` says that the medium cannot give back what was written to it: as good as damaged.
+#[must_use]
+pub fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
 
 /// The directory that holds `path`.
 #[must_use]

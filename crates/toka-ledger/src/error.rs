@@ -108,14 +108,15 @@ pub enum Invalid {
     },
     /// A vector of another model than those of this vault.
     #[error(
-        "{field} is {actual:?}; the embeddings of this vault are of {expected:?}: vectors of another model \
-         belong into another vault (`toka reembed` copies one)"
+        "{field} is {actual:?}; the embeddings of this vault are of {}: vectors of another model \
+         belong into another vault (`toka reembed` copies one)",
+        expected.as_ref().map_or_else(|| "a model that was not named".to_owned(), |name| format!("{name:?}"))
     )]
     Model {
         /// The field.
         field: &'static str,
-        /// The vault's.
-        expected: String,
+        /// The vault's; none: the first embedded event named none, so that it can be no other's.
+        expected: Option<String>,
         /// The input's.
         actual: String,
     },
@@ -364,6 +365,21 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// A restore into the path was broken off.
+    #[error(
+        "{} holds a restore that was not completed; run `toka restore` again, or remove the directory",
+        path.display()
+    )]
+    RestoreInterrupted {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path holds a vault, and nothing that is there is overwritten.
+    #[error("{} holds a vault already; give a new or empty directory", path.display())]
+    VaultExists {
+        /// The path.
+        path: PathBuf,
+    },
     /// The path holds the data of a cluster node.
     #[error(
         "{} belongs to node {node_id} of a cluster and cannot be opened as an embedded vault; \
@@ -391,6 +407,16 @@ pub enum Error {
         /// The node that was to be started.
         expected: u64,
     },
+    /// The path is that of a node which has asked a cluster to be added.
+    #[error(
+        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the \
+         directory",
+        path.display()
+    )]
+    JoiningNode {
+        /// The path.
+        path: PathBuf,
+    },
     /// The data was written by a newer version.
     #[error(
         "{} has format {found}; this version reads up to {supported}: use a newer toka",
@@ -406,7 +432,8 @@ pub enum Error {
     },
     /// The vault follows a newer behaviour of `apply` than this version knows.
     #[error(
-        "the vault is at feature level {found}; this version applies up to {supported}: use a newer toka"
+        "the vault is at feature level {found}; this build knows up to {supported}: start a build that knows \
+         {found}, as `toka cluster status` shows it of the other nodes; a vault's level is never lowered"
     )]
     FeatureLevel {
         /// The vault's.
@@ -454,9 +481,12 @@ impl Error {
             | Self::Erased { .. }
             | Self::PayloadType { .. }
             | Self::NotAVault { .. }
+            | Self::RestoreInterrupted { .. }
+            | Self::VaultExists { .. }
             | Self::ClusterNode { .. }
             | Self::EmbeddedVault { .. }
             | Self::OtherNode { .. }
+            | Self::JoiningNode { .. }
             | Self::NewerFormat { .. }
             | Self::FeatureLevel { .. }
             | Self::Corrupt { .. }

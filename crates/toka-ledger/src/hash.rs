@@ -6,6 +6,7 @@ const EVENT_CONTEXT: &str = "toka-ledger v1 event";
 const LEAF_CONTEXT: &str = "toka-ledger v1 leaf";
 const NODE_CONTEXT: &str = "toka-ledger v1 node";
 const STATE_CONTEXT: &str = "toka-ledger v1 state";
+const RESTORED_CONTEXT: &str = "toka-ledger v1 restored history";
 
 /// BLAKE3 of the payload.
 #[must_use]
@@ -51,6 +52,18 @@ pub fn node(left: &Digest, right: &Digest) -> Digest {
     hasher.update(left.as_bytes());
     hasher.update(right.as_bytes());
     hasher.finalize().into()
+}
+
+/// Identity of the history of a vault that was restored into another cluster than its own: the same on
+/// each node of that cluster, and another one than that of any other copy.
+#[must_use]
+pub fn restored_history_id(history_id: u128, cluster_id: u128) -> u128 {
+    let mut hasher = blake3::Hasher::new_derive_key(RESTORED_CONTEXT);
+    hasher.update(&history_id.to_le_bytes());
+    hasher.update(&cluster_id.to_le_bytes());
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    u128::from_le_bytes(id)
 }
 
 /// The root of a history without events.

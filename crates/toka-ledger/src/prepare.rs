@@ -141,9 +141,18 @@ impl EventDraft {
     }
 
     /// Says which model made the embedding. A vault's embeddings are all of one model: the one given
-    /// when it was created, or the first that an event names.
+    /// when it was created, or that of the first embedded event. An embedding of another model is
+    /// refused, and any name where the first had none; one without a name is taken for the vault's.
     pub fn model(mut self, model: &str) -> Self {
         self.model = self.accept(EmbeddingModel::new(model));
+        self
+    }
+
+    /// The draft with an embedding that names a model: `model`, unless the caller has named one.
+    pub(crate) fn of_model(mut self, model: Option<&EmbeddingModel>) -> Self {
+        if self.embedding.is_some() && self.model.is_none() {
+            self.model = model.cloned();
+        }
         self
     }
 

@@ -7,6 +7,7 @@
 mod chain;
 mod clusters;
 mod indexes;
+mod journal;
 mod meta;
 mod report;
 mod rows;

@@ -15,12 +15,12 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use random::{CommandSpec, History};
-use toka_ledger::command::{Command, decode_batch, encode};
+use toka_ledger::command::{Command, FEATURE_LEVEL, decode_batch, encode};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Durability, Engine};
 use toka_ledger::store::{Stored, children};
-use toka_ledger::{EventHeader, Ledger, LogMark, Outcome, Rejection, Violation, hash};
+use toka_ledger::{EventHeader, Invalid, Ledger, LogMark, Outcome, Rejection, Violation, hash};
 
 /// What happens to a replica between two entries.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +165,7 @@ fn check_outcomes(history: &History) {
             Outcome::Committed { revision, .. }
             | Outcome::Created { revision }
             | Outcome::Labelled { revision, .. }
+            | Outcome::Raised { revision, .. }
             | Outcome::Rejected { revision, .. } => *revision,
         };
         assert_eq!(found, revision, "every command counts");
@@ -231,7 +232,8 @@ proptest! {
             batch.push(&bytes);
             let decoded = decode_batch(batch.finish()).unwrap_or_default();
             let asks_for_more = decoded.iter().any(|command| {
-                matches!(command, Command::Create(create) if create.feature_level > 1)
+                matches!(command, Command::Create(create) if create.feature_level > FEATURE_LEVEL)
+                    || matches!(command, Command::SetFeatureLevel(set) if set.level > FEATURE_LEVEL)
             });
             if !asks_for_more {
                 prop_assert_eq!(vault.apply(&decoded).len(), decoded.len());
@@ -245,6 +247,7 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
     match outcome {
         Outcome::Created { .. } => vec!["created"],
         Outcome::Labelled { .. } => vec!["labelled"],
+        Outcome::Raised { .. } => vec!["raised"],
         Outcome::Committed { headers, .. } => headers
             .iter()
             .map(|header| {
@@ -258,7 +261,11 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::Rejected { rejection, .. } => match rejection {
             Rejection::UnknownParent { .. } => vec!["unknown parent"],
             Rejection::UnknownPreconditionParent { .. } => vec!["unknown precondition parent"],
-            Rejection::Invalid { .. } => vec!["dimension"],
+            Rejection::Invalid { invalid, .. } => match invalid {
+                Invalid::Dimension { .. } => vec!["dimension"],
+                Invalid::Model { .. } => vec!["model"],
+                other => panic!("unexpected: {other:?}"),
+            },
             Rejection::AlreadyCreated => vec!["already created"],
             Rejection::UnknownIntent { .. } => vec!["unknown intent"],
             Rejection::Preconditions { violations } => violations
@@ -287,6 +294,6 @@ fn random_histories_reach_every_outcome() {
             *reached.entry(word).or_insert(0) += 1;
         }
     }
-    assert_eq!(reached.len(), 13, "{reached:?}");
+    assert_eq!(reached.len(), 14, "{reached:?}");
     assert!(reached.values().all(|&times| times > 9), "{reached:?}");
 }

@@ -5,10 +5,13 @@ mod apply_support;
 use std::sync::Arc;
 
 use apply_support::*;
-use toka_ledger::command::{Command, Commit, ParentName};
+use toka_ledger::command::{Command, Commit, Create, ParentName};
 use toka_ledger::engine::{Engine, Table};
+use toka_ledger::seam::SystemThreads;
 use toka_ledger::store::{meta, payloads};
-use toka_ledger::{Digest, EventId, Invalid, Outcome, Parent, Rejection, Selector, Stored, hash};
+use toka_ledger::{
+    Digest, EventId, Invalid, Ledger, Outcome, Parent, Rejection, Selector, Stored, hash,
+};
 
 #[test]
 fn events_get_gapless_sequences_and_ids_that_carry_time_and_sequence() {
@@ -227,6 +230,113 @@ fn time_never_runs_backwards_and_stays_below_2_to_the_48() {
 }
 
 #[test]
+fn embeddings_of_refused_commits_may_be_of_any_dimension() {
+    // In one entry: those behind the first are scored together before it is known which come.
+    for (first, other) in [(64, 65), (65, 64), (384, 8), (8, 384), (4, 3)] {
+        let mut vault = Vault::new();
+        let commits = (0..40).map(|n| {
+            let dimension = if n % 3 == 1 { other } else { first };
+            let vector: Vec<f32> = (0..dimension)
+                .map(|at| ((at * n + n) as f32).cos())
+                .collect();
+            commit([event("a", &n.to_string()).embedded(&vector)])
+        });
+        let outcomes = vault.commits(commits);
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            let is_refused = matches!(outcome, Outcome::Rejected { .. });
+            assert_eq!(is_refused, n % 3 == 1, "{first} {other} {n}: {outcome:?}");
+        }
+        let last: Vec<f32> = (0..first).map(|at| at as f32 + 1.0).collect();
+        vault.accept_event(event("a", "last").embedded(&last));
+    }
+}
+
+#[test]
+fn restart_before_the_first_embedding_changes_nothing() {
+    let Command::Create(create) = create() else {
+        unreachable!("made by the function of that name")
+    };
+    let create = Command::Create(Create {
+        dimension: Some(2),
+        ..create
+    });
+    let mut vaults = [Vault::pristine(), Vault::pristine()];
+    let states = vaults.each_mut().map(|vault| {
+        vault.apply(std::slice::from_ref(&create));
+        vault.accept_event(event("a", "0"));
+        vault.ledger.position()
+    });
+    assert_eq!(states[0], states[1]);
+    let [_, restarted] = &mut vaults;
+    restarted.ledger =
+        Ledger::open(restarted.engine.clone(), Arc::new(SystemThreads)).expect("opens");
+    let named = event("a", "1").embedded(&[1.0, 2.0]).of_model("x");
+    let states = vaults.each_mut().map(|vault| {
+        vault.accept_event(named.clone());
+        vault.ledger.position()
+    });
+    assert_eq!(states[0], states[1]);
+}
+
+/// The rejection of an event of another model than the vault's.
+fn other_model(event: usize, expected: Option<&str>, actual: &str) -> Rejection {
+    Rejection::Invalid {
+        event,
+        invalid: Invalid::Model {
+            field: "embedding_model",
+            expected: expected.map(str::to_owned),
+            actual: actual.to_owned(),
+        },
+    }
+}
+
+#[test]
+fn the_first_embedded_event_fixes_the_model() {
+    let mut vault = Vault::new();
+    let embedded = |payload: &str| event("a", payload).embedded(&[1.0, 2.0]);
+    // Neither event of a commit with two models fixes anything.
+    let rejection = vault.refuse(commit([
+        embedded("1").of_model("x"),
+        embedded("2").of_model("y"),
+    ]));
+    assert_eq!(rejection, other_model(1, Some("x"), "y"));
+    vault.accept(commit([
+        embedded("1").of_model("z"),
+        embedded("2").of_model("z"),
+    ]));
+    let rejection = vault.refuse(commit([embedded("3").of_model("x")]));
+    assert_eq!(rejection, other_model(0, Some("z"), "x"));
+    // Whoever names none says that he knows what the vault has.
+    vault.accept_event(embedded("4"));
+    let settings = vault.ledger.reader().settings().expect("readable");
+    let model = settings.expect("created").model;
+    assert_eq!(model.expect("fixed").as_str(), "z");
+}
+
+#[test]
+fn no_model_can_be_named_after_embeddings_of_none() {
+    let embedded = |payload: &str| event("a", payload).embedded(&[1.0, 2.0]);
+    let mut vault = Vault::new();
+    // An event without an embedding fixes nothing.
+    vault.accept_event(event("a", "0"));
+    let rejection = vault.refuse(commit([embedded("1"), embedded("2").of_model("x")]));
+    assert_eq!(rejection, other_model(1, None, "x"));
+    assert!(
+        rejection
+            .to_string()
+            .contains("of a model that was not named")
+    );
+    vault.accept_event(embedded("1"));
+    let rejection = vault.refuse(commit([embedded("2").of_model("x")]));
+    assert_eq!(rejection, other_model(0, None, "x"));
+    // Nor after a restart.
+    vault.ledger = Ledger::open(vault.engine.clone(), Arc::new(SystemThreads)).expect("opens");
+    let rejection = vault.refuse(commit([embedded("2").of_model("x")]));
+    assert_eq!(rejection, other_model(0, None, "x"));
+    vault.accept_event(embedded("2"));
+}
+
+#[test]
 fn the_first_embedded_event_fixes_the_dimension() {
     let mut vault = Vault::new();
     let two = [1.0, 2.0];
@@ -315,11 +425,8 @@ fn a_full_vault_refuses_new_events_and_still_knows_the_old_ones() {
         .engine
         .write(batch, toka_ledger::engine::Durability::Synced)
         .expect("writes");
-    vault.ledger = toka_ledger::Ledger::open(
-        Arc::clone(&vault.engine) as _,
-        Arc::new(toka_ledger::seam::SystemThreads),
-    )
-    .expect("opens");
+    vault.ledger =
+        Ledger::open(Arc::clone(&vault.engine) as _, Arc::new(SystemThreads)).expect("opens");
     assert_eq!(vault.refuse(commit([event("a", "2")])), Rejection::Full);
     assert_eq!(vault.accept_event(event("a", "1")).id, old.id);
 }

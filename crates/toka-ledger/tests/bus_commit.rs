@@ -381,6 +381,69 @@ async fn errors_name_field_limit_and_value() {
 }
 
 #[tokio::test]
+async fn vault_is_not_opened_for_another_model() {
+    let engine = TestEngine::new();
+    let vault = VaultBus::builder()
+        .open_engine(engine.clone())
+        .expect("opened");
+    vault.close().await;
+    // Without an embedding it may become of any model.
+    let builder = VaultBus::builder().model("x");
+    let vault = builder.clone().open_engine(engine.clone()).expect("opened");
+    vault.close().await;
+    let vault = VaultBus::builder()
+        .open_engine(engine.clone())
+        .expect("opened");
+    let commit = vault.commit(&1, &[], "k", vector()).await;
+    commit.expect("committed");
+    vault.close().await;
+    let error = builder.open_engine(engine).expect_err("unnamed vectors");
+    assert!(
+        matches!(
+            &error,
+            Error::Invalid(Invalid::Model { expected: None, actual, .. }) if actual == "x"
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn vectors_without_a_name_are_of_the_model_that_the_vault_was_opened_for() {
+    let engine = TestEngine::new();
+    // One that was made without a model is named by the first vector.
+    let vault = VaultBus::builder()
+        .open_engine(engine.clone())
+        .expect("opened");
+    vault.close().await;
+    let of = |model: &str| VaultBus::builder().model(model).open_engine(engine.clone());
+    let vault = of("one").expect("opened");
+    let commit = vault.commit(&1, &[], "k", vector()).await;
+    commit.expect("committed");
+    let other = vault.event("k").embedding(&[1.0, 0.0, 0.0]).model("two");
+    let error = other.commit().await.expect_err("another model");
+    assert!(
+        matches!(
+            &error,
+            Error::Rejected(Rejection::Invalid { invalid: Invalid::Model { expected: Some(expected), actual, .. }, .. })
+                if expected == "one" && actual == "two"
+        ),
+        "{error}"
+    );
+    vault.close().await;
+
+    let error = of("two").expect_err("another model");
+    assert!(
+        matches!(
+            &error,
+            Error::Invalid(Invalid::Model { expected: Some(expected), actual, .. })
+                if expected == "one" && actual == "two"
+        ),
+        "{error}"
+    );
+    assert!(of("one").is_ok());
+}
+
+#[tokio::test]
 async fn dimension_can_be_set_at_creation() {
     let engine = TestEngine::new();
     let builder = VaultBus::builder().dimension(4);

@@ -4,21 +4,21 @@ mod apply_support;
 mod intent_support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
 use apply_support::*;
 use intent_support::*;
 use toka_ledger::command::{Command, Label};
 use toka_ledger::engine::memory::MemoryEngine;
-use toka_ledger::engine::{Direction, Durability, Engine, Table};
+use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
 use toka_ledger::feed::{Message, Subscription};
 use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::read::{Query, Search};
-use toka_ledger::seam::{InlineThreads, SystemThreads, Threads};
+use toka_ledger::seam::{InlineThreads, JoinThread, SystemThreads, Threads};
 use toka_ledger::store::clusters;
 use toka_ledger::verify::verify;
 use toka_ledger::{
-    Embedding, EventHeader, Filter, IntentLabel, Ledger, LogMark, Outcome, Rejection, Start,
+    Digest, Embedding, EventHeader, Filter, IntentLabel, Ledger, LogMark, Outcome, Rejection, Start,
 };
 
 /// No multiple of any vector width.
@@ -77,6 +77,13 @@ impl Replica {
         self
     }
 
+    /// Digest of what decides where the next events go, made now.
+    fn intents_digest(&self) -> (u64, Digest) {
+        let reader = self.ledger.reader();
+        reader.digest_intents();
+        reader.intents_digest().expect("nothing is being applied")
+    }
+
     fn headers(&self) -> Vec<Arc<EventHeader>> {
         let reader = self.ledger.reader();
         let mut headers = Vec::new();
@@ -113,7 +120,7 @@ fn state_digest_of_a_fixed_stream_is_pinned() {
     assert_eq!(digest, PINNED_DEFAULT);
 }
 
-const PINNED_SMALL: &str = "c7b6d09bcd9cb7171d139a1edf5f786a7c2aa65d5387d95238864e68d4d92eef";
+const PINNED_SMALL: &str = "48d967cd844b36df409b4a3a47f7948424d8e127c96d2c06be8576fe81670f0f";
 const PINNED_DEFAULT: &str = "9f075c49cdcab5820861b7b3e62552ee1bd8975dfae2eea047353962747888ea";
 
 #[test]
@@ -262,7 +269,7 @@ fn flipped_byte_in_the_state_is_found() {
         let mut flipped = value.to_vec();
         let at = n * 7 % flipped.len();
         flipped[at] ^= 4;
-        let mut batch = toka_ledger::engine::Batch::new();
+        let mut batch = Batch::new();
         batch.put(Table::Clusters, key.clone(), flipped);
         replica
             .engine
@@ -273,13 +280,159 @@ fn flipped_byte_in_the_state_is_found() {
         let report = verify(&reader, &mut |_| {}).expect("readable");
         assert_eq!(report.problems_total, 1, "{:?}", report.problems);
         assert_eq!(report.problems[0].table, Some(Table::Clusters));
-        let mut batch = toka_ledger::engine::Batch::new();
+        let mut batch = Batch::new();
         batch.put(Table::Clusters, key.clone(), value.clone());
         replica
             .engine
             .write(batch, Durability::Volatile)
             .expect("writes");
     }
+}
+
+#[test]
+fn digest_of_the_intents_is_the_same_after_a_restart_anywhere() {
+    let commands = stream();
+    let mut steady = Replica::new();
+    let mut restarted = Replica::new();
+    assert_eq!(steady.intents_digest(), (0, Digest::ZERO));
+    let mut digests = BTreeSet::new();
+    for entry in commands.chunks(37) {
+        steady.apply(entry);
+        let Replica { engine, ledger } = restarted;
+        drop(ledger);
+        restarted = Replica::open(engine, Arc::new(SystemThreads));
+        for command in entry {
+            restarted.apply(std::slice::from_ref(command));
+        }
+        assert_eq!(steady.intents_digest(), restarted.intents_digest());
+        let Replica { engine, ledger } = restarted;
+        drop(ledger);
+        restarted = Replica::open(engine, Arc::new(SystemThreads));
+        assert_eq!(steady.intents_digest(), restarted.intents_digest());
+        digests.insert(steady.intents_digest().1);
+    }
+    assert!(digests.len() > 10, "every embedded event changes it");
+}
+
+#[test]
+fn centroid_that_differs_is_told_before_an_event_goes_elsewhere() {
+    let commands = stream();
+    let sound = Replica::new().apply_in(&commands[..901], 50);
+    let other = Replica::new().apply_in(&commands[..901], 50);
+    drop(other.ledger);
+    // One component of one centroid, one part in 16,384 off.
+    let end = clusters::end_of(clusters::MICRO);
+    let rows = other.engine.scan(
+        Table::Clusters,
+        clusters::MICRO,
+        Some(&end),
+        Direction::Forward,
+    );
+    let (key, value) = rows.last().expect("something is saved").expect("readable");
+    let id = clusters::decode_micro_key(clusters::MICRO, &key).expect("an id");
+    let mut micro = clusters::decode_micro(id, value).expect("a micro-cluster");
+    micro.sums[5] += 1;
+    let mut batch = Batch::new();
+    batch.put(Table::Clusters, key, clusters::encode_micro(id, &micro));
+    let written = other.engine.write(batch, Durability::Volatile);
+    written.expect("writes");
+
+    let mut replicas = [sound, Replica::open(other.engine, Arc::new(SystemThreads))];
+    let states = |replicas: &[Replica; 2]| {
+        let [a, b] = replicas;
+        [a, b].map(|replica| replica.ledger.position().state_digest)
+    };
+    let [before, same] = states(&replicas);
+    assert_eq!(before, same);
+    let [a, b] = &replicas;
+    assert_ne!(
+        a.intents_digest(),
+        b.intents_digest(),
+        "even if nothing comes"
+    );
+    let embedded = small().save_events as usize / 4;
+    for replica in &mut replicas {
+        replica.apply(&commands[901..901 + embedded]);
+    }
+    let [a, b] = states(&replicas);
+    assert_ne!(a, b);
+    // No header differs yet.
+    let [a, b] = &replicas;
+    assert_eq!(a.headers(), b.headers());
+}
+
+/// Threads whose work begins when it is let go.
+#[derive(Debug, Default)]
+struct HeldThreads(Arc<(Mutex<bool>, Condvar)>);
+
+impl HeldThreads {
+    fn let_go(&self) {
+        let (is_free, changed) = &*self.0;
+        *is_free.lock().expect("no panic") = true;
+        changed.notify_all();
+    }
+}
+
+impl Threads for HeldThreads {
+    fn spawn(
+        &self,
+        name: &str,
+        body: Box<dyn FnOnce() + Send + 'static>,
+    ) -> std::io::Result<Box<dyn JoinThread>> {
+        let gate = Arc::clone(&self.0);
+        let held = move || {
+            let (is_free, changed) = &*gate;
+            let is_free = is_free.lock().expect("no panic");
+            drop(changed.wait_while(is_free, |is_free| !*is_free));
+            body();
+        };
+        SystemThreads.spawn(name, Box::new(held))
+    }
+}
+
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a writer and a reader of the same ledger, at the same time"
+)]
+fn readers_do_not_wait_for_a_macro_clustering_that_is_late() {
+    let commands = stream();
+    let threads = Arc::new(HeldThreads::default());
+    let mut replica = Replica::open(Arc::new(MemoryEngine::new()), Arc::clone(&threads) as _);
+    // Up to the first one that runs beside `apply`: few enough events for the next to be in time.
+    let mut done = 0;
+    while replica.ledger.reader().intent_usage().micro_clusters < 40 {
+        replica.apply(&commands[done..=done]);
+        done += 1;
+    }
+    let reader = replica.ledger.reader();
+    let rest = commands[done..].to_vec();
+    let applying = std::thread::spawn(move || {
+        replica.apply(&rest);
+        replica.ledger.position().state_digest
+    });
+    let (sender, answers) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        // Long enough for `apply` to come to where it waits.
+        for _ in 0..300 {
+            sender
+                .send(reader.intents().len())
+                .expect("somebody listens");
+            std::thread::yield_now();
+        }
+    });
+    for _ in 0..300 {
+        let told = answers.recv_timeout(std::time::Duration::from_secs(20));
+        assert!(told.expect("readers wait for `apply`") > 0);
+    }
+    assert!(!applying.is_finished(), "it waits for nothing");
+    threads.let_go();
+    reading.join().expect("no panic");
+    let expected = Replica::new().apply_in(&commands, 1);
+    assert_eq!(
+        applying.join().expect("no panic"),
+        expected.ledger.position().state_digest
+    );
 }
 
 fn label(intent: IntentId, label: Option<&str>) -> Command {

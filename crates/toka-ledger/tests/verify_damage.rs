@@ -7,11 +7,12 @@ use bytes::Bytes;
 use toka_ledger::codec::DecodeError;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
+use toka_ledger::store::journal::{self, Change, Place};
 use toka_ledger::store::{
     self, attributes, children, decode_sequence, encode_sequence, events, kinds, payload_digests,
 };
 use toka_ledger::verify::{Report, verify};
-use toka_ledger::{EventDraft, Ledger, VaultBus};
+use toka_ledger::{CursorName, EventDraft, Ledger, VaultBus};
 
 const EVENTS: u64 = 300;
 
@@ -400,6 +401,50 @@ async fn moved_cursors_are_no_damage() {
         "{:?}",
         report.problems
     );
+}
+
+#[tokio::test]
+async fn state_chain_is_recomputed_over_what_changed_beside_the_events() {
+    let engine = Arc::new(MemoryEngine::new());
+    let vault = VaultBus::builder()
+        .open_engine(engine.clone())
+        .expect("opened");
+    for n in 0..300 {
+        let event = vault.event("a").payload(&n).move_cursor("agent", n, n + 1);
+        event.commit().await.expect("committed");
+    }
+    let report = vault.verify().expect("readable");
+    assert!(report.is_intact(), "{:?}", report.problems);
+    assert_eq!(report.state_stretches, 2, "300 events");
+    vault.close().await;
+
+    let place = |n| Place {
+        sequence: n,
+        // Behind the creation.
+        revision: n + 1,
+        index: 0,
+    };
+    let change = |position| Change::Cursor {
+        name: CursorName::new("agent").expect("valid"),
+        position,
+    };
+    let altered = copy(&engine);
+    write(&altered, |batch| {
+        let row = journal::encode(place(100), &change(7));
+        batch.put(Table::Meta, journal::key(place(100)), row);
+    });
+    let report = check(altered);
+    let problem = report.problems[0].to_string();
+    assert!(problem.contains("events 1 to 256"), "{problem}");
+
+    let altered = copy(&engine);
+    write(&altered, |batch| {
+        batch.delete(Table::Meta, journal::key(place(300)));
+    });
+    let report = check(altered);
+    assert_eq!(report.problems_total, 2, "{:?}", report.problems);
+    let problem = report.problems[0].to_string();
+    assert!(problem.contains("cursor agent is at 300"), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -4,18 +4,20 @@
 //! openraft cannot change what is on a disk. Every decoder is total: it never panics, allocates no
 //! more than a small multiple of its input, and refuses what `encode` would not have produced.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 use openraft::vote::RaftLeaderId;
 use thiserror::Error;
 
-use crate::type_config::{
-    Commands, Entry, EntryPayload, LeaderId, LogId, Member, Membership, StoredMembership, Vote,
-};
+use crate::type_config::{Commands, Entry, EntryPayload, LeaderId, LogId, Vote};
 
+mod membership;
 #[cfg(test)]
 mod tests;
+
+pub use self::membership::{
+    AppliedMembership, decode_applied_membership, decode_membership, decode_stored_membership,
+    encode_applied_membership, encode_membership, encode_stored_membership,
+};
 
 /// Bytes of an encoded log id.
 pub const LOG_ID_LEN: usize = 24;
@@ -25,8 +27,6 @@ pub const VOTE_LEN: usize = 17;
 pub const ENTRY_HEADER_LEN: usize = 2 + LOG_ID_LEN;
 
 const ENTRY_VERSION: u8 = 1;
-const MEMBERSHIP_VERSION: u8 = 1;
-
 const KIND_BLANK: u8 = 0; // persisted
 const KIND_NORMAL: u8 = 1; // persisted
 const KIND_MEMBERSHIP: u8 = 2; // persisted
@@ -75,6 +75,16 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Whether a newer build has written the bytes. Only right of bytes whose checksum is.
+    pub(crate) const fn is_newer(&self) -> bool {
+        match self {
+            Self::UnknownVersion { .. } | Self::UnknownTag { .. } => true,
+            Self::Truncated { .. } | Self::Trailing { .. } | Self::Invalid { .. } => false,
+        }
+    }
+}
+
 /// Reads fields from the front of a slice.
 pub(crate) struct Cursor<'a> {
     what: &'static str,
@@ -112,6 +122,10 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    fn u128(&mut self) -> Result<u128, DecodeError> {
+        Ok(u128::from_be_bytes(self.array()?))
     }
 
     pub(crate) fn flag(&mut self) -> Result<bool, DecodeError> {
@@ -227,104 +241,6 @@ pub fn decode_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
     let vote = cursor.vote()?;
     cursor.finish()?;
     Ok(vote)
-}
-
-/// Membership: version u8, then the joint configuration (count u32; each: count u32, node ids u64
-/// ascending), then the nodes (count u32; each: id u64 ascending, Raft endpoint, client endpoint as
-/// length u32 and UTF-8).
-#[must_use]
-pub fn encode_membership(membership: &Membership) -> Vec<u8> {
-    let put_len = |out: &mut Vec<u8>, len: usize| {
-        let len = u32::try_from(len).expect("a membership is far smaller than 4 GiB");
-        out.extend_from_slice(&len.to_be_bytes());
-    };
-    let mut out = vec![MEMBERSHIP_VERSION];
-    let configs = membership.get_joint_config();
-    put_len(&mut out, configs.len());
-    for voters in configs {
-        put_len(&mut out, voters.len());
-        voters
-            .iter()
-            .for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
-    }
-    put_len(&mut out, membership.nodes().count());
-    for (id, member) in membership.nodes() {
-        out.extend_from_slice(&id.to_be_bytes());
-        for text in [&member.raft_endpoint, &member.client_endpoint] {
-            put_len(&mut out, text.len());
-            out.extend_from_slice(text.as_bytes());
-        }
-    }
-    out
-}
-
-/// Inverse of [`encode_membership`].
-///
-/// # Errors
-/// If `bytes` is not exactly one valid membership: no empty voter set, an address for each voter.
-pub fn decode_membership(bytes: &[u8]) -> Result<Membership, DecodeError> {
-    const WHAT: &str = "membership";
-    const ORDER: DecodeError = DecodeError::Invalid {
-        what: WHAT,
-        reason: "node ids are not ascending",
-    };
-    let mut cursor = Cursor::new(WHAT, bytes);
-    check_version(WHAT, cursor.u8()?, MEMBERSHIP_VERSION)?;
-    let mut configs = Vec::new();
-    for _ in 0..cursor.count(4)? {
-        let mut voters = BTreeSet::new();
-        for _ in 0..cursor.count(8)? {
-            let id = cursor.u64()?;
-            if voters.last().is_some_and(|last| *last >= id) {
-                return Err(ORDER);
-            }
-            voters.insert(id);
-        }
-        configs.push(voters);
-    }
-    let mut nodes: BTreeMap<u64, Member> = BTreeMap::new();
-    for _ in 0..cursor.count(16)? {
-        let id = cursor.u64()?;
-        if nodes.last_key_value().is_some_and(|(last, _)| *last >= id) {
-            return Err(ORDER);
-        }
-        let raft_endpoint = cursor.string()?;
-        let client_endpoint = cursor.string()?;
-        nodes.insert(
-            id,
-            Member {
-                raft_endpoint,
-                client_endpoint,
-            },
-        );
-    }
-    cursor.finish()?;
-    Membership::new(configs, nodes).map_err(|_| DecodeError::Invalid {
-        what: WHAT,
-        reason: "a voter set is empty or a voter has no address",
-    })
-}
-
-/// A membership and where it was set: presence u8, log id if present, membership.
-#[must_use]
-pub fn encode_stored_membership(stored: &StoredMembership) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_log_id_option(&mut out, stored.log_id().as_ref());
-    out.extend_from_slice(&encode_membership(stored.membership()));
-    out
-}
-
-/// Inverse of [`encode_stored_membership`].
-///
-/// # Errors
-/// If `bytes` is not exactly one stored membership.
-pub fn decode_stored_membership(bytes: &[u8]) -> Result<StoredMembership, DecodeError> {
-    let mut cursor = Cursor::new("stored membership", bytes);
-    let log_id = cursor.log_id_option()?;
-    Ok(StoredMembership::new(
-        log_id,
-        decode_membership(cursor.rest())?,
-    ))
 }
 
 /// What stands before an entry's body: version u8, kind u8 (0 blank, 1 commands, 2 membership), log

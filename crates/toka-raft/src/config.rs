@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toka_ledger::EmbeddingModel;
+use toka_ledger::command::FEATURE_LEVEL;
 use toka_ledger::intent::Parameters;
 
 use crate::error::StartError;
@@ -21,8 +22,10 @@ pub struct Config {
     /// This node. Fixed for ever for a data directory; never given to another one.
     pub node_id: u64,
     /// The members that form the cluster at its first start, the same on each of them. Ignored once
-    /// the cluster is formed.
+    /// the cluster is formed. None on a node that has joined one.
     pub initial_members: BTreeMap<u64, Member>,
+    /// Where this node is reached, for as long as no membership says so.
+    pub advertised: Member,
     /// Where this node keeps everything.
     pub data_dir: PathBuf,
     /// What the vault is created with, if this node is its first leader.
@@ -37,6 +40,21 @@ pub struct Config {
     /// Long enough for a follower's slow disk, short enough not to pin the log (docs/openraft.md,
     /// section 8, point 5).
     pub append_timeout: Duration,
+    /// A member that has not answered the leader for this long is unreachable: the leader says so, and
+    /// raises an alarm.
+    pub unreachable_after: Duration,
+    /// Bytes that are kept free on the disk: with less, no commits are taken. Absent: 1 GiB, or a
+    /// twentieth of a smaller disk.
+    pub disk_reserve_bytes: Option<u64>,
+    /// The highest feature level that this node says it knows: while it is below the build's, the vault is not
+    /// raised beyond it, so that the build before can be started again.
+    pub feature_level_max: u32,
+    /// A Raft log whose syncs take this long on the average of ten seconds is alarmed on.
+    pub slow_sync: Duration,
+    /// How often this node compares its state with that of the others.
+    pub state_check_interval: Duration,
+    /// How everything that is stored is read, to find damage.
+    pub scrub: Scrub,
     /// Where Raft's tasks run.
     pub runtime: RuntimeChoice,
 }
@@ -45,8 +63,10 @@ impl Config {
     /// The defaults for node `node_id` with its data in `data_dir`.
     #[must_use]
     pub fn new(node_id: u64, data_dir: PathBuf, initial_members: BTreeMap<u64, Member>) -> Self {
+        let advertised = initial_members.get(&node_id).cloned();
         Self {
             node_id,
+            advertised: advertised.unwrap_or_default(),
             initial_members,
             data_dir,
             creation: Creation::default(),
@@ -54,8 +74,19 @@ impl Config {
             compaction: Compaction::default(),
             proposing: Proposing::default(),
             append_timeout: Duration::from_secs(3),
+            unreachable_after: Duration::from_secs(10),
+            disk_reserve_bytes: None,
+            feature_level_max: FEATURE_LEVEL,
+            slow_sync: Duration::from_millis(100),
+            state_check_interval: Duration::from_secs(5),
+            scrub: Scrub::default(),
             runtime: RuntimeChoice::Own { threads: 2 },
         }
+    }
+
+    /// The highest feature level that this node says it knows.
+    pub(crate) fn level_known(&self) -> u32 {
+        self.feature_level_max.min(FEATURE_LEVEL)
     }
 
     /// openraft's configuration.
@@ -154,6 +185,25 @@ impl Default for Compaction {
             snapshot_log_entries: 200_000,
             keep_log_bytes: 256 << 20,
             keep_log_entries: 200_000,
+        }
+    }
+}
+
+/// How everything that is stored is read from time to time, to find damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// Time between two passes, also over restarts; the first one begins a tenth of it after the first start.
+    /// Absent: there are none, unless another node finds damage in what this one sends.
+    pub interval: Option<Duration>,
+    /// Bytes that are read in a second; 0: as many as the disk gives.
+    pub rate_bytes: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self {
+            interval: Some(Duration::from_secs(24 * 3_600)),
+            rate_bytes: 16 << 20,
         }
     }
 }

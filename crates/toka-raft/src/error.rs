@@ -1,6 +1,11 @@
 //! What can go wrong in a node, as its server and its callers see it.
 
-mod snapshot;
+mod beyond;
+mod change;
+mod damage;
+mod disk_full;
+pub(crate) mod snapshot;
+mod start;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,143 +17,10 @@ use crate::codec::DecodeError;
 use crate::log_store::LogError;
 use crate::type_config::Leader;
 
+pub use self::change::ChangeError;
+pub use self::damage::Damage;
 pub use self::snapshot::SnapshotError;
-
-/// Why a node cannot start, or cannot form or join its cluster.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// openraft refuses the timing.
-    #[error("the configuration is not valid: {source}")]
-    Config {
-        /// Why.
-        source: Box<openraft::ConfigError>,
-    },
-    /// This node is not among the initial members.
-    #[error("node {node_id} is not among the initial members {members}; add it to the list")]
-    NotInitialMember {
-        /// This node.
-        node_id: u64,
-        /// The initial members.
-        members: String,
-    },
-    /// The ledger cannot be opened.
-    #[error(transparent)]
-    Ledger(#[from] toka_ledger::Error),
-    /// The Raft log cannot be opened.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// Raft's state cannot be recovered.
-    #[error("Raft cannot be started: {reason}")]
-    Raft {
-        /// What openraft said.
-        reason: String,
-    },
-    /// A file or directory of the node's own failed.
-    #[error("cannot {action} {}", path.display())]
-    File {
-        /// What was tried, as a verb.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The snapshots cannot be opened.
-    #[error(transparent)]
-    Snapshot {
-        /// Why.
-        source: Box<SnapshotError>,
-    },
-    /// Threads could not be started.
-    #[error("cannot start Raft's threads")]
-    Threads {
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Parts of the data directory do not belong together.
-    #[error("the data directory {} contradicts itself: {detail}", path.display())]
-    Contradiction {
-        /// The data directory.
-        path: PathBuf,
-        /// What does not fit.
-        detail: String,
-    },
-    /// The cluster runs and knows this node, which has no data.
-    #[error(
-        "node {node_id} is a member of the running cluster {cluster_id:032x} but its data directory is \
-         empty. A node whose volume was wiped may have acknowledged entries that it no longer has, so \
-         it cannot return under its old id: remove node {node_id} from the cluster and add this \
-         machine under a new id"
-    )]
-    WipedVolume {
-        /// This node.
-        node_id: u64,
-        /// The cluster, as a peer told.
-        cluster_id: u128,
-    },
-    /// The cluster runs and does not know this node.
-    #[error(
-        "peer {peer} belongs to the running cluster {cluster_id:032x}, of which node {node_id} is not \
-         a member; add the node to the cluster first"
-    )]
-    NotAMember {
-        /// This node.
-        node_id: u64,
-        /// The peer that told.
-        peer: u64,
-        /// Its cluster.
-        cluster_id: u128,
-    },
-    /// A peer has other initial members.
-    #[error(
-        "node {node_id} and node {peer} were given different initial members: {ours} here, {theirs} \
-         there; they must be the same on every node"
-    )]
-    MembersDiffer {
-        /// This node.
-        node_id: u64,
-        /// The peer.
-        peer: u64,
-        /// This node's list.
-        ours: String,
-        /// The peer's list.
-        theirs: String,
-    },
-    /// A peer belongs to another cluster.
-    #[error("node {peer} belongs to cluster {theirs:032x}, this node to cluster {ours:032x}")]
-    OtherCluster {
-        /// The peer.
-        peer: u64,
-        /// This node's cluster.
-        ours: u128,
-        /// The peer's cluster.
-        theirs: u128,
-    },
-    /// An endpoint of the initial members is none.
-    #[error(transparent)]
-    Endpoint(#[from] crate::transport::InvalidEndpoint),
-    /// The node was stopped meanwhile.
-    #[error("the node was stopped before its cluster had formed")]
-    Stopped,
-}
-
-impl StartError {
-    /// For `map_err`: a failure of `action` on `path`.
-    pub(crate) fn file(
-        action: &'static str,
-        path: &std::path::Path,
-    ) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File {
-            action,
-            path,
-            source,
-        }
-    }
-}
+pub use self::start::StartError;
 
 /// Why a commit has no outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -166,6 +38,33 @@ pub enum CommitError {
         /// When to try again, milliseconds.
         retry_after_ms: u64,
     },
+    /// The disk of the node that leads is nearly full; nothing was proposed.
+    #[error(
+        "the disk of the leader is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept free; \
+         reads go on, and commits when there is room again"
+    )]
+    DiskFull {
+        /// Bytes that can still be written.
+        free_bytes: u64,
+        /// Bytes that are kept free.
+        reserve_bytes: u64,
+    },
+    /// The disks of followers are so full that no majority could take the commit; nothing was proposed.
+    #[error(
+        "the disks of nodes {nodes:?} are nearly full, and no majority is left without them; reads go on, and \
+         commits when there is room again"
+    )]
+    DisksFull {
+        /// The nodes.
+        nodes: Vec<u64>,
+    },
+    /// The clock of the node that leads is ahead of those of the others, or they could not be compared;
+    /// nothing was proposed. Another node takes over.
+    #[error("{}", clock(*ahead_ms))]
+    Clock {
+        /// How far, milliseconds; 0: not known.
+        ahead_ms: u64,
+    },
     /// The commit may have been applied, or may still be. Trying again is safe: what was applied is
     /// found by its digest.
     #[error("the commit's fate is unknown (leader changed or timed out); it is safe to repeat it")]
@@ -177,6 +76,23 @@ pub enum CommitError {
         bytes: usize,
         /// The limit.
         bytes_max: usize,
+    },
+    /// Not every member could read the commit yet; nothing was proposed.
+    #[error(
+        "the commit needs feature level {needed}, and the vault is at {level}: it rises by itself once every \
+         member runs a build that knows it"
+    )]
+    FeatureLevel {
+        /// Needed by the commit.
+        needed: u32,
+        /// The vault's.
+        level: u32,
+    },
+    /// The ledger could not be read; nothing was proposed.
+    #[error("the vault's settings cannot be read: {reason}")]
+    Settings {
+        /// Why.
+        reason: String,
     },
     /// The commit is none that nodes could read back; nothing was proposed.
     #[error(transparent)]
@@ -191,11 +107,28 @@ impl CommitError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::NotLeader { .. } | Self::Overloaded { .. } | Self::Unknown | Self::Stopped => {
-                true
-            }
-            Self::TooLarge { .. } | Self::Invalid(_) => false,
+            Self::NotLeader { .. }
+            | Self::Overloaded { .. }
+            | Self::Clock { .. }
+            | Self::Unknown
+            | Self::Stopped => true,
+            Self::DiskFull { .. }
+            | Self::DisksFull { .. }
+            | Self::FeatureLevel { .. }
+            | Self::Settings { .. }
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => false,
         }
+    }
+}
+
+fn clock(ahead_ms: u64) -> String {
+    match ahead_ms {
+        0 => "the leader could not compare its clock with those of a quorum in time".to_owned(),
+        ahead_ms => format!(
+            "the clock of the leader is {ahead_ms} ms ahead of the median of the voters': it takes no commits, \
+             and hands over"
+        ),
     }
 }
 
@@ -255,9 +188,23 @@ pub enum TransferError {
         /// The leader, where one is known.
         leader: Option<Leader>,
     },
-    /// There is no such voter, or no other one.
+    /// There is no such member.
+    #[error("there is no node {node_id} in the cluster")]
+    UnknownNode {
+        /// As it was named.
+        node_id: u64,
+    },
+    /// It does not vote, or there is no other voter.
     #[error("there is no other voter to hand leadership to")]
     NoCandidate,
+    /// The other node does not have the whole log, so nobody would vote for it.
+    #[error("node {to} cannot take over: it still lacks {lacks} entries of the Raft log")]
+    Behind {
+        /// The node.
+        to: u64,
+        /// How many entries.
+        lacks: u64,
+    },
     /// The other node did not take over in time.
     #[error("node {to} did not take over in time")]
     TimedOut {
@@ -276,9 +223,15 @@ pub enum FatalError {
     /// The Raft log cannot be written or read.
     #[error("the Raft log has failed: {0}")]
     Log(Arc<LogError>),
-    /// The ledger cannot be written or read, or is damaged.
+    /// The ledger cannot be written or read.
     #[error("the ledger has failed: {0}")]
     Ledger(Arc<toka_ledger::Error>),
+    /// Stored data of the ledger is not what was written.
+    #[error(
+        "the ledger is damaged: {0}. The node must not serve it; started again it takes a copy from another \
+         node of its cluster"
+    )]
+    LedgerDamaged(Arc<toka_ledger::Error>),
     /// A committed entry cannot be read: it was damaged, or a newer version wrote it.
     #[error("log entry {index} cannot be applied: {source}")]
     Entry {
@@ -301,9 +254,41 @@ pub enum FatalError {
     /// A snapshot cannot be made or installed.
     #[error("snapshot: {0}")]
     Snapshot(Arc<SnapshotError>),
+    /// Something did not fit on the disk. What the node had acknowledged was on it before.
+    #[error(
+        "the disk is full: {} cannot be written: {reason}. Make room there and start the node again: nothing \
+         that was acknowledged is lost",
+        path.display()
+    )]
+    DiskFull {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system or the storage engine says.
+        reason: String,
+    },
     /// The cluster cannot be formed or joined.
     #[error("{0}")]
     Start(Arc<StartError>),
+    /// The node was removed from its cluster.
+    #[error(
+        "node {node_id} was removed from its cluster, for good: its id is not used again. To bring this \
+         machine back, empty its data directory and start it with `toka serve --join ENDPOINT`"
+    )]
+    Removed {
+        /// This node.
+        node_id: u64,
+    },
+    /// The state of this node differs from that of a majority of the voters.
+    #[error(
+        "the state after event {sequence} differs from that of a majority of the voters. {}",
+        StartError::Diverged { node_id: *node_id }
+    )]
+    Diverged {
+        /// This node.
+        node_id: u64,
+        /// Sequence of the event after which the states were compared.
+        sequence: u64,
+    },
     /// A bug: an assumption of this program does not hold.
     #[error("a thread that applies entries has panicked; see the message before")]
     Panic,
@@ -314,25 +299,38 @@ pub enum FatalError {
 
 impl From<toka_ledger::Error> for FatalError {
     fn from(error: toka_ledger::Error) -> Self {
-        Self::Ledger(Arc::new(error))
+        if let Some(full) = disk_full::of_ledger(&error) {
+            return full;
+        }
+        match error.is_damage() {
+            true => Self::LedgerDamaged(Arc::new(error)),
+            false => Self::Ledger(Arc::new(error)),
+        }
     }
 }
 
 impl From<EngineError> for FatalError {
     fn from(error: EngineError) -> Self {
-        Self::Ledger(Arc::new(error.into()))
+        toka_ledger::Error::from(error).into()
     }
 }
 
 impl From<Arc<LogError>> for FatalError {
     fn from(error: Arc<LogError>) -> Self {
-        Self::Log(error)
+        disk_full::of_log(&error).unwrap_or(Self::Log(error))
     }
 }
 
 impl From<SnapshotError> for FatalError {
     fn from(error: SnapshotError) -> Self {
-        Self::Snapshot(Arc::new(error))
+        if let Some(full) = disk_full::of_snapshot(&error) {
+            return full;
+        }
+        match error {
+            // Of a copy that was made of the ledger.
+            SnapshotError::Ledger(error) if error.is_damage() => error.into(),
+            error => Self::Snapshot(Arc::new(error)),
+        }
     }
 }
 

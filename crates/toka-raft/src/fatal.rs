@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use crate::error::FatalError;
+use crate::error::{Damage, FatalError};
 
 /// Collects it; cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,7 +25,8 @@ impl Fatal {
 
     /// Records `error`, if it is the first one, and hands it back.
     pub(crate) fn report(&self, error: FatalError) -> FatalError {
-        if self.stopping.load(Ordering::Acquire) {
+        // Damage has to be noted all the same.
+        if self.stopping.load(Ordering::Acquire) && error.damage().is_none() {
             tracing::debug!(%error, "after the node was told to stop");
             return error;
         }
@@ -47,6 +48,16 @@ impl Fatal {
 
     pub(crate) fn watch(&self) -> watch::Receiver<Option<FatalError>> {
         self.first.subscribe()
+    }
+
+    /// The first error, if there is one.
+    pub(crate) fn first(&self) -> Option<FatalError> {
+        self.first.borrow().clone()
+    }
+
+    /// What is damaged, if that is the first error.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        self.first.borrow().as_ref().and_then(FatalError::damage)
     }
 
     pub(crate) fn is_reported(&self) -> bool {

@@ -5,6 +5,8 @@
 //! who keep it; and only then initializes Raft. So when Raft begins, every member has the cluster id
 //! on its disk, and a member that has none was wiped.
 //!
+//! A node that has joined a cluster has its id, and no initial members: it waits for the leader.
+//!
 //! Every step can be repeated: whoever crashes, the lowest node begins again and finds the id that it
 //! or a peer has kept. Once a single node has a vote or an entry, nothing is formed any more.
 
@@ -20,7 +22,7 @@ use toka_proto::raft_v1 as pb;
 use crate::codec::{decode_membership, decode_stored_membership};
 use crate::error::StartError;
 use crate::identity::{Identity, decode_cluster_id};
-use crate::membership::{AdoptError, Membership, describe};
+use crate::membership::{AdoptError, Membership, describe, describe_restored};
 use crate::network::PeerNetworks;
 use crate::type_config::{Member, TypeConfig};
 
@@ -47,6 +49,11 @@ impl Forming {
             return Ok(());
         }
         let members = &self.membership.members;
+        if members.is_empty() && self.identity().cluster_id().is_some() {
+            tracing::info!(node_id, "waiting to be reached by the leader");
+            self.begun().await;
+            return Ok(());
+        }
         if !members.contains_key(&node_id) {
             return Err(StartError::NotInitialMember {
                 node_id,
@@ -86,20 +93,22 @@ impl Forming {
 
     /// Waits, but no longer than until Raft has begun.
     async fn pause(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.begun()).await;
+    }
+
+    /// Waits until Raft has begun: this node has a membership.
+    async fn begun(&self) {
         let mut metrics = self.membership.raft.server_metrics();
-        let begun = async {
-            while metrics
-                .borrow_watched()
-                .membership_config
-                .log_id()
-                .is_none()
-            {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
+        while metrics
+            .borrow_watched()
+            .membership_config
+            .log_id()
+            .is_none()
+        {
+            if metrics.changed().await.is_err() {
+                return;
             }
-        };
-        let _ = tokio::time::timeout(time, begun).await;
+        }
     }
 
     async fn probe_all(&self) -> Answers {
@@ -148,6 +157,15 @@ impl Forming {
                 return Err(StartError::OtherCluster { peer, ours, theirs });
             }
             if answer.pristine {
+                let restored = self.membership.restored();
+                if answer.restored != restored {
+                    return Err(StartError::VaultsDiffer {
+                        node_id,
+                        peer,
+                        ours: describe_restored(restored.as_ref()),
+                        theirs: describe_restored(answer.restored.as_ref()),
+                    });
+                }
                 if answer.initial_members != self.membership.encoded {
                     let theirs = decode_membership(&answer.initial_members)
                         .map(|theirs| theirs.nodes().map(|(id, n)| (*id, n.clone())).collect());
@@ -203,7 +221,12 @@ impl Forming {
     /// Makes this node and all others keep the cluster id. `false`: some could not be reached.
     async fn give(&self, cluster_id: u128) -> Result<bool, StartError> {
         let members = &self.membership.encoded;
-        match self.membership.adopt(cluster_id, members).await {
+        let restored = self.membership.restored();
+        let adopted = self
+            .membership
+            .adopt(cluster_id, members, restored.as_ref())
+            .await;
+        match adopted {
             Ok(()) => {}
             Err(AdoptError::Disk(error)) => return Err(error.into()),
             Err(error) => {
@@ -225,6 +248,7 @@ impl Forming {
         let request = pb::AdoptRequest {
             peer: Some(self.identity().peer(id)),
             initial_members: self.membership.encoded.clone(),
+            restored: self.membership.restored(),
         };
         let Ok(mut client) = self.networks.control(&member.raft_endpoint) else {
             return false;

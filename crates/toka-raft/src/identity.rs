@@ -5,6 +5,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use toka_proto::raft_v1 as pb;
 
+/// Version of what nodes say to each other. Raised only by a change that a node of the version before would
+/// misread; fields that it may ignore do not count, and what it must not apply waits for a feature level.
+const PROTOCOL: u32 = 1;
+
 /// Cluster id and node id. The cluster id is set once, when the node is adopted.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -19,6 +23,12 @@ pub(crate) enum Mismatch {
     /// It does not say who sends it.
     #[error("the message does not say who sends it to whom")]
     Anonymous,
+    /// In another version of the protocol.
+    #[error(
+        "the message is in version {theirs} of the protocol between nodes, this build speaks version {ours}: \
+         upgrade one release at a time"
+    )]
+    Protocol { theirs: u32, ours: u32 },
     /// For another node.
     #[error("the message is for node {to}, this is node {this}")]
     Node { to: u64, this: u64 },
@@ -64,6 +74,7 @@ impl Identity {
             cluster_id: encode_cluster_id(self.cluster_id()),
             from: self.node_id,
             to,
+            protocol: PROTOCOL,
         }
     }
 
@@ -83,6 +94,13 @@ impl Identity {
     /// Checks a message that is sent before there is a cluster; returns the sender.
     pub(crate) fn check_node(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
         let peer = peer.ok_or(Mismatch::Anonymous)?;
+        // First: in another version the rest may mean something else.
+        if peer.protocol != PROTOCOL {
+            return Err(Mismatch::Protocol {
+                theirs: peer.protocol,
+                ours: PROTOCOL,
+            });
+        }
         if peer.to != self.node_id {
             return Err(Mismatch::Node {
                 to: peer.to,
@@ -128,6 +146,22 @@ mod tests {
             Err(Mismatch::Node { to: 3, this: 1 })
         );
         assert_eq!(ours.check(Some(&peer.peer(1))), Ok(2));
+    }
+
+    #[test]
+    fn message_of_another_protocol_is_refused_with_both_versions() {
+        let ours = Identity::new(1, Some(10));
+        let newer = pb::Peer {
+            protocol: PROTOCOL + 1,
+            ..Identity::new(2, Some(10)).peer(1)
+        };
+        let refused = ours.check(Some(&newer)).expect_err("another version");
+        assert_eq!(refused, Mismatch::Protocol { theirs: 2, ours: 1 });
+        let said = refused.to_string();
+        assert!(
+            said.contains("version 2") && said.contains("version 1"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/VAULT              marker: format, cluster id, node id (toka_ledger::dir)
 //! DIR/CURRENT            name of the current ledger directory
+//! DIR/SCRUB              when everything was last read to find damage; may be missing (scrub)
 //! DIR/ledger-<n>/        the ledger; a new one with each installed snapshot
 //! DIR/raft/              the Raft log
 //! DIR/snapshots/<id>/    snapshots, each with its META
@@ -12,10 +13,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toka_ledger::disk::Disk;
+use toka_ledger::disk::{Disk, is_unreadable};
 
 const CURRENT: &str = "CURRENT";
 const LEDGER_PREFIX: &str = "ledger-";
+const SCRUB: &str = "SCRUB";
 const TEMPORARY: &str = ".tmp";
 
 /// The directories of a node.
@@ -46,6 +48,15 @@ impl Layout {
         self.root.join(CURRENT)
     }
 
+    pub(crate) fn scrub_note(&self) -> PathBuf {
+        self.root.join(SCRUB)
+    }
+
+    /// What is about to become the note.
+    pub(crate) fn scrub_note_in_progress(&self) -> PathBuf {
+        self.root.join(format!("{SCRUB}{TEMPORARY}"))
+    }
+
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
     }
@@ -58,6 +69,36 @@ impl Layout {
     pub(crate) fn ledger_in_progress(&self, number: u64) -> PathBuf {
         self.root
             .join(format!("{LEDGER_PREFIX}{number}{TEMPORARY}"))
+    }
+
+    /// A number that no ledger has, whatever the pointer says.
+    pub(crate) fn next_number(&self) -> io::Result<u64> {
+        Ok(self.numbers()?.into_iter().max().unwrap_or(0) + 1)
+    }
+
+    /// Number of the only ledger, where the pointer of a complete directory leads to none, or is lost, but it can
+    /// only have led to that one.
+    pub(crate) fn unnamed(&self) -> io::Result<Option<u64>> {
+        let is_named = match self.current() {
+            Ok(Some(number)) => self.disk.is_dir(&self.ledger(number)),
+            Ok(None) => false,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match self.numbers()?[..] {
+            [number] if !is_named => Some(number),
+            _ => None,
+        })
+    }
+
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let names = self.disk.list(&self.root)?;
+        let numbers = names
+            .iter()
+            .filter_map(|name| ledger_number(name.to_str()?));
+        Ok(numbers.collect())
     }
 
     /// Number of the current ledger; `None` in a new data directory.
@@ -149,6 +190,28 @@ mod tests {
         layout.set_current(12).expect("written");
         let bytes = disk.read(&layout.current_pointer()).expect("read");
         assert_eq!(bytes, b"ledger-12\n");
+    }
+
+    #[test]
+    fn only_ledger_is_found_without_the_pointer() {
+        let (disk, layout) = layout();
+        let unnamed = || layout.unnamed().expect("listed");
+        disk.create_dir(&layout.ledger(2)).expect("created");
+        assert_eq!(unnamed(), Some(2), "the pointer is missing");
+        layout.set_current(2).expect("written");
+        assert_eq!(unnamed(), None, "it leads there");
+        for wrong in ["ledger-3\n", "ledgez-2\n", "", "\u{8}edger-2"] {
+            disk.overwrite(&layout.current_pointer(), wrong.as_bytes())
+                .expect("written");
+            assert_eq!(unnamed(), Some(2), "{wrong:?}");
+        }
+        disk.spoil(&layout.current_pointer(), 0).expect("there");
+        assert_eq!(unnamed(), Some(2), "the disk cannot read it");
+        disk.create_dir(&layout.ledger_in_progress(4))
+            .expect("created");
+        assert_eq!(unnamed(), Some(2), "the other one is not complete");
+        disk.create_dir(&layout.ledger(3)).expect("created");
+        assert_eq!(unnamed(), None, "it may have been either");
     }
 
     #[test]

@@ -8,16 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use toka_ledger::apply::{Ledger, LogMark};
-use toka_ledger::command::decode_batch;
-use toka_ledger::engine::{Durability, Engine};
+use toka_ledger::command::{Command, FEATURE_LEVEL, decode_batch};
+use toka_ledger::disk::{Disk, is_unreadable};
+use toka_ledger::engine::{Durability, Engine, EngineError};
 use toka_ledger::read::{Position, Reader};
 use toka_ledger::seam::Threads;
 
 use crate::codec::{
-    DecodeError, decode_log_id, decode_stored_membership, encode_log_id, encode_stored_membership,
+    AppliedMembership, DecodeError, decode_applied_membership, decode_log_id,
+    encode_applied_membership, encode_log_id,
 };
 use crate::error::{FatalError, StartError};
+use crate::fatal::Fatal;
+use crate::guard::GuardedEngine;
 use crate::layout::{Layout, sync_files};
+use crate::roster::Roster;
 use crate::snapshot::{Contents, SnapshotError, is_immutable, is_part_of_copy};
 use crate::storage::Storage;
 use crate::type_config::{Applied, Commands, Entry, EntryPayload, LogId, StoredMembership};
@@ -29,8 +34,10 @@ pub(crate) struct LedgerHost {
     /// Replaced engines that readers may still use, with their directories.
     retired: Mutex<Vec<(Arc<dyn Engine>, PathBuf)>>,
     reader: Reader,
+    roster: Arc<Roster>,
     storage: Arc<dyn Storage>,
     layout: Layout,
+    fatal: Fatal,
 }
 
 struct Current {
@@ -44,40 +51,63 @@ impl LedgerHost {
         layout: Layout,
         storage: Arc<dyn Storage>,
         threads: Arc<dyn Threads>,
+        fatal: &Fatal,
     ) -> Result<Self, StartError> {
         let root = layout.root().to_owned();
-        let found = layout
-            .current()
-            .map_err(StartError::file("read the pointer in", &root))?;
+        let found = match layout.current() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
+                return Err(damaged(&layout.current_pointer(), &error).into());
+            }
+            Err(error) => return Err(StartError::file("read the pointer in", &root)(error)),
+        };
         let number = found.unwrap_or(1);
         let dir = layout.ledger(number);
         if found.is_some() && !layout.disk().is_dir(&dir) {
-            let detail = format!("{} is missing", dir.display());
-            return Err(StartError::Contradiction { path: root, detail });
+            let detail = format!("it names {}, which is missing", dir.display());
+            return Err(damaged(&layout.current_pointer(), &detail).into());
         }
-        let engine = storage.open(&dir).map_err(toka_ledger::Error::from)?;
+        let opened = match found {
+            // Made anew, it would be empty.
+            Some(_) => storage.open_existing(&dir),
+            None => storage.open(&dir),
+        };
+        let guard = GuardedEngine::asleep(opened.map_err(|error| open_error(&dir, error))?, fatal);
+        let engine = Arc::clone(&guard) as Arc<dyn Engine>;
         if found.is_none() {
             layout
                 .set_current(number)
                 .map_err(StartError::file("write the pointer in", &root))?;
         }
         let ledger = Ledger::open(Arc::clone(&engine), threads)?;
+        // A start reads these too.
+        ledger.reader().settings()?;
+        guard.wake();
         // Only now: while the one in use was not opened, another might be the only sound one.
         layout
             .remove_other_ledgers(number)
             .map_err(StartError::file("clean up", &root))?;
+        let roster = Arc::new(Roster::default());
+        let applied = decode_membership(&ledger.log_mark());
+        roster.set(applied.map_err(|error| membership_error(&dir, &error))?);
         Ok(Self {
             reader: ledger.reader(),
+            roster,
             ledger: Mutex::new(ledger),
             current: Mutex::new(Current { number, engine }),
             retired: Mutex::default(),
             storage,
             layout,
+            fatal: fatal.clone(),
         })
     }
 
     pub(crate) fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -106,6 +136,7 @@ impl LedgerHost {
         let mut commands = Vec::new();
         let mut counts = Vec::with_capacity(entries.len());
         let mut mark = LogMark::default();
+        let mut applied_membership: Option<AppliedMembership> = None;
         for (expected, Entry { log_id, payload }) in (first_index..).zip(entries) {
             if log_id.index != expected {
                 let found = log_id.index;
@@ -117,17 +148,29 @@ impl LedgerHost {
                 EntryPayload::Normal(Commands(bytes)) => {
                     let decoded = decode_batch(bytes);
                     let index = log_id.index;
-                    commands.extend(decoded.map_err(|source| FatalError::Entry { index, source })?);
+                    let decoded =
+                        decoded.map_err(|source| undecodable(index, source, &commands))?;
+                    commands.extend(decoded);
                 }
                 EntryPayload::Membership(membership) => {
                     let stored = StoredMembership::new(Some(log_id), membership);
-                    mark.membership = Some(encode_stored_membership(&stored).into());
+                    let before = match applied_membership.take() {
+                        Some(before) => before,
+                        None => decode_membership(&ledger.log_mark())?,
+                    };
+                    applied_membership = Some(before.followed_by(stored));
                 }
             }
             mark.log_id = Some(Bytes::copy_from_slice(&encode_log_id(&log_id)));
             counts.push(commands.len() - before);
         }
+        mark.membership = applied_membership
+            .as_ref()
+            .map(|applied| encode_applied_membership(applied).into());
         let outcomes = ledger.apply(&commands, mark, Durability::Volatile)?;
+        if let Some(applied) = applied_membership {
+            self.roster.set(applied);
+        }
         let mut outcomes = outcomes.into_iter();
         let split = |count| Applied {
             outcomes: outcomes.by_ref().take(count).collect(),
@@ -146,12 +189,16 @@ impl LedgerHost {
     }
 
     /// Makes a copy in `dir`, which must not exist. All that it contains is durable afterwards, in the
-    /// copy and in the ledger itself.
-    pub(crate) fn copy(&self, dir: &Path) -> Result<(), FatalError> {
-        let engine = self.engine();
+    /// copy and in the ledger itself. Returns the number of the ledger that was copied.
+    pub(crate) fn copy(&self, dir: &Path) -> Result<u64, FatalError> {
+        let (number, engine) = {
+            let current = self.current();
+            (current.number, Arc::clone(&current.engine))
+        };
         // Most is written by this; what comes in meanwhile makes the copy's own flush a short one.
         engine.flush()?;
-        Ok(engine.checkpoint(dir)?)
+        engine.checkpoint(dir)?;
+        Ok(number)
     }
 
     /// Goes on with a copy of the files in `dir`, which have been checked. Readers and subscriptions
@@ -162,14 +209,20 @@ impl LedgerHost {
         let mut current = self.current();
         let number = current.number + 1;
         let new_dir = self.layout.ledger(number);
-        self.assemble(dir, number)
-            .map_err(SnapshotError::file("install", dir))?;
-        let engine = self.storage.open(&new_dir)?;
+        assemble(&self.layout, dir, number).map_err(|error| match is_unreadable(&error) {
+            // At a start the node would come upon it again and again; another node has a copy.
+            true => FatalError::from(damaged(dir, &error)),
+            false => FatalError::from(SnapshotError::file("install", dir)(error)),
+        })?;
+        let opened = self.storage.open(&new_dir);
+        let engine = opened.map_err(|error| open_error(&new_dir, error))?;
+        let engine = GuardedEngine::over(engine, &self.fatal);
         self.layout
             .set_current(number)
             .map_err(SnapshotError::file("install", &new_dir))?;
         ledger.install(Arc::clone(&engine))?;
         let (log_id, _) = decode_mark(&ledger.log_mark())?;
+        self.roster.set(decode_membership(&ledger.log_mark())?);
         if log_id != expected.meta.last_log_id || ledger.position() != expected.position {
             return Err(SnapshotError::Position {
                 expected: Box::new(expected.position),
@@ -181,28 +234,6 @@ impl LedgerHost {
         let old = std::mem::replace(&mut *current, Current { number, engine });
         self.retired().push((old.engine, old_dir));
         Ok(())
-    }
-
-    /// Puts the next ledger's directory together. Table files never change, so they are linked; what
-    /// an engine writes to is copied.
-    fn assemble(&self, dir: &Path, number: u64) -> io::Result<()> {
-        let disk = self.layout.disk();
-        let in_progress = self.layout.ledger_in_progress(number);
-        if disk.exists(&in_progress) {
-            disk.remove_dir_all(&in_progress)?;
-        }
-        disk.create_dir(&in_progress)?;
-        for name in disk.list(dir)? {
-            let (source, target) = (dir.join(&name), in_progress.join(&name));
-            match name.to_str() {
-                Some(name) if !is_part_of_copy(name) => {}
-                Some(name) if is_immutable(name) => disk.hard_link(&source, &target)?,
-                _ => disk.copy(&source, &target)?,
-            }
-        }
-        sync_files(&**disk, &in_progress)?;
-        disk.rename(&in_progress, &self.layout.ledger(number))?;
-        disk.sync_dir(self.layout.root())
     }
 
     /// Removes replaced ledgers that no reader holds any more. What a crash leaves, the next start
@@ -242,6 +273,86 @@ impl LedgerHost {
     }
 }
 
+/// Puts the directory of ledger `number` together from the copy in `dir`, durably. Table files never change,
+/// so they are linked; what an engine writes to is copied.
+pub(crate) fn assemble(layout: &Layout, dir: &Path, number: u64) -> io::Result<()> {
+    let disk = layout.disk();
+    let in_progress = layout.ledger_in_progress(number);
+    if disk.exists(&in_progress) {
+        disk.remove_dir_all(&in_progress)?;
+    }
+    disk.create_dir(&in_progress)?;
+    for name in disk.list(dir)? {
+        let (source, target) = (dir.join(&name), in_progress.join(&name));
+        match name.to_str() {
+            Some(name) if !is_part_of_copy(name) => {}
+            Some(name) if is_immutable(name) => link(&**disk, &source, &target)?,
+            _ => disk.copy(&source, &target)?,
+        }
+    }
+    sync_files(&**disk, &in_progress)?;
+    disk.rename(&in_progress, &layout.ledger(number))?;
+    disk.sync_dir(layout.root())
+}
+
+/// Links a file that never changes, or copies it from another file system.
+fn link(disk: &dyn Disk, source: &Path, target: &Path) -> io::Result<()> {
+    match disk.hard_link(source, target) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => disk.copy(source, target),
+        linked => linked,
+    }
+}
+
+/// Why the commands of entry `index` cannot be decoded. A command that only a newer build knows comes behind the
+/// rise to its feature level, which may be among those `before` it and not applied yet: that says which build
+/// is needed.
+fn undecodable(
+    index: u64,
+    source: toka_ledger::codec::DecodeError,
+    before: &[Command],
+) -> FatalError {
+    let levels = before.iter().filter_map(|command| match command {
+        Command::Create(create) => Some(create.feature_level),
+        Command::SetFeatureLevel(set) => Some(set.level),
+        Command::Commit(_) | Command::Label(_) => None,
+    });
+    match levels.max() {
+        Some(found) if found > FEATURE_LEVEL => toka_ledger::Error::FeatureLevel {
+            found,
+            supported: FEATURE_LEVEL,
+        }
+        .into(),
+        _ => FatalError::Entry { index, source },
+    }
+}
+
+/// A ledger of which `path` is not what was written.
+fn damaged(path: &Path, detail: &dyn std::fmt::Display) -> toka_ledger::Error {
+    toka_ledger::Error::Corrupt {
+        table: "file",
+        key: path.display().to_string(),
+        detail: detail.to_string(),
+    }
+}
+
+/// The membership in the ledger in `dir`, whose checksum is right, cannot be decoded.
+fn membership_error(dir: &Path, error: &DecodeError) -> StartError {
+    if error.is_newer() {
+        return StartError::Newer {
+            detail: format!("the membership in {}: {error}", dir.display()),
+        };
+    }
+    damaged(dir, error).into()
+}
+
+/// A store that is named and not there is as good as damaged.
+fn open_error(dir: &Path, error: EngineError) -> toka_ledger::Error {
+    match &error {
+        EngineError::NotFound { .. } => damaged(dir, &error),
+        _ => error.into(),
+    }
+}
+
 /// What a copy of a ledger covers.
 pub(crate) fn contents(engine: Arc<dyn Engine>) -> Result<Contents, FatalError> {
     let (reader, mark) = Ledger::read_only(engine)?;
@@ -251,7 +362,12 @@ pub(crate) fn contents(engine: Arc<dyn Engine>) -> Result<Contents, FatalError> 
         last_log_id,
         last_membership,
     };
-    Ok(Contents { meta, position })
+    let settings = reader.settings()?;
+    Ok(Contents {
+        meta,
+        position,
+        feature_level: settings.map_or(0, |settings| settings.feature_level),
+    })
 }
 
 fn decode_mark(mark: &LogMark) -> Result<(Option<LogId>, StoredMembership), DecodeError> {
@@ -260,9 +376,15 @@ fn decode_mark(mark: &LogMark) -> Result<(Option<LogId>, StoredMembership), Deco
         .as_ref()
         .map(|bytes| decode_log_id(bytes))
         .transpose()?;
-    let membership = match &mark.membership {
-        Some(bytes) => decode_stored_membership(bytes)?,
-        None => StoredMembership::default(),
-    };
-    Ok((log_id, membership))
+    Ok((log_id, decode_membership(mark)?.stored))
 }
+
+fn decode_membership(mark: &LogMark) -> Result<AppliedMembership, DecodeError> {
+    match &mark.membership {
+        Some(bytes) => decode_applied_membership(bytes),
+        None => Ok(AppliedMembership::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

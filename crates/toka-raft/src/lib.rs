@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! replica -> forming, proposer, compaction -> network -> snapshot -> state_machine -> log_store
-//!                                                                 -> ledger_host
+//!                                             -> change             -> ledger_host
 //! ```
 //!
 //! openraft is known to this crate only, and every byte on disk and on the wire is defined here.
@@ -10,34 +10,57 @@
 
 #![deny(missing_docs)]
 
+mod alarms;
+mod base;
 mod blocking;
+mod change;
 pub mod codec;
 mod compaction;
 pub mod config;
 mod contact;
 pub mod error;
 mod fatal;
+mod feature_level;
 mod forming;
+mod guard;
+mod handover;
+mod headroom;
 mod identity;
 mod layout;
 mod ledger_host;
+pub mod limits;
 pub mod log_store;
 mod membership;
 mod network;
+mod pace;
+mod poll;
 mod proposer;
+mod purge;
+mod reach;
 pub mod replica;
+pub mod restored;
+mod room;
+mod roster;
+mod scrub;
+mod scrub_report;
+mod slow_disk;
 pub mod snapshot;
 mod state_machine;
 mod status;
 pub mod storage;
+#[cfg(test)]
+mod testing;
+mod ticker;
 pub mod transport;
 pub mod type_config;
+mod vitals;
 mod wire;
 
+pub use change::NewMember;
 pub use config::Config;
-pub use error::{CommitError, FatalError, ReadError, StartError, TransferError};
+pub use error::{ChangeError, CommitError, FatalError, ReadError, StartError, TransferError};
 pub use network::PeerService;
-pub use replica::{Consistency, Leader, Replica, Role, Status};
+pub use replica::{Consistency, Leader, Replica, Role, ScrubPass, ScrubReport, Status, Survey};
 pub use storage::{DiskStorage, MemoryStorage, Storage};
 pub use transport::{MemoryNetwork, TcpTransport, Transport};
-pub use type_config::Member;
+pub use type_config::{Joined, Member};

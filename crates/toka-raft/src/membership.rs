@@ -8,12 +8,15 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal as RaftFatal;
 use toka_ledger::dir::DataDir;
+use toka_ledger::read::Position;
+use toka_proto::raft_v1 as pb;
 
 use crate::blocking::Blocking;
 use crate::codec::{encode_membership, encode_stored_membership};
 use crate::identity::Identity;
 use crate::state_machine::StateMachine;
-use crate::type_config::{Member, TypeConfig};
+use crate::type_config::{Member, StoredMembership, TypeConfig};
+use crate::wire;
 
 /// What a node knows of the cluster that it is, or is to be, a member of.
 pub(crate) struct Membership {
@@ -23,6 +26,8 @@ pub(crate) struct Membership {
     pub(crate) members: BTreeMap<u64, Member>,
     /// `members`, encoded.
     pub(crate) encoded: Bytes,
+    /// Where the vault is that this node was restored with; the same on every initial member.
+    pub(crate) restored: Option<Position>,
     pub(crate) blocking: Blocking,
 }
 
@@ -39,12 +44,19 @@ pub(crate) enum AdoptError {
     Taken { ours: u128, theirs: u128 },
     #[error("this node was given other initial members: {0}")]
     MembersDiffer(String),
+    #[error("this node was restored with {ours}, the peer with {theirs}")]
+    VaultsDiffer { ours: String, theirs: String },
     #[error("this node is not pristine")]
     NotPristine,
     #[error("the cluster id cannot be kept: {0}")]
     Disk(#[from] toka_ledger::Error),
     #[error(transparent)]
     Raft(#[from] RaftFatal<TypeConfig>),
+}
+
+/// The membership that counts: the last one in the log.
+pub(crate) fn effective(raft: &Raft<TypeConfig, StateMachine>) -> Arc<StoredMembership> {
+    Arc::clone(&raft.server_metrics().borrow_watched().membership_config)
 }
 
 /// The bytes in which initial members are compared.
@@ -66,9 +78,27 @@ pub(crate) fn describe(members: &BTreeMap<u64, Member>) -> String {
     format!("[{}]", list.join(" "))
 }
 
+/// For messages: where a vault is that a cluster is to begin with.
+pub(crate) fn describe_restored(restored: Option<&pb::LedgerPosition>) -> String {
+    let position = restored.map(|position| wire::position_from(Some(position)));
+    match position {
+        None => "nothing".to_owned(),
+        Some(Ok(position)) => format!(
+            "a vault at sequence {}, state digest {}",
+            position.sequence, position.state_digest
+        ),
+        Some(Err(error)) => error.to_string(),
+    }
+}
+
 impl Membership {
     pub(crate) fn initial_members(&self) -> &Bytes {
         &self.encoded
+    }
+
+    /// As messages have it.
+    pub(crate) fn restored(&self) -> Option<pb::LedgerPosition> {
+        self.restored.as_ref().map(wire::position)
     }
 
     /// For messages.
@@ -83,8 +113,7 @@ impl Membership {
 
     pub(crate) async fn state(&self) -> Result<State, RaftFatal<TypeConfig>> {
         let is_pristine = self.is_pristine().await?;
-        let metrics = self.raft.server_metrics();
-        let stored = Arc::clone(&metrics.borrow_watched().membership_config);
+        let stored = effective(&self.raft);
         let membership = if stored.log_id().is_some() {
             encode_stored_membership(&stored).into()
         } else {
@@ -96,10 +125,33 @@ impl Membership {
         })
     }
 
-    /// Takes a cluster id, durably, if this node has none and its peer wants the same members.
-    pub(crate) async fn adopt(&self, cluster_id: u128, members: &[u8]) -> Result<(), AdoptError> {
+    /// Notes something in the marker of the data directory, durably.
+    pub(crate) async fn note(
+        &self,
+        note: impl FnOnce(&mut DataDir) -> Result<(), toka_ledger::Error> + Send + 'static,
+    ) -> Result<(), toka_ledger::Error> {
+        let data_dir = Arc::clone(&self.data_dir);
+        let work = move || note(&mut data_dir.lock().unwrap_or_else(PoisonError::into_inner));
+        self.blocking.run(work).await
+    }
+
+    /// Takes a cluster id, durably, if this node has none, and its peer wants the same members and begins
+    /// with the same vault.
+    pub(crate) async fn adopt(
+        &self,
+        cluster_id: u128,
+        members: &[u8],
+        restored: Option<&pb::LedgerPosition>,
+    ) -> Result<(), AdoptError> {
         if members != &self.encoded[..] {
             return Err(AdoptError::MembersDiffer(self.describe()));
+        }
+        let ours = self.restored();
+        if restored != ours.as_ref() {
+            return Err(AdoptError::VaultsDiffer {
+                ours: describe_restored(ours.as_ref()),
+                theirs: describe_restored(restored),
+            });
         }
         match self.identity.cluster_id() {
             Some(ours) if ours == cluster_id => return Ok(()),

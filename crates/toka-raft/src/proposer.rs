@@ -15,17 +15,18 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
-use toka_ledger::Outcome;
-use toka_ledger::command::{self, Command};
-use toka_ledger::seam::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use toka_ledger::command::{self, Command, FEATURE_LEVEL_MIN};
+use toka_ledger::{Outcome, Reader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Proposing;
 use crate::error::CommitError;
 use crate::log_store::ENTRY_BYTES_MAX;
+use crate::room::Room;
 use crate::state_machine::StateMachine;
 use crate::type_config::{Applied, Commands, Leader, TypeConfig};
+use crate::vitals::Vitals;
 
 /// When to try again if too much is queued: about the time in which a full queue drains.
 const RETRY_AFTER_MS: u64 = 50;
@@ -48,7 +49,9 @@ struct Proposal {
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
     room: Arc<Semaphore>,
-    clock: Arc<dyn Clock>,
+    disk: watch::Receiver<Room>,
+    vitals: Arc<Vitals>,
+    reader: Reader,
     stopping: CancellationToken,
     limits: Proposing,
 }
@@ -65,7 +68,9 @@ pub(crate) struct Batcher {
 /// outcome.
 pub(crate) fn proposer(
     raft: NodeRaft,
-    clock: Arc<dyn Clock>,
+    disk: watch::Receiver<Room>,
+    vitals: Arc<Vitals>,
+    reader: Reader,
     limits: Proposing,
     stopping: CancellationToken,
 ) -> (Proposer, Batcher) {
@@ -74,7 +79,9 @@ pub(crate) fn proposer(
     let proposer = Proposer {
         queue: sender,
         room,
-        clock,
+        disk,
+        vitals,
+        reader,
         stopping: stopping.clone(),
         limits,
     };
@@ -101,11 +108,6 @@ impl Proposer {
         let _ = tokio::time::timeout(limit, all).await;
     }
 
-    /// Milliseconds since the Unix epoch.
-    pub(crate) fn unix_ms(&self) -> u64 {
-        self.clock.unix_ms()
-    }
-
     /// Proposes `command` and waits for its outcome.
     pub(crate) async fn propose(&self, command: &Command) -> Result<Outcome, CommitError> {
         let outcomes = self.propose_together(std::slice::from_ref(command)).await?;
@@ -118,8 +120,18 @@ impl Proposer {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
+        if let Some((free_bytes, reserve_bytes)) = self.disk.borrow().shortage() {
+            return Err(CommitError::DiskFull {
+                free_bytes,
+                reserve_bytes,
+            });
+        }
+        if let Some(nodes) = self.vitals.disks_full() {
+            return Err(CommitError::DisksFull { nodes });
+        }
         // What no node can decode would stop every one of them.
         commands.iter().try_for_each(Command::check)?;
+        self.check_level(commands)?;
         let commands: Vec<Bytes> = commands.iter().map(command::encode).collect();
         let bytes: usize = commands.iter().map(Bytes::len).sum();
         // Each command stands behind its length, of at most eight bytes.
@@ -149,6 +161,27 @@ impl Proposer {
             })?;
         // A batcher that is gone may have proposed it before.
         outcome.await.unwrap_or(Err(CommitError::Unknown))
+    }
+}
+
+impl Proposer {
+    /// What a member of an older build cannot decode would stop it. The level never falls, and what raised it
+    /// stands before in the log: the level as applied here is enough to go by.
+    fn check_level(&self, commands: &[Command]) -> Result<(), CommitError> {
+        let needed = commands.iter().map(Command::level_needed).max();
+        let needed = needed.unwrap_or(FEATURE_LEVEL_MIN);
+        if needed == FEATURE_LEVEL_MIN {
+            return Ok(());
+        }
+        let settings = self.reader.settings();
+        let settings = settings.map_err(|error| CommitError::Settings {
+            reason: error.to_string(),
+        })?;
+        let level = settings.map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level);
+        if needed > level {
+            return Err(CommitError::FeatureLevel { needed, level });
+        }
+        Ok(())
     }
 }
 

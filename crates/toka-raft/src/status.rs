@@ -9,8 +9,11 @@ use toka_ledger::read::{Position, Reader};
 use toka_proto::v1;
 use tokio::sync::watch;
 
+use crate::alarms::Alarms;
 use crate::fatal::Fatal;
 use crate::identity::Identity;
+use crate::room::Room;
+use crate::scrub_report::ScrubProgress;
 use crate::state_machine::StateMachine;
 use crate::type_config::Leader;
 use crate::type_config::{Member, TypeConfig};
@@ -83,6 +86,9 @@ pub(crate) struct StatusSource {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) reader: Reader,
     pub(crate) disk_bytes: Arc<AtomicU64>,
+    pub(crate) room: watch::Receiver<Room>,
+    pub(crate) alarms: Alarms,
+    pub(crate) scrub: Arc<ScrubProgress>,
     pub(crate) fatal: Fatal,
     pub(crate) this: Member,
     pub(crate) leader: watch::Receiver<Option<Leader>>,
@@ -150,11 +156,21 @@ impl StatusSource {
         let position = &status.position;
         let digest =
             |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
+        let intents_digest = self.reader.intents_digest();
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
             (None, None, Some(_)) => (false, "no leader is known".to_owned()),
-            (None, Some(_), Some(_)) => (true, String::new()),
+            (None, Some(_), Some(_)) => match self.room.borrow().shortage() {
+                Some((free_bytes, reserve_bytes)) => (
+                    false,
+                    format!(
+                        "the disk is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept \
+                         free; no commits are taken, reads go on"
+                    ),
+                ),
+                None => (true, String::new()),
+            },
         };
         v1::NodeStatus {
             node_id: status.node_id,
@@ -178,6 +194,12 @@ impl StatusSource {
             healthy,
             reason,
             leader_id: status.leader.map(|leader| leader.node_id),
+            alarms: self.alarms.raised(),
+            intents_digest: intents_digest.map(|(sequence, made)| v1::IntentsDigest {
+                sequence,
+                digest: digest(&made),
+            }),
+            last_scrub: self.scrub.report().last.map(|pass| pass.message()),
         }
     }
 }

@@ -28,6 +28,14 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The engine's.
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError>;
 
+    /// As [`Storage::open`], but creates nothing.
+    ///
+    /// # Errors
+    /// The engine's; [`EngineError::NotFound`] if there is none.
+    fn open_existing(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+        self.open(dir)
+    }
+
     /// Opens a finished copy of a ledger's store for reading.
     ///
     /// # Errors
@@ -53,6 +61,20 @@ pub struct DiskStorage {
     pub log: LogOptions,
 }
 
+impl DiskStorage {
+    fn open_or_create(&self, dir: &Path, create: bool) -> Result<Arc<dyn Engine>, EngineError> {
+        // Two logs would mean two syncs for every commit. What is lost of the ledger in a crash is
+        // applied again from the Raft log (docs/openraft.md, section 4).
+        let options = RocksOptions {
+            wal: false,
+            create,
+            read_only: false,
+            ..self.rocks.clone()
+        };
+        Ok(Arc::new(RocksEngine::open(dir, &options)?))
+    }
+}
+
 /// Memory of an engine that only checks a copy, or reads its position.
 const COPY_BYTES: usize = 8 << 20;
 
@@ -62,15 +84,11 @@ impl Storage for DiskStorage {
     }
 
     fn open(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
-        // Two logs would mean two syncs for every commit. What is lost of the ledger in a crash is
-        // applied again from the Raft log (docs/openraft.md, section 4).
-        let options = RocksOptions {
-            wal: false,
-            create: true,
-            read_only: false,
-            ..self.rocks.clone()
-        };
-        Ok(Arc::new(RocksEngine::open(dir, &options)?))
+        self.open_or_create(dir, true)
+    }
+
+    fn open_existing(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+        self.open_or_create(dir, false)
     }
 
     fn open_copy(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {

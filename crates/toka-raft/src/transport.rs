@@ -18,9 +18,12 @@ pub use memory::{MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport};
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A peer that answers no ping for this long is gone, whatever TCP says: streams to it fail.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// A peer that answers no ping for this long is gone, whatever TCP says: streams to it fail.
+const CONTROL_PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// As before, where a ping and its answer wait behind all that is under way on the connection: a window takes a
+/// slow link that long. Whoever sends has a patience of its own, which looks at what arrives.
+const BULK_PING_TIMEOUT: Duration = Duration::from_secs(20);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// What a connection is for. Each has its own, so that none holds up another (docs/openraft.md, section 8,
@@ -36,7 +39,7 @@ pub enum Traffic {
 }
 
 /// Why an endpoint cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{endpoint:?} is not an address of the form host:port: {reason}")]
 pub struct InvalidEndpoint {
     /// The endpoint.
@@ -64,7 +67,11 @@ impl TcpTransport {
     ///
     /// # Errors
     /// [`InvalidEndpoint`].
-    pub fn endpoint(endpoint: &str) -> Result<Endpoint, InvalidEndpoint> {
+    pub fn endpoint(endpoint: &str, traffic: Traffic) -> Result<Endpoint, InvalidEndpoint> {
+        let ping_timeout = match traffic {
+            Traffic::Control => CONTROL_PING_TIMEOUT,
+            Traffic::Replication | Traffic::Snapshot => BULK_PING_TIMEOUT,
+        };
         let uri = format!("http://{endpoint}");
         let parsed = Endpoint::from_shared(uri).map_err(|error| InvalidEndpoint {
             endpoint: endpoint.to_owned(),
@@ -77,14 +84,14 @@ impl TcpTransport {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_timeout(ping_timeout)
             .keep_alive_while_idle(true))
     }
 }
 
 impl Transport for TcpTransport {
-    fn channel(&self, endpoint: &str, _: Traffic) -> Result<Channel, InvalidEndpoint> {
-        Ok(Self::endpoint(endpoint)?.connect_lazy())
+    fn channel(&self, endpoint: &str, traffic: Traffic) -> Result<Channel, InvalidEndpoint> {
+        Ok(Self::endpoint(endpoint, traffic)?.connect_lazy())
     }
 }
 
@@ -105,7 +112,8 @@ pub fn peer_server() -> Server {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        // It does not know what a connection is for.
+        .http2_keepalive_timeout(Some(BULK_PING_TIMEOUT))
 }
 
 /// Connections that are kept: openraft asks for a client before every vote.
@@ -132,5 +140,11 @@ impl Channels {
         let channel = self.transport.channel(endpoint, traffic)?;
         open.insert(key, channel.clone());
         Ok(channel)
+    }
+
+    /// Whoever asks next gets a new connection. Those who have the old one keep it.
+    pub(crate) fn forget(&self, endpoint: &str, traffic: Traffic) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&(endpoint.to_owned(), traffic));
     }
 }

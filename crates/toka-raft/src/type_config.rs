@@ -66,13 +66,44 @@ pub struct Applied {
     pub outcomes: Vec<toka_ledger::Outcome>,
 }
 
-/// Where a member of the cluster can be reached.
+/// Where a member of the cluster can be reached, and how it came to be one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// Advertised `host:port` for other nodes.
     pub raft_endpoint: String,
     /// Advertised `host:port` for clients.
     pub client_endpoint: String,
+    /// How it joined; absent of a member that formed the cluster.
+    pub joined: Option<Joined>,
+}
+
+impl Member {
+    /// A member that is to form a cluster.
+    #[must_use]
+    pub fn new(raft_endpoint: impl Into<String>, client_endpoint: impl Into<String>) -> Self {
+        Self {
+            raft_endpoint: raft_endpoint.into(),
+            client_endpoint: client_endpoint.into(),
+            joined: None,
+        }
+    }
+
+    /// The member whose place it takes, or has taken.
+    pub(crate) fn replaces(&self) -> Option<u64> {
+        self.joined.and_then(|joined| joined.replaces)
+    }
+}
+
+/// What a node asked for when it joined. It is kept with the member, so that a request which is
+/// repeated is recognised, and a leader that takes over knows what is left to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// What the node asked with.
+    pub token: u128,
+    /// Whether it is to vote, once it has caught up.
+    pub votes: bool,
+    /// The member that it takes the place of.
+    pub replaces: Option<u64>,
 }
 
 impl fmt::Display for Member {

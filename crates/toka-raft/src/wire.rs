@@ -61,6 +61,19 @@ pub(crate) fn vote_from(message: Option<pb::Vote>) -> Result<Vote, WireError> {
     })
 }
 
+/// Digests that stand for a state: history root and state digest, or zeros and that of the intents.
+pub(crate) type State = (Digest, Digest);
+
+/// A digest as it is sent; `None` if it was not known.
+pub(crate) fn digest(bytes: &[u8]) -> Option<Digest> {
+    bytes.try_into().ok().map(Digest)
+}
+
+/// History root and state digest as they are sent; `None` if they were not known.
+pub(crate) fn state(history_root: &[u8], state_digest: &[u8]) -> Option<State> {
+    Some((digest(history_root)?, digest(state_digest)?))
+}
+
 pub(crate) fn position(position: &Position) -> pb::LedgerPosition {
     pb::LedgerPosition {
         revision: position.revision,
@@ -73,11 +86,7 @@ pub(crate) fn position(position: &Position) -> pb::LedgerPosition {
 
 pub(crate) fn position_from(message: Option<&pb::LedgerPosition>) -> Result<Position, WireError> {
     let message = message.ok_or(WireError::Field { field: "position" })?;
-    let digest = |bytes: &[u8], field| -> Result<Digest, WireError> {
-        Ok(Digest(
-            bytes.try_into().map_err(|_| WireError::Field { field })?,
-        ))
-    };
+    let digest = |bytes: &[u8], field| digest(bytes).ok_or(WireError::Field { field });
     Ok(Position {
         revision: message.revision,
         sequence: message.sequence,

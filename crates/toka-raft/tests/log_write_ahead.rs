@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::OneshotReceiverOf;
 use openraft::vote::RaftLeaderId;
-use toka_ledger::disk::MemoryDisk;
+use toka_ledger::disk::{Disk, MemoryDisk};
 use toka_ledger::seam::{SystemEntropy, SystemThreads};
 use toka_raft::codec::entry_len;
 use toka_raft::log_store::{
     Change, DurableWatermark, EngineReader, LogEngine, LogError, LogMeta, LogOptions, MemoryLog,
-    READ_BYTES_MAX, RaftLog, SegmentLog, SegmentOptions, TailLimits, Writer,
+    READ_BYTES_MAX, RaftLog, SegmentLog, SegmentOptions, TailLimits, Writer, frames,
 };
 use toka_raft::type_config::{
     Commands, Entry, EntryPayload, IoFlushed, LeaderId, LogId, TypeConfig, Vote,
@@ -279,17 +279,10 @@ async fn failed_write_is_reported_to_everyone_who_waits() {
             .await
             .is_err()
     );
-    {
-        let vote = Vote::new(2, 2);
-        let mut save = pin!(log.save_vote(&vote));
-        assert!(
-            save.as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
-        work(&mut writer);
-        assert!(save.await.is_err());
-    }
+    // At once: nothing of it gets to the writer.
+    let vote = Vote::new(2, 2);
+    let saved = log.save_vote(&vote).now_or_never();
+    assert!(saved.is_some_and(|saved| saved.is_err()));
 }
 
 #[tokio::test]
@@ -425,4 +418,43 @@ async fn reads_join_disk_and_memory() {
         indexes(&log, 99..300).await,
         [(1, 99), (1, 100), (2, 101), (2, 102)]
     );
+}
+
+/// Nobody but the reader may hear of it otherwise, and openraft only that a read has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_read_or_the_scrub_finds_ends_the_log() {
+    for is_read in [true, false] {
+        let disk = MemoryDisk::new();
+        // All that is durable is read from the disk.
+        let tail = TailLimits {
+            bytes_max: 0,
+            entries_max: 0,
+        };
+        let mut log =
+            RaftLog::start(segments(&disk), LogOptions { tail }, &SystemThreads).expect("starts");
+        for index in 0..5 {
+            let flushed = append(&mut log, entries(1, index..index + 1)).await;
+            flushed.await.expect("answered").expect("durable");
+        }
+        assert_eq!(indexes(&log, 0..9).await.len(), 5);
+        let places = frames(&disk, Path::new("/raft")).expect("listed");
+        let file = disk.open(&places[2].segment).expect("opened");
+        file.write_at(&[8], places[2].bytes.start + 100)
+            .expect("written");
+
+        let handle = log.handle();
+        assert!(handle.failure().get().is_none());
+        if is_read {
+            let read = handle.reader().try_get_log_entries(0..5).await;
+            read.expect_err("damaged");
+        } else {
+            handle.verify(&mut |_| true).expect_err("damaged");
+        }
+        let failure = handle.failure().get().expect("it is told");
+        assert!(failure.is_damage(), "{failure}");
+        // It may have acknowledged what it has lost.
+        let vote = log.save_vote(&Vote::new(7, 1)).await;
+        vote.expect_err("no vote is given any more");
+        let _ = handle.close().await;
+    }
 }

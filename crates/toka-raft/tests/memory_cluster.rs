@@ -1,17 +1,20 @@
 //! Three nodes wholly in memory: no sockets, no files, and power cuts that lose what was not synced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toka_ledger::command::Commit;
-use toka_ledger::engine::Direction;
+use toka_ledger::command::{Command, Commit, Create, FEATURE_LEVEL};
+use toka_ledger::disk::Disk as _;
+use toka_ledger::engine::memory::MemoryEngine;
+use toka_ledger::engine::{Direction, Durability};
+use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Position, Query};
-use toka_ledger::seam::{Entropy, Seams, SystemEntropy};
-use toka_ledger::{Digest, Outcome};
-use toka_raft::config::{Compaction, RuntimeChoice};
+use toka_ledger::seam::{Clock, Entropy, InlineThreads, Seams, SystemEntropy};
+use toka_ledger::{Digest, Ledger, LogMark, Outcome};
+use toka_raft::config::{Compaction, Creation, RuntimeChoice};
 use toka_raft::transport::peer_server;
 use toka_raft::{Config, Member, MemoryNetwork, MemoryStorage, Replica};
 use tokio::task::JoinHandle;
@@ -20,6 +23,9 @@ use tokio::time::Instant;
 mod support;
 
 use support::{PATIENCE, POLL, deadline, eventually};
+
+/// Every node's data directory, on its own disk.
+const DATA: &str = "/vault";
 
 /// A place in a cluster, with the node that runs there, if one does.
 struct Node {
@@ -31,6 +37,7 @@ struct Node {
 
 struct Cluster {
     network: MemoryNetwork,
+    seams: Seams,
     nodes: BTreeMap<u64, Node>,
     /// Digests of all events that a client was told are committed.
     acknowledged: BTreeSet<Digest>,
@@ -40,19 +47,18 @@ struct Cluster {
 
 impl Cluster {
     async fn started(runtime: RuntimeChoice) -> Self {
+        Self::started_with(runtime, Creation::default(), Seams::system()).await
+    }
+
+    async fn started_with(runtime: RuntimeChoice, creation: Creation, seams: Seams) -> Self {
         let ids = [1, 2, 3];
         let name = |id: u64| format!("node-{id}:7312");
-        let members = ids.map(|id| {
-            let member = Member {
-                raft_endpoint: name(id),
-                client_endpoint: format!("node-{id}:7311"),
-            };
-            (id, member)
-        });
+        let members = ids.map(|id| (id, Member::new(name(id), format!("node-{id}:7311"))));
         let members = BTreeMap::from(members);
         let node = |id: u64| {
-            let mut config = Config::new(id, PathBuf::from("/vault"), members.clone());
+            let mut config = Config::new(id, PathBuf::from(DATA), members.clone());
             config.runtime = runtime;
+            config.creation = creation.clone();
             // A snapshot every few entries, and nothing kept before it.
             config.compaction = Compaction {
                 snapshot_log_entries: 10,
@@ -74,6 +80,7 @@ impl Cluster {
         eprintln!("seed {random:#x}");
         let mut cluster = Self {
             network: MemoryNetwork::new(),
+            seams,
             nodes: BTreeMap::from(ids.map(node)),
             acknowledged: BTreeSet::new(),
             random,
@@ -93,7 +100,7 @@ impl Cluster {
         let transport = Arc::new(self.network.transport(&node.name));
         let storage = Arc::new(node.storage.clone());
         let config = node.config.clone();
-        let started = Replica::start_with(config, Seams::system(), transport, storage).await;
+        let started = Replica::start_with(config, self.seams.clone(), transport, storage).await;
         let replica = started.expect("the node starts");
         let listener = self.network.listen(&node.name).expect("nobody listens");
         let service = replica.peer_service();
@@ -135,6 +142,33 @@ impl Cluster {
         replica
     }
 
+    /// Name of the ledger that a node uses. A node that is not restarted gets another one with each snapshot
+    /// that it installs, and never else.
+    fn ledger(&self, id: u64) -> String {
+        let pointer = self.nodes[&id]
+            .storage
+            .disk
+            .read(&Path::new(DATA).join("CURRENT"));
+        String::from_utf8(pointer.expect("a pointer")).expect("text")
+    }
+
+    /// Waits until all `ids` have purged what a node with a log up to `had` lacks: only a snapshot helps it.
+    async fn purged_beyond(&self, ids: &[u64], had: Option<u64>) {
+        for id in ids {
+            let purged = || self.replica(*id).status().purged_index;
+            eventually("purge past the follower's log", || {
+                purged().filter(|purged| Some(*purged) > had)
+            })
+            .await;
+        }
+    }
+
+    /// Waits until a node has installed a snapshot since it used the ledger `before`.
+    async fn installed(&self, id: u64, before: &str) {
+        let has_another = || (self.ledger(id) != before).then_some(());
+        eventually("installed snapshot", has_another).await;
+    }
+
     /// The leader, once all of `ids` agree on one of them.
     async fn leader_among(&self, ids: &[u64]) -> u64 {
         support::leader_among(ids, |id| self.replica(id)).await
@@ -143,9 +177,13 @@ impl Cluster {
     /// Commits through whoever leads among `ids`, as a client would, and remembers what is
     /// acknowledged.
     async fn commit_many(&mut self, ids: &[u64], prefix: &str, count: usize) {
-        for n in 0..count {
+        let commits = (0..count).map(|n| event(&format!("{prefix} {n}")));
+        self.commit_all(ids, commits).await;
+    }
+
+    async fn commit_all(&mut self, ids: &[u64], commits: impl IntoIterator<Item = Commit>) {
+        for commit in commits {
             let until = deadline();
-            let commit = event(&format!("{prefix} {n}"));
             let outcome = loop {
                 let leader = self.leader_among(ids).await;
                 match self.replica(leader).commit(commit.clone()).await {
@@ -153,7 +191,7 @@ impl Cluster {
                     Err(error) if error.is_retryable() && Instant::now() < until => {
                         tokio::time::sleep(POLL).await;
                     }
-                    Err(error) => panic!("{prefix} {n} cannot be committed: {error}"),
+                    Err(error) => panic!("{commit:?} cannot be committed: {error}"),
                 }
             };
             let Outcome::Committed { headers, .. } = outcome else {
@@ -243,25 +281,21 @@ async fn nothing_acknowledged_is_lost_by_a_power_cut_and_a_late_follower_gets_a_
     let others = all.map(|id| (id != away).then_some(id));
     let others: Vec<u64> = others.into_iter().flatten().collect();
     cluster.commit_many(&others, "while one is away", 40).await;
-    for id in &others {
-        let purged = || cluster.replica(*id).status().purged_index;
-        eventually("purge past the follower's log", || {
-            purged().filter(|purged| Some(*purged) > had)
-        })
-        .await;
-    }
+    cluster.purged_beyond(&others, had).await;
+    let ledger = cluster.ledger(away);
 
     let leader = cluster.leader_among(&others).await;
     cluster.crash(leader).await;
     cluster.start(leader).await;
     cluster.commit_many(&others, "after the power cut", 5).await;
+    // That the log was purged may not have been synced.
+    cluster.purged_beyond(&others, had).await;
 
     cluster.network.rejoin(&cluster.nodes[&away].name);
     cluster.commit_many(&all, "together", 5).await;
     let position = cluster.converged().await;
     assert_eq!(position.sequence, 55, "each event once");
-    let snapshot = cluster.replica(away).status().snapshot_index;
-    assert!(snapshot > had, "{snapshot:?} covers more than {had:?}");
+    assert_ne!(cluster.ledger(away), ledger, "a snapshot was installed");
     cluster.stop().await;
 }
 
@@ -289,3 +323,138 @@ async fn nodes_that_lose_power_one_after_the_other_and_all_at_once_lose_nothing(
     assert_eq!(cluster.converged().await.sequence, 38, "each event once");
     cluster.stop().await;
 }
+
+/// Time of everything in the test with a pinned digest.
+const NOW: u64 = 1_700_000_000_000;
+/// The byte that its identities consist of.
+const IDENTITY: u8 = 7;
+
+#[derive(Debug)]
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn unix_ms(&self) -> u64 {
+        NOW
+    }
+}
+
+/// Identities are fixed, and nothing else: what tells files of a log apart must differ.
+#[derive(Debug)]
+struct FixedIdentities;
+
+impl Entropy for FixedIdentities {
+    fn fill(&self, bytes: &mut [u8]) {
+        match bytes.len() {
+            16 => bytes.fill(IDENTITY),
+            _ => SystemEntropy.fill(bytes),
+        }
+    }
+}
+
+/// Events about 40 topics, the same on every run.
+fn embedded_events(count: u64) -> Vec<Commit> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut unit = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut vector = || -> Vec<f32> { (0..23).map(|_| unit()).collect() };
+    let topics: Vec<_> = (0..40).map(|_| vector()).collect();
+    let event = |n: u64| {
+        let topic = topics[(n * n % 37) as usize].iter();
+        let noise = vector().into_iter().map(|x| x * 0.9);
+        let components: Vec<f32> = topic.zip(noise).map(|(a, b)| a + b).collect();
+        let draft = EventDraft::new("test.event")
+            .payload_bytes(n.to_string())
+            .embedding(&components);
+        prepare_commit(vec![draft], vec![], NOW).expect("a valid commit")
+    };
+    (0..count).map(event).collect()
+}
+
+/// What one ledger, without a cluster, makes of `commits`.
+fn alone(intents: Parameters, commits: &[Commit]) -> Position {
+    let engine = Arc::new(MemoryEngine::new());
+    let mut ledger = Ledger::open(engine, Arc::new(InlineThreads)).expect("opens");
+    let identity = u128::from_be_bytes([IDENTITY; 16]);
+    let create = Command::Create(Create {
+        cluster_id: identity,
+        history_id: identity,
+        feature_level: FEATURE_LEVEL,
+        dimension: None,
+        model: None,
+        intents,
+        unix_ms: NOW,
+    });
+    let commits = commits.iter().cloned().map(Command::Commit);
+    let commands: Vec<_> = std::iter::once(create).chain(commits).collect();
+    let applied = ledger.apply(&commands, LogMark::default(), Durability::Volatile);
+    applied.expect("applied");
+    ledger.position()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_calculate_the_pinned_digest_through_power_cuts_and_snapshots() {
+    // Few events do all that many do: macro-clusterings beside `apply`, folding, saves.
+    let intents = Parameters {
+        micro_clusters_max: 64,
+        background_micro_clusters: 32,
+        background_events: 10,
+        save_events: 100,
+        count_cap: 16,
+        ..Parameters::default()
+    };
+    let creation = Creation {
+        intents: intents.tau(0.72).expect("in range"),
+        ..Creation::default()
+    };
+    let seams = Seams {
+        clock: Arc::new(StandingClock),
+        entropy: Arc::new(FixedIdentities),
+        ..Seams::system()
+    };
+    let all = [1, 2, 3];
+    let commits = embedded_events(600);
+    let expected = alone(creation.intents, &commits);
+    let runtime = RuntimeChoice::Own { threads: 2 };
+    let mut cluster = Cluster::started_with(runtime, creation, seams).await;
+    let mut installs = 0;
+    for (round, commits) in commits.chunks(150).enumerate() {
+        let leader = cluster.leader_among(&all).await;
+        let others = all.into_iter().filter(|&id| id != leader);
+        let others: Vec<u64> = others.collect();
+        // Behind a snapshot when it comes back.
+        let away = others[0];
+        cluster.network.cut_off(&cluster.nodes[&away].name);
+        let (had, ledger) = (
+            cluster.replica(away).status().last_log_index,
+            cluster.ledger(away),
+        );
+        let (first, rest) = commits.split_at(75);
+        let both = [leader, others[1]];
+        cluster.commit_all(&both, first.to_vec()).await;
+        cluster.purged_beyond(&both, had).await;
+        cluster.network.rejoin(&cluster.nodes[&away].name);
+        // Half of the times the power is cut while the snapshot is sent, or before.
+        if round.is_multiple_of(2) {
+            cluster.installed(away, &ledger).await;
+        }
+        cluster.crash(leader).await;
+        cluster.start(leader).await;
+        cluster.commit_all(&all, rest.to_vec()).await;
+        cluster.converged().await;
+        installs += usize::from(cluster.ledger(away) != ledger);
+    }
+    assert!(installs >= 2, "{installs} snapshots were installed");
+    let position = cluster.converged().await;
+    assert_eq!(
+        (position.state_digest, position.history_root),
+        (expected.state_digest, expected.history_root)
+    );
+    assert_eq!(position.state_digest.to_string(), PINNED);
+    cluster.stop().await;
+}
+
+const PINNED: &str = "f22a82ebc7b6ff3981fff6ca9aae3c4e89042cddf2069d04fa2ed5a9d4edfcb9";

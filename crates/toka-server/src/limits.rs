@@ -22,6 +22,14 @@ pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
 /// How long the other nodes have to tell their state.
 pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Copies for backups that a node makes at the same time. Each pins the files that it has linked.
+pub const BACKUPS_MAX: usize = 2;
+/// Digests of files that a caller may say it has.
+pub const BACKUP_KNOWN_FILES_MAX: usize = 131_072;
+/// Parts of a backup, 1 MiB at most, that are read ahead of the caller.
+pub const BACKUP_PARTS_AHEAD: usize = 2;
+/// A caller that takes no part of a backup for this long is given up: its copy holds disk space.
+pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// When to try again what a full limit has refused.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use toka_raft::{Role, Status};
+use toka_proto::v1;
+use toka_raft::{Role, ScrubReport, Status, Survey};
 
 use crate::api::{Gate, Gates, Shared};
 use crate::status::Readiness;
@@ -14,7 +15,9 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
     let mut text = String::new();
     let values = node_values(shared, &status, readiness)
         .into_iter()
-        .chain(raft_values(&status));
+        .chain(raft_values(&status))
+        .chain(membership_values(&shared.replica.own_survey()))
+        .chain(scrub_values(&shared.replica.scrub()));
     for (name, kind, help, value) in values {
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -37,11 +40,12 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 11] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 12] {
     let Gates {
         subscriptions,
         commits,
         commit_streams,
+        backups,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -84,6 +88,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Commits under way, without streams.",
             open(commits),
+        ),
+        (
+            "toka_backups_open",
+            "gauge",
+            "Copies for backups that are being sent.",
+            open(backups),
         ),
         (
             "toka_intents",
@@ -163,6 +173,92 @@ fn raft_values(status: &Status) -> [Value; 8] {
             "gauge",
             "Last entry in the newest snapshot.",
             snapshot,
+        ),
+    ]
+}
+
+/// Of the leader; other nodes know of no silence.
+fn membership_values(survey: &Survey) -> [Value; 5] {
+    let v1::Membership {
+        members,
+        voter_sets,
+        ..
+    } = &survey.membership;
+    let voters = members.iter().filter(|member| member.voter).count();
+    let unreachable = members
+        .iter()
+        .filter(|member| member.unreachable_since_unix_ms.is_some());
+    [
+        (
+            "toka_raft_voters",
+            "gauge",
+            "Members that vote.",
+            count(voters),
+        ),
+        (
+            "toka_raft_learners",
+            "gauge",
+            "Members that do not vote.",
+            count(members.len() - voters),
+        ),
+        (
+            "toka_raft_members_unreachable",
+            "gauge",
+            "Members that do not answer the leader; known on the leader only.",
+            count(unreachable.count()),
+        ),
+        (
+            "toka_raft_joint",
+            "gauge",
+            "1 while the configuration is joint.",
+            u64::from(voter_sets.len() > 1),
+        ),
+        (
+            "toka_alarms",
+            "gauge",
+            "Alarms that need an operator (`toka cluster status`); complete on the leader only.",
+            count(survey.alarms.len()),
+        ),
+    ]
+}
+
+fn scrub_values(report: &ScrubReport) -> [Value; 6] {
+    [
+        (
+            "toka_scrub_running",
+            "gauge",
+            "1 while everything that is stored is read, to find damage.",
+            u64::from(report.is_running),
+        ),
+        (
+            "toka_scrub_passes_total",
+            "counter",
+            "Passes that came to their end.",
+            report.passes,
+        ),
+        (
+            "toka_scrub_bytes_total",
+            "counter",
+            "Bytes that were read.",
+            report.bytes,
+        ),
+        (
+            "toka_scrub_last_end_seconds",
+            "gauge",
+            "When the last pass came to its end, Unix time, also before a restart; 0: none has.",
+            report.last.map_or(0, |pass| pass.end_unix_ms / 1_000),
+        ),
+        (
+            "toka_scrub_last_duration_seconds",
+            "gauge",
+            "How long the last pass took.",
+            report.last.map_or(0, |pass| pass.duration_ms / 1_000),
+        ),
+        (
+            "toka_scrub_snapshots_rebuilt_total",
+            "counter",
+            "Damaged snapshots that were found, and made anew.",
+            report.snapshots_rebuilt,
         ),
     ]
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use toka_ledger::{Error, Invalid};
+use toka_ledger::{Error, Invalid, Rejection};
 use toka_proto::convert::{metadata, status};
-use toka_raft::{CommitError, Leader, ReadError, TransferError};
+use toka_raft::snapshot::SnapshotError;
+use toka_raft::{ChangeError, CommitError, Leader, ReadError, TransferError};
 use tonic::Status;
 
 /// The leader as it is named to clients.
@@ -33,7 +34,16 @@ pub(crate) fn commit(error: &CommitError) -> Status {
             max: *bytes_max,
             actual: *bytes,
         }),
+        CommitError::DiskFull { .. } | CommitError::DisksFull { .. } => {
+            status::limit_reached("disk", &error.to_string())
+        }
         CommitError::Invalid(invalid) => status::invalid(invalid),
+        CommitError::FeatureLevel { needed, level } => {
+            status::rejection(&Rejection::FeatureLevel {
+                needed: *needed,
+                level: *level,
+            })
+        }
         CommitError::Stopped => status::stopping(),
         // `CommitError` may grow; whatever has no better name is worth a retry, which is safe.
         error => status::no_leader(error.to_string()),
@@ -58,11 +68,60 @@ pub(crate) fn read(error: &ReadError, wanted_revision: u64) -> Status {
 pub(crate) fn transfer(error: &TransferError) -> Status {
     match error {
         TransferError::NotLeader { leader } => not_leader(leader.as_ref()),
+        TransferError::UnknownNode { node_id } => status::node_not_found(*node_id),
         TransferError::NoCandidate => status::invalid(&Invalid::Syntax {
             field: "to_node_id",
             expected: "another voter of the cluster",
         }),
         TransferError::Stopped => status::stopping(),
+        error => status::no_leader(error.to_string()),
+    }
+}
+
+/// A copy for a backup that could not be made or read.
+pub(crate) fn copy(error: &SnapshotError) -> Status {
+    match error {
+        SnapshotError::Ledger(error) => ledger(error),
+        SnapshotError::Empty => status::no_leader(error.to_string()),
+        SnapshotError::Stopped => status::stopping(),
+        SnapshotError::NoRoom { .. } => status::limit_reached("disk", &error.to_string()),
+        error => {
+            tracing::error!(%error, "a copy for a backup failed");
+            status::storage_failed()
+        }
+    }
+}
+
+/// INVALID_ARGUMENT: `field` is not what is `expected`.
+pub(crate) fn field(field: &'static str, expected: &'static str) -> Status {
+    status::invalid(&Invalid::Syntax { field, expected })
+}
+
+/// A change of the membership that was not made.
+pub(crate) fn change(error: &ChangeError) -> Status {
+    let refused =
+        |node_id: u64| status::membership_refused(&format!("node {node_id}"), error.to_string());
+    match error {
+        ChangeError::NotLeader { leader } => not_leader(leader.as_ref()),
+        ChangeError::Busy { .. } => status::change_in_progress(error.to_string()),
+        ChangeError::UnknownNode { node_id } => status::node_not_found(*node_id),
+        ChangeError::LastVoter { node_id }
+        | ChangeError::NoQuorum { node_id, .. }
+        | ChangeError::EndpointTaken { node_id, .. }
+        | ChangeError::ReplacedAlready { node_id, .. }
+        | ChangeError::ReplacesItself { node_id }
+        | ChangeError::NotALearner { node_id } => refused(*node_id),
+        ChangeError::FeatureLevel { .. } => {
+            status::membership_refused("feature_level", error.to_string())
+        }
+        ChangeError::TooManyVoters { .. } => status::limit_reached("voters", &error.to_string()),
+        ChangeError::TooManyLearners { .. } => {
+            status::limit_reached("learners", &error.to_string())
+        }
+        ChangeError::Endpoint(_) => field("raft_endpoint", "host:port"),
+        ChangeError::Transfer(error) => transfer(error),
+        ChangeError::Stopped => status::stopping(),
+        // Also of what is newer than this: a change can be repeated.
         error => status::no_leader(error.to_string()),
     }
 }

@@ -5,7 +5,9 @@
 
 mod bench;
 mod demo;
+mod fixtures;
 mod metadata;
+mod namespace;
 mod process;
 mod python;
 mod setup;
@@ -50,6 +52,18 @@ enum Task {
         #[arg(long)]
         fast: bool,
     },
+    /// Write the fixture of the format, tests/fixtures/format-1
+    Fixtures {
+        /// Also if it is there: what later builds were to be able to read is then gone
+        #[arg(long)]
+        replace: bool,
+        /// Write tests/fixtures/format-1-intents instead: its vaults save their intents every so many
+        /// embedded events
+        #[arg(long, value_name = "N")]
+        intents_save_events: Option<u32>,
+    },
+    /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
+    Next,
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -73,9 +87,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Demo { bin } => demo::run(&workspace, &processes, bin.as_deref()),
         Task::Bench { bin } => bench::run(&workspace, &processes, bin.as_deref()),
         Task::Test { fast } => suite::run(&workspace, &processes, *fast),
+        Task::Fixtures {
+            replace,
+            intents_save_events,
+        } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+        Task::Next => suite::build_next(&workspace, &processes),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
             setup::ensure(&processes, &[setup::BUILD, setup::TEST])?;
+            namespace::ensure(&processes)?;
             python::prepare(&workspace, &processes)?;
             println!("this machine has all that `cargo xtask demo` and `cargo xtask test` need");
             Ok(())

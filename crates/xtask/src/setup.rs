@@ -46,14 +46,32 @@ pub(crate) const BUILD: &[Need] = &[
 ];
 
 /// What the tests need besides: buf and a foreign gRPC client come from PyPI.
-pub(crate) const TEST: &[Need] = &[Need {
-    what: "Python 3 with venv",
-    apt: &["python3", "python3-venv"],
-    dnf: &["python3"],
-    pacman: &["python"],
-    brew: &["python"],
-    is_met: has_python_venv,
-}];
+pub(crate) const TEST: &[Need] = &[
+    Need {
+        what: "Python 3 with venv",
+        apt: &["python3", "python3-venv"],
+        dnf: &["python3"],
+        pacman: &["python"],
+        brew: &["python"],
+        is_met: has_python_venv,
+    },
+    Need {
+        what: "faketime, which sets the clock of one process",
+        apt: &["faketime"],
+        dnf: &["libfaketime"],
+        pacman: &["libfaketime"],
+        brew: &["libfaketime"],
+        is_met: || on_path("faketime"),
+    },
+    Need {
+        what: "strace, which makes the disk of one process slow",
+        apt: &["strace"],
+        dnf: &["strace"],
+        pacman: &["strace"],
+        brew: &[],
+        is_met: || on_path("strace"),
+    },
+];
 
 /// Makes sure that all `needs` are met.
 ///
@@ -264,7 +282,7 @@ mod tests {
         let text = advice(Os::Debian, &missing);
         assert!(
             text.contains(
-                "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv"
+                "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace"
             ),
             "{text}"
         );

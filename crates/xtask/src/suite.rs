@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{python, setup, tidy};
+use crate::{namespace, python, setup, tidy};
 
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
@@ -70,7 +70,11 @@ fn run_steps(
     fast: bool,
 ) -> Result<()> {
     suite.step("set up the machine", || {
-        setup::ensure(processes, &[setup::BUILD, setup::TEST])
+        setup::ensure(processes, &[setup::BUILD, setup::TEST])?;
+        if fast {
+            return Ok(());
+        }
+        namespace::ensure(processes)
     })?;
     let rocksdb_before = workspace.rocksdb_builds();
     // RocksDB takes the longest by far: it compiles while the steps below, none of them a build, run.
@@ -89,6 +93,9 @@ fn run_steps(
         captured(command)
     })?;
     suite.step("build toka", || build.wait_success())?;
+    suite.step("build toka of the next feature level", || {
+        build_next(workspace, processes)
+    })?;
     suite.step("clippy", || processes.run(&mut clippy(workspace)))?;
     suite.step("ledger without RocksDB", || {
         let mut command = workspace.cargo();
@@ -104,6 +111,7 @@ fn run_steps(
         let mut command = tests(workspace, fast);
         command
             .env("TOKA_BIN", workspace.toka_bin())
+            .env("TOKA_NEXT_BIN", workspace.next_bin())
             .env("TOKA_PYTHON", &tools.python);
         processes.run(&mut command)
     })?;
@@ -130,6 +138,15 @@ fn start_build(workspace: &Workspace, processes: &Processes) -> Result<Process> 
         println!("RocksDB is compiled once: about ten minutes on two cores");
     }
     processes.spawn(&mut workspace.build_toka())
+}
+
+/// Builds `toka` of the next feature level and puts it aside. Cargo keeps the parts of both builds; the ordinary
+/// binary only has to be put back in its place.
+pub(crate) fn build_next(workspace: &Workspace, processes: &Processes) -> Result<()> {
+    processes.run(&mut workspace.build_next())?;
+    let (built, next) = (workspace.toka_bin(), workspace.next_bin());
+    std::fs::copy(&built, &next).with_context(|| format!("cannot write {}", next.display()))?;
+    processes.run(&mut workspace.build_toka())
 }
 
 fn format_check(workspace: &Workspace) -> Command {
@@ -165,8 +182,9 @@ fn tests(workspace: &Workspace, fast: bool) -> Command {
     command.args(["test", "--workspace"]);
     if fast {
         command.args(["--exclude", "toka-tests"]);
+        return command;
     }
-    command
+    namespace::inside(&command)
 }
 
 #[cfg(test)]

@@ -68,6 +68,18 @@ impl Workspace {
         command
     }
 
+    /// The `toka` binary of the next feature level, for tests of upgrades.
+    pub(crate) fn next_bin(&self) -> PathBuf {
+        self.target.join("debug").join("toka-next")
+    }
+
+    /// `cargo build` of the `toka` binary of the next feature level, which lands where the ordinary one does.
+    pub(crate) fn build_next(&self) -> Command {
+        let mut command = self.build_toka();
+        command.args(["--features", "toka-cli/next-feature-level"]);
+        command
+    }
+
     /// The build directories of the dev profile that hold a compiled RocksDB; more than one where its
     /// features, or those of the tools that build it, differed between builds.
     pub(crate) fn rocksdb_builds(&self) -> BTreeSet<PathBuf> {

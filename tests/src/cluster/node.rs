@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
@@ -26,12 +27,20 @@ pub struct Node {
     pub client: SocketAddr,
     /// For the other nodes.
     pub raft: SocketAddr,
+    /// Where it listens for the other nodes, if a proxy stands in front of it.
+    pub(super) behind: Option<SocketAddr>,
     /// For `/readyz`.
     pub http: SocketAddr,
     /// Data directory.
     pub data: PathBuf,
     /// What it writes to standard output and error.
     pub log: PathBuf,
+    /// What it joins the cluster with; absent of a node that forms it.
+    pub(super) joins_with: Option<Vec<String>>,
+    /// Variables of its environment.
+    pub(super) variables: Vec<(&'static str, PathBuf)>,
+    /// The build of `toka` that it runs, if not the ordinary one.
+    pub(super) build: Option<PathBuf>,
     pub(super) process: Option<Process>,
     channel: Channel,
 }
@@ -44,9 +53,13 @@ impl Node {
             id,
             client,
             raft,
+            behind: None,
             http,
             data: directory.join(format!("node-{id}")),
             log: directory.join(format!("node-{id}.log")),
+            joins_with: None,
+            variables: Vec::new(),
+            build: None,
             process: None,
             channel: endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         })
@@ -64,28 +77,38 @@ impl Node {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Its intents.
+    pub fn intents(&self) -> IntentServiceClient<Channel> {
+        IntentServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
     /// The cluster, as this node sees it.
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel.clone())
     }
 
-    /// The arguments of `toka serve`, without the members.
+    /// The arguments of `toka serve`, without the node's id and the members.
     pub(super) fn arguments(&self) -> Vec<String> {
-        [
+        let raft_listen = self.behind.unwrap_or(self.raft);
+        let mut arguments = [
             "serve",
-            "--node-id",
-            &self.id.to_string(),
             "--data",
             &self.data.display().to_string(),
             "--listen",
             &self.client.to_string(),
             "--raft-listen",
-            &self.raft.to_string(),
+            &raft_listen.to_string(),
             "--http-listen",
             &self.http.to_string(),
         ]
         .map(str::to_owned)
-        .to_vec()
+        .to_vec();
+        if self.behind.is_some() {
+            arguments.extend(["--advertise-raft".to_owned(), self.raft.to_string()]);
+        }
+        arguments
     }
 }
 

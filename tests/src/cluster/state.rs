@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use toka_client::{ClusterStatus, NodeStatus};
 use toka_ledger::Digest;
 use toka_proto::v1;
@@ -56,6 +57,35 @@ impl Cluster {
         })
     }
 
+    /// Waits until the cluster raises an alarm of this kind for node `id`, or does so no more.
+    pub async fn has_alarm(&self, kind: &str, id: u64, is_raised: bool) -> Result<()> {
+        wait::until(kind, PATIENCE, async || {
+            let status = self
+                .toka()
+                .json(&["cluster", "status", "-o", "json"])
+                .await?;
+            let alarms = status[0]["alarms"].as_array().context("alarms")?;
+            let is_it = |alarm: &&Value| alarm["kind"] == kind && alarm["node_id"] == id;
+            let found = alarms.iter().find(is_it);
+            ensure!(found.is_some() == is_raised, "{alarms:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until there is a leader, and makes it hand over if it is node `id`.
+    pub async fn led_by_another_than(&self, id: u64) -> Result<()> {
+        if self.leader().await? != id {
+            return Ok(());
+        }
+        let others = self.running().into_iter().find(|other| *other != id);
+        let to = others.context("no other node runs")?.to_string();
+        self.toka()
+            .ok(&["cluster", "transfer", "--to", &to])
+            .await?;
+        Ok(())
+    }
+
     /// Waits until all nodes that run follow the same leader, one of them, and names it.
     pub async fn leader(&self) -> Result<u64> {
         wait::until("one leader", PATIENCE, async || {
@@ -95,6 +125,30 @@ impl Cluster {
             .into_iter()
             .filter(|&id| id != leader)
             .collect())
+    }
+
+    /// Waits until these nodes have come to the same position with the same digests.
+    pub async fn converged_as(&self, ids: &[u64]) -> Result<()> {
+        let last = self.running().len() == ids.len();
+        ensure!(last, "{:?} run, not {ids:?}", self.running());
+        wait::until("the same state", PATIENCE, async || {
+            let mut states = Vec::new();
+            for id in self.running() {
+                let status = self.status(id).await?;
+                let own = status
+                    .nodes
+                    .iter()
+                    .find(|node| node.node.client_endpoint == self.node(id).endpoint());
+                let own = own.context("it does not list itself")?;
+                states.push((own.history_root, own.state_digest, own.node.revision));
+            }
+            ensure!(
+                states.windows(2).all(|pair| pair[0] == pair[1]),
+                "{states:?}"
+            );
+            Ok(())
+        })
+        .await
     }
 
     /// Waits until all nodes that run have applied the same commands, at least up to `sequence`, and

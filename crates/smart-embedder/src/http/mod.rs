@@ -10,11 +10,15 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 pub use self::key::ApiKey;
 use self::retry::{Failure, Reason, retry_after};
 use crate::error::{Error, Source};
 use crate::text::cut;
+
+/// Longer than any process lives.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// What an error quotes of a reply, bytes.
 const MESSAGE_BYTES_MAX: usize = 512;
@@ -37,6 +41,8 @@ pub(crate) fn model_name(model: &str) -> Result<String, Error> {
 /// Settings of the requests to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// How long one request takes at most, all attempts and the waits between them included.
+    pub timeout: Duration,
     /// How long one attempt takes at most, from connecting to the last byte of the reply.
     pub request_timeout: Duration,
     /// Attempts of one request at most, at least 1.
@@ -59,6 +65,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            timeout: Duration::from_secs(300),
             request_timeout: Duration::from_secs(60),
             attempts_max: 6,
             backoff_min: Duration::from_millis(250),
@@ -73,6 +80,13 @@ impl Default for Config {
 
 impl Config {
     fn check(&self) -> Result<(), Error> {
+        if self.timeout.is_zero() {
+            return Err(Error::Invalid {
+                field: "timeout",
+                value: "0".to_owned(),
+                expected: "above 0",
+            });
+        }
         let positive = [
             ("attempts_max", self.attempts_max as usize),
             ("batch_texts_max", self.batch_texts_max),
@@ -87,6 +101,12 @@ impl Config {
             }),
         }
     }
+}
+
+/// That long from now; never, where that is longer than clocks tell.
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + NEVER)
 }
 
 /// One URL that is posted to.
@@ -140,9 +160,10 @@ impl Endpoint {
         let body = serde_json::to_vec(body).map_err(|source| Error::Serialize {
             source: source.into(),
         })?;
+        let deadline = after(self.config.timeout);
         let mut attempts = 1;
         let reply = loop {
-            let failure = match self.attempt(body.clone()).await {
+            let failure = match self.attempt(body.clone(), deadline).await {
                 Ok(reply) => break reply,
                 Err(failure) => failure,
             };
@@ -150,6 +171,9 @@ impl Endpoint {
                 return Err(self.error(failure, attempts));
             }
             let wait = retry::wait(&self.config, attempts, failure.retry_after, rand::random());
+            if after(wait) >= deadline {
+                return Err(self.error(failure, attempts));
+            }
             // The failure's text may quote the request, so only its kind is logged.
             tracing::debug!(endpoint = %self.url, attempts, ?wait, "request failed, trying again");
             tokio::time::sleep(wait).await;
@@ -170,7 +194,7 @@ impl Endpoint {
         }
     }
 
-    async fn attempt(&self, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    async fn attempt(&self, body: Vec<u8>, deadline: Instant) -> Result<Vec<u8>, Failure> {
         let mut request = self
             .client
             .post(self.url.clone())
@@ -187,7 +211,8 @@ impl Endpoint {
             }
             Err(self.refusal(status, response).await)
         };
-        tokio::time::timeout(self.config.request_timeout, exchange)
+        let until = deadline.min(after(self.config.request_timeout));
+        tokio::time::timeout_at(until, exchange)
             .await
             .unwrap_or(Err(Failure::new(Reason::Timeout)))
     }
@@ -229,7 +254,7 @@ impl Endpoint {
         match failure.reason {
             Reason::Timeout => Error::Timeout {
                 endpoint,
-                timeout: self.config.request_timeout,
+                timeout: self.config.request_timeout.min(self.config.timeout),
                 attempts,
             },
             Reason::Transport(source) => Error::Unreachable {

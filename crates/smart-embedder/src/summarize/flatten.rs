@@ -13,6 +13,9 @@ use super::tone::{split_name, tone};
 use crate::error::Error;
 use crate::text::cut;
 
+/// Names the rules; others get another name.
+const VERSION: &str = "flatten-v1";
+
 /// Extension type of a MessagePack timestamp.
 const TIMESTAMP_EXT: i8 = -1;
 
@@ -50,16 +53,33 @@ impl Default for Config {
 /// Names are split at dots, underscores and changes of case. Null fields are left out, bytes are the
 /// word `bytes`, variants of an enum are a field with the variant's name. Texts of more than a word
 /// stay as they are but for long numbers, ids and times in them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Flatten {
     config: Config,
+    id: String,
+}
+
+impl Default for Flatten {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
 }
 
 impl Flatten {
     /// A summarizer with other bounds.
     #[must_use]
-    pub const fn new(config: Config) -> Self {
-        Self { config }
+    pub fn new(config: Config) -> Self {
+        let mut id = VERSION.to_owned();
+        if config != Config::default() {
+            let Config {
+                depth_max,
+                items_max,
+                value_bytes_max,
+                text_bytes_max,
+            } = config;
+            id += &format!("({depth_max},{items_max},{value_bytes_max},{text_bytes_max})");
+        }
+        Self { config, id }
     }
 
     /// The text of an event; takes some microseconds.
@@ -79,6 +99,10 @@ impl Flatten {
 }
 
 impl Summarizer for Flatten {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     fn events_in_flight(&self) -> usize {
         1
     }

@@ -64,6 +64,8 @@ impl Default for Config {
 pub struct Llm {
     endpoint: Endpoint,
     model: String,
+    /// Names the model and everything that it is told.
+    id: String,
     config: Config,
     summaries: Cache<String>,
 }
@@ -80,8 +82,17 @@ impl Llm {
         config: Config,
     ) -> Result<Self, Error> {
         let model = http::model_name(model)?;
+        let told = format!(
+            "{} {} {:?} {:?}",
+            config.event_bytes_max,
+            config.summary_bytes_max,
+            config.temperature,
+            config.reply_tokens_max
+        );
+        let digest = cache::key(&[config.prompt.as_bytes(), told.as_bytes()]);
         Ok(Self {
             endpoint: Endpoint::new(base, "chat/completions", key, config.http.clone())?,
+            id: format!("llm/{model}/{}", cache::short(&digest)),
             model,
             summaries: Cache::new(config.cache_entries),
             config,
@@ -118,6 +129,10 @@ impl Llm {
 }
 
 impl Summarizer for Llm {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     fn events_in_flight(&self) -> usize {
         self.config.http.requests_in_flight
     }

@@ -13,6 +13,10 @@ use crate::error::Error;
 
 /// Structured event to text: what is embedded is the text.
 pub trait Summarizer: Send + Sync {
+    /// Names what the text depends on beside the event: stable text, part of
+    /// [`SmartEmbedder::model_id`](crate::SmartEmbedder::model_id).
+    fn id(&self) -> &str;
+
     /// Calls of [`Summarizer::summarize`] that are worth having in flight at once.
     fn events_in_flight(&self) -> usize;
 

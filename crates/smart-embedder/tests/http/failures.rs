@@ -148,6 +148,22 @@ async fn silent_server_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn all_attempts_together_end_in_time() {
+    let config = Config {
+        timeout: Duration::from_millis(120),
+        request_timeout: Duration::from_millis(50),
+        attempts_max: 1_000,
+        ..config()
+    };
+    let (result, _) = encode_with(config, |_, _| Reply::Silence).await;
+    let error = result.expect_err("no answer");
+    let Error::Timeout { attempts, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!((1..=3).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test]
 async fn closed_connection_is_unreachable_with_its_cause() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));

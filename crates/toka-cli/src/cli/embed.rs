@@ -8,6 +8,8 @@ use smart_embedder::EmbedderSpec;
 /// What makes embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Embedder {
+    /// Nothing was said: an environment variable that is set to nothing.
+    Unset,
     /// Nothing does.
     None,
     /// This does.
@@ -16,8 +18,8 @@ pub(crate) enum Embedder {
 
 fn parse_embedder(text: &str) -> Result<Embedder, smart_embedder::Error> {
     match text {
-        // An environment variable that is set to nothing.
-        "" | "none" => Ok(Embedder::None),
+        "" => Ok(Embedder::Unset),
+        "none" => Ok(Embedder::None),
         spec => spec.parse().map(Embedder::Spec),
     }
 }
@@ -35,8 +37,13 @@ impl Embed {
     pub(crate) const fn spec(&self) -> Option<&EmbedderSpec> {
         match &self.embedder {
             Some(Embedder::Spec(spec)) => Some(spec),
-            Some(Embedder::None) | None => None,
+            Some(Embedder::None | Embedder::Unset) | None => None,
         }
+    }
+
+    /// Whether embedding was turned off.
+    pub(crate) fn is_none(&self) -> bool {
+        self.embedder == Some(Embedder::None)
     }
 }
 
@@ -64,6 +71,10 @@ pub(crate) struct Reembed {
     /// Embed events that have no embedding as well.
     #[arg(long)]
     pub(crate) all: bool,
+    /// Copy events that cannot be embedded without an embedding, instead of stopping at the first: those
+    /// whose payload is neither MessagePack nor text.
+    #[arg(long)]
+    pub(crate) skip_unreadable: bool,
     #[command(flatten)]
     pub(crate) embed: Embed,
 }
@@ -76,7 +87,9 @@ mod tests {
     fn none_turns_an_embedder_of_the_environment_off() {
         for text in ["", "none"] {
             let embedder = Some(parse_embedder(text).expect("valid"));
-            assert_eq!(Embed { embedder }.spec(), None, "{text:?}");
+            let embed = Embed { embedder };
+            assert_eq!(embed.spec(), None, "{text:?}");
+            assert_eq!(embed.is_none(), text == "none");
         }
         let embedder = Some(parse_embedder("hashed:64").expect("valid"));
         let spec = EmbedderSpec::Hashed { dimension: 64 };

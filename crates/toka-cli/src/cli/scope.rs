@@ -13,8 +13,10 @@ fn meaningless(command: &str) -> &'static [&'static str] {
         "serve" | "dev" => &["endpoint", "context", "timeout", "output"],
         "completions" | "man" => &["endpoint", "context", "timeout", "output", "data"],
         "context" => &["endpoint", "context", "timeout", "data"],
-        "cluster" => &["data"],
-        "verify" => CLIENT,
+        // Of `toka cluster` only `recover` works on data.
+        "cluster" => &[],
+        "backup" => &["data"],
+        "verify" | "restore" => CLIENT,
         _ => &[],
     }
 }
@@ -41,8 +43,14 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
     let Some((name, below)) = matches.subcommand() else {
         return Ok(());
     };
+    let meaningless = match (name, below.subcommand_name()) {
+        // Of a node that does not run.
+        ("cluster", Some("recover")) => CLIENT,
+        ("cluster", _) => &["data"],
+        _ => meaningless(name),
+    };
     let given = |flag: &&&str| below.value_source(flag) == Some(ValueSource::CommandLine);
-    match meaningless(name).iter().find(given) {
+    match meaningless.iter().find(given) {
         Some(flag) => Err(command.error(
             ErrorKind::ArgumentConflict,
             format!("--{flag} means nothing to `toka {name}`"),

@@ -22,7 +22,8 @@ pub(crate) struct Serve {
     /// Print the settings and stop.
     #[arg(long)]
     pub(crate) dump_config: bool,
-    /// This node's number, from 1, never used again in the cluster.
+    /// This node's number, from 1, never used again in the cluster; a node that joins is given one, and one that
+    /// is started again has it in its data directory.
     #[arg(long, value_name = "N")]
     node_id: Option<u64>,
     /// Address for clients [default: 127.0.0.1:7311].
@@ -44,10 +45,20 @@ pub(crate) struct Serve {
     /// (`TOKA_INITIAL_MEMBERS`) separated by semicolons.
     #[arg(long, value_name = "ID=RAFT_ENDPOINT,CLIENT_ENDPOINT")]
     initial_member: Vec<InitialMember>,
+    /// Join the cluster that has this client endpoint; more than one separated by commas. The node becomes
+    /// a learner, catches up and votes by itself. Of no effect once it is a member.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Vec<String>,
+    /// With --join: stay a learner, a read replica.
+    #[arg(long)]
+    learner: bool,
+    /// With --join: take the place of this member, which is removed.
+    #[arg(long, value_name = "NODE_ID")]
+    replace: Option<u64>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
-    /// Model that makes all embeddings [default: the first that an event names].
+    /// Model that makes all embeddings [default: the first embedded event's].
     #[arg(long, value_name = "NAME", help_heading = CREATION)]
     embedding_model: Option<String>,
     /// Cosine similarity from which an event joins a micro-cluster [default: 0.5].
@@ -74,6 +85,15 @@ pub(crate) struct Serve {
     /// Micro-clusters held at once [default: 4096].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     intents_micro_clusters_max: Option<u32>,
+    /// Micro-clusters from which they are grouped beside commits [default: 2048].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_background_micro_clusters: Option<u32>,
+    /// Fewest embedded events that this is given [default: 1024].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_background_events: Option<u32>,
+    /// Fewest embedded events between two saves of the intents [default: 16384].
+    #[arg(long, value_name = "N", help_heading = CREATION)]
+    intents_save_events: Option<u32>,
     /// Time between heartbeats [default: 100ms].
     #[arg(long, value_name = "TIME")]
     heartbeat_interval: Option<Span>,
@@ -83,6 +103,30 @@ pub(crate) struct Serve {
     /// Longest time without a leader before an election [default: 400ms].
     #[arg(long, value_name = "TIME")]
     election_timeout_max: Option<Span>,
+    /// Silence after which a member is reported as unreachable [default: 10s].
+    #[arg(long, value_name = "TIME")]
+    unreachable_after: Option<Span>,
+    /// How often this node compares its state with that of the others [default: 5s].
+    #[arg(long, value_name = "TIME")]
+    state_check_interval: Option<Span>,
+    /// Time that a sync of the Raft log may take on the average before it is alarmed on [default: 100ms].
+    #[arg(long, value_name = "TIME")]
+    slow_sync: Option<Span>,
+    /// Room that is kept free on the disk; with less, no commits are taken
+    /// [default: 1GiB, or a twentieth of a smaller disk].
+    #[arg(long, value_name = "BYTES")]
+    disk_reserve: Option<ByteSize>,
+    /// Time between two passes that read everything that is stored, to find damage; 0s: none
+    /// [default: 24h].
+    #[arg(long, value_name = "TIME")]
+    scrub_interval: Option<Span>,
+    /// Bytes that such a pass reads in a second; 0: any number [default: 16MiB].
+    #[arg(long, value_name = "SIZE")]
+    scrub_rate_limit: Option<ByteSize>,
+    /// Highest feature level that this node says it knows: below the build's, it keeps the vault from being
+    /// raised, so that the build before can be started again [default: the build's].
+    #[arg(long, value_name = "LEVEL")]
+    feature_level_max: Option<u32>,
     /// How long a call that names no deadline may take [default: 10s].
     #[arg(long, value_name = "TIME")]
     request_timeout: Option<Span>,
@@ -144,6 +188,9 @@ impl Serve {
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
             initial_members: Some(self.initial_member).filter(|members| !members.is_empty()),
+            join: Some(self.join).filter(|endpoints| !endpoints.is_empty()),
+            learner: self.learner.then_some(true),
+            replace: self.replace,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,
@@ -154,9 +201,19 @@ impl Serve {
             intents_mean_shrink: self.intents_mean_shrink,
             intents_count_cap: self.intents_count_cap,
             intents_micro_clusters_max: self.intents_micro_clusters_max,
+            intents_background_micro_clusters: self.intents_background_micro_clusters,
+            intents_background_events: self.intents_background_events,
+            intents_save_events: self.intents_save_events,
             heartbeat_interval: self.heartbeat_interval,
             election_timeout_min: self.election_timeout_min,
             election_timeout_max: self.election_timeout_max,
+            unreachable_after: self.unreachable_after,
+            state_check_interval: self.state_check_interval,
+            slow_sync: self.slow_sync,
+            disk_reserve: self.disk_reserve,
+            scrub_interval: self.scrub_interval,
+            scrub_rate_limit: self.scrub_rate_limit,
+            feature_level_max: self.feature_level_max,
             request_timeout: self.request_timeout,
             request_timeout_max: self.request_timeout_max,
             shutdown_grace: self.shutdown_grace,

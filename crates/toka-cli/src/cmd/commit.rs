@@ -10,13 +10,21 @@ use toka_ledger::prepare::{EventDraft, is_claim};
 use toka_ledger::read::Selector;
 use toka_ledger::{CursorName, EventHeader, Kind};
 
-use crate::cli::{self, Consistency, Format};
+use crate::cli::{self, Consistency, Format, Global};
 use crate::embed::{self, Embedder};
 use crate::failure::Failure;
 use crate::target::{Include, Target, parse_selector};
 use crate::{output, payload};
 
-pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> Result<()> {
+pub(crate) async fn run(
+    target: &Target,
+    global: &Global,
+    flags: cli::Commit,
+    format: Format,
+) -> Result<()> {
+    if let Some(history_id) = flags.history {
+        target.expect_history(history_id)?;
+    }
     let preconditions = preconditions(target, &flags).await?;
     let payload = read_payload(&flags)?;
     let mut draft = EventDraft::new(&flags.kind).payload_bytes(payload.clone());
@@ -30,7 +38,7 @@ pub(crate) async fn run(target: &Target, flags: cli::Commit, format: Format) -> 
     let wants_embedding = flags.embedding.is_some() || flags.embed.spec().is_some();
     if let Some(embedding) = &flags.embedding {
         draft = draft.embedding(&embed::read_vector(embedding)?);
-    } else if let Some(embedder) = Embedder::wanted(&flags.embed).await? {
+    } else if let Some(embedder) = Embedder::wanted(&flags.embed, global.timeout).await? {
         let event = embed::event(&flags.kind, &payload)?;
         let embedded = embedder.embed(vec![(draft, Some(event))]).await?;
         draft = embedded.into_iter().next().context("one draft went in")?;

@@ -155,10 +155,7 @@ fn members(ports: &[Ports]) -> Vec<InitialMember> {
         .zip(ports)
         .map(|(node_id, ports)| InitialMember {
             node_id,
-            member: toka_raft::Member {
-                raft_endpoint: ports.raft.to_string(),
-                client_endpoint: ports.client.to_string(),
-            },
+            member: toka_raft::Member::new(ports.raft.to_string(), ports.client.to_string()),
         })
         .collect()
 }

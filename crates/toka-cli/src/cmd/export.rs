@@ -9,13 +9,13 @@ use futures::StreamExt as _;
 use super::import::Line;
 use crate::cli::{self, Consistency};
 use crate::progress;
-use crate::target::{Include, Listing, Target, filter};
+use crate::target::{Include, Listing, Target};
 
 pub(crate) async fn run(target: &Target, flags: cli::Export) -> Result<()> {
     let listing = Listing {
         after: flags.after,
         until: flags.until,
-        filter: filter(flags.filter),
+        filter: target.filter(flags.filter).await?,
         reverse: false,
         include: Include {
             payload: true,

@@ -21,7 +21,7 @@ use tokio::io::AsyncRead;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 pub(crate) use self::line::Line;
-use crate::cli::{self, Consistency, Format};
+use crate::cli::{self, Consistency, Format, Global};
 use crate::embed::{self, Embedder, Unembedded};
 use crate::target::{Include, Target};
 use crate::{output, progress};
@@ -35,12 +35,17 @@ const READ_BYTES: usize = 1 << 20;
 /// The lines that were sent and have no answer yet: number and `ref`.
 type Sent = Arc<Mutex<VecDeque<(u64, Option<String>)>>>;
 
-pub(crate) async fn run(target: &Target, flags: cli::Import, format: Format) -> Result<()> {
+pub(crate) async fn run(
+    target: &Target,
+    global: &Global,
+    flags: cli::Import,
+    format: Format,
+) -> Result<()> {
     let begin = Instant::now();
     let (input, length) = open(&flags.file).await?;
     let bar = progress::bar(length, "bytes");
     let sent = Sent::default();
-    let embedder = Embedder::wanted(&flags.embed).await?;
+    let embedder = Embedder::wanted(&flags.embed, global.timeout).await?;
     let wants_embeddings = embedder.is_some();
     let drafts = drafts(target, input, flags.rate, wants_embeddings, &sent, &bar);
     let drafts = match embedder {
@@ -194,7 +199,7 @@ impl State<'_> {
     }
 
     async fn draft(&mut self, text: &str) -> Result<(Option<String>, Unembedded)> {
-        let line: Line = serde_json::from_str(text)?;
+        let line = Line::parse(text)?;
         let mut parents = Vec::with_capacity(line.parents.len());
         for parent in &line.parents {
             parents.push(self.names.resolve(parent).await?);

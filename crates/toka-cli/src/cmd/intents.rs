@@ -10,8 +10,8 @@ use toka_client::IntentId;
 use toka_ledger::{Embedding, Filter};
 
 use super::read;
-use crate::cli::{self, Consistency, Format, IntentsCommand};
-use crate::target::{Hit, Include, Intent, Listing, Target, Wanted, filter};
+use crate::cli::{self, Consistency, Format, Global, IntentsCommand};
+use crate::target::{Hit, Include, Intent, Listing, Target, Wanted};
 use crate::{embed, output};
 
 /// Intents that are shown on a terminal unless told otherwise.
@@ -21,7 +21,12 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Characters of an example in a table.
 const EXAMPLE_CHARACTERS: usize = 50;
 
-pub(crate) async fn run(target: &Target, flags: cli::Intents, format: Format) -> Result<()> {
+pub(crate) async fn run(
+    target: &Target,
+    global: &Global,
+    flags: cli::Intents,
+    format: Format,
+) -> Result<()> {
     match flags.command {
         None if flags.watch => watch(target, &flags, format).await,
         None => {
@@ -50,18 +55,19 @@ pub(crate) async fn run(target: &Target, flags: cli::Intents, format: Format) ->
             }
         }
         Some(IntentsCommand::Classify { query, embed }) => {
-            let embedding = embed::query(target, &query, &embed).await?;
+            let embedding = embed::query(target, &query, &embed, global.timeout).await?;
             classify(target, &embedding, format).await
         }
     }
 }
 
 async fn list(target: &Target, flags: &cli::Intents, format: Format) -> Result<Vec<Intent>> {
-    let mut intents = target.intents(flags.examples, flags.skip_tentative).await?;
     let on_terminal = format == Format::Table && std::io::stdout().is_terminal();
     let limit = flags.limit.or(on_terminal.then_some(TERMINAL_LIMIT));
-    intents.truncate(limit.unwrap_or(usize::MAX));
-    Ok(intents)
+    let limit = limit.unwrap_or(usize::MAX);
+    target
+        .intents(flags.examples, flags.skip_tentative, limit)
+        .await
 }
 
 fn show(intents: &[Intent], format: Format) -> Result<()> {
@@ -74,18 +80,22 @@ fn show(intents: &[Intent], format: Format) -> Result<()> {
 }
 
 async fn watch(target: &Target, flags: &cli::Intents, format: Format) -> Result<()> {
-    loop {
-        let intents = list(target, flags, format).await?;
-        if format == Format::Table {
-            // Clears the screen and goes to its corner.
-            output::line(&format!("\u{1b}[2J\u{1b}[H{}", table(&intents)))?;
-        } else {
-            show(&intents, format)?;
+    let clears = format == Format::Table && std::io::stdout().is_terminal();
+    let draw = async {
+        loop {
+            let intents = list(target, flags, format).await?;
+            if clears {
+                // Clears the screen and goes to its corner.
+                output::line(&format!("\u{1b}[2J\u{1b}[H{}", table(&intents)))?;
+            } else {
+                show(&intents, format)?;
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
         }
-        tokio::select! {
-            done = tokio::signal::ctrl_c() => return Ok(done?),
-            () = tokio::time::sleep(WATCH_INTERVAL) => {}
-        }
+    };
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => Ok(done?),
+        failed = draw => failed,
     }
 }
 
@@ -226,13 +236,18 @@ async fn classify(target: &Target, embedding: &Embedding, format: Format) -> Res
     output::line(&table.to_string())
 }
 
-pub(crate) async fn search(target: &Target, flags: cli::Search, format: Format) -> Result<()> {
+pub(crate) async fn search(
+    target: &Target,
+    global: &Global,
+    flags: cli::Search,
+    format: Format,
+) -> Result<()> {
     let found = target
         .search(Wanted {
-            embedding: embed::query(target, &flags.query, &flags.embed).await?,
+            embedding: embed::query(target, &flags.query, &flags.embed, global.timeout).await?,
             limit: flags.limit,
             probes: (!flags.exact).then_some(flags.probes),
-            filter: filter(flags.filter),
+            filter: target.filter(flags.filter).await?,
             consistency: flags.read.consistency,
         })
         .await?;

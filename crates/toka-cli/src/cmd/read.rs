@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use crate::cli::{self, Format};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
-use crate::target::{Include, Listing, Record, Target, Watched, filter, parse_selector};
+use crate::target::{Include, Listing, Record, Target, Watched, Watching, parse_selector};
 
 /// Events that `toka log` shows on a terminal unless told otherwise.
 const TERMINAL_LIMIT: u64 = 20;
@@ -60,7 +60,7 @@ fn details(record: &Record) -> Result<()> {
     let mut table = output::table(&[]);
     for (name, value) in fields {
         let text = match (name.as_str(), value) {
-            ("unix_ms", _) => output::time(record.header.unix_ms),
+            ("unix_ms", _) => toka_backup::rfc3339(record.header.unix_ms),
             (_, serde_json::Value::String(text)) => text,
             ("payload", value) => serde_json::to_string_pretty(&value)?,
             (_, value) => value.to_string(),
@@ -83,7 +83,7 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
     let listing = Listing {
         after: flags.after,
         until: flags.until,
-        filter: filter(flags.filter),
+        filter: target.filter(flags.filter).await?,
         reverse: flags.reverse || tail,
         include: Include {
             payload: !flags.no_payload,
@@ -122,7 +122,7 @@ pub(crate) fn row(record: &Record) -> [String; 6] {
     let header = &record.header;
     [
         header.sequence.to_string(),
-        output::time(header.unix_ms),
+        toka_backup::rfc3339(header.unix_ms),
         header.kind.to_string(),
         header.id.to_string(),
         header.parents.len().to_string(),
@@ -140,10 +140,14 @@ pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) ->
         embedding: false,
     };
     let until = flags.until.unwrap_or(u64::MAX);
-    let mut stream = target
-        .watch(flags.from, filter(flags.filter), include)
-        .await?;
-    while let Some(item) = stream.next().await {
+    let filter = target.filter(flags.filter).await?;
+    let watching = target.watch(flags.from, flags.history, filter, include);
+    let Watching {
+        history_id,
+        mut messages,
+    } = watching.await?;
+    let history_id = output::history(history_id);
+    while let Some(item) = messages.next().await {
         let seen = match item? {
             Watched::Checkpoint(sequence) => sequence,
             Watched::Continued(intent, successor) => {
@@ -163,7 +167,12 @@ pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) ->
                     return Ok(());
                 }
                 match format {
-                    Format::Json => output::json(&json(&record))?,
+                    Format::Json => {
+                        // With the sequence, a position to go on after.
+                        let mut value = json(&record);
+                        value["history_id"] = history_id.as_str().into();
+                        output::json(&value)?;
+                    }
                     Format::Table => output::line(&row(&record).join("  "))?,
                 }
                 record.header.sequence

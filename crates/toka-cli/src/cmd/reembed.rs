@@ -35,11 +35,11 @@ pub(crate) async fn run(
             "name the new model with --embedder or TOKA_EMBEDDER".to_owned()
         ));
     };
-    let embedder = Embedder::open(spec).await?;
-    let target = open(global, &flags).await?;
+    let embedder = Embedder::open(spec, global.timeout).await?;
+    let target = open(source, global, &flags).await?;
     let copied = async {
-        let begun = begun(source, &target, &embedder, flags.all).await?;
-        copy(source, &target, embedder, flags.all, begun).await
+        let begun = begun(source, &target, &embedder, &flags).await?;
+        copy(source, &target, embedder, &flags, begun).await
     };
     let copied = copied.await;
     let closed = target.close().await;
@@ -70,7 +70,7 @@ struct Copied {
     seconds: f64,
 }
 
-async fn open(global: &Global, flags: &cli::Reembed) -> Result<Target> {
+async fn open(source: &Target, global: &Global, flags: &cli::Reembed) -> Result<Target> {
     if let (Some(from), Some(to)) = (&global.data, &flags.directory)
         && std::path::absolute(from)? == std::path::absolute(to)?
     {
@@ -85,7 +85,16 @@ async fn open(global: &Global, flags: &cli::Reembed) -> Result<Target> {
         output: global.output,
         timeout: global.timeout,
     };
-    Target::open(&new, true).await.context("the new vault")
+    let intents = source.intent_settings().await?.unwrap_or_default();
+    let target = Target::open_with(&new, true, intents);
+    let target = target.await.context("the new vault")?;
+    if let Some(theirs) = target.intent_settings().await?
+        && theirs != intents
+    {
+        // A cluster has settings of its own, and an earlier run may have had others.
+        eprintln!("note: the new vault groups its events by other settings than the original");
+    }
+    Ok(target)
 }
 
 /// What an earlier run has copied.
@@ -96,7 +105,7 @@ async fn begun(
     source: &Target,
     target: &Target,
     embedder: &Embedder,
-    embed_all: bool,
+    flags: &cli::Reembed,
 ) -> Result<Copied> {
     let refused = |why: String| {
         Failure::Refused(format!(
@@ -111,21 +120,28 @@ async fn begun(
             "has embeddings of {model:?}, not {ours:?}"
         )));
     }
-    let mut originals = source.list(listing(0, Include::default()));
+    // Only the payload tells what cannot be embedded.
+    let include = Include {
+        payload: flags.skip_unreadable,
+        embedding: false,
+    };
+    let mut originals = source.list(listing(0, include));
     let mut copies = target.list(listing(0, Include::default()));
     let mut begun = Copied::default();
     while let Some(copy) = copies.next().await {
         let copy = copy?.header;
-        let original = originals
-            .next()
-            .await
-            .transpose()?
-            .map(|record| record.header);
-        let is_copy = original.is_some_and(|original| {
-            let is_embedded = embed_all || original.embedding.is_some();
-            (original.sequence, original.digest) == (copy.sequence, copy.digest)
-                && is_embedded == copy.embedding.is_some()
-        });
+        let is_copy = match originals.next().await.transpose()? {
+            Some(original) => {
+                let is_embedded = match flags.skip_unreadable {
+                    true => draft(&original, flags)?.1.is_some(),
+                    false => flags.all || original.header.embedding.is_some(),
+                };
+                let original = &original.header;
+                (original.sequence, original.digest) == (copy.sequence, copy.digest)
+                    && is_embedded == copy.embedding.is_some()
+            }
+            None => false,
+        };
         if !is_copy {
             bail!(refused(format!(
                 "holds event {} (sequence {}), which is not there in the original, or not embedded alike",
@@ -156,7 +172,7 @@ async fn copy(
     source: &Target,
     target: &Target,
     embedder: Embedder,
-    embed_all: bool,
+    flags: &cli::Reembed,
     begun: Copied,
 ) -> Result<Copied> {
     let begin = Instant::now();
@@ -172,7 +188,7 @@ async fn copy(
         let header = &record.header;
         let mut expected = expected.lock().unwrap_or_else(PoisonError::into_inner);
         expected.push_back((header.sequence, header.digest));
-        let draft = draft(&record, embed_all);
+        let draft = draft(&record, flags);
         futures::future::ready(
             draft.with_context(|| format!("event {} (sequence {})", header.id, header.sequence)),
         )
@@ -195,7 +211,7 @@ async fn copy(
 }
 
 /// The event again, to be embedded anew.
-fn draft(record: &Record, embed_all: bool) -> Result<Unembedded> {
+fn draft(record: &Record, flags: &cli::Reembed) -> Result<Unembedded> {
     let header = &record.header;
     let Some(PayloadView::Present(payload)) = &record.payload else {
         bail!(Failure::Refused(
@@ -207,9 +223,12 @@ fn draft(record: &Record, embed_all: bool) -> Result<Unembedded> {
         .salt(header.salt.as_bytes())
         .parents_by_digest(header.parents.iter().map(|parent| parent.digest))
         .attributes(header.attributes.clone());
-    let is_embedded = embed_all || header.embedding.is_some();
+    let is_embedded = flags.all || header.embedding.is_some();
     let event = is_embedded.then(|| embed::event(header.kind.as_str(), payload));
-    Ok((draft, event.transpose()?))
+    match event {
+        Some(Err(_)) if flags.skip_unreadable => Ok((draft, None)),
+        event => Ok((draft, event.transpose()?)),
+    }
 }
 
 fn check(header: &EventHeader, (sequence, digest): (u64, Digest)) -> Result<()> {

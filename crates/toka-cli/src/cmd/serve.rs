@@ -25,16 +25,24 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     if dump {
         return crate::output::line(&format!("{config:#?}"));
     }
-    let terminated = terminated();
-    let node = Node::start(config, Outside::system()).await?;
+    let mut terminated = Box::pin(terminated());
+    let node = tokio::select! {
+        biased;
+        // A node that joins waits for its cluster.
+        () = &mut terminated => return Ok(()),
+        node = Node::start(config, Outside::system()) => node?,
+    };
     node.run_until(terminated).await?;
     Ok(())
 }
 
 /// Log lines on standard error, those that `RUST_LOG` chooses, else those of `default` and above.
 pub(crate) fn start_log(default: &str, json: bool) {
+    // Of a peer that is down openraft warns with every heartbeat, append and vote; the node itself says once
+    // that it is unreachable. Its heartbeats have but one error: that an answer came when Raft had been stopped.
+    let openraft = "openraft=error,openraft::core::heartbeat=off";
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default},openraft=warn")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},{openraft}")));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

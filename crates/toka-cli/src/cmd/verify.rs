@@ -26,6 +26,10 @@ pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
             "there is no vault in {}",
             path.display()
         ))),
+        Some(Mode::Joining { .. }) => bail!(Failure::Usage(format!(
+            "{} is that of a node which has not joined a cluster yet; it holds no vault",
+            path.display()
+        ))),
         Some(Mode::Embedded) => embedded(path).await?,
         Some(mode @ Mode::Node { .. }) => {
             // A node that runs has more than what can be seen from here.

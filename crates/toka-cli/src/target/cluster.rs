@@ -11,10 +11,11 @@ use toka_client::{
     Subscribe,
 };
 use toka_ledger::command::Precondition;
+use toka_ledger::intent::Parameters;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
 use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
-use super::{DEFAULT_ENDPOINT, Include, Listing, Record, Watched};
+use super::{DEFAULT_ENDPOINT, Include, Listing, Record, Watched, Watching};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -46,6 +47,13 @@ impl Remote {
         let status = self.client.node_status().await.map_err(failure)?;
         let model = status.settings.map(|settings| settings.embedding_model);
         Ok(model.filter(|model| !model.is_empty()))
+    }
+
+    pub(super) async fn intent_settings(&self) -> Result<Option<Parameters>> {
+        let status = self.client.node_status().await.map_err(failure)?;
+        let intents = status.settings.and_then(|settings| settings.intents);
+        let intents = intents.as_ref().map(Parameters::try_from).transpose();
+        intents.context("what the node says of its intents")
     }
 
     pub(super) async fn commit(
@@ -127,9 +135,10 @@ impl Remote {
     pub(super) async fn watch(
         &self,
         from: cli::From,
+        history_id: Option<u128>,
         filter: Filter,
         include: Include,
-    ) -> Result<BoxStream<'_, Result<Watched>>> {
+    ) -> Result<Watching<'_>> {
         let start = match from {
             cli::From::Beginning => Start::Beginning,
             cli::From::Now => Start::Now,
@@ -138,9 +147,11 @@ impl Remote {
         let subscribe = Subscribe {
             filter,
             include: include.into(),
+            history_id,
             ..Subscribe::from(start)
         };
         let subscription = self.client.subscribe(subscribe).await.map_err(failure)?;
+        let history_id = subscription.history_id();
         let watched = subscription
             .into_stream()
             .map_err(failure)
@@ -156,7 +167,10 @@ impl Remote {
                     _ => None,
                 })
             });
-        Ok(watched.boxed())
+        Ok(Watching {
+            history_id,
+            messages: watched.boxed(),
+        })
     }
 }
 
@@ -245,6 +259,10 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Unavailable { .. } | Error::Overloaded { .. } | Error::StreamEnded => {
             Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
         }
+        Error::NodeNotFound { node_id } => Failure::NotFound(format!(
+            "node {node_id} in the cluster; `toka cluster status` lists them"
+        ))
+        .into(),
         Error::NotFound { name } => Failure::NotFound(format!("event {name}")).into(),
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
@@ -258,6 +276,9 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         | Error::InvalidField { .. }
         | Error::Rejected(_)
         | Error::OutOfRange { .. }
+        | Error::HistoryChanged { .. }
+        | Error::ChangeInProgress { .. }
+        | Error::MembershipRefused { .. }
         | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),
         _ => error.into(),
     }

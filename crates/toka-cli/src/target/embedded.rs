@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use toka_ledger::command::Precondition;
@@ -10,11 +10,12 @@ use toka_ledger::dir::DataDir;
 use toka_ledger::disk::SystemDisk;
 use toka_ledger::engine::Direction;
 use toka_ledger::feed::{Message, Start};
+use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
 use toka_ledger::{Error, EventHeader, Filter, Reader, Rejection, Stored, VaultBus};
 
-use super::{Include, Listing, Record, Watched};
+use super::{Include, Listing, Record, Watched, Watching};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -26,7 +27,7 @@ pub(crate) struct Local {
 
 impl Local {
     /// Opens the vault in `path`; `may_create` one that is not there.
-    pub(crate) fn open(path: &Path, may_create: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, may_create: bool, intents: Parameters) -> Result<Self> {
         if !may_create && DataDir::read(&SystemDisk, path)?.is_none() {
             bail!(Failure::Usage(format!(
                 "there is no vault in {}; `toka --data {0} commit` or `import` makes one",
@@ -34,7 +35,7 @@ impl Local {
             )));
         }
         Ok(Self {
-            vault: VaultBus::open(path)?,
+            vault: VaultBus::builder().intents(intents).open(path)?,
         })
     }
 
@@ -50,6 +51,24 @@ impl Local {
         let settings = self.reader().settings()?;
         let model = settings.and_then(|settings| settings.model);
         Ok(model.map(|model| model.to_string()))
+    }
+
+    pub(super) fn intent_settings(&self) -> Result<Option<Parameters>> {
+        let settings = self.reader().settings()?;
+        Ok(settings.map(|settings| settings.intents))
+    }
+
+    /// The vault's history; refuses positions of another one.
+    pub(super) fn check_history(&self, expected: Option<u128>) -> Result<u128> {
+        let settings = self.reader().settings()?;
+        let actual = settings.context("the vault has no settings")?.history_id;
+        match expected.filter(|&expected| expected != actual) {
+            Some(expected) => Err(super::failure(toka_client::Error::HistoryChanged {
+                expected,
+                actual,
+            })),
+            None => Ok(actual),
+        }
     }
 
     pub(super) async fn commit(
@@ -128,9 +147,11 @@ impl Local {
     pub(super) fn watch(
         &self,
         from: cli::From,
+        history_id: Option<u128>,
         filter: Filter,
         include: Include,
-    ) -> BoxStream<'_, Result<Watched>> {
+    ) -> Result<Watching<'_>> {
+        let history_id = self.check_history(history_id)?;
         let reader = self.vault.reader();
         let start = match from {
             cli::From::Beginning => Start::Beginning,
@@ -138,19 +159,25 @@ impl Local {
             cli::From::After(sequence) => Start::After(sequence),
         };
         let subscription = reader.subscribe(start, filter);
-        futures::stream::try_unfold(subscription, move |mut subscription| async move {
-            let watched = match subscription.next().await? {
-                Message::Event(header) => {
-                    Watched::Event(Box::new(record(reader, &header, include)?))
-                }
-                Message::Continued { intent, successor } => Watched::Continued(intent, successor),
-                Message::CaughtUp | Message::FellBehind => {
-                    Watched::Checkpoint(subscription.position())
-                }
-            };
-            Ok(Some((watched, subscription)))
+        let messages =
+            futures::stream::try_unfold(subscription, move |mut subscription| async move {
+                let watched = match subscription.next().await? {
+                    Message::Event(header) => {
+                        Watched::Event(Box::new(record(reader, &header, include)?))
+                    }
+                    Message::Continued { intent, successor } => {
+                        Watched::Continued(intent, successor)
+                    }
+                    Message::CaughtUp | Message::FellBehind => {
+                        Watched::Checkpoint(subscription.position())
+                    }
+                };
+                Ok::<_, anyhow::Error>(Some((watched, subscription)))
+            });
+        Ok(Watching {
+            history_id,
+            messages: messages.boxed(),
         })
-        .boxed()
     }
 
     pub(super) async fn close(self) -> Result<()> {

@@ -51,13 +51,18 @@ const WITH_PAYLOAD: Include = Include {
 };
 
 impl Target {
-    /// All intents, the largest first.
-    pub(crate) async fn intents(&self, examples: u32, skip_tentative: bool) -> Result<Vec<Intent>> {
+    /// The intents, the largest first, at most `limit`.
+    pub(crate) async fn intents(
+        &self,
+        examples: u32,
+        skip_tentative: bool,
+        limit: usize,
+    ) -> Result<Vec<Intent>> {
         match self {
             Self::Cluster(remote) => {
                 let intents = remote
                     .client()
-                    .intents(examples, skip_tentative, &linearizable())
+                    .intents(examples, skip_tentative, limit, &linearizable())
                     .await
                     .map_err(failure)?;
                 Ok(intents
@@ -70,19 +75,54 @@ impl Target {
                 summaries.retain(|summary| !(skip_tentative && summary.is_tentative));
                 summaries
                     .into_iter()
+                    .take(limit)
                     .map(|summary| self.local_intent(summary, examples, Vec::new()))
                     .collect()
             }
         }
     }
 
+    /// The filter that the flags describe.
+    ///
+    /// # Errors
+    /// [`Failure::NotFound`] for an intent that never was: nothing would ever match.
+    pub(crate) async fn filter(&self, flags: cli::Filter) -> Result<Filter> {
+        let intents: Vec<_> = flags.intent.into_iter().map(IntentId).collect();
+        for &intent in &intents {
+            match self.intent_as_of(intent, 0, Consistency::Local).await {
+                // The node that was asked may be behind.
+                Err(error) if is_not_found(&error) => self.intent(intent, 0).await?,
+                known => known?,
+            };
+        }
+        Ok(Filter {
+            kind_prefixes: flags.kind,
+            attributes: flags.attribute,
+            intents,
+        })
+    }
+
     /// One intent, of a retired one its successor.
     pub(crate) async fn intent(&self, intent: IntentId, examples: u32) -> Result<Intent> {
+        self.intent_as_of(intent, examples, Consistency::Linearizable)
+            .await
+    }
+
+    async fn intent_as_of(
+        &self,
+        intent: IntentId,
+        examples: u32,
+        consistency: Consistency,
+    ) -> Result<Intent> {
         match self {
             Self::Cluster(remote) => {
+                let read = Read {
+                    consistency,
+                    ..linearizable()
+                };
                 let (intent, successors) = remote
                     .client()
-                    .intent(intent, examples, &linearizable())
+                    .intent(intent, examples, &read)
                     .await
                     .map_err(failure)?;
                 Ok(remote_intent(intent, successors))
@@ -199,6 +239,10 @@ impl Target {
             }
         }
     }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::NotFound(_)))
 }
 
 fn linearizable() -> Read {

@@ -1,9 +1,11 @@
 use std::sync::{Arc, Mutex};
 
-use toka_client::{CommitStream, Config, Error, EventDraft};
+use toka_client::{CommitStream, Config, Error, EventDraft, Precondition};
+use toka_ledger::CursorName;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome;
+use toka_proto::v1::precondition::Condition;
 use tokio::time::Duration;
 use tonic::{Status, Streaming};
 
@@ -268,4 +270,69 @@ async fn first_commit_without_an_answer_has_the_reason_why_the_stream_ended() {
     assert!(matches!(first.await, Err(Error::Unreachable { .. })));
     assert!(matches!(second.await, Err(Error::StreamEnded)));
     assert!(matches!(stream.finish().await, Err(Error::StreamEnded)));
+}
+
+/// Number of a call, and the history that one of its moves named.
+type Named = (usize, Vec<u8>);
+
+/// The history that a request's move of a cursor names.
+fn named_history(request: &v1::CommitStreamRequest) -> Vec<u8> {
+    match &request.preconditions[0].condition {
+        Some(Condition::CursorMove(cursor)) => cursor.history_id.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn moves_of_cursors_that_are_sent_again_name_the_history_of_the_first_reply() {
+    let applied = Applied::default();
+    let named: Arc<Mutex<Vec<Named>>> = Arc::default();
+    let (inside, noted) = (Arc::clone(&applied), Arc::clone(&named));
+    let node = Node::start(Script {
+        commit_stream: Some(Box::new(move |call, mut requests, answers| {
+            let (applied, noted) = (Arc::clone(&inside), Arc::clone(&noted));
+            tokio::spawn(async move {
+                let mut first = None;
+                while let Ok(Some(request)) = requests.message().await {
+                    let history = named_history(&request);
+                    noted.lock().expect("free").push((call, history));
+                    if call > 0 {
+                        let _ = answers.send(Ok(apply(&applied, &request)));
+                    } else if let Some(first) = first.replace(request) {
+                        // Both are here. The first one is answered, and then the stream breaks.
+                        let _ = answers.send(Ok(apply(&applied, &first)));
+                        let _ = answers.send(Err(status::stopping()));
+                        return;
+                    }
+                }
+            });
+        })),
+        ..Script::default()
+    });
+    // Nothing is sent again before the node breaks the stream off.
+    let config = Config {
+        attempt_timeout: Duration::from_secs(20),
+        ..Config::default()
+    };
+    let client = builder().config(config).connect([node.endpoint.clone()]);
+    let client = client.await.expect("the endpoint is valid");
+    let stream = client.commit_stream();
+    let mut answers = Vec::new();
+    for number in 0..2 {
+        let step = Precondition::CursorMove {
+            name: CursorName::new("worker").expect("a name"),
+            from: number,
+            to: number + 1,
+        };
+        let draft = draft(usize::try_from(number).expect("small"));
+        answers.push(stream.send(vec![draft], vec![step]).await.expect("sent"));
+    }
+    for answer in answers {
+        answer.await.expect("committed");
+    }
+    let history = 2_u128.to_be_bytes().to_vec();
+    assert_eq!(
+        *named.lock().expect("free"),
+        [(0, vec![]), (0, vec![]), (1, history)]
+    );
 }

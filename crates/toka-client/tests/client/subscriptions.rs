@@ -272,3 +272,71 @@ async fn subscription_fails_when_no_node_is_left() {
     let error = subscription.next_event().await.expect_err("nobody is left");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
 }
+
+/// The history that the last subscription of `node` named.
+fn told(node: &Node) -> Option<Vec<u8>> {
+    let read = node.seen(|s| s.subscribes.last().and_then(|last| last.read.clone()));
+    let history_id = read.expect("options are sent").history_id;
+    (!history_id.is_empty()).then(|| history_id.to_vec())
+}
+
+#[tokio::test]
+async fn stored_position_is_sent_with_its_history() {
+    let node = Node::start(Script {
+        subscribe: Some(Box::new(|_, request, sender| {
+            let history_id = request.read.unwrap_or_default().history_id;
+            let message = if history_id.is_empty() || history_id[..] == 2_u128.to_be_bytes() {
+                Ok(checkpoint(5))
+            } else {
+                Err(status::history_changed(7, 2))
+            };
+            let _ = sender.send(message);
+            fall_silent(sender);
+        })),
+        ..Script::default()
+    });
+    let stored = |history_id| Subscribe {
+        history_id: Some(history_id),
+        ..Subscribe::from(Start::After(5))
+    };
+    let fresh = async || client(&[&node.endpoint]).await;
+    let first = fresh().await;
+    let subscription = first.subscribe(Subscribe::from(Start::After(5))).await;
+    let subscription = subscription.expect("subscribed");
+    assert_eq!(told(&node), None);
+    assert_eq!((subscription.position(), subscription.history_id()), (5, 2));
+    // What this client knows by now is of the history that it has seen.
+    let again = first.subscribe(Subscribe::from(Start::After(5))).await;
+    again.expect("subscribed");
+    assert_eq!(told(&node), Some(2_u128.to_be_bytes().to_vec()));
+    let beginning = first.subscribe(Subscribe::from(Start::Beginning)).await;
+    beginning.expect("subscribed");
+    assert_eq!(told(&node), None);
+
+    let resumed = fresh().await.subscribe(stored(2)).await;
+    resumed.expect("subscribed");
+    let refused = fresh().await.subscribe(stored(7)).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::HistoryChanged {
+                expected: 7,
+                actual: 2
+            })
+        ),
+        "{refused:?}"
+    );
+
+    let expecting = fresh().await;
+    expecting.expect_history(7).expect("nothing is known yet");
+    let refused = expecting.subscribe(Subscribe::from(Start::After(5))).await;
+    assert!(
+        matches!(refused, Err(Error::HistoryChanged { .. })),
+        "{refused:?}"
+    );
+    let late = first.expect_history(7);
+    assert!(
+        matches!(late, Err(Error::HistoryChanged { .. })),
+        "{late:?}"
+    );
+}

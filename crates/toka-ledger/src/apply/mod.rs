@@ -14,18 +14,22 @@ mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
 use self::overlay::{Overlay, View};
-use self::state::State;
+use self::state::{State, check_level};
 use self::write::Writer;
-use crate::command::{Command, Commit, Create, FEATURE_LEVEL, Label};
+use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
 use crate::core::{Embedding, EventHeader};
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
 use crate::intent::{self, IntentId};
 use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
+
+/// Events after which whoever reads the intents gets a turn.
+const TURN_EVENTS: usize = 64;
 
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +61,13 @@ pub enum Outcome {
         revision: u64,
         /// The intent; the successor of one that was retired.
         intent: IntentId,
+    },
+    /// The feature level was raised, or had been before.
+    Raised {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The vault's level.
+        level: u32,
     },
     /// The command was refused; nothing but the revision and the time changed.
     Rejected {
@@ -148,7 +159,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Engine`], [`Error::Corrupt`], [`Error::FeatureLevel`] for a creation at a feature
-    /// level that this build does not know. After an error nothing is known of the write, and
+    /// level, or a rise to one, that this build does not know. After an error nothing is known of the write, and
     /// every further call fails with [`Error::Closed`].
     pub fn apply(
         &mut self,
@@ -157,26 +168,27 @@ impl Ledger {
         durability: Durability,
     ) -> Result<Vec<Outcome>, Error> {
         let publisher = self.publisher.take().ok_or(Error::Closed)?;
-        let mut clusterer = self.reader.clusterer_mut();
-        clusterer.expect(embeddings(commands));
-        let mut writer = Writer {
-            overlay: Overlay::new(self.state.sequence()),
-            state: &mut self.state,
-            clusterer: &mut clusterer,
-            batch: Batch::new(),
-        };
-        let outcomes = commands
-            .iter()
-            .map(|command| apply_command(&*self.engine, &mut writer, command))
-            .collect::<Result<Vec<_>, _>>()?;
-        let Writer {
-            state,
-            overlay,
-            mut batch,
-            ..
-        } = writer;
-        state.finish(mark, &mut batch);
-        drop(clusterer);
+        let embeddings = embeddings(commands);
+        self.reader.clusterer().wait_for_pending(embeddings.len());
+        self.reader.clusterer_mut().expect(embeddings);
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut overlay = Overlay::new(self.state.sequence());
+        let mut batch = Batch::new();
+        for commands in turns(commands) {
+            let mut clusterer = self.reader.clusterer_mut();
+            let mut writer = Writer {
+                state: &mut self.state,
+                overlay,
+                clusterer: &mut clusterer,
+                batch,
+            };
+            for command in commands {
+                outcomes.push(apply_command(&*self.engine, &mut writer, command)?);
+            }
+            Writer { overlay, batch, .. } = writer;
+            RwLockWriteGuard::unlock_fair(clusterer);
+        }
+        self.state.finish(mark, &mut batch);
         self.engine.write(batch, durability)?;
         // The new headers first: whoever hears of a position may ask for them.
         self.reader.ring().push(overlay.headers());
@@ -217,11 +229,27 @@ fn clusterer(
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
 }
 
+/// The commands in runs of about [`TURN_EVENTS`] events.
+fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
+    let mut events = 0;
+    commands.chunk_by(move |command, _| {
+        events += match command {
+            Command::Commit(commit) => commit.events.len(),
+            Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => 0,
+        };
+        let is_same = events < TURN_EVENTS;
+        if !is_same {
+            events = 0;
+        }
+        is_same
+    })
+}
+
 /// The embeddings of all events, in the order in which they would be applied.
 fn embeddings(commands: &[Command]) -> Vec<Embedding> {
     let events = commands.iter().flat_map(|command| match command {
         Command::Commit(commit) => &commit.events[..],
-        Command::Create(_) | Command::Label(_) => &[],
+        Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => &[],
     });
     events.filter_map(|event| event.embedding.clone()).collect()
 }
@@ -255,6 +283,7 @@ fn apply_command(
         Command::Create(create) => apply_create(writer, create),
         Command::Commit(commit) => apply_commit(engine, writer, commit),
         Command::Label(label) => apply_label(writer, label),
+        Command::SetFeatureLevel(set) => apply_level(writer, set),
     };
     match applied {
         Ok(outcome) => Ok(outcome),
@@ -271,14 +300,7 @@ fn apply_create(writer: &mut Writer<'_>, create: &Create) -> Result<Outcome, Ref
     if writer.state.settings.is_some() {
         return Err(Rejection::AlreadyCreated.into());
     }
-    let found = create.feature_level;
-    if found > FEATURE_LEVEL {
-        return Err(Error::FeatureLevel {
-            found,
-            supported: FEATURE_LEVEL,
-        }
-        .into());
-    }
+    check_level(create.feature_level)?;
     writer.create(create);
     Ok(Outcome::Created {
         revision: writer.state.revision,
@@ -294,15 +316,32 @@ fn apply_commit(
     if writer.state.settings.is_none() {
         return Err(Rejection::NotCreated.into());
     }
+    writer.state.check_needed(commit.level_needed())?;
     let view = View {
         engine,
         overlay: &writer.overlay,
     };
-    let plan = plan::plan(view, writer.state, commit)?;
+    let has_embeddings = writer.clusterer.embedded() > 0;
+    let plan = plan::plan(view, writer.state, has_embeddings, commit)?;
     let headers = writer.commit(plan, &commit.preconditions);
     Ok(Outcome::Committed {
         revision: writer.state.revision,
         headers,
+    })
+}
+
+/// Nothing of an entry is written if a rise in it is beyond this build: the ledger then stays at the last
+/// position that this build can read.
+fn apply_level(writer: &mut Writer<'_>, set: &SetFeatureLevel) -> Result<Outcome, Refused> {
+    writer.state.begin(set.unix_ms);
+    let level = writer.state.level().ok_or(Rejection::NotCreated)?;
+    check_level(set.level)?;
+    if set.level > level {
+        writer.raise(set.level);
+    }
+    Ok(Outcome::Raised {
+        revision: writer.state.revision,
+        level: level.max(set.level),
     })
 }
 

@@ -52,10 +52,12 @@ struct Identity {
     parents: Vec<Digest>,
 }
 
-/// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show.
+/// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show, and
+/// which has embedded events or not.
 pub(super) fn plan<'c>(
     view: View<'_>,
     state: &State,
+    has_embeddings: bool,
     commit: &'c Commit,
 ) -> Result<Plan<'c>, Refused> {
     let mut ids = BTreeMap::new();
@@ -66,7 +68,7 @@ pub(super) fn plan<'c>(
         return Ok(plan);
     }
     preconditions::check(view, state.unix_ms, &commit.preconditions)?;
-    check_space(state, commit, &plan)?;
+    check_space(state, has_embeddings, commit, &plan)?;
     let payloads: Vec<_> = plan
         .new
         .iter()
@@ -247,12 +249,22 @@ fn deduplicate<'c>(
 }
 
 /// All new embeddings must have the vault's dimension and be of its model, or else all of the same.
-fn check_space(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Rejection> {
+///
+/// The first embedded event fixes the model. If it names none, the model is one without a name, and
+/// none can be named later: nobody could tell whether it is the same. An embedding that comes without a
+/// name is taken for one of the vault's model.
+fn check_space(
+    state: &State,
+    has_embeddings: bool,
+    commit: &Commit,
+    plan: &Plan<'_>,
+) -> Result<(), Rejection> {
     let settings = state.settings.as_ref();
     let mut dimension = settings
         .and_then(|settings| settings.dimension)
         .map(usize::from);
     let mut model = settings.and_then(|settings| settings.model.as_ref());
+    let mut is_fixed = has_embeddings || model.is_some();
     for (index, (event, planned)) in commit.events.iter().zip(&plan.events).enumerate() {
         let (Planned::New(_), Some(embedding)) = (planned, &event.embedding) else {
             continue;
@@ -261,16 +273,19 @@ fn check_space(state: &State, commit: &Commit, plan: &Plan<'_>) -> Result<(), Re
             event: index,
             invalid,
         };
+        if !is_fixed {
+            model = event.model.as_ref();
+            is_fixed = true;
+        }
         // Says more than a dimension that differs.
-        if let Some(actual) = &event.model {
-            let expected = *model.get_or_insert(actual);
-            if actual != expected {
-                return Err(invalid(Invalid::Model {
-                    field: "embedding_model",
-                    expected: expected.to_string(),
-                    actual: actual.to_string(),
-                }));
-            }
+        if let Some(actual) = &event.model
+            && Some(actual) != model
+        {
+            return Err(invalid(Invalid::Model {
+                field: "embedding_model",
+                expected: model.map(ToString::to_string),
+                actual: actual.to_string(),
+            }));
         }
         let actual = embedding.dimension();
         let expected = *dimension.get_or_insert(actual);

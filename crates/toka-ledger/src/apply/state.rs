@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::LogMark;
-use crate::command::FEATURE_LEVEL;
+use crate::command::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::Digest;
 use crate::core::limits::UNIX_MS_END;
 use crate::engine::{Batch, Engine, Table};
-use crate::error::Error;
+use crate::error::{Error, Rejection};
 use crate::hash;
 use crate::history::Frontier;
 use crate::read::Position;
@@ -30,15 +30,11 @@ impl State {
     /// The state of the vault that `engine` holds.
     pub(super) fn load(engine: &dyn Engine) -> Result<Self, Error> {
         let settings = lookup::settings(engine)?;
-        let found = settings
-            .as_ref()
-            .map_or(0, |settings| settings.feature_level);
-        if found > FEATURE_LEVEL {
-            return Err(Error::FeatureLevel {
-                found,
-                supported: FEATURE_LEVEL,
-            });
-        }
+        check_level(
+            settings
+                .as_ref()
+                .map_or(0, |settings| settings.feature_level),
+        )?;
         let applied = lookup::applied(engine)?.unwrap_or(Applied {
             revision: 0,
             sequence: 0,
@@ -75,6 +71,22 @@ impl State {
         }
     }
 
+    /// The vault's feature level; absent before its creation.
+    pub(super) fn level(&self) -> Option<u32> {
+        let settings = self.settings.as_ref()?;
+        Some(settings.feature_level)
+    }
+
+    /// Refuses what needs a higher feature level than the vault's. It is not proposed; were it, every member
+    /// that can decode it must come to the same.
+    pub(super) fn check_needed(&self, needed: u32) -> Result<(), Rejection> {
+        let level = self.level().ok_or(Rejection::NotCreated)?;
+        if needed > level.max(FEATURE_LEVEL_MIN) {
+            return Err(Rejection::FeatureLevel { needed, level });
+        }
+        Ok(())
+    }
+
     /// Counts a command and moves the vault's time to the proposer's, never back.
     pub(super) fn begin(&mut self, unix_ms: u64) {
         self.revision += 1;
@@ -109,6 +121,17 @@ impl State {
         };
         batch.put(Table::Meta, meta::APPLIED, meta::encode_applied(&applied));
     }
+}
+
+/// Whether this build can apply what a vault at feature level `found` asks of it.
+pub(super) fn check_level(found: u32) -> Result<(), Error> {
+    if found > FEATURE_LEVEL {
+        return Err(Error::FeatureLevel {
+            found,
+            supported: FEATURE_LEVEL,
+        });
+    }
+    Ok(())
 }
 
 /// What a crash would leave of the log's mark.

@@ -11,6 +11,7 @@ use crate::engine::{Batch, Table};
 use crate::hash;
 use crate::intent::{Assignment, Changes, Clusterer, IntentId};
 use crate::store::history::{STATE_HEIGHT, Subtree};
+use crate::store::journal::{self, Change, Place};
 use crate::store::meta::{self, Settings};
 use crate::store::{
     Stored, attributes, children, embeddings, encode_sequence, events, headers, history, kinds,
@@ -32,6 +33,7 @@ impl Writer<'_> {
         let settings = Settings {
             cluster_id: create.cluster_id,
             history_id: create.history_id,
+            created_level: create.feature_level,
             feature_level: create.feature_level,
             dimension: create.dimension,
             model: create.model.clone(),
@@ -53,10 +55,14 @@ impl Writer<'_> {
         let new: Vec<_> = plan.new.into_iter().map(|new| self.event(new)).collect();
         // Where nothing is new, the commit was applied before, and its cursors have moved.
         if !new.is_empty() {
-            for precondition in preconditions {
-                if let Precondition::CursorMove { name, to, .. } = precondition {
-                    self.move_cursor(name, *to);
-                }
+            let moves = preconditions
+                .iter()
+                .filter_map(|precondition| match precondition {
+                    Precondition::CursorMove { name, to, .. } => Some((name, *to)),
+                    _ => None,
+                });
+            for (index, (name, to)) in (0..).zip(moves) {
+                self.move_cursor(name, to, index);
             }
         }
         plan.events
@@ -171,7 +177,21 @@ impl Writer<'_> {
         let text = label.label.as_ref().map_or("", IntentLabel::as_str);
         let changes = self.clusterer.label(intent, text);
         self.write_changes(changes);
+        let label = label.label.clone();
+        self.note(0, &Change::Label { intent, label });
         Some(intent)
+    }
+
+    /// Raises the feature level to `level`, which is above the vault's.
+    pub(super) fn raise(&mut self, level: u32) {
+        let Some(settings) = &mut self.state.settings else {
+            return;
+        };
+        settings.feature_level = level;
+        let row = meta::encode_settings(settings);
+        self.batch.put(Table::Meta, meta::SETTINGS, row);
+        self.state.chain(&meta::level_link(level));
+        self.note(0, &Change::FeatureLevel { level });
     }
 
     fn write_changes(&mut self, changes: Changes) {
@@ -203,14 +223,14 @@ impl Writer<'_> {
         });
     }
 
-    /// The first embedded event fixes the vault's dimension, the first that names a model that.
+    /// The first embedded event fixes the vault's dimension and model, where its creation has not.
     fn fix_space(&mut self, event: &PreparedEvent, embedding: &Embedding) {
         let Some(settings) = &mut self.state.settings else {
             return;
         };
         let is_fixed =
             settings.dimension.is_some() && (settings.model.is_some() || event.model.is_none());
-        if is_fixed {
+        if is_fixed || self.clusterer.embedded() > 0 {
             return;
         }
         settings.dimension.get_or_insert(dimension(embedding));
@@ -221,12 +241,28 @@ impl Writer<'_> {
             .put(Table::Meta, meta::SETTINGS, meta::encode_settings(settings));
     }
 
-    fn move_cursor(&mut self, name: &CursorName, position: u64) {
+    fn move_cursor(&mut self, name: &CursorName, position: u64, index: u8) {
+        let change = Change::Cursor {
+            name: name.clone(),
+            position,
+        };
+        self.note(index, &change);
         let key = meta::cursor_key(name);
         let row = meta::encode_cursor(name, position);
         self.chain_meta(&key, &row);
         self.batch.put(Table::Meta, key, row);
         self.overlay.move_cursor(name.clone(), position);
+    }
+
+    /// Notes what changes beside the events. Not in the state chain: that has what it changes.
+    fn note(&mut self, index: u8, change: &Change) {
+        let place = Place {
+            sequence: self.state.sequence(),
+            revision: self.state.revision,
+            index,
+        };
+        let row = journal::encode(place, change);
+        self.batch.put(Table::Meta, journal::key(place), row);
     }
 
     fn chain_meta(&mut self, key: &[u8], row: &[u8]) {

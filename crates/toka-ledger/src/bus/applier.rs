@@ -67,7 +67,7 @@ fn size(request: &Request) -> usize {
     };
     match &request.command {
         Command::Commit(commit) => commit.events.iter().map(event_bytes).sum(),
-        Command::Create(_) | Command::Label(_) => 0,
+        Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => 0,
     }
 }
 

@@ -60,8 +60,31 @@ impl Builder {
         self
     }
 
-    /// Model that makes all embeddings of a new vault. By default, and in a vault that was created
-    /// without, the first embedded event that names one decides.
+    /// Model that makes all embeddings: of a new vault; of a vault that is there and has another one it is
+    /// not opened. Embeddings that are committed without the name of their model, such as by
+    /// [`VaultBus::commit`], are named so. By default the first embedded event decides; if that names no
+    /// model, none can be named later.
+    ///
+    /// ```
+    /// use toka_ledger::{Error, Invalid, VaultBus};
+    ///
+    /// # #[cfg(feature = "storage")]
+    /// # async fn example() -> Result<(), Error> {
+    /// # let dir = tempfile::tempdir().expect("there is room");
+    /// # let path = dir.path().join("vault-data");
+    /// // `embedder.model_id()` of a `smart_embedder::SmartEmbedder`.
+    /// let vault = VaultBus::builder().model("hashed-v1/384").open(&path)?;
+    /// vault.commit("alice", &[], "auth.login", ndarray::arr1(&[0.1, 0.5, -0.2])).await?;
+    /// vault.close().await;
+    ///
+    /// let refused = VaultBus::builder().model("minilm/384").open(&path).expect_err("another model");
+    /// let Error::Invalid(Invalid::Model { expected, actual, .. }) = refused else { panic!("{refused}") };
+    /// assert_eq!((expected.as_deref(), &*actual), (Some("hashed-v1/384"), "minilm/384"));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(feature = "storage")]
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
@@ -82,7 +105,8 @@ impl Builder {
     /// Opens the vault in the directory `path`, or makes a new one there.
     ///
     /// # Errors
-    /// As [`VaultBus::open`]; [`Invalid::Dimension`] if the vault has another dimension.
+    /// As [`VaultBus::open`]; [`Invalid::Dimension`] if the vault has another dimension,
+    /// [`Invalid::Model`] if it has another model.
     #[cfg(feature = "storage")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<VaultBus, Error> {
         use crate::dir::Mode;
@@ -136,13 +160,21 @@ impl Builder {
         let mut ledger = Ledger::open(engine, Arc::clone(&self.seams.threads))?;
         match ledger.reader().settings()? {
             None => self.create(&mut ledger, model)?,
-            Some(settings) => self.check(&settings, model.as_ref())?,
+            Some(settings) => {
+                let has_embeddings = ledger.reader().clusterer().embedded() > 0;
+                self.check(&settings, has_embeddings, model.as_ref())?;
+            }
         }
         Ok(ledger)
     }
 
     /// Whether an existing vault is the one that was asked for.
-    fn check(&self, settings: &Settings, model: Option<&EmbeddingModel>) -> Result<(), Invalid> {
+    fn check(
+        &self,
+        settings: &Settings,
+        has_embeddings: bool,
+        model: Option<&EmbeddingModel>,
+    ) -> Result<(), Invalid> {
         if let (Some(expected), Some(actual)) = (settings.dimension, self.dimension)
             && expected != actual
         {
@@ -152,12 +184,13 @@ impl Builder {
                 actual: actual.into(),
             });
         }
-        if let (Some(expected), Some(actual)) = (&settings.model, model)
-            && expected != actual
+        if let Some(actual) = model
+            && settings.model.as_ref() != Some(actual)
+            && (has_embeddings || settings.model.is_some())
         {
             return Err(Invalid::Model {
                 field: "model",
-                expected: expected.to_string(),
+                expected: settings.model.as_ref().map(ToString::to_string),
                 actual: actual.to_string(),
             });
         }
@@ -183,6 +216,7 @@ impl Builder {
 
     fn start(self, ledger: Ledger, dir: Option<DataDir>) -> Result<VaultBus, Error> {
         let reader = ledger.reader();
+        let model = self.model.as_deref().map(EmbeddingModel::new).transpose()?;
         let (requests, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
         let (ended_sender, ended) = watch::channel(());
         let path = dir
@@ -203,6 +237,7 @@ impl Builder {
         let inner = Inner {
             reader,
             seams: self.seams,
+            model,
             requests: Mutex::new(Some(requests)),
             apply_thread: Mutex::new(Some(apply_thread)),
             ended,

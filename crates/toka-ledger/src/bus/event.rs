@@ -50,7 +50,8 @@ impl<'v> EventCommit<'v> {
         self
     }
 
-    /// Says which model made the embedding; see [`EventDraft::model`].
+    /// Says which model made the embedding; see [`EventDraft::model`]. Without it the embedding is taken for
+    /// one of the model that the vault was opened for (`Builder::model`).
     pub fn model(self, model: &str) -> Self {
         self.with(|draft| draft.model(model))
     }

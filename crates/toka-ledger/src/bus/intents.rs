@@ -41,7 +41,7 @@ impl VaultBus {
         match answer.await.map_err(|_| Error::Closed)?? {
             Outcome::Labelled { intent, .. } => Ok(intent),
             Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-            Outcome::Committed { .. } | Outcome::Created { .. } => {
+            Outcome::Committed { .. } | Outcome::Created { .. } | Outcome::Raised { .. } => {
                 unreachable!("a label commits nothing")
             }
         }

@@ -14,7 +14,7 @@ impl Command {
     pub fn check(&self) -> Result<(), Invalid> {
         match self {
             // Their types allow nothing else.
-            Self::Create(_) | Self::Label(_) => Ok(()),
+            Self::Create(_) | Self::Label(_) | Self::SetFeatureLevel(_) => Ok(()),
             Self::Commit(commit) => commit.check(),
         }
     }

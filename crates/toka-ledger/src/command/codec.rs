@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent};
+use super::{
+    Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent, SetFeatureLevel,
+};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::limits::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX,
@@ -23,6 +25,7 @@ const VERSION: u8 = 1;
 const COMMAND_CREATE: u8 = 1;
 const COMMAND_COMMIT: u8 = 2;
 const COMMAND_LABEL: u8 = 3;
+const COMMAND_SET_FEATURE_LEVEL: u8 = 4;
 const PARENT_ID: u8 = 1;
 const PARENT_DIGEST: u8 = 2;
 const PARENT_BATCH: u8 = 3;
@@ -121,6 +124,11 @@ pub fn encode(command: &Command) -> Bytes {
             out.put_u64_le(label.unix_ms);
             put_varint(&mut out, label.intent.0);
             put_prefixed(&mut out, text(label.label.as_ref()));
+        }
+        Command::SetFeatureLevel(set) => {
+            out.put_u8(COMMAND_SET_FEATURE_LEVEL);
+            out.put_u64_le(set.unix_ms);
+            put_varint(&mut out, set.level.into());
         }
     }
     out.freeze()
@@ -246,6 +254,10 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
         COMMAND_CREATE => Command::Create(read_create(&mut reader)?),
         COMMAND_COMMIT => Command::Commit(read_commit(&mut reader)?),
         COMMAND_LABEL => Command::Label(read_label(&mut reader)?),
+        COMMAND_SET_FEATURE_LEVEL => Command::SetFeatureLevel(SetFeatureLevel {
+            unix_ms: reader.u64("unix_ms")?,
+            level: read_level(&mut reader)?,
+        }),
         _ => {
             return Err(DecodeError::Invalid {
                 field: "command tag",
@@ -260,14 +272,12 @@ fn read_create(reader: &mut Reader) -> Result<Create, DecodeError> {
     let unix_ms = reader.u64("unix_ms")?;
     let cluster_id = u128::from_le_bytes(reader.array("cluster id")?);
     let history_id = u128::from_le_bytes(reader.array("history id")?);
-    let feature_level = reader.count("feature level", u32::MAX as usize)?;
+    let feature_level = read_level(reader)?;
     let dimension = reader.count("dimension", DIMENSIONS_MAX)?;
     Ok(Create {
         cluster_id,
         history_id,
-        feature_level: u32::try_from(feature_level).map_err(|_| DecodeError::Invalid {
-            field: "feature level",
-        })?,
+        feature_level,
         dimension: u16::try_from(dimension)
             .ok()
             .filter(|&dimension| dimension > 0),
@@ -280,6 +290,11 @@ fn read_create(reader: &mut Reader) -> Result<Create, DecodeError> {
         intents: Parameters::decode(reader)?,
         unix_ms,
     })
+}
+
+fn read_level(reader: &mut Reader) -> Result<u32, DecodeError> {
+    const FIELD: &str = "feature level";
+    u32::try_from(reader.varint(FIELD)?).map_err(|_| DecodeError::Invalid { field: FIELD })
 }
 
 fn read_label(reader: &mut Reader) -> Result<Label, DecodeError> {

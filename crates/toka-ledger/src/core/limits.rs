@@ -14,8 +14,15 @@ pub const SALT_BYTES_MAX: usize = 32;
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Encoded size of one atomic commit, bytes.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Preconditions of one commit.
-pub const PRECONDITIONS_MAX: usize = 64;
+/// Preconditions of one commit, in a vault at feature level 1.
+pub const PRECONDITIONS_LEVEL_1: usize = 64;
+/// Preconditions of one commit. That there may be more stands for a change of the format in tests of upgrades,
+/// and is in no release.
+pub const PRECONDITIONS_MAX: usize = if cfg!(feature = "next-feature-level") {
+    128
+} else {
+    PRECONDITIONS_LEVEL_1
+};
 /// Attribute pairs of one event, `source` and `content_type` not counted.
 pub const ATTRIBUTES_MAX: usize = 16;
 /// Name of an attribute, bytes of UTF-8.

@@ -216,3 +216,74 @@ fn what_is_noted_survives_a_power_cut() {
     };
     assert_eq!(mode, Some(expected));
 }
+
+#[test]
+fn joining_node_keeps_its_token_until_it_has_an_id() {
+    let (disk, path) = (MemoryDisk::new(), Path::new("/vault"));
+    let open = |disk: &MemoryDisk, token| {
+        DataDir::open_or_create(Arc::new(disk.clone()), path, Mode::Joining { token })
+    };
+    drop(open(&disk, 5).expect("created"));
+    let again = open(&disk, 6).expect("opened");
+    assert_eq!(again.mode(), Mode::Joining { token: 5 });
+    drop(again);
+    let error = DataDir::open_or_create(Arc::new(disk.clone()), path, NODE).expect_err("it joins");
+    assert!(matches!(error, Error::JoiningNode { .. }), "{error}");
+
+    let mut joining = open(&disk, 6).expect("opened");
+    assert!(!joining.is_joined());
+    joining.set_joined(7, 3).expect("written");
+    assert!(joining.is_joined());
+    let crashed = disk.crash(|| false);
+    let mode = DataDir::read(&crashed, path).expect("readable");
+    let expected = Mode::Node {
+        cluster_id: Some(7),
+        node_id: 3,
+    };
+    assert_eq!(mode, Some(expected));
+    let error = open(&crashed, 6).expect_err("it has an id");
+    assert!(
+        matches!(error, Error::ClusterNode { node_id: 3, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn damage_of_the_ledger_is_noted_until_it_is_repaired_and_that_of_the_log_for_good() {
+    let (disk, path) = (MemoryDisk::new(), Path::new("/vault"));
+    let open = |disk: MemoryDisk| DataDir::open_or_create(Arc::new(disk), path, NODE);
+    let mut opened = open(disk.clone()).expect("created");
+    opened.set_complete().expect("written");
+    opened.set_ledger_damaged().expect("written");
+    let mut again = open(disk.crash(|| false)).expect("opened");
+    assert!(again.is_ledger_damaged() && again.is_complete());
+    again.set_ledger_repaired().expect("written");
+    assert!(!again.is_ledger_damaged() && again.is_complete());
+    again.set_log_damaged().expect("written");
+    again.set_ledger_damaged().expect("nothing to do");
+    again.set_ledger_repaired().expect("nothing to do");
+    assert!(again.is_log_damaged() && !again.is_ledger_damaged());
+}
+
+#[test]
+fn removed_node_stays_removed() {
+    let (disk, path) = (MemoryDisk::new(), Path::new("/vault"));
+    let mut opened = DataDir::open_or_create(Arc::new(disk.clone()), path, NODE).expect("created");
+    opened.set_complete().expect("written");
+    assert!(!opened.is_removed());
+    opened.set_removed().expect("written");
+    let crashed = Arc::new(disk.crash(|| false));
+    let mut again = DataDir::open_or_create(crashed, path, NODE).expect("opened");
+    again.set_complete().expect("nothing to do");
+    assert!(again.is_removed() && again.is_complete());
+}
+
+#[test]
+fn marker_that_the_disk_cannot_read_is_damage() {
+    let (disk, path) = (MemoryDisk::new(), Path::new("/vault"));
+    let open = || DataDir::open_or_create(Arc::new(disk.clone()), path, NODE);
+    drop(open().expect("created"));
+    disk.spoil(&path.join(MARKER), 0).expect("there");
+    let error = open().expect_err("unreadable");
+    assert!(error.is_damage(), "{error}");
+}

@@ -11,7 +11,10 @@ mod file;
 
 use self::directory::{Change, Directory, Node};
 use self::file::{Inode, LockGuard, OpenFile};
-use super::{Disk, DiskFile, DiskLock, Metadata, parent};
+use super::{Disk, DiskFile, DiskLock, Metadata, Space, parent};
+
+/// Bytes that such a disk is said to have.
+const MEMORY_BYTES: u64 = 1 << 40;
 
 /// A [`Disk`] in memory, for tests and simulation. Clones share the disk. Relative paths begin at its
 /// root. There are no links but hard ones, and no `..`.
@@ -30,6 +33,8 @@ struct State {
     fails_at: Option<u64>,
     /// Whether the next sync of a file fails.
     sync_fails: bool,
+    /// What is said to be left; nothing is ever refused for want of room.
+    free_bytes: Option<u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,6 +76,11 @@ impl MemoryDisk {
         self.state().sync_fails = true;
     }
 
+    /// From now on `bytes` are said to be free, of 2^40.
+    pub fn set_free(&self, bytes: u64) {
+        self.state().free_bytes = Some(bytes);
+    }
+
     /// Begins an operation that changes something, and keeps others out until it is done.
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
@@ -108,6 +118,17 @@ impl MemoryDisk {
         }
         let inode = Arc::new(Mutex::new(Inode::durable(bytes.to_vec())));
         directory.put_durably(name.to_owned(), &Node::File(inode));
+        Ok(())
+    }
+
+    /// From now on the disk cannot read the sector that holds byte `offset` of the file at `path`, until it is
+    /// written again.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file; `IsADirectory`.
+    pub fn spoil(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        lock(self.state().node(path)?.file()?).spoil(offset);
         Ok(())
     }
 
@@ -350,6 +371,14 @@ impl Disk for MemoryDisk {
         state.operate()?;
         directory.change(Change::Remove(name.to_owned()));
         Ok(())
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.metadata(path)?;
+        Ok(Space {
+            free_bytes: self.state().free_bytes.unwrap_or(MEMORY_BYTES),
+            total_bytes: MEMORY_BYTES,
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{Disk, DiskFile, DiskLock, Metadata, parent};
+use super::{Disk, DiskFile, DiskLock, Metadata, Space, parent};
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +92,15 @@ impl Disk for SystemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)?;
+        // What is reserved for root is not for us.
+        Ok(Space {
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

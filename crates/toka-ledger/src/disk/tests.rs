@@ -236,3 +236,21 @@ fn replace_leaves_the_old_or_the_new_after_a_power_cut() {
     }
     assert_eq!(disk.operations(), before);
 }
+
+#[test]
+fn spoilt_sector_cannot_be_read_until_it_is_written() {
+    let (disk, dir) = memory();
+    let path = dir.join("file");
+    disk.overwrite(&path, &[7; 2_000]).expect("written");
+    disk.spoil(&path, 600).expect("there");
+    let file = disk.open(&path).expect("opened");
+    let mut bytes = [0; 512];
+    assert_eq!(file.read_at(&mut bytes, 0).expect("sound"), 512);
+    assert_eq!(file.read_at(&mut bytes, 1_024).expect("sound"), 512);
+    for crashed in [disk.clone(), disk.crash(|| true)] {
+        let error = crashed.read(&path).expect_err("spoilt");
+        assert!(is_unreadable(&error), "{error}");
+    }
+    file.write_at(&[8; 512], 512).expect("written");
+    assert_eq!(file.read_at(&mut bytes, 700).expect("sound"), 512);
+}

@@ -9,7 +9,7 @@ use super::Table;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Stored bytes are not what was written. The node must stop.
+    /// Stored bytes are not what was written, are gone, or the disk cannot read them. The node must stop.
     #[error("damaged data in {}{}: {detail}", path.display(), in_table(*table))]
     Corruption {
         /// Directory or file.

@@ -12,6 +12,7 @@
 //! The engine does not know what the rows mean. All calls block: keep them off the reactor.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -127,6 +128,9 @@ pub enum Direction {
 /// Rows of a scan, as (key, value). It ends after its first error.
 pub type Scan<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>> + Send + 'a>;
 
+/// What [`Engine::verify_rows`] tells of each row: table, key, value.
+pub type EachRow<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered, atomic, crash-safe store of [`Table`]s.
 pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// The value under `key`.
@@ -175,6 +179,24 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`EngineError::Corruption`] for the first damaged block, [`EngineError::Io`].
     fn verify_checksums(&self) -> Result<(), EngineError>;
+
+    /// As [`Engine::verify_checksums`], and hands each row to `each` (table, key, value), which may take its
+    /// time and may end the pass.
+    ///
+    /// # Errors
+    /// As [`Engine::verify_checksums`].
+    fn verify_rows(&self, each: &mut EachRow<'_>) -> Result<(), EngineError> {
+        self.verify_checksums()?;
+        for table in Table::ALL {
+            for row in self.scan(table, &[], None, Direction::Forward) {
+                let (key, value) = row?;
+                if each(table, &key, &value).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
 
     /// Makes a consistent copy of everything written so far in `dir`, which must not exist and
     /// whose parent must, and syncs it. Flushes. `dir` with `.tmp` appended is overwritten on the

@@ -51,7 +51,7 @@ pub enum Message {
 /// Events from a place in the history on, in order, each once.
 ///
 /// Storage is read, and intents are looked up, on tokio's blocking threads; without a tokio runtime, on
-/// the caller's. (Whoever asks for an intent may have to wait until a call of `apply` is through.)
+/// the caller's. (Whoever asks for an intent may have to wait until `apply` lets readers have a turn.)
 pub struct Subscription {
     reader: Reader,
     positions: watch::Receiver<Position>,

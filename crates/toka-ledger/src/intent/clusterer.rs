@@ -1,5 +1,8 @@
 //! The intents of a vault as `apply` drives them.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use super::regroup::Source;
 use super::space::{Place, Space};
 use super::table::Table;
 use super::{IntentId, MicroClusterId, Parameters};
-use crate::core::Embedding;
+use crate::core::{Digest, Embedding};
 use crate::seam::Threads;
 
 /// Where an event went.
@@ -82,9 +85,49 @@ impl Clusterer {
         self.space.as_ref().map(|space| space.dimension)
     }
 
-    /// Announces the embeddings that may come next, in order; they are scored together.
+    /// Waits for a macro-clustering that takes effect within the next `events` embedded events. Needs no
+    /// exclusive access, so that nobody else has to wait.
+    pub(crate) fn wait_for_pending(&self, events: usize) {
+        let pending = self.space.as_ref().and_then(|space| {
+            let until = space.embedded + events as u64;
+            space
+                .pending
+                .as_ref()
+                .filter(|pending| pending.due <= until)
+        });
+        if let Some(pending) = pending {
+            pending.groups();
+        }
+    }
+
+    /// Embedded events so far.
+    pub(crate) fn embedded(&self) -> u64 {
+        self.space.as_ref().map_or(0, |space| space.embedded)
+    }
+
+    /// Digest of everything that decides where events go, centroids included, right after the event at
+    /// `sequence`; `None` if a later event has found its place already. Zeros before the first embedded event,
+    /// whether or not the dimension is known.
+    pub(crate) fn digest_after(&self, sequence: u64) -> Option<Digest> {
+        let Some(space) = self.space.as_ref().filter(|space| space.embedded > 0) else {
+            return Some(Digest::ZERO);
+        };
+        // A micro-cluster that is folded leaves this to the other one.
+        let is_later = space
+            .micros
+            .rows()
+            .iter()
+            .any(|micro| micro.last > sequence);
+        (!is_later).then(|| Digest(space.digest()))
+    }
+
+    /// Announces the embeddings that may come next, in order; they are scored together. Some may belong
+    /// to commits that will be refused, and be of any dimension.
     pub(crate) fn expect(&mut self, embeddings: Vec<Embedding>) {
         self.lookahead.expect(embeddings);
+        if let Some(space) = &self.space {
+            self.lookahead.keep_dimension(space.dimension);
+        }
     }
 
     /// Finds the place of an event with an embedding, and puts it there. All embeddings of a vault have
@@ -96,7 +139,9 @@ impl Clusterer {
         sequence: u64,
     ) -> Assignment {
         let kernel = self.kernel;
+        let lookahead = &mut self.lookahead;
         let space = self.space.get_or_insert_with(|| {
+            lookahead.keep_dimension(embedding.dimension());
             let mut space = Space::new(parameters, embedding.dimension());
             space.table = Some(Table::new(space.dimension, kernel));
             space
@@ -134,6 +179,7 @@ impl Clusterer {
         finished
             .and_then(|()| space.begin_regrouping(sequence, source))
             .expect("only records can fail to match");
+        persist::check(space, sequence, &mut changes);
         if space.records != records {
             self.lookahead.invalidate();
         }

@@ -33,6 +33,15 @@ impl Lookahead {
         self.invalidate();
     }
 
+    /// Forgets those that cannot come, since they are of another dimension than the vault's. Before the
+    /// first has come.
+    pub(super) fn keep_dimension(&mut self, dimension: usize) {
+        debug_assert_eq!(self.next, 0, "places would move");
+        self.embeddings
+            .retain(|embedding| embedding.dimension() == dimension);
+        self.invalidate();
+    }
+
     /// Forgets scores: the table was made anew.
     pub(super) fn invalidate(&mut self) {
         self.scored = 0..0;

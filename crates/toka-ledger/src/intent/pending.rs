@@ -1,7 +1,7 @@
 //! A macro-clustering that runs beside `apply`.
 
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::macro_clustering::{Frozen, Linkage, group};
 use crate::seam::Threads;
@@ -32,8 +32,11 @@ pub(super) struct Pending {
     /// Embedded events as of which it takes effect, however long the calculation takes.
     pub(super) due: u64,
     linkage: Linkage,
-    /// The groups; `None` while the history is replayed, where a record may have the result.
-    groups: Option<Mutex<Receiver<Vec<u32>>>>,
+    /// Where the groups come from; `None` while the history is replayed, where a record may have the
+    /// result.
+    calculation: Option<Mutex<Receiver<Vec<u32>>>>,
+    /// The groups, once somebody has waited for them.
+    groups: OnceLock<Vec<u32>>,
 }
 
 impl Pending {
@@ -43,7 +46,8 @@ impl Pending {
             snapshot: Arc::new(snapshot),
             due,
             linkage,
-            groups: None,
+            calculation: None,
+            groups: OnceLock::new(),
         }
     }
 
@@ -57,7 +61,7 @@ impl Pending {
         };
         match threads.spawn(THREAD, Box::new(body)) {
             // The thread ends by itself: it holds nothing but its copy.
-            Ok(_) => self.groups = Some(Mutex::new(groups)),
+            Ok(_) => self.calculation = Some(Mutex::new(groups)),
             Err(error) => {
                 tracing::warn!(%error, "no thread for a macro-clustering: it will run in apply");
             }
@@ -65,12 +69,14 @@ impl Pending {
     }
 
     /// The group of each micro-cluster; waits for them.
-    pub(super) fn groups(&self) -> Vec<u32> {
-        let calculated = self.groups.as_ref().and_then(|groups| {
-            let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
-            groups.recv().ok()
-        });
-        // Without a thread, or if it died, the same calculation here gives the same result.
-        calculated.unwrap_or_else(|| group(&self.snapshot.frozen, &self.linkage))
+    pub(super) fn groups(&self) -> &[u32] {
+        self.groups.get_or_init(|| {
+            let calculated = self.calculation.as_ref().and_then(|groups| {
+                let groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+                groups.recv().ok()
+            });
+            // Without a thread, or if it died, the same calculation here gives the same result.
+            calculated.unwrap_or_else(|| group(&self.snapshot.frozen, &self.linkage))
+        })
     }
 }

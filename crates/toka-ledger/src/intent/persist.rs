@@ -24,6 +24,9 @@ use crate::store::{Settings, Stored, corrupt, embeddings, encode_sequence, looku
 /// Events of this share of the micro-clusters are few next to what a save writes.
 const SAVE_EVENTS_PER_MICRO: u64 = 8;
 
+/// Digests of the whole state for each save, were that only due by `save_events`.
+const CHECKS_PER_SAVE: u32 = 4;
+
 /// Saves if it is time. `sequence` is that of the last event.
 pub(super) fn save(space: &mut Space, sequence: u64, changes: &mut Changes) {
     let every = u64::from(space.parameters.save_events)
@@ -71,6 +74,18 @@ pub(super) fn save(space: &mut Space, sequence: u64, changes: &mut Changes) {
     changes
         .links
         .push(clusters::state_link(clusters::STATE, &digest));
+}
+
+/// Chains a digest of the whole state to the state digest if it is time, so that replicas whose centroids
+/// differ are told apart before an event goes elsewhere. `sequence` is that of the last event.
+pub(super) fn check(space: &Space, sequence: u64, changes: &mut Changes) {
+    let every = u64::from(space.parameters.save_events.div_ceil(CHECKS_PER_SAVE));
+    if space.embedded.is_multiple_of(every) {
+        let mut digest = sequence.to_be_bytes().to_vec();
+        digest.extend_from_slice(&space.digest());
+        let link = clusters::state_link(clusters::CHECK, &digest);
+        changes.links.push(link);
+    }
 }
 
 /// The clusterer of the vault that `engine` holds, whose last event is at `head`.

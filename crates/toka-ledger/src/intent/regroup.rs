@@ -41,7 +41,7 @@ impl Space {
     ) -> Result<(), RecordMismatch> {
         match self.pending.take_if(|pending| self.embedded >= pending.due) {
             Some(pending) => {
-                let groups = || pending.groups();
+                let groups = || pending.groups().to_vec();
                 self.take_effect(sequence, &pending.snapshot, groups, source)
             }
             None => Ok(()),

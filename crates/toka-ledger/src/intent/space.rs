@@ -10,6 +10,8 @@ use super::table::{SKETCH_MICROS_MIN, Table};
 use super::{IntentId, MicroClusterId, Parameters};
 use crate::store::clusters::SavedState;
 
+/// Sets the digest apart from all others.
+const DIGEST_CONTEXT: &str = "toka-ledger v1 clusters";
 /// Embedded events at which the first macro-clustering is due in any case; then at each doubling.
 const FIRST_GROUPING: u64 = 64;
 
@@ -237,6 +239,56 @@ impl Space {
             // At most 2^31 by 2^28.
             (intent, (product << 28).div_euclid(spread))
         })
+    }
+
+    /// Digest of everything that decides where events go: counters, sums, micro-clusters, and the table of
+    /// their directions. What follows from these alone is left out.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
+        let mut bytes = Vec::with_capacity(self.dimension * size_of::<i64>());
+        for number in [
+            self.embedded,
+            self.next_micro.0.into(),
+            self.next_intent.0,
+            self.born.into(),
+            self.grouped.into(),
+            self.doubling,
+            self.records,
+        ] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend(self.sums.iter().flat_map(|sum| sum.to_le_bytes()));
+        bytes.extend(self.mean.iter().flat_map(|mean| mean.to_le_bytes()));
+        hasher.update(&bytes);
+        for (row, micro) in self.micros.rows().iter().enumerate() {
+            bytes.clear();
+            for number in [
+                micro.id.0.into(),
+                micro.intent.0,
+                micro.weight.into(),
+                micro.events,
+                micro.first,
+                micro.last,
+            ] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            bytes.extend(
+                self.micros
+                    .sums(row)
+                    .iter()
+                    .flat_map(|sum| sum.to_le_bytes()),
+            );
+            if let Some(table) = &self.table {
+                bytes.extend(
+                    table
+                        .row(row)
+                        .iter()
+                        .map(|component| component.cast_unsigned()),
+                );
+            }
+            hasher.update(&bytes);
+        }
+        *hasher.finalize().as_bytes()
     }
 
     /// Makes the intents' sums anew from their micro-clusters.

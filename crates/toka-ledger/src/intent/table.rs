@@ -284,6 +284,18 @@ impl Table {
         }
     }
 
+    /// Whether a sketch is in use.
+    #[cfg(test)]
+    pub(super) const fn has_sketch(&self) -> bool {
+        self.sketch.is_some()
+    }
+
+    /// Goes on without a sketch.
+    #[cfg(test)]
+    pub(super) fn forget_sketch(&mut self) {
+        self.sketch = None;
+    }
+
     fn lines_of(&self, row: usize) -> &[Line] {
         &self.lines[row * self.lines_per_row..][..self.lines_per_row]
     }

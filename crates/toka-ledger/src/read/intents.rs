@@ -1,7 +1,7 @@
 //! The intents as readers see them.
 
 use super::Reader;
-use crate::core::Embedding;
+use crate::core::{Digest, Embedding};
 use crate::error::Error;
 use crate::intent::{Classification, IntentId, Summary, Usage};
 
@@ -48,6 +48,26 @@ impl Reader {
     pub fn classify(&self, embedding: &Embedding, limit: usize) -> Result<Classification, Error> {
         self.check_dimension(embedding)?;
         Ok(self.clusterer().classify(embedding, limit))
+    }
+
+    /// Makes a digest of everything that decides where the next events go, centroids included, and remembers
+    /// it for [`Reader::intents_digest`]. Replicas have the same one after the same event. It reads all
+    /// micro-clusters: milliseconds for thousands of them, in which nothing is applied. Where events are
+    /// being applied right now nothing is made.
+    pub fn digest_intents(&self) {
+        // The position first: what is applied later shows in the clusterer.
+        let sequence = self.position().sequence;
+        let digest = self.clusterer().digest_after(sequence);
+        if let Some(digest) = digest {
+            *self.last_intents_digest() = Some((sequence, digest));
+        }
+    }
+
+    /// The last digest that [`Reader::digest_intents`] made, and the sequence of the event after which it
+    /// holds; `None` before the first one.
+    #[must_use]
+    pub fn intents_digest(&self) -> Option<(u64, Digest)> {
+        *self.last_intents_digest()
     }
 
     /// How many intents and micro-clusters there are, and the memory that they take.

@@ -7,9 +7,10 @@ mod ring;
 mod search;
 
 use std::slice;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
+use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 pub use self::filter::Filter;
@@ -21,7 +22,9 @@ use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::Clusterer;
+pub use crate::store::history::STATE_DIGEST_EVENTS;
 use crate::store::history::{self, STATE_HEIGHT};
+use crate::store::meta::Recovered;
 pub use crate::store::{Settings, Stored};
 use crate::store::{corrupt, embeddings, encode_sequence, lookup, missing, payloads};
 
@@ -58,8 +61,10 @@ struct Shared {
     /// The sender is the ledger's: when it is gone, the vault is closed.
     position: watch::Receiver<Position>,
     recent: Ring,
-    /// As of the last command that was applied, which may be one ahead of the position.
-    clusterer: RwLock<Clusterer>,
+    /// As of the last command that was applied, which may be ahead of the position.
+    clusterer: FairRwLock<Clusterer>,
+    /// What [`Reader::digest_intents`] said last, and after which event.
+    intents_digest: Mutex<Option<(u64, Digest)>>,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -82,7 +87,8 @@ impl Reader {
                 engine: RwLock::new(engine),
                 position,
                 recent: Ring::new(),
-                clusterer: RwLock::new(clusterer),
+                clusterer: FairRwLock::new(clusterer),
+                intents_digest: Mutex::new(None),
             }),
         }
     }
@@ -105,6 +111,14 @@ impl Reader {
     /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn settings(&self) -> Result<Option<Settings>, Error> {
         lookup::settings(&*self.engine())
+    }
+
+    /// Where the vault was recovered after its cluster had lost its quorum; `None` if it never was.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], [`Error::Corrupt`].
+    pub fn recovered(&self) -> Result<Option<Recovered>, Error> {
+        lookup::recovered(&*self.engine())
     }
 
     /// The event named by `selector`; `None` if there is none.
@@ -205,7 +219,7 @@ impl Reader {
     /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn state_digest_at(&self, sequence: u64) -> Result<Option<(Digest, Digest)>, Error> {
         let head = self.position().sequence;
-        if sequence == 0 || sequence > head || !sequence.is_multiple_of(1 << STATE_HEIGHT) {
+        if sequence == 0 || sequence > head || !sequence.is_multiple_of(STATE_DIGEST_EVENTS) {
             return Ok(None);
         }
         let engine = self.engine();
@@ -241,16 +255,20 @@ impl Reader {
             .unwrap_or_else(PoisonError::into_inner) = engine;
     }
 
+    /// The place of [`Reader::intents_digest`].
+    fn last_intents_digest(&self) -> MutexGuard<'_, Option<(u64, Digest)>> {
+        let last = &self.shared.intents_digest;
+        last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The intents, for reading. Never held while storage is read.
     pub(crate) fn clusterer(&self) -> RwLockReadGuard<'_, Clusterer> {
-        let clusterer = self.shared.clusterer.read();
-        clusterer.unwrap_or_else(PoisonError::into_inner)
+        self.shared.clusterer.read()
     }
 
     /// The intents, for the ledger to change.
     pub(crate) fn clusterer_mut(&self) -> RwLockWriteGuard<'_, Clusterer> {
-        let clusterer = self.shared.clusterer.write();
-        clusterer.unwrap_or_else(PoisonError::into_inner)
+        self.shared.clusterer.write()
     }
 
     /// The newest headers. They are pushed before their position is published.

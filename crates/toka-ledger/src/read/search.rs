@@ -162,12 +162,19 @@ fn compare_everything(
     nearest: &mut Nearest<'_>,
 ) -> Result<(), Error> {
     let (lower, upper) = (encode_sequence(1), encode_sequence(head + 1));
-    for row in engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward) {
-        let (key, value) = row?;
-        let sequence = decode_sequence(&key).map_err(corrupt(Table::Embeddings, &key))?;
-        nearest.compare(sequence, value)?;
+    let mut rows = engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward);
+    loop {
+        let chunk = rows.by_ref().take(LOOKUP_EVENTS).map(|row| {
+            let (key, value) = row?;
+            let sequence = decode_sequence(&key).map_err(corrupt(Table::Embeddings, &key))?;
+            Ok((sequence, value))
+        });
+        let chunk = chunk.collect::<Result<Vec<_>, Error>>()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        nearest.compare(&chunk)?;
     }
-    Ok(())
 }
 
 /// Compares the events of the first `at_least` intents, and of further ones until there are as many hits
@@ -256,43 +263,63 @@ impl<'a> Nearest<'a> {
         let keys: Vec<_> = sequences.iter().map(|&at| encode_sequence(at)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let rows = self.engine.multi_get(Table::Embeddings, &keys)?;
-        for ((&sequence, key), row) in sequences.iter().zip(keys).zip(rows) {
-            self.compare(
-                sequence,
-                row.ok_or_else(|| missing(Table::Embeddings, key))?,
-            )?;
+        let rows = sequences
+            .iter()
+            .zip(keys)
+            .zip(rows)
+            .map(|((&at, key), row)| {
+                let row = row.ok_or_else(|| missing(Table::Embeddings, key))?;
+                Ok((at, row))
+            });
+        self.compare(&rows.collect::<Result<Vec<_>, Error>>()?)
+    }
+
+    /// Compares events, given by their sequences and rows of embeddings.
+    fn compare(&mut self, rows: &[(u64, Bytes)]) -> Result<(), Error> {
+        let mut candidates = Vec::new();
+        for (sequence, row) in rows {
+            let decoded = embeddings::decode(*sequence, row.clone());
+            let key = encode_sequence(*sequence);
+            let Stored::Present(embedding) = decoded.map_err(corrupt(Table::Embeddings, &key))?
+            else {
+                continue;
+            };
+            self.compared += 1;
+            // At most 2^28 and a little, and so is every partial sum.
+            let components = embedding.iter().zip(&self.query);
+            let similarity = components.map(|(a, &b)| i32::from(a) * i32::from(b)).sum();
+            candidates.push((similarity, Reverse(*sequence)));
+        }
+        if !self.wanted.is_everything() {
+            // Headers are looked up together, and only of those that would be among the best.
+            candidates.retain(|candidate| self.is_among_best(candidate));
+            let sequences: Vec<_> = candidates.iter().map(|&(_, Reverse(at))| at).collect();
+            let mut headers = lookup::headers(self.engine, &sequences)?.into_iter();
+            let mut wanted = Vec::with_capacity(candidates.len());
+            for candidate in candidates {
+                let key = encode_sequence(candidate.1.0);
+                let header = headers.next().flatten();
+                let header = header.ok_or_else(|| missing(Table::Headers, &key))?;
+                if self.wanted.matches(&header) {
+                    wanted.push(candidate);
+                }
+            }
+            candidates = wanted;
+        }
+        for candidate in candidates {
+            if !self.is_among_best(&candidate) {
+                continue;
+            }
+            if self.is_full() {
+                self.best.pop();
+            }
+            self.best.push(Reverse(candidate));
         }
         Ok(())
     }
 
-    fn compare(&mut self, sequence: u64, row: Bytes) -> Result<(), Error> {
-        let decoded = embeddings::decode(sequence, row);
-        let key = encode_sequence(sequence);
-        let Stored::Present(embedding) = decoded.map_err(corrupt(Table::Embeddings, &key))? else {
-            return Ok(());
-        };
-        self.compared += 1;
-        // At most 2^28 and a little, and so is every partial sum.
-        let components = embedding.iter().zip(&self.query);
-        let similarity = components.map(|(a, &b)| i32::from(a) * i32::from(b)).sum();
-        let candidate = (similarity, Reverse(sequence));
-        let is_full = self.is_full();
-        if is_full && self.best.peek().is_some_and(|worst| worst.0 >= candidate) {
-            return Ok(());
-        }
-        if !self.wanted.is_everything() {
-            // Looked up only for those that would be among the best.
-            let header = lookup::headers(self.engine, &[sequence])?.pop().flatten();
-            let header = header.ok_or_else(|| missing(Table::Headers, &key))?;
-            if !self.wanted.matches(&header) {
-                return Ok(());
-            }
-        }
-        if is_full {
-            self.best.pop();
-        }
-        self.best.push(Reverse(candidate));
-        Ok(())
+    fn is_among_best(&self, candidate: &(i32, Reverse<u64>)) -> bool {
+        !self.is_full() || self.best.peek().is_some_and(|worst| worst.0 < *candidate)
     }
 
     fn into_hits(self) -> Result<Vec<Hit>, Error> {

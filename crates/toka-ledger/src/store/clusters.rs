@@ -46,6 +46,8 @@ pub const ALIAS: &[u8] = b"alias/";
 pub const SUCCESSOR: &[u8] = b"successor/";
 /// In front of the keys of labels.
 pub const LABEL: &[u8] = b"label/";
+/// Key of the chained digest of the whole state; no row has it.
+pub const CHECK: &[u8] = b"check";
 /// First byte of what is chained to the state digest for a row of this table (compare `meta`).
 const CLUSTERS_ROW: u8 = 0xf1;
 /// Items of a list in a record: no more than there can be micro-clusters.

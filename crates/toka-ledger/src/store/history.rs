@@ -17,6 +17,8 @@ use crate::core::Digest;
 const VERSION: u8 = 1;
 /// Height whose rows carry the state digest.
 pub const STATE_HEIGHT: u8 = 8;
+/// Events between two stored state digests.
+pub const STATE_DIGEST_EVENTS: u64 = 1 << STATE_HEIGHT;
 
 /// Value of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::journal::{self, Change, Place};
 use super::meta::{self, Applied, Settings};
 use super::sequence::split_sequence;
 use super::{children, corrupt, encode_sequence, events, headers, kinds, payload_digests};
+use crate::codec::DecodeError;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
@@ -117,12 +119,65 @@ pub(crate) fn cursor(engine: &dyn Engine, name: &CursorName) -> Result<Option<u6
         .map_err(corrupt(Table::Meta, &key))
 }
 
+/// What changed behind the event at `first` and before the one behind `last`, in order.
+pub(crate) fn journal(
+    engine: &dyn Engine,
+    first: u64,
+    last: u64,
+) -> Result<Vec<(Place, Change)>, Error> {
+    let begin = |sequence| {
+        journal::key(Place {
+            sequence,
+            revision: 0,
+            index: 0,
+        })
+    };
+    let rows = engine.scan(
+        Table::Meta,
+        &begin(first),
+        Some(&begin(last + 1)),
+        Direction::Forward,
+    );
+    rows.map(|row| {
+        let (key, value) = row?;
+        decode_journal(&key, value).map_err(corrupt(Table::Meta, &key))
+    })
+    .collect()
+}
+
+/// Reads a row of the journal.
+pub(crate) fn decode_journal(key: &[u8], value: Bytes) -> Result<(Place, Change), DecodeError> {
+    let place = journal::decode_key(key)?.ok_or(DecodeError::Invalid { field: "journal" })?;
+    Ok((place, journal::decode(place, value)?))
+}
+
 /// The vault's settings.
 pub(crate) fn settings(engine: &dyn Engine) -> Result<Option<Settings>, Error> {
     let row = engine.get(Table::Meta, meta::SETTINGS)?;
     row.map(meta::decode_settings)
         .transpose()
-        .map_err(corrupt(Table::Meta, meta::SETTINGS))
+        .map_err(unreadable(meta::SETTINGS))
+}
+
+/// For `map_err`: as [`corrupt`], of a row for which the feature level does not say beforehand whether this
+/// build can read it. Its checksum comes before its version, so an unknown version is no damage.
+fn unreadable(key: &'static [u8]) -> impl FnOnce(DecodeError) -> Error {
+    move |error| match error {
+        DecodeError::Version { field, version } => Error::NewerFormat {
+            path: format!("{}/{field}", Table::Meta).into(),
+            found: version.into(),
+            supported: meta::VERSION.into(),
+        },
+        error => corrupt(Table::Meta, key)(error),
+    }
+}
+
+/// What a recovery has noted.
+pub(crate) fn recovered(engine: &dyn Engine) -> Result<Option<meta::Recovered>, Error> {
+    let row = engine.get(Table::Meta, meta::RECOVERED)?;
+    row.map(meta::decode_recovered)
+        .transpose()
+        .map_err(corrupt(Table::Meta, meta::RECOVERED))
 }
 
 /// The vault's position.
@@ -154,7 +209,7 @@ pub(crate) fn flushed_membership(engine: &dyn Engine) -> Result<Option<Bytes>, E
 fn decode_membership(row: Option<Bytes>) -> Result<Option<Bytes>, Error> {
     row.map(meta::decode_membership)
         .transpose()
-        .map_err(corrupt(Table::Meta, meta::MEMBERSHIP))
+        .map_err(unreadable(meta::MEMBERSHIP))
 }
 
 /// The rows under `keys`; one look-up alone is cheaper as a `get`.

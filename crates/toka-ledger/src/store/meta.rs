@@ -9,8 +9,13 @@
 //! key "settings"     value  version u8 = 1 | cluster id u128 | history id u128 (little-endian)
 //!                           | feature level varint | dimension varint (0: not known yet)
 //!                           | created unix_ms varint | embedding model text (empty: not known yet)
-//!                           | parameters of the intents (varints) | checksum
+//!                           | parameters of the intents (varints)
+//!                           | only once it was raised: the feature level now, varint | checksum
+//! key "recovered"    value  version u8 = 1 | old cluster id u128 | old history id u128 (little-endian)
+//!                           | revision varint | sequence varint | unix_ms varint | checksum; only in a
+//!                           vault that went on alone after its cluster lost its quorum
 //! key "cursor/NAME"  value  version u8 = 1 | position varint | checksum
+//! key "journal/..."  see store/journal.rs
 //! ```
 
 use bytes::{BufMut, Bytes};
@@ -21,6 +26,7 @@ use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::Parameters;
 use crate::core::limits::{DIMENSIONS_MAX, EMBEDDING_MODEL_BYTES_MAX, SEQUENCE_END, UNIX_MS_END};
 use crate::core::{CursorName, Digest, EmbeddingModel};
+use crate::hash;
 
 /// Key of the position.
 pub const APPLIED: &[u8] = b"applied";
@@ -29,8 +35,11 @@ pub const MEMBERSHIP: &[u8] = b"membership";
 /// Key of the settings.
 pub const SETTINGS: &[u8] = b"settings";
 
+/// Key of what a recovery has noted.
+pub const RECOVERED: &[u8] = b"recovered";
+
 const CURSOR_PREFIX: &[u8] = b"cursor/";
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 /// First byte of what is chained to the state digest for a row of this table. Events chain their
 /// header's row, which starts with its version: versions stay below this.
 const META_ROW: u8 = 0xf0;
@@ -54,14 +63,62 @@ pub struct Applied {
     pub log_id: Option<Bytes>,
 }
 
+/// Where a vault was when it went on alone, as a new cluster, after its cluster had lost its quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Identity of the cluster that was lost.
+    pub cluster_id: u128,
+    /// Identity of the history there.
+    pub history_id: u128,
+    /// Commands that had been applied.
+    pub revision: u64,
+    /// Last event that is of the old history; what it had behind it is lost.
+    pub sequence: u64,
+    /// When it was recovered, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+}
+
+/// Writes the value of [`RECOVERED`].
+#[must_use]
+pub fn encode_recovered(recovered: &Recovered) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.put_u128_le(recovered.cluster_id);
+    out.put_u128_le(recovered.history_id);
+    put_varint(&mut out, recovered.revision);
+    put_varint(&mut out, recovered.sequence);
+    put_varint(&mut out, recovered.unix_ms);
+    seal(RECOVERED, &mut out);
+    out
+}
+
+/// Reads the value of [`RECOVERED`].
+///
+/// # Errors
+/// [`DecodeError`] if it is none.
+pub fn decode_recovered(value: Bytes) -> Result<Recovered, DecodeError> {
+    let mut reader = Reader::new(unseal(RECOVERED, value)?);
+    read_version(&mut reader, "recovery", VERSION)?;
+    let recovered = Recovered {
+        cluster_id: u128::from_le_bytes(reader.array("cluster id")?),
+        history_id: u128::from_le_bytes(reader.array("history id")?),
+        revision: below(&mut reader, "revision", REVISION_END)?,
+        sequence: below(&mut reader, "sequence", SEQUENCE_END)?,
+        unix_ms: below(&mut reader, "recovery time", UNIX_MS_END)?,
+    };
+    reader.finish()?;
+    Ok(recovered)
+}
+
 /// What is fixed for the life of a vault, or once it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Identity of the cluster (or of the embedded vault).
+    /// Identity of the cluster (or of the embedded vault) that the vault was created in.
     pub cluster_id: u128,
-    /// Identity of the history; restore and recovery change it.
+    /// Identity of the history in that cluster; see [`Settings::history_id_in`].
     pub history_id: u128,
-    /// Which behaviour of `apply` the vault follows.
+    /// Which behaviour of `apply` the vault was created with.
+    pub created_level: u32,
+    /// Which behaviour of `apply` the vault follows: that one, or a higher one that it was raised to.
     pub feature_level: u32,
     /// Dimension of embeddings; absent until it is known.
     pub dimension: Option<u16>,
@@ -71,6 +128,21 @@ pub struct Settings {
     pub intents: Parameters,
     /// The vault's time when it was created, milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
+}
+
+impl Settings {
+    /// Identity of the history as it goes on in the cluster `cluster_id`.
+    ///
+    /// Settings are in the state chain and never change, so a restored vault still names the cluster that
+    /// it was created in. That it is in another one now is what gives it another history id.
+    #[must_use]
+    pub fn history_id_in(&self, cluster_id: u128) -> u128 {
+        if cluster_id == self.cluster_id {
+            self.history_id
+        } else {
+            hash::restored_history_id(self.history_id, cluster_id)
+        }
+    }
 }
 
 /// What the state chain covers of a row of this table.
@@ -182,12 +254,15 @@ pub fn encode_settings(settings: &Settings) -> Vec<u8> {
     out.put_u8(VERSION);
     out.put_u128_le(settings.cluster_id);
     out.put_u128_le(settings.history_id);
-    put_varint(&mut out, u64::from(settings.feature_level));
+    put_varint(&mut out, u64::from(settings.created_level));
     put_varint(&mut out, u64::from(settings.dimension.unwrap_or(0)));
     put_varint(&mut out, settings.created_unix_ms);
     let model = settings.model.as_ref().map_or("", EmbeddingModel::as_str);
     put_prefixed(&mut out, model.as_bytes());
     settings.intents.encode(&mut out);
+    if settings.feature_level > settings.created_level {
+        put_varint(&mut out, u64::from(settings.feature_level));
+    }
     seal(SETTINGS, &mut out);
     out
 }
@@ -201,10 +276,7 @@ pub fn decode_settings(value: Bytes) -> Result<Settings, DecodeError> {
     read_version(&mut reader, "settings", VERSION)?;
     let cluster_id = u128::from_le_bytes(reader.array("cluster id")?);
     let history_id = u128::from_le_bytes(reader.array("history id")?);
-    let feature_level =
-        u32::try_from(reader.varint("feature level")?).map_err(|_| DecodeError::Invalid {
-            field: "feature level",
-        })?;
+    let created_level = level(&mut reader)?;
     let dimension = reader.count("dimension", DIMENSIONS_MAX)?;
     let dimension = u16::try_from(dimension)
         .ok()
@@ -218,16 +290,39 @@ pub fn decode_settings(value: Bytes) -> Result<Settings, DecodeError> {
             field: "embedding model",
         })?;
     let intents = Parameters::decode(&mut reader)?;
+    let feature_level = match reader.remaining() {
+        0 => created_level,
+        _ => level(&mut reader)?,
+    };
+    if feature_level < created_level {
+        return Err(DecodeError::Invalid {
+            field: "feature level",
+        });
+    }
     reader.finish()?;
     Ok(Settings {
         cluster_id,
         history_id,
+        created_level,
         feature_level,
         dimension,
         model,
         intents,
         created_unix_ms,
     })
+}
+
+fn level(reader: &mut Reader) -> Result<u32, DecodeError> {
+    const FIELD: &str = "feature level";
+    u32::try_from(reader.varint(FIELD)?).map_err(|_| DecodeError::Invalid { field: FIELD })
+}
+
+/// What the state chain goes on with when the feature level is raised.
+#[must_use]
+pub fn level_link(level: u32) -> Vec<u8> {
+    let mut row = vec![VERSION];
+    put_varint(&mut row, level.into());
+    state_link(b"feature_level", &row)
 }
 
 /// The value of a cursor's row.
@@ -288,7 +383,8 @@ mod tests {
         fn settings_round_trip(
             cluster_id: u128,
             history_id: u128,
-            feature_level: u32,
+            created_level in 0_u32..1 << 31,
+            raised in 0_u32..3,
             dimension in prop::option::of(1_u16..=4096),
             created_unix_ms in 0..UNIX_MS_END,
             model in prop::option::of("[a-zß/]{1,20}"),
@@ -296,13 +392,26 @@ mod tests {
             let settings = Settings {
                 cluster_id,
                 history_id,
-                feature_level,
+                created_level,
+                feature_level: created_level + raised,
                 dimension,
                 model: model.map(|model| EmbeddingModel::new(&model).expect("valid")),
                 intents: Parameters::default(),
                 created_unix_ms,
             };
             prop_assert_eq!(decode_settings(encode_settings(&settings).into()), Ok(settings));
+        }
+
+        #[test]
+        fn recoveries_round_trip(
+            cluster_id: u128,
+            history_id: u128,
+            revision in 0..REVISION_END,
+            sequence in 0..SEQUENCE_END,
+            unix_ms in 0..UNIX_MS_END,
+        ) {
+            let recovered = Recovered { cluster_id, history_id, revision, sequence, unix_ms };
+            prop_assert_eq!(decode_recovered(encode_recovered(&recovered).into()), Ok(recovered));
         }
 
         #[test]
@@ -330,6 +439,7 @@ mod tests {
             let _ = decode_applied(sealed(APPLIED));
             let _ = decode_membership(sealed(MEMBERSHIP));
             let _ = decode_settings(sealed(SETTINGS));
+            let _ = decode_recovered(sealed(RECOVERED));
             let _ = decode_cursor(&name, sealed(&cursor_key(&name)));
             let _ = decode_cursor_key(&bytes);
             let _ = decode_applied(bytes.into());

@@ -13,6 +13,7 @@ pub mod embeddings;
 pub mod events;
 pub mod headers;
 pub mod history;
+pub mod journal;
 pub mod kinds;
 pub(crate) mod lookup;
 pub mod meta;
@@ -23,10 +24,12 @@ mod sequence;
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
+
 pub use self::meta::Settings;
 pub use self::sequence::{decode_sequence, encode_sequence};
 use crate::codec::DecodeError;
-use crate::engine::Table;
+use crate::engine::{EngineError, Table};
 use crate::error::Error;
 
 /// Something that is stored, or was erased later.
@@ -38,6 +41,29 @@ pub enum Stored<T> {
     Erased,
 }
 
+impl Error {
+    /// Whether stored data is damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Engine(error) => error.is_corruption(),
+            _ => false,
+        }
+    }
+
+    /// Whether stored data are of a feature level, or of a format, that only a newer build knows.
+    #[must_use]
+    pub const fn is_beyond_build(&self) -> bool {
+        matches!(
+            self,
+            Self::FeatureLevel { .. }
+                | Self::NewerFormat { .. }
+                | Self::Engine(EngineError::WrongFormat { .. })
+        )
+    }
+}
+
 /// For `map_err`: the row under `key` is not what was written.
 pub fn corrupt(table: Table, key: &[u8]) -> impl FnOnce(DecodeError) -> Error {
     let key = hex(key);
@@ -45,6 +71,27 @@ pub fn corrupt(table: Table, key: &[u8]) -> impl FnOnce(DecodeError) -> Error {
         table: table.name(),
         key,
         detail: error.to_string(),
+    }
+}
+
+/// Checks the checksum of a row, where its table has them.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    match table {
+        Table::Headers | Table::Payloads | Table::Embeddings | Table::Clusters | Table::Meta => {
+            let checked = checksum::unseal(key, Bytes::copy_from_slice(value));
+            checked.map(drop).map_err(corrupt(table, key))
+        }
+        // Digests, or nothing but the key, all of which follow from the headers.
+        Table::PayloadDigests
+        | Table::Events
+        | Table::Kinds
+        | Table::Attributes
+        | Table::Children
+        | Table::Micros
+        | Table::History => Ok(()),
     }
 }
 

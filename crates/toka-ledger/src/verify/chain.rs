@@ -13,11 +13,8 @@ use crate::error::Error;
 use crate::hash;
 use crate::history::{Completed, Frontier};
 use crate::read::Position;
-use crate::store::history::{self, STATE_HEIGHT, Subtree};
+use crate::store::history::{self, STATE_DIGEST_EVENTS, STATE_HEIGHT, Subtree};
 use crate::store::meta::{self, Settings};
-
-/// Events between two stored state digests.
-const STRETCH_EVENTS: u64 = 1 << STATE_HEIGHT;
 
 /// Recomputes both chains, and compares them with what is stored on the way.
 pub(super) struct Chains<'a> {
@@ -75,6 +72,15 @@ impl<'a> Chains<'a> {
         self.end_of_stretch(header.sequence, report)
     }
 
+    /// Goes on with what changed beside the events.
+    pub(super) fn follow(&mut self, links: &[Vec<u8>]) {
+        for state in &mut self.states {
+            for link in links {
+                *state = hash::state(state, link);
+            }
+        }
+    }
+
     /// Goes on past an event whose header cannot be read.
     pub(super) fn lose(&mut self, sequence: u64, report: &mut Report) -> Result<(), Error> {
         self.frontier = None;
@@ -84,17 +90,17 @@ impl<'a> Chains<'a> {
 
     /// Compares the state with the stored one, where there is one, and goes on from that.
     fn end_of_stretch(&mut self, sequence: u64, report: &mut Report) -> Result<(), Error> {
-        if !sequence.is_multiple_of(STRETCH_EVENTS) {
+        if !sequence.is_multiple_of(STATE_DIGEST_EVENTS) {
             return Ok(());
         }
-        let index = sequence / STRETCH_EVENTS - 1;
+        let index = sequence / STATE_DIGEST_EVENTS - 1;
         // A problem of the row itself was told with the root, unless the roots are lost.
         let stored = self.stored(STATE_HEIGHT, index, &mut Report::default())?;
         let Some(stored) = stored.and_then(|subtree| subtree.state_digest) else {
             self.states.clear();
             return Ok(());
         };
-        let first = sequence + 1 - STRETCH_EVENTS;
+        let first = sequence + 1 - STATE_DIGEST_EVENTS;
         self.compare(&stored, first, sequence, report);
         self.states = vec![stored];
         Ok(())
@@ -113,13 +119,19 @@ impl<'a> Chains<'a> {
     pub(super) fn finish(self, position: &Position, report: &mut Report) {
         report.state_digest = position.state_digest;
         let last = position.sequence;
-        if !last.is_multiple_of(STRETCH_EVENTS) {
+        if !last.is_multiple_of(STATE_DIGEST_EVENTS) {
             self.compare(
                 &position.state_digest,
-                last / STRETCH_EVENTS * STRETCH_EVENTS + 1,
+                last / STATE_DIGEST_EVENTS * STATE_DIGEST_EVENTS + 1,
                 last,
                 report,
             );
+        } else if !self.has_unknown_links
+            && !self.states.is_empty()
+            && !self.states.contains(&position.state_digest)
+        {
+            let detail = format!("the state digest behind event {last} is another");
+            report.row(Table::Meta, detail);
         }
         let Some(frontier) = self.frontier else {
             return;
@@ -164,6 +176,7 @@ fn first_states(settings: &Settings) -> Vec<Digest> {
     for dimension in [settings.dimension, None] {
         for model in [settings.model.clone(), None] {
             let settings = Settings {
+                feature_level: settings.created_level,
                 dimension,
                 model,
                 ..settings.clone()

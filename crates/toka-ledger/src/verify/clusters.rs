@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::meta::stored_sequence;
 use super::report::Report;
-use crate::core::{Embedding, EventHeader};
+use crate::core::{Embedding, EventHeader, IntentId, IntentLabel};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::{Clusterer, Parameters};
@@ -76,12 +76,26 @@ impl Clusters {
         }
         let changes = clusterer.settle(header.sequence);
         for (key, row) in changes.rows {
+            if key.starts_with(LABEL) {
+                // What became of the label of an intent that was retired.
+                continue;
+            }
             match row {
                 Some(row) => self.expected.insert(key, row),
                 None => self.expected.remove(&key),
             };
         }
         changes.links
+    }
+
+    /// Labels an intent again. Returns what the state chain goes on with.
+    pub(super) fn label(&mut self, intent: IntentId, label: Option<&IntentLabel>) -> Vec<Vec<u8>> {
+        let Some(clusterer) = &mut self.clusterer else {
+            return Vec::new();
+        };
+        let label = label.map_or("", IntentLabel::as_str);
+        // The rows of labels are not compared: later commands may have changed them.
+        clusterer.label(intent, label).links
     }
 
     /// Compares what should be stored with what is.
@@ -137,7 +151,7 @@ impl Clusters {
     }
 }
 
-/// Labels come from commands that are not in the history: they can only be read.
+/// Labels may be changed while the history is checked: they are only read.
 fn label_problem(key: &Bytes, value: &Bytes) -> Option<String> {
     if !key.starts_with(LABEL) {
         return None;

@@ -1,22 +1,27 @@
 //! The rows of `meta`.
 
+use std::collections::BTreeMap;
+
 use super::report::Report;
 use super::rows::{Row, get};
 use crate::codec::DecodeError;
+use crate::core::CursorName;
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::read::Position;
 use crate::store::Settings;
 use crate::store::clusters::{LABEL, end_of};
+use crate::store::journal::Change;
 use crate::store::meta::{
-    APPLIED, Applied, MEMBERSHIP, SETTINGS, decode_applied, decode_cursor, decode_cursor_key,
-    decode_membership, decode_settings,
+    APPLIED, Applied, MEMBERSHIP, RECOVERED, SETTINGS, decode_applied, decode_cursor,
+    decode_cursor_key, decode_membership, decode_recovered, decode_settings,
 };
+use crate::store::{journal, lookup};
 
 /// What `meta` says about the rest.
 pub(super) struct Meta {
     pub(super) settings: Option<Settings>,
-    /// Moves of cursors and labels of intents are in the state chain and nowhere else.
+    /// Cursors were moved or intents labelled before such things were noted in the journal.
     pub(super) has_unknown_links: bool,
 }
 
@@ -28,9 +33,14 @@ pub(super) fn check(
 ) -> Result<Meta, Error> {
     let mut meta = Meta {
         settings: None,
-        has_unknown_links: has_labels(engine)?,
+        has_unknown_links: false,
     };
+    let has_labels = has_labels(engine)?;
+    // Where cursors are, and where the journal says that they went last.
+    let (mut cursors, mut moved) = (BTreeMap::new(), BTreeMap::new());
+    let mut has_journal = false;
     let mut has_position = false;
+    let mut raised = None;
     for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
         let (key, value) = match row {
             Ok(row) => row,
@@ -46,11 +56,21 @@ pub(super) fn check(
             }
             SETTINGS => decode_settings(value).map(|settings| meta.settings = Some(settings)),
             MEMBERSHIP => decode_membership(value).map(drop),
+            RECOVERED => decode_recovered(value).map(drop),
+            key if key.starts_with(journal::PREFIX) => {
+                has_journal = true;
+                lookup::decode_journal(key, value).map(|(_, change)| match change {
+                    Change::Cursor { name, position } => {
+                        moved.insert(name, position);
+                    }
+                    Change::FeatureLevel { level } => raised = Some(level),
+                    Change::Label { .. } => {}
+                })
+            }
             _ => match decode_cursor_key(&key) {
-                Ok(Some(name)) => {
-                    meta.has_unknown_links = true;
-                    decode_cursor(&name, value).map(drop)
-                }
+                Ok(Some(name)) => decode_cursor(&name, value).map(|at| {
+                    cursors.insert(name, at);
+                }),
                 Ok(None) => Err(DecodeError::Invalid { field: "key" }),
                 Err(error) => Err(error),
             },
@@ -62,6 +82,20 @@ pub(super) fn check(
             );
         }
     }
+    meta.has_unknown_links = !has_journal && (has_labels || !cursors.is_empty());
+    if !meta.has_unknown_links {
+        check_cursors(&cursors, &moved, report);
+    }
+    if let Some(settings) = &meta.settings {
+        let (level, expected) = (
+            settings.feature_level,
+            raised.unwrap_or(settings.created_level),
+        );
+        if level != expected {
+            let detail = format!("the feature level is {level}, and was last raised to {expected}");
+            report.row(Table::Meta, detail);
+        }
+    }
     let is_created = position.revision > 0;
     if is_created && !has_position {
         report.row(Table::Meta, "the position is missing");
@@ -70,6 +104,27 @@ pub(super) fn check(
         report.row(Table::Meta, "the settings are missing");
     }
     Ok(meta)
+}
+
+/// Rows and journal are of one moment, also while commits go on.
+fn check_cursors(
+    cursors: &BTreeMap<CursorName, u64>,
+    moved: &BTreeMap<CursorName, u64>,
+    report: &mut Report,
+) {
+    for (name, at) in cursors {
+        if moved.get(name) != Some(at) {
+            let detail =
+                format!("cursor {name} is at {at}, and its last move was to another place");
+            report.row(Table::Meta, detail);
+        }
+    }
+    for name in moved.keys().filter(|name| !cursors.contains_key(*name)) {
+        report.row(
+            Table::Meta,
+            format!("cursor {name} was moved and is missing"),
+        );
+    }
 }
 
 fn has_labels(engine: &dyn Engine) -> Result<bool, Error> {

@@ -33,8 +33,7 @@ pub struct Report {
     /// Last link of the state chain, as the vault has it.
     pub state_digest: Digest,
     /// Stretches of the state chain that were recomputed and agree (256 events each, the last one
-    /// fewer). Moves of cursors are in the chain and not in the history, so a stretch with one
-    /// cannot be recomputed.
+    /// fewer).
     pub state_stretches: u64,
     /// What is wrong, the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,

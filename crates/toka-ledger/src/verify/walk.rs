@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::chain::Chains;
 use super::clusters::Clusters;
+use super::journal::Journal;
 use super::report::{Progress, Report};
 use super::rows::{Row, Rows, get};
 use crate::core::{Digest, Embedding, EventHeader};
@@ -13,8 +14,9 @@ use crate::engine::{Engine, Table};
 use crate::error::Error;
 use crate::hash;
 use crate::read::Position;
+use crate::store::journal::Change;
 use crate::store::{
-    self, Settings, Stored, attributes, children, encode_sequence, events, kinds, micros,
+    self, Settings, Stored, attributes, children, encode_sequence, events, kinds, meta, micros,
     payload_digests,
 };
 
@@ -67,6 +69,7 @@ pub(super) fn walk(
         report,
     };
     let mut headers = Rows::new(engine, Table::Headers);
+    let mut journal = Journal::new(engine, position.revision);
     for sequence in 1..=total {
         let row = headers.at(sequence)?;
         match walk.header(sequence, row)? {
@@ -81,6 +84,9 @@ pub(super) fn walk(
                 walk.clusters.lose();
                 chains.lose(sequence, walk.report)?;
             }
+        }
+        for change in journal.behind(sequence)? {
+            chains.follow(&walk.change(&change));
         }
         if sequence.is_multiple_of(PROGRESS_EVENTS) || sequence == total {
             progress(Progress {
@@ -121,6 +127,19 @@ impl Walk<'_> {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    /// What the state chain goes on with where something changed beside the events.
+    fn change(&mut self, change: &Change) -> Vec<Vec<u8>> {
+        match change {
+            Change::Cursor { name, position } => {
+                let key = meta::cursor_key(name);
+                let row = meta::encode_cursor(name, *position);
+                vec![meta::state_link(&key, &row)]
+            }
+            Change::FeatureLevel { level } => vec![meta::level_link(*level)],
+            Change::Label { intent, label } => self.clusters.label(*intent, label.as_ref()),
         }
     }
 

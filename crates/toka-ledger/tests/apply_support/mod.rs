@@ -12,7 +12,8 @@ use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Direction, Durability, Engine, Table};
 use toka_ledger::intent::Parameters;
 use toka_ledger::{
-    Attributes, Embedding, EventHeader, Kind, Ledger, LogMark, Outcome, Rejection, Salt, hash,
+    Attributes, Embedding, EmbeddingModel, EventHeader, Kind, Ledger, LogMark, Outcome, Rejection,
+    Salt, hash,
 };
 
 /// Time of every command unless a test says otherwise.
@@ -76,6 +77,7 @@ pub(crate) trait With: Sized {
     fn salted(self, salt: &[u8]) -> Self;
     fn child_of(self, parents: impl IntoIterator<Item = ParentName>) -> Self;
     fn embedded(self, components: &[f32]) -> Self;
+    fn of_model(self, model: &str) -> Self;
     fn tagged(self, name: &str, value: &str) -> Self;
 }
 
@@ -92,6 +94,11 @@ impl With for PreparedEvent {
 
     fn embedded(mut self, components: &[f32]) -> Self {
         self.embedding = Some(Embedding::from_f32(components).expect("a valid embedding"));
+        self
+    }
+
+    fn of_model(mut self, model: &str) -> Self {
+        self.model = Some(EmbeddingModel::new(model).expect("a valid name"));
         self
     }
 

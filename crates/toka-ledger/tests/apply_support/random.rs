@@ -2,13 +2,17 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use toka_ledger::command::{Command, Commit, Label, ParentName, Precondition, PreparedEvent};
+use toka_ledger::command::{
+    Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent,
+};
 use toka_ledger::intent::IntentId;
-use toka_ledger::{CursorName, Digest, EventHeader, EventId, IntentLabel, Outcome};
+use toka_ledger::{CursorName, Digest, EmbeddingModel, EventHeader, EventId, IntentLabel, Outcome};
 
 use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create_with, event, hurried, kind};
 
 const KINDS: [&str; 4] = ["task", "task.claim", "note", "ñ"];
+/// Of the embeddings, but for some that are refused.
+const DIMENSION: usize = 4;
 const CURSORS: [&str; 2] = ["one", "two"];
 
 /// How a parent is named, once it is known what there is.
@@ -27,7 +31,8 @@ pub(crate) struct EventSpec {
     payload: u8,
     salt: u8,
     parents: Vec<ParentSpec>,
-    embedding: Option<(u8, bool)>,
+    /// What its direction follows from, its dimension, the model that it names.
+    embedding: Option<(u8, usize, Option<&'static str>)>,
     tags: u8,
 }
 
@@ -63,7 +68,9 @@ fn parent() -> impl Strategy<Value = ParentSpec> {
 }
 
 fn event_spec() -> impl Strategy<Value = EventSpec> {
-    let embedding = prop::option::weighted(0.6, (1_u8..=255, prop::bool::weighted(0.1)));
+    let dimension = prop_oneof![18 => Just(DIMENSION), 1 => Just(3), 1 => Just(70)];
+    let model = prop_oneof![8 => Just(None), 3 => Just(Some("x")), 1 => Just(Some("y"))];
+    let embedding = prop::option::weighted(0.6, (1_u8..=255, dimension, model));
     let parents = prop::collection::vec(parent(), 0..4);
     (
         0..KINDS.len(),
@@ -132,7 +139,14 @@ impl History {
             stored: Vec::new(),
             clock: NOW,
         };
-        history.apply(create_with(hurried()));
+        let Command::Create(create) = create_with(hurried()) else {
+            unreachable!("made by the function of that name")
+        };
+        history.apply(Command::Create(Create {
+            // In half of the vaults it is known before there is an embedding.
+            dimension: specs.len().is_multiple_of(2).then_some(DIMENSION as u16),
+            ..create
+        }));
         for spec in specs {
             let command = history.command(spec);
             history.apply(command);
@@ -189,11 +203,13 @@ impl History {
         )
         .salted(&vec![spec.salt; usize::from(spec.salt)])
         .child_of(parents);
-        if let Some((x, wrong_dimension)) = spec.embedding {
+        if let Some((x, dimension, model)) = spec.embedding {
             // Directions that are near each other, and ones that are not.
             let part = |factor: u8| f32::from(x.wrapping_mul(factor)) - 127.5;
             let components = [part(1), part(7), part(31), 40.0];
-            event = event.embedded(&components[..if wrong_dimension { 3 } else { 4 }]);
+            let components = components.iter().cycle().take(dimension);
+            event = event.embedded(&components.copied().collect::<Vec<_>>());
+            event.model = model.map(|model| EmbeddingModel::new(model).expect("valid"));
         }
         if spec.tags & 1 == 1 {
             event.attributes.source = Some(format!("agent-{}", spec.tags));

@@ -1,5 +1,6 @@
 //! Commits: events, parents' names, preconditions.
 
+use bytes::Bytes;
 use toka_ledger::command::{Commit, ParentName, Precondition, PreparedEvent};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_ledger::{Attributes, CursorName, Invalid, Kind};
@@ -172,6 +173,7 @@ impl From<&Precondition> for v1::Precondition {
                     name: name.to_string(),
                     from_sequence: *from,
                     to_sequence: *to,
+                    history_id: Bytes::new(),
                 }))
             }
             // One that this crate cannot write: the node refuses an empty one, and nothing is
@@ -211,6 +213,32 @@ impl TryFrom<v1::Precondition> for Precondition {
             None => Err(Invalid::Empty {
                 field: "preconditions.condition",
             }),
+        }
+    }
+}
+
+/// The history that the sequences of a cursor's move are of, where the request names one.
+///
+/// # Errors
+/// [`Invalid::Length`].
+pub fn cursor_histories(preconditions: &[v1::Precondition]) -> Result<Vec<u128>, Invalid> {
+    let named = preconditions
+        .iter()
+        .filter_map(|precondition| match &precondition.condition {
+            Some(Condition::CursorMove(cursor)) => Some(&cursor.history_id),
+            _ => None,
+        });
+    let named = named.map(|id| ident::u128_optional("preconditions.cursor_move.history_id", id));
+    named.filter_map(Result::transpose).collect()
+}
+
+/// Says of which history the sequences of cursors' moves are, where they do not say it themselves.
+pub fn set_cursor_histories(preconditions: &mut [v1::Precondition], history_id: u128) {
+    for precondition in preconditions {
+        if let Some(Condition::CursorMove(cursor)) = &mut precondition.condition
+            && cursor.history_id.is_empty()
+        {
+            cursor.history_id = ident::u128_bytes(history_id);
         }
     }
 }

@@ -71,6 +71,29 @@ impl From<&Settings> for v1::VaultSettings {
     }
 }
 
+impl TryFrom<&v1::IntentSettings> for Parameters {
+    type Error = Invalid;
+
+    fn try_from(settings: &v1::IntentSettings) -> Result<Self, Invalid> {
+        let parameters = Self {
+            mean_shrink: settings.mean_shrink,
+            count_cap: settings.count_cap,
+            micro_clusters_max: settings.micro_clusters_max,
+            background_micro_clusters: settings.background_micro_clusters,
+            background_events: settings.background_events,
+            save_events: settings.save_events,
+            ..Self::default()
+        };
+        let parameters = parameters
+            .tau(settings.tau)?
+            .rho(settings.rho)?
+            .prior(settings.prior, settings.prior_events)?
+            .floor(settings.floor)?;
+        parameters.check()?;
+        Ok(parameters)
+    }
+}
+
 impl From<&Parameters> for v1::IntentSettings {
     fn from(parameters: &Parameters) -> Self {
         let point = |value: u32, bits: u32| f64::from(value) / f64::from(1_u32 << bits);
@@ -83,6 +106,9 @@ impl From<&Parameters> for v1::IntentSettings {
             mean_shrink: parameters.mean_shrink,
             count_cap: parameters.count_cap,
             micro_clusters_max: parameters.micro_clusters_max,
+            background_micro_clusters: parameters.background_micro_clusters,
+            background_events: parameters.background_events,
+            save_events: parameters.save_events,
         }
     }
 }

@@ -6,6 +6,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 pub const LEADER_ID: &str = "toka-leader-id";
 /// Advertised `host:port` of the leader for clients. On replies and errors.
 pub const LEADER_ENDPOINT: &str = "toka-leader-endpoint";
+/// Advertised `host:port` of all members for clients, separated by commas. On replies and errors.
+pub const MEMBER_ENDPOINTS: &str = "toka-member-endpoints";
 /// `true` on a request: refuse the call rather than forward it.
 pub const REQUIRES_LEADER: &str = "toka-requires-leader";
 /// Node id of the follower that forwarded the request, decimal. It is not forwarded again.
@@ -39,6 +41,12 @@ pub fn leader(metadata: &MetadataMap) -> Option<Leader> {
         node_id: text(LEADER_ID)?.parse().ok()?,
         endpoint: endpoint.to_owned(),
     })
+}
+
+/// Where clients reach the members of the cluster, separated by commas, if the reply says so.
+#[must_use]
+pub fn member_endpoints(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get(MEMBER_ENDPOINTS)?.to_str().ok()
 }
 
 /// Marks a request as forwarded by a node.

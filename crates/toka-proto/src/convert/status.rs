@@ -33,6 +33,12 @@ pub mod reason {
     pub const PARENT_NOT_FOUND: &str = "PARENT_NOT_FOUND";
     /// The vault does not have the intent.
     pub const INTENT_NOT_FOUND: &str = "INTENT_NOT_FOUND";
+    /// The cluster does not have the node.
+    pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
+    /// Changes of the membership are made one at a time.
+    pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
+    /// The cluster could not work, or not safely, if its membership were changed like that.
+    pub const MEMBERSHIP_REFUSED: &str = "MEMBERSHIP_REFUSED";
     /// Preconditions of a commit did not hold.
     pub const PRECONDITIONS_FAILED: &str = "PRECONDITIONS_FAILED";
     /// The node is not the leader, and the call asked for the leader.
@@ -169,9 +175,15 @@ pub fn error(error: &Error) -> Status {
             Details::new(Code::DataLoss, reason::DATA_DAMAGED)
                 .status("stored data of this node is damaged; see its log")
         }
-        _ => Details::new(Code::Internal, reason::STORAGE_FAILED)
-            .status("storage of this node failed; see its log"),
+        _ => storage_failed(),
     }
+}
+
+/// INTERNAL: the node's disk or operating system failed.
+#[must_use]
+pub fn storage_failed() -> Status {
+    Details::new(Code::Internal, reason::STORAGE_FAILED)
+        .status("storage of this node failed; see its log")
 }
 
 /// NOT_FOUND: there is no such event.
@@ -196,6 +208,43 @@ pub fn intent_not_found(intent: IntentId) -> Status {
             ..Default::default()
         })
         .status(format!("there is no intent {intent}"))
+}
+
+/// NOT_FOUND: there is no such member of the cluster.
+#[must_use]
+pub fn node_not_found(node_id: u64) -> Status {
+    Details::new(Code::NotFound, reason::NODE_NOT_FOUND)
+        .with(&pb::ResourceInfo {
+            resource_type: "node".to_owned(),
+            resource_name: node_id.to_string(),
+            ..Default::default()
+        })
+        .status(format!("there is no node {node_id} in the cluster"))
+}
+
+/// ABORTED: another change of the membership is in progress; the message says which.
+#[must_use]
+pub fn change_in_progress(message: impl Into<String>) -> Status {
+    Details::new(Code::Aborted, reason::CHANGE_IN_PROGRESS)
+        .retry(RETRY_SOON)
+        .status(message)
+}
+
+/// FAILED_PRECONDITION: the membership cannot be changed like that. `subject` is what is in the way, as
+/// `node 3`.
+#[must_use]
+pub fn membership_refused(subject: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let violation = pb::precondition_failure::Violation {
+        r#type: reason::MEMBERSHIP_REFUSED.to_owned(),
+        subject: subject.to_owned(),
+        description: message.clone(),
+    };
+    Details::new(Code::FailedPrecondition, reason::MEMBERSHIP_REFUSED)
+        .with(&pb::PreconditionFailure {
+            violations: vec![violation],
+        })
+        .status(message)
 }
 
 /// FAILED_PRECONDITION: the call asked for the leader, and this node is another one.

@@ -461,6 +461,26 @@ fn every_status_is_read_back() {
             None,
         ),
         (
+            status::node_not_found(9),
+            Code::NotFound,
+            Detail::NodeNotFound { node_id: 9 },
+            None,
+        ),
+        (
+            status::change_in_progress("node 4 is added"),
+            Code::Aborted,
+            Detail::ChangeInProgress,
+            Some(Duration::from_millis(100)),
+        ),
+        (
+            status::membership_refused("node 3", "the last voter"),
+            Code::FailedPrecondition,
+            Detail::MembershipRefused {
+                subject: "node 3".to_owned(),
+            },
+            None,
+        ),
+        (
             status::event_not_found("17"),
             Code::NotFound,
             Detail::EventNotFound {

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::type_config::{Joined, Member, Membership, StoredMembership};
 
 fn log_id() -> impl Strategy<Value = LogId> {
     (any::<u64>(), any::<u64>(), any::<u64>())
@@ -16,10 +17,24 @@ fn vote() -> impl Strategy<Value = Vote> {
     })
 }
 
+fn joined() -> impl Strategy<Value = Joined> {
+    (any::<u128>(), any::<bool>(), any::<Option<u64>>()).prop_map(|(token, votes, replaces)| {
+        Joined {
+            token,
+            votes,
+            replaces,
+        }
+    })
+}
+
 fn member() -> impl Strategy<Value = Member> {
-    ("\\PC{0,20}", "\\PC{0,20}").prop_map(|(raft_endpoint, client_endpoint)| Member {
-        raft_endpoint,
-        client_endpoint,
+    let joined = prop::option::of(joined());
+    ("\\PC{0,20}", "\\PC{0,20}", joined).prop_map(|(raft_endpoint, client_endpoint, joined)| {
+        Member {
+            raft_endpoint,
+            client_endpoint,
+            joined,
+        }
     })
 }
 
@@ -120,16 +135,68 @@ fn entry_bytes_are_pinned() {
 
 #[test]
 fn membership_bytes_are_pinned() {
-    let member = Member {
-        raft_endpoint: "a:1".into(),
-        client_endpoint: "b".into(),
-    };
+    let member = Member::new("a:1", "b");
     let membership =
         Membership::new(vec![BTreeSet::from([5])], BTreeMap::from([(5, member)])).expect("valid");
     let mut expected = vec![1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5];
     expected.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5]);
     expected.extend([0, 0, 0, 3, b'a', b':', b'1', 0, 0, 0, 1, b'b']);
     assert_eq!(encode_membership(&membership), expected);
+}
+
+#[test]
+fn bytes_of_a_membership_with_a_node_that_joined_are_pinned() {
+    let member = Member {
+        joined: Some(Joined {
+            token: 258,
+            votes: true,
+            replaces: Some(3),
+        }),
+        ..Member::new("a:1", "b")
+    };
+    let membership =
+        Membership::new(vec![BTreeSet::from([5])], BTreeMap::from([(5, member)])).expect("valid");
+    let mut expected = vec![2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5];
+    expected.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5]);
+    expected.extend([0, 0, 0, 3, b'a', b':', b'1', 0, 0, 0, 1, b'b']);
+    expected.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    expected.extend([1, 1, 0, 0, 0, 0, 0, 0, 0, 3]);
+    assert_eq!(encode_membership(&membership), expected);
+}
+
+fn stored(ids: &[u64]) -> StoredMembership {
+    let nodes: BTreeMap<_, _> = ids.iter().map(|id| (*id, Member::default())).collect();
+    let membership = Membership::new(vec![ids.iter().copied().collect()], nodes).expect("valid");
+    StoredMembership::new(Some(LogId::new(LeaderId::new(1, 1), 9)), membership)
+}
+
+#[test]
+fn highest_node_id_outlives_the_node() {
+    let applied = AppliedMembership::default()
+        .followed_by(stored(&[1, 2, 7]))
+        .followed_by(stored(&[1, 2]));
+    assert_eq!(applied.highest_node_id, 7);
+    let bytes = encode_applied_membership(&applied);
+    assert_eq!(bytes[..9], [2, 0, 0, 0, 0, 0, 0, 0, 7]);
+    assert_eq!(decode_applied_membership(&bytes), Ok(applied));
+}
+
+#[test]
+fn what_older_releases_kept_of_a_membership_is_read() {
+    let old = encode_stored_membership(&stored(&[1, 2]));
+    let applied = decode_applied_membership(&old).expect("readable");
+    assert_eq!(applied.highest_node_id, 2);
+    assert_eq!(applied.stored, stored(&[1, 2]));
+}
+
+#[test]
+fn member_above_the_highest_node_id_is_refused() {
+    let wrong = AppliedMembership {
+        stored: stored(&[1, 2]),
+        highest_node_id: 1,
+    };
+    let refused = decode_applied_membership(&encode_applied_membership(&wrong));
+    assert!(matches!(refused, Err(DecodeError::Invalid { .. })));
 }
 
 #[test]

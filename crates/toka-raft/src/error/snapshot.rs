@@ -7,7 +7,11 @@ use thiserror::Error;
 use toka_ledger::Digest;
 use toka_ledger::read::Position;
 
+use super::damage::damage_in;
 use crate::codec::DecodeError;
+
+/// Copies that a node sends at a time to nodes that ask for one.
+pub(crate) const SENDING_MAX: usize = 2;
 
 /// An error of a snapshot.
 #[derive(Debug, Error)]
@@ -42,6 +46,17 @@ pub enum SnapshotError {
     /// Another transfer to this node is running.
     #[error("this node is receiving another snapshot")]
     Busy,
+    /// Other transfers from this node are running.
+    #[error("this node is sending {SENDING_MAX} other copies")]
+    Sending,
+    /// The copy lacks entries that the receiver has purged.
+    #[error("the copy ends at entry {last:?}, before entry {purged}, which this is to follow")]
+    Behind {
+        /// Last entry in the copy.
+        last: Option<u64>,
+        /// Last entry that the receiver has purged.
+        purged: u64,
+    },
     /// The copy's engine failed or found damage.
     #[error(transparent)]
     Ledger(#[from] toka_ledger::Error),
@@ -78,6 +93,23 @@ pub enum SnapshotError {
         /// Last entry that a crash would leave.
         flushed: Option<u64>,
     },
+    /// It does not fit on the disk, or there is no room on it for anything.
+    #[error(
+        "there is no room on the disk: {free_bytes} bytes are free, {needed_bytes} are needed, half of what is \
+         kept free included"
+    )]
+    NoRoom {
+        /// Bytes that can still be written.
+        free_bytes: u64,
+        /// Bytes that must be free for it.
+        needed_bytes: u64,
+    },
+    /// There is nothing to copy.
+    #[error("the vault has not been created yet")]
+    Empty,
+    /// It was given up before it was complete: the node stops, or nobody waits for it any more.
+    #[error("the copy was given up before it was complete")]
+    Stopped,
     /// The node has failed meanwhile.
     #[error("{0}")]
     Node(String),
@@ -94,6 +126,25 @@ impl SnapshotError {
         }
     }
 
+    /// Whether a copy that was received is not what its sender had, or the sender's is damaged.
+    pub(crate) fn is_damaged_copy(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_damage(),
+            Self::Position { .. } | Self::HistoryRoot { .. } => true,
+            Self::File { .. }
+            | Self::Contents { .. }
+            | Self::Transfer { .. }
+            | Self::Busy
+            | Self::Sending
+            | Self::Behind { .. }
+            | Self::NotDurable { .. }
+            | Self::NoRoom { .. }
+            | Self::Stopped
+            | Self::Empty
+            | Self::Node(_) => false,
+        }
+    }
+
     pub(crate) fn transfer(reason: impl Into<String>) -> Self {
         Self::Transfer {
             reason: reason.into(),
@@ -103,7 +154,11 @@ impl SnapshotError {
 
 impl From<super::FatalError> for SnapshotError {
     fn from(error: super::FatalError) -> Self {
-        Self::Node(error.to_string())
+        match error {
+            // What is damaged is noted, and told to whoever has sent it.
+            super::FatalError::LedgerDamaged(error) => Self::Ledger(damage_in(&error)),
+            error => Self::Node(error.to_string()),
+        }
     }
 }
 

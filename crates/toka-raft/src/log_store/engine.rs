@@ -143,6 +143,15 @@ pub trait EngineReader: Send + Sync + 'static {
     /// Looks `range` up and returns what reads it. The look-up is quick and fixes what is read, so
     /// that it can be made under a lock; the reading may block and is not disturbed by later changes.
     fn plan(&self, range: Range<u64>, bytes_max: u64) -> ReadPlan;
+
+    /// Reads everything that is durable, and checks it. `pace` is told how many bytes were read; it may take
+    /// its time, and end the pass with `false`. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Io`].
+    fn verify(&self, _pace: &mut dyn FnMut(u64) -> bool) -> Result<(), LogError> {
+        Ok(())
+    }
 }
 
 /// Reads from `range.start` on, at least one entry if there is one, until `bytes_max` is reached.

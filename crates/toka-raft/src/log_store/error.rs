@@ -50,6 +50,19 @@ pub enum LogError {
         /// The version found.
         version: u8,
     },
+    /// A record whose checksum is right is of a later release. Nothing is lost: that release can read it.
+    #[error(
+        "{path} has at byte {offset} what a newer build has written: {source}. Nothing is damaged: start that \
+         build again"
+    )]
+    Newer {
+        /// The segment.
+        path: PathBuf,
+        /// Byte in the segment.
+        offset: u64,
+        /// What is not known.
+        source: DecodeError,
+    },
     /// Another process has the log open.
     #[error("the Raft log in {dir} is in use by another process")]
     InUse {
@@ -140,6 +153,9 @@ pub enum Damage {
         /// The entry.
         index: u64,
     },
+    /// The medium does not give back what was written to it.
+    #[error("the disk cannot read it: {0}")]
+    Unreadable(String),
     /// Records contradict each other.
     #[error("a record contradicts those before it")]
     Contradiction,

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::engine::{Change, LogEngine};
 use super::reader::LogReader;
 use super::shared::Shared;
+use super::syncs::SyncTimes;
 use super::tail::TailLimits;
 use super::watermark::{DurableWatermark, Failure};
 use super::writer::{GROUP_BYTES_MAX, Job, Report, Writer};
@@ -125,10 +126,25 @@ impl LogHandle {
         Failure(self.shared.progress.subscribe())
     }
 
+    /// How long the disk has taken so far.
+    #[must_use]
+    pub fn sync_times(&self) -> SyncTimes {
+        self.shared.syncs.times()
+    }
+
     /// A reader of the log.
     #[must_use]
     pub fn reader(&self) -> LogReader {
         LogReader::new(Arc::clone(&self.shared))
+    }
+
+    /// Reads everything that is durable, and checks it, in the caller's thread: see
+    /// [`EngineReader::verify`](super::EngineReader::verify).
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Io`].
+    pub fn verify(&self, pace: &mut dyn FnMut(u64) -> bool) -> Result<(), LogError> {
+        self.shared.verify(pace)
     }
 
     /// Waits until everything that openraft has asked for so far is durable. To be awaited before a
@@ -169,6 +185,14 @@ impl LogHandle {
         answer.await.map_err(|_| closed())?
     }
 
+    /// Fails if the log has.
+    fn check(&self) -> Result<(), LogError> {
+        match self.shared.failure() {
+            Some(failure) => Err(LogError::clone(&failure)),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a change visible and queues it, in one step: the queue's order is the log's order.
     fn change(
         &self,
@@ -177,9 +201,7 @@ impl LogHandle {
         report: Report,
         room: Option<OwnedSemaphorePermit>,
     ) -> Result<(), LogError> {
-        if let Some(failure) = self.shared.failure() {
-            return Err(LogError::clone(&failure));
-        }
+        self.check()?;
         let mut state = self.shared.state();
         self.shared.apply(&mut state, &change)?;
         let job = Job::Write {
@@ -209,6 +231,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     /// Waits for the disk, alone of all methods: a vote that is forgotten could be given twice.
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.handle.check()?;
         let (done, durable) = oneshot::channel();
         let job = Job::Write {
             change: Change::Vote(*vote),

@@ -30,14 +30,17 @@ impl LogReader {
     }
 }
 
-async fn load(found: Found) -> io::Result<Vec<Entry>> {
+async fn load(shared: &Shared, found: Found) -> io::Result<Vec<Entry>> {
     let mut entries = match found.on_disk {
         None => return Ok(found.in_memory),
         Some(ReadPlan::Ready(entries)) => entries,
-        // Disks block, and the async threads must not.
-        Some(ReadPlan::Blocking(read)) => tokio::task::spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)??,
+        Some(ReadPlan::Blocking(read)) => {
+            // Disks block, and the async threads must not.
+            let read = tokio::task::spawn_blocking(read).await;
+            let read = read.map_err(io::Error::other)?;
+            // Whoever reads may be told nothing but that it has failed.
+            read.map_err(|error| shared.note_damage(error))?
+        }
     };
     entries.extend(found.in_memory);
     Ok(entries)
@@ -62,7 +65,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        load(self.shared.find(indexes(&range))).await
+        load(&self.shared, self.shared.find(indexes(&range))).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -72,7 +75,8 @@ impl RaftLogReader<TypeConfig> for LogReader {
     /// At most [`READ_BYTES_MAX`], so that a message stays far below gRPC's limits, and at least one
     /// entry, so that replication goes on whatever an entry's size.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        load(self.shared.find_bounded(start..end, READ_BYTES_MAX)).await
+        let found = self.shared.find_bounded(start..end, READ_BYTES_MAX);
+        load(&self.shared, found).await
     }
 
     /// What apply reads: in pieces, however far it is behind.
@@ -111,7 +115,8 @@ impl Pieces {
         if self.range.is_empty() {
             return None;
         }
-        match load(self.shared.find_bounded(self.range.clone(), READ_BYTES_MAX)).await {
+        let found = self.shared.find_bounded(self.range.clone(), READ_BYTES_MAX);
+        match load(&self.shared, found).await {
             Err(error) => {
                 self.range.start = self.range.end;
                 Some(Err(error))

@@ -23,6 +23,7 @@ mod index;
 mod inspect;
 mod mark;
 mod recovery;
+mod scrub;
 #[cfg(test)]
 mod tests;
 
@@ -141,6 +142,7 @@ impl SegmentLog {
                 .sync()
                 .doing("sync", &self.active.segment.path)?;
             self.dirty = false;
+            self.index.write().durable_frame = self.next_frame - 1;
             self.mark.write(self.next_frame - 1)?;
         }
         Ok(())

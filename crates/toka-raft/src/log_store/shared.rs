@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::LogError;
 use super::engine::{Change, EngineReader, LogMeta, ReadPlan};
+use super::syncs::Syncs;
 use super::tail::{Tail, TailLimits, bounded};
 use super::watermark::Progress;
 use crate::type_config::Entry;
@@ -17,6 +18,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     engine: Box<dyn EngineReader>,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) syncs: Syncs,
 }
 
 /// Changed by openraft's task as soon as it asks for something, and by the write-ahead thread when
@@ -55,7 +57,14 @@ impl Shared {
             state: Mutex::new(state),
             engine,
             progress,
+            syncs: Syncs::default(),
         }
+    }
+
+    /// See [`EngineReader::verify`].
+    pub(super) fn verify(&self, pace: &mut dyn FnMut(u64) -> bool) -> Result<(), LogError> {
+        let verified = self.engine.verify(pace);
+        verified.map_err(|error| self.note_damage(error))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -74,6 +83,15 @@ impl Shared {
             progress.failure.get_or_insert_with(|| Arc::clone(error));
             first
         });
+    }
+
+    /// Records `error`, if it is damage that a read has found, and hands it back: nothing is written, and no
+    /// vote is given, to a log that has lost what it may have acknowledged.
+    pub(super) fn note_damage(&self, error: LogError) -> LogError {
+        if error.is_damage() {
+            self.fail(&Arc::new(error.clone()));
+        }
+        error
     }
 
     /// Records that the write-ahead thread is gone: nothing becomes durable any more.

@@ -175,7 +175,9 @@ impl<E: LogEngine> Writer<E> {
         if changes.is_empty() {
             return Ok(());
         }
+        let sync = self.shared.syncs.begin();
         let result = self.engine.write(changes).and_then(|()| self.engine.sync());
+        drop(sync);
         result.map_err(|error| {
             // After a failed write or sync nobody knows what is on the disk, and trying again would
             // not tell (the kernel drops dirty pages): nothing is written any more.

@@ -19,17 +19,33 @@ use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::transport::Channel;
 
-use super::{append, status};
+use super::{Complaints, append, status};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::identity::Identity;
+use crate::purge::Purge;
 use crate::snapshot::{Outgoing, SnapshotDir, SnapshotStore};
 use crate::transport::{Channels, InvalidEndpoint, Traffic};
 use crate::type_config::{Member, TypeConfig, Vote};
 use crate::wire;
 
-type RaftClient = RaftServiceClient<Channel>;
+/// For so long a peer may refuse this node without anything being wrong: members come and go meanwhile.
+const EXPECTED: Duration = Duration::from_secs(60);
+
+pub(crate) type RaftClient = RaftServiceClient<Channel>;
 pub(super) type RpcError = RPCError<TypeConfig>;
+
+/// A client of the peer at `endpoint`.
+pub(crate) fn raft_client(
+    channels: &Channels,
+    endpoint: &str,
+    traffic: Traffic,
+) -> Result<RaftClient, InvalidEndpoint> {
+    // gRPC's limit of 4 MiB is below that of an entry (docs/openraft.md, section 8, point 4).
+    Ok(RaftServiceClient::new(channels.get(endpoint, traffic)?)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX))
+}
 
 /// Makes clients for openraft. Connections are kept, so that this does no I/O: the Raft task waits
 /// for it.
@@ -40,6 +56,8 @@ pub(crate) struct PeerNetworks {
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) blocking: Blocking,
     pub(crate) append_timeout: Duration,
+    pub(crate) purge: Arc<Purge>,
+    pub(crate) complaints: Arc<Complaints>,
 }
 
 impl PeerNetworks {
@@ -49,12 +67,7 @@ impl PeerNetworks {
     }
 
     fn client(&self, endpoint: &str, traffic: Traffic) -> Result<RaftClient, InvalidEndpoint> {
-        // gRPC's limit of 4 MiB is below that of an entry (docs/openraft.md, section 8, point 4).
-        Ok(
-            RaftServiceClient::new(self.channels.get(endpoint, traffic)?)
-                .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
-        )
+        raft_client(&self.channels, endpoint, traffic)
     }
 
     fn network(&self, target: u64, member: &Member, traffic: Traffic) -> PeerNetwork {
@@ -64,7 +77,7 @@ impl PeerNetworks {
             target,
             traffic,
             control: self.control(endpoint),
-            bulk: self.client(endpoint, traffic),
+            endpoint: endpoint.clone(),
         }
     }
 }
@@ -92,7 +105,7 @@ pub(crate) struct PeerNetwork {
     traffic: Traffic,
     /// Votes and heartbeats, whatever `traffic` is.
     control: Result<RaftClient, InvalidEndpoint>,
-    bulk: Result<RaftClient, InvalidEndpoint>,
+    endpoint: String,
 }
 
 impl PeerNetwork {
@@ -106,9 +119,10 @@ impl PeerNetwork {
             .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
+    /// Looked up each time: it may be another connection by now.
     fn bulk(&self) -> Result<RaftClient, RpcError> {
-        self.bulk
-            .clone()
+        self.networks
+            .client(&self.endpoint, self.traffic)
             .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
@@ -122,7 +136,7 @@ impl PeerNetwork {
         let timeout = option.soft_ttl();
         match tokio::time::timeout(timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(refused(self.target, &status)),
+            Ok(Err(status)) => Err(refused(&self.networks.complaints, self.target, &status)),
             Err(_) => Err(RPCError::Timeout(Timeout {
                 action,
                 id: self.networks.identity.node_id(),
@@ -135,13 +149,21 @@ impl PeerNetwork {
 
 /// The peer did not do what was asked, or could not be reached. openraft waits before it tries again:
 /// a peer that refuses would otherwise be asked at the speed of the network (docs/openraft.md, section 6).
-pub(super) fn refused(target: u64, status: &tonic::Status) -> RpcError {
-    if status::is_mismatch(status) {
-        tracing::error!(
-            peer = target,
-            reason = status.message(),
-            "a peer refuses this node"
-        );
+pub(super) fn refused(complaints: &Complaints, target: u64, status: &tonic::Status) -> RpcError {
+    if status::is_mismatch(status)
+        && let Some(since) = complaints.due(target)
+    {
+        let (peer, reason) = (target, status.message());
+        if since < EXPECTED {
+            tracing::warn!(
+                peer,
+                reason,
+                "a peer refuses this node for now, as while a node joins, or takes the place of another one at its \
+                 address; it is asked again"
+            );
+        } else {
+            tracing::error!(peer, reason, "a peer refuses this node");
+        }
     }
     RPCError::Unreachable(Unreachable::new(status))
 }
@@ -150,15 +172,27 @@ pub(super) fn garbled(error: &wire::WireError) -> RpcError {
     RPCError::Unreachable(Unreachable::new(error))
 }
 
-pub(super) fn timed_out(id: u64, target: u64, timeout: Duration) -> RpcError {
+pub(super) fn timed_out(id: u64, target: u64, silence: Duration) -> RpcError {
     tracing::warn!(
         peer = target,
-        ?timeout,
+        ?silence,
         "no answer to an append: its stream is given up"
     );
     // Not openraft's Timeout, after which it tries again at once.
     RPCError::Unreachable(Unreachable::from_string(format!(
-        "node {target} did not answer an append of node {id} within {timeout:?}"
+        "node {target} did not answer an append of node {id} within {silence:?}"
+    )))
+}
+
+/// The follower lacks what is to be purged; openraft sends it a snapshot.
+pub(super) fn left_behind(target: u64, after: u64) -> RpcError {
+    tracing::info!(
+        peer = target,
+        after,
+        "a follower is too slow for the log that is kept: it is moved to a snapshot"
+    );
+    RPCError::Unreachable(Unreachable::from_string(format!(
+        "node {target} lacks entries after {after}, which are to be purged"
     )))
 }
 
@@ -202,24 +236,41 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let mut client = self.bulk()?;
             let timeout = self.networks.append_timeout;
             let (from, to) = (self.networks.identity.node_id(), self.target);
-            let window = Arc::new(append::Window::default());
+            let window = Arc::new(append::Window::new(self.networks.purge.stream()));
+            let reconnect = append::Reconnect {
+                channels: Arc::clone(&self.networks.channels),
+                endpoint: self.endpoint.clone(),
+                traffic: self.traffic,
+            };
             // openraft's backoff is in taking a request. A peer that refuses connections would be tried
             // thousands of times a second if connecting came first.
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            let source = append::Source::new(futures::stream::iter([first]).chain(input));
+            let closer = source.closer();
             let requests = append::Requests {
-                input: futures::stream::iter([first]).chain(input),
+                source,
                 peer: self.networks.identity.peer(to),
                 window: Arc::clone(&window),
             };
             let begin = tokio::time::timeout(timeout, client.append_entries(requests));
             let responses = match begin.await {
                 Ok(Ok(response)) => response.into_inner(),
-                Ok(Err(status)) => return Err(refused(to, &status)),
-                Err(_) => return Err(timed_out(from, to, timeout)),
+                Ok(Err(status)) => return Err(refused(&self.networks.complaints, to, &status)),
+                Err(_) => {
+                    reconnect.next_time();
+                    return Err(timed_out(from, to, timeout));
+                }
             };
-            Ok(append::results(responses, window, from, to, timeout).boxed())
+            let complaints = Arc::clone(&self.networks.complaints);
+            let patience = append::Patience {
+                timeout,
+                purge: Arc::clone(&self.networks.purge),
+                reconnect,
+            };
+            let ends = (from, to);
+            Ok(append::results(responses, window, complaints, ends, patience, closer).boxed())
         })
     }
 

@@ -6,9 +6,13 @@
 
 mod append;
 mod client;
+mod complaints;
+mod received;
 mod service;
 mod status;
 
-pub(crate) use client::PeerNetworks;
+pub(crate) use client::{PeerNetworks, raft_client};
+pub(crate) use complaints::Complaints;
 pub use service::PeerService;
 pub(crate) use service::ServiceParts;
+pub(crate) use status::is_removed;

@@ -1,30 +1,41 @@
 //! Answering peers.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::LinearizableReadError;
-use openraft::raft::{AppendEntriesRequest, TransferLeaderError, TransferLeaderRequest};
+use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
 use openraft::{Raft, ReadPolicy};
+use toka_ledger::Digest;
+use toka_ledger::Error as LedgerError;
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 use toka_proto::raft_v1::raft_service_server::{RaftService, RaftServiceServer};
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
+use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::status;
+use super::received::{Refused, checked_appends};
+use super::{Complaints, status};
+use crate::base::Base;
 use crate::blocking::Blocking;
+use crate::change::{Report, Reporter};
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::contact::Contact;
+use crate::headroom::Headroom;
 use crate::identity::{Identity, decode_cluster_id};
+use crate::ledger_host::LedgerHost;
 use crate::membership::Membership;
-use crate::snapshot::{Receiver, SnapshotError, SnapshotStore};
+use crate::roster::Roster;
+use crate::snapshot::{Asked, Receiver, SnapshotError, SnapshotStore, give};
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
 use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
+use crate::vitals::StampClock;
 use crate::wire;
 
 /// What the service works with.
@@ -33,10 +44,18 @@ pub(crate) struct ServiceParts {
     pub(crate) contact: Arc<Contact>,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) membership: Arc<Membership>,
+    pub(crate) host: Arc<LedgerHost>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) blocking: Blocking,
+    pub(crate) headroom: Headroom,
     pub(crate) status: StatusSource,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) reporter: Reporter,
+    pub(crate) clock: StampClock,
+    pub(crate) base: Base,
+    /// The highest feature level that this node says it knows.
+    pub(crate) level_known: u32,
 }
 
 /// `toka.raft.v1.RaftService` of one node, for the peer listener. It works before the cluster has
@@ -44,11 +63,14 @@ pub(crate) struct ServiceParts {
 #[derive(Clone)]
 pub struct PeerService {
     parts: Arc<ServiceParts>,
+    /// About snapshots for which there is no room: they are sent again and again.
+    complaints: Arc<Complaints>,
 }
 
 impl PeerService {
     pub(crate) fn server(parts: Arc<ServiceParts>) -> RaftServiceServer<Self> {
-        RaftServiceServer::new(Self { parts })
+        let complaints = Arc::default();
+        RaftServiceServer::new(Self { parts, complaints })
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
@@ -58,45 +80,19 @@ impl PeerService {
         self.parts.identity.check(peer).map_err(status::mismatch)
     }
 
+    /// As [`PeerService::check`], and refuses a node that was removed: it may not know it yet. Not for
+    /// what leaders send, whose term says whether it counts.
+    fn check_member(&self, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let from = self.check(peer)?;
+        if self.parts.roster.has_removed(from) {
+            return Err(status::removed(from));
+        }
+        Ok(from)
+    }
+
     fn reply(&self, to: u64) -> Option<pb::Peer> {
         Some(self.parts.identity.peer(to))
     }
-}
-
-/// Why a stream was ended.
-type Refused = Arc<Mutex<Option<Status>>>;
-
-/// A follower's half of a stream of appends: messages are checked on their way to openraft, and the
-/// first bad one ends the stream, with its reason in `refusal`.
-fn checked_appends(
-    identity: Arc<Identity>,
-    contact: Arc<Contact>,
-    requests: Streaming<pb::AppendEntriesRequest>,
-    refusal: Refused,
-) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    stream::unfold((requests, refusal), move |(mut requests, refusal)| {
-        let (identity, contact) = (Arc::clone(&identity), Arc::clone(&contact));
-        async move {
-            // A broken connection ends the stream too; the sender knows by itself.
-            let message = requests.message().await.ok().flatten()?;
-            let checked = identity
-                .check(message.peer.as_ref())
-                .map_err(status::mismatch)
-                .and_then(|_| {
-                    wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
-                });
-            match checked {
-                Ok(request) => {
-                    contact.heard(request.vote.leader_id.term);
-                    Some((request, (requests, refusal)))
-                }
-                Err(bad) => {
-                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
-                    None
-                }
-            }
-        }
-    })
 }
 
 #[tonic::async_trait]
@@ -122,6 +118,7 @@ impl RaftService for PeerService {
             pristine: state.is_pristine,
             initial_members: self.parts.membership.initial_members().clone(),
             membership: state.membership,
+            restored: self.parts.membership.restored(),
         }))
     }
 
@@ -142,7 +139,11 @@ impl RaftService for PeerService {
         let adopted = self
             .parts
             .membership
-            .adopt(cluster_id, &request.initial_members)
+            .adopt(
+                cluster_id,
+                &request.initial_members,
+                request.restored.as_ref(),
+            )
             .await;
         adopted.map_err(status::refused)?;
         Ok(Response::new(pb::AdoptResponse {
@@ -155,7 +156,7 @@ impl RaftService for PeerService {
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check_member(request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -178,7 +179,7 @@ impl RaftService for PeerService {
         request: Request<pb::PreVoteRequest>,
     ) -> Result<Response<pb::PreVoteResponse>, Status> {
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check_member(request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -210,6 +211,7 @@ impl RaftService for PeerService {
         let requests = checked_appends(
             identity,
             contact,
+            self.parts.status.room.clone(),
             request.into_inner(),
             Arc::clone(&refusal),
         );
@@ -244,6 +246,9 @@ impl RaftService for PeerService {
         let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
         // Before openraft has it: its answer may wait for the disk.
         self.parts.contact.heard(append.vote.leader_id.term);
+        if !append.entries.is_empty() && self.parts.status.room.borrow().is_spent() {
+            return Err(status::unavailable("the disk of this node is nearly full"));
+        }
         let prev = append.prev_log_id;
         let last = append.entries.last().map(|entry| entry.log_id).or(prev);
         let response = self
@@ -267,6 +272,35 @@ impl RaftService for PeerService {
             peer: self.reply(from),
             vote: Some(wire::vote(&vote)),
         }))
+    }
+
+    type PullLedgerStream =
+        Pin<Box<dyn Stream<Item = Result<pb::PullLedgerResponse, Status>> + Send>>;
+
+    async fn pull_ledger(
+        &self,
+        request: Request<pb::PullLedgerRequest>,
+    ) -> Result<Response<Self::PullLedgerStream>, Status> {
+        let request = request.into_inner();
+        let from = self.check_member(request.peer.as_ref())?;
+        let parts = &self.parts;
+        if parts.status.fatal.is_reported() {
+            return Err(status::unavailable("this node has failed"));
+        }
+        if parts.status.alarms.is_raised(AlarmKind::StateDiffers) {
+            return Err(status::differs());
+        }
+        // The copy begins with a flush, and keeps files that are replaced.
+        let headroom = parts.headroom.clone();
+        let has_room = parts.blocking.run(move || headroom.check(0)).await;
+        has_room.map_err(|error| status::snapshot(&error))?;
+        let peer = parts.identity.peer(from);
+        let vote = parts.raft.server_metrics().borrow_watched().vote;
+        let (host, store) = (Arc::clone(&parts.host), Arc::clone(&parts.snapshots));
+        let asked = Asked::from(&request);
+        let given = give(host, store, parts.blocking, peer, vote, asked).await;
+        let given = given.map_err(|error| status::snapshot(&error))?;
+        Ok(Response::new(Box::pin(given.map(Ok))))
     }
 
     async fn transfer_leader(
@@ -307,7 +341,7 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
-        let from = self.check(request.into_inner().peer.as_ref())?;
+        let from = self.check_member(request.into_inner().peer.as_ref())?;
         let linearizer = self
             .parts
             .raft
@@ -327,15 +361,53 @@ impl RaftService for PeerService {
         }))
     }
 
+    async fn get_state_digest(
+        &self,
+        request: Request<pb::GetStateDigestRequest>,
+    ) -> Result<Response<pb::GetStateDigestResponse>, Status> {
+        let request = request.into_inner();
+        let from = self.check_member(request.peer.as_ref())?;
+        let reader = self.parts.status.reader.clone();
+        let read = move || reader.state_digest_at(request.sequence);
+        let state = self.parts.blocking.run(read).await;
+        let state = state.map_err(status::unavailable)?;
+        let bytes = |digest: Digest| Bytes::copy_from_slice(digest.as_bytes());
+        let (history_root, state_digest) = state.unzip();
+        Ok(Response::new(pb::GetStateDigestResponse {
+            peer: self.reply(from),
+            history_root: history_root.map(bytes).unwrap_or_default(),
+            state_digest: state_digest.map(bytes).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_vitals(
+        &self,
+        request: Request<pb::GetVitalsRequest>,
+    ) -> Result<Response<pb::GetVitalsResponse>, Status> {
+        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let purged = self.parts.raft.metrics().borrow_watched().purged;
+        let lacks = self.parts.base.is_outside_log(purged);
+        Ok(Response::new(pb::GetVitalsResponse {
+            peer: self.reply(from),
+            unix_ms: self.parts.clock.unix_ms(),
+            feature_level: self.parts.level_known,
+            takes_no_log: self.parts.status.room.borrow().is_spent(),
+            log_lacks_beginning: lacks.map_err(status::unavailable)?,
+        }))
+    }
+
     async fn get_node_status(
         &self,
         request: Request<pb::GetNodeStatusRequest>,
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
-        let from = self.check(request.into_inner().peer.as_ref())?;
+        let from = self.check_member(request.into_inner().peer.as_ref())?;
         let node = Some(self.parts.status.message());
+        let report = Some(self.parts.reporter.report()).filter(Report::is_leaders);
         Ok(Response::new(pb::GetNodeStatusResponse {
             peer: self.reply(from),
             node,
+            membership: report.as_ref().map(Report::membership),
+            alarms: report.as_ref().map(Report::alarms).unwrap_or_default(),
         }))
     }
 }
@@ -357,11 +429,20 @@ impl PeerService {
         };
         let vote = wire::vote_from(manifest.vote).map_err(|error| status::garbled(&error))?;
         let failed = |error: SnapshotError| {
-            tracing::warn!(from, %error, "a snapshot was not taken");
-            status::snapshot(&error)
+            let is_known = matches!(error, SnapshotError::NoRoom { .. });
+            if !is_known || self.complaints.due(from).is_some() {
+                tracing::warn!(from, %error, "a snapshot was not taken");
+            }
+            let status = status::snapshot(&error);
+            // Without it this node cannot go on, and never will be able to.
+            if let SnapshotError::Ledger(error @ LedgerError::FeatureLevel { .. }) = error {
+                self.parts.status.fatal.report(error.into());
+            }
+            status
         };
         let (storage, blocking) = (Arc::clone(&self.parts.storage), self.parts.blocking);
-        let receiver = Receiver::begin(&self.parts.snapshots, storage, blocking, manifest).await;
+        let (store, headroom) = (&self.parts.snapshots, &self.parts.headroom);
+        let receiver = Receiver::begin(store, storage, blocking, headroom, manifest).await;
         let mut receiver = receiver.map_err(failed)?;
         self.check_plausible(&vote, &receiver.contents().meta)?;
         while let Some(message) = messages.message().await? {

@@ -12,6 +12,8 @@ use crate::wire::WireError;
 const DOMAIN: &str = "toka.raft";
 const MISMATCH: &str = "IDENTITY_MISMATCH";
 const NOT_LEADER: &str = "NOT_LEADER";
+const REMOVED: &str = "NODE_REMOVED";
+const NO_ROOM: &str = "NO_ROOM";
 
 fn with_reason(
     code: Code,
@@ -31,6 +33,10 @@ fn with_reason(
 pub(super) fn mismatch(mismatch: Mismatch) -> Status {
     let metadata = match mismatch {
         Mismatch::Anonymous => vec![],
+        Mismatch::Protocol { theirs, ours } => vec![
+            ("sender_protocol", theirs.to_string()),
+            ("protocol", ours.to_string()),
+        ],
         Mismatch::Node { to, this } => {
             vec![
                 ("to_node_id", to.to_string()),
@@ -54,9 +60,25 @@ pub(super) fn mismatch(mismatch: Mismatch) -> Status {
 
 /// Whether `status` came from [`mismatch`].
 pub(super) fn is_mismatch(status: &Status) -> bool {
+    has_reason(status, MISMATCH)
+}
+
+/// A message from a node that was a member and is none any more, nor ever will be.
+pub(super) fn removed(node_id: u64) -> Status {
+    let message = format!("node {node_id} was removed from the cluster");
+    let metadata = [("node_id", node_id.to_string())];
+    with_reason(Code::FailedPrecondition, message, REMOVED, metadata)
+}
+
+/// Whether `status` came from [`removed`].
+pub(crate) fn is_removed(status: &Status) -> bool {
+    has_reason(status, REMOVED)
+}
+
+fn has_reason(status: &Status, reason: &str) -> bool {
     status
         .get_details_error_info()
-        .is_some_and(|info| info.domain == DOMAIN && info.reason == MISMATCH)
+        .is_some_and(|info| info.domain == DOMAIN && info.reason == reason)
 }
 
 /// A message that makes no sense.
@@ -76,6 +98,14 @@ pub(super) fn unavailable(reason: impl std::fmt::Display) -> Status {
     Status::unavailable(reason.to_string())
 }
 
+/// A request for a copy of this node's ledger, which holds another state than that of another node.
+pub(super) fn differs() -> Status {
+    unavailable(
+        "its state differs from that of another node, so it gives no copy: find out who is right, and start that one \
+         again",
+    )
+}
+
 /// A proposal of a cluster that this node does not agree to.
 pub(super) fn refused(reason: impl std::fmt::Display) -> Status {
     Status::failed_precondition(reason.to_string())
@@ -84,15 +114,53 @@ pub(super) fn refused(reason: impl std::fmt::Display) -> Status {
 /// A snapshot that was not taken.
 pub(super) fn snapshot(error: &SnapshotError) -> Status {
     match error {
+        // The sender has to look at what it sends.
+        error if error.is_damaged_copy() => Status::data_loss(error.to_string()),
         SnapshotError::Transfer { .. } => Status::invalid_argument(error.to_string()),
-        SnapshotError::Busy => Status::unavailable(error.to_string()),
-        SnapshotError::Position { .. } | SnapshotError::HistoryRoot { .. } => {
-            Status::data_loss(error.to_string())
+        SnapshotError::Busy
+        | SnapshotError::Sending
+        | SnapshotError::Stopped
+        | SnapshotError::Behind { .. } => Status::unavailable(error.to_string()),
+        SnapshotError::NoRoom {
+            free_bytes,
+            needed_bytes,
+        } => {
+            let metadata = [
+                ("free_bytes", free_bytes.to_string()),
+                ("needed_bytes", needed_bytes.to_string()),
+            ];
+            with_reason(
+                Code::ResourceExhausted,
+                error.to_string(),
+                NO_ROOM,
+                metadata,
+            )
         }
-        SnapshotError::File { .. }
+        SnapshotError::Empty
+        | SnapshotError::Position { .. }
+        | SnapshotError::HistoryRoot { .. }
+        | SnapshotError::File { .. }
         | SnapshotError::Contents { .. }
         | SnapshotError::Ledger(_)
         | SnapshotError::NotDurable { .. }
         | SnapshotError::Node(_) => Status::internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_without_room_is_refused_with_the_bytes_that_are_free_and_needed() {
+        let refused = snapshot(&SnapshotError::NoRoom {
+            free_bytes: 10,
+            needed_bytes: 20,
+        });
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(has_reason(&refused, NO_ROOM));
+        let info = refused.get_details_error_info().expect("details");
+        assert_eq!(info.metadata["free_bytes"], "10");
+        assert_eq!(info.metadata["needed_bytes"], "20");
     }
 }

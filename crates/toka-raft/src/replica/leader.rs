@@ -1,4 +1,4 @@
-//! Who leads.
+//! Who leads, and who takes part.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,14 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, Raft};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Election;
 use crate::contact::Contact;
+use crate::membership::effective;
 use crate::state_machine::StateMachine;
-use crate::type_config::{Leader, TypeConfig};
+use crate::ticker::ticker;
+use crate::type_config::{Leader, Member, TypeConfig};
 
 /// Keeps what is known of the leader up to date.
 pub(super) struct LeaderFollower {
@@ -20,14 +21,14 @@ pub(super) struct LeaderFollower {
     pub(super) contact: Arc<Contact>,
     pub(super) election: Election,
     pub(super) leader: watch::Sender<Option<Leader>>,
+    pub(super) members: watch::Sender<Arc<[Member]>>,
 }
 
 impl LeaderFollower {
     pub(super) async fn run(self, cancelled: CancellationToken) {
         // Not all metrics: those change with every entry.
         let mut metrics = self.raft.server_metrics();
-        let mut check = tokio::time::interval(self.election.heartbeat);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = ticker(self.election.heartbeat);
         loop {
             self.update();
             tokio::select! {
@@ -40,6 +41,7 @@ impl LeaderFollower {
     }
 
     fn update(&self) {
+        self.update_members();
         let now = self.find();
         self.leader.send_if_modified(|known| {
             let changed = *known != now;
@@ -48,6 +50,22 @@ impl LeaderFollower {
                 let term = now.as_ref().map(|leader| leader.term);
                 tracing::info!(leader = node_id, term, "leader");
                 *known = now;
+            }
+            changed
+        });
+    }
+
+    fn update_members(&self) {
+        let stored = effective(&self.raft);
+        let members: Arc<[Member]> = stored
+            .membership()
+            .nodes()
+            .map(|(_, member)| member.clone())
+            .collect();
+        self.members.send_if_modified(|known| {
+            let changed = *known != members;
+            if changed {
+                *known = members;
             }
             changed
         });

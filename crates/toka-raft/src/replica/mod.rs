@@ -4,9 +4,16 @@
 //! node must answer peers ([`Replica::peer_service`]) and nobody else; after [`Replica::fatal`] has a
 //! value the process must exit.
 
+mod backup;
+mod checks;
+mod cluster;
+mod divergence;
 mod leader;
 mod open;
 mod read;
+pub mod recovery;
+mod removal;
+mod repair;
 mod stop;
 mod tasks;
 
@@ -20,13 +27,15 @@ use toka_ledger::read::{Position, Reader};
 use toka_ledger::seam::Seams;
 use toka_ledger::{IntentLabel, Outcome, Rejection};
 use toka_proto::raft_v1::raft_service_server::RaftServiceServer;
-use toka_proto::{raft_v1 as pb, v1};
+use toka_proto::v1;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cluster::Survey;
+pub use crate::scrub_report::{ScrubPass, ScrubReport};
 pub use crate::status::{MemberStatus, Role, Status};
 pub use crate::type_config::Leader;
 pub use read::Consistency;
@@ -35,6 +44,7 @@ use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
 use crate::proposer::{Proposer, proposer};
+use crate::snapshot::CopyDigests;
 use crate::storage::{DiskStorage, Storage};
 use crate::transport::Transport;
 use open::Node;
@@ -61,6 +71,7 @@ struct Inner {
     /// Whether the cluster has formed and this node has caught up with what it had.
     ready: watch::Receiver<bool>,
     service: Arc<ServiceParts>,
+    copy_digests: Arc<CopyDigests>,
     /// No new proposals.
     stopping: CancellationToken,
     /// No background work.
@@ -69,6 +80,21 @@ struct Inner {
     handle: Handle,
     /// Raft's own threads, if it has some and they have not been ended.
     runtime: StdMutex<Option<Runtime>>,
+}
+
+impl Inner {
+    /// The time for a commit, milliseconds since the Unix epoch, if this node leads and its clock can be
+    /// trusted.
+    async fn stamp(&self) -> Result<u64, CommitError> {
+        let leader = self.leader.borrow().clone();
+        match leader {
+            Some(leader) if leader.node_id == self.config.node_id => {
+                let leaders = self.leader.clone();
+                self.node.clock.stamp(&leader, leaders).await
+            }
+            leader => Err(CommitError::NotLeader { leader }),
+        }
+    }
 }
 
 impl Replica {
@@ -129,8 +155,14 @@ impl Replica {
     ) -> Self {
         let (stopping, cancelled) = (CancellationToken::new(), CancellationToken::new());
         let raft = node.raft.clone();
-        let clock = Arc::clone(&seams.clock);
-        let (proposer, batcher) = proposer(raft.clone(), clock, config.proposing, stopping.clone());
+        let (proposer, batcher) = proposer(
+            raft.clone(),
+            node.room.subscribe(),
+            Arc::clone(&node.vitals),
+            node.host.reader(),
+            config.proposing,
+            stopping.clone(),
+        );
         let leader = node.leader.clone();
         let networks = node.networks.clone();
         let (barrier, indexer) = barrier(raft, networks, node.host.reader(), leader.clone());
@@ -140,10 +172,17 @@ impl Replica {
             contact: Arc::clone(&node.contact),
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
+            host: Arc::clone(&node.host),
             snapshots: Arc::clone(&node.snapshots),
             storage: Arc::clone(&node.storage),
             blocking: node.blocking,
+            headroom: node.headroom.clone(),
             status: node.status.clone(),
+            roster: Arc::clone(&node.roster),
+            reporter: node.reporter.clone(),
+            clock: node.clock.clone(),
+            base: node.base.clone(),
+            level_known: config.level_known(),
         });
         let inner = Inner {
             config,
@@ -153,6 +192,7 @@ impl Replica {
             leader,
             ready,
             service,
+            copy_digests: Arc::default(),
             stopping,
             cancelled,
             tasks: Mutex::default(),
@@ -222,15 +262,7 @@ impl Replica {
     /// # Errors
     /// As [`Replica::commit`]. There is one outcome per commit, in their order.
     pub async fn commit_in_order(&self, commits: Vec<Commit>) -> Result<Vec<Outcome>, CommitError> {
-        if let Some(leader) = &*self.inner.leader.borrow()
-            && leader.node_id != self.inner.config.node_id
-        {
-            // Spares the way through the queue.
-            return Err(CommitError::NotLeader {
-                leader: Some(leader.clone()),
-            });
-        }
-        let unix_ms = self.inner.proposer.unix_ms();
+        let unix_ms = self.inner.stamp().await?;
         let stamp = |commit| Command::Commit(Commit { unix_ms, ..commit });
         let commands: Vec<Command> = commits.into_iter().map(stamp).collect();
         self.propose(&commands).await
@@ -246,7 +278,7 @@ impl Replica {
         label: Option<IntentLabel>,
     ) -> Result<Outcome, CommitError> {
         let command = Command::Label(Label {
-            unix_ms: self.inner.proposer.unix_ms(),
+            unix_ms: self.inner.stamp().await?,
             intent,
             label,
         });
@@ -341,58 +373,17 @@ impl Replica {
         self.inner.node.status.message()
     }
 
-    /// Asks every member for its state; those that do not answer within `timeout` are reported with
-    /// what this node knows of them.
-    pub async fn all_node_statuses(&self, timeout: Duration) -> Vec<v1::NodeStatus> {
-        let status = self.status();
-        let ask = |member: MemberStatus| self.ask_status(member, timeout);
-        let mut statuses = futures::future::join_all(status.members.into_iter().map(ask)).await;
-        if statuses.is_empty() {
-            statuses.push(self.node_status());
-        }
-        let ahead = statuses
-            .iter()
-            .find(|status| status.role() == v1::Role::Leader);
-        if let Some(last) = ahead.map(|leader| leader.last_log_index) {
-            for status in statuses.iter_mut().filter(|status| status.term > 0) {
-                status.lag_entries = Some(last.saturating_sub(status.last_log_index));
-            }
-        }
-        statuses
+    /// What the passes have come to that look for damage.
+    #[must_use]
+    pub fn scrub(&self) -> ScrubReport {
+        self.inner.node.status.scrub.report()
     }
 
-    async fn ask_status(&self, member: MemberStatus, timeout: Duration) -> v1::NodeStatus {
-        if member.node_id == self.inner.config.node_id {
-            return self.node_status();
-        }
-        let networks = self.inner.node.networks.clone();
-        let (node_id, endpoint) = (member.node_id, member.member.raft_endpoint.clone());
-        // On Raft's runtime, where the connections live.
-        let asked = self.inner.handle.spawn(async move {
-            let mut client = networks
-                .control(&endpoint)
-                .map_err(|error| error.to_string())?;
-            let request = pb::GetNodeStatusRequest {
-                peer: Some(networks.identity.peer(node_id)),
-            };
-            match tokio::time::timeout(timeout, client.get_node_status(request)).await {
-                Ok(Ok(response)) => Ok(response.into_inner().node),
-                Ok(Err(status)) => Err(status.message().to_owned()),
-                Err(_) => Err(format!("no answer within {timeout:?}")),
-            }
-        });
-        let reason = match asked.await {
-            Ok(Ok(Some(status))) => return status,
-            Ok(Ok(None)) => "the answer is empty".to_owned(),
-            Ok(Err(reason)) => reason,
-            Err(stopped) => stopped.to_string(),
-        };
-        v1::NodeStatus {
-            node_id: member.node_id,
-            client_endpoint: member.member.client_endpoint,
-            raft_endpoint: member.member.raft_endpoint,
-            reason,
-            ..v1::NodeStatus::default()
+    /// Stops the node if `error` says that a row of the ledger is damaged. What storage finds by itself stops
+    /// it anyway; this is for rows that a reader cannot decode.
+    pub fn note_failed_read(&self, error: &toka_ledger::Error) {
+        if error.is_damage() {
+            self.inner.node.fatal.report(FatalError::damaged(error));
         }
     }
 

@@ -1,34 +1,51 @@
 //! Opening a node's stores, and starting Raft over them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use openraft::storage::RaftLogStorage;
-use openraft::{Raft, RaftLogReader};
+use openraft::Raft;
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::seam::Seams;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Leader;
+use super::checks::{
+    check_agreement, check_level, check_progress, log_damage, not_started, noted, restored,
+};
+use super::repair::{open_ledger, sound_ledger};
+use crate::alarms::Alarms;
+use crate::base::Base;
 use crate::blocking::Blocking;
+use crate::change::{Changes, InProgress, Parts, Reporter};
 use crate::compaction::AppliedLog;
 use crate::config::{Config, RuntimeChoice};
 use crate::contact::Contact;
 use crate::error::StartError;
 use crate::fatal::Fatal;
+use crate::handover::HandOver;
+use crate::headroom::Headroom;
 use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
-use crate::log_store::{LogHandle, RaftLog};
+use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::membership::{Membership, encode_members};
 use crate::network::PeerNetworks;
+use crate::reach::Reach;
+use crate::room::Room;
+use crate::roster::Roster;
 use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
 use crate::transport::{Channels, Transport};
-use crate::type_config::TypeConfig;
+use crate::type_config::{Member, TypeConfig};
+use crate::vitals::{StampClock, Vitals};
+
+/// A member is not counted on in a change when it has not answered for so many election timeouts.
+const SILENCE_TIMEOUTS: u32 = 3;
 
 /// A node whose Raft runs.
 pub(super) struct Node {
@@ -41,23 +58,38 @@ pub(super) struct Node {
     pub(super) contact: Arc<Contact>,
     pub(super) leader_known: watch::Sender<Option<Leader>>,
     pub(super) leader: watch::Receiver<Option<Leader>>,
+    pub(super) members: watch::Sender<Arc<[Member]>>,
     pub(super) snapshots: Arc<SnapshotStore>,
     pub(super) applied: Arc<AppliedLog>,
     pub(super) networks: PeerNetworks,
     pub(super) membership: Arc<Membership>,
     pub(super) storage: Arc<dyn Storage>,
+    /// On the disk.
+    pub(super) room: watch::Sender<Room>,
+    pub(super) headroom: Headroom,
     pub(super) status: StatusSource,
+    pub(super) roster: Arc<Roster>,
+    pub(super) hand_over: HandOver,
+    pub(super) changes: Changes,
+    pub(super) reporter: Reporter,
+    pub(super) base: Base,
+    pub(super) clock: StampClock,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) alarms: Alarms,
+    pub(super) reach: Arc<Reach>,
     pub(super) blocking: Blocking,
     pub(super) fatal: Fatal,
 }
 
 /// What is on the disk.
-struct Stores {
-    data_dir: DataDir,
-    cluster_id: Option<u128>,
-    host: LedgerHost,
-    snapshots: SnapshotStore,
-    log: RaftLog,
+pub(super) struct Stores {
+    pub(super) data_dir: DataDir,
+    pub(super) cluster_id: Option<u128>,
+    pub(super) layout: Layout,
+    /// Or what is damaged in it.
+    pub(super) ledger: Result<LedgerHost, String>,
+    pub(super) snapshots: Arc<SnapshotStore>,
+    pub(super) log: RaftLog,
 }
 
 pub(super) fn blocking(config: &Config) -> Blocking {
@@ -76,35 +108,70 @@ pub(super) async fn open(
 ) -> Result<Node, StartError> {
     let raft_config = Arc::new(config.raft()?);
     let blocking = blocking(&config);
+    let level_known = config.level_known();
+    let clock = StampClock::new(Arc::clone(&seams.clock));
+    let alarms = Alarms::new(config.node_id, Arc::clone(&seams.clock));
+    let vitals = Arc::<Vitals>::default();
     let fatal = Fatal::new();
     let stores = {
-        let (path, storage, seams) = (config.data_dir.clone(), Arc::clone(&storage), seams);
-        let node_id = config.node_id;
+        let (path, storage, seams) = (config.data_dir.clone(), Arc::clone(&storage), seams.clone());
+        let (node_id, fatal) = (config.node_id, fatal.clone());
         blocking
-            .run(move || open_stores(&path, node_id, storage, &seams, blocking))
+            .run(move || {
+                open_stores(
+                    &path,
+                    node_id,
+                    level_known,
+                    storage,
+                    &seams,
+                    blocking,
+                    &fatal,
+                )
+            })
             .await?
     };
+    let identity = Arc::new(Identity::new(config.node_id, stores.cluster_id));
+    let channels = Arc::new(Channels::new(transport));
+    let log_handle = stores.log.handle();
+    let (stores, host) = sound_ledger(
+        stores, &config, &identity, &channels, &storage, &seams, &fatal,
+    )
+    .await
+    .map_err(|error| log_damage(&log_handle).unwrap_or(error))?;
     let Stores {
         data_dir,
         cluster_id,
-        host,
         snapshots,
         mut log,
+        ..
     } = stores;
-    let log_handle = log.handle();
-    let log_at_start = check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
-    check_progress(&config.data_dir, &host, &snapshots, &mut log).await?;
+    let initial_members = if data_dir.is_joined() {
+        BTreeMap::new()
+    } else {
+        config.initial_members.clone()
+    };
+    let checked = async {
+        let last = check_agreement(&config.data_dir, cluster_id, &host, &mut log).await?;
+        check_progress(&config.data_dir, &host, &snapshots, &mut log).await?;
+        Ok::<_, StartError>(last)
+    };
+    let log_at_start = match checked.await {
+        Ok(last) => last,
+        Err(error) => return Err(noted(error, data_dir, blocking).await),
+    };
 
-    let identity = Arc::new(Identity::new(config.node_id, cluster_id));
-    let (host, snapshots) = (Arc::new(host), Arc::new(snapshots));
+    let restored = restored(&host)?;
+    let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
     let metrics = Arc::new(OnceLock::new());
     let networks = PeerNetworks {
         identity: Arc::clone(&identity),
-        channels: Arc::new(Channels::new(transport)),
+        channels,
         snapshots: Arc::clone(&snapshots),
         blocking,
         append_timeout: config.append_timeout,
+        purge: Arc::default(),
+        complaints: Arc::default(),
     };
     let state_machine = StateMachine {
         host: Arc::clone(&host),
@@ -123,37 +190,79 @@ pub(super) async fn open(
         log,
         state_machine,
     )
-    .await;
-    let raft = started.map_err(|error| {
-        let first = fatal.watch().borrow().as_ref().map(ToString::to_string);
-        StartError::Raft {
-            reason: first.unwrap_or_else(|| error.to_string()),
+    .await
+    .map_err(|error| error.to_string());
+    let raft = match started {
+        Ok(raft) => raft,
+        Err(error) => {
+            let error = not_started(&fatal, &log_handle, level_known, error);
+            return Err(noted(error, data_dir, blocking).await);
         }
-    })?;
+    };
     let _ = metrics.set(raft.metrics());
 
     let membership = Arc::new(Membership {
         identity: Arc::clone(&identity),
         raft: raft.clone(),
         data_dir: Arc::new(Mutex::new(data_dir)),
-        encoded: encode_members(&config.initial_members),
-        members: config.initial_members.clone(),
+        encoded: encode_members(&initial_members),
+        members: initial_members,
+        restored,
         blocking,
     });
     let (leader_known, leader) = watch::channel(None);
+    let room = watch::Sender::new(Room::Enough);
+    let reserve_bytes = config.disk_reserve_bytes;
+    let headroom = Headroom::new(storage.disk(), config.data_dir.clone(), reserve_bytes);
     let status = StatusSource {
         identity: Arc::clone(&identity),
         raft: raft.clone(),
         reader: host.reader(),
         disk_bytes: Arc::new(AtomicU64::new(0)),
+        room: room.subscribe(),
+        alarms: alarms.clone(),
+        scrub: Arc::default(),
         fatal: fatal.clone(),
         leader: leader.clone(),
-        this: config
-            .initial_members
-            .get(&config.node_id)
-            .cloned()
-            .unwrap_or_default(),
+        this: config.advertised.clone(),
     };
+    let roster = Arc::clone(host.roster());
+    let hand_over = HandOver {
+        node_id: config.node_id,
+        raft: raft.clone(),
+        leader: leader.clone(),
+        election: config.election,
+    };
+    let (reach, in_progress) = (Arc::<Reach>::default(), Arc::<InProgress>::default());
+    let reporter = Reporter {
+        node_id: config.node_id,
+        raft: raft.clone(),
+        reach: Arc::clone(&reach),
+        leader: leader.clone(),
+        in_progress: Arc::clone(&in_progress),
+        vitals: Arc::clone(&vitals),
+        alarms: alarms.clone(),
+        level_known,
+    };
+    let base = Base {
+        reader: host.reader(),
+        identity: Arc::clone(&identity),
+    };
+    let changes = Changes::new(Parts {
+        node_id: config.node_id,
+        raft: raft.clone(),
+        roster: Arc::clone(&roster),
+        reader: host.reader(),
+        reach: Arc::clone(&reach),
+        base: base.clone(),
+        vitals: Arc::clone(&vitals),
+        leader: leader.clone(),
+        hand_over: hand_over.clone(),
+        silence: SILENCE_TIMEOUTS * config.election.timeout_max,
+        handle: Handle::current(),
+        turn: Arc::default(),
+        in_progress,
+    });
     Ok(Node {
         identity,
         raft,
@@ -163,165 +272,104 @@ pub(super) async fn open(
         contact: Arc::default(),
         leader_known,
         leader,
+        members: watch::Sender::new(Arc::new([])),
         snapshots,
         applied,
         networks,
         membership,
         storage,
+        room,
+        headroom,
         status,
+        roster,
+        hand_over,
+        changes,
+        reporter,
+        base,
+        clock,
+        vitals,
+        alarms,
+        reach,
         blocking,
         fatal,
     })
 }
 
-fn open_stores(
+pub(super) fn open_stores(
     path: &Path,
     node_id: u64,
+    level_known: u32,
     storage: Arc<dyn Storage>,
     seams: &Seams,
     blocking: Blocking,
+    fatal: &Fatal,
 ) -> Result<Stores, StartError> {
     let disk = storage.disk();
-    let mut data_dir = DataDir::open_or_create(
-        Arc::clone(&disk),
-        path,
-        Mode::Node {
-            cluster_id: None,
-            node_id,
-        },
-    )?;
+    let mode = Mode::Node {
+        cluster_id: None,
+        node_id,
+    };
+    let opened = DataDir::open_or_create(Arc::clone(&disk), path, mode);
+    let mut data_dir = opened.map_err(StartError::directory)?;
+    if data_dir.is_removed() {
+        return Err(StartError::Removed { node_id });
+    }
+    if data_dir.is_diverged() {
+        return Err(StartError::Diverged { node_id });
+    }
+    if data_dir.is_log_damaged() {
+        return Err(StartError::LogDamaged { node_id });
+    }
     let cluster_id = match data_dir.mode() {
         Mode::Node { cluster_id, .. } => cluster_id,
-        Mode::Embedded => None,
+        Mode::Embedded | Mode::Joining { .. } => None,
     };
     let layout = Layout::new(Arc::clone(&disk), path.to_owned());
-    if data_dir.is_complete() {
-        // Made anew, an empty log or ledger would look like one that never held anything.
-        for dir in [layout.raft(), layout.current_pointer()] {
-            if !disk.exists(&dir) {
-                let detail = format!("{} is missing", dir.display());
-                return Err(StartError::Contradiction {
-                    path: path.to_owned(),
-                    detail,
-                });
-            }
-        }
+    // Made anew, an empty log or ledger would look like one that never held anything.
+    let is_lost = |path: &Path| data_dir.is_complete() && !disk.exists(path);
+    if is_lost(&layout.raft()) {
+        let dir = layout.raft();
+        return Err(LogError::Missing { dir }.into());
     }
+    let pointer = layout.current_pointer();
+    let is_pointer_lost = is_lost(&pointer);
     let snapshots =
         SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking).map_err(|error| {
             StartError::Snapshot {
                 source: Box::new(error),
             }
         })?;
-    let host = LedgerHost::open(
-        layout.clone(),
-        Arc::clone(&storage),
-        Arc::clone(&seams.threads),
-    )?;
-    let log = storage.start_log(&layout.raft(), !data_dir.is_complete(), seams)?;
+    // Before the ledger: without a log there is nothing that a repaired ledger could go on from.
+    let log = match storage.start_log(&layout.raft(), !data_dir.is_complete(), seams) {
+        Err(error @ LogError::Damaged { .. }) => {
+            if let Some(damage) = error.damage() {
+                damage.note(&mut data_dir)?;
+            }
+            return Err(error.into());
+        }
+        log => log?,
+    };
+    let ledger = match is_pointer_lost {
+        true => {
+            data_dir.set_ledger_damaged()?;
+            Err(format!("{} is missing", pointer.display()))
+        }
+        false => open_ledger(&layout, &storage, seams, fatal, &mut data_dir)?,
+    };
+    if let Ok(host) = &ledger {
+        check_level(host, level_known)?;
+    }
     disk.sync_dir(path)
         .map_err(StartError::file("sync", path))?;
     data_dir.set_complete()?;
     Ok(Stores {
         data_dir,
         cluster_id,
-        host,
-        snapshots,
+        layout,
+        ledger,
+        snapshots: Arc::new(snapshots),
         log,
     })
-}
-
-/// A node must not begin with parts that cannot have been together: it may have voted, or
-/// acknowledged, what it does not remember. Returns the index of the log's last entry.
-async fn check_agreement(
-    path: &Path,
-    cluster_id: Option<u128>,
-    host: &LedgerHost,
-    log: &mut RaftLog,
-) -> Result<Option<u64>, StartError> {
-    let raft = |error: String| StartError::Raft { reason: error };
-    let state = log
-        .get_log_state()
-        .await
-        .map_err(|error| raft(error.to_string()))?;
-    let (applied, _) = host
-        .applied_state()
-        .map_err(|error| raft(error.to_string()))?;
-    let vote = log
-        .get_log_reader()
-        .await
-        .read_vote()
-        .await
-        .map_err(|error| raft(error.to_string()))?;
-    // A log without entries is right on a node that has just installed its first snapshot, but even
-    // that one has voted.
-    let has_log = state.last_log_id.is_some() || vote.is_some();
-    let detail = if has_log && cluster_id.is_none() {
-        "there is a Raft log, but no cluster id".to_owned()
-    } else if applied.is_some() && !has_log {
-        "there is a ledger, but the Raft log is empty".to_owned()
-    } else {
-        return Ok(state.last_log_id.map(|log_id| log_id.index));
-    };
-    Err(StartError::Contradiction {
-        path: path.to_owned(),
-        detail,
-    })
-}
-
-/// A ledger that is ahead of the log proves that the log has lost what it had acknowledged, unless a
-/// snapshot brought it there: then the crash came before the log was purged.
-async fn check_progress(
-    path: &Path,
-    host: &LedgerHost,
-    snapshots: &SnapshotStore,
-    log: &mut RaftLog,
-) -> Result<(), StartError> {
-    let raft = |error: String| StartError::Raft { reason: error };
-    let state = log
-        .get_log_state()
-        .await
-        .map_err(|error| raft(error.to_string()))?;
-    let (applied, _) = host
-        .applied_state()
-        .map_err(|error| raft(error.to_string()))?;
-    let snapshot = snapshots
-        .current()
-        .and_then(|snapshot| snapshot.contents().meta.last_log_id);
-    if snapshot.is_some() && snapshot < state.last_purged_log_id {
-        // It does not reach the log, so no follower could go on from it.
-        snapshots.forget();
-    }
-    let Some(applied) = applied else {
-        return Ok(());
-    };
-    if state
-        .last_log_id
-        .is_some_and(|last| last.index >= applied.index)
-    {
-        return Ok(());
-    }
-    if snapshot != Some(applied) {
-        let detail = format!(
-            "the ledger has applied entry {}, but the Raft log ends at {}: the log has lost what this \
-             node acknowledged; remove the node and add it again under a new id",
-            applied.index,
-            state
-                .last_log_id
-                .map_or_else(|| "its beginning".to_owned(), |last| last.index.to_string())
-        );
-        return Err(StartError::Contradiction {
-            path: path.to_owned(),
-            detail,
-        });
-    }
-    log.purge(applied)
-        .await
-        .map_err(|error| raft(error.to_string()))?;
-    log.handle()
-        .barrier()
-        .await
-        .map_err(|error| raft(error.to_string()))
 }
 
 #[cfg(test)]

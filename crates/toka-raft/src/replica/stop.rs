@@ -1,20 +1,32 @@
 //! Handing over leadership, and stopping.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Inner, Replica};
 use crate::error::{FatalError, TransferError};
+use crate::fatal::Fatal;
+use crate::membership::{Membership, effective};
+use crate::reach::answered_within;
 
+/// A voter that has not answered for so many heartbeats is not asked to lead.
+const SILENT_HEARTBEATS: u32 = 3;
+/// Longest wait, in election timeouts, for a voter that answers.
+const ANSWER_TIMEOUTS: u32 = 3;
+/// Between two looks at who has answered.
+const LISTEN: Duration = Duration::from_millis(50);
 /// Longest wait for commits that are in flight.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for background tasks to end before Raft is stopped. openraft logs an error for whoever asks it
+/// for something then; but some wait for a quorum that there may not be.
+const QUIET_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest wait for background tasks to end, once they are told to.
 const TASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// A transfer takes a round trip and a vote; this many election timeouts are more than enough.
-const TRANSFER_TIMEOUTS: u32 = 4;
 
 impl Replica {
     /// Hands leadership to node `to`, or to the voter that is most up to date, and waits until it
@@ -23,34 +35,63 @@ impl Replica {
     /// # Errors
     /// [`TransferError`].
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<u64, TransferError> {
-        self.inner.transfer(to).await
+        let node = &self.inner.node;
+        if let Some(node_id) = to
+            && self.is_leader()
+        {
+            let stored = effective(&node.raft);
+            if stored.membership().get_node(&node_id).is_none() {
+                return Err(TransferError::UnknownNode { node_id });
+            }
+        }
+        node.hand_over.to(to).await
     }
 
     /// Hands leadership over, if this node has it and another one can take it. That it fails is only
-    /// said: the others elect a leader by themselves.
+    /// said, and no reason to worry: the others elect a leader by themselves.
     pub async fn hand_over(&self) {
         let node_id = self.inner.config.node_id;
-        match self.inner.transfer(None).await {
+        let answering = self.inner.answering_voters().await;
+        let is_fit = |id: u64| answering.contains(&id);
+        match self.inner.node.hand_over.to_fit(is_fit).await {
             Ok(to) => tracing::info!(node_id, to, "leadership handed over"),
             Err(TransferError::NotLeader { .. } | TransferError::NoCandidate) => {}
-            Err(error) => tracing::warn!(node_id, %error, "leadership was not handed over"),
+            Err(error) => tracing::info!(
+                node_id,
+                %error,
+                "leadership was not handed over: the others elect a leader"
+            ),
         }
     }
 
-    /// Stops in good order: takes no more commits, finishes those in flight, hands leadership over if it
-    /// is to `hand_over`, stops Raft, closes the log and flushes the ledger. Stop serving peers only after
-    /// it has returned, or there is nobody to hand over to.
-    ///
-    /// # Errors
-    /// What could not be written at the end. Nothing acknowledged is lost by it.
-    pub async fn shutdown(&self, hand_over: bool) -> Result<(), FatalError> {
+    /// Prepares to stop in good order: takes no more commits, finishes those in flight, and hands leadership
+    /// over if it is to `hand_over`. Peers have to be served until it has returned, or there is nobody to hand
+    /// over to, and no longer: [`Replica::close`] stops what answers them.
+    pub async fn retire(&self, hand_over: bool) {
         let inner = &self.inner;
         inner.stopping.cancel();
         inner.proposer.drained(DRAIN_TIMEOUT).await;
         if hand_over {
             self.hand_over().await;
         }
-        inner.stop().await
+    }
+
+    /// Stops in good order: as [`Replica::retire`], then stops Raft, closes the log and flushes the ledger.
+    ///
+    /// # Errors
+    /// Why the node had to stop anyway, or what could not be written at the end. Nothing acknowledged is lost by
+    /// it.
+    pub async fn shutdown(&self, hand_over: bool) -> Result<(), FatalError> {
+        self.retire(hand_over).await;
+        self.close().await
+    }
+
+    /// Stops what [`Replica::retire`] has prepared for it.
+    ///
+    /// # Errors
+    /// As [`Replica::shutdown`].
+    pub async fn close(&self) -> Result<(), FatalError> {
+        self.inner.stop(QUIET_TIMEOUT).await
     }
 
     /// Ends Raft's threads, and with them everything on [`Replica::runtime`], once the node has been
@@ -69,62 +110,79 @@ impl Replica {
     /// What could not be written at the end.
     pub async fn halt(&self) -> Result<(), FatalError> {
         self.inner.stopping.cancel();
-        self.inner.stop().await
+        self.inner.stop(Duration::ZERO).await
+    }
+}
+
+/// Notes damage in the data directory, if that is why the node must stop.
+pub(super) async fn note_damage(fatal: &Fatal, membership: &Membership) {
+    let Some(damage) = fatal.damage() else {
+        return;
+    };
+    let note = membership.note(move |data_dir| damage.note(data_dir));
+    if let Err(error) = note.await {
+        tracing::error!(%error, "that stored data is damaged could not be noted");
     }
 }
 
 impl Inner {
-    async fn transfer(&self, to: Option<u64>) -> Result<u64, TransferError> {
-        let metrics = self.node.raft.metrics().borrow_watched().clone();
-        let this = self.config.node_id;
-        let not_leader = || TransferError::NotLeader {
-            leader: self.leader.borrow().clone(),
-        };
-        if metrics.current_leader != Some(this) {
-            return Err(not_leader());
-        }
-        let replication = metrics.replication.as_ref().ok_or_else(not_leader)?;
-        let voters = metrics.membership_config.voter_ids();
-        let matched = |id: &u64| replication.get(id).copied().flatten();
-        let mut candidates = voters.filter(|id| *id != this);
-        let to = match to {
-            Some(to) => candidates.find(|id| *id == to),
-            None => candidates.max_by_key(matched),
-        };
-        let to = to.ok_or(TransferError::NoCandidate)?;
-        let asked = self.node.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|_| TransferError::Stopped)?;
-        let mut leader = self.leader.clone();
-        let changed =
-            leader.wait_for(|leader| leader.as_ref().is_some_and(|leader| leader.node_id != this));
-        let deadline = Instant::now() + self.config.election.timeout_max * TRANSFER_TIMEOUTS;
-        match timeout_at(deadline, changed).await {
-            Ok(Ok(leader)) => Ok(leader.as_ref().map_or(to, |leader| leader.node_id)),
-            Ok(Err(_)) => Err(TransferError::Stopped),
-            Err(_) => Err(TransferError::TimedOut { to }),
+    /// The other voters that answer, if this node leads: one that has been stopped a moment ago would let it
+    /// wait in vain.
+    async fn answering_voters(&self) -> BTreeSet<u64> {
+        let (this, election) = (self.config.node_id, self.config.election);
+        let start = Instant::now();
+        loop {
+            let (leader, voters) = {
+                let metrics = self.node.raft.server_metrics();
+                let metrics = metrics.borrow_watched();
+                let voters = metrics.membership_config.voter_ids();
+                (metrics.current_leader, voters.collect::<BTreeSet<_>>())
+            };
+            let others: BTreeSet<u64> = voters.into_iter().filter(|id| *id != this).collect();
+            let silence = SILENT_HEARTBEATS * election.heartbeat + start.elapsed();
+            let lately = answered_within(&self.node.raft, silence);
+            let answering: BTreeSet<u64> = others.intersection(&lately).copied().collect();
+            let is_hopeless = leader != Some(this)
+                || others.is_empty()
+                || start.elapsed() >= ANSWER_TIMEOUTS * election.timeout_max;
+            if is_hopeless || !answering.is_empty() {
+                return answering;
+            }
+            sleep(LISTEN).await;
         }
     }
 
-    async fn stop(&self) -> Result<(), FatalError> {
+    /// Background tasks have `quiet` to end before Raft is stopped.
+    async fn stop(&self, quiet: Duration) -> Result<(), FatalError> {
         self.node.fatal.stop();
         self.cancelled.cancel();
+        let mut tasks = self.tasks.lock().await;
+        let _ = timeout(quiet, all_ended(&mut tasks)).await;
         // Its only error is that it had stopped before.
         let _ = self.node.raft.shutdown().await;
-        let mut tasks = self.tasks.lock().await;
-        let ended = timeout(TASK_TIMEOUT, async {
-            while tasks.join_next().await.is_some() {}
-        });
-        if ended.await.is_err() {
+        if timeout(TASK_TIMEOUT, all_ended(&mut tasks)).await.is_err() {
             tracing::warn!("background tasks did not end in time");
             tasks.shutdown().await;
         }
+        // Done before, but for what was found at the very end.
+        note_damage(&self.node.fatal, &self.node.membership).await;
         let closed = self.node.log.close().await;
-        if self.node.fatal.is_reported() {
-            // What has failed must not be written to; the first error tells why.
-            return Ok(());
+        if let Some(first) = self.node.fatal.first() {
+            // What has failed must not be written to.
+            return Err(first);
         }
         closed?;
+        let flush_bytes = self.config.compaction.flush_bytes;
+        let headroom = &self.node.headroom;
+        if !headroom.takes_flush(self.node.blocking, flush_bytes).await {
+            // The log has it all.
+            return Ok(());
+        }
         let host = std::sync::Arc::clone(&self.node.host);
         self.node.blocking.run(move || host.flush()).await
     }
+}
+
+async fn all_ended(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }

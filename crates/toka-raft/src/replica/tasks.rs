@@ -8,24 +8,36 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::WaitError;
 use openraft::{Raft, RaftMetrics};
 use toka_ledger::Reader;
-use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
+use toka_ledger::command::{Command, Create, FEATURE_LEVEL_MIN};
 use toka_ledger::seam::Seams;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::divergence::Divergence;
 use super::leader::LeaderFollower;
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
+use super::removal::Removal;
+use super::stop::note_damage;
 use super::{Inner, Leader};
+use crate::change::Steward;
 use crate::compaction::Compactor;
 use crate::config::Creation;
 use crate::error::FatalError;
+use crate::feature_level::{KnownLevels, LevelRaiser};
 use crate::forming::Forming;
 use crate::identity::Identity;
+use crate::layout::Layout;
+use crate::poll::{Poll, Watcher};
 use crate::proposer::{Batcher, Proposer};
+use crate::room::RoomKeeper;
+use crate::scrub::Scrubber;
+use crate::slow_disk::SlowDisk;
 use crate::state_machine::StateMachine;
+use crate::ticker::ticker;
 use crate::type_config::{LogId, TypeConfig};
+use crate::vitals::StampClock;
 
 const FAILURE_CHECK: Duration = Duration::from_millis(100);
 const CREATE_RETRY: Duration = Duration::from_millis(100);
@@ -49,12 +61,91 @@ impl Inner {
             policy: self.config.compaction,
             blocking: node.blocking,
             fatal: node.fatal.clone(),
+            sized: None,
+            base: node.base.clone(),
+            headroom: node.headroom.clone(),
+            purge: Arc::clone(&node.networks.purge),
+            room: node.room.subscribe(),
         };
         let follower = LeaderFollower {
             raft: node.raft.clone(),
             contact: Arc::clone(&node.contact),
             election: self.config.election,
             leader: node.leader_known.clone(),
+            members: node.members.clone(),
+        };
+        let steward = Steward {
+            changes: node.changes.clone(),
+            clock: Arc::clone(&seams.clock),
+            unreachable_after: self.config.unreachable_after,
+        };
+        let removal = Removal {
+            membership: Arc::clone(&node.membership),
+            networks: node.networks.clone(),
+            roster: Arc::clone(&node.roster),
+            leader: node.leader.clone(),
+            fatal: node.fatal.clone(),
+        };
+        let keeper = RoomKeeper {
+            headroom: node.headroom.clone(),
+            room: node.room.clone(),
+            alarms: node.alarms.clone(),
+            blocking: node.blocking,
+        };
+        let poll = Poll {
+            membership: Arc::clone(&node.membership),
+            networks: node.networks.clone(),
+            leader: node.leader.clone(),
+            clock: node.clock.clone(),
+            vitals: Arc::clone(&node.vitals),
+            hand_over: node.hand_over.clone(),
+            reach: Arc::clone(&node.reach),
+            room: node.room.subscribe(),
+            watcher: Watcher::new(
+                self.config.unreachable_after,
+                self.config.election.timeout_min / 2,
+            ),
+        };
+        let levels = KnownLevels {
+            node_id: self.config.node_id,
+            own: self.config.level_known(),
+            membership: Arc::clone(&node.membership),
+            vitals: Arc::clone(&node.vitals),
+        };
+        let raiser = LevelRaiser {
+            levels: levels.clone(),
+            leader: node.leader.clone(),
+            reader: node.host.reader(),
+            clock: node.clock.clone(),
+            proposer: self.proposer.clone(),
+            changes: node.changes.clone(),
+        };
+        let slow_disk = SlowDisk {
+            log: node.log.clone(),
+            limit: self.config.slow_sync,
+            alarms: node.alarms.clone(),
+        };
+        let divergence = Divergence {
+            membership: Arc::clone(&node.membership),
+            networks: node.networks.clone(),
+            reader: node.host.reader(),
+            clock: Arc::clone(&seams.clock),
+            fatal: node.fatal.clone(),
+            alarms: node.alarms.clone(),
+            interval: self.config.state_check_interval,
+        };
+        let scrubber = Scrubber {
+            host: Arc::clone(&node.host),
+            snapshots: Arc::clone(&node.snapshots),
+            log: node.log.clone(),
+            layout: Layout::new(node.storage.disk(), self.config.data_dir.clone()),
+            clock: Arc::clone(&seams.clock),
+            settings: self.config.scrub,
+            progress: Arc::clone(&node.status.scrub),
+            headroom: node.headroom.clone(),
+            room: node.room.subscribe(),
+            fatal: node.fatal.clone(),
+            blocking: node.blocking,
         };
         let readying = Readying {
             forming: Forming {
@@ -64,6 +155,8 @@ impl Inner {
             },
             creator: Creator {
                 proposer: self.proposer.clone(),
+                clock: node.clock.clone(),
+                levels,
                 barrier: self.barrier.clone(),
                 reader: node.host.reader(),
                 leader: self.leader.clone(),
@@ -78,7 +171,16 @@ impl Inner {
         tasks.spawn_on(indexer.run(cancelled()), &self.handle);
         tasks.spawn_on(compactor.run(cancelled()), &self.handle);
         tasks.spawn_on(follower.run(cancelled()), &self.handle);
+        tasks.spawn_on(steward.run(cancelled()), &self.handle);
+        tasks.spawn_on(removal.run(cancelled()), &self.handle);
+        tasks.spawn_on(divergence.run(cancelled()), &self.handle);
+        tasks.spawn_on(keeper.run(cancelled()), &self.handle);
+        tasks.spawn_on(poll.run(cancelled()), &self.handle);
+        tasks.spawn_on(raiser.run(cancelled()), &self.handle);
+        tasks.spawn_on(slow_disk.run(cancelled()), &self.handle);
+        tasks.spawn_on(scrubber.run(cancelled()), &self.handle);
         tasks.spawn_on(watch_failures(node, cancelled()), &self.handle);
+        tasks.spawn_on(note_early(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
         tasks.spawn_on(
             make_ready(node, readying, is_ready, cancelled()),
@@ -112,12 +214,29 @@ fn watch_failures(
         let error = tokio::select! {
             biased;
             () = cancelled.cancelled() => return,
-            error = log.wait() => FatalError::Log(error),
-            error = raft => log.get().map_or(FatalError::Raft(error), FatalError::Log),
+            error = log.wait() => FatalError::from(error),
+            error = raft => log.get().map_or(FatalError::Raft(error), FatalError::from),
         };
         if !cancelled.is_cancelled() {
             fatal.report(error);
         }
+    }
+}
+
+/// Notes damage as soon as it is found: who is killed before he has stopped would not know of it any more.
+fn note_early(
+    node: &Node,
+    cancelled: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (fatal, membership) = (node.fatal.clone(), Arc::clone(&node.membership));
+    async move {
+        let mut first = fatal.watch();
+        tokio::select! {
+            // Then it is noted at the end of the stop.
+            () = cancelled.cancelled() => return,
+            _ = async { first.wait_for(Option::is_some).await.is_ok() } => {}
+        }
+        note_damage(&fatal, &membership).await;
     }
 }
 
@@ -128,8 +247,7 @@ fn measure_disk(
     let (host, blocking) = (Arc::clone(&node.host), node.blocking);
     let total = Arc::clone(&node.status.disk_bytes);
     async move {
-        let mut interval = tokio::time::interval(DISK_BYTES_INTERVAL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut interval = ticker(DISK_BYTES_INTERVAL);
         loop {
             tokio::select! {
                 () = cancelled.cancelled() => return,
@@ -229,6 +347,8 @@ async fn recover(
 /// Gives a new vault its first command, on the leader.
 struct Creator {
     proposer: Proposer,
+    clock: StampClock,
+    levels: KnownLevels,
     barrier: ReadBarrier,
     reader: Reader,
     leader: watch::Receiver<Option<Leader>>,
@@ -240,13 +360,12 @@ struct Creator {
 impl Creator {
     async fn run(mut self) {
         loop {
-            let leads = self
-                .leader
-                .borrow()
-                .as_ref()
-                .is_some_and(|l| l.node_id == self.identity.node_id());
-            if leads && self.is_needed().await {
-                self.create().await;
+            let leader = self.leader.borrow().clone();
+            let leads = leader.filter(|leader| leader.node_id == self.identity.node_id());
+            if let Some(leader) = leads
+                && self.is_needed().await
+            {
+                self.create(&leader).await;
             }
             let _ = tokio::time::timeout(CREATE_RETRY, self.leader.changed()).await;
         }
@@ -260,18 +379,26 @@ impl Creator {
         position.is_ok() && matches!(self.reader.settings(), Ok(None))
     }
 
-    async fn create(&self) {
+    async fn create(&self, leader: &Leader) {
         let Some(cluster_id) = self.identity.cluster_id() else {
             return;
+        };
+        let unix_ms = match self.clock.stamp(leader, self.leader.clone()).await {
+            Ok(unix_ms) => unix_ms,
+            Err(error) => {
+                tracing::warn!(%error, "the vault could not be created yet");
+                return;
+            }
         };
         let command = Command::Create(Create {
             cluster_id,
             history_id: self.seams.random_u128(),
-            feature_level: FEATURE_LEVEL,
+            // What has not told its level yet may be of the oldest build; it is raised as soon as all have.
+            feature_level: self.levels.common().unwrap_or(FEATURE_LEVEL_MIN),
             dimension: self.creation.dimension,
             model: self.creation.model.clone(),
             intents: self.creation.intents,
-            unix_ms: self.proposer.unix_ms(),
+            unix_ms,
         });
         match self.proposer.propose(&command).await {
             Ok(outcome) => tracing::info!(?outcome, "the vault is created"),

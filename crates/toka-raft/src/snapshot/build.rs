@@ -9,7 +9,7 @@ use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{SnapshotOf, WatchReceiverOf};
 
-use super::{SnapshotDir, SnapshotError, SnapshotStore};
+use super::{Contents, Place, SnapshotDir, SnapshotError, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
@@ -71,6 +71,28 @@ pub(super) fn build(
     host: &LedgerHost,
     store: &SnapshotStore,
 ) -> Result<SnapshotDir, SnapshotError> {
+    let (place, contents) = make(host, store)?;
+    if let Some(current) = store.current()
+        && current.contents() == &contents
+    {
+        return Ok(current);
+    }
+    note(&place, &contents)?;
+    store.finish(place, contents)
+}
+
+/// Makes another snapshot in the place of the current one, which is damaged.
+pub(crate) fn rebuild(
+    host: &LedgerHost,
+    store: &SnapshotStore,
+    damaged: &SnapshotDir,
+) -> Result<(), SnapshotError> {
+    let (place, contents) = make(host, store)?;
+    note(&place, &contents)?;
+    store.replace(damaged, place, contents)
+}
+
+fn make(host: &LedgerHost, store: &SnapshotStore) -> Result<(Place, Contents), SnapshotError> {
     let place = store.place()?;
     host.copy(&place.ledger())?;
     // Read from the copy, so that the note and the copy cannot disagree.
@@ -84,17 +106,14 @@ pub(super) fn build(
             });
         }
     }
-    if let Some(current) = store.current()
-        && current.contents() == &contents
-    {
-        return Ok(current);
-    }
+    Ok((place, contents))
+}
+
+/// Writes the note beside the copy, and makes both durable.
+fn note(place: &Place, contents: &Contents) -> Result<(), SnapshotError> {
     contents.write(place.disk(), place.dir())?;
-    place
-        .disk()
-        .sync_dir(place.dir())
-        .map_err(SnapshotError::file("sync", place.dir()))?;
-    store.finish(place, contents)
+    let synced = place.disk().sync_dir(place.dir());
+    synced.map_err(SnapshotError::file("sync", place.dir()))
 }
 
 impl From<SnapshotError> for io::Error {

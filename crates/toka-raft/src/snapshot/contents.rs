@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use toka_ledger::Digest;
+use toka_ledger::command::FEATURE_LEVEL;
 use toka_ledger::disk::Disk;
 use toka_ledger::read::Position;
 
-use super::SnapshotError;
+use super::{SnapshotDir, SnapshotError};
 use crate::codec::{
     Cursor, DecodeError, decode_stored_membership, encode_stored_membership, put_log_id_option,
 };
@@ -24,13 +25,16 @@ pub(crate) struct Contents {
     pub(crate) meta: SnapshotMeta,
     /// Where the ledger is.
     pub(crate) position: Position,
+    /// The vault's feature level.
+    pub(crate) feature_level: u32,
 }
 
 impl Contents {
-    /// Version u8; log id (presence u8, 24 bytes); revision, sequence, unix_ms as u64; history root
+    /// Version u8; feature level u32; log id (presence u8, 24 bytes); revision, sequence, unix_ms as u64; history root
     /// and state digest, 32 bytes each; stored membership; CRC-32C u32 of all before it. Big-endian.
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
+        out.extend_from_slice(&self.feature_level.to_be_bytes());
         put_log_id_option(&mut out, self.meta.last_log_id.as_ref());
         let Position {
             revision,
@@ -48,6 +52,17 @@ impl Contents {
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out
+    }
+
+    /// A snapshot that this build could not go on from is not even fetched.
+    pub(super) fn check_level(&self) -> Result<(), SnapshotError> {
+        if self.feature_level > FEATURE_LEVEL {
+            return Err(SnapshotError::Ledger(toka_ledger::Error::FeatureLevel {
+                found: self.feature_level,
+                supported: FEATURE_LEVEL,
+            }));
+        }
+        Ok(())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -70,6 +85,7 @@ impl Contents {
                 version,
             });
         }
+        let feature_level = cursor.u32()?;
         let last_log_id = cursor.log_id_option()?;
         let (revision, sequence, unix_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
         let mut digest = || -> Result<Digest, DecodeError> {
@@ -94,6 +110,7 @@ impl Contents {
                 history_root,
                 state_digest,
             },
+            feature_level,
         })
     }
 
@@ -112,6 +129,11 @@ impl Contents {
             .map_err(SnapshotError::file("read", &path))?;
         Self::decode(&bytes).map_err(|source| SnapshotError::Contents { path, source })
     }
+}
+
+/// Reads the note of a snapshot again.
+pub(crate) fn verify_note(snapshot: &SnapshotDir) -> Result<(), SnapshotError> {
+    Contents::read(snapshot.disk(), snapshot.dir()).map(drop)
 }
 
 #[cfg(test)]
@@ -141,6 +163,7 @@ mod tests {
                 history_root: Digest([7; 32]),
                 state_digest: Digest([8; 32]),
             },
+            feature_level: 1,
         }
     }
 

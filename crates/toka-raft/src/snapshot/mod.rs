@@ -6,20 +6,28 @@
 
 mod build;
 mod contents;
+mod copy;
+mod pull;
 mod receive;
 mod send;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod transfers;
 mod verify;
 
 pub use crate::error::SnapshotError;
-pub(crate) use build::{Builder, Metrics};
-pub(crate) use contents::Contents;
+pub(crate) use build::{Builder, Metrics, rebuild};
+pub(crate) use contents::{Contents, verify_note};
+pub use copy::{CopyChunk, CopyFile, CopyReader, FileDigest, LedgerCopy};
+pub(crate) use copy::{CopyDigests, copy};
+pub(crate) use pull::{Asked, Pull, PullError, give};
 pub(crate) use receive::Receiver;
 pub(crate) use send::{Outgoing, send};
 pub use store::SnapshotDir;
 pub(crate) use store::{Place, SnapshotStore};
+pub(crate) use transfers::Transfers;
+pub(crate) use verify::verify;
 
 /// The engine's files, inside the directory of a snapshot.
 const LEDGER_DIR: &str = "ledger";

@@ -13,6 +13,7 @@ use super::{Contents, Place, SnapshotDir, SnapshotError, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::codec::decode_stored_membership;
 use crate::config::SNAPSHOT_CHUNK_BYTES;
+use crate::headroom::Headroom;
 use crate::layout::sync_files;
 use crate::storage::Storage;
 use crate::type_config::SnapshotMeta;
@@ -28,6 +29,9 @@ pub(crate) struct Receiver {
     writer: Option<Writer>,
     storage: Arc<dyn Storage>,
     blocking: Blocking,
+    headroom: Headroom,
+    /// Bytes that are still to come.
+    left_bytes: u64,
     incoming: Incoming,
 }
 
@@ -42,18 +46,30 @@ struct Writer {
 
 impl Receiver {
     /// Begins with the manifest.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NoRoom`] if the disk cannot hold what it lists: written until the disk is full, it
+    /// would stop the node, whose other files grow too.
     pub(crate) async fn begin(
         store: &Arc<SnapshotStore>,
         storage: Arc<dyn Storage>,
         blocking: Blocking,
+        headroom: &Headroom,
         manifest: pb::SnapshotManifest,
     ) -> Result<Self, SnapshotError> {
         let incoming = store.incoming()?;
         let contents = contents(&manifest)?;
+        contents.check_level()?;
         check_names(&manifest.files)?;
+        let sizes = manifest.files.iter().map(|file| file.size_bytes);
+        let left_bytes = sizes.fold(0, u64::saturating_add);
         let place = {
-            let store = Arc::clone(store);
-            blocking.run(move || create(&store)).await?
+            let (store, headroom) = (Arc::clone(store), headroom.clone());
+            let begin = move || {
+                headroom.admit(left_bytes)?;
+                create(&store)
+            };
+            blocking.run(begin).await?
         };
         let writer = Writer {
             place,
@@ -68,6 +84,8 @@ impl Receiver {
             writer: Some(writer),
             storage,
             blocking,
+            headroom: headroom.clone(),
+            left_bytes,
             incoming,
         })
     }
@@ -81,8 +99,11 @@ impl Receiver {
     pub(crate) async fn chunk(&mut self, chunk: pb::SnapshotChunk) -> Result<(), SnapshotError> {
         let mut writer = self.take_writer()?;
         let files = std::mem::take(&mut self.files);
+        let (headroom, left_bytes) = (self.headroom.clone(), self.left_bytes);
+        self.left_bytes = left_bytes.saturating_sub(chunk.data.len() as u64);
         let work = move || {
-            let result = writer.write(&files, &chunk);
+            let has_room = headroom.check_rest(left_bytes);
+            let result = has_room.and_then(|()| writer.write(&files, &chunk));
             (result, writer, files)
         };
         let (result, writer, files) = self.blocking.run(work).await;
@@ -146,6 +167,7 @@ fn contents(manifest: &pb::SnapshotManifest) -> Result<Contents, SnapshotError> 
             last_membership: membership,
         },
         position: wire::position_from(manifest.position.as_ref()).map_err(invalid)?,
+        feature_level: manifest.feature_level,
     })
 }
 

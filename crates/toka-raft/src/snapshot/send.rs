@@ -2,26 +2,25 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, stream};
 use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
-use toka_ledger::disk::{Disk, DiskFile};
+use toka_ledger::disk::DiskFile;
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::{SnapshotDir, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::codec::encode_stored_membership;
 use crate::config::SNAPSHOT_CHUNK_BYTES;
+use crate::ticker::ticker;
 use crate::type_config::{TypeConfig, Vote};
 use crate::wire;
 
@@ -58,9 +57,9 @@ pub(crate) async fn send(
         store,
         blocking,
     } = outgoing;
-    let _counted = store.outgoing();
     let to = peer.to;
     let dir = snapshot.snapshot;
+    let _sending = store.transfers().begin(to, dir.last_index().unwrap_or(0));
     let listed = {
         let dir = dir.clone();
         blocking.run(move || dir.files()).await
@@ -81,11 +80,15 @@ pub(crate) async fn send(
         response = answer => response,
     };
     if let Some(failure) = progress.failure() {
+        store.suspect();
         tracing::error!(to, %failure, "cannot read the snapshot that is being sent");
         return Err(unreachable(&SendFailure(failure)));
     }
     let response = response.map_err(|status| {
         tracing::warn!(to, %status, "the snapshot was not taken");
+        if status.code() == tonic::Code::DataLoss {
+            store.suspect();
+        }
         unreachable(&SendFailure(status.message().to_owned()))
     })?;
     let vote = response.into_inner().vote;
@@ -121,6 +124,7 @@ pub(super) fn manifest(
             })
             .collect(),
         position: Some(wire::position(&contents.position)),
+        feature_level: contents.feature_level,
     }
 }
 
@@ -202,7 +206,7 @@ impl Reading {
         let len = left.min(SNAPSHOT_CHUNK_BYTES);
         let (file, data, crc) = self
             .blocking
-            .run(move || read_chunk(dir.disk(), open, &path, offset, len))
+            .run(move || dir.read_chunk(open, &path, offset, len))
             .await?;
         let chunk = pb::SnapshotChunk {
             file_index: u32::try_from(self.file_index).unwrap_or(u32::MAX),
@@ -214,25 +218,6 @@ impl Reading {
         self.offset += len as u64;
         Ok(Some(chunk))
     }
-}
-
-fn read_chunk(
-    disk: &dyn Disk,
-    open: Option<Box<dyn DiskFile>>,
-    path: &Path,
-    offset: u64,
-    len: usize,
-) -> io::Result<(Box<dyn DiskFile>, Bytes, u32)> {
-    let file = match open {
-        Some(file) => file,
-        None => disk.open_to_read(path)?,
-    };
-    let mut data = vec![0; len];
-    if file.read_at(&mut data, offset)? < len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let crc = crc32c::crc32c(&data);
-    Ok((file, data.into(), crc))
 }
 
 /// How a transfer goes on, shared by its two ends in this process.
@@ -277,7 +262,7 @@ impl Progress {
         self.with(|state| state.failure = Some(failure));
     }
 
-    fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         self.with(|state| state.failure.clone())
     }
 
@@ -287,9 +272,8 @@ impl Progress {
     }
 
     /// Waits until the receiver has been silent for too long; returns how long that is.
-    async fn stalled(&self) -> Duration {
-        let mut check = tokio::time::interval(STALL_CHECK);
-        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(super) async fn stalled(&self) -> Duration {
+        let mut check = ticker(STALL_CHECK);
         loop {
             check.tick().await;
             if let Some(patience) = self.exhausted(Instant::now()) {

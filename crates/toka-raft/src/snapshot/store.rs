@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use toka_ledger::disk::{Disk, Metadata};
+use bytes::Bytes;
+use toka_ledger::disk::{Disk, DiskFile, Metadata};
+use tokio::sync::Notify;
 
-use super::{Contents, LEDGER_DIR, SnapshotError, is_part_of_copy};
+use super::{Contents, LEDGER_DIR, SnapshotError, Transfers, is_part_of_copy};
 use crate::blocking::Blocking;
 
 const PREFIX: &str = "snapshot-";
@@ -41,8 +43,19 @@ impl SnapshotDir {
         &self.0.contents
     }
 
+    /// Index of the last entry that it covers.
+    pub(crate) fn last_index(&self) -> Option<u64> {
+        let last = self.0.contents.meta.last_log_id;
+        last.map(|log_id| log_id.index)
+    }
+
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.0.ground.disk
+    }
+
+    /// Where its note is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.0.dir
     }
 
     /// The engine's files.
@@ -50,8 +63,28 @@ impl SnapshotDir {
         self.0.dir.join(LEDGER_DIR)
     }
 
+    /// Bytes of the file at `path`, which stays open from one chunk to the next, and their CRC-32C.
+    pub(super) fn read_chunk(
+        &self,
+        open: Option<Box<dyn DiskFile>>,
+        path: &Path,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<(Box<dyn DiskFile>, Bytes, u32)> {
+        let file = match open {
+            Some(file) => file,
+            None => self.disk().open_to_read(path)?,
+        };
+        let mut data = vec![0; len];
+        if file.read_at(&mut data, offset)? < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let crc = crc32c::crc32c(&data);
+        Ok((file, data.into(), crc))
+    }
+
     /// The engine's files with their sizes, by name.
-    pub(super) fn files(&self) -> Result<Vec<(String, u64)>, SnapshotError> {
+    pub(crate) fn files(&self) -> Result<Vec<(String, u64)>, SnapshotError> {
         let dir = self.ledger();
         let list = || -> io::Result<Vec<(String, u64)>> {
             let mut files = Vec::new();
@@ -152,10 +185,11 @@ pub(crate) struct SnapshotStore {
     dir: PathBuf,
     current: Mutex<Option<SnapshotDir>>,
     next_number: AtomicU64,
-    /// Snapshots that are being sent; the log is not purged meanwhile (openraft #1706).
-    outgoing: AtomicUsize,
+    transfers: Arc<Transfers>,
     /// Held while a snapshot is received.
     incoming: AtomicBool,
+    /// Told when a receiver says that what this node sends is damaged.
+    suspect: Notify,
 }
 
 impl SnapshotStore {
@@ -214,8 +248,9 @@ impl SnapshotStore {
             dir,
             current: Mutex::new(current),
             next_number: AtomicU64::new(next_number),
-            outgoing: AtomicUsize::new(0),
+            transfers: Arc::default(),
             incoming: AtomicBool::new(false),
+            suspect: Notify::new(),
         })
     }
 
@@ -226,12 +261,7 @@ impl SnapshotStore {
 
     /// Index of the last entry that the current snapshot covers.
     pub(crate) fn index(&self) -> Option<u64> {
-        self.lock()
-            .as_ref()?
-            .contents()
-            .meta
-            .last_log_id
-            .map(|log_id| log_id.index)
+        self.lock().as_ref()?.last_index()
     }
 
     /// A new directory to put a snapshot together in.
@@ -281,6 +311,25 @@ impl SnapshotStore {
         self.publish(&mut self.lock(), &inner.dir, number, contents)
     }
 
+    /// Puts a snapshot that was made here in the place of the current one, which is damaged; unless another
+    /// one is there by now.
+    pub(super) fn replace(
+        &self,
+        damaged: &SnapshotDir,
+        mut place: Place,
+        contents: Contents,
+    ) -> Result<(), SnapshotError> {
+        let mut current = self.lock();
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(&current.0, &damaged.0))
+        {
+            let temporary = std::mem::take(&mut place.dir);
+            self.publish(&mut current, &temporary, place.number, contents)?;
+        }
+        Ok(())
+    }
+
     /// Forgets the current snapshot, which is removed; another one is made when it is needed.
     pub(crate) fn forget(&self) {
         if let Some(old) = self.lock().take() {
@@ -308,20 +357,24 @@ impl SnapshotStore {
         Ok(snapshot)
     }
 
-    /// Counts a transfer to another node while the value lives.
-    pub(super) fn outgoing(self: &Arc<Self>) -> CountOutgoing {
-        self.outgoing.fetch_add(1, Ordering::Relaxed);
-        CountOutgoing(Arc::clone(self))
-    }
-
-    /// Whether a snapshot is being sent.
-    pub(crate) fn is_sending(&self) -> bool {
-        self.outgoing.load(Ordering::Relaxed) > 0
+    /// Who is sent a copy from here.
+    pub(crate) fn transfers(&self) -> &Arc<Transfers> {
+        &self.transfers
     }
 
     /// Whether a snapshot is being received or installed.
     pub(crate) fn is_receiving(&self) -> bool {
         self.incoming.load(Ordering::Relaxed)
+    }
+
+    /// A receiver has found damage in what this node sends.
+    pub(super) fn suspect(&self) {
+        self.suspect.notify_one();
+    }
+
+    /// Waits until [`SnapshotStore::suspect`] is called.
+    pub(crate) async fn suspected(&self) {
+        self.suspect.notified().await;
     }
 
     /// Admits one transfer to this node at a time.
@@ -334,16 +387,6 @@ impl SnapshotStore {
 
     fn lock(&self) -> MutexGuard<'_, Option<SnapshotDir>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// See [`SnapshotStore::outgoing`].
-#[derive(Debug)]
-pub(super) struct CountOutgoing(Arc<SnapshotStore>);
-
-impl Drop for CountOutgoing {
-    fn drop(&mut self) {
-        self.0.outgoing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,19 +1,16 @@
 //! A copy that is damaged or not what was announced never becomes a ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt};
 use openraft::vote::RaftLeaderId;
 use tempfile::TempDir;
 use toka_ledger::Digest;
-use toka_ledger::command::{self, Command, Create, FEATURE_LEVEL};
-use toka_ledger::disk::SystemDisk;
+use toka_ledger::disk::{Disk, MemoryDisk, SystemDisk};
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
-use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 
@@ -22,13 +19,15 @@ use super::send::{Progress, manifest, requests};
 use super::verify::verify;
 use super::*;
 use crate::blocking::Blocking;
+use crate::fatal::Fatal;
+use crate::headroom::Headroom;
 use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
 use crate::storage::{DiskStorage, Storage};
-use crate::type_config::{
-    Commands, Entry, EntryPayload, LeaderId, LogId, Member, Membership, Vote,
-};
+use crate::testing;
+use crate::type_config::{Entry, LeaderId, LogId, Vote};
 
+mod copying;
 mod power_cut;
 
 struct Sender {
@@ -41,40 +40,34 @@ fn log_id(index: u64) -> LogId {
     LogId::new(LeaderId::new(1, 1), index)
 }
 
-fn entry(index: u64, command: &Command) -> Entry {
-    let mut batch = command::Batch::default();
-    batch.push(&command::encode(command));
-    let payload = EntryPayload::Normal(Commands(batch.finish()));
-    Entry {
-        log_id: log_id(index),
-        payload,
-    }
+/// A new vault with 298 events.
+pub(crate) fn entries(history: &str) -> Vec<Entry> {
+    let mut entries = vec![
+        testing::membership(log_id(0), 1),
+        testing::entry(log_id(1), &testing::create(1)),
+    ];
+    entries.extend((2..300).map(|n| {
+        let commit = testing::commit(format!("{history} {n}"), n);
+        testing::entry(log_id(n), &commit)
+    }));
+    entries
 }
 
-fn entries(history: &str) -> Vec<Entry> {
-    let nodes = BTreeMap::from([(1, Member::default())]);
-    let membership = Membership::new(vec![BTreeSet::from([1])], nodes).expect("valid");
-    let create = Command::Create(Create {
-        cluster_id: 1,
-        history_id: 2,
-        feature_level: FEATURE_LEVEL,
-        dimension: None,
-        model: None,
-        intents: toka_ledger::intent::Parameters::default(),
-        unix_ms: 3,
-    });
-    let commit = |n: u64| {
-        let draft = EventDraft::new("test").payload_bytes(format!("{history} {n}"));
-        let commit = prepare_commit([draft], vec![], n).expect("valid");
-        entry(n, &Command::Commit(commit))
-    };
-    let mut entries = vec![Entry {
-        log_id: log_id(0),
-        payload: EntryPayload::Membership(membership),
-    }];
-    entries.push(entry(1, &create));
-    entries.extend((2..300).map(commit));
-    entries
+/// Bytes of all rows of a copy.
+pub(crate) fn rows_bytes(engine: &dyn Engine) -> u64 {
+    let mut bytes = 0;
+    for table in Table::ALL {
+        for row in engine.scan(table, &[], None, Direction::Forward) {
+            let (key, value) = row.expect("readable");
+            bytes += (key.len() + value.len()) as u64;
+        }
+    }
+    bytes
+}
+
+/// Makes a snapshot.
+pub(crate) fn make(host: &LedgerHost, store: &SnapshotStore) -> SnapshotDir {
+    build(host, store).expect("made")
 }
 
 /// A node with a snapshot of 298 events.
@@ -82,7 +75,15 @@ fn sender() -> Sender {
     sender_of("history")
 }
 
-fn sender_of(history: &str) -> Sender {
+/// A ledger of 298 events, and where copies of it go.
+struct Node {
+    dir: TempDir,
+    storage: Arc<DiskStorage>,
+    host: LedgerHost,
+    store: SnapshotStore,
+}
+
+fn node(history: &str) -> Node {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let storage = Arc::new(DiskStorage::default());
     let layout = Layout::new(storage.disk(), dir.path().to_owned());
@@ -90,15 +91,30 @@ fn sender_of(history: &str) -> Sender {
         layout.clone(),
         Arc::clone(&storage) as _,
         Arc::new(toka_ledger::seam::SystemThreads),
+        &Fatal::new(),
     )
     .expect("opened");
     host.apply(entries(history)).expect("applied");
     let store =
         SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Pool).expect("opened");
-    let snapshot = build(&host, &store).expect("made");
+    Node {
+        dir,
+        storage,
+        host,
+        store,
+    }
+}
+
+fn sender_of(history: &str) -> Sender {
+    let Node {
+        dir,
+        storage,
+        host,
+        store,
+    } = node(history);
     Sender {
         _dir: dir,
-        snapshot,
+        snapshot: make(&host, &store),
         storage,
     }
 }
@@ -131,14 +147,30 @@ impl Sender {
         chunks(&self.snapshot, self.manifest()).await
     }
 
+    async fn begin(
+        &self,
+        store: &Arc<SnapshotStore>,
+        manifest: pb::SnapshotManifest,
+    ) -> Result<Receiver, SnapshotError> {
+        self.begin_on(store, &disk().1, manifest).await
+    }
+
+    async fn begin_on(
+        &self,
+        store: &Arc<SnapshotStore>,
+        headroom: &Headroom,
+        manifest: pb::SnapshotManifest,
+    ) -> Result<Receiver, SnapshotError> {
+        let storage = Arc::clone(&self.storage) as _;
+        Receiver::begin(store, storage, Blocking::Inline, headroom, manifest).await
+    }
+
     async fn receive(
         &self,
         store: &Arc<SnapshotStore>,
         chunks: Vec<pb::SnapshotChunk>,
     ) -> Result<(SnapshotDir, receive::IncomingGuard), SnapshotError> {
-        let storage = Arc::clone(&self.storage) as _;
-        let manifest = self.manifest();
-        let mut receiver = Receiver::begin(store, storage, Blocking::Inline, manifest).await?;
+        let mut receiver = self.begin(store, self.manifest()).await?;
         for chunk in chunks {
             receiver.chunk(chunk).await?;
         }
@@ -164,6 +196,14 @@ impl Sender {
         change(&engine, &mut batch);
         engine.write(batch, Durability::Synced).expect("written");
     }
+}
+
+/// What a receiver takes for its disk: 1 TiB, of which 1,000 bytes are kept free.
+fn disk() -> (MemoryDisk, Headroom) {
+    let (disk, path) = (MemoryDisk::new(), PathBuf::from("/data"));
+    disk.create_dir_all(&path).expect("created");
+    let headroom = Headroom::new(Arc::new(disk.clone()), path, Some(1_000));
+    (disk, headroom)
 }
 
 async fn chunks(snapshot: &SnapshotDir, manifest: pb::SnapshotManifest) -> Vec<pb::SnapshotChunk> {
@@ -323,8 +363,7 @@ async fn names_that_lead_out_of_the_directory_are_refused() {
     for name in ["../x", "/etc/x", "a/b", "..", ".", "", "LOCK"] {
         let mut manifest = sender.manifest();
         manifest.files[0].name = name.to_owned();
-        let storage = Arc::clone(&sender.storage) as _;
-        let refused = Receiver::begin(&store, storage, Blocking::Inline, manifest).await;
+        let refused = sender.begin(&store, manifest).await;
         assert!(
             matches!(refused.map(drop), Err(SnapshotError::Transfer { .. })),
             "{name:?}"
@@ -336,12 +375,85 @@ async fn names_that_lead_out_of_the_directory_are_refused() {
 #[tokio::test]
 async fn one_transfer_at_a_time() {
     let (sender, (_dir, store)) = (sender(), receiving_store());
-    let begin = || {
-        let storage = Arc::clone(&sender.storage) as _;
-        Receiver::begin(&store, storage, Blocking::Inline, sender.manifest())
-    };
+    let begin = || sender.begin(&store, sender.manifest());
     let first = begin().await.expect("begun");
     assert!(matches!(begin().await.map(drop), Err(SnapshotError::Busy)));
     drop(first);
     begin().await.expect("the first one is gone");
+}
+
+#[tokio::test]
+async fn snapshot_that_does_not_fit_is_refused_before_anything_is_written() {
+    let (sender, (dir, store)) = (sender(), receiving_store());
+    let manifest = sender.manifest();
+    let bytes: u64 = manifest.files.iter().map(|file| file.size_bytes).sum();
+    let (disk, headroom) = disk();
+    disk.set_free(bytes + 499);
+    let refused = sender.begin_on(&store, &headroom, manifest.clone()).await;
+    let refused = refused.map(drop).expect_err("half of the reserve is left");
+    assert!(
+        matches!(
+            refused,
+            SnapshotError::NoRoom { free_bytes, needed_bytes }
+                if free_bytes == bytes + 499 && needed_bytes == bytes + 500
+        ),
+        "{refused}"
+    );
+    assert!(is_empty(&dir.path().join("snapshots")));
+    disk.set_free(bytes + 500);
+    let begun = sender.begin_on(&store, &headroom, manifest).await;
+    drop(begun.expect("there is room now, and the refused one is not in the way"));
+}
+
+#[tokio::test]
+async fn transfer_is_broken_off_when_the_room_goes_meanwhile() {
+    let (sender, (_dir, store)) = (sender(), receiving_store());
+    let (disk, headroom) = disk();
+    let begun = sender.begin_on(&store, &headroom, sender.manifest()).await;
+    let mut receiver = begun.expect("begun");
+    let chunks = sender.chunks().await;
+    let mut left: u64 = chunks.iter().map(|chunk| chunk.data.len() as u64).sum();
+    let mut chunks = chunks.into_iter();
+    let first = chunks.next().expect("a chunk");
+    disk.set_free(left + 250);
+    left -= first.data.len() as u64;
+    receiver.chunk(first).await.expect("there is room");
+    disk.set_free(left + 249);
+    let second = chunks.next().expect("another chunk");
+    let broken_off = receiver.chunk(second).await.expect_err("no room is left");
+    assert!(
+        matches!(broken_off, SnapshotError::NoRoom { .. }),
+        "{broken_off}"
+    );
+}
+
+#[tokio::test]
+async fn giver_looks_at_what_it_has_if_it_cannot_read_it_or_the_last_copy_was_damaged() {
+    for (last_was_damaged, is_unreadable) in [(false, false), (true, false), (false, true)] {
+        let node = node("history");
+        let store = Arc::new(node.store);
+        let vote = Vote {
+            leader_id: LeaderId::new(1, 1),
+            committed: true,
+        };
+        let asked = Asked {
+            purged: None,
+            last_was_damaged,
+        };
+        let (host, given) = (Arc::new(node.host), Arc::clone(&store));
+        let peer = pb::Peer::default();
+        let given = give(host, given, Blocking::Inline, peer, vote, asked).await;
+        let given = given.expect("it is sound");
+        if is_unreadable {
+            let layout = Layout::new(node.storage.disk(), node.dir.path().to_owned());
+            let copy = layout.snapshots().join("snapshot-1.tmp").join(LEDGER_DIR);
+            fs::remove_dir_all(copy).expect("removed");
+        }
+        given.for_each(|_| async {}).await;
+        assert_eq!(
+            store.suspected().now_or_never().is_some(),
+            last_was_damaged || is_unreadable,
+            "{last_was_damaged} {is_unreadable}"
+        );
+    }
 }

@@ -168,12 +168,12 @@ pub struct MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    fn channel(&self, endpoint: &str, _: Traffic) -> Result<Channel, InvalidEndpoint> {
+    fn channel(&self, endpoint: &str, traffic: Traffic) -> Result<Channel, InvalidEndpoint> {
         let connector = Connector {
             transport: self.clone(),
             to: endpoint.to_owned(),
         };
-        Ok(TcpTransport::endpoint(endpoint)?.connect_with_connector_lazy(connector))
+        Ok(TcpTransport::endpoint(endpoint, traffic)?.connect_with_connector_lazy(connector))
     }
 }
 

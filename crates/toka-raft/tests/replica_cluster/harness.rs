@@ -9,14 +9,16 @@ use std::time::Duration;
 use tempfile::TempDir;
 use toka_ledger::Outcome;
 use toka_ledger::command::Commit;
+use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::disk::SystemDisk;
 use toka_ledger::prepare::{EventDraft, prepare_commit};
 use toka_ledger::read::Position;
 use toka_ledger::seam::Seams;
 use toka_raft::config::Compaction;
 use toka_raft::transport::{peer_incoming, peer_server};
 use toka_raft::{
-    CommitError, Config, Consistency, DiskStorage, FatalError, Leader, Member, Replica, StartError,
-    Storage, TcpTransport,
+    CommitError, Config, Consistency, DiskStorage, FatalError, Leader, Member, NewMember, Replica,
+    StartError, Storage, TcpTransport,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -78,13 +80,7 @@ impl Cluster {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("bound");
             let client_endpoint = format!("client-of-{id}:1");
-            members.insert(
-                *id,
-                Member {
-                    raft_endpoint: address.to_string(),
-                    client_endpoint,
-                },
-            );
+            members.insert(*id, Member::new(address.to_string(), client_endpoint));
             addresses.insert(*id, address);
             held.push(listener);
         }
@@ -113,6 +109,35 @@ impl Cluster {
         cluster.start_all().await;
         cluster.ready().await;
         cluster
+    }
+
+    /// Adds a node through the leader, and starts it.
+    pub(crate) async fn join(&mut self, token: u128, learner: bool, options: Options) -> u64 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        drop(listener);
+        let new = new_member(token, &address.to_string(), learner);
+        let leader = self.leader().await;
+        let id = self.replica(leader).add_node(new).await.expect("added");
+        let cluster_id = self.replica(leader).cluster_id().expect("formed");
+        let dir = self.root.path().join(format!("node-{id}"));
+        let mode = Mode::Joining { token };
+        let mut data_dir =
+            DataDir::open_or_create(Arc::new(SystemDisk), &dir, mode).expect("created");
+        data_dir.set_joined(cluster_id, id).expect("written");
+        drop(data_dir);
+        let mut config = Config::new(id, dir.clone(), BTreeMap::new());
+        config.compaction = options.compaction;
+        let mut node = Node {
+            dir,
+            address,
+            storage: Arc::new(DiskStorage::default()),
+            replica: None,
+            config,
+        };
+        node.start().await.expect("the node starts");
+        self.nodes.insert(id, node);
+        id
     }
 
     pub(crate) async fn start_all(&mut self) {
@@ -240,6 +265,13 @@ impl Node {
         replica.end_threads().await;
     }
 
+    /// As [`Node::kill`], of a node whose disk has failed: it has nothing in good order to say.
+    pub(crate) async fn abandon(&mut self) {
+        let replica = self.replica.take().expect("the node runs");
+        let _ = replica.halt().await;
+        replica.end_threads().await;
+    }
+
     /// Ends the node in good order.
     pub(crate) async fn stop(&mut self) {
         let replica = self.replica.take().expect("the node runs");
@@ -274,6 +306,18 @@ impl Drop for Cluster {
             }
         };
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stop_all));
+    }
+}
+
+/// A node that asks to be added; nobody has to be at the address.
+pub(crate) fn new_member(token: u128, raft_endpoint: &str, learner: bool) -> NewMember {
+    NewMember {
+        feature_level: toka_ledger::command::FEATURE_LEVEL,
+        token,
+        raft_endpoint: raft_endpoint.to_owned(),
+        client_endpoint: format!("client-at-{raft_endpoint}"),
+        learner,
+        replaces: None,
     }
 }
 

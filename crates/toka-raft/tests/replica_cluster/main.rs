@@ -6,6 +6,7 @@ mod support;
 mod failures;
 mod forming;
 mod harness;
+mod membership;
 mod reads;
 mod replication;
 mod snapshots;

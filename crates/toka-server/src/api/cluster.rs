@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use toka_proto::convert::status;
+use toka_proto::convert::{ident, status};
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::vault::Answers;
+use super::{Shared, backup, membership};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
 use crate::refusal;
 use crate::routing::{self, Call, Route};
@@ -36,20 +37,40 @@ impl ClusterService for Cluster {
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
         let call = Call::new(request.metadata(), &shared.limits);
-        let nodes = if request.get_ref().this_node_only {
-            vec![shared.replica.node_status()]
+        let survey = if request.get_ref().this_node_only {
+            shared.replica.own_survey()
         } else {
-            shared.replica.all_node_statuses(STATUS_TIMEOUT).await
+            shared.replica.survey(STATUS_TIMEOUT).await
         };
         let settings = shared
             .read(call.deadline, |reader| reader.settings())
+            .await?;
+        let recovered = shared
+            .read(call.deadline, |reader| reader.recovered())
             .await?;
         Ok(Response::new(v1::GetStatusResponse {
             header: Some(shared.header(&shared.reader.position())),
             leader_id: shared.router.leader().map(|leader| leader.node_id),
             settings: settings.as_ref().map(Into::into),
-            nodes,
+            nodes: survey.nodes,
+            membership: Some(survey.membership),
+            alarms: survey.alarms,
+            recovered_from: recovered.map(|recovered| v1::RecoveredFrom {
+                cluster_id: ident::u128_bytes(recovered.cluster_id),
+                history_id: ident::u128_bytes(recovered.history_id),
+                sequence: recovered.sequence,
+                unix_ms: recovered.unix_ms,
+            }),
         }))
+    }
+
+    type CreateBackupStream = Answers<v1::CreateBackupResponse>;
+
+    async fn create_backup(
+        &self,
+        request: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<Self::CreateBackupStream>, Status> {
+        backup::open(&self.shared, request).await
     }
 
     async fn transfer_leadership(
@@ -85,5 +106,33 @@ impl ClusterService for Cluster {
                 }
             }
         }
+    }
+
+    async fn add_node(
+        &self,
+        request: Request<v1::AddNodeRequest>,
+    ) -> Result<Response<v1::AddNodeResponse>, Status> {
+        membership::change(&self.shared, request).await
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        membership::change(&self.shared, request).await
+    }
+
+    async fn promote_node(
+        &self,
+        request: Request<v1::PromoteNodeRequest>,
+    ) -> Result<Response<v1::PromoteNodeResponse>, Status> {
+        membership::change(&self.shared, request).await
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        membership::change(&self.shared, request).await
     }
 }

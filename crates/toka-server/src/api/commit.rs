@@ -3,7 +3,7 @@
 use prost::Message;
 use toka_ledger::command::Commit;
 use toka_ledger::{Outcome, Rejection};
-use toka_proto::convert::commit::prepare;
+use toka_proto::convert::commit::{prepare, set_cursor_histories};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -34,6 +34,7 @@ pub(super) async fn commit(
     let _inside = shared.gates.commits.enter()?;
     let request = request.into_inner();
     check_vault(&request.vault).map_err(|error| status::invalid(&error))?;
+    shared.check_cursors(&request.preconditions)?;
     let mut work = Work::Sent(request);
     let mut pauses = Pauses::default();
     loop {
@@ -45,7 +46,10 @@ pub(super) async fn commit(
                 work = Work::Prepared(commit);
                 attempt
             }
-            Route::There(leader) => forward(shared, &call, leader, work.message()).await,
+            Route::There(leader) => {
+                let request = work.message(shared.history_id());
+                forward(shared, &call, leader, request).await
+            }
         };
         match attempt {
             Ok(response) => return Ok(response),
@@ -107,12 +111,15 @@ impl Work {
         }
     }
 
-    /// For another node.
-    fn message(&self) -> v1::CommitRequest {
-        match self {
+    /// For another node. Moves of cursors were checked against this node's history, and a node of another one
+    /// must refuse them; a commit that was prepared has forgotten which one its client named.
+    fn message(&self, history_id: u128) -> v1::CommitRequest {
+        let mut request = match self {
             Self::Sent(request) => request.clone(),
             Self::Prepared(commit) => commit.clone().into(),
-        }
+        };
+        set_cursor_histories(&mut request.preconditions, history_id);
+        request
     }
 }
 
@@ -149,11 +156,12 @@ pub(super) async fn proposed(
 ) -> Result<Outcome, Refused> {
     match timeout_at(call.deadline, outcome).await {
         Ok(Ok(outcome)) => Ok(outcome),
-        Ok(Err(error @ (CommitError::NotLeader { .. } | CommitError::Unknown)))
-            if !call.is_forwarded =>
-        {
-            Err(Refused::Again(refusal::commit(&error)))
-        }
+        // A leader whose clock is wrong hands over: the next one is asked.
+        Ok(Err(
+            error @ (CommitError::NotLeader { .. }
+            | CommitError::Unknown
+            | CommitError::Clock { .. }),
+        )) if !call.is_forwarded => Err(Refused::Again(refusal::commit(&error))),
         Ok(Err(error)) => Err(Refused::Final(refusal::commit(&error))),
         Err(_) => Err(Refused::Final(status::no_leader(format!(
             "the {what} was not agreed on before the deadline; it is safe to repeat it"
@@ -225,7 +233,7 @@ pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
-        Outcome::Created { .. } | Outcome::Labelled { .. } => {
+        Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
             Err(status::rejection(&Rejection::AlreadyCreated))
         }
     }
@@ -237,4 +245,44 @@ pub(super) fn header(shared: &Shared, revision: u64) -> v1::ResponseHeader {
     // The outcome may be known a moment before the position is published.
     header.revision = header.revision.max(revision);
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::commit::cursor_histories;
+    use toka_proto::v1::precondition::Condition;
+
+    use super::*;
+
+    fn request() -> v1::CommitRequest {
+        let cursor = v1::CursorMove {
+            name: "worker".to_owned(),
+            from_sequence: 1,
+            to_sequence: 2,
+            ..Default::default()
+        };
+        v1::CommitRequest {
+            events: vec![v1::NewEvent {
+                kind: "done".to_owned(),
+                ..Default::default()
+            }],
+            preconditions: vec![v1::Precondition {
+                condition: Some(Condition::CursorMove(cursor)),
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_forwarded_move_of_a_cursor_names_the_history() {
+        let named = |work: &Work| cursor_histories(&work.message(7).preconditions);
+        let sent = Work::Sent(request());
+        assert_eq!(named(&sent), Ok(vec![7]));
+        let prepared = Work::Prepared(sent.prepare().await.expect("valid"));
+        assert_eq!(named(&prepared), Ok(vec![7]));
+
+        let mut by_client = request();
+        set_cursor_histories(&mut by_client.preconditions, 8);
+        assert_eq!(named(&Work::Sent(by_client)), Ok(vec![8]));
+    }
 }

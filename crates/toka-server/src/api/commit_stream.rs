@@ -46,7 +46,7 @@ pub(super) async fn open(
             let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
             let session = Session {
                 shared: Arc::clone(shared),
-                items: items(requests).boxed(),
+                items: items(Arc::clone(shared), requests).boxed(),
                 answers,
                 waiting: VecDeque::new(),
                 ended: None,
@@ -71,15 +71,16 @@ struct Item {
 /// The requests, each checked and prepared, until the client has sent its last one or something is
 /// wrong. Polling can stop at any point without losing one.
 fn items(
+    shared: Arc<Shared>,
     requests: Streaming<v1::CommitStreamRequest>,
 ) -> impl Stream<Item = Result<Item, Status>> + Send {
-    stream::unfold(Some((requests, None)), |state| async move {
-        let (mut requests, last) = state?;
+    stream::unfold(Some((shared, requests, None)), |state| async move {
+        let (shared, mut requests, last) = state?;
         match requests.message().await {
             Ok(Some(request)) if last.is_none_or(|last| request.request_number > last) => {
-                let item = item(request).await;
+                let item = item(&shared, request).await;
                 let last = Some(item.number);
-                Some((Ok(item), Some((requests, last))))
+                Some((Ok(item), Some((shared, requests, last))))
             }
             Ok(Some(_)) => {
                 let field = "request_number";
@@ -95,11 +96,14 @@ fn items(
     })
 }
 
-async fn item(request: v1::CommitStreamRequest) -> Item {
+async fn item(shared: &Shared, request: v1::CommitStreamRequest) -> Item {
     let (number, bytes) = (request.request_number, request.encoded_len());
-    let commit = match check_vault(&request.vault) {
+    let checked = check_vault(&request.vault)
+        .map_err(|invalid| status::invalid(&invalid))
+        .and_then(|()| shared.check_cursors(&request.preconditions));
+    let commit = match checked {
         Ok(()) => prepare_events(request.events, request.preconditions).await,
-        Err(invalid) => Err(status::invalid(&invalid)),
+        Err(refused) => Err(refused),
     };
     Item {
         number,
@@ -165,7 +169,7 @@ impl Session {
     async fn read(&mut self) {
         let item = tokio::select! {
             biased;
-            () = self.shared.draining.cancelled() => Some(Err(status::stopping())),
+            () = self.shared.draining.cancelled() => Some(Err(self.shared.stopping())),
             () = self.answers.closed() => None,
             item = self.items.next() => item,
         };
@@ -238,11 +242,13 @@ async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Stat
             Err(CommitError::Overloaded { retry_after_ms }) => {
                 let pause = Duration::from_millis(retry_after_ms);
                 tokio::select! {
-                    () = shared.draining.cancelled() => return Err(status::stopping()),
+                    () = shared.draining.cancelled() => return Err(shared.stopping()),
                     () = tokio::time::sleep(pause) => {}
                 }
             }
-            Err(CommitError::NotLeader { .. } | CommitError::Unknown) => {
+            Err(
+                CommitError::NotLeader { .. } | CommitError::Unknown | CommitError::Clock { .. },
+            ) => {
                 return Err(status::no_leader(RESEND));
             }
             Err(error) => return Err(refusal::commit(&error)),

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::limits::RETRY_AFTER;
+use crate::limits::{BACKUPS_MAX, RETRY_AFTER};
 
 /// A bounded number of something.
 #[derive(Clone, Debug)]
@@ -31,6 +31,18 @@ impl Gate {
             .map_err(|_| status::overloaded(RETRY_AFTER))
     }
 
+    /// As [`Gate::enter`], where a place is not free soon: the error says to come back another time.
+    pub(crate) fn enter_or_leave(
+        &self,
+        subject: &'static str,
+    ) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            let max = self.max;
+            let message = format!("{subject}: {max} at the same time is this node's limit");
+            status::limit_reached(subject, &message)
+        })
+    }
+
     /// How many there are.
     pub(crate) fn open(&self) -> usize {
         self.max.saturating_sub(self.permits.available_permits())
@@ -46,6 +58,8 @@ pub(crate) struct Gates {
     pub(crate) commits: Gate,
     /// Commit streams.
     pub(crate) commit_streams: Gate,
+    /// Copies for backups.
+    pub(crate) backups: Gate,
 }
 
 impl Gates {
@@ -54,6 +68,7 @@ impl Gates {
             subscriptions: Gate::new(limits.subscriptions_max),
             commits: Gate::new(limits.commits_max),
             commit_streams: Gate::new(limits.commit_streams_max),
+            backups: Gate::new(BACKUPS_MAX),
         }
     }
 }

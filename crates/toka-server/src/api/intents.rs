@@ -14,6 +14,7 @@ use toka_proto::v1;
 use toka_proto::v1::intent_service_server::{IntentService, IntentServiceServer};
 use tonic::{Request, Response, Status};
 
+use super::page_token::{IntentListIdentity, IntentPageToken};
 use super::read::Include;
 use super::{Shared, label};
 use crate::limits::{
@@ -49,31 +50,44 @@ impl IntentService for Intents {
             .and_then(|()| bounded("examples", request.examples, INTENT_EXAMPLES_MAX, 0))
             .map_err(|error| status::invalid(&error))?;
         let limit = page_size(request.page_size, examples);
+        let identity = IntentListIdentity {
+            skip_tentative: request.skip_tentative,
+            history_id: shared.history_id(),
+        };
+        let after = IntentPageToken::read(&request.page_token, identity)
+            .map_err(|error| status::invalid(&error))?;
         let include = Include::new(request.include);
         let position = shared.barrier(&call, request.read).await?;
         let read = move |reader: &Reader| {
             let mut summaries = reader.intents();
             summaries.retain(|summary| !(request.skip_tentative && summary.is_tentative));
             let total = summaries.len();
+            let begin = after.map_or(0, |after| {
+                summaries.partition_point(|summary| IntentPageToken::of(summary) <= after)
+            });
             let mut intents: Vec<v1::Intent> = Vec::new();
-            let mut bytes = 0;
-            for summary in summaries.iter().skip(request.offset as usize).take(limit) {
+            let (mut bytes, mut next) = (0, None);
+            let mut rest = summaries[begin..].iter().peekable();
+            while let Some(summary) = rest.next() {
                 let mut intent = v1::Intent::from(summary);
                 intent.examples = load_examples(reader, summary.intent, examples, include)?;
                 bytes += intent.encoded_len();
-                // The client asks again for the rest; one intent comes whatever its size.
-                if bytes > PAGE_BYTES && !intents.is_empty() {
+                intents.push(intent);
+                // One intent comes whatever its size.
+                if rest.peek().is_some() && (intents.len() == limit || bytes > PAGE_BYTES) {
+                    next = Some(IntentPageToken::of(summary));
                     break;
                 }
-                intents.push(intent);
             }
-            Ok((intents, u32::try_from(total).unwrap_or(u32::MAX)))
+            Ok((intents, u32::try_from(total).unwrap_or(u32::MAX), next))
         };
-        let (intents, total) = shared.read(call.deadline, read).await?;
+        let (intents, total, next) = shared.read(call.deadline, read).await?;
+        let next = next.map(|next| next.encode(identity));
         Ok(Response::new(v1::ListIntentsResponse {
             header: Some(shared.header(&position)),
             intents,
             total,
+            next_page_token: next.unwrap_or_default(),
         }))
     }
 

@@ -105,14 +105,7 @@ impl List {
     }
 
     fn token(&self, text: &str) -> Result<Option<PageToken>, Invalid> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let token = PageToken::decode(text, &self.identity());
-        token.map(Some).ok_or(Invalid::Syntax {
-            field: "page_token",
-            expected: "a token that an earlier page of this very list had",
-        })
+        PageToken::read(text, &self.identity())
     }
 
     /// The page's range, and where the whole list ends: at `head`, unless the first page has fixed

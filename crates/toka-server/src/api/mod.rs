@@ -1,5 +1,6 @@
 //! The services that clients call.
 
+mod backup;
 mod cluster;
 mod commit;
 mod commit_stream;
@@ -7,6 +8,7 @@ mod gate;
 mod intents;
 mod label;
 mod list;
+mod membership;
 mod page_token;
 mod read;
 mod shared;

@@ -1,8 +1,13 @@
 //! Page tokens: where a list goes on, bound to the list it belongs to.
 //!
-//! 25 bytes, in hexadecimal: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
+//! 25 bytes, in hexadecimal. Of events: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
+//! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes.
 
+use std::cmp::Reverse;
+
+use toka_ledger::Invalid;
 use toka_ledger::engine::Direction;
+use toka_ledger::intent::{IntentId, Summary};
 use toka_ledger::read::Filter;
 
 /// Changes whenever the bytes do; a token of another version is refused.
@@ -63,28 +68,102 @@ impl ListIdentity<'_> {
 
 impl PageToken {
     pub(crate) fn encode(&self, list: &ListIdentity<'_>) -> String {
-        let mut bytes = Vec::with_capacity(TOKEN_BYTES);
-        bytes.push(VERSION);
-        bytes.extend(self.next.to_be_bytes());
-        bytes.extend(self.until.to_be_bytes());
-        bytes.extend(list.digest());
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        encode([self.next, self.until], list.digest())
     }
 
     /// `None`: this is no token, or one of another list.
     pub(crate) fn decode(text: &str, list: &ListIdentity<'_>) -> Option<Self> {
-        let bytes = unhex(text)?;
-        let (version, rest) = bytes.split_first()?;
-        let (next, rest) = rest.split_first_chunk::<8>()?;
-        let (until, digest) = rest.split_first_chunk::<8>()?;
-        if *version != VERSION || *digest != list.digest() {
-            return None;
+        let [next, until] = decode(text, list.digest())?;
+        Some(Self { next, until })
+    }
+
+    /// The same, of a request.
+    ///
+    /// # Errors
+    /// [`Invalid::Syntax`] for what is no token of this list; the empty text is none at all.
+    pub(crate) fn read(text: &str, list: &ListIdentity<'_>) -> Result<Option<Self>, Invalid> {
+        given(text, |text| Self::decode(text, list))
+    }
+}
+
+/// Everything that makes two lists of intents the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntentListIdentity {
+    pub(crate) skip_tentative: bool,
+    /// Ids mean nothing in another history.
+    pub(crate) history_id: u128,
+}
+
+/// The last intent of a page, as a place in their order: the largest come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IntentPageToken {
+    events: Reverse<u64>,
+    intent: IntentId,
+}
+
+impl IntentPageToken {
+    pub(crate) const fn of(summary: &Summary) -> Self {
+        Self {
+            events: Reverse(summary.events),
+            intent: summary.intent,
         }
-        Some(Self {
-            next: u64::from_be_bytes(*next),
-            until: u64::from_be_bytes(*until),
+    }
+
+    pub(crate) fn encode(&self, list: IntentListIdentity) -> String {
+        encode([self.events.0, self.intent.0], list.digest())
+    }
+
+    /// The token of a request.
+    ///
+    /// # Errors
+    /// [`Invalid::Syntax`] for what is no token of this list; the empty text is none at all.
+    pub(crate) fn read(text: &str, list: IntentListIdentity) -> Result<Option<Self>, Invalid> {
+        given(text, |text| {
+            let [events, intent] = decode(text, list.digest())?;
+            Some(Self {
+                events: Reverse(events),
+                intent: IntentId(intent),
+            })
         })
     }
+}
+
+impl IntentListIdentity {
+    fn digest(self) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new_derive_key("toka-server v1 page token of intents");
+        hasher.update(&[u8::from(self.skip_tentative)]);
+        hasher.update(&self.history_id.to_le_bytes());
+        let mut digest = [0; 8];
+        hasher.finalize_xof().fill(&mut digest);
+        digest
+    }
+}
+
+fn given<T>(text: &str, decode: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Invalid> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    decode(text).map(Some).ok_or(Invalid::Syntax {
+        field: "page_token",
+        expected: "a token that an earlier page of this very list had",
+    })
+}
+
+fn encode(numbers: [u64; 2], digest: [u8; 8]) -> String {
+    let numbers = numbers.iter().flat_map(|number| number.to_be_bytes());
+    let bytes = std::iter::once(VERSION).chain(numbers).chain(digest);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode(text: &str, digest: [u8; 8]) -> Option<[u64; 2]> {
+    let bytes = unhex(text)?;
+    let (version, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first_chunk::<8>()?;
+    let (second, rest) = rest.split_first_chunk::<8>()?;
+    if *version != VERSION || *rest != digest {
+        return None;
+    }
+    Some([u64::from_be_bytes(*first), u64::from_be_bytes(*second)])
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -184,5 +263,41 @@ mod tests {
         ] {
             assert_eq!(PageToken::decode(text, &list(&filter)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn token_of_intents_is_one_of_its_list() {
+        let list = IntentListIdentity {
+            skip_tentative: false,
+            history_id: 7,
+        };
+        let token = IntentPageToken {
+            events: Reverse(90),
+            intent: IntentId(4),
+        };
+        let text = token.encode(list);
+        assert_eq!(IntentPageToken::read(&text, list), Ok(Some(token)));
+        assert_eq!(IntentPageToken::read("", list), Ok(None));
+        let others = [
+            IntentListIdentity {
+                skip_tentative: true,
+                ..list
+            },
+            IntentListIdentity {
+                history_id: 8,
+                ..list
+            },
+        ];
+        for other in others {
+            let error = IntentPageToken::read(&text, other).expect_err("another list");
+            assert_eq!(error.field(), "page_token");
+        }
+        assert!(IntentPageToken::read("00", list).is_err());
+        // The largest first, of equally large ones the oldest.
+        let after = |events, intent| IntentPageToken {
+            events: Reverse(events),
+            intent: IntentId(intent),
+        };
+        assert!(token < after(89, 1) && token < after(90, 5) && token > after(91, 9));
     }
 }

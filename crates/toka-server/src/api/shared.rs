@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use toka_ledger::{Error, Position, Reader};
+use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
-use toka_proto::convert::status;
+use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
@@ -57,6 +58,20 @@ impl Shared {
         let _ = self.history_id.set(history_id);
     }
 
+    /// What ends a stream when the node stops. It names the members, which may be others than when the
+    /// stream began: its client goes on with one of them.
+    pub(crate) fn stopping(&self) -> Status {
+        let mut status = status::stopping();
+        if let Some(members) = self.router.member_endpoints()
+            && let Ok(members) = members.as_bytes().try_into()
+        {
+            status
+                .metadata_mut()
+                .insert(metadata::MEMBER_ENDPOINTS, members);
+        }
+        status
+    }
+
     /// Whether calls are served: the cluster has formed, and the node is not stopping.
     pub(crate) fn is_serving(&self) -> bool {
         self.history_id.get().is_some() && !self.draining.is_cancelled()
@@ -92,6 +107,16 @@ impl Shared {
             sequence: position.sequence,
         }
         .into()
+    }
+
+    /// Refuses moves of cursors in another history.
+    pub(crate) fn check_cursors(&self, preconditions: &[v1::Precondition]) -> Result<(), Status> {
+        let named = cursor_histories(preconditions).map_err(|error| status::invalid(&error))?;
+        let actual = self.history_id();
+        match named.into_iter().find(|named| *named != actual) {
+            Some(expected) => Err(status::history_changed(expected, actual)),
+            None => Ok(()),
+        }
     }
 
     /// Waits until the node has what the read must see. The read sees the vault as of the position
@@ -150,7 +175,10 @@ impl Shared {
             drop(turn);
             result
         });
-        result.await?.map_err(|error| refusal::ledger(&error))
+        result.await?.map_err(|error| {
+            self.replica.note_failed_read(&error);
+            refusal::ledger(&error)
+        })
     }
 }
 

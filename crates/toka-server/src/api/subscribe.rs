@@ -137,7 +137,7 @@ impl Feed {
         loop {
             if draining.is_cancelled() {
                 // What is in `ready` is not acknowledged; the client goes on after what it has.
-                return Err(status::stopping());
+                return Err(self.shared.stopping());
             }
             if let Some(answer) = self.ready.pop_front() {
                 return Ok(answer);
@@ -149,7 +149,7 @@ impl Feed {
                 Some(message) => message,
                 None => tokio::select! {
                     biased;
-                    () = draining.cancelled() => return Err(status::stopping()),
+                    () = draining.cancelled() => return Err(self.shared.stopping()),
                     message = self.subscription.next() => {
                         message.map_err(|error| refusal::ledger(&error))?
                     }

@@ -48,6 +48,15 @@ fn parameters(layer: &ConfigFile) -> Result<Parameters, Invalid> {
             &mut parameters.micro_clusters_max,
             layer.intents_micro_clusters_max,
         ),
+        (
+            &mut parameters.background_micro_clusters,
+            layer.intents_background_micro_clusters,
+        ),
+        (
+            &mut parameters.background_events,
+            layer.intents_background_events,
+        ),
+        (&mut parameters.save_events, layer.intents_save_events),
     ] {
         if let Some(value) = value {
             *field = value;
@@ -68,6 +77,9 @@ fn invalid(invalid: Invalid) -> ConfigError {
         "intents.mean_shrink" => "intents_mean_shrink",
         "intents.count_cap" => "intents_count_cap",
         "intents.micro_clusters_max" => "intents_micro_clusters_max",
+        "intents.background_micro_clusters" => "intents_background_micro_clusters",
+        "intents.background_events" => "intents_background_events",
+        "intents.save_events" => "intents_save_events",
         other => other,
     };
     ConfigError::invalid(key, invalid.to_string())

@@ -44,6 +44,20 @@ pub enum ConfigError {
         /// The environment variable of the same meaning.
         variable: String,
     },
+    /// Nothing says which node this is.
+    #[error(
+        "node_id is missing, and the data directory {} is new or empty, so that it does not tell: give {}, the \
+         environment variable {}, or `node_id` in the configuration file, for a node that forms a cluster; \
+         --join for a new node of a cluster that is there; or, to start a node again, the data directory that it \
+         had",
+        data.display(),
+        flag("node_id"),
+        variable("node_id")
+    )]
+    Nobody {
+        /// The data directory.
+        data: PathBuf,
+    },
     /// A value that contradicts itself or another one.
     #[error("{key}: {detail}")]
     Invalid {

@@ -61,6 +61,12 @@ layer! {
     advertise_raft: String,
     /// Members of a cluster that forms, the same list on each.
     initial_members: Vec<InitialMember>,
+    /// Client endpoints of a cluster that the node joins.
+    join: Vec<String>,
+    /// Stay a learner after joining: a read replica.
+    learner: bool,
+    /// Node whose place is taken by joining.
+    replace: u64,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.
@@ -81,12 +87,32 @@ layer! {
     intents_count_cap: u32,
     /// Micro-clusters held at once, in a vault that is created.
     intents_micro_clusters_max: u32,
+    /// Micro-clusters from which a macro-clustering runs beside `apply`, in a vault that is created.
+    intents_background_micro_clusters: u32,
+    /// Fewest embedded events that such a macro-clustering is given, in a vault that is created.
+    intents_background_events: u32,
+    /// Fewest embedded events between two saves of the intents, in a vault that is created.
+    intents_save_events: u32,
     /// How often a leader says that it is there.
     heartbeat_interval: Span,
     /// Shortest wait before an election.
     election_timeout_min: Span,
     /// Longest wait before an election.
     election_timeout_max: Span,
+    /// Silence after which a member is reported as unreachable.
+    unreachable_after: Span,
+    /// How often a node compares its state with that of the others.
+    state_check_interval: Span,
+    /// What a sync of the Raft log may take on the average before it is alarmed on.
+    slow_sync: Span,
+    /// Bytes that are kept free on the disk; with less, no commits are taken.
+    disk_reserve: ByteSize,
+    /// Time between two passes over everything that is stored; 0: none.
+    scrub_interval: Span,
+    /// Bytes that such a pass reads in a second; 0: any number.
+    scrub_rate_limit: ByteSize,
+    /// The highest feature level that the node says it knows.
+    feature_level_max: u32,
     /// How long a call that names no deadline may take.
     request_timeout: Span,
     /// How long a call may take whatever deadline it names.
@@ -162,8 +188,19 @@ macro_rules! from_variable {
 }
 
 from_variable!(
-    u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize
+    bool, u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize
 );
+
+impl FromVariable for Vec<String> {
+    /// Separated by commas or spaces.
+    fn from_variable(text: &str) -> Result<Self, String> {
+        let parts = text.split([',', ' ', '\n']);
+        Ok(parts
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect())
+    }
+}
 
 impl FromVariable for Vec<InitialMember> {
     /// Members stand behind each other with spaces or semicolons between them.

@@ -52,10 +52,7 @@ impl FromStr for InitialMember {
                 .map(|()| text.to_owned())
                 .map_err(error)
         };
-        let member = Member {
-            raft_endpoint: endpoint(raft)?,
-            client_endpoint: endpoint(client)?,
-        };
+        let member = Member::new(endpoint(raft)?, endpoint(client)?);
         Ok(Self { node_id, member })
     }
 }
@@ -65,6 +62,7 @@ impl fmt::Display for InitialMember {
         let Member {
             raft_endpoint,
             client_endpoint,
+            ..
         } = &self.member;
         write!(f, "{}={raft_endpoint},{client_endpoint}", self.node_id)
     }
@@ -78,7 +76,7 @@ impl<'de> Deserialize<'de> for InitialMember {
 }
 
 /// Checks that `text` is `host:port`; an IPv6 host stands in brackets.
-pub(super) fn check_endpoint(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_endpoint(text: &str) -> Result<(), &'static str> {
     if text.contains(['/', '@', '?', '#']) || text.chars().any(char::is_whitespace) {
         return Err("an endpoint is host:port, without a scheme and a path");
     }

@@ -3,9 +3,11 @@
 mod creation;
 mod error;
 mod file;
+mod join;
 mod member;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod units;
 
 use std::collections::BTreeMap;
@@ -13,19 +15,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toka_ledger::command::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use toka_raft::Member;
-use toka_raft::config::{Compaction, Creation, Election};
+use toka_raft::config::{Compaction, Creation, Scrub};
+use toka_raft::limits::VOTERS_MAX;
 
 pub use self::error::ConfigError;
 pub use self::file::ConfigFile;
+pub use self::join::Join;
+pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
+pub use self::timing::Timing;
 pub use self::units::{ByteSize, Span, UnitError};
 
 /// Everything a node is told, checked but for what needs its bound ports.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// This node's id, from 1; never reused within a cluster.
-    pub node_id: u64,
+    /// This node's id, from 1; never reused within a cluster. Absent: the data directory's, or it joins a
+    /// cluster, which gives it one.
+    pub node_id: Option<u64>,
     /// Data directory.
     pub data: PathBuf,
     /// Where clients are listened for; port 0 takes a free one.
@@ -40,6 +48,9 @@ pub struct Config {
     pub advertise_raft: Option<String>,
     /// Members of a cluster that forms, by node id; empty: this node alone.
     pub initial_members: BTreeMap<u64, Member>,
+    /// How the node becomes a member of a cluster that is there; absent: it takes part in forming one.
+    /// Of no effect once it is a member.
+    pub join: Option<Join>,
     /// What is fixed when the vault is created; of no effect on one that is there.
     pub creation: Creation,
     /// Heartbeats and elections.
@@ -48,17 +59,6 @@ pub struct Config {
     pub limits: Limits,
     /// Log, snapshots and caches.
     pub storage: Storage,
-}
-
-/// Heartbeats and elections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// How often a leader says that it is there.
-    pub heartbeat_interval: Duration,
-    /// Shortest wait before an election.
-    pub election_timeout_min: Duration,
-    /// Longest wait before an election.
-    pub election_timeout_max: Duration,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -101,6 +101,12 @@ pub struct Storage {
     pub keep_log_bytes: u64,
     /// Block cache of the storage, bytes.
     pub cache_bytes: u64,
+    /// Bytes that are kept free on the disk; absent: 1 GiB, or a twentieth of a smaller disk.
+    pub disk_reserve_bytes: Option<u64>,
+    /// How everything that is stored is read, to find damage.
+    pub scrub: Scrub,
+    /// The highest feature level that this node says it knows; at most the build's.
+    pub feature_level_max: u32,
 }
 
 impl Config {
@@ -134,21 +140,20 @@ impl Config {
     }
 
     fn unchecked(layer: ConfigFile) -> Result<Self, ConfigError> {
-        let node_id = layer
-            .node_id
-            .ok_or_else(|| ConfigError::missing("node_id"))?;
+        let join = join::join(&layer)?;
         let data = layer
             .data
             .clone()
             .ok_or_else(|| ConfigError::missing("data"))?;
         Ok(Self {
-            node_id,
+            node_id: layer.node_id,
+            join,
             data,
             listen: layer.listen.unwrap_or(loopback(7311)),
             raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
             http_listen: layer.http_listen.unwrap_or(loopback(7313)),
             creation: creation::creation(&layer)?,
-            timing: timing(&layer),
+            timing: Timing::of(&layer),
             limits: limits(&layer),
             storage: storage(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
@@ -162,7 +167,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`], naming the key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.node_id == 0 {
+        if self.node_id == Some(0) {
             return Err(ConfigError::invalid("node_id", "is 0; ids start at 1"));
         }
         for (key, endpoint) in [
@@ -170,49 +175,44 @@ impl Config {
             ("advertise_raft", &self.advertise_raft),
         ] {
             if let Some(endpoint) = endpoint {
-                member::check_endpoint(endpoint).map_err(|detail| {
+                check_endpoint(endpoint).map_err(|detail| {
                     ConfigError::invalid(key, format!("{endpoint:?}: {detail}"))
                 })?;
             }
         }
-        if !self.initial_members.is_empty() && !self.initial_members.contains_key(&self.node_id) {
-            let listed: Vec<String> = self.initial_members.keys().map(u64::to_string).collect();
-            return Err(ConfigError::invalid(
-                "initial_members",
-                format!("node {} is not among {}", self.node_id, listed.join(", ")),
-            ));
-        }
-        self.check_timing()?;
+        self.check_membership()?;
+        self.timing.check()?;
+        self.check_level()?;
         self.check_limits()
     }
 
-    fn check_timing(&self) -> Result<(), ConfigError> {
-        let Timing {
-            heartbeat_interval,
-            election_timeout_min,
-            election_timeout_max,
-        } = self.timing;
-        if heartbeat_interval.is_zero() {
-            return Err(ConfigError::invalid("heartbeat_interval", "is 0"));
+    fn check_membership(&self) -> Result<(), ConfigError> {
+        let invalid = |detail: String| Err(ConfigError::invalid("initial_members", detail));
+        match (self.node_id, &self.join) {
+            (Some(_), Some(_)) => Err(ConfigError::invalid(
+                "node_id",
+                "a node that joins is given its id by the cluster: leave node_id or join out",
+            )),
+            (None, Some(_)) if !self.initial_members.is_empty() => {
+                invalid("a node that joins has none: leave initial_members or join out".to_owned())
+            }
+            (Some(id), None)
+                if !self.initial_members.is_empty() && !self.initial_members.contains_key(&id) =>
+            {
+                let listed: Vec<String> = self.initial_members.keys().map(u64::to_string).collect();
+                invalid(format!("node {id} is not among {}", listed.join(", ")))
+            }
+            // Without either the data directory says it, or nobody.
+            (Some(_), None) | (None, _) => Ok(()),
         }
-        if election_timeout_min <= heartbeat_interval {
+    }
+
+    fn check_level(&self) -> Result<(), ConfigError> {
+        let level = self.storage.feature_level_max;
+        if !(FEATURE_LEVEL_MIN..=FEATURE_LEVEL).contains(&level) {
             return Err(ConfigError::invalid(
-                "election_timeout_min",
-                format!(
-                    "{} is not above heartbeat_interval, {}",
-                    Span(election_timeout_min),
-                    Span(heartbeat_interval)
-                ),
-            ));
-        }
-        if election_timeout_max <= election_timeout_min {
-            return Err(ConfigError::invalid(
-                "election_timeout_max",
-                format!(
-                    "{} is not above election_timeout_min, {}",
-                    Span(election_timeout_max),
-                    Span(election_timeout_min)
-                ),
+                "feature_level_max",
+                format!("is {level}; this build knows {FEATURE_LEVEL_MIN} to {FEATURE_LEVEL}"),
             ));
         }
         Ok(())
@@ -265,9 +265,10 @@ impl Config {
                 members - 1
             ));
         }
-        if members > MEMBERS_ADVISED_MAX {
+        if members > VOTERS_MAX {
             warnings.push(format!(
-                "{members} initial members; above {MEMBERS_ADVISED_MAX} every commit gets slower"
+                "{members} initial members; above {VOTERS_MAX} every commit gets slower, and none can be \
+                 added"
             ));
         }
         warnings
@@ -283,15 +284,18 @@ impl Config {
         let client_endpoint =
             advertised("advertise_client", self.advertise_client.as_deref(), client)?;
         let raft_endpoint = advertised("advertise_raft", self.advertise_raft.as_deref(), raft)?;
-        let advertised = Member {
-            raft_endpoint,
-            client_endpoint,
-        };
+        let advertised = Member::new(raft_endpoint, client_endpoint);
         let mut initial_members = self.initial_members.clone();
+        let Some(node_id) = self.node_id else {
+            return Ok(Resolved {
+                advertised,
+                initial_members,
+            });
+        };
         if initial_members.is_empty() {
-            initial_members.insert(self.node_id, advertised.clone());
+            initial_members.insert(node_id, advertised.clone());
         }
-        match initial_members.get(&self.node_id) {
+        match initial_members.get(&node_id) {
             Some(listed) if *listed == advertised => Ok(Resolved {
                 advertised,
                 initial_members,
@@ -299,14 +303,13 @@ impl Config {
             Some(listed) => Err(ConfigError::invalid(
                 "initial_members",
                 format!(
-                    "node {} is listed with {listed} and advertises {advertised}; \
-                     set advertise_raft and advertise_client to what is listed",
-                    self.node_id
+                    "node {node_id} is listed with {listed} and advertises {advertised}; \
+                     set advertise_raft and advertise_client to what is listed"
                 ),
             )),
             None => Err(ConfigError::invalid(
                 "initial_members",
-                format!("node {} is not among them", self.node_id),
+                format!("node {node_id} is not among them"),
             )),
         }
     }
@@ -317,15 +320,12 @@ impl Config {
 pub struct Resolved {
     /// Where this node can be reached.
     pub advertised: Member,
-    /// Members of a cluster that forms, this node among them.
+    /// Members of a cluster that forms, this node among them; empty: it joins one, or has been in one.
     pub initial_members: BTreeMap<u64, Member>,
 }
 
 /// Highest value of a limit that counts: what a counting semaphore can hold, with room.
 const COUNT_MAX: usize = 1 << 20;
-/// More voters than this slow commits down and hardly add safety.
-const MEMBERS_ADVISED_MAX: usize = 7;
-
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -369,20 +369,6 @@ fn member_map(members: Vec<InitialMember>) -> Result<BTreeMap<u64, Member>, Conf
     Ok(map)
 }
 
-fn timing(layer: &ConfigFile) -> Timing {
-    let Election {
-        heartbeat,
-        timeout_min,
-        timeout_max,
-    } = Election::default();
-    let span = |value: Option<Span>, default| value.map_or(default, |span| span.0);
-    Timing {
-        heartbeat_interval: span(layer.heartbeat_interval, heartbeat),
-        election_timeout_min: span(layer.election_timeout_min, timeout_min),
-        election_timeout_max: span(layer.election_timeout_max, timeout_max),
-    }
-}
-
 fn limits(layer: &ConfigFile) -> Limits {
     let span =
         |value: Option<Span>, default_s| value.map_or(Duration::from_secs(default_s), |s| s.0);
@@ -401,6 +387,19 @@ fn limits(layer: &ConfigFile) -> Limits {
     }
 }
 
+fn scrub(layer: &ConfigFile) -> Scrub {
+    let default = Scrub::default();
+    let interval = layer.scrub_interval.map(|span| span.0);
+    Scrub {
+        interval: interval.map_or(default.interval, |interval| {
+            (!interval.is_zero()).then_some(interval)
+        }),
+        rate_bytes: layer
+            .scrub_rate_limit
+            .map_or(default.rate_bytes, |size| size.0),
+    }
+}
+
 fn storage(layer: &ConfigFile) -> Storage {
     let default = Compaction::default();
     let bytes = |value: Option<ByteSize>, default| value.map_or(default, |size| size.0);
@@ -412,5 +411,8 @@ fn storage(layer: &ConfigFile) -> Storage {
         keep_log_entries: layer.keep_log_entries.unwrap_or(default.keep_log_entries),
         keep_log_bytes: bytes(layer.keep_log_bytes, default.keep_log_bytes),
         cache_bytes: bytes(layer.cache_bytes, 64 << 20),
+        disk_reserve_bytes: layer.disk_reserve.map(|size| size.0),
+        scrub: scrub(layer),
+        feature_level_max: layer.feature_level_max.unwrap_or(FEATURE_LEVEL),
     }
 }

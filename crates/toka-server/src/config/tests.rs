@@ -38,7 +38,7 @@ fn flags_win_over_environment_over_file_over_default() {
         environment(&[("TOKA_NODE_ID", "2"), ("TOKA_DATA", "/env")]).expect("readable");
     let file = file("node_id = 3\ndata = \"/file\"\nlisten = \"127.0.0.1:9\"").expect("readable");
     let config = Config::merge(flags, environment, file).expect("valid");
-    assert_eq!(config.node_id, 1);
+    assert_eq!(config.node_id, Some(1));
     assert_eq!(config.data, Path::new("/env"));
     assert_eq!(config.listen.port(), 9);
     assert_eq!(config.raft_listen, loopback(7312));
@@ -137,6 +137,58 @@ fn members_in_the_environment_stand_behind_each_other() {
     assert_eq!(ids, [1, 2, 3]);
 }
 
+fn joining(text: &str) -> Result<Config, ConfigError> {
+    let layer = file(&format!(
+        "data = \"/tmp/vault\"\njoin = [\"a:7311\"]\n{text}"
+    ))?;
+    Config::merge(ConfigFile::default(), ConfigFile::default(), layer)
+}
+
+#[test]
+fn a_node_that_joins_has_no_id_and_no_initial_members() {
+    let config = joining("replace = 3").expect("valid");
+    let join = config.join.as_ref().expect("it joins");
+    assert_eq!(config.node_id, None);
+    assert_eq!(join.endpoints, ["a:7311"]);
+    assert_eq!((join.learner, join.replaces), (false, Some(3)));
+    let bound = "127.0.0.1:1".parse().expect("an address");
+    let resolved = config.resolve(bound, bound).expect("reachable");
+    assert!(resolved.initial_members.is_empty());
+    assert_eq!(resolved.advertised.client_endpoint, "127.0.0.1:1");
+}
+
+#[test]
+fn what_contradicts_joining_is_named() {
+    for (text, key) in [
+        ("node_id = 1", "node_id"),
+        ("initial_members = [\"1=a:1,a:2\"]", "initial_members"),
+        ("learner = true\nreplace = 3", "learner"),
+        ("replace = 0", "replace"),
+    ] {
+        let error = joining(text).expect_err(text).to_string();
+        assert!(error.starts_with(key), "{text}: {error}");
+    }
+    for (text, key) in [
+        ("learner = true", "learner"),
+        ("replace = 3", "replace"),
+        ("join = [\"http://a\"]", "join"),
+        ("unreachable_after = \"1ms\"", "unreachable_after"),
+        ("state_check_interval = \"9ms\"", "state_check_interval"),
+        ("slow_sync = \"0ms\"", "slow_sync"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(key), "{text}: {error}");
+    }
+}
+
+#[test]
+fn endpoints_to_join_are_separated_by_commas_in_the_environment() {
+    let layer = environment(&[("TOKA_JOIN", "a:1,b:2"), ("TOKA_LEARNER", "true")]);
+    let layer = layer.expect("readable");
+    assert_eq!(layer.join, Some(vec!["a:1".to_owned(), "b:2".to_owned()]));
+    assert_eq!(layer.learner, Some(true));
+}
+
 #[test]
 fn an_empty_variable_counts_as_unset() {
     assert_eq!(
@@ -151,7 +203,20 @@ fn a_missing_value_says_how_to_give_it() {
     let error = Config::merge(layers(), layers(), layers())
         .expect_err("missing")
         .to_string();
-    for part in ["node_id", "--node-id", "TOKA_NODE_ID"] {
+    for part in ["data", "--data", "TOKA_DATA"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let nobody = ConfigError::Nobody {
+        data: "/new".into(),
+    };
+    let error = nobody.to_string();
+    for part in [
+        "node_id",
+        "--node-id",
+        "TOKA_NODE_ID",
+        "--join",
+        "data directory",
+    ] {
         assert!(error.contains(part), "{error}");
     }
 }

@@ -27,6 +27,14 @@ pub enum StartError {
     /// The stores cannot be opened.
     #[error(transparent)]
     Replica(#[from] toka_raft::StartError),
+    /// The cluster does not take the node.
+    #[error("the cluster at {endpoint} does not add this node: {reason}")]
+    Join {
+        /// Who said so.
+        endpoint: String,
+        /// Why.
+        reason: String,
+    },
     /// The services' descriptions contradict each other.
     #[error("reflection cannot be offered: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -1,11 +1,15 @@
 //! A node: three listeners, a replica, and the services over it.
 //!
 //! Order of a start: bind, HTTP, stores, peers, clients; the cluster forms while clients are told
-//! that it has not yet. Order of a stop: hand leadership over, let calls finish, stop Raft, then
-//! stop answering peers, who vote for the next leader until then.
+//! that it has not yet. A node that joins a cluster asks for its id before the stores are opened; one that is
+//! told neither an id nor a cluster has the id of its data directory. Order of a
+//! stop: hand leadership over, let calls finish, stop answering peers, who vote for the next leader until then,
+//! and stop Raft, which nobody asks any more.
 
 mod connection;
 mod error;
+mod identity;
+mod join;
 mod listeners;
 mod serve;
 
@@ -16,6 +20,7 @@ use futures::future::BoxFuture;
 use toka_ledger::engine::rocks::RocksOptions;
 use toka_ledger::seam::Seams;
 use toka_raft::config::{Compaction, Election, Proposing};
+use toka_raft::error::Damage;
 use toka_raft::{DiskStorage, FatalError, Replica, Storage, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -109,7 +114,17 @@ impl Node {
         tasks.spawn(named("HTTP", http));
 
         let guard = all.clone().drop_guard();
-        let replica = open(&config, resolved, &outside).await?;
+        let storage = storage(&config, &outside);
+        let node_id = match (config.node_id, &config.join) {
+            (Some(node_id), _) => node_id,
+            (None, Some(join)) => {
+                let level = config.storage.feature_level_max;
+                let advertised = &resolved.advertised;
+                join::node_id(join, &config.data, advertised, level, &storage, &outside).await?
+            }
+            (None, None) => identity::of_directory(&config.data, &storage).await?,
+        };
+        let replica = open(node_id, &config, resolved, storage, &outside).await?;
         let opened = replica.clone();
         let assembled = async move {
             let peers = Stop::new(all.child_token(), &all);
@@ -120,7 +135,12 @@ impl Node {
                     source,
                 }
             })?;
-            let router = Router::new(config.node_id, replica.leader_watch(), outside.transport);
+            let router = Router::new(
+                node_id,
+                replica.leader_watch(),
+                replica.members_watch(),
+                outside.transport,
+            );
             let clients = Stop::new(all.child_token(), &all);
             let draining = clients.gently.clone();
             let shared = Arc::new(Shared::new(replica, router, config.limits, draining));
@@ -144,7 +164,7 @@ impl Node {
             // Only this place sets it.
             let _ = pages.shared.set(Arc::clone(&shared));
             let Addresses { client, raft, http } = addresses;
-            tracing::info!(config.node_id, %client, %raft, %http, "node started");
+            tracing::info!(node_id, %client, %raft, %http, "node started");
             Ok(Self {
                 addresses,
                 shared,
@@ -223,6 +243,19 @@ impl Node {
         };
         match ended {
             None => self.shutdown().await.map_err(RunError::Fatal),
+            Some(RunError::Fatal(removed @ FatalError::Removed { .. })) => {
+                // Nothing has failed: clients are told to go on elsewhere.
+                let node = self.without_hand_over();
+                node.shutdown().await.map_err(RunError::Fatal)?;
+                Err(removed.into())
+            }
+            Some(RunError::Fatal(damaged)) if damaged.damage() == Some(Damage::Ledger) => {
+                // Nobody reads it any more, but Raft's own state is sound: another node is to lead.
+                self.clients.cut().await;
+                self.shared.replica.hand_over().await;
+                self.halt().await;
+                Err(damaged.into())
+            }
             Some(error) => {
                 // What has failed cannot hand anything over; the others elect a leader by themselves.
                 self.halt().await;
@@ -263,8 +296,9 @@ impl Node {
             tracing::warn!(node_id, "calls did not finish in time and are cut");
         }
         self.clients.cut().await;
-        let closed = self.shared.replica.shutdown(self.hands_over).await;
+        self.shared.replica.retire(self.hands_over).await;
         self.peers.cut().await;
+        let closed = self.shared.replica.close().await;
         self.http_stop.cancel();
         self.tasks.shutdown().await;
         self.shared.replica.end_threads().await;
@@ -273,16 +307,36 @@ impl Node {
     }
 }
 
+fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
+    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
+    outside.storage.clone().unwrap_or_else(|| {
+        let rocks = RocksOptions {
+            block_cache_bytes,
+            ..RocksOptions::default()
+        };
+        Arc::new(DiskStorage {
+            rocks,
+            ..DiskStorage::default()
+        })
+    })
+}
+
 async fn open(
+    node_id: u64,
     config: &Config,
     resolved: Resolved,
+    storage: Arc<dyn Storage>,
     outside: &Outside,
 ) -> Result<Replica, StartError> {
-    let mut replica = toka_raft::Config::new(
-        config.node_id,
-        config.data.clone(),
-        resolved.initial_members,
-    );
+    let mut replica =
+        toka_raft::Config::new(node_id, config.data.clone(), resolved.initial_members);
+    replica.advertised = resolved.advertised;
+    replica.unreachable_after = config.timing.unreachable_after;
+    replica.state_check_interval = config.timing.state_check_interval;
+    replica.slow_sync = config.timing.slow_sync;
+    replica.scrub = config.storage.scrub;
+    replica.disk_reserve_bytes = config.storage.disk_reserve_bytes;
+    replica.feature_level_max = config.storage.feature_level_max;
     replica.creation = config.creation.clone();
     replica.election = Election {
         heartbeat: config.timing.heartbeat_interval,
@@ -301,17 +355,6 @@ async fn open(
         queue_bytes: usize::try_from(config.limits.proposals_bytes_max).unwrap_or(usize::MAX),
         ..replica.proposing
     };
-    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
-    let storage = outside.storage.clone().unwrap_or_else(|| {
-        let rocks = RocksOptions {
-            block_cache_bytes,
-            ..RocksOptions::default()
-        };
-        Arc::new(DiskStorage {
-            rocks,
-            ..DiskStorage::default()
-        })
-    });
     let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
 }
@@ -323,7 +366,11 @@ async fn serve_when_ready(shared: Arc<Shared>) {
     if shared.replica.ready().await.is_ok() {
         let reader = shared.reader.clone();
         match tokio::task::spawn_blocking(move || reader.settings()).await {
-            Ok(Ok(Some(settings))) => shared.serve(settings.history_id),
+            Ok(Ok(Some(settings))) => {
+                // There is one: nothing is ready before.
+                let cluster_id = shared.replica.cluster_id().unwrap_or_default();
+                shared.serve(settings.history_id_in(cluster_id));
+            }
             Ok(Ok(None)) => return tracing::error!("the vault has no settings"),
             Ok(Err(error)) => return tracing::error!(%error, "settings cannot be read"),
             Err(error) => return tracing::error!(%error, "settings were not read"),

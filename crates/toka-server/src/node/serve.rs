@@ -26,7 +26,7 @@ use super::error::StartError;
 use crate::api::{Cluster, Intents, Shared, Vault};
 use crate::http::Pages;
 use crate::limits::{CONNECTION_WINDOW_BYTES, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
-use crate::routing::name_leader;
+use crate::routing::name_members;
 
 /// How a server is stopped.
 #[derive(Clone, Debug)]
@@ -102,8 +102,9 @@ pub(super) async fn clients(
     stop: Stop,
 ) {
     let streams_max = shared.limits.connection_streams_max;
-    let name_leader = MapResponseLayer::new(move |response: Response<Body>| {
-        name_leader(response, shared.router.leader())
+    let name_members = MapResponseLayer::new(move |response: Response<Body>| {
+        let router = &shared.router;
+        name_members(response, router.leader(), router.member_endpoints())
     });
     let served = Server::builder()
         // For gRPC-web.
@@ -114,7 +115,7 @@ pub(super) async fn clients(
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .layer(GrpcWebLayer::new())
-        .layer(name_leader)
+        .layer(name_members)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming(listener, &stop), stop.gently.cancelled())
         .await;

@@ -16,15 +16,16 @@ use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use toka_raft::transport::Traffic;
-use toka_raft::{Leader, Transport};
+use toka_raft::{Leader, Member, Transport};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::codegen::http::HeaderValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::reply::{
-    is_worth_another_leader, name_leader, out_of_time, relay, relay_status,
+    is_worth_another_leader, name_members, out_of_time, relay, relay_status,
 };
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::refusal;
@@ -59,6 +60,9 @@ pub(crate) struct Router {
     leader: watch::Receiver<Option<Leader>>,
     transport: Arc<dyn Transport>,
     channels: Mutex<BTreeMap<String, Channel>>,
+    members: watch::Receiver<Arc<[Member]>>,
+    /// The members' endpoints as they stand in replies, and of which members that is.
+    named: Mutex<(Arc<[Member]>, Option<HeaderValue>)>,
 }
 
 /// Pauses between attempts of one call.
@@ -77,6 +81,7 @@ impl Router {
     pub(crate) fn new(
         node_id: u64,
         leader: watch::Receiver<Option<Leader>>,
+        members: watch::Receiver<Arc<[Member]>>,
         transport: Arc<dyn Transport>,
     ) -> Self {
         Self {
@@ -84,7 +89,25 @@ impl Router {
             leader,
             transport,
             channels: Mutex::default(),
+            members,
+            named: Mutex::new((Arc::new([]), None)),
         }
+    }
+
+    /// Where clients reach the members, as it stands in the head of a reply.
+    pub(crate) fn member_endpoints(&self) -> Option<HeaderValue> {
+        let members = Arc::clone(&self.members.borrow());
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&named.0, &members) {
+            let endpoints: Vec<_> = members
+                .iter()
+                .map(|member| member.client_endpoint.as_str())
+                .collect();
+            // Endpoints that cannot stand in a header reach nobody.
+            let header = HeaderValue::try_from(endpoints.join(",")).ok();
+            *named = (members, header.filter(|header| !header.is_empty()));
+        }
+        named.1.clone()
     }
 
     /// The leader, where one is known.

@@ -1,20 +1,24 @@
 //! Replies: naming the leader in them, and passing on those of the leader.
 
-use toka_proto::convert::metadata::{self, LEADER_ENDPOINT, LEADER_ID};
+use toka_proto::convert::metadata::{self, LEADER_ENDPOINT, LEADER_ID, MEMBER_ENDPOINTS};
 use toka_proto::convert::status::{Detail, parse};
 use toka_raft::Leader;
 use tonic::codegen::http;
 use tonic::{Code, Response, Status};
 
-/// Names the leader in the head of a reply, unless the leader itself has done so.
-pub(crate) fn name_leader<B>(
+/// Names the members in the head of a reply, and the leader, unless the leader itself has done so.
+pub(crate) fn name_members<B>(
     mut response: http::Response<B>,
     leader: Option<Leader>,
+    members: Option<http::HeaderValue>,
 ) -> http::Response<B> {
+    let headers = response.headers_mut();
+    if let Some(members) = members {
+        headers.insert(MEMBER_ENDPOINTS, members);
+    }
     let Some(leader) = leader else {
         return response;
     };
-    let headers = response.headers_mut();
     if !headers.contains_key(LEADER_ID) {
         headers.insert(LEADER_ID, leader.node_id.into());
         // An endpoint that cannot stand in a header reaches nobody.

@@ -47,6 +47,26 @@ async fn a_node_that_was_stopped_has_everything_when_it_starts_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_told_its_id_has_that_of_its_data_directory() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let with_id = |node_id| {
+        let mut config = alone(data.path());
+        config.node_id = node_id;
+        config
+    };
+    let start = async |node_id| Node::start(with_id(node_id), Outside::system()).await;
+    let nobody = start(None).await.err().expect("nobody says which");
+    assert!(matches!(nobody, StartError::Config(_)), "{nobody}");
+    let node = ready(with_id(Some(1))).await;
+    within(node.shutdown()).await.expect("closed");
+    let other = start(Some(2)).await.err().expect("another node's");
+    assert!(other.to_string().contains("belongs to node 1"), "{other}");
+    let node = ready(with_id(None)).await;
+    assert_eq!(node.replica().node_id(), 1);
+    within(node.shutdown()).await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_a_node_in_good_order() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let node = ready(alone(data.path())).await;

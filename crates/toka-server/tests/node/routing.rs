@@ -1,5 +1,6 @@
-use toka_proto::convert::status::{Detail, parse};
+use toka_proto::convert::status::{self, Detail, parse};
 use toka_proto::v1;
+use toka_proto::v1::commit_stream_response::Outcome;
 use tonic::Code;
 
 use crate::support::*;
@@ -71,6 +72,60 @@ async fn a_refusal_by_the_vault_comes_through_a_follower_with_its_detail() {
         matches!(parse(&refusal).detail, Some(Detail::Rejected(_))),
         "{refusal:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_of_a_cursor_in_another_history_is_refused_on_every_way() {
+    let cluster = Cluster::start(3).await;
+    let cursor = |history_id: u128| {
+        let cursor = v1::CursorMove {
+            name: "worker".to_owned(),
+            from_sequence: 0,
+            to_sequence: 1,
+            history_id: history_id.to_be_bytes().to_vec().into(),
+        };
+        v1::Precondition {
+            condition: Some(v1::precondition::Condition::CursorMove(cursor)),
+        }
+    };
+    let of_another =
+        |detail: Option<Detail>| matches!(detail, Some(Detail::HistoryChanged { expected: 1, .. }));
+    for index in 0..3 {
+        let mut vault = cluster.vault(index);
+        let request = v1::CommitRequest {
+            preconditions: vec![cursor(1)],
+            ..one(event("a", "1"))
+        };
+        let refusal = within(vault.commit(request)).await.expect_err("refused");
+        assert_eq!(refusal.code(), Code::FailedPrecondition);
+        assert!(of_another(parse(&refusal).detail), "{refusal:?}");
+
+        let request = v1::CommitStreamRequest {
+            request_number: 1,
+            events: vec![event("a", "1")],
+            preconditions: vec![cursor(1)],
+            ..Default::default()
+        };
+        let reply = within(vault.commit_stream(futures::stream::iter([request])));
+        let (answers, end) = drain(reply.await.expect("opened")).await;
+        assert!(end.is_none(), "{end:?}");
+        let Some(Outcome::Error(error)) = answers.into_iter().next().and_then(|a| a.outcome) else {
+            panic!("accepted")
+        };
+        let refusal = status::from_commit_error(error);
+        assert!(of_another(parse(&refusal).detail), "{refusal:?}");
+    }
+    // In the vault's own history it moves, also through a follower.
+    let mut follower = cluster.vault(cluster.follower());
+    let reply = within(follower.commit(one(event("a", "1")))).await;
+    let header = reply.expect("committed").into_inner().header;
+    let own = header.expect("a header").history_id;
+    let own = u128::from_be_bytes(own[..].try_into().expect("16 bytes"));
+    let request = v1::CommitRequest {
+        preconditions: vec![cursor(own)],
+        ..one(event("a", "2"))
+    };
+    within(follower.commit(request)).await.expect("committed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

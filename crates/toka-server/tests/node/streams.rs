@@ -277,6 +277,38 @@ async fn a_start_beyond_the_vault_is_out_of_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_after_a_position_of_another_history_is_refused() {
+    let cluster = Cluster::start(1).await;
+    let mut vault = cluster.vault(0);
+    let reply = within(vault.commit(one(event("a", "1")))).await;
+    let header = reply.expect("committed").into_inner().header;
+    let own = header.expect("a header").history_id;
+    let after = |history_id| v1::SubscribeRequest {
+        start: Some(Start::AfterSequence(1)),
+        read: Some(v1::ReadOptions {
+            history_id,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let refusal = within(vault.subscribe(after(vec![1; 16].into())))
+        .await
+        .expect_err("another history");
+    assert_eq!(refusal.code(), Code::FailedPrecondition);
+    let Some(Detail::HistoryChanged { expected, actual }) = parse(&refusal).detail else {
+        panic!("{refusal:?}")
+    };
+    assert_eq!(expected.to_be_bytes(), [1; 16]);
+    assert_eq!(actual.to_be_bytes(), own[..]);
+
+    let mut stream = within(vault.subscribe(after(own)))
+        .await
+        .expect("opened")
+        .into_inner();
+    assert!(matches!(next(&mut stream).await, Message::Checkpoint(at) if at.sequence == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_node_ends_subscriptions_as_unavailable() {
     let mut cluster = Cluster::start(1).await;
     let request = v1::SubscribeRequest::default();

@@ -53,11 +53,8 @@ impl Cluster {
             .iter()
             .map(|(config, listeners)| {
                 let addresses = listeners.addresses().expect("bound");
-                let member = Member {
-                    raft_endpoint: addresses.raft.to_string(),
-                    client_endpoint: addresses.client.to_string(),
-                };
-                (config.node_id, member)
+                let member = Member::new(addresses.raft.to_string(), addresses.client.to_string());
+                (config.node_id.expect("given"), member)
             })
             .collect();
         let mut nodes = Vec::new();

@@ -10,6 +10,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("toka-raft", &["toka-ledger", "toka-proto"]),
     ("toka-server", &["toka-raft", "toka-proto", "toka-ledger"]),
     ("toka-client", &["toka-proto", "toka-ledger"]),
+    (
+        "toka-backup",
+        &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
+    ),
     ("toka-agents", &["toka-client"]),
     ("toka-python", &["toka-client", "toka-ledger"]),
     ("toka-runtime", &["toka-agents", "toka-ledger"]),
@@ -18,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "smart-embedder",
             "toka-agents",
+            "toka-backup",
             "toka-client",
             "toka-ledger",
             "toka-proto",

@@ -21,9 +21,6 @@ const LIMITS: &str = "sentence_bert_config.json";
 /// Largest file that is read, bytes: far above any model of this sort.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
-/// Bytes of a digest that stand in a model's id.
-const DIGEST_BYTES: usize = 8;
-
 /// Models with a name of their own, by the BLAKE3 of their weights: a directory may be called anything.
 const KNOWN: &[(&str, &str)] = &[(
     "8087e9bf97c265f8435ed268733ecf3791825ad24850fd5d84d89e32ee3a589a",
@@ -89,14 +86,46 @@ impl Files {
     /// From what the files say, not from where they are.
     pub(super) fn model_id(&self) -> String {
         let weights = blake3::hash(&self.weights);
+        // Everything of the model's own settings that its vectors depend on.
+        let Config {
+            vocab_size,
+            hidden_size,
+            num_hidden_layers,
+            num_attention_heads,
+            intermediate_size,
+            hidden_act,
+            hidden_dropout_prob: _,
+            max_position_embeddings,
+            type_vocab_size,
+            initializer_range: _,
+            layer_norm_eps,
+            pad_token_id,
+            position_embedding_type,
+            use_cache: _,
+            classifier_dropout: _,
+            model_type: _,
+        } = &self.config;
+        let sizes = [
+            vocab_size,
+            hidden_size,
+            num_hidden_layers,
+            num_attention_heads,
+            intermediate_size,
+            max_position_embeddings,
+            type_vocab_size,
+            pad_token_id,
+            &self.tokens_max,
+        ];
+        let settings = format!(
+            "{sizes:?} {hidden_act:?} {layer_norm_eps:e} {position_embedding_type:?} {:?}",
+            self.pooling
+        );
         let digest = cache::key(&[
             weights.as_bytes(),
-            format!("{:?} {}", self.pooling, self.tokens_max).as_bytes(),
+            settings.as_bytes(),
+            self.tokenizer_rules().to_string().as_bytes(),
         ]);
-        let digest: String = digest[..DIGEST_BYTES]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = cache::short(&digest);
         let weights = weights.to_hex();
         match KNOWN.iter().find(|(known, _)| *known == weights.as_str()) {
             Some((_, name)) => format!("{name}/{digest}"),
@@ -105,6 +134,23 @@ impl Files {
                 self.config.num_hidden_layers, self.config.hidden_size
             ),
         }
+    }
+}
+
+impl Files {
+    /// What decides the tokens of a text. How the file is laid out does not, nor what it says of padding
+    /// and truncation, which are set here.
+    fn tokenizer_rules(&self) -> serde_json::Value {
+        // A file that is no JSON is refused by whoever makes a tokenizer of it.
+        let mut rules: serde_json::Value =
+            serde_json::from_slice(&self.tokenizer).unwrap_or_default();
+        if let Some(rules) = rules.as_object_mut() {
+            for other in ["version", "padding", "truncation"] {
+                rules.remove(other);
+            }
+        }
+        rules.sort_all_objects();
+        rules
     }
 }
 

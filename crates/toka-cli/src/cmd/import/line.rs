@@ -12,14 +12,27 @@ use toka_ledger::{Attributes, Digest, Kind, Salt, hash};
 use crate::cmd::commit::from_hex;
 use crate::cmd::read::floats;
 use crate::embed::{self, Unembedded};
+use crate::failure::Failure;
 use crate::output::{self, PayloadView};
 use crate::payload;
 use crate::target::Record;
+
+/// Newest format of lines that this build reads. A line that names none is of format 1.
+const FORMAT: u32 = 1;
+
+/// What a line says of itself in every format.
+#[derive(Deserialize)]
+struct Versioned {
+    format: Option<u32>,
+}
 
 /// An event in JSON Lines.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Line {
+    /// Of the line; absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<u32>,
     /// What later lines call it.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
@@ -48,6 +61,23 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Reads a line. Of a newer format nothing but its number is known.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let parsed = serde_json::from_str::<Self>(text);
+        let is_known = |line: &Self| line.format.is_none_or(|format| format <= FORMAT);
+        if !parsed.as_ref().is_ok_and(is_known)
+            && let Ok(Versioned {
+                format: Some(found),
+            }) = serde_json::from_str(text)
+            && found > FORMAT
+        {
+            bail!(Failure::Refused(format!(
+                "it is in format {found} of exports; this build reads up to {FORMAT}"
+            )));
+        }
+        Ok(parsed?)
+    }
+
     /// The event, and the identity that it will have. If it is `to_embed` and the line has no
     /// embedding, there is something to be embedded of it.
     pub(crate) fn draft(&self, parents: &[Digest], to_embed: bool) -> Result<(Unembedded, Digest)> {
@@ -154,7 +184,14 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Line> {
-        Ok(serde_json::from_str(text)?)
+        Line::parse(text)
+    }
+
+    #[test]
+    fn line_of_a_newer_format_is_refused_by_its_number() {
+        let error = parse(r#"{"format":2,"kind":"a","new":1}"#).expect_err("refused");
+        assert!(error.to_string().contains("format 2"), "{error}");
+        assert!(parse(r#"{"format":1,"kind":"a"}"#).is_ok());
     }
 
     #[test]

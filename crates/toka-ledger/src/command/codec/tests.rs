@@ -121,7 +121,9 @@ fn any_command() -> impl Strategy<Value = Command> {
                 label: label.map(|label| IntentLabel::new(&label).expect("valid")),
             })
         });
-    prop_oneof![1 => create, 4 => commit, 1 => label]
+    let level = (any::<u64>(), any::<u32>())
+        .prop_map(|(unix_ms, level)| Command::SetFeatureLevel(SetFeatureLevel { unix_ms, level }));
+    prop_oneof![1 => create, 4 => commit, 1 => label, 1 => level]
 }
 
 proptest! {
@@ -152,4 +154,51 @@ proptest! {
     fn arbitrary_bytes_decode_or_fail_without_panic(bytes: Vec<u8>) {
         let _ = decode_batch(bytes.into());
     }
+}
+
+#[test]
+fn bytes_of_format_1_stay_as_they_are() {
+    let unix_ms = 0x0102;
+    let time = [0x02, 0x01, 0, 0, 0, 0, 0, 0];
+    let level = Command::SetFeatureLevel(SetFeatureLevel {
+        unix_ms,
+        level: 300,
+    });
+    assert_eq!(
+        encode(&level)[..],
+        [&[1, 4], &time[..], &[0xac, 0x02]].concat()
+    );
+    let label = Command::Label(Label {
+        unix_ms,
+        intent: IntentId(5),
+        label: Some(IntentLabel::new("a").expect("valid")),
+    });
+    assert_eq!(
+        encode(&label)[..],
+        [&[1, 3], &time[..], &[5, 1, b'a']].concat()
+    );
+    let event = PreparedEvent {
+        kind: Kind::new("a").expect("valid"),
+        payload: Bytes::from_static(b"p"),
+        payload_digest: Digest([7; 32]),
+        salt: Salt::default(),
+        parents: vec![ParentName::Digest(Digest([8; 32]))],
+        embedding: None,
+        model: None,
+        attributes: Attributes::default(),
+    };
+    let commit = Command::Commit(Commit {
+        unix_ms,
+        events: vec![event],
+        preconditions: vec![Precondition::TimePassed { unix_ms: 9 }],
+    });
+    let expected = [
+        &[1, 2][..],
+        &time,
+        &[1, 3, 9, 1, 0, 1, b'a'],
+        &[7; 32],
+        &[1, b'p', 0, 1, 2],
+        &[8; 32],
+    ];
+    assert_eq!(encode(&commit)[..], expected.concat());
 }

@@ -15,6 +15,8 @@ pub(super) struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
     dirty_sectors: BTreeSet<usize>,
+    /// Those that the disk cannot read.
+    spoilt_sectors: BTreeSet<usize>,
     pub(super) is_locked: bool,
 }
 
@@ -25,6 +27,7 @@ impl Inode {
             durable: bytes.clone(),
             bytes,
             dirty_sectors: BTreeSet::new(),
+            spoilt_sectors: BTreeSet::new(),
             is_locked: false,
         }
     }
@@ -47,15 +50,27 @@ impl Inode {
             }
             bytes[start..end].copy_from_slice(&self.bytes[start..end]);
         }
-        Self::durable(bytes)
+        Self {
+            spoilt_sectors: self.spoilt_sectors.clone(),
+            ..Self::durable(bytes)
+        }
     }
 
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> usize {
+    /// See [`MemoryDisk::spoil`].
+    pub(super) fn spoil(&mut self, offset: usize) {
+        self.spoilt_sectors.insert(offset / SECTOR);
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let start = start.min(self.bytes.len());
         let len = bytes.len().min(self.bytes.len() - start);
+        let sectors = start / SECTOR..(start + len).div_ceil(SECTOR);
+        if len > 0 && self.spoilt_sectors.range(sectors).next().is_some() {
+            return Err(rustix::io::Errno::IO.into());
+        }
         bytes[..len].copy_from_slice(&self.bytes[start..start + len]);
-        len
+        Ok(len)
     }
 
     fn write_at(&mut self, bytes: &[u8], start: usize) {
@@ -64,8 +79,10 @@ impl Inode {
             self.bytes.resize(end, 0);
         }
         self.bytes[start..end].copy_from_slice(bytes);
-        self.dirty_sectors
-            .extend(start / SECTOR..end.div_ceil(SECTOR));
+        let sectors = start / SECTOR..end.div_ceil(SECTOR);
+        self.spoilt_sectors
+            .retain(|sector| !sectors.contains(sector));
+        self.dirty_sectors.extend(sectors);
     }
 
     fn sync(&mut self) {
@@ -99,7 +116,7 @@ impl DiskFile for OpenFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(lock(&self.inode).read_at(bytes, offset))
+        lock(&self.inode).read_at(bytes, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -12,21 +12,26 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, FlushOptions, ReadOptions, ReadTier,
-    WriteBatch, WriteOptions,
+    Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use self::directory::{require_absent, sync_dir};
-use super::{Batch, Direction, Durability, Engine, EngineError, Scan, Table, is_empty_range};
+use self::failure::{engine_error, open_error};
+use super::{
+    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, is_empty_range,
+};
 use crate::disk::parent;
 
 mod directory;
+mod failure;
 mod options;
 mod wal;
 
@@ -252,6 +257,10 @@ impl Engine for RocksEngine {
     }
 
     fn verify_checksums(&self) -> Result<(), EngineError> {
+        self.verify_rows(&mut |_, _, _| ControlFlow::Continue(()))
+    }
+
+    fn verify_rows(&self, each: &mut EachRow<'_>) -> Result<(), EngineError> {
         let _one_at_a_time = self
             .verifying
             .lock()
@@ -264,7 +273,10 @@ impl Engine for RocksEngine {
             options.fill_cache(false);
             options.set_readahead_size(VERIFY_READAHEAD_BYTES);
             for row in RocksScan::new(self, table, options, Direction::Forward) {
-                row?;
+                let (key, value) = row?;
+                if each(table, &key, &value).is_break() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -388,46 +400,5 @@ fn create_and_lock(dir: &Path) -> Result<File, EngineError> {
     }
 }
 
-fn open_error(path: &Path, error: rocksdb::Error) -> EngineError {
-    let message = error.as_ref();
-    let is_locked =
-        message.contains("lock hold by current process") || message.contains("While lock file");
-    match error.kind() {
-        ErrorKind::IOError if is_locked => EngineError::Locked {
-            path: path.to_owned(),
-        },
-        // Other tables than ours, or options of a newer RocksDB.
-        ErrorKind::InvalidArgument | ErrorKind::NotSupported => EngineError::WrongFormat {
-            path: path.to_owned(),
-            detail: error.into_string(),
-        },
-        _ => engine_error("open", path, None, error),
-    }
-}
-
-fn engine_error(
-    action: &'static str,
-    path: &Path,
-    table: Option<Table>,
-    error: rocksdb::Error,
-) -> EngineError {
-    if error.kind() == ErrorKind::Corruption {
-        return EngineError::Corruption {
-            path: path.to_owned(),
-            table,
-            detail: error.as_ref().to_owned(),
-            source: Some(Box::new(error)),
-        };
-    }
-    // RocksDB hands the cause over as text only.
-    let kind = if error.as_ref().contains("No space left on device") {
-        io::ErrorKind::StorageFull
-    } else {
-        io::ErrorKind::Other
-    };
-    EngineError::Io {
-        action,
-        path: path.to_owned(),
-        source: io::Error::new(kind, error),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -187,6 +187,19 @@ fn clustered_events_are_answered_alike() {
 }
 
 #[test]
+fn more_candidates_than_a_list_has_room_for_are_answered_alike() {
+    // No row is below these bars, so that every row is a candidate by its bound.
+    let centres: Vec<Vec<i32>> = (0..2_500)
+        .map(|seed| about(seed % 3, 800, seed, 20))
+        .collect();
+    assert!(centres.len() > 2 * SKETCH_CANDIDATES_MAX);
+    let events: Vec<Vec<i32>> = (0..10)
+        .map(|seed| about(seed % 4, 800, seed + 9_000, 20))
+        .collect();
+    check_all(&centres, &events, 0);
+}
+
+#[test]
 fn sketch_skips_rows_of_other_topics() {
     let centres: Vec<Vec<i32>> = (0..600)
         .map(|seed| about(seed % 20, 1000, seed, 200))

@@ -45,6 +45,18 @@ pub enum Detail {
     },
     /// A command was refused: an unknown parent or intent, or preconditions.
     Rejected(Rejection),
+    /// The cluster does not have the node.
+    NodeNotFound {
+        /// Its id, as it was named.
+        node_id: u64,
+    },
+    /// Another change of the membership is in progress.
+    ChangeInProgress,
+    /// The membership cannot be changed like that.
+    MembershipRefused {
+        /// What is in the way, as `node 3`.
+        subject: String,
+    },
     /// The node is not the leader, and the call asked for the leader.
     NotLeader {
         /// Who is, if it is known.
@@ -137,6 +149,20 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         }
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
+        reason::NODE_NOT_FOUND => {
+            let name = find::<pb::ResourceInfo>(details)?.resource_name;
+            Some(Detail::NodeNotFound {
+                node_id: name.parse().ok()?,
+            })
+        }
+        reason::CHANGE_IN_PROGRESS => Some(Detail::ChangeInProgress),
+        reason::MEMBERSHIP_REFUSED => {
+            let failure = find::<pb::PreconditionFailure>(details)?;
+            let violation = failure.violations.into_iter().next()?;
+            Some(Detail::MembershipRefused {
+                subject: violation.subject,
+            })
+        }
         reason::NOT_LEADER => Some(not_leader(find(details)?)),
         reason::HISTORY_CHANGED => history_changed(&find(details)?),
         reason::FEATURE_LEVEL => Some(Detail::FeatureLevel),

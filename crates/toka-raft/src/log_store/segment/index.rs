@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use toka_ledger::disk::DiskFile;
+use toka_ledger::disk::{DiskFile, is_unreadable};
 
 use super::format::{Record, decode_record, record_len};
+use super::scrub;
 use crate::log_store::LogError;
 use crate::log_store::engine::{EngineReader, ReadPlan};
 use crate::log_store::error::{Damage, IoContext};
@@ -20,6 +21,29 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) path: PathBuf,
     pub(super) file: Box<dyn DiskFile>,
+}
+
+impl Segment {
+    /// Reads from `offset` on until `bytes` is full or the file ends; returns the number read. What the disk
+    /// cannot read is lost.
+    pub(super) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, LogError> {
+        match self.file.read_at(bytes, offset) {
+            Err(error) if is_unreadable(&error) => {
+                Err(self.damaged(offset, Damage::Unreadable(error.to_string())))
+            }
+            read => read.doing("read", &self.path),
+        }
+    }
+
+    /// Damage at `offset`.
+    pub(super) fn damaged(&self, offset: u64, damage: Damage) -> LogError {
+        LogError::Damaged {
+            dir: self.path.parent().unwrap_or(&self.path).to_owned(),
+            segment: self.number,
+            offset,
+            damage,
+        }
+    }
 }
 
 /// Place of an entry's record, prefix included.
@@ -36,6 +60,10 @@ pub(super) struct Index {
     first: u64,
     positions: VecDeque<Position>,
     pub(super) segments: BTreeMap<u64, Arc<Segment>>,
+    /// Identity of the log.
+    pub(super) log: u64,
+    /// Number of the last frame that is durable.
+    pub(super) durable_frame: u64,
 }
 
 impl Index {
@@ -118,27 +146,28 @@ impl EngineReader for SharedIndex {
                 .collect()
         }))
     }
+
+    fn verify(&self, pace: &mut dyn FnMut(u64) -> bool) -> Result<(), LogError> {
+        scrub::verify(self, pace)
+    }
 }
 
 /// Reads one entry; its checksum is verified every time.
 fn read_entry(segment: &Segment, position: Position, index: u64) -> Result<Entry, LogError> {
     let mut record = vec![0; position.len as usize];
-    let read = segment
-        .file
-        .read_at(&mut record, position.offset)
-        .doing("read", &segment.path)?;
-    let damaged = |damage| LogError::Damaged {
-        dir: segment.path.parent().unwrap_or(&segment.path).to_owned(),
-        segment: segment.number,
-        offset: position.offset,
-        damage,
-    };
+    let read = segment.read_at(&mut record, position.offset)?;
+    let damaged = |damage| segment.damaged(position.offset, damage);
     if read != record.len() || record_len(&record) != Some(record.len()) {
         return Err(damaged(Damage::Checksum { index }));
     }
     match decode_record(Bytes::from(record)) {
         Ok(Record::Entry(entry)) if entry.log_id.index == index => Ok(entry),
         Ok(_) => Err(damaged(Damage::Contradiction)),
+        Err(source) if source.is_newer() => Err(LogError::Newer {
+            path: segment.path.clone(),
+            offset: position.offset,
+            source,
+        }),
         Err(error) => Err(damaged(Damage::Record(error))),
     }
 }

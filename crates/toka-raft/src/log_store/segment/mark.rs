@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use toka_ledger::disk::{Disk, DiskFile};
+use toka_ledger::disk::{Disk, DiskFile, is_unreadable};
 
 use super::format::{MARK_LEN, PAGE, decode_mark, encode_mark};
 use crate::log_store::LogError;
@@ -30,7 +30,11 @@ impl Mark {
         let mut latest = None;
         for slot in 0..2 {
             let mut bytes = [0; MARK_LEN];
-            file.read_at(&mut bytes, slot * PAGE).doing("read", &path)?;
+            match file.read_at(&mut bytes, slot * PAGE) {
+                // As a slot that makes no sense: the other one is left, and nobody depends on them.
+                Err(error) if is_unreadable(&error) => continue,
+                read => read.doing("read", &path)?,
+            };
             latest = latest.max(decode_mark(&bytes).map(|(log, frame)| (frame, log)));
         }
         Ok(latest.map(|(frame, log)| (log, frame)))

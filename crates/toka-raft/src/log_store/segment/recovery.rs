@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use toka_ledger::disk::{Disk, DiskFile};
+use toka_ledger::disk::Disk;
 use toka_ledger::seam::Entropy;
 
 use super::format::{
@@ -14,6 +14,7 @@ use super::format::{
 use super::index::{Index, Position, Segment, SharedIndex};
 use super::mark::Mark;
 use super::{Active, SegmentLog, SegmentOptions, create_segment, random_u64, segment_path};
+use crate::codec::DecodeError;
 use crate::log_store::LogError;
 use crate::log_store::engine::{Change, LogMeta};
 use crate::log_store::error::{Damage, IoContext};
@@ -72,6 +73,8 @@ pub(super) fn open(
     index
         .segments
         .insert(active.segment.number, Arc::clone(&active.segment));
+    index.log = log;
+    index.durable_frame = next_frame - 1;
     settle(&active, last_written)?;
     let mut mark = Mark::open(&*disk, dir, log)?;
     mark.write(next_frame - 1)?;
@@ -108,10 +111,11 @@ pub(super) fn open(
 /// so that another sync alone would do nothing. Only the last frame can be concerned: the next one is
 /// not written before it is synced. It is written again, as it is.
 fn settle(active: &Active, last_written: u64) -> Result<(), LogError> {
-    let Segment { file, path, .. } = &*active.segment;
+    let segment = &*active.segment;
+    let Segment { file, path, .. } = segment;
     let len = usize::try_from(active.offset - last_written).expect("a frame fits in memory");
     let mut bytes = vec![0; len];
-    file.read_at(&mut bytes, last_written).doing("read", path)?;
+    segment.read_at(&mut bytes, last_written)?;
     file.write_at(&bytes, last_written).doing("write", path)?;
     file.sync().doing("sync", path)
 }
@@ -216,13 +220,22 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// A record whose checksum is right.
+    fn undecodable(&self, segment: u64, offset: u64, error: DecodeError) -> LogError {
+        if error.is_newer() {
+            return LogError::Newer {
+                path: segment_path(self.dir, segment),
+                offset,
+                source: error,
+            };
+        }
+        self.damaged(segment, offset, Damage::Record(error))
+    }
+
     /// The header, if it is this segment's and this log's.
     fn header(&self, segment: &Segment) -> Result<Option<SegmentHeader>, LogError> {
         let mut page = vec![0; PAGE_LEN];
-        let read = segment
-            .file
-            .read_at(&mut page, 0)
-            .doing("read", &segment.path)?;
+        let read = segment.read_at(&mut page, 0)?;
         match SegmentHeader::decode(&page[..read]) {
             Ok(header) => {
                 let ours = self.last.as_ref().is_none_or(|(log, _)| *log == header.log);
@@ -243,10 +256,10 @@ impl<'a> Replay<'a> {
             let began = segment.number == 1 && self.durable.is_none() && file_len <= PAGE;
             return Ok(!began);
         };
-        let found = find_frame(&*segment.file, PAGE, file_len, |page| {
+        let found = find_frame(segment, PAGE, file_len, |page| {
             FrameHeader::decode(*log, page).filter(|frame| frame.frame >= self.next_frame)
-        });
-        Ok(found.doing("read", &segment.path)?.is_some())
+        })?;
+        Ok(found.is_some())
     }
 
     fn segment(
@@ -305,10 +318,7 @@ impl<'a> Replay<'a> {
         file_len: u64,
     ) -> Result<Option<(FrameHeader, Bytes)>, LogError> {
         let mut header = [0; FRAME_HEADER_LEN];
-        segment
-            .file
-            .read_at(&mut header, offset)
-            .doing("read", &segment.path)?;
+        segment.read_at(&mut header, offset)?;
         let Some(header) = FrameHeader::decode(segment_header.log, &header).filter(|header| {
             header.salt == segment_header.salt
                 && header.frame == self.next_frame
@@ -318,10 +328,7 @@ impl<'a> Replay<'a> {
         };
         let mut payload = vec![0; header.payload_len as usize];
         let start = offset + FRAME_HEADER_LEN as u64;
-        let read = segment
-            .file
-            .read_at(&mut payload, start)
-            .doing("read", &segment.path)?;
+        let read = segment.read_at(&mut payload, start)?;
         let intact = read == payload.len() && crc32c::crc32c(&payload) == header.payload_checksum;
         Ok(intact.then(|| (header, Bytes::from(payload))))
     }
@@ -334,7 +341,7 @@ impl<'a> Replay<'a> {
                 |replay: &Self| replay.damaged(segment, offset, Damage::Contradiction);
             let len = record_len(&payload[at..]).ok_or_else(|| contradiction(self))?;
             let record = decode_record(payload.slice(at..at + len))
-                .map_err(|error| self.damaged(segment, offset, Damage::Record(error)))?;
+                .map_err(|error| self.undecodable(segment, offset, error))?;
             if let Record::Entry(entry) = &record {
                 let len = u32::try_from(len).expect("a payload is smaller than 4 GiB");
                 self.index.push(
@@ -372,11 +379,11 @@ impl<'a> Replay<'a> {
             offset,
             file_len,
         } = active;
-        let later = find_frame(&*segment.file, *offset, *file_len, |page| {
+        let later = find_frame(segment, *offset, *file_len, |page| {
             FrameHeader::decode(*log, page)
                 .filter(|later| later.salt == *salt && later.frame > frame)
-        });
-        if let Some(later) = later.doing("read", &segment.path)? {
+        })?;
+        if let Some(later) = later {
             let damage = Damage::LaterFrame {
                 frame,
                 later: later.frame,
@@ -401,10 +408,7 @@ impl<'a> Replay<'a> {
             ..
         } = active;
         let mut header = [0; FRAME_HEADER_LEN];
-        segment
-            .file
-            .read_at(&mut header, *offset)
-            .doing("read", &segment.path)?;
+        segment.read_at(&mut header, *offset)?;
         if FrameHeader::decode(log, &header).is_some_and(|header| header.salt == *salt) {
             let frame = self.next_frame;
             tracing::warn!(
@@ -420,15 +424,15 @@ impl<'a> Replay<'a> {
 
 /// Looks at the start of every page in `from..to`.
 fn find_frame(
-    file: &dyn DiskFile,
+    segment: &Segment,
     from: u64,
     to: u64,
     mut check: impl FnMut(&[u8]) -> Option<FrameHeader>,
-) -> std::io::Result<Option<FrameHeader>> {
+) -> Result<Option<FrameHeader>, LogError> {
     let mut chunk = vec![0; SCAN_BYTES];
     let mut offset = from;
     while offset < to {
-        let read = file.read_at(&mut chunk, offset)?;
+        let read = segment.read_at(&mut chunk, offset)?;
         if read == 0 {
             break;
         }

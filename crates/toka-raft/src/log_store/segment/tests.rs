@@ -15,6 +15,7 @@ use crate::log_store::error::Damage;
 use crate::type_config::{Commands, Entry, EntryPayload, LeaderId, LogId, Vote};
 
 mod crash;
+mod unreadable;
 
 const DIR: &str = "/raft";
 /// Small, so that a few entries fill a segment.

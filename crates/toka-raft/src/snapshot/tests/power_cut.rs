@@ -24,7 +24,8 @@ fn open(storage: &MemoryStorage) -> Stores {
     let snapshots =
         SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Inline).expect("opened");
     let threads = Arc::new(toka_ledger::seam::SystemThreads);
-    let host = LedgerHost::open(layout, Arc::clone(&storage) as _, threads).expect("opened");
+    let host = LedgerHost::open(layout, Arc::clone(&storage) as _, threads, &Fatal::new())
+        .expect("opened");
     Stores {
         storage,
         host,
@@ -159,7 +160,8 @@ async fn receive(
     chunks: Vec<pb::SnapshotChunk>,
 ) -> Result<SnapshotDir, SnapshotError> {
     let storage = Arc::clone(&stores.storage) as _;
-    let receiver = Receiver::begin(&stores.snapshots, storage, Blocking::Inline, manifest);
+    let (store, (_, headroom)) = (&stores.snapshots, disk());
+    let receiver = Receiver::begin(store, storage, Blocking::Inline, &headroom, manifest);
     let mut receiver = receiver.await?;
     for chunk in chunks {
         receiver.chunk(chunk).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream;
 use futures::{Stream, StreamExt};
+use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_raft::Leader;
@@ -26,9 +27,15 @@ pub(super) async fn forward(
 ) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
     let mut client = shared.router.vault(&leader)?;
     let ended = CancellationToken::new();
+    let history_id = shared.history_id();
     // The client's half that breaks off ends the leader's too.
     let requests = requests
         .scan((), |(), request| std::future::ready(request.ok()))
+        .map(move |mut request: v1::CommitStreamRequest| {
+            // This node took it, so a leader of another history must not.
+            set_cursor_histories(&mut request.preconditions, history_id);
+            request
+        })
         .take_until(ended.clone().cancelled_owned());
     let reply = client.commit_stream(shared.router.request(call, requests));
     let reply = match tokio::time::timeout_at(call.deadline, reply).await {
@@ -51,7 +58,7 @@ pub(super) async fn forward(
 /// What ends a forwarded stream from this side.
 async fn end_of(shared: Arc<Shared>, leader: Leader) -> Status {
     tokio::select! {
-        () = shared.draining.cancelled() => status::stopping(),
+        () = shared.draining.cancelled() => shared.stopping(),
         () = shared.router.superseded(&leader) => status::no_leader(RESEND),
     }
 }

@@ -1,0 +1,372 @@
+//! `toka cluster status`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use toka_client::{ClusterStatus, NodeStatus};
+use toka_proto::v1::{self, IntentSettings};
+
+use crate::cli::Format;
+use crate::output;
+
+/// Writes the state of the cluster.
+pub(super) fn show(status: &ClusterStatus, format: Format) -> Result<()> {
+    match format {
+        Format::Json => output::json(&json(status)),
+        Format::Table => table(status),
+    }
+}
+
+fn json(status: &ClusterStatus) -> Value {
+    let settings = status.settings.as_ref().map(|settings| {
+        json!({
+            "feature_level": settings.feature_level,
+            "dimension": settings.dimension,
+            "embedding_model": (!settings.embedding_model.is_empty())
+                .then_some(&settings.embedding_model),
+            "intents": settings.intents.map(intents_json),
+            "created_unix_ms": settings.created_unix_ms,
+        })
+    });
+    json!({
+        "cluster_id": format!("{:032x}", status.header.cluster_id),
+        "history_id": format!("{:032x}", status.header.history_id),
+        "leader_id": status.leader_id,
+        "term": status.header.term,
+        "settings": settings,
+        "nodes": status.nodes.iter().map(|node| node_json(status, node)).collect::<Vec<_>>(),
+        "voter_sets": status.membership.voter_sets.iter().map(|set| &set.node_ids).collect::<Vec<_>>(),
+        "joint": is_joint(status),
+        "change_in_progress": (!status.membership.change_in_progress.is_empty())
+            .then_some(&status.membership.change_in_progress),
+        "advice": status.membership.advice,
+        "recovered_from": status.recovered_from.map(|from| json!({
+            "cluster_id": format!("{:032x}", from.cluster_id),
+            "history_id": format!("{:032x}", from.history_id),
+            "sequence": from.sequence,
+            "unix_ms": from.unix_ms,
+        })),
+        "alarms": status.alarms.iter().map(alarm_json).collect::<Vec<_>>(),
+    })
+}
+
+fn is_joint(status: &ClusterStatus) -> bool {
+    status.membership.voter_sets.len() > 1
+}
+
+fn alarm_json(alarm: &v1::Alarm) -> Value {
+    json!({
+        "kind": alarm_kind(alarm),
+        "node_id": alarm.node_id,
+        "since_unix_ms": (alarm.since_unix_ms > 0).then_some(alarm.since_unix_ms),
+        "message": alarm.message,
+        "command": (!alarm.command.is_empty()).then_some(&alarm.command),
+    })
+}
+
+fn alarm_kind(alarm: &v1::Alarm) -> String {
+    let name = alarm.kind().as_str_name();
+    name.strip_prefix("ALARM_KIND_")
+        .unwrap_or(name)
+        .to_lowercase()
+}
+
+/// The node, as the leader knows it.
+fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
+    let mut members = status.membership.members.iter();
+    members.find(|member| member.node_id == node_id)
+}
+
+/// The shortest decimal that is `stored`: settings are kept as fixed-point numbers, of 16 bits behind the point
+/// at least.
+fn decimal(stored: f64) -> f64 {
+    const HALF_A_STEP: f64 = 1.0 / (1 << 17) as f64;
+    let rounded = (1..=9).map(|digits| {
+        let scale = 10_f64.powi(digits);
+        (stored * scale).round() / scale
+    });
+    let mut near = rounded.filter(|rounded| (rounded - stored).abs() <= HALF_A_STEP);
+    near.next().unwrap_or(stored)
+}
+
+fn intents_json(settings: IntentSettings) -> Value {
+    json!({
+        "tau": decimal(settings.tau),
+        "rho": decimal(settings.rho),
+        "prior": decimal(settings.prior),
+        "prior_events": settings.prior_events,
+        "floor": decimal(settings.floor),
+        "mean_shrink": settings.mean_shrink,
+        "count_cap": settings.count_cap,
+        "micro_clusters_max": settings.micro_clusters_max,
+        "background_micro_clusters": settings.background_micro_clusters,
+        "background_events": settings.background_events,
+        "save_events": settings.save_events,
+    })
+}
+
+fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
+    let node = &status.node;
+    let member = member(cluster, node.node_id);
+    json!({
+        "node_id": node.node_id,
+        "role": role(status),
+        "voter": member.map(|member| member.voter),
+        "to_be_promoted": member.map(|member| member.to_be_promoted),
+        "replaces_node_id": member.and_then(|member| member.replaces_node_id),
+        "unreachable_since_unix_ms": member.and_then(|member| member.unreachable_since_unix_ms),
+        "round_trip_us": member.and_then(|member| member.round_trip_us),
+        "clock_offset_ms": member.and_then(|member| member.clock_offset_ms),
+        "feature_level": member.and_then(|member| member.feature_level),
+        "endpoint": node.client_endpoint,
+        "raft_endpoint": node.raft_endpoint,
+        "term": node.term,
+        "revision": node.revision,
+        "sequence": node.sequence,
+        "unix_ms": node.unix_ms,
+        "history_root": status.history_root,
+        "state_digest": status.state_digest,
+        "last_log_index": node.last_log_index,
+        "committed_log_index": node.committed_log_index,
+        "applied_log_index": node.applied_log_index,
+        "snapshot_log_index": node.snapshot_log_index,
+        "lag_entries": node.lag_entries,
+        "disk_bytes": node.disk_bytes,
+        "version": node.version,
+        "healthy": node.healthy,
+        "reason": node.reason,
+        "last_scrub": node.last_scrub.as_ref().map(scrub_json),
+    })
+}
+
+fn scrub_json(pass: &v1::ScrubPass) -> Value {
+    json!({
+        "end_unix_ms": pass.end_unix_ms,
+        "duration_ms": pass.duration_ms,
+        "bytes": pass.bytes,
+        "snapshot_rebuilt": pass.snapshot_rebuilt,
+        "result": scrub_result(pass),
+    })
+}
+
+/// What a pass came to that has ended: damage in ledger or log ends the node instead.
+fn scrub_result(pass: &v1::ScrubPass) -> &'static str {
+    match pass.snapshot_rebuilt {
+        true => "snapshot damaged and made anew",
+        false => "no damage",
+    }
+}
+
+/// When the nodes were last looked through, once one was.
+fn scrub_line<'a>(nodes: impl Iterator<Item = &'a v1::NodeStatus>) -> Option<String> {
+    let nodes: Vec<_> = nodes.collect();
+    if nodes.iter().all(|node| node.last_scrub.is_none()) {
+        return None;
+    }
+    let each = nodes.iter().map(|node| match &node.last_scrub {
+        Some(pass) => {
+            let end = std::time::UNIX_EPOCH + std::time::Duration::from_millis(pass.end_unix_ms);
+            let end = humantime::format_rfc3339_seconds(end);
+            format!("node {} at {end}, {}", node.node_id, scrub_result(pass))
+        }
+        None => format!("node {} not yet", node.node_id),
+    });
+    let each: Vec<_> = each.collect();
+    Some(format!("looked for damage: {}", each.join("; ")))
+}
+
+fn role(status: &NodeStatus) -> String {
+    let name = status.node.role().as_str_name();
+    name.strip_prefix("ROLE_")
+        .unwrap_or(name)
+        .to_lowercase()
+        .replace("unspecified", "unknown")
+}
+
+fn table(status: &ClusterStatus) -> Result<()> {
+    let leader = status
+        .leader_id
+        .map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
+    output::line(&format!(
+        "cluster {:032x}, leader {leader}, term {}",
+        status.header.cluster_id, status.header.term
+    ))?;
+    if let Some(from) = status.recovered_from {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(from.unix_ms);
+        output::line(&format!(
+            "recovered at {} from cluster {:032x}, history {:032x}: events up to sequence {} are its",
+            humantime::format_rfc3339_seconds(time),
+            from.cluster_id,
+            from.history_id,
+            from.sequence
+        ))?;
+    }
+    if let Some(settings) = &status.settings {
+        let dimension = settings.dimension.map_or_else(
+            || "not fixed yet".to_owned(),
+            |dimension| dimension.to_string(),
+        );
+        let model = match settings.embedding_model.as_str() {
+            "" => "not fixed yet",
+            model => model,
+        };
+        output::line(&format!("feature level {}", settings.feature_level))?;
+        output::line(&format!("embeddings: dimension {dimension}, model {model}"))?;
+        if let Some(intents) = settings.intents {
+            output::line(&format!("intents: {}", intents_json(intents)))?;
+        }
+    }
+    let mut table = output::table(&[
+        "node",
+        "role",
+        "endpoint",
+        "term",
+        "sequence",
+        "applied",
+        "lag",
+        "disk",
+        "version",
+        "knows",
+        "history root",
+        "health",
+    ]);
+    for node in &status.nodes {
+        table.add_row(row(status, node));
+    }
+    output::line(&table.to_string())?;
+    if let Some(scrubs) = scrub_line(status.nodes.iter().map(|status| &status.node)) {
+        output::line(&scrubs)?;
+    }
+    if is_joint(status) {
+        let sets = status.membership.voter_sets.iter();
+        let sets: Vec<_> = sets.map(|set| format!("{:?}", set.node_ids)).collect();
+        output::line(&format!(
+            "joint configuration: a majority of each of {} has to agree",
+            sets.join(" and ")
+        ))?;
+    }
+    if !status.membership.change_in_progress.is_empty() {
+        output::line(&format!(
+            "change in progress: {}",
+            status.membership.change_in_progress
+        ))?;
+    }
+    for advice in &status.membership.advice {
+        output::line(&format!("note: {advice}"))?;
+    }
+    for alarm in &status.alarms {
+        output::line(&format!("ALARM {}: {}", alarm_kind(alarm), alarm.message))?;
+        if !alarm.command.is_empty() {
+            output::line(&format!("  {}", alarm.command))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; 12] {
+    let node = &status.node;
+    let root = status
+        .history_root
+        .map(|root| root.to_string()[..12].to_owned());
+    [
+        node.node_id.to_string(),
+        role_of_member(cluster, status),
+        node.client_endpoint.clone(),
+        node.term.to_string(),
+        node.sequence.to_string(),
+        node.applied_log_index.to_string(),
+        node.lag_entries
+            .map_or_else(String::new, |lag| lag.to_string()),
+        size(node.disk_bytes),
+        node.version.clone(),
+        member(cluster, node.node_id)
+            .and_then(|member| member.feature_level)
+            .map_or_else(String::new, |level| format!("level {level}")),
+        root.unwrap_or_default(),
+        health(cluster, node),
+    ]
+}
+
+/// What it does, and what is planned for it.
+fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
+    let role = role(status);
+    let Some(member) = member(cluster, status.node.node_id) else {
+        return role;
+    };
+    match (member.replaces_node_id, member.to_be_promoted) {
+        (Some(old), _) => format!("{role}, replaces {old}"),
+        (None, true) => format!("{role}, to be promoted"),
+        (None, false) if role == "unknown" && member.voter => "unknown, votes".to_owned(),
+        (None, false) => role,
+    }
+}
+
+fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
+    let since = member(cluster, node.node_id).and_then(|member| member.unreachable_since_unix_ms);
+    match since {
+        Some(since) => {
+            let since = std::time::UNIX_EPOCH + std::time::Duration::from_millis(since);
+            let since = humantime::format_rfc3339_seconds(since);
+            format!("unreachable since {since}: {}", node.reason)
+        }
+        None if node.healthy => "ok".to_owned(),
+        None => node.reason.clone(),
+    }
+}
+
+/// Bytes, for people.
+fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("{} MiB", bytes.div_ceil(MIB)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_were_looked_through_are_named_with_the_result() {
+        let node = |node_id, last_scrub| v1::NodeStatus {
+            node_id,
+            last_scrub,
+            ..v1::NodeStatus::default()
+        };
+        let pass = |snapshot_rebuilt| {
+            Some(v1::ScrubPass {
+                end_unix_ms: 1_795_713_300_123,
+                duration_ms: 7,
+                bytes: 9,
+                snapshot_rebuilt,
+            })
+        };
+        assert_eq!(scrub_line([node(1, None), node(2, None)].iter()), None);
+        let nodes = [node(1, pass(false)), node(2, pass(true)), node(3, None)];
+        assert_eq!(
+            scrub_line(nodes.iter()).as_deref(),
+            Some(
+                "looked for damage: node 1 at 2026-11-26T17:15:00Z, no damage; node 2 at \
+                 2026-11-26T17:15:00Z, snapshot damaged and made anew; node 3 not yet"
+            )
+        );
+        let json = scrub_json(&pass(false).expect("a pass"));
+        assert_eq!(json["result"], "no damage");
+        assert_eq!(json["end_unix_ms"], 1_795_713_300_123_u64);
+    }
+
+    #[test]
+    fn settings_are_shown_as_they_were_given() {
+        for (stored, shown) in [
+            (0.850006103515625, "0.85"),
+            (0.14999999850988388, "0.15"),
+            (0.05000000074505806, "0.05"),
+            (0.5, "0.5"),
+            (1.0, "1.0"),
+        ] {
+            assert_eq!(format!("{:?}", decimal(stored)), shown);
+        }
+        let odd = 0.123_456_78;
+        assert!((decimal(odd) - odd).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,76 @@
+//! What the engine says of files that are lost under it.
+
+use super::*;
+
+/// So few that most of the tables below are opened only when they are read.
+const OPEN_FILES: u32 = 20;
+const KEY: &[u8] = b"key";
+
+/// A store with a row, and a file, for each table, whose files have not been read yet.
+fn store(dir: &Path) -> RocksEngine {
+    let options = RocksOptions {
+        wal: false,
+        max_open_files: OPEN_FILES,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(dir, &options).expect("created");
+    let mut batch = Batch::new();
+    for table in Table::ALL {
+        batch.put(table, KEY, b"value");
+    }
+    engine.write(batch, Durability::Synced).expect("written");
+    drop(engine);
+    RocksEngine::open(dir, &options).expect("opened")
+}
+
+fn sst_files(dir: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(dir).expect("listed");
+    let paths = names.map(|entry| entry.expect("listed").path());
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sst");
+    paths.filter(is_table).collect()
+}
+
+/// Reads every row, in every way; some of it must fail, and all that fails must be damage.
+fn is_damage_to_read(engine: &RocksEngine) {
+    let keys = [KEY, b"other"];
+    let mut failures = 0;
+    for table in Table::ALL {
+        let read = [
+            engine.get(table, KEY).map(drop),
+            engine.multi_get(table, &keys).map(drop),
+            engine.get_flushed(table, KEY).map(drop),
+            engine
+                .scan(table, &[], None, Direction::Forward)
+                .try_for_each(|row| row.map(drop)),
+        ];
+        for error in read.into_iter().filter_map(Result::err) {
+            assert!(error.is_corruption(), "{error:?}");
+            failures += 1;
+        }
+    }
+    assert!(failures > 0, "all was in memory");
+    let error = engine.verify_checksums().expect_err("rows are lost");
+    assert!(error.is_corruption(), "{error:?}");
+}
+
+#[test]
+fn file_that_is_gone_is_damage() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    for path in sst_files(dir.path()) {
+        fs::remove_file(path).expect("removed");
+    }
+    is_damage_to_read(&engine);
+}
+
+#[test]
+fn sector_that_the_disk_cannot_read_is_damage() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    for path in sst_files(dir.path()) {
+        fs::remove_file(&path).expect("removed");
+        // Nothing is mapped at its beginning, and reading there fails as it does on a bad sector: with EIO.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).expect("linked");
+    }
+    is_damage_to_read(&engine);
+}

@@ -1,0 +1,111 @@
+//! Entries that a newer build has written.
+
+use openraft::vote::RaftLeaderId;
+use toka_ledger::Error;
+use toka_ledger::command::{Batch, Create, SetFeatureLevel, encode};
+use toka_ledger::intent::Parameters;
+use toka_ledger::seam::SystemThreads;
+
+use super::*;
+use crate::storage::MemoryStorage;
+use crate::type_config::LeaderId;
+
+const NEXT: u32 = FEATURE_LEVEL + 1;
+
+fn host() -> LedgerHost {
+    let storage = MemoryStorage::new();
+    let root = PathBuf::from("/node");
+    storage.disk.create_dir_all(&root).expect("created");
+    let layout = Layout::new(storage.disk(), root);
+    let opened = LedgerHost::open(
+        layout,
+        Arc::new(storage),
+        Arc::new(SystemThreads),
+        &Fatal::new(),
+    );
+    opened.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn entry(index: u64, command: &[u8]) -> Entry {
+    let mut batch = Batch::default();
+    batch.push(command);
+    Entry {
+        log_id: LogId::new(LeaderId::new(1, 1), index),
+        payload: EntryPayload::Normal(Commands(batch.finish())),
+    }
+}
+
+fn create(feature_level: u32) -> Bytes {
+    encode(&Command::Create(Create {
+        cluster_id: 1,
+        history_id: 2,
+        feature_level,
+        dimension: None,
+        model: None,
+        intents: Parameters::default(),
+        unix_ms: 3,
+    }))
+}
+
+fn raise(level: u32) -> Bytes {
+    encode(&Command::SetFeatureLevel(SetFeatureLevel {
+        unix_ms: 4,
+        level,
+    }))
+}
+
+/// A command of a tag that is not in use.
+fn unknown() -> Bytes {
+    Bytes::from_static(&[1, 99])
+}
+
+/// The error of a group of entries that begins at `first`.
+fn failure(host: &LedgerHost, first: u64, commands: &[Bytes]) -> FatalError {
+    let entries = (first..).zip(commands);
+    let entries = entries.map(|(index, command)| entry(index, command));
+    host.apply(entries.collect()).expect_err("not applied")
+}
+
+fn level_found(error: &FatalError) -> Option<u32> {
+    match error {
+        FatalError::Ledger(error) => match **error {
+            Error::FeatureLevel { found, .. } => Some(found),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn applied(host: &LedgerHost) -> Option<u64> {
+    let (log_id, _) = host.applied_state().expect("readable");
+    log_id.map(|log_id| log_id.index)
+}
+
+#[test]
+fn rise_in_a_group_says_why_what_follows_cannot_be_decoded() {
+    let host = host();
+    let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
+    created.expect("applied");
+    let error = failure(&host, 1, &[raise(NEXT), raise(FEATURE_LEVEL), unknown()]);
+    assert_eq!(level_found(&error), Some(NEXT), "{error}");
+    assert_eq!(applied(&host), Some(0));
+}
+
+#[test]
+fn creation_in_a_group_says_why_what_follows_cannot_be_decoded() {
+    let host = host();
+    let error = failure(&host, 0, &[create(NEXT), unknown()]);
+    assert_eq!(level_found(&error), Some(NEXT), "{error}");
+    assert_eq!(applied(&host), None);
+}
+
+#[test]
+fn command_that_cannot_be_decoded_without_a_rise_is_named_by_its_entry() {
+    let host = host();
+    let group = [create(FEATURE_LEVEL), raise(FEATURE_LEVEL), unknown()];
+    let error = failure(&host, 0, &group);
+    assert!(
+        matches!(error, FatalError::Entry { index: 2, .. }),
+        "{error}"
+    );
+}

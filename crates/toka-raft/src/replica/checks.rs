@@ -1,0 +1,183 @@
+//! What must hold of a node's parts before it starts, and why it does not.
+
+use std::path::Path;
+
+use openraft::RaftLogReader;
+use openraft::storage::RaftLogStorage;
+use toka_ledger::command::FEATURE_LEVEL;
+use toka_ledger::dir::DataDir;
+use toka_ledger::read::Position;
+
+use crate::blocking::Blocking;
+use crate::error::{Damage, FatalError, StartError};
+use crate::fatal::Fatal;
+use crate::ledger_host::LedgerHost;
+use crate::log_store::{LogError, LogHandle, RaftLog};
+use crate::snapshot::SnapshotStore;
+use crate::type_config::LogId;
+
+/// A node must know what its vault is made of, and say so.
+pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartError> {
+    let settings = host.reader().settings()?;
+    let level = settings.map_or(0, |settings| settings.feature_level);
+    if level > known {
+        let build = FEATURE_LEVEL;
+        return Err(StartError::FeatureLevel {
+            level,
+            build,
+            known,
+        });
+    }
+    Ok(())
+}
+
+/// Why Raft could not be started: what this node has found out itself says more than openraft.
+pub(super) fn not_started(
+    fatal: &Fatal,
+    log: &LogHandle,
+    level_known: u32,
+    error: String,
+) -> StartError {
+    let first = fatal.first();
+    if let Some(FatalError::Ledger(ledger)) = &first
+        && let toka_ledger::Error::FeatureLevel { found, supported } = **ledger
+    {
+        return StartError::FeatureLevel {
+            level: found,
+            build: supported,
+            known: level_known,
+        };
+    }
+    if let Some(FatalError::LedgerDamaged(source)) = first {
+        return StartError::LedgerDamaged { source };
+    }
+    if let Some(damaged) = log_damage(log) {
+        return damaged;
+    }
+    match first {
+        Some(first) if first.is_beyond_build() => StartError::Newer {
+            detail: first.to_string(),
+        },
+        first => StartError::Raft {
+            reason: first.map_or(error, |first| first.to_string()),
+        },
+    }
+}
+
+/// What was found to be damaged in the log while it was read.
+pub(super) fn log_damage(log: &LogHandle) -> Option<StartError> {
+    let failure = log.failure().get()?;
+    let damage = failure.is_damage().then(|| LogError::clone(&failure))?;
+    Some(damage.into())
+}
+
+/// Notes the damage that keeps the node from starting, so that the next start need not come upon it.
+pub(super) async fn noted(
+    error: StartError,
+    mut data_dir: DataDir,
+    blocking: Blocking,
+) -> StartError {
+    if let Some(damage) = error.damage() {
+        let note = blocking.run(move || damage.note(&mut data_dir));
+        if let Err(error) = note.await {
+            tracing::error!(%error, "that stored data is damaged could not be noted");
+        }
+    }
+    error
+}
+
+/// What Raft finds when it starts is not to be had.
+fn raft_error(error: impl ToString) -> StartError {
+    StartError::Raft {
+        reason: error.to_string(),
+    }
+}
+
+/// The last entry that the ledger has applied.
+fn applied(host: &LedgerHost) -> Result<Option<LogId>, StartError> {
+    let (applied, _) = host.applied_state().map_err(raft_error)?;
+    Ok(applied)
+}
+
+/// Where the vault is that was restored here, before Raft has applied anything to it.
+pub(super) fn restored(host: &LedgerHost) -> Result<Option<Position>, StartError> {
+    let applied = applied(host)?;
+    let position = host.reader().position();
+    Ok((applied.is_none() && position.revision > 0).then_some(position))
+}
+
+/// A node must not begin with parts that cannot have been together: it may have voted, or
+/// acknowledged, what it does not remember. Returns the index of the log's last entry.
+pub(super) async fn check_agreement(
+    path: &Path,
+    cluster_id: Option<u128>,
+    host: &LedgerHost,
+    log: &mut RaftLog,
+) -> Result<Option<u64>, StartError> {
+    let state = log.get_log_state().await.map_err(raft_error)?;
+    let applied = applied(host)?;
+    let mut reader = log.get_log_reader().await;
+    let vote = reader.read_vote().await.map_err(raft_error)?;
+    // A log without entries is right on a node that has just installed its first snapshot, but even
+    // that one has voted.
+    let has_log = state.last_log_id.is_some() || vote.is_some();
+    let (detail, damage) = if has_log && cluster_id.is_none() {
+        ("there is a Raft log, but no cluster id", None)
+    } else if applied.is_some() && !has_log {
+        let lost =
+            "there is a ledger, but the Raft log is empty: replace the node under a new node id";
+        (lost, Some(Damage::Log))
+    } else {
+        return Ok(state.last_log_id.map(|log_id| log_id.index));
+    };
+    Err(StartError::Contradiction {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+        damage,
+    })
+}
+
+/// A ledger that is ahead of the log proves that the log has lost what it had acknowledged, unless a
+/// snapshot brought it there: then the crash came before the log was purged.
+pub(super) async fn check_progress(
+    path: &Path,
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<(), StartError> {
+    let state = log.get_log_state().await.map_err(raft_error)?;
+    let applied = applied(host)?;
+    let snapshot = snapshots
+        .current()
+        .and_then(|snapshot| snapshot.contents().meta.last_log_id);
+    if snapshot.is_some() && snapshot < state.last_purged_log_id {
+        // It does not reach the log, so no follower could go on from it.
+        snapshots.forget();
+    }
+    let Some(applied) = applied else {
+        return Ok(());
+    };
+    if state
+        .last_log_id
+        .is_some_and(|last| last.index >= applied.index)
+    {
+        return Ok(());
+    }
+    if snapshot != Some(applied) {
+        let detail = format!(
+            "the ledger has applied entry {}, but the Raft log ends at {}: the log has lost what this \
+             node acknowledged; replace the node under a new node id",
+            applied.index,
+            state
+                .last_log_id
+                .map_or_else(|| "its beginning".to_owned(), |last| last.index.to_string())
+        );
+        return Err(StartError::Contradiction {
+            path: path.to_owned(),
+            detail,
+            damage: Some(Damage::Log),
+        });
+    }
+    log.purge(applied).await.map_err(raft_error)?;
+    log.handle().barrier().await.map_err(raft_error)
+}

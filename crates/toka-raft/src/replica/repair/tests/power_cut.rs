@@ -1,0 +1,205 @@
+//! A power cut at any operation of the disk, while a copy of another node's ledger takes the place of a damaged one.
+
+use std::path::{Path, PathBuf};
+
+use futures::StreamExt as _;
+use toka_ledger::command::FEATURE_LEVEL;
+use toka_ledger::disk::{Disk as _, MemoryDisk};
+use toka_ledger::read::Position;
+use toka_proto::raft_v1 as pb;
+use toka_proto::raft_v1::pull_ledger_response::Part;
+
+use super::*;
+use crate::config::RuntimeChoice;
+use crate::replica::checks::check_progress;
+use crate::replica::open::open_stores;
+use crate::snapshot::{Asked, Receiver, give};
+use crate::storage::MemoryStorage;
+use crate::testing;
+use crate::transport::TcpTransport;
+
+const PATH: &str = "/node";
+const LAST: u64 = 40;
+
+fn entries() -> Vec<Entry> {
+    let mut entries = vec![
+        testing::membership(log_id(3, 0), 1),
+        testing::entry(log_id(3, 1), &testing::create(1)),
+    ];
+    entries.extend((2..=LAST).map(|number| {
+        let commit = testing::commit(format!("event {number}"), number);
+        testing::entry(log_id(3, number), &commit)
+    }));
+    entries
+}
+
+/// What another node sends, and where its ledger is.
+async fn given() -> (Vec<pb::PullLedgerResponse>, Position) {
+    let storage = MemoryStorage::new();
+    storage
+        .disk
+        .create_dir_all(Path::new(PATH))
+        .expect("created");
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let store = SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Inline);
+    let store = Arc::new(store.expect("opened"));
+    let threads = Arc::new(SystemThreads);
+    let host = LedgerHost::open(layout, Arc::new(storage), threads, &Fatal::new());
+    let host = Arc::new(host.expect("opened"));
+    host.apply(entries()).expect("applied");
+    let position = host.reader().position();
+    let vote = Vote {
+        leader_id: LeaderId::new(3, 1),
+        committed: true,
+    };
+    let asked = Asked {
+        purged: None,
+        last_was_damaged: false,
+    };
+    let peer = pb::Peer::default();
+    let sent = give(host, store, Blocking::Inline, peer, vote, asked).await;
+    (sent.expect("it is sound").collect().await, position)
+}
+
+fn open(storage: &Arc<dyn Storage>) -> Stores {
+    open_stores(
+        Path::new(PATH),
+        1,
+        FEATURE_LEVEL,
+        Arc::clone(storage),
+        &Seams::system(),
+        Blocking::Inline,
+        &Fatal::new(),
+    )
+    .expect("opened")
+}
+
+/// The storage of a node with a vote, whose ledger is damaged.
+async fn damaged() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let mut stores = open(&shared);
+    let vote = Vote {
+        leader_id: LeaderId::new(2, 1),
+        committed: false,
+    };
+    stores.log.save_vote(&vote).await.expect("saved");
+    stores.log.handle().barrier().await.expect("durable");
+    stores.data_dir.set_ledger_damaged().expect("noted");
+    stores.log.handle().close().await.expect("closed");
+    storage.crash(|| false)
+}
+
+/// A node that knows nobody.
+fn config() -> Config {
+    let mut config = Config::new(1, PathBuf::from(PATH), BTreeMap::new());
+    config.runtime = RuntimeChoice::Current;
+    config
+}
+
+/// Of another disk: there is always room.
+fn headroom() -> Headroom {
+    let (disk, path) = (MemoryDisk::new(), PathBuf::from("/data"));
+    disk.create_dir_all(&path).expect("created");
+    Headroom::new(Arc::new(disk), path, None)
+}
+
+async fn receive(
+    stores: &Stores,
+    storage: &Arc<dyn Storage>,
+    sent: &[pb::PullLedgerResponse],
+) -> Result<SnapshotDir, SnapshotError> {
+    let mut parts = sent.iter().filter_map(|message| message.part.clone());
+    let Some(Part::Manifest(manifest)) = parts.next() else {
+        panic!("the manifest is first");
+    };
+    let storage = Arc::clone(storage);
+    let (store, headroom) = (&stores.snapshots, headroom());
+    let receiver = Receiver::begin(store, storage, Blocking::Inline, &headroom, manifest);
+    let mut receiver = receiver.await?;
+    for part in parts {
+        let Part::Chunk(chunk) = part else {
+            panic!("a second manifest");
+        };
+        receiver.chunk(chunk).await?;
+    }
+    Ok(receiver.finish().await?.0)
+}
+
+/// As [`sound_ledger`] does it, with a copy that has been sent.
+async fn repair(
+    storage: &Arc<dyn Storage>,
+    mut stores: Stores,
+    sent: &[pb::PullLedgerResponse],
+) -> Result<(), StartError> {
+    let snapshot = receive(&stores, storage, sent).await.map_err(raft)?;
+    let mut repair = Repair {
+        identity: Arc::new(Identity::new(1, None)),
+        initial_members: &BTreeMap::new(),
+        level_known: FEATURE_LEVEL,
+        layout: &stores.layout,
+        storage,
+        snapshots: &stores.snapshots,
+        log: &mut stores.log,
+        channels: &Channels::new(Arc::new(TcpTransport)),
+        blocking: Blocking::Inline,
+        headroom: headroom(),
+    };
+    repair.put_in_place(snapshot, log_id(3, LAST)).await?;
+    let (config, seams) = (config(), Seams::system());
+    let opened = open_repaired(stores, &config, storage, &seams, &Fatal::new()).await;
+    opened.map(drop)
+}
+
+/// Starts the node again. It has the copy, or its marker says that it still needs one.
+async fn check(storage: MemoryStorage, expected: &Position, is_complete: bool) {
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let stores = open(&storage);
+    let is_damaged = stores.ledger.is_err();
+    assert!(!(is_damaged && is_complete), "it has been repaired");
+    let (config, identity) = (config(), Arc::new(Identity::new(1, None)));
+    let (channels, fatal) = (Channels::new(Arc::new(TcpTransport)), Fatal::new());
+    let seams = Seams::system();
+    let sound = sound_ledger(
+        stores, &config, &identity, &channels, &storage, &seams, &fatal,
+    );
+    let (stores, host) = match sound.await {
+        Ok(sound) => sound,
+        Err(StartError::LedgerLost { .. }) if is_damaged => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(host.reader().position(), *expected);
+    let Stores {
+        mut log, snapshots, ..
+    } = stores;
+    let progress = check_progress(Path::new(PATH), &host, &snapshots, &mut log).await;
+    progress.expect("the log fits the ledger");
+    let state = log.get_log_state().await.expect("read");
+    assert_eq!(state.last_log_id, Some(log_id(3, LAST)));
+    let vote = log.get_log_reader().await.read_vote().await.expect("read");
+    assert_eq!(vote.map(|vote| vote.leader_id.term), Some(3));
+    log.handle().close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn power_cut_at_any_step_of_a_repair_leads_to_the_same_place() {
+    let (sent, position) = given().await;
+    let storage = damaged().await;
+    for at in 0.. {
+        let copy = MemoryStorage {
+            disk: storage.disk.crash(|| true),
+            ..storage.clone()
+        };
+        let shared: Arc<dyn Storage> = Arc::new(copy.clone());
+        let stores = open(&shared);
+        copy.disk.fail_after(at);
+        let is_complete = repair(&shared, stores, &sent).await.is_ok();
+        for keeps in [false, true] {
+            check(copy.crash(|| keeps), &position, is_complete).await;
+        }
+        if is_complete {
+            assert!(at > 20, "{at} operations");
+            return;
+        }
+    }
+}

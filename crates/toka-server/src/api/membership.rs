@@ -1,0 +1,199 @@
+//! Changes of the membership: made by the leader, forwarded from anywhere else, and tried again with the
+//! next leader, since each can be repeated.
+
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_raft::{ChangeError, Leader, NewMember, Replica};
+use tokio::time::timeout_at;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::Shared;
+use super::commit::{Refused, forwarded};
+use crate::config::check_endpoint;
+use crate::refusal;
+use crate::routing::{Call, Pauses, Route};
+
+/// A request to change the membership.
+#[tonic::async_trait]
+pub(super) trait Change: Clone + Send + Sync + Sized + 'static {
+    type Response: Send + 'static;
+
+    /// Whether it makes sense.
+    fn check(&self) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Makes the change, on the leader.
+    async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError>;
+
+    /// Asks the leader to make it.
+    async fn forward(
+        client: &mut ClusterServiceClient<Channel>,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status>;
+}
+
+/// The reply to a change, once it has its header.
+type Done<T> = Box<dyn FnOnce(v1::ResponseHeader) -> T + Send>;
+
+pub(super) async fn change<C: Change>(
+    shared: &Shared,
+    request: Request<C>,
+) -> Result<Response<C::Response>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let request = request.into_inner();
+    request.check()?;
+    let mut pauses = Pauses::default();
+    loop {
+        let route = shared.router.route(&call).await?;
+        let attempt = match &route {
+            Route::Here(_) => make(shared, &call, request.clone()).await,
+            Route::There(leader) => forward(shared, &call, leader, request.clone()).await,
+        };
+        match attempt {
+            Ok(response) => return Ok(response),
+            Err(refused) => {
+                refused
+                    .before_retry(shared, &call, &route, &mut pauses)
+                    .await?
+            }
+        }
+    }
+}
+
+async fn make<C: Change>(
+    shared: &Shared,
+    call: &Call,
+    request: C,
+) -> Result<Response<C::Response>, Refused> {
+    match timeout_at(call.deadline, request.make(&shared.replica)).await {
+        Ok(Ok(done)) => {
+            let header = shared.header(&shared.reader.position());
+            Ok(Response::new(done(header)))
+        }
+        Ok(Err(error @ (ChangeError::NotLeader { .. } | ChangeError::Interrupted { .. })))
+            if !call.is_forwarded =>
+        {
+            Err(Refused::Again(refusal::change(&error)))
+        }
+        Ok(Err(error)) => Err(Refused::Final(refusal::change(&error))),
+        Err(_) => Err(Refused::Final(status::no_leader(
+            "the change was not agreed on before the deadline; it goes on if it can, and it is safe to \
+             repeat it",
+        ))),
+    }
+}
+
+async fn forward<C: Change>(
+    shared: &Shared,
+    call: &Call,
+    leader: &Leader,
+    request: C,
+) -> Result<Response<C::Response>, Refused> {
+    let mut client = shared.router.cluster(leader).map_err(Refused::Again)?;
+    let request = shared.router.timed_request(call, request);
+    forwarded(shared, call, leader, C::forward(&mut client, request)).await
+}
+
+#[tonic::async_trait]
+impl Change for v1::AddNodeRequest {
+    type Response = v1::AddNodeResponse;
+
+    fn check(&self) -> Result<(), Status> {
+        if self.token.len() != 16 {
+            return Err(refusal::field("token", "16 bytes"));
+        }
+        for (field, endpoint) in [
+            ("client_endpoint", &self.client_endpoint),
+            ("raft_endpoint", &self.raft_endpoint),
+        ] {
+            check_endpoint(endpoint).map_err(|_| refusal::field(field, "host:port"))?;
+        }
+        Ok(())
+    }
+
+    async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
+        let token: [u8; 16] = self.token[..].try_into().expect("checked");
+        let new = NewMember {
+            token: u128::from_be_bytes(token),
+            raft_endpoint: self.raft_endpoint,
+            client_endpoint: self.client_endpoint,
+            learner: self.learner,
+            replaces: self.replaces_node_id,
+            feature_level: self.feature_level,
+        };
+        let node_id = replica.add_node(new).await?;
+        Ok(Box::new(move |header| v1::AddNodeResponse {
+            header: Some(header),
+            node_id,
+        }))
+    }
+
+    async fn forward(
+        client: &mut ClusterServiceClient<Channel>,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status> {
+        client.add_node(request).await
+    }
+}
+
+#[tonic::async_trait]
+impl Change for v1::RemoveNodeRequest {
+    type Response = v1::RemoveNodeResponse;
+
+    async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
+        replica.remove_node(self.node_id, self.force).await?;
+        Ok(Box::new(|header| v1::RemoveNodeResponse {
+            header: Some(header),
+        }))
+    }
+
+    async fn forward(
+        client: &mut ClusterServiceClient<Channel>,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status> {
+        client.remove_node(request).await
+    }
+}
+
+#[tonic::async_trait]
+impl Change for v1::PromoteNodeRequest {
+    type Response = v1::PromoteNodeResponse;
+
+    async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
+        replica.promote_node(self.node_id).await?;
+        Ok(Box::new(|header| v1::PromoteNodeResponse {
+            header: Some(header),
+        }))
+    }
+
+    async fn forward(
+        client: &mut ClusterServiceClient<Channel>,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status> {
+        client.promote_node(request).await
+    }
+}
+
+#[tonic::async_trait]
+impl Change for v1::ReplaceNodeRequest {
+    type Response = v1::ReplaceNodeResponse;
+
+    async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
+        replica
+            .replace_node(self.node_id, self.with_node_id)
+            .await?;
+        Ok(Box::new(|header| v1::ReplaceNodeResponse {
+            header: Some(header),
+        }))
+    }
+
+    async fn forward(
+        client: &mut ClusterServiceClient<Channel>,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status> {
+        client.replace_node(request).await
+    }
+}

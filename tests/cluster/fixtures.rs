@@ -1,0 +1,259 @@
+//! What earlier builds have written is read: `tests/fixtures`, one directory for each format ever released,
+//! made by `cargo xtask fixtures`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
+use toka_ledger::engine::{Direction, Engine as _, Table};
+use toka_ledger::store::clusters;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::command::Toka;
+use toka_tests::traffic::has_intents;
+use toka_tests::{history, wait};
+
+/// The fixture whose vaults have saved their intents.
+const WITH_INTENTS: &str = "format-1-intents";
+
+/// Size of a segment of the Raft log; the zeros at its end are not in the fixture.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// A fixture, copied to where it may be changed.
+struct Fixture {
+    home: TempDir,
+    name: String,
+    expected: Value,
+}
+
+impl Fixture {
+    /// One for each released format.
+    fn all() -> Result<Vec<Self>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let mut all = Vec::new();
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            let home = TempDir::with_prefix("toka-test-fixture-")?;
+            copy(&entry.path(), home.path())?;
+            let expected = fs::read_to_string(home.path().join("expected.json"))?;
+            all.push(Self {
+                home,
+                name: entry.file_name().to_string_lossy().into_owned(),
+                expected: serde_json::from_str(&expected)?,
+            });
+        }
+        ensure!(!all.is_empty(), "there is no fixture");
+        Ok(all)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Verifies the vault in `data`, which must be at the place that `name` was at.
+    async fn verify(&self, toka: &Toka, data: &Path, name: &str) -> Result<()> {
+        let data = data.to_str().context("a path in UTF-8")?;
+        let report = toka.json(&["--data", data, "verify", "-o", "json"]).await?;
+        let report = report.first().context("no report")?;
+        ensure!(report["problems_total"] == 0, "{}: {report}", self.name);
+        for field in ["events", "history_root", "state_digest"] {
+            let (found, expected) = (&report[field], &self.expected[name][field]);
+            ensure!(!expected.is_null(), "{}: {name}.{field}", self.name);
+            ensure!(
+                found == expected,
+                "{}: {name}.{field}: {found}, not {expected}",
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+            continue;
+        }
+        fs::copy(entry.path(), &target)?;
+        if from.ends_with("raft") && target.extension().is_some_and(|name| name == "log") {
+            fs::File::options()
+                .write(true)
+                .open(&target)?
+                .set_len(SEGMENT_BYTES)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in a directory.
+fn names(directory: &Path) -> Result<BTreeSet<OsString>> {
+    fs::read_dir(directory)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect()
+}
+
+/// The digests of a vault's events, in their order.
+async fn digests(toka: &Toka, at: &[&str]) -> Result<Vec<String>> {
+    let events = toka.json(&[at, &["log", "-o", "json"]].concat()).await?;
+    let digest = |event: &Value| event["digest"].as_str().map(str::to_owned);
+    events
+        .iter()
+        .map(|event| digest(event).context("no digest"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_vaults_of_every_format_are_read_and_go_on() -> Result<()> {
+    for fixture in Fixture::all()? {
+        let toka = Toka::new(fixture.home.path());
+        let data = fixture.path("embedded");
+        fixture.verify(&toka, &data, "embedded").await?;
+        let at = ["--data", data.to_str().context("a path in UTF-8")?];
+        let before = digests(&toka, &at).await?;
+        ensure!(before.len() as u64 == fixture.expected["embedded"]["events"]);
+        toka.ok(&[&at[..], &["commit", "next", "1", "--cursor", "reader=7:9"]].concat())
+            .await?;
+        let intents = toka.ok(&[&at[..], &["intents"]].concat()).await?.stdout;
+        ensure!(intents.contains("the first intent"), "{intents}");
+        toka.ok(&[&at[..], &["verify"]].concat()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_and_exports_of_every_format_are_read() -> Result<()> {
+    for fixture in Fixture::all()? {
+        let toka = Toka::new(fixture.home.path());
+        let name = |name: &str| -> Result<String> {
+            let path = fixture.path(name);
+            Ok(path.to_str().context("a path in UTF-8")?.to_owned())
+        };
+        let (backup, restored) = (name("backup")?, name("restored")?);
+        toka.ok(&["backup", "verify", &backup]).await?;
+        toka.ok(&["--data", &restored, "restore", &backup, "--embedded"])
+            .await?;
+        fixture
+            .verify(&toka, Path::new(&restored), "backup")
+            .await?;
+
+        // An import gives events new times, and their digests again.
+        let (export, imported) = (name("export.jsonl")?, name("imported")?);
+        toka.ok(&["--data", &imported, "import", &export]).await?;
+        let found = digests(&toka, &["--data", &imported]).await?;
+        let all = digests(&toka, &["--data", &restored]).await?;
+        ensure!(found.len() >= 60 && all.starts_with(&found));
+    }
+    Ok(())
+}
+
+/// One node becomes two: the snapshot and the log of that format are good for others.
+async fn becomes_two(cluster: &mut Cluster, events: u64) -> Result<()> {
+    let second = cluster.join(&[]).await?;
+    cluster.wait_ready(second).await?;
+    cluster.has_members(&[1, second], &[]).await?;
+    cluster.logs(1, "snapshot sent").await?;
+    cluster.logs(second, "snapshot installed").await?;
+    cluster.converged(events).await?;
+    let first = history::local_log(&cluster.client_of(1).await?).await?;
+    let other = history::local_log(&cluster.client_of(second).await?).await?;
+    ensure!(first == other, "the logs differ");
+    ensure!(first.len() as u64 == events, "{} events", first.len());
+    has_intents(&first)
+}
+
+/// Micro-clusters that stand in the ledger at `path`; an embedded vault's has a write-ahead log.
+fn saved_micros(path: &Path, wal: bool) -> Result<usize> {
+    let options = RocksOptions {
+        wal,
+        create: false,
+        read_only: true,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(path, &options)?;
+    let end = clusters::end_of(clusters::MICRO);
+    let rows = engine.scan(
+        Table::Clusters,
+        clusters::MICRO,
+        Some(&end),
+        Direction::Forward,
+    );
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    Ok(rows.len())
+}
+
+/// What the fixture is for: the intents of the other one are made of embeddings whenever it is opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fixture_with_saved_intents_has_them_in_every_ledger() -> Result<()> {
+    let mut all = Fixture::all()?.into_iter();
+    let fixture = all.find(|fixture| fixture.name == WITH_INTENTS);
+    let fixture = fixture.with_context(|| format!("there is no {WITH_INTENTS}"))?;
+    let current = fs::read_to_string(fixture.path("node/CURRENT"))?;
+    let mut ledgers = vec![
+        (fixture.path("embedded/ledger"), true),
+        (fixture.path("node").join(current.trim()), false),
+    ];
+    for snapshot in fs::read_dir(fixture.path("node/snapshots"))? {
+        ledgers.push((snapshot?.path().join("ledger"), false));
+    }
+    for (ledger, wal) in ledgers {
+        let saved = saved_micros(&ledger, wal)?;
+        ensure!(saved > 0, "{} has none", ledger.display());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_every_format_serve_what_they_had() -> Result<()> {
+    for fixture in Fixture::all()? {
+        // What the snapshot covers is purged, or nobody would be sent it.
+        let settings = ["--keep-log-entries", "0"];
+        cluster::run(1, &settings, async |cluster: &mut Cluster| {
+            let data = cluster.node(1).data.clone();
+            cluster.terminate(1).await?;
+            fs::remove_dir_all(&data)?;
+            copy(&fixture.path("node"), &data)?;
+            fixture
+                .verify(&Toka::new(cluster.directory()), &data, "node")
+                .await?;
+            let snapshots = names(&data.join("snapshots"))?;
+            ensure!(!snapshots.is_empty(), "the fixture has no snapshot");
+            let before = cluster.log(1).len();
+            cluster.restart(1).await?;
+            // One that cannot be read is removed, and made anew of the ledger some day: nobody would notice.
+            let log = cluster.log(1).split_off(before);
+            ensure!(!log.contains("snapshot that cannot be read"), "{log}");
+            let kept = names(&data.join("snapshots"))?;
+            ensure!(snapshots.is_subset(&kept), "{snapshots:?} became {kept:?}");
+            let state = wait::until("all events", PATIENCE, async || {
+                let state = cluster.state(1).await?;
+                ensure!(state.node.sequence == fixture.expected["node"]["events"]);
+                Ok(state)
+            })
+            .await?;
+            let root = state.history_root.to_string();
+            ensure!(
+                fixture.expected["node"]["history_root"] == root.as_str(),
+                "{root}"
+            );
+            let endpoint = cluster.node(1).endpoint();
+            let found = digests(&cluster.toka(), &["--endpoint", &endpoint]).await?;
+            ensure!(found.len() as u64 == fixture.expected["node"]["events"]);
+            wait::until("the log is purged", PATIENCE, async || {
+                cluster.check_purged(0)
+            })
+            .await?;
+            cluster.toka().ok(&["commit", "next", "1"]).await?;
+            becomes_two(cluster, found.len() as u64 + 1).await
+        })
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! A bad network: a proxy that passes bytes on late, or slowly.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Bytes that are passed on at once.
+const CHUNK_BYTES: usize = 4 << 10;
+/// Chunks on their way, in one direction of one connection.
+const CHUNKS_MAX: usize = 64;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quality {
+    /// How long every byte takes, in each direction.
+    pub delay: Duration,
+    /// Bytes in a second, in each direction of each connection; absent: as many as come.
+    pub bytes_per_s: Option<u32>,
+}
+
+/// A proxy; gone when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    quality: watch::Sender<Quality>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Listens on `front` and passes everything on to `back`, as fast as it comes.
+    pub(crate) async fn start(front: SocketAddr, back: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(front).await?;
+        let quality = watch::Sender::new(Quality::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, back, quality.subscribe()));
+        Ok(Self {
+            quality,
+            _tasks: tasks,
+        })
+    }
+
+    /// Makes the network worse, or better again.
+    pub fn set(&self, quality: Quality) {
+        self.quality.send_replace(quality);
+    }
+}
+
+async fn serve(listener: TcpListener, back: SocketAddr, quality: watch::Receiver<Quality>) {
+    let mut connections = JoinSet::new();
+    while let Ok((front, _)) = listener.accept().await {
+        let quality = quality.clone();
+        connections.spawn(async move {
+            let Ok(back) = TcpStream::connect(back).await else {
+                return;
+            };
+            // Small messages are what this is about.
+            let _ = (front.set_nodelay(true), back.set_nodelay(true));
+            let (front_in, front_out) = front.into_split();
+            let (back_in, back_out) = back.into_split();
+            tokio::select! {
+                () = pass(front_in, back_out, quality.clone()) => {}
+                () = pass(back_in, front_out, quality) => {}
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Passes bytes on until one end is closed.
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, quality: watch::Receiver<Quality>) {
+    let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
+    let quality = Arc::new(quality);
+    let reading = Arc::clone(&quality);
+    let read = async move {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let due = Instant::now() + reading.borrow().delay;
+            if sender.send((due, buffer[..count].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    let write = async move {
+        while let Some((due, chunk)) = chunks.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&chunk).await.is_err() {
+                return;
+            }
+            let rate = quality.borrow().bytes_per_s;
+            if let Some(rate) = rate {
+                let share = chunk.len() as f64 / f64::from(rate);
+                sleep(Duration::from_secs_f64(share)).await;
+            }
+        }
+    };
+    tokio::join!(read, write);
+}
