@@ -1,5 +1,7 @@
 //! What a node has itself that takes the place of its ledger.
 
+use std::collections::BTreeSet;
+
 use toka_ledger::EventDraft;
 use toka_ledger::command::Command;
 use toka_ledger::engine::{Batch, Durability, Table};
@@ -9,6 +11,7 @@ use toka_ledger::store::encode_sequence;
 use super::*;
 use crate::snapshot::tests::make;
 use crate::snapshot::verify;
+use crate::type_config::Membership;
 
 /// Where the ledger of a node is when it stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +122,9 @@ async fn ledger_without_an_entry_is_whole_while_the_log_has_its_first_one() {
 fn embedded() -> Vec<Entry> {
     let mut entries = entries();
     for (number, component) in [(2, 1.0), (3, -1.0)] {
-        let draft = EventDraft::new("test").embedding(&[component, 0.0, 0.0, 0.0]);
+        let draft = EventDraft::new("test")
+            .payload_bytes(format!("embedded {number}"))
+            .embedding(&[component, 0.0, 0.0, 0.0]);
         let commit = prepare_commit([draft], vec![], number).expect("valid");
         let index = usize::try_from(number).expect("small");
         entries[index] = testing::entry(log_id(3, number), &Command::Commit(commit));
@@ -129,7 +134,7 @@ fn embedded() -> Vec<Entry> {
 
 /// A node whose ledger is damaged, and that has a snapshot; it may lack a row without which the second embedding cannot
 /// have come to the intent that it is of.
-async fn with_snapshot(lacks_row: bool) -> MemoryStorage {
+async fn with_snapshot(entries: Vec<Entry>, lacks_row: bool) -> MemoryStorage {
     let storage = MemoryStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let Stores {
@@ -139,11 +144,11 @@ async fn with_snapshot(lacks_row: bool) -> MemoryStorage {
         mut log,
         ..
     } = open(&shared);
-    let appended = log.append(embedded(), IoFlushed::noop()).await;
+    let appended = log.append(entries.clone(), IoFlushed::noop()).await;
     appended.expect("appended");
     log.handle().barrier().await.expect("durable");
     let host = ledger.expect("sound");
-    host.apply(embedded()).expect("applied");
+    host.apply(entries).expect("applied");
     let snapshot = make(&host, &snapshots);
     if lacks_row {
         let engine = storage.open(&snapshot.ledger()).expect("opened");
@@ -160,14 +165,14 @@ async fn with_snapshot(lacks_row: bool) -> MemoryStorage {
 
 #[tokio::test]
 async fn snapshot_that_cannot_be_opened_as_a_ledger_is_not_taken() {
-    let applied = applied_at_start(&with_snapshot(false).await).await;
+    let applied = applied_at_start(&with_snapshot(embedded(), false).await).await;
     assert_eq!(applied.expect("not lost"), Some(log_id(3, LAST)));
-    assert!(is_lost(&with_snapshot(true).await).await);
+    assert!(is_lost(&with_snapshot(embedded(), true).await).await);
 }
 
 #[tokio::test]
 async fn snapshot_from_which_a_repair_went_on_comes_after_the_copies_of_others() {
-    let mut storage = with_snapshot(false).await;
+    let mut storage = with_snapshot(entries(), false).await;
     let again = May {
         use_ledger: false,
         use_again: true,
@@ -192,4 +197,35 @@ async fn snapshot_from_which_a_repair_went_on_comes_after_the_copies_of_others()
         log.close().await.expect("closed");
         storage = storage.crash(|| false);
     }
+}
+
+/// As [`entries`], of a cluster with another voter, which nobody can reach.
+fn of_two() -> Vec<Entry> {
+    let member = Member {
+        raft_endpoint: "127.0.0.1:1".to_owned(),
+        ..Member::default()
+    };
+    let nodes = BTreeMap::from([(1, Member::default()), (2, member)]);
+    let membership = Membership::new(vec![BTreeSet::from([1, 2])], nodes).expect("valid");
+    let mut entries = entries();
+    entries[0].payload = EntryPayload::Membership(membership);
+    entries
+}
+
+#[tokio::test]
+async fn snapshot_from_which_a_repair_went_on_is_better_than_none() {
+    let storage = with_snapshot(of_two(), false).await;
+    let shared: Arc<dyn Storage> = Arc::new(storage);
+    let mut stores = open(&shared);
+    let (log, layout) = (stores.log.handle(), stores.layout.clone());
+    let snapshot = stores.snapshots.current().expect("made");
+    snapshot.set_used().expect("noted");
+    let channels = Channels::new(Arc::new(TcpTransport));
+    let nobody = BTreeMap::new();
+    let mut repair = repair_of(&mut stores, &shared, &channels, &nobody);
+    repair.identity = Arc::new(Identity::new(1, Some(1)));
+    let repaired = repair.run("it was noted".to_owned()).await;
+    repaired.expect("repaired");
+    assert_eq!(layout.current().expect("readable"), Some(2));
+    log.close().await.expect("closed");
 }
