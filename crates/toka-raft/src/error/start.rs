@@ -233,6 +233,18 @@ impl StartError {
         }
     }
 
+    /// The snapshots cannot be opened.
+    pub(crate) fn snapshot(error: SnapshotError) -> Self {
+        match error.is_newer() {
+            true => Self::Newer {
+                detail: error.to_string(),
+            },
+            false => Self::Snapshot {
+                source: Box::new(error),
+            },
+        }
+    }
+
     /// For `map_err`: a failure of `action` on `path`.
     pub(crate) fn file(
         action: &'static str,

@@ -11,8 +11,6 @@
 //! A node that a majority contradicts stops, and does not start again with this data. Where there is no majority
 //! (two nodes, or too few that answer) nobody can tell who is wrong: it is reported, and all go on.
 
-mod compare;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +25,7 @@ use toka_proto::v1::AlarmKind;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::compare::{Answer, Differing, Own, Subject, Verdict, comparisons, judge};
+use super::compare::{Answer, Differing, Own, Subject, Verdict, comparisons, judge};
 use crate::alarms::Alarms;
 use crate::error::FatalError;
 use crate::fatal::Fatal;

@@ -7,6 +7,7 @@
 mod backup;
 mod checks;
 mod cluster;
+mod compare;
 mod divergence;
 mod leader;
 mod open;

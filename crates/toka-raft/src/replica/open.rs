@@ -333,12 +333,8 @@ pub(super) fn open_stores(
     }
     let pointer = layout.current_pointer();
     let is_pointer_lost = is_lost(&pointer);
-    let snapshots =
-        SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking).map_err(|error| {
-            StartError::Snapshot {
-                source: Box::new(error),
-            }
-        })?;
+    let opened = SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking);
+    let snapshots = opened.map_err(StartError::snapshot)?;
     // Before the ledger: without a log there is nothing that a repaired ledger could go on from.
     let log = match storage.start_log(&layout.raft(), !data_dir.is_complete(), seams) {
         Err(error @ LogError::Damaged { .. }) => {
