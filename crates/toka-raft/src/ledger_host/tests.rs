@@ -1,4 +1,4 @@
-//! Entries that a newer build has written.
+//! Entries that a newer build has written, and entries that come after damage.
 
 use openraft::vote::RaftLeaderId;
 use toka_ledger::Error;
@@ -13,16 +13,15 @@ use crate::type_config::LeaderId;
 const NEXT: u32 = FEATURE_LEVEL + 1;
 
 fn host() -> LedgerHost {
+    host_with(&Fatal::new())
+}
+
+fn host_with(fatal: &Fatal) -> LedgerHost {
     let storage = MemoryStorage::new();
     let root = PathBuf::from("/node");
     storage.disk.create_dir_all(&root).expect("created");
     let layout = Layout::new(storage.disk(), root);
-    let opened = LedgerHost::open(
-        layout,
-        Arc::new(storage),
-        Arc::new(SystemThreads),
-        &Fatal::new(),
-    );
+    let opened = LedgerHost::open(layout, Arc::new(storage), Arc::new(SystemThreads), fatal);
     opened.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -108,4 +107,28 @@ fn command_that_cannot_be_decoded_without_a_rise_is_named_by_its_entry() {
         matches!(error, FatalError::Entry { index: 2, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn nothing_is_applied_once_damage_was_found() {
+    let fatal = Fatal::new();
+    let host = host_with(&fatal);
+    let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
+    created.expect("applied");
+    // As the guard of the engine does when a reader comes upon it.
+    let found = damaged(Path::new("/node/ledger-1/000007.sst"), &"a checksum");
+    fatal.report(FatalError::damaged(&found));
+    let error = failure(&host, 1, &[raise(FEATURE_LEVEL)]);
+    assert!(matches!(error, FatalError::LedgerDamaged(_)), "{error}");
+    assert!(error.to_string().contains("000007.sst"), "{error}");
+    assert_eq!(applied(&host), Some(0));
+}
+
+#[test]
+fn failure_that_is_no_damage_does_not_keep_what_waits_from_being_applied() {
+    let fatal = Fatal::new();
+    let host = host_with(&fatal);
+    fatal.report(FatalError::Panic);
+    let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
+    created.expect("applied");
 }
