@@ -13,7 +13,7 @@ use toka_ledger::disk::{Disk, Space};
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
-use crate::error::SnapshotError;
+use crate::error::{FatalError, SnapshotError};
 
 /// Reserve of a large disk, bytes, unless told otherwise,
 const RESERVE_BYTES: u64 = 1 << 30;
@@ -111,12 +111,17 @@ impl Headroom {
         counts.then_some(refused.needed_bytes)
     }
 
-    /// Whether at most `bytes` that are in memory can be flushed, and a snapshot be made, which begins with a
-    /// flush. A flush that fails stops the node, and one that is put off costs nothing: the log has it all, and
-    /// nothing is added to it as long as less than half of the reserve is free.
-    pub(crate) async fn takes_flush(&self, blocking: Blocking, bytes: u64) -> bool {
+    /// Whether the bytes that are in memory only, as `unflushed` tells, can be flushed, and a snapshot be made,
+    /// which begins with a flush. A flush that fails stops the node, and one that is put off costs nothing: the
+    /// log has it all, and nothing is added to it as long as less than half of the reserve is free.
+    pub(crate) async fn takes_flush(
+        &self,
+        blocking: Blocking,
+        unflushed: impl FnOnce() -> Result<u64, FatalError> + Send + 'static,
+    ) -> Result<bool, FatalError> {
         let this = self.clone();
-        blocking.run(move || this.takes_flush_of(bytes)).await
+        let look = move || unflushed().map(|bytes| this.takes_flush_of(bytes));
+        blocking.run(look).await
     }
 
     fn takes_flush_of(&self, bytes: u64) -> bool {
@@ -224,17 +229,17 @@ mod tests {
             .expect_err("there is room for nothing");
     }
 
-    #[tokio::test]
-    async fn flush_is_put_off_only_where_nothing_more_comes_in_and_it_does_not_fit() {
+    #[test]
+    fn flush_is_put_off_only_where_nothing_more_comes_in_and_it_does_not_fit() {
         let (disk, headroom) = on_disk(1_000);
-        let takes = async |free, bytes| {
+        let takes = |free, bytes| {
             disk.set_free(free);
-            headroom.takes_flush(Blocking::Inline, bytes).await
+            headroom.takes_flush_of(bytes)
         };
-        assert!(takes(500, 1_000).await, "commits go on");
-        assert!(takes(499, 100).await, "it fits");
-        assert!(!takes(199, 100).await);
-        assert!(takes(200, 100).await);
+        assert!(takes(500, 1_000), "commits go on");
+        assert!(takes(499, 100), "it fits");
+        assert!(!takes(199, 100));
+        assert!(takes(200, 100));
     }
 
     #[test]

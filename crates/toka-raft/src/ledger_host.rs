@@ -186,6 +186,11 @@ impl LedgerHost {
         Ok(self.engine().flush()?)
     }
 
+    /// Bytes that a flush would write, about.
+    pub(crate) fn unflushed_bytes(&self) -> Result<u64, FatalError> {
+        Ok(self.engine().unflushed_bytes()?)
+    }
+
     /// Bytes on disk.
     pub(crate) fn disk_bytes(&self) -> Result<u64, FatalError> {
         Ok(self.engine().disk_bytes()?)

@@ -1,4 +1,5 @@
-//! Entries that a newer build has written, and entries that come after damage.
+//! Entries that a newer build has written, entries that come after damage, and what waits for a
+//! flush.
 
 use openraft::vote::RaftLeaderId;
 use toka_ledger::Error;
@@ -7,6 +8,8 @@ use toka_ledger::intent::Parameters;
 use toka_ledger::seam::SystemThreads;
 
 use super::*;
+use crate::blocking::Blocking;
+use crate::headroom::Headroom;
 use crate::storage::MemoryStorage;
 use crate::type_config::LeaderId;
 
@@ -131,4 +134,32 @@ fn failure_that_is_no_damage_does_not_keep_what_waits_from_being_applied() {
     fatal.report(FatalError::Panic);
     let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
     created.expect("applied");
+}
+
+#[tokio::test]
+async fn flush_of_little_is_not_put_off_for_the_much_that_it_could_have_been() {
+    let storage = MemoryStorage::new();
+    let (disk, root) = (storage.disk.clone(), PathBuf::from("/node"));
+    disk.create_dir_all(&root).expect("created");
+    let layout = Layout::new(storage.disk(), root.clone());
+    let threads = Arc::new(SystemThreads);
+    let opened = LedgerHost::open(layout, Arc::new(storage), threads, &Fatal::new());
+    let host = Arc::new(opened.unwrap_or_else(|error| panic!("{error}")));
+    let headroom = Headroom::new(Arc::new(disk.clone()), root, Some(1 << 20));
+    let takes_flush = async || {
+        let host = Arc::clone(&host);
+        let takes = headroom.takes_flush(Blocking::Inline, move || host.unflushed_bytes());
+        takes.await.expect("measured")
+    };
+    host.flush().expect("flushed");
+    disk.set_free(0);
+    assert!(takes_flush().await, "nothing waits");
+    let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
+    created.expect("applied");
+    assert!(!takes_flush().await, "there is no room at all");
+    disk.set_free(256 << 10);
+    assert!(takes_flush().await, "little waits");
+    disk.set_free(0);
+    host.flush().expect("flushed");
+    assert!(takes_flush().await, "nothing waits any more");
 }
