@@ -23,8 +23,10 @@ const RESERVE_SHARE: u64 = 20;
 pub(crate) const LEFT_AT_BEGIN: u64 = 2;
 /// and is broken off when it would leave less than this one: other writes take somewhat meanwhile.
 const LEFT_AT_END: u64 = 4;
-/// Room that a flush needs: so many times what is flushed.
+/// Room that a flush needs: so many times what is flushed,
 const FLUSH_FACTOR: u64 = 2;
+/// and for what comes with the smallest one: a file for each table, the manifest, its copy in a snapshot.
+const FLUSH_BYTES_MIN: u64 = 1 << 20;
 /// Whoever sends what was refused tries again much more often than this.
 const REFUSED_LASTS: Duration = Duration::from_secs(60);
 
@@ -129,7 +131,9 @@ impl Headroom {
             // The flush itself will tell.
             return true;
         };
-        let needed_bytes = bytes.saturating_mul(FLUSH_FACTOR);
+        let needed_bytes = bytes
+            .saturating_mul(FLUSH_FACTOR)
+            .saturating_add(FLUSH_BYTES_MIN);
         let free_bytes = space.free_bytes;
         let is_spent = free_bytes < self.reserve_bytes(space) / LEFT_AT_BEGIN;
         let puts_off = is_spent && free_bytes < needed_bytes;
@@ -231,15 +235,17 @@ mod tests {
 
     #[test]
     fn flush_is_put_off_only_where_nothing_more_comes_in_and_it_does_not_fit() {
-        let (disk, headroom) = on_disk(1_000);
-        let takes = |free, bytes| {
-            disk.set_free(free);
-            headroom.takes_flush_of(bytes)
+        let (disk, headroom) = on_disk(1_000 << 20);
+        let takes = |free_mib: u64, mib: u64| {
+            disk.set_free(free_mib << 20);
+            headroom.takes_flush_of(mib << 20)
         };
         assert!(takes(500, 1_000), "commits go on");
         assert!(takes(499, 100), "it fits");
-        assert!(!takes(199, 100));
-        assert!(takes(200, 100));
+        assert!(!takes(200, 100));
+        assert!(takes(201, 100));
+        assert!(!takes(0, 0), "there are files all the same");
+        assert!(takes(1, 0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::*;
 use crate::blocking::Blocking;
 use crate::headroom::Headroom;
 use crate::storage::MemoryStorage;
+use crate::testing;
 use crate::type_config::LeaderId;
 
 const NEXT: u32 = FEATURE_LEVEL + 1;
@@ -28,11 +29,15 @@ fn host_with(fatal: &Fatal) -> LedgerHost {
     opened.unwrap_or_else(|error| panic!("{error}"))
 }
 
+fn log_id(index: u64) -> LogId {
+    LogId::new(LeaderId::new(1, 1), index)
+}
+
 fn entry(index: u64, command: &[u8]) -> Entry {
     let mut batch = Batch::default();
     batch.push(command);
     Entry {
-        log_id: LogId::new(LeaderId::new(1, 1), index),
+        log_id: log_id(index),
         payload: EntryPayload::Normal(Commands(batch.finish())),
     }
 }
@@ -145,21 +150,20 @@ async fn flush_of_little_is_not_put_off_for_the_much_that_it_could_have_been() {
     let threads = Arc::new(SystemThreads);
     let opened = LedgerHost::open(layout, Arc::new(storage), threads, &Fatal::new());
     let host = Arc::new(opened.unwrap_or_else(|error| panic!("{error}")));
-    let headroom = Headroom::new(Arc::new(disk.clone()), root, Some(1 << 20));
+    let headroom = Headroom::new(Arc::new(disk.clone()), root, Some(16 << 20));
     let takes_flush = async || {
         let host = Arc::clone(&host);
         let takes = headroom.takes_flush(Blocking::Inline, move || host.unflushed_bytes());
         takes.await.expect("measured")
     };
-    host.flush().expect("flushed");
-    disk.set_free(0);
-    assert!(takes_flush().await, "nothing waits");
     let created = host.apply(vec![entry(0, &create(FEATURE_LEVEL))]);
     created.expect("applied");
-    assert!(!takes_flush().await, "there is no room at all");
-    disk.set_free(256 << 10);
+    disk.set_free(2 << 20);
     assert!(takes_flush().await, "little waits");
-    disk.set_free(0);
+    let much = testing::commit("x".repeat(4 << 20), 5);
+    let committed = host.apply(vec![testing::entry(log_id(1), &much)]);
+    committed.expect("applied");
+    assert!(!takes_flush().await, "it does not fit");
     host.flush().expect("flushed");
     assert!(takes_flush().await, "nothing waits any more");
 }
