@@ -160,7 +160,7 @@ async fn flush_of_little_is_not_put_off_for_the_much_that_it_could_have_been() {
     created.expect("applied");
     disk.set_free(2 << 20);
     assert!(takes_flush().await, "little waits");
-    let much = testing::commit("x".repeat(4 << 20), 5);
+    let much = testing::commit("x".repeat(900 << 10), 5);
     let committed = host.apply(vec![testing::entry(log_id(1), &much)]);
     committed.expect("applied");
     assert!(!takes_flush().await, "it does not fit");
