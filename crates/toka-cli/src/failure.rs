@@ -73,7 +73,9 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         };
     }
     match cause.downcast_ref::<StartError>() {
-        Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Config(_) | StartError::Replica(Refused::AddressDiffers { .. })) => {
+            Some(2)
+        }
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),
         Some(StartError::Replica(refused)) => refused.damage().map(damaged),
@@ -182,6 +184,19 @@ mod tests {
         for error in errors {
             assert_eq!(exit_code(&error), ExitCode::from(10), "{error}");
         }
+    }
+
+    #[test]
+    fn node_at_another_address_has_the_code_of_a_wrong_configuration() {
+        let refused = toka_raft::StartError::AddressDiffers {
+            node_id: 2,
+            ours: "raft a:1 client a:2".to_owned(),
+            known: "raft b:1 client b:2".to_owned(),
+        };
+        let error = anyhow::Error::new(StartError::from(refused));
+        assert_eq!(exit_code(&error), ExitCode::from(2));
+        let said = error.to_string();
+        assert!(said.contains("a:1") && said.contains("b:1"), "{said}");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use toka_ledger::seam::Seams;
 
 use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions};
 
+mod looked_at;
 mod memory;
 
+pub(crate) use looked_at::LookedAt;
 pub use memory::MemoryStorage;
 
 /// Opens stores. Blocking.

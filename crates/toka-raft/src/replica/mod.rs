@@ -174,6 +174,7 @@ impl Replica {
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
             host: Arc::clone(&node.host),
+            log: node.log.clone(),
             snapshots: Arc::clone(&node.snapshots),
             storage: Arc::clone(&node.storage),
             blocking: node.blocking,

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::Leader;
 use super::checks::{
-    check_agreement, check_level, check_progress, log_damage, not_started, noted, restored,
+    check_addresses, check_agreement, check_level, check_progress, log_damage, not_started, noted,
+    restored,
 };
 use super::repair::{open_ledger, sound_ledger};
 use crate::alarms::Alarms;
@@ -160,6 +161,7 @@ pub(super) async fn open(
         Err(error) => return Err(noted(error, data_dir, blocking).await),
     };
 
+    check_addresses(&config, &host)?;
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));

@@ -172,14 +172,15 @@ impl Inner {
             return Err(first);
         }
         closed?;
-        let flush_bytes = self.config.compaction.flush_bytes;
-        let headroom = &self.node.headroom;
-        if !headroom.takes_flush(self.node.blocking, flush_bytes).await {
+        let (headroom, blocking) = (&self.node.headroom, self.node.blocking);
+        let host = std::sync::Arc::clone(&self.node.host);
+        let waiting = std::sync::Arc::clone(&host);
+        let unflushed = move || waiting.unflushed_bytes();
+        if !headroom.takes_flush(blocking, unflushed).await? {
             // The log has it all.
             return Ok(());
         }
-        let host = std::sync::Arc::clone(&self.node.host);
-        self.node.blocking.run(move || host.flush()).await
+        blocking.run(move || host.flush()).await
     }
 }
 
