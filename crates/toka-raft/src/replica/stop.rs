@@ -35,16 +35,12 @@ impl Replica {
     /// # Errors
     /// [`TransferError`].
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<u64, TransferError> {
-        let node = &self.inner.node;
         if let Some(node_id) = to
             && self.is_leader()
         {
-            let stored = effective(&node.raft);
-            if stored.membership().get_node(&node_id).is_none() {
-                return Err(TransferError::UnknownNode { node_id });
-            }
+            self.inner.check_heir(node_id).await?;
         }
-        node.hand_over.to(to).await
+        self.inner.node.hand_over.to(to).await
     }
 
     /// Hands leadership over, if this node has it and another one can take it. That it fails is only
@@ -126,6 +122,36 @@ pub(super) async fn note_damage(fatal: &Fatal, membership: &Membership) {
 }
 
 impl Inner {
+    /// Whether node `node_id` can be handed leadership to, as this leader knows it.
+    async fn check_heir(&self, node_id: u64) -> Result<(), TransferError> {
+        let stored = effective(&self.node.raft);
+        let membership = stored.membership();
+        if membership.get_node(&node_id).is_none() {
+            return Err(TransferError::UnknownNode { node_id });
+        }
+        if !membership.voter_ids().any(|id| id == node_id) {
+            return Err(TransferError::Learner { node_id });
+        }
+        if node_id == self.config.node_id || self.answers(node_id).await {
+            return Ok(());
+        }
+        Err(TransferError::Unreachable { node_id })
+    }
+
+    /// Whether node `node_id` answers this leader from now on. Who has died a moment ago has answered lately.
+    async fn answers(&self, node_id: u64) -> bool {
+        let start = Instant::now();
+        loop {
+            if answered_within(&self.node.raft, start.elapsed()).contains(&node_id) {
+                return true;
+            }
+            if start.elapsed() >= ANSWER_TIMEOUTS * self.config.election.timeout_max {
+                return false;
+            }
+            sleep(LISTEN).await;
+        }
+    }
+
     /// The other voters that answer, if this node leads: one that has been stopped a moment ago would let it
     /// wait in vain.
     async fn answering_voters(&self) -> BTreeSet<u64> {
