@@ -372,6 +372,7 @@ fn dump_names_every_setting_that_has_a_default() {
         "intents_rho = 0.85",
         "intents_floor = 0.05",
         "scrub_interval = \"24h\"",
+        "state_check_interval = \"5s\"",
     ] {
         assert!(dump.lines().any(|found| found == line), "{line}: {dump}");
     }
