@@ -69,12 +69,11 @@ pub(crate) fn transfer(error: &TransferError) -> Status {
     match error {
         TransferError::NotLeader { leader } => not_leader(leader.as_ref()),
         TransferError::UnknownNode { node_id } => status::node_not_found(*node_id),
-        TransferError::Learner { node_id } => {
+        TransferError::Learner { node_id } | TransferError::Unreachable { node_id } => {
             status::membership_refused(&format!("node {node_id}"), error.to_string())
         }
         TransferError::NoCandidate => status::membership_refused("voters", error.to_string()),
         TransferError::Stopped => status::stopping(),
-        // A node that cannot be reached may be back before the deadline.
         error => status::no_leader(error.to_string()),
     }
 }

@@ -18,6 +18,9 @@ use crate::reach::answered_within;
 const SILENT_HEARTBEATS: u32 = 3;
 /// Longest wait, in election timeouts, for a voter that answers.
 const ANSWER_TIMEOUTS: u32 = 3;
+/// Longest wait for the node that leadership is to be handed to by its id, besides two heartbeats: shorter than a
+/// client waits for an answer.
+const HEIR_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at who has answered.
 const LISTEN: Duration = Duration::from_millis(50);
 /// Longest wait for commits that are in flight.
@@ -132,20 +135,30 @@ impl Inner {
         if !membership.voter_ids().any(|id| id == node_id) {
             return Err(TransferError::Learner { node_id });
         }
-        if node_id == self.config.node_id || self.answers(node_id).await {
+        let this = self.config.node_id;
+        // Who leads no more is told so when it hands over.
+        if node_id == this || self.answers(node_id).await || !self.leads() {
             return Ok(());
         }
         Err(TransferError::Unreachable { node_id })
     }
 
+    /// Whether openraft has this node for the leader.
+    fn leads(&self) -> bool {
+        let metrics = self.node.raft.server_metrics();
+        let leader = metrics.borrow_watched().current_leader;
+        leader == Some(self.config.node_id)
+    }
+
     /// Whether node `node_id` answers this leader from now on. Who has died a moment ago has answered lately.
     async fn answers(&self, node_id: u64) -> bool {
         let start = Instant::now();
+        let wait = HEIR_TIMEOUT + 2 * self.config.election.heartbeat;
         loop {
             if answered_within(&self.node.raft, start.elapsed()).contains(&node_id) {
                 return true;
             }
-            if start.elapsed() >= ANSWER_TIMEOUTS * self.config.election.timeout_max {
+            if start.elapsed() >= wait || !self.leads() {
                 return false;
             }
             sleep(LISTEN).await;
