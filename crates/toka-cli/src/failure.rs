@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// Verification found damage.
     #[error("{0}")]
     Damaged(String),
+    /// SIGINT came before it was done.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// The documented exit code of `error`.
@@ -40,6 +43,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::NotFound(_) => 4,
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
+            // As shells say it of a process that SIGINT ended.
+            Failure::Interrupted => 130,
         });
     }
     if cause.is::<ConfigError>() {
@@ -76,11 +81,20 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         Some(StartError::Config(_) | StartError::Replica(Refused::AddressDiffers { .. })) => {
             Some(2)
         }
+        Some(StartError::Replica(refused)) if is_other_node(refused) => Some(2),
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),
         Some(StartError::Replica(refused)) => refused.damage().map(damaged),
         _ => None,
     }
+}
+
+/// The configuration names another node than the data directory.
+fn is_other_node(error: &toka_raft::StartError) -> bool {
+    matches!(
+        error,
+        toka_raft::StartError::Ledger(toka_ledger::Error::OtherNode { .. })
+    )
 }
 
 /// Of a node that is to be started again, or replaced.
@@ -146,6 +160,18 @@ mod tests {
         let data = std::path::PathBuf::from("/new");
         let nobody = anyhow::Error::new(StartError::from(ConfigError::Nobody { data }));
         assert_eq!(exit_code(&nobody), ExitCode::from(2));
+    }
+
+    #[test]
+    fn node_id_that_contradicts_the_data_directory_is_wrong_configuration() {
+        let other = toka_ledger::Error::OtherNode {
+            path: std::path::PathBuf::from("/data"),
+            found: 1,
+            expected: 2,
+        };
+        let refused = StartError::from(toka_raft::StartError::from(other));
+        let error = anyhow::Error::new(refused);
+        assert_eq!(exit_code(&error), ExitCode::from(2));
     }
 
     #[test]

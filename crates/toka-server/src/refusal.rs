@@ -69,10 +69,10 @@ pub(crate) fn transfer(error: &TransferError) -> Status {
     match error {
         TransferError::NotLeader { leader } => not_leader(leader.as_ref()),
         TransferError::UnknownNode { node_id } => status::node_not_found(*node_id),
-        TransferError::NoCandidate => status::invalid(&Invalid::Syntax {
-            field: "to_node_id",
-            expected: "another voter of the cluster",
-        }),
+        TransferError::Learner { node_id } | TransferError::Unreachable { node_id } => {
+            status::membership_refused(&format!("node {node_id}"), error.to_string())
+        }
+        TransferError::NoCandidate => status::membership_refused("voters", error.to_string()),
         TransferError::Stopped => status::stopping(),
         error => status::no_leader(error.to_string()),
     }

@@ -19,7 +19,7 @@ pub(crate) struct Serve {
     /// Write log lines as JSON.
     #[arg(long, env = "TOKA_LOG_JSON")]
     pub(crate) log_json: bool,
-    /// Print the settings and stop.
+    /// Print the settings that hold, as TOML that --config takes, and stop.
     #[arg(long)]
     pub(crate) dump_config: bool,
     /// This node's number, from 1, never used again in the cluster; a node that joins is given one, and one that

@@ -20,11 +20,13 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let environment = ConfigFile::from_env(|name| std::env::var(name).ok())?;
-    let config = Config::merge(flags.layer(data), environment, file)
-        .context("the settings are not complete or not valid (see `toka serve --help`)")?;
+    let invalid = "the settings are not complete or not valid (see `toka serve --help`)";
     if dump {
-        return crate::output::line(&format!("{config:#?}"));
+        let layer = flags.layer(data).or(environment).or(file);
+        let text = layer.dump().context(invalid)?;
+        return crate::output::bytes(text.as_bytes());
     }
+    let config = Config::merge(flags.layer(data), environment, file).context(invalid)?;
     let mut terminated = Box::pin(terminated());
     let node = tokio::select! {
         biased;

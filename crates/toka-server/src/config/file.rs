@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, variable};
 use super::member::InitialMember;
@@ -15,7 +15,7 @@ macro_rules! layer {
     ($($(#[$doc:meta])+ $key:ident: $type:ty,)+) => {
         /// A layer of the configuration. Keys are the same in the TOML file, in the environment
         /// (`TOKA_` and upper case) and among the flags (`--` and dashes).
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(deny_unknown_fields)]
         pub struct ConfigFile {
             $($(#[$doc])+ pub $key: Option<$type>,)+

@@ -1,6 +1,7 @@
 //! Configuration of a node: flags over `TOKA_*` environment over file over default.
 
 mod creation;
+mod dump;
 mod error;
 mod file;
 mod join;
