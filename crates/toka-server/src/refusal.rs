@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 /// What tonic says, with OUT_OF_RANGE, of a message above the limit of its size.
 const MESSAGE_TOO_LONG: &str = "Error, decoded message length too large: ";
 
-/// What was wrong with a message as it came: RESOURCE_EXHAUSTED where it is too long, as gRPC has it; else as it is.
+/// What was wrong with a message as it came: RESOURCE_EXHAUSTED where it is too long, as gRPC has it.
 pub(crate) fn received(status: Status) -> Status {
     match status.message().strip_prefix(MESSAGE_TOO_LONG) {
         Some(lengths) if status.code() == Code::OutOfRange => {

@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Connections,
     pub(crate) gates: Gates,
     /// Answers that are sent one by one.
-    pub(crate) streams: Streams,
+    pub(crate) streams: Arc<Streams>,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
@@ -55,7 +55,7 @@ impl Shared {
             replica,
             router,
             gates: Gates::new(&limits),
-            streams: Streams::new(connections.stall_timeout),
+            streams: Arc::new(Streams::new(connections.stall_timeout)),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             limits,

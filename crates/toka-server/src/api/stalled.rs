@@ -16,7 +16,6 @@ use toka_proto::convert::status;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-use super::Shared;
 use super::vault::Answers;
 
 /// A stream wakes itself, and all are looked at, so many times within the timeout.
@@ -36,8 +35,7 @@ trait Sweep: Send + Sync {
 }
 
 /// Gives up, for ever, what nobody takes.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
-    let streams = &shared.streams;
+pub(crate) async fn sweep(streams: Arc<Streams>) {
     loop {
         sleep(streams.timeout / LOOKS).await;
         let count = streams.sweep(Instant::now());

@@ -163,7 +163,7 @@ impl Node {
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
-                api::sweep(Arc::clone(&shared)).boxed(),
+                api::sweep(Arc::clone(&shared.streams)).boxed(),
             ];
             for task in background {
                 tasks.spawn(until(all.clone(), task));
