@@ -19,6 +19,7 @@ use toka_tests::cluster::{self, Cluster, Node, PATIENCE};
 use toka_tests::{request, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -378,7 +379,7 @@ async fn what_is_too_large_is_refused_and_names_the_limit() -> Result<()> {
         claim_is_refused(node).await?;
 
         let mut call = Request::new(v1::GetRequest::default());
-        let long = "x".repeat(32 << 10).parse().context("a value")?;
+        let long = "x".repeat(32 << 10).parse::<MetadataValue<Ascii>>()?;
         call.metadata_mut().insert("x-long", long);
         let refused = request::refusal(vault.get(call).await)?;
         ensure!(refused.message().contains("431"), "{refused:?}");

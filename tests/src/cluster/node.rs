@@ -95,7 +95,7 @@ impl Node {
         let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
         let found = answer.lines().find_map(value);
         let found = found.with_context(|| format!("there is no {name}: {answer}"))?;
-        found.trim().parse().context(found)
+        found.trim().parse::<u64>().context(found)
     }
 
     /// The arguments of `toka serve`, without the node's id and the members.
