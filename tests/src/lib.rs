@@ -5,6 +5,7 @@
 //! started is stopped by process id. A test that fails prints the end of each node's log and keeps
 //! the nodes' directories.
 
+pub mod bystander;
 pub mod clock;
 pub mod cluster;
 pub mod command;

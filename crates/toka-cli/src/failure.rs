@@ -78,10 +78,8 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         };
     }
     match cause.downcast_ref::<StartError>() {
-        Some(StartError::Config(_) | StartError::Replica(Refused::AddressDiffers { .. })) => {
-            Some(2)
-        }
-        Some(StartError::Replica(refused)) if is_other_node(refused) => Some(2),
+        Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Replica(refused)) if is_misconfigured(refused) => Some(2),
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),
         Some(StartError::Replica(refused)) => refused.damage().map(damaged),
@@ -89,11 +87,12 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
 }
 
-/// The configuration names another node than the data directory.
-fn is_other_node(error: &toka_raft::StartError) -> bool {
+/// The configuration names another node than the data directory, or other addresses than the cluster.
+fn is_misconfigured(refused: &toka_raft::StartError) -> bool {
+    use toka_raft::StartError as Refused;
     matches!(
-        error,
-        toka_raft::StartError::Ledger(toka_ledger::Error::OtherNode { .. })
+        refused,
+        Refused::AddressDiffers { .. } | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
     )
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
@@ -89,6 +89,15 @@ impl Node {
         ClusterServiceClient::new(self.channel.clone())
     }
 
+    /// The value of one of its metrics that have no labels.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let answer = get(self.http, "/metrics").await?;
+        let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+        let found = answer.lines().find_map(value);
+        let found = found.with_context(|| format!("there is no {name}: {answer}"))?;
+        found.trim().parse::<u64>().context(found)
+    }
+
     /// The arguments of `toka serve`, without the node's id and the members.
     pub(super) fn arguments(&self) -> Vec<String> {
         let raft_listen = self.behind.unwrap_or(self.raft);
@@ -114,11 +123,17 @@ impl Node {
 
 /// One GET of `/readyz`.
 pub(super) async fn readyz(http: SocketAddr) -> Result<()> {
-    let mut connection = tokio::net::TcpStream::connect(http).await?;
-    let request = b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-    connection.write_all(request).await?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await?;
+    let answer = get(http, "/readyz").await?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
+}
+
+/// One GET; the whole answer.
+async fn get(http: SocketAddr, path: &str) -> Result<String> {
+    let mut connection = tokio::net::TcpStream::connect(http).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -59,6 +59,12 @@ fn every_key_can_be_set_by_the_file() {
         request_timeout = "5s"
         request_timeout_max = "1m"
         shutdown_grace = "2s"
+        connections_max = 11
+        handshake_timeout = "3s"
+        ping_interval = "4s"
+        ping_timeout = "5s"
+        stall_timeout = "6s"
+        commit_stream_idle_timeout = "7s"
         subscriptions_max = 3
         commits_max = 4
         commit_stream_window = 5
@@ -78,6 +84,16 @@ fn every_key_can_be_set_by_the_file() {
     assert_eq!(config.timing.heartbeat_interval, Duration::from_millis(20));
     assert_eq!(config.limits.request_timeout, Duration::from_secs(5));
     assert_eq!(config.limits.proposals_max, 8);
+    let seconds = Duration::from_secs;
+    let connections = Connections {
+        max: 11,
+        handshake_timeout: seconds(3),
+        ping_interval: seconds(4),
+        ping_timeout: seconds(5),
+        stall_timeout: seconds(6),
+        commit_stream_idle_timeout: seconds(7),
+    };
+    assert_eq!(config.connections, connections);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
     assert_eq!(config.initial_members[&1].raft_endpoint, "node-1.toka:7312");
 }
@@ -259,6 +275,12 @@ fn contradictions_name_the_key() {
             "election_timeout_max: 250ms is not above election",
         ),
         ("commits_max = 0", "commits_max: 0 is not between 1 and"),
+        (
+            "connections_max = 0",
+            "connections_max: 0 is not between 1 and",
+        ),
+        ("handshake_timeout = \"0s\"", "handshake_timeout: is 0"),
+        ("stall_timeout = \"0s\"", "stall_timeout: is 0"),
         (
             "request_timeout_max = \"1s\"",
             "request_timeout_max: 1s is below request_timeout, 10s",
