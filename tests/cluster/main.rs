@@ -26,6 +26,7 @@ mod quorum_loss;
 mod reads;
 mod recovery;
 mod repair;
+mod scenarios;
 mod slow;
 mod snapshot_catch_up;
 mod subscriptions;
