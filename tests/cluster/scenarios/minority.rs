@@ -1,10 +1,23 @@
 //! Damage on a minority.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::load::SAVE_OFTEN;
 use toka_tests::raft_log::Segment;
 use toka_tests::traffic::Traffic;
+use toka_tests::wait;
+
+/// Snapshots are made, and logs purged, every few commits.
+const ARGUMENTS: [&str; 6] = [
+    SAVE_OFTEN[0],
+    SAVE_OFTEN[1],
+    "--snapshot-log-entries",
+    "40",
+    "--keep-log-entries",
+    "10",
+];
 
 /// Jepsen, NATS 2.12.1, nats-server #7549: a flipped bit, or a file cut short, on one or two of five nodes
 /// lost what all of them had acknowledged, once a damaged node led.
@@ -48,6 +61,83 @@ async fn flipped_bit_and_cut_file_on_two_of_five_lose_nothing() -> Result<()> {
         for id in &voters {
             cluster.wait_ready(*id).await?;
         }
+        traffic.goes_on().await?;
+        traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Flips a bit in every table of every snapshot in `data`, each in a copy that takes its place: the ledger has
+/// the same files under names of its own, and is to keep them as they are.
+fn rot(data: &Path) -> Result<()> {
+    let mut count = 0;
+    for snapshot in std::fs::read_dir(data.join("snapshots"))? {
+        let snapshot = snapshot?.path();
+        // Others are not complete.
+        if snapshot.extension().is_some() {
+            continue;
+        }
+        for file in std::fs::read_dir(snapshot.join("ledger"))? {
+            let path = file?.path();
+            if path.extension().is_none_or(|extension| extension != "sst") {
+                continue;
+            }
+            let mut bytes = std::fs::read(&path)?;
+            let middle = bytes.len() / 2;
+            *bytes.get_mut(middle).context("an empty table")? ^= 0x10;
+            let flipped = path.with_extension("flipped");
+            std::fs::write(&flipped, bytes)?;
+            std::fs::rename(&flipped, &path)?;
+            count += 1;
+        }
+    }
+    ensure!(count > 0, "{} has no snapshot", data.display());
+    Ok(())
+}
+
+/// Jepsen, NATS 2.12.1, nats-server #7556, before it #4410 and #6188: nodes whose snapshots were damaged took
+/// everything else that they had for orphaned, deleted it, and the cluster did not come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotten_snapshots_on_two_of_five_delete_nothing() -> Result<()> {
+    cluster::run(5, &ARGUMENTS, async |cluster: &mut Cluster| {
+        let traffic = Traffic::start(cluster).await?;
+        wait::until("everybody has a snapshot", PATIENCE, async || {
+            cluster.check_purged(1)
+        })
+        .await?;
+        let leader = cluster.leader().await?;
+        let followers = cluster.followers().await?;
+        let (rotten, away) = (followers[0], followers[1]);
+        for id in cluster.ids() {
+            cluster.kill(id)?;
+        }
+        for id in [leader, rotten] {
+            rot(&cluster.node(id).data)?;
+        }
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        traffic.goes_on().await?;
+
+        // Somebody needs a snapshot of one of them.
+        cluster.leader().await?;
+        let last = cluster.state(away).await?.node.last_log_index;
+        cluster.kill(away)?;
+        let client = cluster.client().await?;
+        wait::until("one of them leads", PATIENCE, async || {
+            if cluster.leader_of_running().await? != rotten {
+                client.transfer_leadership(Some(rotten)).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        wait::until("the log is purged beyond it", PATIENCE, async || {
+            let purged = cluster.purged(rotten)?;
+            ensure!(purged > last, "purged up to {purged}, and it has {last}");
+            Ok(())
+        })
+        .await?;
+        cluster.restart(away).await?;
         traffic.goes_on().await?;
         traffic.check(cluster).await?;
         Ok(())
