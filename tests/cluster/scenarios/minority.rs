@@ -25,7 +25,7 @@ const ARGUMENTS: [&str; 6] = [
 async fn flipped_bit_and_cut_file_on_two_of_five_lose_nothing() -> Result<()> {
     cluster::run(5, &SAVE_OFTEN, async |cluster: &mut Cluster| {
         let traffic = Traffic::start(cluster).await?;
-        // Of those that lead nobody the log grows as well, and the leader may be damaged too.
+        // The damage is on the one that leads and on one that could.
         let leader = cluster.leader().await?;
         let follower = *cluster.followers().await?.first().context("no follower")?;
         for id in cluster.ids() {

@@ -11,6 +11,9 @@ const UNFINISHED: &str = " <unfinished ...>";
 /// Of the line that has the rest of it.
 const RESUMED: &str = " resumed>";
 
+/// Calls that are nothing without their result: how many bytes there are, or that they are durable.
+const COUNTED: [&str; 5] = ["write", "sendfile", "copy_file_range", "fsync", "fdatasync"];
+
 /// Writes to one file since its last sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Writes {
@@ -89,9 +92,11 @@ impl Record {
                 record.call(number, number, rest)?;
             }
         }
-        // They may have been made before the process died.
+        // They may have been made before the process died: then nothing that came before may be missing
+        // where they are not.
         for (_, head) in unfinished.into_values() {
-            if head.starts_with("pwrite64(") {
+            let name = head.split('(').next().unwrap_or_default();
+            if !COUNTED.contains(&name) {
                 record.call(usize::MAX, usize::MAX, &format!("{head}) = 0"))?;
             }
         }
@@ -178,7 +183,7 @@ impl Record {
     }
 
     fn append(&mut self, call: &Call<'_>, path: Option<&Path>) -> Result<()> {
-        let bytes = call.result.parse().context("a count of bytes")?;
+        let bytes = call.result.parse::<u64>().context("a count of bytes")?;
         self.written(call.ended, path, Written::Appended(bytes));
         Ok(())
     }
@@ -216,8 +221,8 @@ impl Record {
         if !has("O_CREAT") || !(has("O_EXCL") || has("O_TRUNC")) {
             return Ok(());
         }
-        let path = between(call.result).context("the path of what was opened")?;
-        self.made(call.ended, path.to_owned())
+        let opened = between(call.result).map(Path::to_owned);
+        self.made(call.ended, opened.map_or_else(|| call.quoted(0), Ok)?)
     }
 
     fn made(&mut self, line: usize, path: PathBuf) -> Result<()> {

@@ -67,6 +67,20 @@ fn write_that_a_kill_interrupts_may_have_been_made() {
 }
 
 #[test]
+fn names_that_were_made_before_a_rename_that_a_kill_interrupts_stay() {
+    let unsynced = unsynced(
+        r#"7 openat(AT_FDCWD</home>, "/data/a", O_RDWR|O_CREAT|O_EXCL, 0666) = 3</data/a>
+7 rename("/data/b.tmp", "/data/b" <unfinished ...>
+8 mkdir("/data/sub/below", 0777 <unfinished ...>
+9 openat(AT_FDCWD</home>, "/data/sub/file", O_RDWR|O_CREAT|O_EXCL, 0666 <unfinished ...>
+7 +++ killed by SIGKILL +++
+"#,
+    );
+    let names = ["/data/sub/file", "/data/sub/below"].map(PathBuf::from);
+    assert_eq!(unsynced.names, names);
+}
+
+#[test]
 fn names_are_durable_with_their_directory() {
     let unsynced = unsynced(
         r#"7 openat(AT_FDCWD</home>, "/data/a", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0666) = 3</data/a>
