@@ -28,6 +28,7 @@ mod quorum_loss;
 mod reads;
 mod recovery;
 mod repair;
+mod scenarios;
 mod slow;
 mod snapshot_catch_up;
 mod subscriptions;

@@ -2,6 +2,7 @@
 
 mod members;
 mod node;
+mod power;
 mod state;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -147,9 +148,15 @@ impl Cluster {
             .iter()
             .map(|(name, value)| (*name, value.as_path()))
             .collect();
-        let build = node.build.clone().map_or_else(process::binary, Ok)?;
+        let mut program = node.build.clone().map_or_else(process::binary, Ok)?;
+        let mut arguments = arguments.to_vec();
+        node.starts += 1;
+        if let Some(syncs) = node.syncs {
+            arguments = crate::power::arguments(&node.record(), syncs, &program, &arguments)?;
+            program = "strace".into();
+        }
         node.process = Some(Process::start_with(
-            &build, arguments, &variables, &node.log,
+            &program, &arguments, &variables, &node.log,
         )?);
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod command;
 pub mod follow;
 pub mod history;
 pub mod load;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -64,7 +64,7 @@ pub(crate) const TEST: &[Need] = &[
         is_met: || on_path("faketime"),
     },
     Need {
-        what: "strace, which makes the disk of one process slow",
+        what: "strace, which makes the disk of one process slow, and tells what it syncs",
         apt: &["strace"],
         dnf: &["strace"],
         pacman: &["strace"],

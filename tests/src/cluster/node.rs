@@ -11,6 +11,7 @@ use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::power::Syncs;
 use crate::process::Process;
 
 /// A node on loopback answers at once or not at all.
@@ -41,6 +42,10 @@ pub struct Node {
     pub(super) variables: Vec<(&'static str, PathBuf)>,
     /// The build of `toka` that it runs, if not the ordinary one.
     pub(super) build: Option<PathBuf>,
+    /// How strace records what it syncs, if it does.
+    pub(super) syncs: Option<Syncs>,
+    /// How often it was started.
+    pub(super) starts: u32,
     pub(super) process: Option<Process>,
     channel: Channel,
 }
@@ -60,6 +65,8 @@ impl Node {
             joins_with: None,
             variables: Vec::new(),
             build: None,
+            syncs: None,
+            starts: 0,
             process: None,
             channel: endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         })
@@ -96,6 +103,11 @@ impl Node {
         let found = answer.lines().find_map(value);
         let found = found.with_context(|| format!("there is no {name}: {answer}"))?;
         found.trim().parse::<u64>().context(found)
+    }
+
+    /// Where strace records what it syncs in its present life.
+    pub(super) fn record(&self) -> PathBuf {
+        self.log.with_extension(format!("{}.syncs", self.starts))
     }
 
     /// The arguments of `toka serve`, without the node's id and the members.
