@@ -49,6 +49,8 @@ impl Nemesis {
                     Ok(())
                 })
                 .await?;
+                // Then the new one does not ask it.
+                cluster.has_ended_removed(old).await?;
                 let new = Some(self.come(cluster, &[]).await?);
                 let old = Some(old);
                 Ok(Begun { old, new })
