@@ -19,6 +19,7 @@ pub use self::clients::Clients;
 pub use self::fault::{Fault, Kind};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, PATIENCE};
+use crate::process;
 use crate::proxy::Proxy;
 use crate::seed;
 use crate::small_disk::SmallDisk;
@@ -199,10 +200,11 @@ impl Nemesis {
         let Some(status) = cluster.process(id)?.ended()? else {
             return Ok(());
         };
-        let log = cluster.log(id);
+        // The end of its log: it may have said so earlier, too.
+        let said = process::tail(&cluster.node(id).log);
         ensure!(
-            log.contains("the disk is full"),
-            "node {id} ended by itself: {status}"
+            said.contains("the disk is full"),
+            "node {id} ended by itself: {status}: {said}"
         );
         drop(cluster.take_process(id)?);
         // Others may still be down: it is not waited for.

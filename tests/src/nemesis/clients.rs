@@ -74,7 +74,7 @@ impl Clients {
                 number,
                 rng: seed::rng(seed, number),
                 events: 0,
-                smart: (number % 2 == 0).then_some(smart),
+                smart: number.is_multiple_of(2).then_some(smart),
                 nodes: Arc::clone(&clients.nodes),
                 recorder: clients.recorder.clone(),
                 acknowledged: clients.acknowledged.clone(),
