@@ -170,7 +170,7 @@ impl Network {
             Some(rate) => run(
                 "tc",
                 &format!(
-                    "qdisc replace dev veth{id} root tbf rate {rate}kbit burst 32kbit latency 200ms"
+                    "qdisc replace dev veth{id} root tbf rate {rate}kbit burst 32kb latency 200ms"
                 ),
             ),
             None => run("tc", &format!("qdisc del dev veth{id} root")),
