@@ -36,6 +36,8 @@ pub struct Node {
     pub data: PathBuf,
     /// What it writes to standard output and error.
     pub log: PathBuf,
+    /// What its process is started by, on a host of its own.
+    pub(super) entered_by: Option<(PathBuf, Vec<String>)>,
     /// What it joins the cluster with; absent of a node that forms it.
     pub(super) joins_with: Option<Vec<String>>,
     /// Variables of its environment.
@@ -62,6 +64,7 @@ impl Node {
             http,
             data: directory.join(format!("node-{id}")),
             log: directory.join(format!("node-{id}.log")),
+            entered_by: None,
             joins_with: None,
             variables: Vec::new(),
             build: None,
