@@ -11,8 +11,10 @@ use tokio::task::JoinHandle;
 use crate::cluster::{Node, PATIENCE};
 use crate::request;
 
-/// Kind of the event that it waits for.
-const KIND: &str = "bystander";
+/// Kind of the event that the one at `node` waits for.
+fn kind(node: &Node) -> String {
+    format!("bystander.{}", node.id)
+}
 
 /// One stream on one connection: unlike a client of the library it does not come back when it is cut off.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub struct Bystander {
 impl Bystander {
     /// Subscribes at `node`, on the connection that [`Node::vault`] has.
     pub async fn start(node: &Node) -> Result<Self> {
-        let subscribe = subscribe(Start::Now(v1::FromNow {}), KIND);
+        let subscribe = subscribe(Start::Now(v1::FromNow {}), &kind(node));
         let mut stream = node.vault().subscribe(subscribe).await?.into_inner();
         stream.message().await?.context("no first message")?;
         let event = tokio::spawn(async move {
@@ -44,7 +46,7 @@ impl Bystander {
 
     /// Commits at the same node, on the same connection; the stream, still open, has that event and no other.
     pub async fn check(self, node: &Node) -> Result<()> {
-        let event = request::event(KIND, &json!(node.id));
+        let event = request::event(&kind(node), &json!(node.id));
         let commit = request::within(PATIENCE, request::commit(vec![event]));
         let committed = node.vault().commit(commit).await?.into_inner();
         let committed = committed.events.first().context("one event")?.sequence;

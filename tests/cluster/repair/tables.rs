@@ -17,8 +17,9 @@ use super::{ARGUMENTS, REPAIRED, WRITER, commit_some, flip, ledger, supervise_un
 /// key before, and four bytes follow.
 const FAMILY: [u8; 2] = [22, 4];
 const NAME: &[u8] = b"name";
-/// Events after which the centroids have been saved for sure: `SAVE_OFTEN` has that done after 64 that are embedded.
-const EVENTS: u64 = 150;
+/// Events after which there is a row of each kind: a subtree of the history is kept when it has 256 of them, and
+/// `SAVE_OFTEN` has the centroids saved after 64 that are embedded.
+const EVENTS: u64 = 300;
 
 /// Commits events with everything that an event can have, each the child of the one before: every table gets rows.
 async fn fill(client: &Client, acks: &Acks) -> Result<()> {
