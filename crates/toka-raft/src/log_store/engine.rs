@@ -53,7 +53,8 @@ impl LogMeta {
     /// Takes note of `change`.
     ///
     /// # Errors
-    /// [`LogError::Hole`] if entries do not follow the last one; nothing is changed then.
+    /// [`LogError::Hole`] if entries do not follow the last one, or one is at `u64::MAX`; nothing is changed
+    /// then.
     pub fn apply(&mut self, change: &Change) -> Result<(), LogError> {
         match change {
             Change::Append(entries) => return self.append(entries),
@@ -74,7 +75,8 @@ impl LogMeta {
             .last
             .map_or(first.log_id.index, |last| last.index.saturating_add(1));
         for (expected, entry) in (start..=u64::MAX).zip(entries) {
-            if entry.log_id.index != expected {
+            // None is at the largest index: one past the last one is an index too.
+            if entry.log_id.index != expected || expected == u64::MAX {
                 return Err(LogError::Hole {
                     expected,
                     found: entry.log_id,
@@ -202,6 +204,19 @@ mod tests {
             .apply(&Change::Append(vec![blank(1, 2)]))
             .expect_err("1 is missing");
         assert!(matches!(error, LogError::Hole { expected: 1, .. }));
+    }
+
+    #[test]
+    fn largest_index_is_refused() {
+        let last = |index| LogMeta::default().apply(&Change::Append(vec![blank(1, index)]));
+        assert!(last(u64::MAX - 1).is_ok());
+        assert!(last(u64::MAX).is_err());
+        let mut purged = meta(&[Change::Purge(log_id(1, u64::MAX))]);
+        assert!(
+            purged
+                .apply(&Change::Append(vec![blank(1, u64::MAX)]))
+                .is_err()
+        );
     }
 
     #[test]
