@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod metadata;
 mod namespace;
 mod process;
@@ -62,6 +63,17 @@ enum Task {
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
     },
+    /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
+    Fuzz {
+        /// One of them; all, one after the other, if absent
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+        seconds: u64,
+        /// Write the seeds of the corpora again instead
+        #[arg(long)]
+        seeds: bool,
+    },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
@@ -91,6 +103,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             replace,
             intents_save_events,
         } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+        Task::Fuzz {
+            target,
+            seconds,
+            seeds,
+        } => fuzz::run(&workspace, &processes, target.as_deref(), *seconds, *seeds),
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
