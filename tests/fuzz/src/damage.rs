@@ -66,9 +66,10 @@ fn change(
     at: usize,
     is_sealed: bool,
 ) -> Result<()> {
+    let is_alone = rows.len() == 1;
     let (table, key, value) = &mut rows[at];
     match input.int_in_range(0_u8..=9)? {
-        0 if rows.len() > 1 => {
+        0 if !is_alone => {
             rows.remove(at);
             return Ok(());
         }

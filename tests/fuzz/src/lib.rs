@@ -22,6 +22,7 @@ mod stand_ins;
 // The parts look for them in the root of their crate.
 use stand_ins::{cmd, embed, error, failure, output, target};
 #[path = "../../../crates/toka-cli/src/cmd/import/line.rs"]
+#[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]
 mod line;
 #[path = "../../../crates/toka-backup/src/manifest.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]

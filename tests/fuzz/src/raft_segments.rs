@@ -137,7 +137,7 @@ fn frame(input: &mut Unstructured<'_>) -> Result<Vec<Bytes>> {
 fn record(input: &mut Unstructured<'_>) -> Result<Bytes> {
     Ok(match input.int_in_range(0_u8..=15)? {
         0 => Bytes::from(input.arbitrary::<Vec<u8>>()?),
-        1 => [&[2, 0][..]].concat().into(),
+        1 => Bytes::from_static(&[2, 0]),
         2 => [&[2, 1][..], &encode_log_id(&log_id(index(input)?))[..]]
             .concat()
             .into(),
