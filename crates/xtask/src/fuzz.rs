@@ -125,6 +125,11 @@ impl<'a> Fuzzer<'a> {
     /// this machine's earlier runs if it `keeps` it.
     fn run(&self, name: &str, seconds: u64, keeps: bool) -> Result<()> {
         let corpus = self.dir.join("corpus").join(name);
+        ensure!(
+            corpus.is_dir(),
+            "{} is missing; `cargo xtask fuzz --seeds` writes it",
+            corpus.display()
+        );
         let found = self.workspace.target.join("fuzz-corpus").join(name);
         let found = if keeps {
             found
