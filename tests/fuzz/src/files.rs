@@ -149,7 +149,11 @@ pub fn seeds() -> Vec<Seed> {
     for (name, kind, bytes) in [
         ("snapshot-note", 1, &snapshot_note()[..]),
         ("scrub-note", 2, scrub.as_bytes()),
-        ("scrub-note-first", 2, &b"toka-scrub 1\nsince-unix-ms 3\n"[..]),
+        (
+            "scrub-note-first",
+            2,
+            &b"toka-scrub 1\nsince-unix-ms 3\n"[..],
+        ),
         ("current", 3, &b"ledger-12\n"[..]),
         ("manifest", 4, body(text.as_bytes())),
         ("manifest-whole", 4, text.as_bytes()),

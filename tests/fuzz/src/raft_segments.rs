@@ -12,8 +12,7 @@ use toka_ledger::seam::Entropy;
 use toka_raft::codec::{encode_log_id, encode_vote};
 use toka_raft::fuzzing;
 use toka_raft::log_store::{
-    Change, EngineReader, LogEngine, LogError, LogMeta, ReadPlan, SegmentLog, SegmentOptions,
-    frames,
+    Change, LogEngine, LogError, LogMeta, ReadPlan, SegmentLog, SegmentOptions, frames,
 };
 use toka_raft::type_config::{Commands, Entry, EntryPayload, LeaderId, LogId, Vote};
 

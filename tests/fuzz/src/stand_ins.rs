@@ -70,6 +70,7 @@ pub(crate) mod output {
 
     use crate::payload::{self, Shown};
 
+    #[allow(dead_code, reason = "nothing is written here, only read")]
     pub(crate) enum PayloadView {
         Present(Bytes),
     }
