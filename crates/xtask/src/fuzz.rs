@@ -15,8 +15,6 @@ use crate::workspace::Workspace;
 
 /// Seconds for each target where nobody says otherwise: the ten minutes of `docs/fuzzing-notes.md`.
 pub(crate) const SECONDS: u64 = 600;
-/// Seconds for each target in `cargo xtask test`, beside its corpus.
-pub(crate) const SMOKE_SECONDS: u64 = 4;
 
 const TOOLCHAIN: &str = "nightly";
 /// The version that the options below are of.
@@ -30,7 +28,7 @@ const INPUT_SECONDS: u64 = 10;
 const ASK_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the targets are built and run with.
-pub(crate) struct Fuzzer<'a> {
+struct Fuzzer<'a> {
     workspace: &'a Workspace,
     processes: &'a Processes,
     /// Where `cargo-fuzz` is, in front of what is there already.
@@ -65,23 +63,28 @@ pub(crate) fn run(
         if seeds {
             fuzzer.write_seeds(name)?;
         } else {
-            fuzzer.run(name, seconds, true)?;
+            fuzzer.run(name, seconds)?;
         }
     }
     Ok(())
 }
 
-/// Runs each target over its corpus, and a little on; what is found new is not kept.
-pub(crate) fn smoke(fuzzer: &Fuzzer<'_>) -> Result<()> {
-    for name in fuzzer.targets()? {
-        fuzzer.run(&name, SMOKE_SECONDS, false)?;
-    }
-    Ok(())
+/// Every kept input once, by the ordinary toolchain: with the sanitizer everything that the targets link would have to
+/// be compiled once more, and by nightly.
+pub(crate) fn replay_corpora(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command
+        // Opens the private decoders; cargo-fuzz sets it too.
+        .env("RUSTFLAGS", "--cfg fuzzing")
+        .args(["test", "--lib", "--manifest-path", "tests/fuzz/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(workspace.target.join("fuzz-corpora"));
+    command
 }
 
 impl<'a> Fuzzer<'a> {
     /// Installs what is missing and builds all targets.
-    pub(crate) fn build(workspace: &'a Workspace, processes: &'a Processes) -> Result<Self> {
+    fn build(workspace: &'a Workspace, processes: &'a Processes) -> Result<Self> {
         require_toolchain(processes)?;
         let tools = workspace.target.join("xtask-tools");
         install_cargo_fuzz(processes, &tools)?;
@@ -121,9 +124,9 @@ impl<'a> Fuzzer<'a> {
         Ok(listed.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Runs a target over its corpus and for `seconds`; what it finds new goes into `target/`, or into the corpus of
-    /// this machine's earlier runs if it `keeps` it.
-    fn run(&self, name: &str, seconds: u64, keeps: bool) -> Result<()> {
+    /// Runs a target over its corpus and for `seconds`; what it finds new goes into `target/`, to this machine's
+    /// earlier findings.
+    fn run(&self, name: &str, seconds: u64) -> Result<()> {
         let corpus = self.dir.join("corpus").join(name);
         ensure!(
             corpus.is_dir(),
@@ -131,15 +134,6 @@ impl<'a> Fuzzer<'a> {
             corpus.display()
         );
         let found = self.workspace.target.join("fuzz-corpus").join(name);
-        let found = if keeps {
-            found
-        } else {
-            found.with_extension("smoke")
-        };
-        if !keeps && found.exists() {
-            std::fs::remove_dir_all(&found)
-                .with_context(|| format!("removing {}", found.display()))?;
-        }
         std::fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
         let mut command = self.cargo_fuzz("run");
         // libFuzzer writes to the first directory only.

@@ -15,6 +15,8 @@ pub mod raft_segments;
 pub mod rows;
 pub mod texts;
 
+#[cfg(test)]
+mod corpora;
 mod script;
 
 // Parts of crates that cannot be built without RocksDB, or are no library, with stand-ins for what they use beside.
