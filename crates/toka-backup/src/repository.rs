@@ -194,7 +194,8 @@ impl Repository {
         };
         let space = SystemDisk.space(directory);
         let space = space.map_err(Error::file("measure the room on", directory))?;
-        if space.free_bytes < needed_bytes {
+        // Some file systems of networks do not tell.
+        if space.total_bytes > 0 && space.free_bytes < needed_bytes {
             return Err(Error::NoRoom {
                 path: self.object_name(digest),
                 needed_bytes,

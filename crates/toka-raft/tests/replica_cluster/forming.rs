@@ -113,6 +113,9 @@ async fn node_of_another_cluster_is_refused() {
     let stolen = ours.nodes[&3].dir.clone();
     std::fs::rename(&stolen, ours.root().join("aside")).expect("moved");
     std::fs::rename(&foreign, &stolen).expect("moved");
+    // It says that it is where its own cluster knows it, or it would not even start.
+    let advertised = theirs.node(3).config().advertised.clone();
+    ours.node(3).config().advertised = advertised;
     ours.node(3).start().await.expect("started");
     let before = ours.replica(3).reader().position();
     let leader = ours.leader_among(&[1, 2]).await;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{COUNT_MAX, ConfigError, ConfigFile, Span};
 
-/// Connections of clients, unless told otherwise: few, since each carries many calls.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Connections of clients, unless told otherwise: more than there are streams for, if each had one of its own.
+/// Other nodes, who forward their clients' calls, are among them.
+const CONNECTIONS_MAX: usize = 4_096;
 /// A client says at once what it speaks; a slow network takes a few seconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -14,6 +15,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// A stream that is idle holds one of few places; its client opens another when there is something to send.
 const COMMIT_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// With less, healthy streams end all the time.
+const STREAM_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// When connections and streams are cut off. A subscription that waits for events is not idle: it is told
 /// every second where it is, and its connection answers pings.
@@ -70,9 +73,28 @@ impl Connections {
             ("stall_timeout", stall_timeout),
             ("commit_stream_idle_timeout", commit_stream_idle_timeout),
         ];
-        match times.into_iter().find(|(_, time)| time.is_zero()) {
-            Some((key, _)) => Err(ConfigError::invalid(key, "is 0")),
+        if let Some((key, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(ConfigError::invalid(key, "is 0"));
+        }
+        // Those of streams.
+        let short = times[3..]
+            .iter()
+            .find(|(_, time)| *time < STREAM_TIMEOUT_MIN);
+        match short {
+            Some((key, time)) => {
+                let detail = format!("{time:?} is less than {STREAM_TIMEOUT_MIN:?}");
+                Err(ConfigError::invalid(key, detail))
+            }
             None => Ok(()),
+        }
+    }
+
+    /// For other nodes, who are trusted: one that is busy with its disk is not cut off sooner than by default,
+    /// whatever holds for clients.
+    pub(crate) fn of_peers(&self) -> Self {
+        Self {
+            stall_timeout: self.stall_timeout.max(STALL_TIMEOUT),
+            ..*self
         }
     }
 }

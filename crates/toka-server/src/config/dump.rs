@@ -6,7 +6,7 @@ use toka_ledger::intent::Parameters;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::units::{ByteSize, Span};
-use super::{Config, Limits, Storage, Timing};
+use super::{Config, Connections, Limits, Storage, Timing};
 
 /// Digits behind the point of a setting that is a fraction; all defaults have fewer.
 const DIGITS_MAX: i32 = 9;
@@ -25,6 +25,7 @@ impl ConfigFile {
             .or(intents(&config.creation.intents))
             .or(timing(&config.timing))
             .or(limits(&config.limits))
+            .or(connections(&config.connections))
             .or(storage(&config.storage));
         toml::to_string(&all).map_err(|source| ConfigError::Dump { source })
     }
@@ -131,6 +132,26 @@ fn limits(limits: &Limits) -> ConfigFile {
         connection_streams_max: Some(connection_streams_max),
         proposals_max: Some(proposals_max),
         proposals_bytes_max: Some(ByteSize(proposals_bytes_max)),
+        ..ConfigFile::default()
+    }
+}
+
+fn connections(connections: &Connections) -> ConfigFile {
+    let Connections {
+        max,
+        handshake_timeout,
+        ping_interval,
+        ping_timeout,
+        stall_timeout,
+        commit_stream_idle_timeout,
+    } = *connections;
+    ConfigFile {
+        connections_max: Some(max),
+        handshake_timeout: Some(Span(handshake_timeout)),
+        ping_interval: Some(Span(ping_interval)),
+        ping_timeout: Some(Span(ping_timeout)),
+        stall_timeout: Some(Span(stall_timeout)),
+        commit_stream_idle_timeout: Some(Span(commit_stream_idle_timeout)),
         ..ConfigFile::default()
     }
 }

@@ -282,6 +282,10 @@ fn contradictions_name_the_key() {
         ("handshake_timeout = \"0s\"", "handshake_timeout: is 0"),
         ("stall_timeout = \"0s\"", "stall_timeout: is 0"),
         (
+            "stall_timeout = \"1ms\"",
+            "stall_timeout: 1ms is less than 1s",
+        ),
+        (
             "request_timeout_max = \"1s\"",
             "request_timeout_max: 1s is below request_timeout, 10s",
         ),

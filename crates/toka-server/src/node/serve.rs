@@ -148,6 +148,7 @@ pub(super) fn peers(
 ) -> io::Result<()> {
     let listener = listener.into_std()?;
     let service = replica.peer_service();
+    let bounds = bounds.of_peers();
     replica.runtime().spawn(async move {
         // Registered here, so that it wakes Raft's threads and no others.
         let listener = match TcpListener::from_std(listener) {
