@@ -79,10 +79,11 @@ impl Manifest {
         }
     }
 
-    /// Size of its files together.
+    /// Size of its files together; at most `u64::MAX`, whatever a manifest says.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size_bytes).sum()
+        let sizes = self.files.iter().map(|file| file.size_bytes);
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// The text: a line with the format, a line of JSON, and a line with the checksum of both.
@@ -287,6 +288,14 @@ mod tests {
         let mut manifest = manifest();
         manifest.files[0].name = "../x".to_owned();
         assert!(Manifest::decode("first", manifest.encode().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn sizes_that_no_number_holds_are_the_largest() {
+        let mut manifest = manifest();
+        manifest.files[0].size_bytes = u64::MAX;
+        manifest.files.push(manifest.files[0].clone());
+        assert_eq!(manifest.size_bytes(), u64::MAX);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use toka_ledger::EventPayload as _;
 
+use crate::failure::Failure;
+
 /// A payload as the command line and JSON Lines show it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shown {
@@ -34,6 +36,19 @@ pub(crate) fn from_base64(text: &str) -> Result<Bytes> {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) => bail!("payload_base64 is not base64: {error}"),
     }
+}
+
+/// The bytes behind hexadecimal digits.
+pub(crate) fn from_hex(digits: &str) -> Result<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        bail!(Failure::Refused(format!(
+            "{digits:?} is not an even number of hexadecimal digits"
+        )));
+    }
+    let bytes = (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
+    Ok(bytes.collect::<Result<_, _>>()?)
 }
 
 /// JSON if it gives the same bytes back, else base64.
@@ -98,6 +113,14 @@ mod tests {
     fn bytes_that_are_no_messagepack_are_shown_as_base64() {
         assert_eq!(show(b"\xc1hello"), Shown::Base64("wWhlbGxv".to_owned()));
         assert_eq!(from_base64("wWhlbGxv").expect("decodes"), &b"\xc1hello"[..]);
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_read() {
+        assert_eq!(from_hex("00fF").expect("valid"), [0, 255]);
+        assert!(from_hex("0").is_err());
+        assert!(from_hex("+1").is_err());
+        assert!(from_hex("zz").is_err());
     }
 
     #[test]

@@ -151,3 +151,15 @@ fn rise_is_verified_and_repeated() {
         assert_eq!(report.problems, [], "behind {until}");
     }
 }
+
+/// As an upgrade does it that comes right after the vault was made.
+#[test]
+fn rise_before_the_first_event_is_verified() {
+    let mut vault = older();
+    vault.apply(&[raise(1)]);
+    for number in 0..2_u32 {
+        let report = verify(&vault.ledger.reader(), &mut |_| {}).expect("readable");
+        assert_eq!(report.problems, [], "behind {number}");
+        vault.accept_event(event("a", &number.to_string()));
+    }
+}

@@ -27,6 +27,8 @@ pub use error::{Damage, LogError};
 pub use memory::MemoryLog;
 pub use raft_log::{LogHandle, LogOptions, QUEUE_BYTES_MAX, RaftLog};
 pub use reader::{LogReader, READ_BYTES_MAX};
+#[cfg(fuzzing)]
+pub(crate) use segment::fuzzing as segment_fuzzing;
 pub use segment::{FramePlace, SegmentLog, SegmentOptions, frames};
 pub use syncs::SyncTimes;
 pub use tail::TailLimits;

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::note::Note;
+#[cfg(fuzzing)]
+pub(crate) use self::note::rewritten as rewritten_note;
 use crate::blocking::Blocking;
 use crate::config::Scrub;
 use crate::error::FatalError;

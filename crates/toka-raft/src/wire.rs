@@ -149,12 +149,11 @@ pub(crate) fn append_from(
         .into_iter()
         .map(entry_from)
         .collect::<Result<_, _>>()?;
-    // openraft takes consecutive indexes for granted.
-    let first = prev_log_id.map_or(0, |log_id| log_id.index + 1);
-    let is_consecutive = (first..)
-        .zip(&entries)
-        .all(|(index, entry)| entry.log_id.index == index);
-    if !is_consecutive {
+    // openraft takes consecutive indexes for granted, and that it can count on from the last one.
+    let first = prev_log_id.map_or(Some(0), |log_id| log_id.index.checked_add(1));
+    let indexes = first.and_then(|first| Some(first..first.checked_add(entries.len() as u64)?));
+    let found = entries.iter().map(|entry| entry.log_id.index);
+    if !indexes.is_some_and(|indexes| indexes.eq(found)) {
         return Err(WireError::Field {
             field: "sequence of entries",
         });
@@ -306,6 +305,9 @@ mod tests {
             request(Some(6), &[8]),
             request(Some(6), &[7, 9]),
             request(None, &[1]),
+            request(Some(u64::MAX - 1), &[u64::MAX]),
+            request(Some(u64::MAX), &[]),
+            request(Some(u64::MAX), &[0]),
         ] {
             assert!(append_from(Some(append(&bad))).is_err());
         }

@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod metadata;
 mod namespace;
 mod process;
@@ -63,6 +64,17 @@ enum Task {
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
     },
+    /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
+    Fuzz {
+        /// One of them; all, one after the other, if absent
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+        seconds: u64,
+        /// Write the seeds of the corpora again instead
+        #[arg(long)]
+        seeds: bool,
+    },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
     /// Let a nemesis work on five nodes for long, and check that nothing is lost and nothing diverges
@@ -101,6 +113,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             replace,
             intents_save_events,
         } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+        Task::Fuzz {
+            target,
+            seconds,
+            seeds,
+        } => fuzz::run(&workspace, &processes, target.as_deref(), *seconds, *seeds),
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
         Task::Tidy => tidy::run(&workspace),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{namespace, python, setup, tidy};
+use crate::{fuzz, namespace, python, setup, tidy};
 
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
@@ -82,7 +82,10 @@ fn run_steps(
     let captured = |mut command: Command| -> Result<()> {
         processes.run_captured(&mut command, CHECK_LIMIT).map(drop)
     };
-    suite.step("format", || captured(format_check(workspace)))?;
+    suite.step("format", || {
+        captured(format_check(workspace))?;
+        captured(format_check_of_fuzz_targets(workspace))
+    })?;
     suite.step("tidy", || tidy::run(workspace))?;
     let tools = suite.step("python tools", || python::prepare(workspace, processes))?;
     suite.step("buf lint", || {
@@ -105,6 +108,9 @@ fn run_steps(
     if !fast {
         suite.step("documentation", || {
             processes.run(&mut documentation(workspace))
+        })?;
+        suite.step("kept inputs of the fuzz targets", || {
+            processes.run(&mut fuzz::replay_corpora(workspace))
         })?;
     }
     suite.step("tests", || {
@@ -152,6 +158,13 @@ pub(crate) fn build_next(workspace: &Workspace, processes: &Processes) -> Result
 fn format_check(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo();
     command.args(["fmt", "--all", "--check"]);
+    command
+}
+
+/// They are a workspace of their own.
+fn format_check_of_fuzz_targets(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    command.args(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]);
     command
 }
 

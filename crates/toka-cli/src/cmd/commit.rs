@@ -127,26 +127,13 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
 /// A claim gets a salt, so that two claimants never look the same.
 fn salt(flags: &cli::Commit, preconditions: &[Precondition]) -> Result<Option<Vec<u8>>> {
     if let Some(digits) = &flags.salt {
-        return Ok(Some(from_hex(digits)?));
+        return Ok(Some(payload::from_hex(digits)?));
     }
     if flags.unique || is_claim(preconditions) {
         let salt = toka_ledger::seam::Seams::system().random_u128();
         return Ok(Some(salt.to_be_bytes().to_vec()));
     }
     Ok(None)
-}
-
-/// The bytes behind hexadecimal digits.
-pub(crate) fn from_hex(digits: &str) -> Result<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        bail!(Failure::Refused(format!(
-            "{digits:?} is not an even number of hexadecimal digits"
-        )));
-    }
-    let bytes = (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16));
-    Ok(bytes.collect::<Result<_, _>>()?)
 }
 
 async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Precondition>> {
@@ -194,17 +181,4 @@ async fn parent_name(target: &Target, text: &str) -> Result<ParentName> {
             }
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_digits_are_read() {
-        assert_eq!(from_hex("00fF").expect("valid"), [0, 255]);
-        assert!(from_hex("0").is_err());
-        assert!(from_hex("+1").is_err());
-        assert!(from_hex("zz").is_err());
-    }
 }

@@ -1,7 +1,9 @@
 //! What a command must be, beyond what its types say, so that every node can decode it.
 
-use super::{Command, Commit, Precondition, PreparedEvent};
-use crate::core::limits::{BATCH_EVENTS_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX};
+use super::{Command, Commit, Create, Precondition, PreparedEvent};
+use crate::core::limits::{
+    BATCH_EVENTS_MAX, DIMENSIONS_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
+};
 use crate::error::{Invalid, ParentName};
 
 impl Command {
@@ -13,10 +15,28 @@ impl Command {
     /// [`Invalid`]: the first rule that is broken; of several events, as [`Invalid::InBatch`].
     pub fn check(&self) -> Result<(), Invalid> {
         match self {
+            Self::Create(create) => create.check(),
             // Their types allow nothing else.
-            Self::Create(_) | Self::Label(_) | Self::SetFeatureLevel(_) => Ok(()),
+            Self::Label(_) | Self::SetFeatureLevel(_) => Ok(()),
             Self::Commit(commit) => commit.check(),
         }
+    }
+}
+
+impl Create {
+    fn check(&self) -> Result<(), Invalid> {
+        const MAX: u64 = DIMENSIONS_MAX as u64;
+        if let Some(dimension) = self.dimension
+            && !(1..=MAX).contains(&dimension.into())
+        {
+            return Err(Invalid::OutOfRange {
+                field: "dimension",
+                min: 1,
+                max: MAX,
+                actual: dimension.into(),
+            });
+        }
+        self.intents.check()
     }
 }
 

@@ -70,6 +70,10 @@ pub(super) fn walk(
     };
     let mut headers = Rows::new(engine, Table::Headers);
     let mut journal = Journal::new(engine, position.revision);
+    // The level may have been raised before there was an event.
+    for change in journal.behind(0)? {
+        chains.follow(&walk.change(&change));
+    }
     for sequence in 1..=total {
         let row = headers.at(sequence)?;
         match walk.header(sequence, row)? {

@@ -50,10 +50,24 @@ impl LogMeta {
         self.first_index..self.next_index()
     }
 
+    /// Whether a log can be so: it begins after what was purged, and not past where it goes on.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let next = |log_id: LogId| log_id.index.saturating_add(1);
+        let begins_before = |last| self.first_index <= next(last);
+        let begins_after = |purged| next(purged) <= self.first_index;
+        let reaches = |purged: LogId| self.last.is_some_and(|last| last.index >= purged.index);
+        self.last.is_none_or(begins_before)
+            && self
+                .purged
+                .is_none_or(|purged| begins_after(purged) && reaches(purged))
+    }
+
     /// Takes note of `change`.
     ///
     /// # Errors
-    /// [`LogError::Hole`] if entries do not follow the last one; nothing is changed then.
+    /// [`LogError::Hole`] if entries do not follow the last one, or one is at `u64::MAX`; nothing is changed
+    /// then.
     pub fn apply(&mut self, change: &Change) -> Result<(), LogError> {
         match change {
             Change::Append(entries) => return self.append(entries),
@@ -74,7 +88,8 @@ impl LogMeta {
             .last
             .map_or(first.log_id.index, |last| last.index.saturating_add(1));
         for (expected, entry) in (start..=u64::MAX).zip(entries) {
-            if entry.log_id.index != expected {
+            // None is at the largest index: one past the last one is an index too.
+            if entry.log_id.index != expected || expected == u64::MAX {
                 return Err(LogError::Hole {
                     expected,
                     found: entry.log_id,
@@ -92,11 +107,10 @@ impl LogMeta {
         if after.is_some_and(|after| self.last.is_none_or(|last| last.index <= after.index)) {
             return;
         }
-        self.last = after
-            .filter(|after| after.index >= self.first_index)
-            .or(self.purged);
-        if self.range().is_empty() {
-            self.first_index = self.next_index();
+        let kept = after.filter(|after| after.index >= self.first_index);
+        self.last = kept.or(self.purged);
+        if let (None, Some(purged)) = (kept, self.purged) {
+            self.first_index = purged.index.saturating_add(1);
         }
     }
 
@@ -104,10 +118,12 @@ impl LogMeta {
         if self.purged.is_none_or(|purged| purged.index < upto.index) {
             self.purged = Some(upto);
         }
+        let next = upto.index.saturating_add(1);
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);
+            self.first_index = next;
         }
-        self.first_index = self.first_index.max(upto.index.saturating_add(1));
+        self.first_index = self.first_index.max(next);
     }
 }
 
@@ -205,6 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn largest_index_is_refused() {
+        let last = |index| LogMeta::default().apply(&Change::Append(vec![blank(1, index)]));
+        assert!(last(u64::MAX - 1).is_ok());
+        assert!(last(u64::MAX).is_err());
+        let mut purged = meta(&[Change::Purge(log_id(1, u64::MAX))]);
+        assert!(
+            purged
+                .apply(&Change::Append(vec![blank(1, u64::MAX)]))
+                .is_err()
+        );
+    }
+
+    #[test]
     fn truncate_to_nothing_leaves_the_purged_position() {
         let entries = (0..5).map(|index| blank(1, index)).collect();
         let meta = meta(&[
@@ -213,6 +242,42 @@ mod tests {
             Change::TruncateAfter(None),
         ]);
         assert_eq!((meta.last, meta.range()), (Some(log_id(1, 2)), 3..3));
+    }
+
+    #[test]
+    fn emptied_log_goes_on_after_what_was_purged() {
+        let began_late = Change::Append(vec![blank(1, 7)]);
+        let emptied = Change::TruncateAfter(None);
+        let purge = || Change::Purge(log_id(1, 3));
+        for changes in [
+            [began_late.clone(), purge(), emptied.clone()],
+            [began_late, emptied, purge()],
+        ] {
+            let mut meta = meta(&changes);
+            assert!(meta.is_sound());
+            assert_eq!(meta.range(), 4..4);
+            let next = Change::Append(vec![blank(1, meta.next_index())]);
+            assert!(meta.apply(&next).is_ok());
+        }
+    }
+
+    #[test]
+    fn log_that_begins_past_its_end_is_unsound() {
+        let sound = meta(&[Change::Purge(log_id(1, 3))]);
+        assert!(sound.is_sound());
+        let gap = LogMeta {
+            first_index: 5,
+            ..sound.clone()
+        };
+        let early = LogMeta {
+            first_index: 3,
+            ..sound.clone()
+        };
+        let forgotten = LogMeta {
+            last: None,
+            ..sound
+        };
+        assert!(![gap, early, forgotten].iter().any(LogMeta::is_sound));
     }
 
     #[test]

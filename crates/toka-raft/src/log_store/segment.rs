@@ -19,6 +19,8 @@ use super::engine::{Change, EngineReader, LogEngine, LogMeta};
 use super::error::IoContext;
 
 mod format;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod index;
 mod inspect;
 mod mark;

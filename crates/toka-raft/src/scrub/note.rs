@@ -135,6 +135,12 @@ impl Note {
     }
 }
 
+/// The note that `bytes` are, written again.
+#[cfg(fuzzing)]
+pub(crate) fn rewritten(bytes: &[u8]) -> Option<String> {
+    Note::decode(bytes).map(|note| note.encode())
+}
+
 fn number(line: Option<&str>, name: &str) -> Option<u64> {
     line?.strip_prefix(name)?.parse().ok()
 }

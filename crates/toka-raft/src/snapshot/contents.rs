@@ -131,6 +131,14 @@ impl Contents {
     }
 }
 
+/// The note that `bytes` are, written again.
+#[cfg(fuzzing)]
+pub(crate) fn rewritten(bytes: &[u8]) -> Option<Vec<u8>> {
+    Contents::decode(bytes)
+        .ok()
+        .map(|contents| contents.encode())
+}
+
 /// Reads the note of a snapshot again.
 pub(crate) fn verify_note(snapshot: &SnapshotDir) -> Result<(), SnapshotError> {
     Contents::read(snapshot.disk(), snapshot.dir()).map(drop)

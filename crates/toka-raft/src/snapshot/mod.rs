@@ -18,11 +18,15 @@ mod verify;
 
 pub use crate::error::SnapshotError;
 pub(crate) use build::{Builder, Metrics, rebuild};
+#[cfg(fuzzing)]
+pub(crate) use contents::rewritten as rewritten_note;
 pub(crate) use contents::{Contents, verify_note};
 pub use copy::{CopyChunk, CopyFile, CopyReader, FileDigest, LedgerCopy};
 pub(crate) use copy::{CopyDigests, copy};
 pub(crate) use pull::{Asked, Pull, PullError, give};
 pub(crate) use receive::Receiver;
+#[cfg(fuzzing)]
+pub(crate) use receive::check_manifest;
 pub(crate) use send::{Outgoing, send};
 pub use store::SnapshotDir;
 pub(crate) use store::{Place, SnapshotStore};

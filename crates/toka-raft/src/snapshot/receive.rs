@@ -171,6 +171,13 @@ fn contents(manifest: &pb::SnapshotManifest) -> Result<Contents, SnapshotError> 
     })
 }
 
+/// What [`Receiver::begin`] checks before it takes anything.
+#[cfg(fuzzing)]
+pub(crate) fn check_manifest(manifest: &pb::SnapshotManifest) -> Result<(), SnapshotError> {
+    contents(manifest)?.check_level()?;
+    check_names(&manifest.files)
+}
+
 /// A name from the network must not lead out of the directory.
 fn check_names(files: &[pb::SnapshotFile]) -> Result<(), SnapshotError> {
     if files.len() > FILES_MAX {

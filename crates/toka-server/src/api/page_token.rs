@@ -167,7 +167,8 @@ fn decode(text: &str, digest: [u8; 8]) -> Option<[u64; 2]> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 2 * TOKEN_BYTES || !text.is_ascii() {
+    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if text.len() != 2 * TOKEN_BYTES || !is_hex {
         return None;
     }
     (0..TOKEN_BYTES)
@@ -252,12 +253,14 @@ mod tests {
         let filter = Filter::default();
         let good = TOKEN.encode(&list(&filter));
         let newer = format!("02{}", &good[2..]);
+        let signed = format!("+1{}", &good[2..]);
         let foreign = "é".repeat(TOKEN_BYTES);
         for text in [
             "",
             "next",
             &good[1..],
             &newer,
+            &signed,
             &foreign,
             &"zz".repeat(TOKEN_BYTES),
         ] {

@@ -9,12 +9,11 @@ use serde_json::Value;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::{Attributes, Digest, Kind, Salt, hash};
 
-use crate::cmd::commit::from_hex;
 use crate::cmd::read::floats;
 use crate::embed::{self, Unembedded};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
-use crate::payload;
+use crate::payload::{self, from_hex};
 use crate::target::Record;
 
 /// Newest format of lines that this build reads. A line that names none is of format 1.

@@ -202,3 +202,29 @@ fn bytes_of_format_1_stay_as_they_are() {
     ];
     assert_eq!(encode(&commit)[..], expected.concat());
 }
+
+#[test]
+fn creation_that_no_node_could_read_is_refused() {
+    let create = |dimension, intents| {
+        Command::Create(Create {
+            cluster_id: 1,
+            history_id: 2,
+            feature_level: 1,
+            dimension,
+            model: None,
+            intents,
+            unix_ms: 3,
+        })
+    };
+    let good = Parameters::default();
+    let field = |command: Command| command.check().map_err(|invalid| invalid.field());
+    assert_eq!(field(create(Some(4_096), good)), Ok(()));
+    for dimension in [0, 4_097] {
+        assert_eq!(field(create(Some(dimension), good)), Err("dimension"));
+    }
+    let bad = Parameters {
+        count_cap: 3,
+        ..good
+    };
+    assert_eq!(field(create(None, bad)), Err("intents.count_cap"));
+}

@@ -227,7 +227,7 @@ pub(super) fn encode_change(
 }
 
 /// Length u32 (of what follows the checksum), checksum u32, tag u8, content.
-fn put_record(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn put_record(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; RECORD_PREFIX_LEN]);
     out.push(tag);

@@ -279,6 +279,8 @@ impl<'a> Replay<'a> {
             if header.meta != self.meta {
                 return Err(self.damaged(segment.number, 0, Damage::SegmentChain));
             }
+        } else if !header.meta.is_sound() {
+            return Err(self.damaged(segment.number, 0, Damage::SegmentHeader));
         } else {
             self.meta = header.meta.clone();
             self.next_frame = header.first_frame;

@@ -1,0 +1,5 @@
+//! See `toka_fuzz::commands`.
+
+#![no_main]
+
+toka_fuzz::target!(commands);

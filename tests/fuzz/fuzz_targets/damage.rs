@@ -1,0 +1,5 @@
+//! See `toka_fuzz::damage`.
+
+#![no_main]
+
+toka_fuzz::target!(damage);

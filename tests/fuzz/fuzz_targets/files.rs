@@ -1,0 +1,5 @@
+//! See `toka_fuzz::files`.
+
+#![no_main]
+
+toka_fuzz::target!(files);

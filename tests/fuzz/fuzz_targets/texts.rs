@@ -1,0 +1,5 @@
+//! See `toka_fuzz::texts`.
+
+#![no_main]
+
+toka_fuzz::target!(texts);

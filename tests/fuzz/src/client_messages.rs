@@ -1,0 +1,275 @@
+//! Messages between clients and nodes (`proto/toka/vault/v1`), and the details of errors: what prost decodes is
+//! converted, or refused, and what is taken is sent on as the same.
+
+use bytes::Bytes;
+use prost::Message;
+use toka_ledger::command::{Command, ParentName, Precondition};
+use toka_ledger::intent::Parameters;
+use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::Selector;
+use toka_ledger::{CursorName, Digest, Filter, Invalid, Kind, Rejection, Violation};
+use toka_proto::convert::backup::{Part, known_files};
+use toka_proto::convert::cluster::ClusterStatus;
+use toka_proto::convert::commit::{cursor_histories, prepare};
+use toka_proto::convert::event::StoredEvent;
+use toka_proto::convert::intent::vector;
+use toka_proto::convert::read::{Header, ReadOptions, check_vault};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use tonic::{Code, Status};
+
+use crate::rows::vault;
+use crate::{Seed, of_kind};
+
+/// See above. The first byte says which.
+pub fn run(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else {
+        return;
+    };
+    match kind % 12 {
+        0 => with(bytes, |request: v1::CommitRequest| {
+            let _ = check_vault(&request.vault);
+            commit(request.events, request.preconditions);
+        }),
+        1 => with(bytes, |request: v1::CommitStreamRequest| {
+            commit(request.events, request.preconditions);
+        }),
+        2 => with(bytes, event),
+        3 => with(bytes, |request: v1::ListRequest| {
+            let _ = ReadOptions::try_from(request.read);
+            request.filter.map(filter);
+        }),
+        4 => with(bytes, |request: v1::BatchGetRequest| {
+            for selector in request.selectors {
+                if let Ok(selector) = Selector::try_from(selector) {
+                    let message = v1::EventSelector::from(&selector);
+                    assert_eq!(Selector::try_from(message), Ok(selector));
+                }
+            }
+        }),
+        5 => with(bytes, |status: v1::GetStatusResponse| {
+            let intents = status.settings.as_ref().and_then(|s| s.intents.as_ref());
+            if let Some(Ok(parameters)) = intents.map(Parameters::try_from) {
+                let again = Parameters::try_from(&v1::IntentSettings::from(&parameters));
+                assert_eq!(again, Ok(parameters));
+            }
+            let _ = ClusterStatus::try_from(status);
+        }),
+        6 => with(bytes, |response: v1::CreateBackupResponse| {
+            if let Ok(part) = Part::try_from(response) {
+                let message = v1::CreateBackupResponse::from(part.clone());
+                assert_eq!(Part::try_from(message), Ok(part));
+            }
+        }),
+        7 => with(bytes, |error: v1::CommitError| {
+            let status = status::from_commit_error(error);
+            parse(&status);
+            parse(&status::from_commit_error(status::to_commit_error(&status)));
+        }),
+        8 => with(bytes, |request: v1::SearchRequest| {
+            let _ = vector(request.vector);
+            request.filter.map(filter);
+        }),
+        9 => with(bytes, |response: v1::CommitResponse| {
+            if let Ok(header) = Header::try_from(response.header) {
+                let again = Header::try_from(Some(v1::ResponseHeader::from(header)));
+                assert_eq!(again, Ok(header));
+            }
+            response.events.into_iter().for_each(event);
+        }),
+        10 => with(bytes, |request: v1::CreateBackupRequest| {
+            let _ = known_files(&request.known_files, 100);
+        }),
+        _ => {
+            // As a broken peer may send it: details that are no message at all.
+            let details = Bytes::copy_from_slice(bytes);
+            parse(&Status::with_details(Code::Aborted, "message", details));
+            with(bytes, drop::<v1::SubscribeResponse>);
+            with(bytes, drop::<v1::SubscribeRequest>);
+            with(bytes, drop::<v1::ListIntentsResponse>);
+        }
+    }
+}
+
+/// Hands the message on, if it is one.
+fn with<M: Message + Default>(bytes: &[u8], check: impl FnOnce(M)) {
+    let Ok(message) = M::decode(bytes) else {
+        return;
+    };
+    let again = M::decode(message.encode_to_vec().as_slice());
+    assert!(again.is_ok(), "what was read can be read again");
+    check(message);
+}
+
+fn commit(events: Vec<v1::NewEvent>, preconditions: Vec<v1::Precondition>) {
+    let _ = cursor_histories(&preconditions);
+    match prepare(events, preconditions, 5) {
+        Ok(commit) => {
+            Command::Commit(commit.clone())
+                .check()
+                .expect("what was prepared passes validation");
+            let request = v1::CommitRequest::from(commit.clone());
+            let again = prepare(request.events, request.preconditions, 5);
+            assert_eq!(again, Ok(commit));
+        }
+        Err(invalid) => refused(&invalid),
+    }
+}
+
+fn refused(invalid: &Invalid) {
+    assert!(!invalid.to_string().is_empty());
+    parse(&status::invalid(invalid));
+}
+
+fn event(event: v1::Event) {
+    if let Ok(stored) = StoredEvent::try_from(event) {
+        let message = v1::Event::from(&stored);
+        assert_eq!(StoredEvent::try_from(message), Ok(stored));
+    }
+}
+
+fn filter(message: v1::EventFilter) {
+    if let Ok(filter) = Filter::try_from(message) {
+        let again = Filter::try_from(v1::EventFilter::from(&filter));
+        assert_eq!(again, Ok(filter));
+    }
+}
+
+fn parse(status: &Status) {
+    let failure = status::parse(status);
+    assert_eq!(failure.code, status.code());
+    if let Some(status::Detail::Rejected(rejection)) = failure.detail {
+        let again = status::parse(&status::rejection(&rejection));
+        let expected = Some(status::Detail::Rejected(rejection));
+        assert_eq!(again.detail, expected);
+    }
+}
+
+/// Commits, events and errors as they are sent.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let draft = EventDraft::new("auth.login")
+        .payload_bytes(&b"alice"[..])
+        .salt(b"salt")
+        .embedding(&[0.6, -0.8])
+        .model("hashed-v1/2")
+        .source("web")
+        .attribute("user", "alice")
+        .parents_by_digest([Digest([8; 32])]);
+    let preconditions = [
+        Precondition::CursorMove {
+            name: CursorName::new("reader").expect("valid"),
+            from: 0,
+            to: 1,
+        },
+        Precondition::NoChild {
+            parent: ParentName::Digest(Digest([7; 32])),
+            kind: Kind::new("auth.login").expect("valid"),
+        },
+    ];
+    let request = v1::CommitRequest {
+        vault: String::new(),
+        events: vec![draft.prepare().expect("valid").into()],
+        preconditions: preconditions.iter().map(Into::into).collect(),
+    };
+    let header = v1::ResponseHeader::from(Header {
+        cluster_id: 1,
+        history_id: 2,
+        node_id: 3,
+        term: 4,
+        revision: 5,
+        sequence: 6,
+    });
+    let list = v1::ListRequest {
+        filter: Some(v1::EventFilter {
+            kind_prefixes: vec!["auth.".to_owned()],
+            attributes: vec![v1::AttributeMatch {
+                name: "user".to_owned(),
+                value: "alice".to_owned(),
+            }],
+            intents: vec![1, 2],
+        }),
+        ..v1::ListRequest::default()
+    };
+    let chunk = Part::Chunk(toka_proto::convert::backup::CopyChunk {
+        offset: 0,
+        data: Bytes::from_static(b"abc"),
+    });
+    let search = v1::SearchRequest {
+        vector: Some(v1::QueryVector {
+            vector: Some(v1::query_vector::Vector::Values(v1::FloatVector {
+                components: vec![0.6, -0.8],
+            })),
+        }),
+        ..v1::SearchRequest::default()
+    };
+    let response = v1::CommitResponse {
+        header: Some(header),
+        revision: 5,
+        events: events(),
+    };
+    let mut messages = vec![
+        ("commit".to_owned(), 0, request.encode_to_vec()),
+        ("list".to_owned(), 3, list.encode_to_vec()),
+        (
+            "chunk".to_owned(),
+            6,
+            v1::CreateBackupResponse::from(chunk).encode_to_vec(),
+        ),
+        ("search".to_owned(), 8, search.encode_to_vec()),
+        ("committed".to_owned(), 9, response.encode_to_vec()),
+    ];
+    for (at, event) in events().into_iter().enumerate() {
+        messages.push((format!("event-{at}"), 2, event.encode_to_vec()));
+    }
+    for (at, status) in statuses().into_iter().enumerate() {
+        let error = status::to_commit_error(&status);
+        messages.push((format!("error-{at}"), 7, error.encode_to_vec()));
+        messages.push((format!("details-{at}"), 11, status.details().to_vec()));
+    }
+    let seed = |(name, kind, bytes): (String, u8, Vec<u8>)| (name, of_kind(kind, bytes));
+    messages.into_iter().map(seed).collect()
+}
+
+fn events() -> Vec<v1::Event> {
+    let reader = vault().ledger.reader();
+    let header = |sequence| {
+        let header = reader.header(&Selector::Sequence(sequence));
+        let header = header.expect("memory can be read").expect("it is there");
+        v1::Event::from(&*header)
+    };
+    (1..=reader.position().sequence).map(header).collect()
+}
+
+fn statuses() -> Vec<Status> {
+    let name = CursorName::new("reader").expect("valid");
+    let kind = Kind::new("auth.login").expect("valid");
+    let violations = vec![
+        Violation::KindSequence {
+            kind,
+            expected: 0,
+            actual: 1,
+        },
+        Violation::Cursor {
+            name,
+            expected: 0,
+            actual: 1,
+        },
+        Violation::TooEarly {
+            expected: 2,
+            actual: 1,
+        },
+    ];
+    vec![
+        status::invalid(&Invalid::Empty { field: "events" }),
+        status::rejection(&Rejection::Preconditions { violations }),
+        status::rejection(&Rejection::UnknownParent {
+            event: 1,
+            parent: ParentName::Digest(Digest([7; 32])),
+        }),
+        status::not_leader(None),
+        status::history_changed(1, 2),
+        status::position_out_of_range(3, 2),
+        status::node_behind(1, 2, 3),
+    ]
+}

@@ -1,0 +1,145 @@
+//! Entries of commands as bytes: decoded or refused; what is decoded passes validation, encodes to the same command,
+//! and is applied to a result, twice to the same.
+
+use bytes::Bytes;
+use toka_ledger::command::{
+    Batch, Command, Commit, Create, FEATURE_LEVEL, Label, ParentName, Precondition,
+    SetFeatureLevel, decode_batch, encode,
+};
+use toka_ledger::intent::{IntentId, Parameters};
+use toka_ledger::prepare::{EventDraft, prepare_commit};
+use toka_ledger::{CursorName, Digest, EventId, IntentLabel, Kind};
+
+use crate::apply::Replica;
+use crate::{Seed, of_kind};
+
+/// See above.
+pub fn run(data: &[u8]) {
+    let Some((first, entry)) = data.split_first() else {
+        return;
+    };
+    let Ok(commands) = decode_batch(Bytes::copy_from_slice(entry)) else {
+        return;
+    };
+    for command in &commands {
+        command.check().expect("decoding checks no less");
+        let mut batch = Batch::default();
+        batch.push(&encode(command));
+        let again = decode_batch(batch.finish()).expect("as it was decoded");
+        assert_eq!(again, [command.clone()]);
+    }
+    let apply = || {
+        let mut replica = Replica::new();
+        if first % 8 > 0 {
+            replica.apply(&[Command::Create(create())]);
+        }
+        let outcomes = replica.apply(&commands);
+        (outcomes, replica)
+    };
+    let ((outcomes, one), (again, other)) = (apply(), apply());
+    assert_eq!(outcomes, again);
+    if outcomes.is_some() {
+        one.assert_equals(&other);
+    }
+}
+
+fn create() -> Create {
+    Create {
+        cluster_id: 1,
+        history_id: 2,
+        feature_level: FEATURE_LEVEL,
+        dimension: None,
+        model: None,
+        intents: Parameters {
+            save_events: 2,
+            background_events: 2,
+            ..Parameters::default()
+        },
+        unix_ms: 3,
+    }
+}
+
+fn commit(drafts: Vec<EventDraft>, preconditions: Vec<Precondition>) -> Commit {
+    prepare_commit(drafts, preconditions, 1_700_000_000_000).expect("valid")
+}
+
+fn kind() -> Kind {
+    Kind::new("auth.login").expect("valid")
+}
+
+fn commits() -> Vec<(&'static str, Commit)> {
+    let draft = || EventDraft::new("auth.login").payload_bytes(&b"alice"[..]);
+    let embedded = draft()
+        .embedding(&[0.6, -0.8, 0.1])
+        .model("hashed-v1/3")
+        .salt(b"salt")
+        .source("web")
+        .content_type("text/plain")
+        .attribute("user", "alice");
+    let preconditions = vec![
+        Precondition::KindSequence {
+            kind: kind(),
+            sequence: 0,
+        },
+        Precondition::TimePassed { unix_ms: 5 },
+        Precondition::CursorMove {
+            name: CursorName::new("reader").expect("valid"),
+            from: 0,
+            to: 1,
+        },
+    ];
+    let claim = Precondition::NoChild {
+        parent: ParentName::Digest(Digest([7; 32])),
+        kind: kind(),
+    };
+    let parents = draft()
+        .parents_by_id([EventId::from_bytes([9; 16])])
+        .parents_by_digest([Digest([8; 32])]);
+    vec![
+        ("event", commit(vec![draft()], vec![])),
+        (
+            "batch",
+            commit(vec![embedded, draft().parent_in_batch(0)], vec![]),
+        ),
+        ("preconditions", commit(vec![draft()], preconditions)),
+        ("claim", commit(vec![draft().salt(b"x")], vec![claim])),
+        ("parents", commit(vec![parents], vec![])),
+    ]
+}
+
+/// Every kind of command.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let label = |label: Option<&str>| {
+        Command::Label(Label {
+            unix_ms: 4,
+            intent: IntentId(1),
+            label: label.map(|label| IntentLabel::new(label).expect("valid")),
+        })
+    };
+    let mut commands = vec![
+        ("create", Command::Create(create())),
+        ("label", label(Some("logins"))),
+        ("no-label", label(None)),
+        (
+            "level",
+            Command::SetFeatureLevel(SetFeatureLevel {
+                unix_ms: 5,
+                level: FEATURE_LEVEL,
+            }),
+        ),
+    ];
+    let commits = commits().into_iter();
+    commands.extend(commits.map(|(name, commit)| (name, Command::Commit(commit))));
+    let mut all = Batch::default();
+    let mut seeds = Vec::new();
+    for (name, command) in commands {
+        let bytes = encode(&command);
+        all.push(&bytes);
+        let mut batch = Batch::default();
+        batch.push(&bytes);
+        seeds.push((name.to_owned(), of_kind(1, batch.finish())));
+    }
+    seeds.push(("all".to_owned(), of_kind(0, all.finish())));
+    seeds
+}
