@@ -74,6 +74,9 @@ enum Task {
         /// Write the seeds of the corpora again instead
         #[arg(long)]
         seeds: bool,
+        /// Replay every kept input once instead, with the ordinary toolchain
+        #[arg(long, conflicts_with_all = ["target", "seconds", "seeds"])]
+        replay: bool,
     },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
@@ -117,7 +120,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             target,
             seconds,
             seeds,
-        } => fuzz::run(&workspace, &processes, target.as_deref(), *seconds, *seeds),
+            replay,
+        } => match replay {
+            true => processes.run(&mut fuzz::replay_corpora(&workspace)),
+            false => fuzz::run(&workspace, &processes, target.as_deref(), *seconds, *seeds),
+        },
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
         Task::Tidy => tidy::run(&workspace),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{fuzz, namespace, python, setup, tidy};
+use crate::{namespace, python, setup, tidy};
 
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
@@ -108,9 +108,6 @@ fn run_steps(
     if !fast {
         suite.step("documentation", || {
             processes.run(&mut documentation(workspace))
-        })?;
-        suite.step("kept inputs of the fuzz targets", || {
-            processes.run(&mut fuzz::replay_corpora(workspace))
         })?;
     }
     suite.step("tests", || {
