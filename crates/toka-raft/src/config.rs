@@ -250,7 +250,7 @@ pub enum RuntimeChoice {
         /// Number of threads.
         threads: usize,
     },
-    /// On the runtime that calls [`Replica::start`](crate::Replica::start), and blocking work
+    /// On the runtime that calls [`Replica::start_with`](crate::Replica::start_with), and blocking work
     /// inline: for a simulation, which has one thread.
     Current,
 }

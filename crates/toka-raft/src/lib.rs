@@ -61,6 +61,8 @@ pub use config::Config;
 pub use error::{ChangeError, CommitError, FatalError, ReadError, StartError, TransferError};
 pub use network::PeerService;
 pub use replica::{Consistency, Leader, Replica, Role, ScrubPass, ScrubReport, Status, Survey};
-pub use storage::{DiskStorage, MemoryStorage, Storage};
+#[cfg(feature = "storage")]
+pub use storage::DiskStorage;
+pub use storage::{MemoryStorage, Storage};
 pub use transport::{MemoryNetwork, TcpTransport, Transport};
 pub use type_config::{Joined, Member};

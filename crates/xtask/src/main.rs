@@ -11,6 +11,7 @@ mod namespace;
 mod process;
 mod python;
 mod setup;
+mod simulate;
 mod suite;
 mod tidy;
 mod workspace;
@@ -62,6 +63,19 @@ enum Task {
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
     },
+    /// Simulate whole clusters, on which everything goes wrong that can, each from a seed
+    Simulate {
+        /// How many seeds
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, value_name = "SEED", default_value_t = 1)]
+        first: u64,
+        /// Switch a known bug on, and look for it until it is found: acknowledge-before-flush,
+        /// purge-before-snapshot, apply-ahead-of-log, vote-twice, hash-map-order
+        #[arg(long, value_name = "NAME")]
+        bug: Option<String>,
+    },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
@@ -91,6 +105,14 @@ fn run(arguments: &Arguments) -> Result<()> {
             replace,
             intents_save_events,
         } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+        Task::Simulate { seeds, first, bug } => {
+            let runs = simulate::Runs {
+                seeds: *seeds,
+                first: *first,
+                bug: bug.as_deref(),
+            };
+            simulate::run(&workspace, &processes, &runs)
+        }
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {

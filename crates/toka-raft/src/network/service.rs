@@ -38,6 +38,20 @@ use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 use crate::vitals::StampClock;
 use crate::wire;
 
+/// The answer of a follower that forgets whom it has voted for in this term.
+#[cfg(simulation)]
+fn voted_twice(
+    asked: Vote,
+    mut response: openraft::raft::VoteResponse<TypeConfig>,
+) -> openraft::raft::VoteResponse<TypeConfig> {
+    let is_same_term = response.vote.leader_id.term == asked.leader_id.term;
+    if toka_ledger::simulation::Bug::VoteTwice.is_on() && is_same_term {
+        response.vote = asked;
+        response.vote_granted = true;
+    }
+    response
+}
+
 /// What the service works with.
 pub(crate) struct ServiceParts {
     pub(crate) identity: Arc<Identity>,
@@ -160,12 +174,16 @@ impl RaftService for PeerService {
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
+        #[cfg(simulation)]
+        let asked = vote.vote;
         let response = self
             .parts
             .raft
             .vote(vote)
             .await
             .map_err(status::unavailable)?;
+        #[cfg(simulation)]
+        let response = voted_twice(asked, response);
         Ok(Response::new(pb::VoteResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&response.vote)),

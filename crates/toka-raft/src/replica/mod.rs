@@ -1,6 +1,6 @@
 //! A node: its stores, Raft over them, and what commits and reads go through.
 //!
-//! Invariants: [`Replica::start`] serves nothing by itself; until [`Replica::ready`] has returned the
+//! Invariants: [`Replica::start_with`] serves nothing by itself; until [`Replica::ready`] has returned the
 //! node must answer peers ([`Replica::peer_service`]) and nobody else; after [`Replica::fatal`] has a
 //! value the process must exit.
 
@@ -11,6 +11,7 @@ mod divergence;
 mod leader;
 mod open;
 mod read;
+#[cfg(feature = "storage")]
 pub mod recovery;
 mod removal;
 mod repair;
@@ -45,7 +46,9 @@ use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
 use crate::proposer::{Proposer, proposer};
 use crate::snapshot::CopyDigests;
-use crate::storage::{DiskStorage, Storage};
+#[cfg(feature = "storage")]
+use crate::storage::DiskStorage;
+use crate::storage::Storage;
 use crate::transport::Transport;
 use open::Node;
 use read::{ReadBarrier, barrier};
@@ -103,6 +106,7 @@ impl Replica {
     ///
     /// # Errors
     /// If the stores cannot be opened or do not belong together, or Raft cannot recover from them.
+    #[cfg(feature = "storage")]
     pub async fn start(
         config: Config,
         seams: Seams,
@@ -111,10 +115,10 @@ impl Replica {
         Self::start_with(config, seams, transport, Arc::new(DiskStorage::default())).await
     }
 
-    /// As [`Replica::start`], on other stores.
+    /// As `start`, on other stores.
     ///
     /// # Errors
-    /// As [`Replica::start`].
+    /// As `start`.
     pub async fn start_with(
         config: Config,
         seams: Seams,

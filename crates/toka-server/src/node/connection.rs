@@ -10,55 +10,59 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::serve::Stop;
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// One accepted connection.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<S> {
+    stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: TaskTrackerToken,
 }
 
-/// The connections that `listener` accepts; all of them end when `stop` says so.
-pub(super) fn incoming(
-    listener: TcpListener,
+/// The connections that `listener` accepts.
+pub(super) fn tcp(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(TCP_KEEPALIVE))
+}
+
+/// What is `accepted`; all of these connections end when `stop` says so.
+pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
+    accepted: A,
     stop: &Stop,
-) -> impl Stream<Item = io::Result<Connection>> + use<> {
+) -> impl Stream<Item = io::Result<Connection<S>>> + use<S, A> {
     let Stop {
         at_once,
         connections,
         ..
     } = stop.clone();
-    TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE))
-        .map(move |accepted| {
-            let cut = Box::pin(at_once.clone().cancelled_owned());
-            let open = connections.token();
-            accepted.map(|stream| Connection {
-                stream,
-                cut,
-                _open: open,
-            })
+    accepted.map(move |accepted| {
+        let cut = Box::pin(at_once.clone().cancelled_owned());
+        let open = connections.token();
+        accepted.map(|stream| Connection {
+            stream,
+            cut,
+            _open: open,
         })
+    })
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = S::ConnectInfo;
 
-    fn connect_info(&self) -> TcpConnectInfo {
+    fn connect_info(&self) -> S::ConnectInfo {
         self.stream.connect_info()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,7 +76,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

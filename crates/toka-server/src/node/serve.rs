@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use futures::Stream;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
@@ -23,6 +24,7 @@ use tower::util::MapResponseLayer;
 
 use super::connection::incoming;
 use super::error::StartError;
+use super::listeners::Wire;
 use crate::api::{Cluster, Intents, Shared, Vault};
 use crate::http::Pages;
 use crate::limits::{CONNECTION_WINDOW_BYTES, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
@@ -95,8 +97,8 @@ const REFLECTED: &[&str] = &[
 ];
 
 /// Serves clients until `stop` says otherwise.
-pub(super) async fn clients(
-    listener: TcpListener,
+pub(super) async fn clients<S: Wire>(
+    accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
     routes: Routes,
     stop: Stop,
@@ -117,7 +119,7 @@ pub(super) async fn clients(
         .layer(GrpcWebLayer::new())
         .layer(name_members)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming(listener, &stop), stop.gently.cancelled())
+        .serve_with_incoming_shutdown(incoming(accepted, &stop), stop.gently.cancelled())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the server for clients failed");
@@ -125,16 +127,19 @@ pub(super) async fn clients(
 }
 
 /// Starts to serve peers on Raft's own threads.
-///
-/// # Errors
-/// The operating system's, if it does not hand the socket over.
-pub(super) fn peers(listener: TcpListener, replica: &Replica, stop: Stop) -> io::Result<()> {
-    let listener = listener.into_std()?;
+pub(super) fn peers<S, A>(
+    accept: impl FnOnce() -> io::Result<A> + Send + 'static,
+    replica: &Replica,
+    stop: Stop,
+) where
+    S: Wire,
+    A: Stream<Item = io::Result<S>> + Send + 'static,
+{
     let service = replica.peer_service();
     replica.runtime().spawn(async move {
         // Registered here, so that it wakes Raft's threads and no others.
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+        let accepted = match accept() {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::error!(%error, "peers cannot be listened for");
                 return;
@@ -142,13 +147,12 @@ pub(super) fn peers(listener: TcpListener, replica: &Replica, stop: Stop) -> io:
         };
         let served = peer_server()
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming(listener, &stop), stop.gently.cancelled())
+            .serve_with_incoming_shutdown(incoming(accepted, &stop), stop.gently.cancelled())
             .await;
         if let Err(error) = served {
             tracing::error!(%error, "the server for peers failed");
         }
     });
-    Ok(())
 }
 
 /// Serves HTTP until `stop` is cancelled.
