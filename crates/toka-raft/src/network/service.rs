@@ -19,7 +19,7 @@ use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::received::{Refused, checked_appends};
-use super::{Complaints, status};
+use super::{Complaints, status, voting};
 use crate::base::Base;
 use crate::blocking::Blocking;
 use crate::change::{Report, Reporter};
@@ -37,20 +37,6 @@ use crate::storage::Storage;
 use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 use crate::vitals::StampClock;
 use crate::wire;
-
-/// The answer of a follower that forgets whom it has voted for in this term.
-#[cfg(simulation)]
-fn voted_twice(
-    asked: Vote,
-    mut response: openraft::raft::VoteResponse<TypeConfig>,
-) -> openraft::raft::VoteResponse<TypeConfig> {
-    let is_same_term = response.vote.leader_id.term == asked.leader_id.term;
-    if toka_ledger::simulation::Bug::VoteTwice.is_on() && is_same_term {
-        response.vote = asked;
-        response.vote_granted = true;
-    }
-    response
-}
 
 /// What the service works with.
 pub(crate) struct ServiceParts {
@@ -174,16 +160,8 @@ impl RaftService for PeerService {
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
-        #[cfg(simulation)]
-        let asked = vote.vote;
-        let response = self
-            .parts
-            .raft
-            .vote(vote)
-            .await
-            .map_err(status::unavailable)?;
-        #[cfg(simulation)]
-        let response = voted_twice(asked, response);
+        let response = voting::vote(&self.parts.raft, vote).await;
+        let response = response.map_err(status::unavailable)?;
         Ok(Response::new(pb::VoteResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&response.vote)),
