@@ -169,6 +169,23 @@ async fn status_names_every_node() -> Result<()> {
             "{table}"
         );
 
+        // A pipe is no terminal: a row is a line, however long it gets.
+        let head = table.lines().position(|line| line.contains("HISTORY ROOT"));
+        let rows = table.lines().skip(head.context("no head")? + 1).take(3);
+        let rows: Vec<_> = rows.collect();
+        for (id, row) in cluster.ids().iter().zip(&rows) {
+            let is_whole = row.trim_start().starts_with(&id.to_string())
+                && row.contains(&cluster.node(*id).endpoint());
+            ensure!(is_whole, "{table}");
+        }
+        ensure!(rows.len() == 3, "{table}");
+
+        let to_down = ["cluster", "transfer", "--to", &down.to_string()];
+        let refused = toka.run(&to_down).await?;
+        ensure!(refused.code == Some(5), "{refused:?}");
+        let why = format!("node {down} cannot be reached");
+        ensure!(refused.stderr.contains(&why), "{refused:?}");
+
         let up = cluster.followers().await?[0];
         toka.ok(&["cluster", "transfer", "--to", &up.to_string()])
             .await?;
@@ -263,4 +280,28 @@ async fn shell_is_served() -> Result<()> {
         "no page for `toka commit`"
     );
     Ok(())
+}
+
+/// What is printed is a file that means the same: a node starts from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_starts_from_its_dumped_settings() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        cluster.terminate(1).await?;
+        let toka = Toka::new(cluster.directory());
+        let arguments = cluster.serve_arguments(1);
+        let mut dump: Vec<_> = arguments.iter().map(String::as_str).collect();
+        dump.push("--dump-config");
+        let dumped = toka.ok(&dump).await?.stdout;
+        let path = cluster.directory().join("toka.toml");
+        std::fs::write(&path, &dumped)?;
+        let path = path.to_str().context("a path in UTF-8")?;
+        let from_file = ["serve", "--config", path];
+        let again = toka
+            .ok(&[&from_file[..], &["--dump-config"]].concat())
+            .await?;
+        ensure!(again.stdout == dumped, "{dumped} is not {again:?}");
+        cluster.launch_as(1, &from_file.map(str::to_owned))?;
+        cluster.wait_ready(1).await
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! A node whose state differs from that of the others finds out, stops, and stays away.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
@@ -10,7 +10,7 @@ use toka_client::{Client, EventDraft};
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Batch, Direction, Durability, Engine as _, Table};
 use toka_ledger::store::clusters;
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
 use toka_tests::load::DIMENSION;
 use toka_tests::seed;
@@ -24,10 +24,6 @@ const EVENTS: usize = 17_000;
 /// So many embedded events have one among them after which the state digest covers all centroids, and another
 /// one whose state is kept.
 const EVENTS_TO_COVER: usize = 4_096 + 400;
-/// What docs/operations.md promises: three intervals of 5 s.
-const STATED: Duration = Duration::from_secs(15);
-/// What a machine that is busy with other tests may take.
-const FOUND_WITHIN: Duration = STATED.saturating_mul(4);
 
 async fn commit(client: &Client, acks: &Acks, random: &mut StdRng, count: usize) -> Result<()> {
     for batch in (0..count).collect::<Vec<_>>().chunks(500) {
@@ -92,10 +88,12 @@ async fn plant(cluster: &mut Cluster, acks: &Acks, random: &mut StdRng) -> Resul
     Ok(follower)
 }
 
-/// The node finds out in time, stops, and does not start again.
+/// The node finds out, stops, and does not start again. That it does so within what docs/operations.md promises
+/// follows from the constants of `toka_raft::replica::divergence`, and is a unit test there: a machine that is busy
+/// with other tests takes as long as it likes.
 async fn stops(cluster: &mut Cluster, id: u64, begin: Instant) -> Result<()> {
     let mut process = cluster.take_process(id)?;
-    let status = process.wait(FOUND_WITHIN).await.context("it goes on")?;
+    let status = process.wait(PATIENCE).await.context("it goes on")?;
     println!("found after {:.1} s", begin.elapsed().as_secs_f64());
     ensure!(status.code() == Some(6), "{status}");
     let said = cluster.log(id);

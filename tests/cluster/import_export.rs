@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::command::Toka;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::time::timeout;
 
 /// What must be the same wherever an event is stored.
 fn identities(events: &[Value]) -> Result<Vec<&str>> {
@@ -95,6 +98,35 @@ async fn import_names_the_line_that_is_wrong() -> Result<()> {
         "{ran:?}"
     );
     ensure!(ran.stderr.contains("nobody"), "{ran:?}");
+    Ok(())
+}
+
+/// Far more lines than it can have imported when it is interrupted; what it has acknowledged is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupted_import_has_an_exit_code_of_its_own() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-import-")?;
+    let (vault, input) = (home.path().join("vault"), home.path().join("input.jsonl"));
+    let lines: Vec<String> = (0..10_000)
+        .map(|number| json!({"kind": "one", "payload": number}).to_string() + "\n")
+        .collect();
+    std::fs::write(&input, lines.concat())?;
+    let path = |path: &Path| path.to_str().context("a path in UTF-8").map(str::to_owned);
+    let (vault, input) = (path(&vault)?, path(&input)?);
+    let toka = Toka::new(home.path());
+    let import = [
+        "--data", &vault, "import", &input, "--rate", "1", "-o", "json",
+    ];
+    let mut child = toka.spawn(&import)?;
+    let mut answers = BufReader::new(child.stdout.take().context("it is piped")?).lines();
+    let answer = timeout(PATIENCE, answers.next_line()).await??;
+    let answer: Value = serde_json::from_str(&answer.context("it has ended")?)?;
+    ensure!(answer["sequence"] == json!(1), "{answer}");
+    let pid = i32::try_from(child.id().context("it has ended")?)?;
+    kill_process(Pid::from_raw(pid).context("a process id")?, Signal::INT)?;
+    let status = timeout(PATIENCE, child.wait()).await??;
+    ensure!(status.code() == Some(130), "{status}");
+    let stored = toka.json(&["--data", &vault, "log", "-o", "json"]).await?;
+    ensure!(stored.first().context("nothing is stored")?["id"] == answer["id"]);
     Ok(())
 }
 

@@ -228,7 +228,8 @@ async fn replacement_interrupted(dies: Dies) -> Result<()> {
             // Asked again, it is done.
             let again = [&command[..], &["-o", "json"]].concat();
             let ran = cluster.toka().json(&again).await?;
-            ensure!(ran[0] == json!({"replaced_node_id": old, "with_node_id": by}));
+            let done = json!({"replaced_node_id": old, "with_node_id": by, "state": "done"});
+            ensure!(ran[0] == done, "{ran:?}");
             traffic.goes_on().await?;
         }
         cluster.leader().await?;
@@ -321,6 +322,9 @@ async fn hanging_joint_configuration_is_shown_with_its_way_out() -> Result<()> {
             .await?;
         ensure!(shown.stdout.contains("joint configuration"), "{shown:?}");
         ensure!(shown.stdout.contains(&way_out), "{shown:?}");
+        let text = &shown.stdout;
+        ensure!(text.contains(", being removed"), "{shown:?}");
+        ensure!(!text.contains("to be promoted"), "{shown:?}");
 
         cluster.launch(dead)?;
         cluster.has_ended_removed(removed).await?;

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use toka_client::EventDraft;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::Acks;
 use toka_tests::load::SAVE_OFTEN;
@@ -19,6 +21,10 @@ const BEHIND: Duration = Duration::from_secs(10);
 const GAP_MAX: Duration = Duration::from_secs(5);
 /// A tenth of what writers make, or less.
 const SLOW_BYTES_PER_S: u32 = 16 << 10;
+/// A follower that moves gets a snapshot only when it lacks 32 MiB: that takes many small events.
+const LARGE_BYTES: usize = 512 << 10;
+/// A writer of the tests' own, beside those of a load.
+const WRITER: u64 = 1_000;
 
 /// Nobody has waited for a node that is [`BEHIND`].
 fn nobody_waited(acks: &Acks) -> Result<()> {
@@ -121,7 +127,13 @@ async fn follower_that_lags_holds_up_nobody_and_is_moved_to_a_snapshot() -> Resu
         });
         cluster.has_alarm("lagging", 3, true).await?;
         let leader = cluster.leader_of_running().await?;
+        let client = cluster.client().await?;
+        let mut number = 0;
         wait::until("the log is purged beyond it", PATIENCE, async || {
+            number += 1;
+            let payload = json!({"number": number, "filler": "x".repeat(LARGE_BYTES)});
+            let draft = EventDraft::new("large").payload(&payload);
+            traffic.acks().record(WRITER, &client.commit(draft).await?);
             let has = cluster.state(3).await?.node.last_log_index;
             let purged = cluster.purged(leader)?;
             ensure!(purged > has, "purged up to {purged}, and it has {has}");

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use toka_client::EventHeader;
 use toka_proto::convert::status::{Detail, parse};
@@ -146,8 +146,9 @@ async fn operator_holds_the_level_and_old_builds_stay_out_of_a_raised_vault() ->
     .await
 }
 
-/// A node that is killed has on its disk a ledger from before the rise: the old build gets as far as the log, out
-/// of which the rise, and what only level 2 can decode, come to it together.
+/// A node that is killed before it flushes has on its disk a ledger from before the rise: the old build gets as far
+/// as the log, out of which the rise, and what only level 2 can decode, come to it together. Whether it has flushed
+/// depends on the machine's speed, so it is given the ledger that it had at its last stop, as if it had not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() -> Result<()> {
     let next = process::next_binary()?;
@@ -162,8 +163,11 @@ async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() ->
         let followers = cluster.followers().await?;
         let killed = followers.into_iter().find(|id| *id != 3);
         let killed = killed.context("nodes 1 and 2 cannot both lead")?;
-        // A stop flushes the ledger; it is not flushed again before half a minute after the rise.
-        change_build(cluster, killed, Some(&next)).await?;
+        cluster.terminate(killed).await?;
+        let ledger = ledger(cluster, killed)?;
+        let before = cluster.directory().join("ledger-before-the-rise");
+        copy(&ledger, &before)?;
+        change_build_of_stopped(cluster, killed, Some(&next)).await?;
         change_build(cluster, 3, Some(&next)).await?;
         rises(cluster).await?;
         let leader = cluster.leader().await?;
@@ -174,16 +178,13 @@ async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() ->
         }
         cluster.converged(last).await?;
         cluster.kill(killed)?;
+        std::fs::remove_dir_all(&ledger)?;
+        std::fs::rename(&before, &ledger)?;
 
         let data = cluster.node(killed).data.clone();
         let data = data.to_str().context("a path in UTF-8")?;
-        let verified = cluster.toka().run(&["--data", data, "verify"]).await?;
-        match verified.code {
-            Some(0) => {}
-            // On a very slow machine: what the test is about is not shown then, and what it demands holds.
-            Some(BEYOND_BUILD) => println!("the ledger was flushed before the kill"),
-            _ => bail!("{verified:?}"),
-        }
+        // The old build reads the ledger: it is the log that it does not know.
+        cluster.toka().ok(&["--data", data, "verify"]).await?;
         let said = refuses_stopped(cluster, killed).await?;
         ensure!(
             said.contains("feature level 2") && said.contains("knows up to 1"),
@@ -194,6 +195,24 @@ async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() ->
         Ok(())
     })
     .await
+}
+
+/// The directory of the ledger that node `id` uses.
+fn ledger(cluster: &Cluster, id: u64) -> Result<PathBuf> {
+    let data = &cluster.node(id).data;
+    let current = std::fs::read_to_string(data.join("CURRENT"))?;
+    Ok(data.join(current.trim()))
+}
+
+/// Copies the files of a directory into a new one.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        ensure!(entry.file_type()?.is_file(), "{:?}", entry.path());
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// A backup of the raised vault is restored by the build that knows it, and refused by the other.
@@ -268,6 +287,7 @@ async fn run_next(cluster: &mut Cluster, id: u64, next: &Path) -> Result<()> {
     cluster.wait_ready(id).await
 }
 
+/// Hands leadership to node `id`, and waits until everybody knows.
 async fn lead(cluster: &Cluster, id: u64) -> Result<()> {
     let to = id.to_string();
     cluster

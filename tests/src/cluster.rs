@@ -1,7 +1,9 @@
 //! A cluster of `toka serve` processes.
 
+mod hosts;
 mod members;
 mod node;
+mod power;
 mod state;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,6 +18,7 @@ use tokio::sync::SemaphorePermit;
 pub use self::node::Node;
 pub use self::state::NodeState;
 use crate::clock::Clock;
+use crate::netns::Network;
 use crate::process::{self, Process};
 use crate::proxy::Proxy;
 use crate::raft_log::Segment;
@@ -34,6 +37,8 @@ pub struct Cluster {
     arguments: Vec<String>,
     /// Its own.
     host: Ipv4Addr,
+    /// Where each node has a host of its own; absent: all are on loopback.
+    network: Option<Network>,
     directory: TempDir,
     failed: bool,
     /// Absent where another cluster of the same test holds it.
@@ -68,6 +73,28 @@ pub async fn run_prepared(
     result
 }
 
+/// As [`run_prepared`], with nodes that have a host of their own each in a network that can be cut. They all stand
+/// behind proxies that [`Cluster::set_proxy`] has to start. The whole may take as long as `within`.
+pub async fn run_in_network(
+    size: u64,
+    arguments: &[&str],
+    within: Duration,
+    scenario: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) -> Result<()> {
+    let mut cluster = Cluster::prepare(0, arguments, Some(slot::take().await))?;
+    cluster.network = Some(Network::start()?);
+    for _ in 0..size {
+        let id = cluster.add_host().await?;
+        let node = cluster.new_node(id)?;
+        cluster.nodes.push(node);
+    }
+    let result = tokio::time::timeout(within, scenario(&mut cluster)).await;
+    let result = result.with_context(|| format!("the scenario hangs after {within:?}"));
+    let result = result.flatten();
+    cluster.failed = result.is_err();
+    result
+}
+
 impl Cluster {
     /// Chooses addresses and directories; starts nothing.
     fn prepare(
@@ -93,6 +120,7 @@ impl Cluster {
             nodes,
             arguments: arguments.collect(),
             host,
+            network: None,
             directory,
             failed: false,
             _slot: slot,
@@ -147,9 +175,22 @@ impl Cluster {
             .iter()
             .map(|(name, value)| (*name, value.as_path()))
             .collect();
-        let build = node.build.clone().map_or_else(process::binary, Ok)?;
+        let mut program = node.build.clone().map_or_else(process::binary, Ok)?;
+        let mut arguments = arguments.to_vec();
+        node.starts += 1;
+        if let Some(syncs) = node.syncs {
+            arguments = crate::power::arguments(&node.record(), syncs, &program, &arguments)?;
+            program = "strace".into();
+        }
+        if let Some((enter, words)) = &node.entered_by {
+            let mut words = words.clone();
+            words.push(program.display().to_string());
+            words.append(&mut arguments);
+            arguments = words;
+            program = enter.into();
+        }
         node.process = Some(Process::start_with(
-            &build, arguments, &variables, &node.log,
+            &program, &arguments, &variables, &node.log,
         )?);
         Ok(())
     }
@@ -157,9 +198,9 @@ impl Cluster {
     /// Lets everything that other nodes send to node `id`, and its answers, go through a proxy. To be called
     /// before it is started.
     pub async fn set_proxy(&mut self, id: u64) -> Result<Proxy> {
-        let behind = free_addresses(self.host, 1)?[0];
+        let chosen = free_addresses(self.host, 1)?[0];
         let node = self.node_mut(id);
-        node.behind = Some(behind);
+        let behind = *node.behind.get_or_insert(chosen);
         Proxy::start(node.raft, behind).await
     }
 
@@ -221,6 +262,14 @@ impl Cluster {
     /// Waits for `/readyz` of all nodes.
     pub async fn wait_all_ready(&mut self) -> Result<()> {
         for id in self.ids() {
+            self.wait_ready(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for `/readyz` of all nodes that run.
+    pub async fn wait_all_running_ready(&mut self) -> Result<()> {
+        for id in self.running() {
             self.wait_ready(id).await?;
         }
         Ok(())

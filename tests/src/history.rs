@@ -35,19 +35,25 @@ pub async fn local_log(client: &Client) -> Result<Vec<EventHeader>> {
 pub async fn check(cluster: &Cluster, acks: &Acks) -> Result<Vec<EventHeader>> {
     let acks = acks.all();
     let last = acks.iter().map(|ack| ack.sequence).max().unwrap_or(0);
+    let log = same_log(cluster, last).await?;
+    check_acks(&log, &acks)?;
+    Ok(log)
+}
+
+/// Checks that every node that runs has the same log, at least up to `last`, and the same digests. Returns the log.
+pub async fn same_log(cluster: &Cluster, last: u64) -> Result<Vec<EventHeader>> {
     let states = cluster.converged(last).await?;
     let mut first: Option<(u64, Vec<EventHeader>)> = None;
     for state in states {
         let id = state.node.node_id;
         let log = local_log(&cluster.client_of(id).await?).await?;
         check_log(&log).with_context(|| format!("log of node {id}"))?;
-        check_acks(&log, &acks).with_context(|| format!("log of node {id}"))?;
         ensure!(
             log.len() as u64 == state.node.sequence,
             "node {id}: its log is not whole"
         );
         ensure!(
-            root(&log) == state.history_root,
+            roots(&log).last() == Some(&state.history_root),
             "node {id}: its root is not that of its log"
         );
         match &first {
@@ -131,9 +137,10 @@ pub fn check_acks(log: &[EventHeader], acks: &[Ack]) -> Result<()> {
     Ok(())
 }
 
-/// The history's root, computed anew.
-fn root(log: &[EventHeader]) -> Digest {
+/// The roots of all prefixes of the history, the empty one first, computed anew.
+pub fn roots(log: &[EventHeader]) -> Vec<Digest> {
     let mut frontier = Frontier::default();
+    let mut roots = vec![frontier.root()];
     for header in log {
         let embedding = header
             .embedding
@@ -141,8 +148,9 @@ fn root(log: &[EventHeader]) -> Digest {
             .map_or(Digest::ZERO, |info| info.digest);
         let leaf = hash::leaf(header.sequence, header.unix_ms, &header.digest, &embedding);
         frontier.push(leaf, |_| {});
+        roots.push(frontier.root());
     }
-    frontier.root()
+    roots
 }
 
 #[cfg(test)]

@@ -5,12 +5,17 @@
 //! started is stopped by process id. A test that fails prints the end of each node's log and keeps
 //! the nodes' directories.
 
+pub mod bystander;
 pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod follow;
 pub mod history;
+pub mod linearizable;
 pub mod load;
+pub mod nemesis;
+pub mod netns;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -131,6 +131,15 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that it has had at a time so far, bytes.
+    pub fn memory_max(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("no VmHWM in kB")?.trim().parse()?;
+        Ok(kib << 10)
+    }
+
     /// How it has ended; `None`: it still runs.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)

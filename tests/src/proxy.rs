@@ -1,7 +1,6 @@
-//! A bad network: a proxy that passes bytes on late, or slowly.
+//! A bad network: a proxy that passes bytes on late, or slowly, or not until it is mended.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -24,6 +23,34 @@ pub struct Quality {
     pub delay: Duration,
     /// Bytes in a second, in each direction of each connection; absent: as many as come.
     pub bytes_per_s: Option<u32>,
+    /// Whether nothing comes through, in which direction. Connections stay, and what was sent comes late, as
+    /// it does when TCP repeats what a network has swallowed.
+    pub cut: Cut,
+}
+
+/// Directions in which nothing comes through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cut {
+    /// None.
+    #[default]
+    Nowhere,
+    /// What others send to the node.
+    ToNode,
+    /// What the node answers.
+    FromNode,
+    /// Both.
+    Both,
+}
+
+impl Quality {
+    /// A network that swallows everything in these directions.
+    #[must_use]
+    pub fn cut(cut: Cut) -> Self {
+        Self {
+            cut,
+            ..Self::default()
+        }
+    }
 }
 
 /// A proxy; gone when dropped.
@@ -65,19 +92,23 @@ async fn serve(listener: TcpListener, back: SocketAddr, quality: watch::Receiver
             let (front_in, front_out) = front.into_split();
             let (back_in, back_out) = back.into_split();
             tokio::select! {
-                () = pass(front_in, back_out, quality.clone()) => {}
-                () = pass(back_in, front_out, quality) => {}
+                () = pass(front_in, back_out, quality.clone(), Cut::ToNode) => {}
+                () = pass(back_in, front_out, quality, Cut::FromNode) => {}
             }
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-/// Passes bytes on until one end is closed.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, quality: watch::Receiver<Quality>) {
+/// Passes bytes on in one direction until one end is closed.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut quality: watch::Receiver<Quality>,
+    direction: Cut,
+) {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
-    let quality = Arc::new(quality);
-    let reading = Arc::clone(&quality);
+    let reading = quality.clone();
     let read = async move {
         let mut buffer = vec![0; CHUNK_BYTES];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
@@ -90,6 +121,11 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, quality: watch::R
     let write = async move {
         while let Some((due, chunk)) = chunks.recv().await {
             sleep_until(due).await;
+            let passes = |now: &Quality| now.cut != direction && now.cut != Cut::Both;
+            // The guard that this returns must not be held while bytes are written.
+            if quality.wait_for(passes).await.map(drop).is_err() {
+                return;
+            }
             if to.write_all(&chunk).await.is_err() {
                 return;
             }

@@ -17,3 +17,13 @@ pub fn draw() -> u64 {
 pub fn rng(seed: u64, part: u64) -> StdRng {
     StdRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(part))
 }
+
+/// The seed of a test that is the same each time: `TOKA_SEED`, else `fixed`. It is printed.
+pub fn given_or(fixed: u64) -> u64 {
+    let given = std::env::var("TOKA_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or(fixed);
+    println!("seed: TOKA_SEED={seed}");
+    seed
+}

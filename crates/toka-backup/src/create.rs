@@ -70,8 +70,8 @@ pub struct Created {
 ///
 /// # Errors
 /// [`Error::InUse`], [`Error::Exists`], [`Error::OtherCluster`], [`Error::Node`], [`Error::Transfer`],
-/// [`Error::Storage`], [`Error::Interrupted`], [`Error::Damaged`] if an object that is there is not what
-/// it should be.
+/// [`Error::Storage`], [`Error::NoRoom`] before a file for which a directory has no room, [`Error::Interrupted`],
+/// [`Error::Damaged`] if an object that is there is not what it should be.
 pub async fn create(
     client: &Client,
     repository: &Repository,
@@ -84,7 +84,7 @@ pub async fn create(
         check_name(name)?;
         require_free(repository, name).await?;
     }
-    let _exclusive = repository.lock()?;
+    let exclusive = repository.lock()?;
     // One that is damaged is for `verify` to tell, and no reason not to make another.
     let list = repository.list().await?.into_iter();
     let earlier: Vec<_> = list.filter_map(|(_, manifest)| manifest.ok()).collect();
@@ -118,6 +118,11 @@ pub async fn create(
     if let Some(open) = receiving.open.take() {
         // The parts of an upload that is not given up are kept, and paid for.
         open.writer.abort().await;
+    }
+    if received.is_err()
+        && let Err(error) = repository.sweep(&exclusive)
+    {
+        tracing::warn!(%error, "what is half written of a backup cannot be removed");
     }
     received?;
     let Receiving {
@@ -285,6 +290,8 @@ impl Receiving<'_> {
             self.done_bytes += file.size_bytes;
             return Ok(());
         }
+        // Each time: others write to the disk, too.
+        self.repository.check_room(&file.blake3, file.size_bytes)?;
         let writer = self.repository.put_object(&file.blake3);
         self.open = Some(Open {
             file,
@@ -388,20 +395,8 @@ fn name(unix_ms: u64, sequence: u64) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn files_of_the_last_backup_are_named_first() {
-        let objects = (0..KNOWN_FILES_MAX + 10).map(|number| {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            let object = ObjectInfo {
-                size_bytes: 1,
-                modified_unix_ms: 0,
-            };
-            (digest, object)
-        });
-        let objects: BTreeMap<_, _> = objects.collect();
-        let (last, _) = objects.last_key_value().expect("there are some");
-        let header = CopyHeader {
+    fn header() -> CopyHeader {
+        CopyHeader {
             header: toka_client::Header {
                 cluster_id: 1,
                 history_id: 1,
@@ -416,7 +411,69 @@ mod tests {
             state_digest: toka_ledger::Digest::ZERO,
             files: 2,
             size_bytes: 2,
+        }
+    }
+
+    #[tokio::test]
+    async fn file_for_which_there_is_no_room_is_refused_when_it_comes() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let place = dir.path().to_str().expect("UTF-8");
+        let repository = Repository::create(place).expect("created");
+        let exclusive = repository.lock().expect("locked");
+        let mut receiving = Receiving {
+            endpoint: "node".to_owned(),
+            repository: &repository,
+            objects: BTreeMap::new(),
+            header: None,
+            files: Vec::new(),
+            open: None,
+            sent_files: 0,
+            sent_bytes: 0,
+            done_bytes: 0,
         };
+        receiving.begin(header(), &[]).expect("a first header");
+        let file = |name: &str, content: &[u8], size_bytes| CopyFile {
+            name: name.to_owned(),
+            size_bytes,
+            blake3: *blake3::hash(content).as_bytes(),
+            known: false,
+        };
+        let small = file("1.sst", b"small", 5);
+        receiving.file(small.clone()).await.expect("there is room");
+        let chunk = CopyChunk {
+            offset: 0,
+            data: b"small".to_vec().into(),
+        };
+        receiving.chunk(chunk).await.expect("written");
+        let huge = file("2.sst", b"huge", u64::MAX);
+        let name = repository.object_name(&huge.blake3);
+        let refused = receiving.file(huge).await.expect_err("there is no room");
+        let Error::NoRoom { path, .. } = &refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(*path, name);
+        assert!(receiving.open.is_none(), "nothing of it was begun");
+        repository
+            .sweep(&exclusive)
+            .expect("nothing is half written");
+        let objects = repository.objects().await.expect("listed");
+        assert_eq!(objects.into_keys().collect::<Vec<_>>(), [small.blake3]);
+    }
+
+    #[test]
+    fn files_of_the_last_backup_are_named_first() {
+        let objects = (0..KNOWN_FILES_MAX + 10).map(|number| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            let object = ObjectInfo {
+                size_bytes: 1,
+                modified_unix_ms: 0,
+            };
+            (digest, object)
+        });
+        let objects: BTreeMap<_, _> = objects.collect();
+        let (last, _) = objects.last_key_value().expect("there are some");
+        let header = header();
         let file = |blake3| File {
             name: "1.sst".to_owned(),
             size_bytes: 1,

@@ -27,6 +27,19 @@ pub enum Error {
         #[source]
         source: Box<object_store::Error>,
     },
+    /// A file would not fit.
+    #[error(
+        "there is no room for {path}: it has {needed_bytes} bytes, and {free_bytes} are free; what has come stays, \
+         and the same command again goes on with it"
+    )]
+    NoRoom {
+        /// What was to be written.
+        path: String,
+        /// Its size.
+        needed_bytes: u64,
+        /// What is left.
+        free_bytes: u64,
+    },
     /// Another backup, or a prune, is at work in the same directory.
     #[error("another process works on the backups in {}", path.display())]
     InUse {
@@ -135,6 +148,7 @@ impl Error {
             Self::InUse { .. } | Self::Interrupted => true,
             Self::Invalid { .. }
             | Self::Storage { .. }
+            | Self::NoRoom { .. }
             | Self::NotFound { .. }
             | Self::NoBackups { .. }
             | Self::Exists { .. }

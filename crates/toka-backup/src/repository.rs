@@ -169,12 +169,39 @@ impl Repository {
                 Error::file("lock", &path)(error)
             }
         })?;
+        let exclusive = Exclusive(Some(lock));
+        self.sweep(&exclusive)?;
+        Ok(exclusive)
+    }
+
+    /// Removes what is half written in a directory; a store in a bucket does so itself.
+    pub(crate) fn sweep(&self, _exclusive: &Exclusive) -> Result<(), Error> {
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
         sweep(&SystemDisk, &directory.join(BACKUPS))?;
         let objects = directory.join(OBJECTS);
         for shard in names(&SystemDisk, &objects)? {
             sweep(&SystemDisk, &objects.join(shard))?;
         }
-        Ok(Exclusive(Some(lock)))
+        Ok(())
+    }
+
+    /// Refuses an object of `needed_bytes` for which a directory has no room. Of a bucket nobody can tell.
+    pub(crate) fn check_room(&self, digest: &FileDigest, needed_bytes: u64) -> Result<(), Error> {
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
+        let space = SystemDisk.space(directory);
+        let space = space.map_err(Error::file("measure the room on", directory))?;
+        if space.free_bytes < needed_bytes {
+            return Err(Error::NoRoom {
+                path: self.object_name(digest),
+                needed_bytes,
+                free_bytes: space.free_bytes,
+            });
+        }
+        Ok(())
     }
 
     /// Names of all backups, sorted.
@@ -375,12 +402,16 @@ fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<std::ffi::OsString>, Error> 
     }
 }
 
-/// Removes files in `dir` that a crash has left half written, under names of their own.
+/// Removes files in `dir` that were left half written, under names of their own.
 fn sweep(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     for name in names(disk, dir)? {
         if name.to_string_lossy().contains(ATTEMPT) {
             let path = dir.join(name);
-            disk.remove(&path).map_err(Error::file("remove", &path))?;
+            match disk.remove(&path) {
+                // Whoever gave the upload up was quicker.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(Error::file("remove", &path))?,
+            }
         }
     }
     Ok(())

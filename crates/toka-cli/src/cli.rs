@@ -30,6 +30,10 @@ Exit codes:
   5  the input is not valid, or the vault refused the commit
   6  verification found damage
   7  the node was removed from its cluster, or its vault recovered elsewhere
+  8  of a node: data is damaged that it cannot get back; replace it
+  9  of a node: the ledger is damaged; start the node again
+ 10  the data is of a higher feature level or a newer format than this build knows
+130  an import was interrupted (SIGINT); repeat it to go on
 
 The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
 (`toka context use`), and last 127.0.0.1:7311.";

@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// Verification found damage.
     #[error("{0}")]
     Damaged(String),
+    /// SIGINT came before it was done.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// The documented exit code of `error`.
@@ -40,6 +43,8 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::NotFound(_) => 4,
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
+            // As shells say it of a process that SIGINT ended.
+            Failure::Interrupted => 130,
         });
     }
     if cause.is::<ConfigError>() {
@@ -74,11 +79,21 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     match cause.downcast_ref::<StartError>() {
         Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Replica(refused)) if is_misconfigured(refused) => Some(2),
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),
         Some(StartError::Replica(refused)) => refused.damage().map(damaged),
         _ => None,
     }
+}
+
+/// The configuration names another node than the data directory, or other addresses than the cluster.
+fn is_misconfigured(refused: &toka_raft::StartError) -> bool {
+    use toka_raft::StartError as Refused;
+    matches!(
+        refused,
+        Refused::AddressDiffers { .. } | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
+    )
 }
 
 /// Of a node that is to be started again, or replaced.
@@ -147,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn node_id_that_contradicts_the_data_directory_is_wrong_configuration() {
+        let other = toka_ledger::Error::OtherNode {
+            path: std::path::PathBuf::from("/data"),
+            found: 1,
+            expected: 2,
+        };
+        let refused = StartError::from(toka_raft::StartError::from(other));
+        let error = anyhow::Error::new(refused);
+        assert_eq!(exit_code(&error), ExitCode::from(2));
+    }
+
+    #[test]
     fn data_of_a_newer_build_have_their_code_and_are_not_damaged() {
         use toka_ledger::codec::DecodeError;
         use toka_ledger::engine::EngineError;
@@ -182,6 +209,19 @@ mod tests {
         for error in errors {
             assert_eq!(exit_code(&error), ExitCode::from(10), "{error}");
         }
+    }
+
+    #[test]
+    fn node_at_another_address_has_the_code_of_a_wrong_configuration() {
+        let refused = toka_raft::StartError::AddressDiffers {
+            node_id: 2,
+            ours: "raft a:1 client a:2".to_owned(),
+            known: "raft b:1 client b:2".to_owned(),
+        };
+        let error = anyhow::Error::new(StartError::from(refused));
+        assert_eq!(exit_code(&error), ExitCode::from(2));
+        let said = error.to_string();
+        assert!(said.contains("a:1") && said.contains("b:1"), "{said}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use toka_ledger::EventHeader;
 use crate::cli::Format;
 use crate::payload::{self, Shown};
 
-/// Tables are not made narrower than this.
+/// On a narrower terminal the cells of a table are not wrapped: what comes out of that cannot be read.
 const TABLE_WIDTH_MIN: u16 = 100;
 
 /// What was asked for, else a table on a terminal and JSON in a pipe.
@@ -46,18 +46,23 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     bytes(&text)
 }
 
-/// An empty table with a header, as wide as the terminal.
+/// An empty table with a header, as wide as the terminal. In a pipe, and on a narrow terminal, each row is one line.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.iter().map(|name| name.to_uppercase()));
-    // A terminal that does not tell its width tells 0.
-    if table.width().is_some_and(|width| width < TABLE_WIDTH_MIN) {
-        table.set_width(TABLE_WIDTH_MIN);
-    }
+    table.set_content_arrangement(arrangement(table.width()));
     table
+}
+
+/// How cells are laid out on a terminal that is so wide; `None`: it is none. One that does not tell its width
+/// tells 0.
+fn arrangement(width: Option<u16>) -> ContentArrangement {
+    match width {
+        Some(TABLE_WIDTH_MIN..) => ContentArrangement::Dynamic,
+        Some(_) | None => ContentArrangement::Disabled,
+    }
 }
 
 /// Whether an error is only that nobody reads the output any more.
@@ -158,4 +163,25 @@ impl PayloadView {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_wrapped_on_wide_terminals_alone() {
+        let lines = |width: Option<u16>| {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING);
+            table.set_content_arrangement(arrangement(width));
+            table.set_width(width.unwrap_or(80));
+            table.add_row(["some words ".repeat(30), "more".to_owned()]);
+            table.to_string().lines().count()
+        };
+        for narrow in [None, Some(0), Some(40), Some(TABLE_WIDTH_MIN - 1)] {
+            assert_eq!(lines(narrow), 1, "{narrow:?}");
+        }
+        assert!(lines(Some(TABLE_WIDTH_MIN)) > 1);
+    }
 }

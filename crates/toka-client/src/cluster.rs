@@ -45,8 +45,8 @@ impl Client {
     /// the node id of the new leader.
     ///
     /// # Errors
-    /// [`Error::NodeNotFound`]; [`Error::InvalidField`] if the node does not vote; [`Error::Unavailable`] if it
-    /// does not come about before the deadline.
+    /// [`Error::NodeNotFound`]; [`Error::MembershipRefused`] if the node does not vote, or cannot be reached;
+    /// [`Error::Unavailable`] if it does not take over before the deadline.
     pub async fn transfer_leadership(&self, to_node_id: Option<u64>) -> Result<u64, Error> {
         let answer = self
             .shared

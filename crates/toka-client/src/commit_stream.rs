@@ -197,6 +197,10 @@ impl Driver {
                 }
                 Err(end) => Err(end),
             };
+            if self.in_flight.is_empty() {
+                // Nothing waits, and time that was idle is not counted: nodes end idle streams.
+                tries.reset(&shared.config);
+            }
             let result = match end {
                 Ok(()) => return Ok(()),
                 Err(End::Redirected) => Ok(()),

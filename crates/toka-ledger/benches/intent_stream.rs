@@ -1,4 +1,5 @@
-//! What intents cost a stream of events, and how much of it is macro-clustering.
+//! What intents cost a stream of events, how much of it is macro-clustering, and how long the digest takes
+//! that nodes compare.
 //!
 //! `cargo bench -p toka-ledger --no-default-features --bench intent_stream`
 //!
@@ -37,14 +38,15 @@ fn main() {
         &[300]
     };
     println!(
-        "{:>9} {:>14} {:>8} {:>18} {:>10} {:>15} {:>15}",
+        "{:>9} {:>14} {:>8} {:>18} {:>10} {:>15} {:>15} {:>10}",
         "events",
         "micro-clusters",
         "intents",
         "macro-clusterings",
         "their s",
         "their us/event",
-        "apply us/event"
+        "apply us/event",
+        "digest ms"
     );
     for &events in sizes {
         run(events);
@@ -86,16 +88,25 @@ fn run(events: usize) {
         let commit = prepare_commit(drafts, Vec::new(), first as u64 + 1).expect("valid");
         time += apply(Command::Commit(commit));
     }
-    let usage = ledger.reader().intent_usage();
+    let reader = ledger.reader();
+    let begin = WallTime.start();
+    reader.digest_intents();
+    let digest_time = WallTime.end(begin);
+    assert!(
+        reader.intents_digest().is_some(),
+        "nothing is being applied"
+    );
+    let usage = reader.intent_usage();
     let (count, macro_time) = *timed.0.lock().unwrap_or_else(PoisonError::into_inner);
     let per_event = |time: Duration| time.as_secs_f64() * 1e6 / events as f64;
     println!(
-        "{events:>9} {:>14} {:>8} {count:>18} {:>10.2} {:>15.2} {:>15.2}",
+        "{events:>9} {:>14} {:>8} {count:>18} {:>10.2} {:>15.2} {:>15.2} {:>10.2}",
         usage.micro_clusters,
         usage.intents,
         macro_time.as_secs_f64(),
         per_event(macro_time),
         per_event(time),
+        digest_time.as_secs_f64() * 1e3,
     );
 }
 

@@ -258,7 +258,7 @@ impl Compactor {
     }
 
     async fn step(&mut self) -> Result<(), FatalError> {
-        if self.applied.is_flush_due(self.policy.flush_interval) && self.takes_flush().await {
+        if self.applied.is_flush_due(self.policy.flush_interval) && self.takes_flush().await? {
             let bytes = self.applied.flush_begins();
             let host = Arc::clone(&self.host);
             self.blocking.run(move || host.flush()).await?;
@@ -273,7 +273,7 @@ impl Compactor {
             && snapshot.is_none()
             && self.base.is_outside_log(metrics.purged)?;
         let is_due = is_first_due || self.applied.is_snapshot_due(&self.policy, snapshot);
-        if is_due && self.takes_flush().await {
+        if is_due && self.takes_flush().await? {
             self.applied.snapshot_requested();
             // Refused while one is being made. If openraft has stopped, so will this.
             let _ = self.raft.trigger().snapshot().await;
@@ -282,9 +282,10 @@ impl Compactor {
     }
 
     /// Whether there is room on the disk for what is in memory.
-    async fn takes_flush(&self) -> bool {
-        let bytes = self.policy.flush_bytes;
-        self.headroom.takes_flush(self.blocking, bytes).await
+    async fn takes_flush(&self) -> Result<bool, FatalError> {
+        let host = Arc::clone(&self.host);
+        let unflushed = move || host.unflushed_bytes();
+        self.headroom.takes_flush(self.blocking, unflushed).await
     }
 
     /// Purges what a snapshot covers and the ledger has flushed, as far as it need not be [`Kept`].

@@ -194,7 +194,19 @@ pub enum TransferError {
         /// As it was named.
         node_id: u64,
     },
-    /// It does not vote, or there is no other voter.
+    /// Whoever leads has to vote.
+    #[error("node {node_id} is a learner and cannot lead; promote it first")]
+    Learner {
+        /// As it was named.
+        node_id: u64,
+    },
+    /// It is down, or cut off.
+    #[error("node {node_id} cannot be reached, so that it cannot lead")]
+    Unreachable {
+        /// As it was named.
+        node_id: u64,
+    },
+    /// There is no other voter.
     #[error("there is no other voter to hand leadership to")]
     NoCandidate,
     /// The other node does not have the whole log, so nobody would vote for it.

@@ -122,4 +122,8 @@ impl Engine for GuardedEngine {
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         self.checked(self.engine.disk_bytes())
     }
+
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        self.checked(self.engine.unflushed_bytes())
+    }
 }

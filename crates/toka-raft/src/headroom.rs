@@ -13,7 +13,7 @@ use toka_ledger::disk::{Disk, Space};
 use tokio::time::Instant;
 
 use crate::blocking::Blocking;
-use crate::error::SnapshotError;
+use crate::error::{FatalError, SnapshotError};
 
 /// Reserve of a large disk, bytes, unless told otherwise,
 const RESERVE_BYTES: u64 = 1 << 30;
@@ -23,8 +23,10 @@ const RESERVE_SHARE: u64 = 20;
 pub(crate) const LEFT_AT_BEGIN: u64 = 2;
 /// and is broken off when it would leave less than this one: other writes take somewhat meanwhile.
 const LEFT_AT_END: u64 = 4;
-/// Room that a flush needs: so many times what is flushed.
+/// Room that a flush needs: so many times what is flushed,
 const FLUSH_FACTOR: u64 = 2;
+/// and for what comes with the smallest one: a file for each table, the manifest, its copy in a snapshot.
+const FLUSH_BYTES_MIN: u64 = 1 << 20;
 /// Whoever sends what was refused tries again much more often than this.
 const REFUSED_LASTS: Duration = Duration::from_secs(60);
 
@@ -111,12 +113,17 @@ impl Headroom {
         counts.then_some(refused.needed_bytes)
     }
 
-    /// Whether at most `bytes` that are in memory can be flushed, and a snapshot be made, which begins with a
-    /// flush. A flush that fails stops the node, and one that is put off costs nothing: the log has it all, and
-    /// nothing is added to it as long as less than half of the reserve is free.
-    pub(crate) async fn takes_flush(&self, blocking: Blocking, bytes: u64) -> bool {
+    /// Whether the bytes that are in memory only, as `unflushed` tells, can be flushed, and a snapshot be made,
+    /// which begins with a flush. A flush that fails stops the node, and one that is put off costs nothing: the
+    /// log has it all, and nothing is added to it as long as less than half of the reserve is free.
+    pub(crate) async fn takes_flush(
+        &self,
+        blocking: Blocking,
+        unflushed: impl FnOnce() -> Result<u64, FatalError> + Send + 'static,
+    ) -> Result<bool, FatalError> {
         let this = self.clone();
-        blocking.run(move || this.takes_flush_of(bytes)).await
+        let look = move || unflushed().map(|bytes| this.takes_flush_of(bytes));
+        blocking.run(look).await
     }
 
     fn takes_flush_of(&self, bytes: u64) -> bool {
@@ -124,7 +131,9 @@ impl Headroom {
             // The flush itself will tell.
             return true;
         };
-        let needed_bytes = bytes.saturating_mul(FLUSH_FACTOR);
+        let needed_bytes = bytes
+            .saturating_mul(FLUSH_FACTOR)
+            .saturating_add(FLUSH_BYTES_MIN);
         let free_bytes = space.free_bytes;
         let is_spent = free_bytes < self.reserve_bytes(space) / LEFT_AT_BEGIN;
         let puts_off = is_spent && free_bytes < needed_bytes;
@@ -224,17 +233,19 @@ mod tests {
             .expect_err("there is room for nothing");
     }
 
-    #[tokio::test]
-    async fn flush_is_put_off_only_where_nothing_more_comes_in_and_it_does_not_fit() {
-        let (disk, headroom) = on_disk(1_000);
-        let takes = async |free, bytes| {
-            disk.set_free(free);
-            headroom.takes_flush(Blocking::Inline, bytes).await
+    #[test]
+    fn flush_is_put_off_only_where_nothing_more_comes_in_and_it_does_not_fit() {
+        let (disk, headroom) = on_disk(1_000 << 20);
+        let takes = |free_mib: u64, mib: u64| {
+            disk.set_free(free_mib << 20);
+            headroom.takes_flush_of(mib << 20)
         };
-        assert!(takes(500, 1_000).await, "commits go on");
-        assert!(takes(499, 100).await, "it fits");
-        assert!(!takes(199, 100).await);
-        assert!(takes(200, 100).await);
+        assert!(takes(500, 1_000), "commits go on");
+        assert!(takes(499, 100), "it fits");
+        assert!(!takes(200, 100));
+        assert!(takes(201, 100));
+        assert!(!takes(0, 0), "there are files all the same");
+        assert!(takes(1, 0));
     }
 
     #[test]

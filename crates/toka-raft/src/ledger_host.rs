@@ -131,9 +131,11 @@ impl LedgerHost {
     }
 
     /// Applies consecutive entries in one write, which also holds the log id of the last one and the
-    /// membership (docs/openraft.md, section 4, point 1). One result per entry.
+    /// membership (docs/openraft.md, section 4, point 1). One result per entry. Fails once damage was found,
+    /// whoever found it: what waits to be applied would build on it.
     pub(crate) fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Applied>, FatalError> {
         let mut ledger = self.ledger()?;
+        self.check_sound()?;
         let applied = ledger.log_mark().log_id;
         let applied = applied.map(|bytes| decode_log_id(&bytes)).transpose()?;
         let first_index = applied.map_or(0, |log_id| log_id.index + 1);
@@ -174,6 +176,7 @@ impl LedgerHost {
         #[cfg(simulation)]
         let commands = in_hash_map_order(commands);
         let outcomes = ledger.apply(&commands, mark, Durability::Volatile)?;
+        self.check_sound()?;
         if let Some(applied) = applied_membership {
             self.roster.set(applied);
         }
@@ -187,6 +190,11 @@ impl LedgerHost {
     /// Makes everything applied so far durable.
     pub(crate) fn flush(&self) -> Result<(), FatalError> {
         Ok(self.engine().flush()?)
+    }
+
+    /// Bytes that a flush would write, about.
+    pub(crate) fn unflushed_bytes(&self) -> Result<u64, FatalError> {
+        Ok(self.engine().unflushed_bytes()?)
     }
 
     /// Bytes on disk.
@@ -263,6 +271,13 @@ impl LedgerHost {
             }
             false
         });
+    }
+
+    fn check_sound(&self) -> Result<(), FatalError> {
+        match self.fatal.first() {
+            Some(first) if first.damage().is_some() => Err(first),
+            _ => Ok(()),
+        }
     }
 
     fn engine(&self) -> Arc<dyn Engine> {

@@ -12,10 +12,14 @@ use crate::log_store::{LogError, LogOptions, RaftLog, SegmentLog, SegmentOptions
 
 #[cfg(feature = "storage")]
 mod disk;
+#[cfg(feature = "storage")]
+mod looked_at;
 mod memory;
 
 #[cfg(feature = "storage")]
 pub use disk::DiskStorage;
+#[cfg(feature = "storage")]
+pub(crate) use looked_at::LookedAt;
 pub use memory::MemoryStorage;
 
 /// Opens stores. Blocking.

@@ -458,3 +458,40 @@ async fn damage_that_a_read_or_the_scrub_finds_ends_the_log() {
         let _ = handle.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_read_finds_ends_what_waits_for_the_writer() {
+    let disk = MemoryDisk::new();
+    let tail = TailLimits {
+        bytes_max: 0,
+        entries_max: 0,
+    };
+    let (mut log, writer) = RaftLog::new(segments(&disk), LogOptions { tail });
+    let mut writer = Box::pin(writer.run());
+    let handle = log.handle();
+    for index in 0..5 {
+        let flushed = append(&mut log, entries(1, index..index + 1)).await;
+        work(&mut writer);
+        flushed.await.expect("answered").expect("durable");
+    }
+    let places = frames(&disk, Path::new("/raft")).expect("listed");
+    let file = disk.open(&places[2].segment).expect("opened");
+    file.write_at(&[8], places[2].bytes.start + 100)
+        .expect("written");
+
+    let waiting = append(&mut log, entries(1, 5..6)).await;
+    let read = handle.reader().try_get_log_entries(0..5).await;
+    read.expect_err("damaged");
+    let syncs = disk.syncs();
+    work(&mut writer);
+    let error = waiting
+        .await
+        .expect("answered")
+        .expect_err("not acknowledged");
+    let error = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<Arc<LogError>>());
+    assert!(error.is_some_and(|error| error.is_damage()), "{error:?}");
+    assert_eq!(disk.syncs(), syncs, "nothing is written any more");
+    assert_eq!(handle.durable().index(), Some(4));
+}

@@ -15,6 +15,7 @@ use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Position, Query};
 use toka_ledger::seam::{Clock, Entropy, InlineThreads, Seams, SystemEntropy};
 use toka_ledger::{Digest, Ledger, LogMark, Outcome};
 use toka_raft::config::{Compaction, Creation, RuntimeChoice};
+use toka_raft::snapshot::SnapshotError;
 use toka_raft::transport::peer_server;
 use toka_raft::{Config, Member, MemoryNetwork, MemoryStorage, Replica};
 use tokio::task::JoinHandle;
@@ -321,6 +322,39 @@ async fn nodes_that_lose_power_one_after_the_other_and_all_at_once_lose_nothing(
     }
     cluster.commit_many(&all, "last", 3).await;
     assert_eq!(cluster.converged().await.sequence, 38, "each event once");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_for_a_backup_is_broken_off_when_the_disk_fills_up() {
+    let all = [1, 2, 3];
+    let mut cluster = Cluster::started(RuntimeChoice::Own { threads: 2 }).await;
+    cluster.commit_many(&all, "before", 3).await;
+    cluster.converged().await;
+    let disk = cluster.nodes[&1].storage.disk.clone();
+    let in_progress = || {
+        let dir = Path::new(DATA).join("snapshots");
+        let names = disk.list(&dir).expect("listed").into_iter();
+        names
+            .map(|name| dir.join(name))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "tmp"))
+            .filter(|path| disk.exists(&path.join("ledger")))
+            .count()
+    };
+    eventually("quiet", || (in_progress() == 0).then_some(())).await;
+    let replica = cluster.replica(1).clone();
+    // A byte a second: it would not end in this test.
+    let copying = tokio::spawn(async move { replica.copy_ledger(1).await.map(drop) });
+    eventually("copy in progress", || (in_progress() == 1).then_some(())).await;
+    assert!(!copying.is_finished());
+    disk.set_free(0);
+    let copied = tokio::time::timeout(PATIENCE, copying).await;
+    let refused = copied.expect("in time").expect("no panic");
+    assert!(
+        matches!(refused, Err(SnapshotError::NoRoom { free_bytes: 0, .. })),
+        "{refused:?}"
+    );
+    eventually("removed copy", || (in_progress() == 0).then_some(())).await;
     cluster.stop().await;
 }
 

@@ -37,10 +37,17 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// See [`STREAM_WINDOW_BYTES`].
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// A client that is silent for this long is asked whether it lives,
-pub const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// and is gone if it does not answer within this.
-pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the headers of a call; one with more is answered with HTTP's 431.
+pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
+/// A call whose request is not there, or has no answer, so long after the longest time that any call may take is
+/// ended.
+pub const REQUEST_GRACE: Duration = Duration::from_secs(5);
+/// Connections of other nodes: several times what the largest cluster has.
+pub const PEER_CONNECTIONS_MAX: usize = 512;
+/// Connections for `/livez`, `/readyz` and `/metrics`.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
+/// Bytes of commits that a stream reads ahead of those that it proposes (one commit may be larger).
+pub const STREAM_AHEAD_BYTES: usize = 4 << 20;
 
 /// Examples of one intent.
 pub const INTENT_EXAMPLES_MAX: usize = 8;

@@ -40,7 +40,7 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 12] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 13] {
     let Gates {
         subscriptions,
         commits,
@@ -70,6 +70,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Bytes of the ledger on disk.",
             status.disk_bytes,
+        ),
+        (
+            "toka_connections_open",
+            "gauge",
+            "Open connections of clients.",
+            count(shared.open_connections.len()),
         ),
         (
             "toka_subscriptions_open",

@@ -7,7 +7,31 @@ use toka_ledger::{Error, Invalid, Rejection};
 use toka_proto::convert::{metadata, status};
 use toka_raft::snapshot::SnapshotError;
 use toka_raft::{ChangeError, CommitError, Leader, ReadError, TransferError};
-use tonic::Status;
+use tonic::codegen::http::Response;
+use tonic::{Code, Status};
+
+/// What tonic says, with OUT_OF_RANGE, of a message above the limit of its size.
+const MESSAGE_TOO_LONG: &str = "Error, decoded message length too large: ";
+
+/// What was wrong with a message as it came: RESOURCE_EXHAUSTED where it is too long, as gRPC has it.
+pub(crate) fn received(status: Status) -> Status {
+    match status.message().strip_prefix(MESSAGE_TOO_LONG) {
+        Some(lengths) if status.code() == Code::OutOfRange => {
+            status::limit_reached("message", &format!("the message is too long: {lengths}"))
+        }
+        _ => status,
+    }
+}
+
+/// As [`received`], of a call that was refused before its handler saw it.
+pub(crate) fn received_response<B: Default>(response: Response<B>) -> Response<B> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.message().starts_with(MESSAGE_TOO_LONG) => {
+            received(status).into_http()
+        }
+        _ => response,
+    }
+}
 
 /// The leader as it is named to clients.
 pub(crate) fn leader(leader: &Leader) -> metadata::Leader {
@@ -69,10 +93,10 @@ pub(crate) fn transfer(error: &TransferError) -> Status {
     match error {
         TransferError::NotLeader { leader } => not_leader(leader.as_ref()),
         TransferError::UnknownNode { node_id } => status::node_not_found(*node_id),
-        TransferError::NoCandidate => status::invalid(&Invalid::Syntax {
-            field: "to_node_id",
-            expected: "another voter of the cluster",
-        }),
+        TransferError::Learner { node_id } | TransferError::Unreachable { node_id } => {
+            status::membership_refused(&format!("node {node_id}"), error.to_string())
+        }
+        TransferError::NoCandidate => status::membership_refused("voters", error.to_string()),
         TransferError::Stopped => status::stopping(),
         error => status::no_leader(error.to_string()),
     }
@@ -137,4 +161,32 @@ pub(crate) fn ledger(error: &Error) -> Status {
         error => tracing::error!(%error, "the ledger cannot be read"),
     }
     status::error(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::status::{Detail, parse};
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_a_limit_with_its_value() {
+        let text =
+            "Error, decoded message length too large: found 20 bytes, the limit is: 16 bytes";
+        let refused = Status::out_of_range(text);
+        let response: Response<()> = received_response(refused.into_http());
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(
+            status.message().ends_with("the limit is: 16 bytes"),
+            "{status:?}"
+        );
+        assert!(matches!(
+            parse(&status).detail,
+            Some(Detail::LimitReached { .. })
+        ));
+
+        let other = received(status::position_out_of_range(7, 3));
+        assert_eq!(other.code(), Code::OutOfRange);
+    }
 }

@@ -12,6 +12,7 @@ mod process;
 mod python;
 mod setup;
 mod simulate;
+mod soak;
 mod suite;
 mod tidy;
 mod workspace;
@@ -78,6 +79,15 @@ enum Task {
     },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
+    /// Let a nemesis work on five nodes for long, and check that nothing is lost and nothing diverges
+    Soak {
+        /// For how many minutes there are faults
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
+        /// What the faults are drawn from; another one each time if it is not given
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+    },
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -114,6 +124,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             simulate::run(&workspace, &processes, &runs)
         }
         Task::Next => suite::build_next(&workspace, &processes),
+        Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
             setup::ensure(&processes, &[setup::BUILD, setup::TEST])?;

@@ -10,9 +10,11 @@ use crate::process::Processes;
 
 /// The longest that the probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
-/// Mounts a file system where only this process sees it, and lets strace attach to a process that is not its
-/// child, as the tests do.
-const PROBE: &str = "mount -t tmpfs -o size=1m tmpfs \"$1\" && \
+/// Mounts a file system where only this process sees it, makes a network with a bridge and a rule, and lets strace
+/// attach to a process that is not its child, as the tests do.
+const PROBE: &str = "PATH=\"$PATH:/usr/sbin:/sbin\"; mount -t tmpfs -o size=1m tmpfs \"$1\" && \
+                     unshare --net --mount --pid --fork --mount-proc sh -c \
+                     'ip link add bridge0 type bridge && nft add table bridge toka' && \
                      { sleep 2 & strace -q -e trace=none -o /dev/null -p $!; }";
 
 /// What `unshare` makes: root needs a mount namespace alone.
@@ -54,9 +56,10 @@ pub(crate) fn ensure(processes: &Processes) -> Result<()> {
     probe.args(["-c", PROBE, "probe"]).arg(std::env::temp_dir());
     let run = processes.run_captured(&mut inside(&probe), PROBE_LIMIT);
     run.map(drop).context(
-        "the cluster tests mount small file systems, and let strace hold up the disk of a process. Allow it:\n\
-         - in a container: CAP_SYS_ADMIN and CAP_SYS_PTRACE (docker run --cap-add SYS_ADMIN --cap-add SYS_PTRACE \
-         --security-opt apparmor=unconfined)\n\
+        "the cluster tests mount small file systems, make networks, and let strace hold up the disk of a process. \
+         Allow it:\n\
+         - in a container: CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_SYS_PTRACE (docker run --cap-add SYS_ADMIN \
+         --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt apparmor=unconfined)\n\
          - elsewhere run them as root, or allow user namespaces: sysctl user.max_user_namespaces above 0, and on \
          Ubuntu kernel.apparmor_restrict_unprivileged_userns=0\n\
          `cargo xtask test --fast` does without the cluster tests",

@@ -64,12 +64,28 @@ pub(crate) const TEST: &[Need] = &[
         is_met: || on_path("faketime"),
     },
     Need {
-        what: "strace, which makes the disk of one process slow",
+        what: "strace, which makes the disk of one process slow, and tells what it syncs",
         apt: &["strace"],
         dnf: &["strace"],
         pacman: &["strace"],
         brew: &[],
         is_met: || on_path("strace"),
+    },
+    Need {
+        what: "ip and tc, which make networks for nodes",
+        apt: &["iproute2"],
+        dnf: &["iproute", "iproute-tc"],
+        pacman: &["iproute2"],
+        brew: &[],
+        is_met: || for_root("ip") && for_root("tc"),
+    },
+    Need {
+        what: "nft, which cuts them",
+        apt: &["nftables"],
+        dnf: &["nftables"],
+        pacman: &["nftables"],
+        brew: &[],
+        is_met: || for_root("nft"),
     },
 ];
 
@@ -252,6 +268,15 @@ fn on_path(program: &str) -> bool {
     })
 }
 
+/// Looks also where root's programs are, which need not be on everybody's path.
+fn for_root(program: &str) -> bool {
+    let directories = ["/usr/sbin", "/sbin"].map(Path::new);
+    on_path(program)
+        || directories
+            .iter()
+            .any(|directory| is_file(&directory.join(program)))
+}
+
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
 }
@@ -282,7 +307,8 @@ mod tests {
         let text = advice(Os::Debian, &missing);
         assert!(
             text.contains(
-                "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace"
+                "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace \
+                 iproute2 nftables"
             ),
             "{text}"
         );

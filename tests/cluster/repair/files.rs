@@ -20,7 +20,7 @@ use super::{
 /// What a file is, and with that what becomes of a node in which a bit of it is flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Locks, and the note that a restore is under way: no bytes, so nothing to flip. RocksDB's write-ahead
+    /// Locks, and the notes that a restore is under way or a snapshot was used: no bytes, so nothing to flip. RocksDB's write-ahead
     /// log, which is off, has none either.
     Empty,
     /// Nobody depends on it: what RocksDB notes for people, its options and the name it gave itself, files of
@@ -115,6 +115,7 @@ fn kind(path: &Path) -> Result<Kind> {
             _ => bail!("what is {}?", path.display()),
         },
         ["snapshots", _, "META"] => Kind::SnapshotNote,
+        ["snapshots", _, "USED"] => Kind::Empty,
         ["snapshots", _, "ledger", name] => match name {
             "LOCK" | "LOG" => Kind::Empty,
             "CURRENT" => Kind::SnapshotCurrent,
@@ -253,7 +254,7 @@ async fn suffer_at(cluster: &mut Cluster, id: u64, kind: Kind, path: &Path, at: 
             cluster.restart(id).await?;
             let said = cluster.log(id).split_off(before);
             ensure!(
-                said.contains("removing a snapshot that cannot be read"),
+                said.contains("found a snapshot that cannot be read"),
                 "{said}"
             );
         }

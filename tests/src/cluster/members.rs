@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use toka_client::ClusterStatus;
 use toka_proto::v1;
 
-use super::{Cluster, Node, PATIENCE, free_addresses};
+use super::{Cluster, PATIENCE};
 use crate::command::Toka;
 use crate::{process, wait};
 
@@ -16,7 +16,7 @@ impl Cluster {
     /// the next id, if the tests lets nodes join one after the other. Starts nothing.
     pub fn prepare_joining(&mut self, arguments: &[&str]) -> Result<u64> {
         let id = self.nodes.len() as u64 + 1;
-        let mut node = Node::new(id, &free_addresses(self.host, 3)?, self.directory.path())?;
+        let mut node = self.new_node(id)?;
         let endpoints = self.endpoints_of_running();
         ensure!(!endpoints.is_empty(), "no node runs");
         let mut joins_with = vec!["--join".to_owned(), endpoints.join(",")];

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::power::Syncs;
 use crate::process::Process;
 
 /// A node on loopback answers at once or not at all.
@@ -35,12 +36,18 @@ pub struct Node {
     pub data: PathBuf,
     /// What it writes to standard output and error.
     pub log: PathBuf,
+    /// What its process is started by, on a host of its own.
+    pub(super) entered_by: Option<(PathBuf, Vec<String>)>,
     /// What it joins the cluster with; absent of a node that forms it.
     pub(super) joins_with: Option<Vec<String>>,
     /// Variables of its environment.
     pub(super) variables: Vec<(&'static str, PathBuf)>,
     /// The build of `toka` that it runs, if not the ordinary one.
     pub(super) build: Option<PathBuf>,
+    /// How strace records what it syncs, if it does.
+    pub(super) syncs: Option<Syncs>,
+    /// How often it was started.
+    pub(super) starts: u32,
     pub(super) process: Option<Process>,
     channel: Channel,
 }
@@ -57,9 +64,12 @@ impl Node {
             http,
             data: directory.join(format!("node-{id}")),
             log: directory.join(format!("node-{id}.log")),
+            entered_by: None,
             joins_with: None,
             variables: Vec::new(),
             build: None,
+            syncs: None,
+            starts: 0,
             process: None,
             channel: endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         })
@@ -89,6 +99,20 @@ impl Node {
         ClusterServiceClient::new(self.channel.clone())
     }
 
+    /// The value of one of its metrics that have no labels.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
+        let answer = get(self.http, "/metrics").await?;
+        let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+        let found = answer.lines().find_map(value);
+        let found = found.with_context(|| format!("there is no {name}: {answer}"))?;
+        found.trim().parse::<u64>().context(found)
+    }
+
+    /// Where strace records what it syncs in its present life.
+    pub(super) fn record(&self) -> PathBuf {
+        self.log.with_extension(format!("{}.syncs", self.starts))
+    }
+
     /// The arguments of `toka serve`, without the node's id and the members.
     pub(super) fn arguments(&self) -> Vec<String> {
         let raft_listen = self.behind.unwrap_or(self.raft);
@@ -114,11 +138,17 @@ impl Node {
 
 /// One GET of `/readyz`.
 pub(super) async fn readyz(http: SocketAddr) -> Result<()> {
-    let mut connection = tokio::net::TcpStream::connect(http).await?;
-    let request = b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-    connection.write_all(request).await?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).await?;
+    let answer = get(http, "/readyz").await?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
+}
+
+/// One GET; the whole answer.
+async fn get(http: SocketAddr, path: &str) -> Result<String> {
+    let mut connection = tokio::net::TcpStream::connect(http).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -16,10 +16,16 @@ pub(crate) enum Cluster {
         to: Option<u64>,
     },
     /// Remove a node for good. (A node is added by starting it with `toka serve --join`.)
+    ///
+    /// Returns when the node is no member any more. Exit code 3, which --force can lead to, says that this has not
+    /// come about within --timeout: most of the voters that would be left do not answer. The removal is not taken
+    /// back. `toka cluster status` shows the node as "being removed", and the alarm names the nodes that have to
+    /// come back; once they do the removal is finished by itself. Repeating the command does no harm.
     Remove {
         /// The node; a leader hands over first.
         node_id: u64,
-        /// Also if the nodes that are left could not agree on anything until others come back.
+        /// Also if the nodes that are left could not agree on anything until others come back: until then nothing
+        /// can be committed, and the command ends with exit code 3.
         #[arg(long)]
         force: bool,
     },
@@ -45,7 +51,7 @@ pub(crate) enum Cluster {
         node_id: u64,
     },
     /// Let a learner take the place of another node, which is removed. (For a new node:
-    /// `toka serve --join ENDPOINT --replace NODE_ID`.)
+    /// `toka serve --join ENDPOINT --replace NODE_ID`.) Repeating it says how far that is.
     Replace {
         /// The node that goes.
         node_id: u64,

@@ -19,7 +19,7 @@ pub(crate) struct Serve {
     /// Write log lines as JSON.
     #[arg(long, env = "TOKA_LOG_JSON")]
     pub(crate) log_json: bool,
-    /// Print the settings and stop.
+    /// Print the settings that hold, as TOML that --config takes, and stop.
     #[arg(long)]
     pub(crate) dump_config: bool,
     /// This node's number, from 1, never used again in the cluster; a node that joins is given one, and one that
@@ -136,7 +136,25 @@ pub(crate) struct Serve {
     /// How long a node that stops waits for calls in flight [default: 10s].
     #[arg(long, value_name = "TIME")]
     shutdown_grace: Option<Span>,
-    /// Open subscriptions.
+    /// Open connections of clients; further ones are closed at once [default: 1024].
+    #[arg(long, value_name = "N")]
+    connections_max: Option<usize>,
+    /// How long a new connection may take until it has said what it speaks [default: 10s].
+    #[arg(long, value_name = "TIME")]
+    handshake_timeout: Option<Span>,
+    /// Silence after which a connection is asked whether it lives [default: 20s].
+    #[arg(long, value_name = "TIME")]
+    ping_interval: Option<Span>,
+    /// How long it may take to answer [default: 10s].
+    #[arg(long, value_name = "TIME")]
+    ping_timeout: Option<Span>,
+    /// How long a connection or a stream may take nothing of what is there for it [default: 2m].
+    #[arg(long, value_name = "TIME")]
+    stall_timeout: Option<Span>,
+    /// How long a commit stream may send nothing [default: 5m].
+    #[arg(long, value_name = "TIME")]
+    commit_stream_idle_timeout: Option<Span>,
+    /// Open subscriptions [default: 1024].
     #[arg(long, value_name = "N")]
     subscriptions_max: Option<usize>,
     /// Commits in progress, those of commit streams not counted.
@@ -217,6 +235,12 @@ impl Serve {
             request_timeout: self.request_timeout,
             request_timeout_max: self.request_timeout_max,
             shutdown_grace: self.shutdown_grace,
+            connections_max: self.connections_max,
+            handshake_timeout: self.handshake_timeout,
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            stall_timeout: self.stall_timeout,
+            commit_stream_idle_timeout: self.commit_stream_idle_timeout,
             subscriptions_max: self.subscriptions_max,
             commits_max: self.commits_max,
             commit_streams_max: self.commit_streams_max,

@@ -5,6 +5,7 @@ mod status;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use toka_proto::v1;
 
 use crate::cli::{Cluster, Format, Global};
 use crate::failure::Failure;
@@ -75,18 +76,98 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
             node_id,
             with_node_id,
         } => {
+            let status = client.cluster_status().await.map_err(failure)?;
+            let found = Replacement::of(&status.membership, node_id, with_node_id);
             let replaced = client.replace_node(node_id, with_node_id).await;
             replaced.map_err(failure)?;
-            match format {
-                Format::Json => output::json(&json!({
-                    "replaced_node_id": node_id,
-                    "with_node_id": with_node_id,
-                })),
-                Format::Table => output::line(&format!(
-                    "node {with_node_id} takes the place of node {node_id} as soon as it has caught up \
-                     (`toka cluster status`)"
-                )),
+            found.show(node_id, with_node_id, format)
+        }
+    }
+}
+
+/// How far a replacement is when it is asked for, and nothing refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replacement {
+    /// It begins.
+    Begun,
+    /// It was asked for before.
+    UnderWay,
+    /// It was asked for before, and the node that goes has gone.
+    Done,
+}
+
+impl Replacement {
+    fn of(membership: &v1::Membership, old: u64, new: u64) -> Self {
+        let member = |id: u64| membership.members.iter().find(|one| one.node_id == id);
+        match (member(old), member(new)) {
+            (None, Some(_)) => Self::Done,
+            (_, Some(by)) if by.replaces_node_id == Some(old) => Self::UnderWay,
+            _ => Self::Begun,
+        }
+    }
+
+    fn show(self, old: u64, new: u64, format: Format) -> Result<()> {
+        match format {
+            Format::Json => output::json(&json!({
+                "replaced_node_id": old,
+                "with_node_id": new,
+                "state": self.name(),
+            })),
+            Format::Table => output::line(&self.describe(old, new)),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::UnderWay => "under_way",
+            Self::Done => "done",
+        }
+    }
+
+    fn describe(self, old: u64, new: u64) -> String {
+        match self {
+            Self::Begun => format!(
+                "node {new} takes the place of node {old} as soon as it has caught up (`toka cluster status`)"
+            ),
+            Self::UnderWay => format!(
+                "node {new} is to take the place of node {old} already, and has not yet; nothing is changed (`toka \
+                 cluster status`)"
+            ),
+            Self::Done => {
+                format!("node {new} has taken the place of node {old} already; nothing is changed")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_replacement_says_how_far_it_is() {
+        let member = |node_id, replaces_node_id| v1::Member {
+            node_id,
+            replaces_node_id,
+            ..v1::Member::default()
+        };
+        let of = |members: &[v1::Member]| {
+            let membership = v1::Membership {
+                members: members.to_vec(),
+                ..v1::Membership::default()
+            };
+            Replacement::of(&membership, 3, 5)
+        };
+        let [old, new] = [member(3, None), member(5, None)];
+        assert_eq!(of(&[old.clone(), new.clone()]), Replacement::Begun);
+        assert_eq!(of(&[old.clone(), member(5, Some(2))]), Replacement::Begun);
+        assert_eq!(
+            of(&[old.clone(), member(5, Some(3))]),
+            Replacement::UnderWay
+        );
+        assert_eq!(of(&[new]), Replacement::Done);
+        let said = Replacement::Done.describe(3, 5);
+        assert!(said.contains("has taken the place of node 3"), "{said}");
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -23,6 +23,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 pub(crate) use self::line::Line;
 use crate::cli::{self, Consistency, Format, Global};
 use crate::embed::{self, Embedder, Unembedded};
+use crate::failure::Failure;
 use crate::target::{Include, Target};
 use crate::{output, progress};
 
@@ -59,7 +60,7 @@ pub(crate) async fn run(
     loop {
         let next = tokio::select! {
             biased;
-            _ = &mut interrupted => Some(Err(anyhow!("interrupted"))),
+            _ = &mut interrupted => Some(Err(Failure::Interrupted.into())),
             next = results.next() => next,
         };
         let Some(result) = next else { break };

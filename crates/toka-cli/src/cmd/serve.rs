@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use toka_server::config::{Config, ConfigFile};
 use toka_server::node::{Node, Outside};
 use tracing_subscriber::EnvFilter;
@@ -20,11 +21,14 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let environment = ConfigFile::from_env(|name| std::env::var(name).ok())?;
-    let config = Config::merge(flags.layer(data), environment, file)
-        .context("the settings are not complete or not valid (see `toka serve --help`)")?;
+    let invalid = "the settings are not complete or not valid (see `toka serve --help`)";
     if dump {
-        return crate::output::line(&format!("{config:#?}"));
+        let layer = flags.layer(data).or(environment).or(file);
+        let text = layer.dump().context(invalid)?;
+        return crate::output::bytes(text.as_bytes());
     }
+    let config = Config::merge(flags.layer(data), environment, file).context(invalid)?;
+    raise_open_files();
     let mut terminated = Box::pin(terminated());
     let node = tokio::select! {
         biased;
@@ -34,6 +38,22 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
     };
     node.run_until(terminated).await?;
     Ok(())
+}
+
+/// Lets the process have as many open files as it may: connections are files, and so are the tables of the
+/// storage. The soft limit is often 1,024, for the sake of programs that use `select`.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current, maximum, "the limit of open files cannot be raised");
+    }
 }
 
 /// Log lines on standard error, those that `RUST_LOG` chooses, else those of `default` and above.

@@ -211,6 +211,12 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`EngineError::Io`].
     fn disk_bytes(&self) -> Result<u64, EngineError>;
+
+    /// About how many bytes are in memory only, and wait to be flushed.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`].
+    fn unflushed_bytes(&self) -> Result<u64, EngineError>;
 }
 
 /// Whether no key can lie in `lower..upper`.

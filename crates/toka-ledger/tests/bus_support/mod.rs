@@ -129,6 +129,10 @@ impl Engine for TestEngine {
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         self.inner.disk_bytes()
     }
+
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        self.inner.unflushed_bytes()
+    }
 }
 
 /// All rows of all tables.

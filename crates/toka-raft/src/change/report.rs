@@ -100,7 +100,8 @@ impl Report {
             voter: view.voters().contains(id),
             client_endpoint: member.client_endpoint.clone(),
             raft_endpoint: member.raft_endpoint.clone(),
-            to_be_promoted: !view.voters().contains(id)
+            // A voter that goes is none of those that stay, and no learner either.
+            to_be_promoted: !view.configs.iter().any(|set| set.contains(id))
                 && member.joined.is_some_and(|joined| joined.votes),
             replaces_node_id: member.replaces().filter(|old| view.nodes.contains_key(old)),
             unreachable_since_unix_ms: self.unreachable.get(id).copied(),
@@ -309,6 +310,27 @@ mod tests {
         let passing = report(&[&[1, 2, 3], &[1, 2, 4]], &[3]);
         assert_eq!(passing.alarms().len(), 1, "the dead node's");
         assert!(passing.membership().advice[0].contains("is joint"));
+    }
+
+    #[test]
+    fn voter_that_is_being_removed_is_not_to_be_promoted() {
+        let joined = Joined {
+            token: 1,
+            votes: true,
+            replaces: None,
+        };
+        let mut report = report(&[&[1, 2, 3], &[1, 3]], &[3]);
+        for id in [2, 4] {
+            let member = Member {
+                joined: Some(joined),
+                ..Member::default()
+            };
+            report.view.nodes.insert(id, member);
+        }
+        let members = report.membership().members;
+        let promoted = members.iter().filter(|member| member.to_be_promoted);
+        let promoted: Vec<_> = promoted.map(|member| member.node_id).collect();
+        assert_eq!(promoted, [4], "the learner, and not node 2, which goes");
     }
 
     #[test]

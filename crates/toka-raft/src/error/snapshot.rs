@@ -29,7 +29,7 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// The note beside the copy cannot be read.
-    #[error("{} is damaged: {source}", path.display())]
+    #[error("cannot use {}: {source}", path.display())]
     Contents {
         /// The file.
         path: PathBuf,
@@ -143,6 +143,11 @@ impl SnapshotError {
             | Self::Empty
             | Self::Node(_) => false,
         }
+    }
+
+    /// Whether it is the note of a snapshot that a newer build has made.
+    pub(crate) fn is_newer(&self) -> bool {
+        matches!(self, Self::Contents { source, .. } if source.is_newer())
     }
 
     pub(crate) fn transfer(reason: impl Into<String>) -> Self {

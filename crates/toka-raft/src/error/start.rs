@@ -27,6 +27,21 @@ pub enum StartError {
         /// The initial members.
         members: String,
     },
+    /// The cluster knows this node under other addresses.
+    #[error(
+        "node {node_id} advertises {ours}, and its cluster knows it as {known}, where it would not be found: a \
+         member's addresses cannot be changed. Set advertise_raft and advertise_client to what the cluster knows, or \
+         replace the node under a new node id, with an empty data directory and `toka serve --join ENDPOINT \
+         --replace {node_id}`"
+    )]
+    AddressDiffers {
+        /// This node.
+        node_id: u64,
+        /// What it was told to advertise.
+        ours: String,
+        /// What the membership says.
+        known: String,
+    },
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] toka_ledger::Error),
@@ -230,6 +245,18 @@ impl StartError {
         match error.is_damage() {
             true => Self::MarkerDamaged { source: error },
             false => error.into(),
+        }
+    }
+
+    /// The snapshots cannot be opened.
+    pub(crate) fn snapshot(error: SnapshotError) -> Self {
+        match error.is_newer() {
+            true => Self::Newer {
+                detail: error.to_string(),
+            },
+            false => Self::Snapshot {
+                source: Box::new(error),
+            },
         }
     }
 

@@ -177,9 +177,7 @@ impl<E: LogEngine> Writer<E> {
     }
 
     fn write(&mut self, changes: &[Change]) -> Result<(), Arc<LogError>> {
-        if let Some(failure) = &self.failure {
-            return Err(Arc::clone(failure));
-        }
+        self.check()?;
         if changes.is_empty() {
             return Ok(());
         }
@@ -189,7 +187,7 @@ impl<E: LogEngine> Writer<E> {
             .write(changes)
             .and_then(|()| flush(&mut self.engine));
         drop(sync);
-        result.map_err(|error| {
+        let result = result.map_err(|error| {
             // After a failed write or sync nobody knows what is on the disk, and trying again would
             // not tell (the kernel drops dirty pages): nothing is written any more.
             tracing::error!(%error, "the Raft log has failed, the node must stop");
@@ -197,7 +195,17 @@ impl<E: LogEngine> Writer<E> {
             self.shared.fail(&error);
             self.failure = Some(Arc::clone(&error));
             error
-        })
+        });
+        // What is durable all the same is not acknowledged by a log that has lost something meanwhile.
+        result.and_then(|()| self.check())
+    }
+
+    /// Fails once the log has: also with damage that a reader has found, which ends what waits in the queue.
+    fn check(&mut self) -> Result<(), Arc<LogError>> {
+        if self.failure.is_none() {
+            self.failure = self.shared.failure();
+        }
+        self.failure.clone().map_or(Ok(()), Err)
     }
 
     fn shut_down(self) -> Result<(), Arc<LogError>> {

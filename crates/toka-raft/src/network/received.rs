@@ -1,5 +1,6 @@
-//! What a follower receives of the log.
+//! What a follower receives of the log, and in its place.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, stream};
@@ -11,6 +12,7 @@ use tonic::{Status, Streaming};
 use super::status;
 use crate::contact::Contact;
 use crate::identity::Identity;
+use crate::log_store::LogHandle;
 use crate::room::Room;
 use crate::type_config::TypeConfig;
 use crate::wire;
@@ -59,4 +61,77 @@ pub(super) fn checked_appends(
             }
         }
     })
+}
+
+/// openraft's answer to a snapshot, once everything is durable that the log was given before.
+///
+/// A snapshot that is behind what this node knows to be committed is not installed but answered at once, for what
+/// the log may hold only in memory. The leader takes the answer for a log that reaches the snapshot's end: one
+/// that a power cut then leaves shorter breaks what the leader counts on, which panics, or never sends the rest.
+pub(super) async fn once_durable<T, E: Display>(
+    installing: impl Future<Output = Result<T, E>>,
+    log: &LogHandle,
+) -> Result<T, Status> {
+    let answer = installing.await.map_err(status::unavailable)?;
+    log.barrier().await.map_err(status::unavailable)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::pin::pin;
+
+    use futures::poll;
+    use openraft::storage::RaftLogStorage as _;
+    use openraft::type_config::TypeConfigExt as _;
+    use openraft::vote::RaftLeaderId as _;
+    use tonic::Code;
+
+    use super::*;
+    use crate::log_store::{LogOptions, MemoryLog, RaftLog};
+    use crate::type_config::{Entry, EntryPayload, IoFlushed, LeaderId, LogId};
+
+    /// Appends an entry, and returns when it can be read.
+    async fn append(log: &mut RaftLog) {
+        let entry = Entry {
+            log_id: LogId::new(LeaderId::new(1, 1), 0),
+            payload: EntryPayload::Blank,
+        };
+        let (flushed, _) = TypeConfig::oneshot();
+        let appended = log.append([entry], IoFlushed::signal(flushed)).await;
+        appended.expect("appended");
+    }
+
+    #[tokio::test]
+    async fn snapshot_is_answered_when_the_log_before_it_is_durable() {
+        let engine = MemoryLog::new();
+        let (mut log, writer) = RaftLog::new(engine.clone(), LogOptions::default());
+        append(&mut log).await;
+        let handle = log.handle();
+        let mut answer = pin!(once_durable(ready(Ok::<_, Status>(7)), &handle));
+        // The writer has not been run: nothing gets to the disk.
+        assert!(poll!(answer.as_mut()).is_pending());
+        assert_eq!(engine.syncs(), 0);
+        let mut writer = pin!(writer.run());
+        assert!(poll!(writer.as_mut()).is_pending(), "it waits for more");
+        assert_eq!(answer.await.expect("answered"), 7);
+        assert_eq!(engine.syncs(), 1);
+        assert_eq!(handle.durable().index(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn snapshot_is_not_acknowledged_over_a_log_that_fails() {
+        let engine = MemoryLog::new();
+        let (mut log, writer) = RaftLog::new(engine.clone(), LogOptions::default());
+        append(&mut log).await;
+        let handle = log.handle();
+        let mut answer = pin!(once_durable(ready(Ok::<_, Status>(7)), &handle));
+        assert!(poll!(answer.as_mut()).is_pending());
+        engine.fail();
+        let mut writer = pin!(writer.run());
+        assert!(poll!(writer.as_mut()).is_pending(), "it waits for more");
+        let refused = answer.await.expect_err("not acknowledged");
+        assert_eq!(refused.code(), Code::Unavailable);
+    }
 }

@@ -18,7 +18,7 @@ use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::received::{Refused, checked_appends};
+use super::received::{Refused, checked_appends, once_durable};
 use super::{Complaints, status, voting};
 use crate::base::Base;
 use crate::blocking::Blocking;
@@ -28,6 +28,7 @@ use crate::contact::Contact;
 use crate::headroom::Headroom;
 use crate::identity::{Identity, decode_cluster_id};
 use crate::ledger_host::LedgerHost;
+use crate::log_store::LogHandle;
 use crate::membership::Membership;
 use crate::roster::Roster;
 use crate::snapshot::{Asked, Receiver, SnapshotError, SnapshotStore, give};
@@ -45,6 +46,7 @@ pub(crate) struct ServiceParts {
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) host: Arc<LedgerHost>,
+    pub(crate) log: LogHandle,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) blocking: Blocking,
@@ -452,8 +454,9 @@ impl PeerService {
         // Again: the node has gone on meanwhile.
         self.check_plausible(&vote, &meta)?;
         let snapshot = openraft::Snapshot { meta, snapshot };
-        let installed = self.parts.raft.install_full_snapshot(vote, snapshot).await;
-        Ok((from, installed.map_err(status::unavailable)?.vote))
+        let installing = self.parts.raft.install_full_snapshot(vote, snapshot);
+        let installed = once_durable(installing, &self.parts.log).await?;
+        Ok((from, installed.vote))
     }
 
     /// openraft panics on a snapshot that no correct cluster can send (docs/openraft.md, section 5); a

@@ -9,12 +9,13 @@ use toka_ledger::dir::DataDir;
 use toka_ledger::read::Position;
 
 use crate::blocking::Blocking;
+use crate::config::Config;
 use crate::error::{Damage, FatalError, StartError};
 use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::snapshot::SnapshotStore;
-use crate::type_config::LogId;
+use crate::type_config::{LogId, Member, StoredMembership};
 
 /// A node must know what its vault is made of, and say so.
 pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartError> {
@@ -29,6 +30,45 @@ pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartErro
         });
     }
     Ok(())
+}
+
+/// A node must be where the others, and clients that are sent to it, look for it. One that is alone is found by
+/// whoever starts it.
+pub(super) fn check_addresses(config: &Config, host: &LedgerHost) -> Result<(), StartError> {
+    let (_, membership) = host.applied_state().map_err(raft_error)?;
+    check_member(config.node_id, &config.advertised, &membership)
+}
+
+fn check_member(
+    node_id: u64,
+    ours: &Member,
+    membership: &StoredMembership,
+) -> Result<(), StartError> {
+    let Some(known) = membership.membership().get_node(&node_id) else {
+        return Ok(());
+    };
+    // A replica without a server around it need not know where it is.
+    let is_said = !ours.raft_endpoint.is_empty();
+    let is_same =
+        known.raft_endpoint == ours.raft_endpoint && known.client_endpoint == ours.client_endpoint;
+    if !is_said || is_same {
+        return Ok(());
+    }
+    if membership.membership().nodes().count() == 1 {
+        tracing::warn!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "the only member advertises other addresses than it is known by: nobody can join it there, and clients \
+             are told the old ones"
+        );
+        return Ok(());
+    }
+    Err(StartError::AddressDiffers {
+        node_id,
+        ours: ours.to_string(),
+        known: known.to_string(),
+    })
 }
 
 /// Why Raft could not be started: what this node has found out itself says more than openraft.
@@ -180,4 +220,55 @@ pub(super) async fn check_progress(
     }
     log.purge(applied).await.map_err(raft_error)?;
     log.handle().barrier().await.map_err(raft_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use openraft::vote::RaftLeaderId as _;
+
+    use super::*;
+    use crate::type_config::{LeaderId, Membership};
+
+    fn member(host: &str) -> Member {
+        Member::new(format!("{host}:7312"), format!("{host}:7311"))
+    }
+
+    fn members(ids: &[u64]) -> StoredMembership {
+        let voters: BTreeSet<u64> = ids.iter().copied().collect();
+        let nodes = ids.iter().map(|id| (*id, member(&format!("10.0.0.{id}"))));
+        let nodes: BTreeMap<u64, Member> = nodes.collect();
+        let membership = Membership::new(vec![voters], nodes).expect("valid");
+        let log_id = LogId::new(LeaderId::new(1, 1), 0);
+        StoredMembership::new(Some(log_id), membership)
+    }
+
+    #[test]
+    fn node_that_the_others_would_not_find_does_not_start() {
+        let known = members(&[1, 2, 3]);
+        check_member(2, &member("10.0.0.2"), &known).expect("where it was");
+        let error = check_member(2, &member("10.0.0.9"), &known).expect_err("elsewhere");
+        let StartError::AddressDiffers { ours, known, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(ours, "raft 10.0.0.9:7312 client 10.0.0.9:7311");
+        assert_eq!(known, "raft 10.0.0.2:7312 client 10.0.0.2:7311");
+    }
+
+    #[test]
+    fn address_for_clients_counts_too() {
+        let mut ours = member("10.0.0.2");
+        ours.client_endpoint = "10.0.0.2:1".to_owned();
+        let checked = check_member(2, &ours, &members(&[1, 2, 3]));
+        checked.expect_err("clients would be sent elsewhere");
+    }
+
+    #[test]
+    fn node_that_is_alone_or_no_member_yet_or_is_told_nothing_starts() {
+        let elsewhere = member("10.0.0.9");
+        check_member(1, &elsewhere, &members(&[1])).expect("alone");
+        check_member(4, &elsewhere, &members(&[1, 2, 3])).expect("no member yet");
+        check_member(1, &Member::default(), &members(&[1, 2, 3])).expect("told nothing");
+    }
 }

@@ -11,8 +11,6 @@
 //! A node that a majority contradicts stops, and does not start again with this data. Where there is no majority
 //! (two nodes, or too few that answer) nobody can tell who is wrong: it is reported, and all go on.
 
-mod compare;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +25,7 @@ use toka_proto::v1::AlarmKind;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::compare::{Answer, Differing, Own, Subject, Verdict, comparisons, judge};
+use super::compare::{Answer, Differing, Own, Subject, Verdict, comparisons, judge};
 use crate::alarms::Alarms;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
@@ -190,6 +188,30 @@ fn until_next(unix_ms: u64, interval: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What docs/operations.md promises ("A node that differs"), of intervals that are at least so long.
+    const PROMISED_INTERVALS: u32 = 3;
+    const PROMISED_FROM: Duration = Duration::from_secs(3);
+    /// A look comes within an interval. At the first one after an event others may not have got as far, and a kept
+    /// state is asked for after the second.
+    const LOOKS: u32 = 2;
+
+    #[test]
+    fn difference_is_found_within_the_intervals_that_are_promised() {
+        let default = Duration::from_secs(5);
+        for interval in [PROMISED_FROM, default, Duration::from_secs(3_600)] {
+            let from_look = interval / LOOK_SHARE + ASK_TIMEOUT;
+            // Or looks would be left out.
+            assert!(from_look < interval, "{interval:?}");
+            let found = LOOKS * interval + from_look;
+            assert!(found <= PROMISED_INTERVALS * interval, "{interval:?}");
+        }
+        assert_eq!(PROMISED_INTERVALS * default, Duration::from_secs(15));
+        // So that the first part holds: wherever the clock stands, the next look is at most an interval away.
+        for unix_ms in [0, 1, 4_999, 5_000, 123_456_789] {
+            assert!(until_next(unix_ms, default) <= default, "{unix_ms}");
+        }
+    }
 
     #[test]
     fn states_that_were_not_compared_with_all_are_due_again() {

@@ -7,6 +7,7 @@
 mod backup;
 mod checks;
 mod cluster;
+mod compare;
 mod divergence;
 mod leader;
 mod open;
@@ -177,6 +178,7 @@ impl Replica {
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
             host: Arc::clone(&node.host),
+            log: node.log.clone(),
             snapshots: Arc::clone(&node.snapshots),
             storage: Arc::clone(&node.storage),
             blocking: node.blocking,

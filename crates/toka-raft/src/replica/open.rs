@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::Leader;
 use super::checks::{
-    check_agreement, check_level, check_progress, log_damage, not_started, noted, restored,
+    check_addresses, check_agreement, check_level, check_progress, log_damage, not_started, noted,
+    restored,
 };
 use super::repair::{open_ledger, sound_ledger};
 use crate::alarms::Alarms;
@@ -160,6 +161,7 @@ pub(super) async fn open(
         Err(error) => return Err(noted(error, data_dir, blocking).await),
     };
 
+    check_addresses(&config, &host)?;
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
@@ -333,12 +335,8 @@ pub(super) fn open_stores(
     }
     let pointer = layout.current_pointer();
     let is_pointer_lost = is_lost(&pointer);
-    let snapshots =
-        SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking).map_err(|error| {
-            StartError::Snapshot {
-                source: Box::new(error),
-            }
-        })?;
+    let opened = SnapshotStore::open(Arc::clone(&disk), layout.snapshots(), blocking);
+    let snapshots = opened.map_err(StartError::snapshot)?;
     // Before the ledger: without a log there is nothing that a repaired ledger could go on from.
     let log = match storage.start_log(&layout.raft(), !data_dir.is_complete(), seams) {
         Err(error @ LogError::Damaged { .. }) => {

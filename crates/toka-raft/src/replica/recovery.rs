@@ -29,7 +29,7 @@ use crate::fatal::Fatal;
 use crate::layout::{Layout, sync_files};
 use crate::ledger_host::LedgerHost;
 use crate::snapshot::SnapshotDir;
-use crate::storage::{DiskStorage, Storage};
+use crate::storage::{DiskStorage, LookedAt, Storage};
 use crate::type_config::{Entry, LogId};
 
 /// Number of the copy that is made of the survivor's ledger.
@@ -137,8 +137,12 @@ struct Opened {
 }
 
 impl Opened {
+    /// To be used, as a start of the node would: what it finds it may clear up, and notes.
     async fn new(path: &Path) -> Result<Self, RecoveryError> {
-        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::default());
+        Self::on(Arc::new(DiskStorage::default()), path).await
+    }
+
+    async fn on(storage: Arc<dyn Storage>, path: &Path) -> Result<Self, RecoveryError> {
         let Some(Mode::Node {
             node_id,
             cluster_id,
@@ -150,7 +154,7 @@ impl Opened {
         let cluster_id = cluster_id.ok_or(RecoveryError::NoCluster { node_id })?;
         let (seams, fatal) = (Seams::system(), Fatal::new());
         let opened = Arc::clone(&storage);
-        let mut stores = open_stores(
+        let stores = open_stores(
             path,
             node_id,
             FEATURE_LEVEL,
@@ -159,6 +163,22 @@ impl Opened {
             Blocking::Inline,
             &fatal,
         )?;
+        let log = stores.log.handle();
+        let examined = Self::examine(storage, stores, path, node_id, cluster_id).await;
+        if examined.is_err() {
+            // Its thread holds the lock of the log until then.
+            let _ = log.close().await;
+        }
+        examined
+    }
+
+    async fn examine(
+        storage: Arc<dyn Storage>,
+        mut stores: Stores,
+        path: &Path,
+        node_id: u64,
+        cluster_id: u128,
+    ) -> Result<Self, RecoveryError> {
         let taken = Err("the ledger was taken".to_owned());
         let host = std::mem::replace(&mut stores.ledger, taken);
         let host = host.map_err(|detail| RecoveryError::Damaged { node_id, detail })?;
@@ -320,12 +340,14 @@ fn raft(error: std::io::Error) -> StartError {
     }
 }
 
-/// What the stopped node whose data is at `path` has. Blocking, but for what it awaits.
+/// What the stopped node whose data is at `path` has. Nothing there is changed: whoever looks has not decided
+/// anything yet. Blocking, but for what it awaits.
 ///
 /// # Errors
 /// [`RecoveryError`].
 pub async fn inspect(path: &Path) -> Result<Survivor, RecoveryError> {
-    let opened = Opened::new(path).await?;
+    let storage = Arc::new(LookedAt::new(DiskStorage::default(), path));
+    let opened = Opened::on(storage, path).await?;
     let survivor = opened.survivor.clone();
     opened.close().await?;
     Ok(survivor)

@@ -4,8 +4,9 @@
 //! lacks is applied again from the log, what the log lacks is in the copy. Invariants: the marker says that
 //! the ledger is damaged until another one has taken its place, so that a crash at any step leads here again;
 //! the copy reaches at least as far as the log is purged, and the log goes on from it or is cut off before
-//! it; the damaged ledger stays until then.
+//! it, but only when the copy is this node's own, durably; the damaged ledger stays until then.
 
+mod opinion;
 mod own;
 mod take;
 
@@ -18,11 +19,12 @@ use openraft::storage::RaftLogStorage as _;
 use toka_ledger::dir::DataDir;
 use toka_ledger::seam::Seams;
 
+use self::own::{May, Own};
 use super::checks::check_level;
 use super::open::{Stores, blocking};
 use crate::blocking::Blocking;
 use crate::config::Config;
-use crate::error::{FatalError, StartError};
+use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::headroom::Headroom;
 use crate::identity::Identity;
@@ -81,7 +83,10 @@ pub(super) async fn sound_ledger(
         ledger = Err(detail);
     }
     let detail = match ledger {
-        Ok(host) => return Ok((stores, host)),
+        Ok(host) => {
+            keep_only_current(&stores.snapshots, blocking(config)).await?;
+            return Ok((stores, host));
+        }
         Err(detail) => detail,
     };
     let repair = Repair {
@@ -121,9 +126,21 @@ async fn open_repaired(
     let opened = blocking(config)
         .run(move || LedgerHost::open(layout, storage, threads, &fatal))
         .await?;
+    // First: at the next start one that cannot be used might be newer than this ledger.
+    keep_only_current(&stores.snapshots, blocking(config)).await?;
     stores.data_dir.set_ledger_repaired()?;
     check_level(&opened, config.level_known())?;
     Ok((stores, opened))
+}
+
+/// There is a ledger that reaches the log: only now it is known which snapshots nobody needs.
+async fn keep_only_current(
+    snapshots: &Arc<SnapshotStore>,
+    blocking: Blocking,
+) -> Result<(), StartError> {
+    let snapshots = Arc::clone(snapshots);
+    let kept = blocking.run(move || snapshots.keep_only_current()).await;
+    kept.map_err(StartError::snapshot)
 }
 
 /// A ledger that lacks what was purged from the log, since it was durable, has lost it.
@@ -170,12 +187,19 @@ impl Repair<'_> {
         let state = self.log.get_log_state().await.map_err(raft)?;
         let purged = state.last_purged_log_id;
         tracing::error!(node_id, %detail, "the ledger is damaged");
-        if self.find_own(purged).await? {
-            return Ok(());
-        }
         let mut members = self.members().await?;
         members.remove(&node_id);
-        if members.is_empty() || self.identity.cluster_id().is_none() {
+        let is_alone = members.is_empty() || self.identity.cluster_id().is_none();
+        // One that is alone has nothing better, and what could not be read once may be readable by now.
+        let may = May {
+            use_ledger: is_alone,
+            use_again: is_alone,
+        };
+        let own = self.find_own(purged, may).await?;
+        if own == Own::InPlace {
+            return Ok(());
+        }
+        if is_alone {
             return Err(StartError::LedgerLost { node_id, detail });
         }
         let nodes: Vec<u64> = members.keys().copied().collect();
@@ -184,8 +208,22 @@ impl Repair<'_> {
             ?nodes,
             "a copy of another node's takes the place of the damaged ledger"
         );
-        let purged = purged.map(|log_id| log_id.index);
-        let snapshot = self.take(&members, purged).await?;
+        let mut ask_once = own == Own::Used;
+        let reach = purged.map(|log_id| log_id.index);
+        let snapshot = loop {
+            if let Some(snapshot) = self.take(&members, reach, ask_once).await? {
+                break snapshot;
+            }
+            // Better than none: whether it will do is not certain.
+            let may = May {
+                use_ledger: false,
+                use_again: true,
+            };
+            if self.find_own(purged, may).await? == Own::InPlace {
+                return Ok(());
+            }
+            ask_once = false;
+        };
         let last = snapshot.contents().meta.last_log_id;
         let last = last.ok_or_else(|| raft("a copy without entries was taken"))?;
         self.put_in_place(snapshot, last).await?;
@@ -194,9 +232,13 @@ impl Repair<'_> {
     }
 
     /// Goes on from a snapshot that ends with entry `last`.
+    ///
+    /// It is made this node's own before the log is cut off for it: from then on nothing else reaches the log, and
+    /// whoever has given it may be gone at the next start.
     async fn put_in_place(&mut self, snapshot: SnapshotDir, last: LogId) -> Result<(), StartError> {
+        let own = self.adopt(snapshot).await?;
         settle_log(self.log, last).await?;
-        self.install(snapshot).await
+        self.install(own).await
     }
 
     /// The members of the cluster, as far as they can be told without the ledger.
@@ -240,18 +282,28 @@ impl Repair<'_> {
         self.blocking.run(read).await
     }
 
-    /// Makes the copy the node's snapshot and its ledger, durably.
-    async fn install(&self, snapshot: SnapshotDir) -> Result<(), StartError> {
-        let (store, layout) = (Arc::clone(self.snapshots), self.layout.clone());
-        let install = move || -> Result<(), FatalError> {
+    /// Makes a snapshot the node's current one, durably. The others stay for now.
+    async fn adopt(&self, snapshot: SnapshotDir) -> Result<SnapshotDir, StartError> {
+        let store = Arc::clone(self.snapshots);
+        let adopt = move || -> Result<SnapshotDir, SnapshotError> {
+            store.choose(None);
             let own = store.adopt(&snapshot)?;
+            store.choose(Some(&own));
+            Ok(own)
+        };
+        self.blocking.run(adopt).await.map_err(raft)
+    }
+
+    /// Makes the node's ledger of its snapshot, durably.
+    async fn install(&self, own: SnapshotDir) -> Result<(), StartError> {
+        let layout = self.layout.clone();
+        let install = move || -> Result<(), SnapshotError> {
             let number = layout
                 .next_number()
                 .map_err(SnapshotError::file("list", layout.root()))?;
             assemble(&layout, &own.ledger(), number)
                 .and_then(|()| layout.set_current(number))
-                .map_err(SnapshotError::file("install", &own.ledger()))?;
-            Ok(())
+                .map_err(SnapshotError::file("install", &own.ledger()))
         };
         self.blocking.run(install).await.map_err(raft)
     }

@@ -18,6 +18,9 @@ use crate::reach::answered_within;
 const SILENT_HEARTBEATS: u32 = 3;
 /// Longest wait, in election timeouts, for a voter that answers.
 const ANSWER_TIMEOUTS: u32 = 3;
+/// Longest wait for the node that leadership is to be handed to by its id, besides two heartbeats: shorter than a
+/// client waits for an answer.
+const HEIR_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two looks at who has answered.
 const LISTEN: Duration = Duration::from_millis(50);
 /// Longest wait for commits that are in flight.
@@ -35,16 +38,12 @@ impl Replica {
     /// # Errors
     /// [`TransferError`].
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<u64, TransferError> {
-        let node = &self.inner.node;
         if let Some(node_id) = to
             && self.is_leader()
         {
-            let stored = effective(&node.raft);
-            if stored.membership().get_node(&node_id).is_none() {
-                return Err(TransferError::UnknownNode { node_id });
-            }
+            self.inner.check_heir(node_id).await?;
         }
-        node.hand_over.to(to).await
+        self.inner.node.hand_over.to(to).await
     }
 
     /// Hands leadership over, if this node has it and another one can take it. That it fails is only
@@ -126,6 +125,46 @@ pub(super) async fn note_damage(fatal: &Fatal, membership: &Membership) {
 }
 
 impl Inner {
+    /// Whether node `node_id` can be handed leadership to, as this leader knows it.
+    async fn check_heir(&self, node_id: u64) -> Result<(), TransferError> {
+        let stored = effective(&self.node.raft);
+        let membership = stored.membership();
+        if membership.get_node(&node_id).is_none() {
+            return Err(TransferError::UnknownNode { node_id });
+        }
+        if !membership.voter_ids().any(|id| id == node_id) {
+            return Err(TransferError::Learner { node_id });
+        }
+        let this = self.config.node_id;
+        // Who leads no more is told so when it hands over.
+        if node_id == this || self.answers(node_id).await || !self.leads() {
+            return Ok(());
+        }
+        Err(TransferError::Unreachable { node_id })
+    }
+
+    /// Whether openraft has this node for the leader.
+    fn leads(&self) -> bool {
+        let metrics = self.node.raft.server_metrics();
+        let leader = metrics.borrow_watched().current_leader;
+        leader == Some(self.config.node_id)
+    }
+
+    /// Whether node `node_id` answers this leader from now on. Who has died a moment ago has answered lately.
+    async fn answers(&self, node_id: u64) -> bool {
+        let start = Instant::now();
+        let wait = HEIR_TIMEOUT + 2 * self.config.election.heartbeat;
+        loop {
+            if answered_within(&self.node.raft, start.elapsed()).contains(&node_id) {
+                return true;
+            }
+            if start.elapsed() >= wait || !self.leads() {
+                return false;
+            }
+            sleep(LISTEN).await;
+        }
+    }
+
     /// The other voters that answer, if this node leads: one that has been stopped a moment ago would let it
     /// wait in vain.
     async fn answering_voters(&self) -> BTreeSet<u64> {
@@ -172,14 +211,15 @@ impl Inner {
             return Err(first);
         }
         closed?;
-        let flush_bytes = self.config.compaction.flush_bytes;
-        let headroom = &self.node.headroom;
-        if !headroom.takes_flush(self.node.blocking, flush_bytes).await {
+        let (headroom, blocking) = (&self.node.headroom, self.node.blocking);
+        let host = std::sync::Arc::clone(&self.node.host);
+        let waiting = std::sync::Arc::clone(&host);
+        let unflushed = move || waiting.unflushed_bytes();
+        if !headroom.takes_flush(blocking, unflushed).await? {
             // The log has it all.
             return Ok(());
         }
-        let host = std::sync::Arc::clone(&self.node.host);
-        self.node.blocking.run(move || host.flush()).await
+        blocking.run(move || host.flush()).await
     }
 }
 

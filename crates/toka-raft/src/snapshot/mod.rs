@@ -27,7 +27,7 @@ pub(crate) use send::{Outgoing, send};
 pub use store::SnapshotDir;
 pub(crate) use store::{Place, SnapshotStore};
 pub(crate) use transfers::Transfers;
-pub(crate) use verify::verify;
+pub(crate) use verify::{open_as_ledger, verify};
 
 /// The engine's files, inside the directory of a snapshot.
 const LEDGER_DIR: &str = "ledger";

@@ -59,7 +59,7 @@ pub(crate) async fn send(
     } = outgoing;
     let to = peer.to;
     let dir = snapshot.snapshot;
-    let _sending = store.transfers().begin(to, dir.last_index().unwrap_or(0));
+    let sending = store.transfers().begin(to, dir.last_index().unwrap_or(0));
     let listed = {
         let dir = dir.clone();
         blocking.run(move || dir.files()).await
@@ -88,6 +88,9 @@ pub(crate) async fn send(
         tracing::warn!(to, %status, "the snapshot was not taken");
         if status.code() == tonic::Code::DataLoss {
             store.suspect();
+        }
+        if !progress.has_begun() {
+            sending.forget();
         }
         unreachable(&SendFailure(status.message().to_owned()))
     })?;
@@ -226,6 +229,8 @@ pub(super) struct Progress(Mutex<State>);
 struct State {
     /// When the last chunk was taken.
     last: Instant,
+    /// Whether a chunk was taken, or the end of them.
+    has_begun: bool,
     /// How long the receiver may be silent from then on. When all chunks have been taken, what remains
     /// is its own work, which takes time.
     patience: Duration,
@@ -237,6 +242,7 @@ impl Progress {
     pub(super) fn new(bytes: u64) -> Self {
         Self(Mutex::new(State {
             last: Instant::now(),
+            has_begun: false,
             patience: STALL_TIMEOUT,
             bytes,
             failure: None,
@@ -248,7 +254,15 @@ impl Progress {
     }
 
     fn advance(&self) {
-        self.with(|state| state.last = Instant::now());
+        self.with(|state| {
+            state.last = Instant::now();
+            state.has_begun = true;
+        });
+    }
+
+    /// Without a connection there is nobody who takes anything.
+    fn has_begun(&self) -> bool {
+        self.with(|state| state.has_begun)
     }
 
     fn finish(&self) {

@@ -1,5 +1,6 @@
 //! The snapshots of a node: one current, perhaps others that are still being sent or received.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use crate::blocking::Blocking;
 
 const PREFIX: &str = "snapshot-";
 const TEMPORARY: &str = ".tmp";
+/// The file that says that a repair has gone on from the snapshot beside it.
+const USED: &str = "USED";
 
 /// A snapshot, as openraft passes it around: a directory that is removed when nobody holds it any
 /// more, unless it is the node's current snapshot. Cheap to clone.
@@ -51,6 +54,23 @@ impl SnapshotDir {
 
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.0.ground.disk
+    }
+
+    /// Whether a repair has gone on from it before.
+    pub(crate) fn is_used(&self) -> bool {
+        self.disk().exists(&self.dir().join(USED))
+    }
+
+    /// Notes durably that a repair goes on from it. Blocking.
+    pub(crate) fn set_used(&self) -> Result<(), SnapshotError> {
+        if self.is_used() {
+            return Ok(());
+        }
+        let path = self.dir().join(USED);
+        self.disk()
+            .create_with(&path, &[])
+            .and_then(|()| self.disk().sync_dir(self.dir()))
+            .map_err(SnapshotError::file("write", &path))
     }
 
     /// Where its note is.
@@ -184,6 +204,8 @@ pub(crate) struct SnapshotStore {
     ground: Ground,
     dir: PathBuf,
     current: Mutex<Option<SnapshotDir>>,
+    /// Complete ones that are there besides, until [`SnapshotStore::keep_only_current`].
+    others: Mutex<Vec<SnapshotDir>>,
     next_number: AtomicU64,
     transfers: Arc<Transfers>,
     /// Held while a snapshot is received.
@@ -193,7 +215,11 @@ pub(crate) struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the store in `dir` on `disk`, finds the newest complete snapshot and removes all else.
+    /// Opens the store in `dir` on `disk`. The newest complete snapshot is the current one. What is in progress is
+    /// removed, and nothing else: before the log is opened nobody knows what the node needs.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Contents`] of a note that a newer build has written; the disk's.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -201,57 +227,82 @@ impl SnapshotStore {
     ) -> Result<Self, SnapshotError> {
         disk.create_dir_all(&dir)
             .map_err(SnapshotError::file("create", &dir))?;
-        let mut newest: Option<(PathBuf, Contents)> = None;
-        let mut leftovers = Vec::new();
+        let ground = Ground { disk, blocking };
+        let mut complete = Vec::new();
         let mut next_number = 1;
-        let names = disk.list(&dir).map_err(SnapshotError::file("list", &dir))?;
+        let names = ground.disk.list(&dir);
+        let names = names.map_err(SnapshotError::file("list", &dir))?;
         for path in names.into_iter().map(|name| dir.join(name)) {
             let Some(number) = finished_number(&path) else {
-                leftovers.push(path);
+                remove(&*ground.disk, &path)?;
                 continue;
             };
             next_number = next_number.max(number + 1);
-            match Contents::read(&*disk, &path) {
+            match Contents::read(&*ground.disk, &path) {
                 Ok(contents) => {
-                    let order = |contents: &Contents| contents.meta.last_log_id;
-                    let is_newer = newest
-                        .as_ref()
-                        .is_none_or(|(_, best)| order(&contents) > order(best));
-                    let older = if is_newer {
-                        newest.replace((path, contents))
-                    } else {
-                        Some((path, contents))
-                    };
-                    leftovers.extend(older.map(|(path, _)| path));
+                    complete.push(SnapshotDir::new(ground.clone(), path, contents, true));
                 }
-                // The ledger itself is the authority: another snapshot is made of it when needed.
-                Err(error) => {
-                    tracing::warn!(%error, "removing a snapshot that cannot be read");
-                    leftovers.push(path);
-                }
+                // Nothing is wrong with it: that build can go on from it.
+                Err(error) if error.is_newer() => return Err(error),
+                Err(error) => tracing::warn!(%error, "found a snapshot that cannot be read"),
             }
         }
-        for path in leftovers {
-            tracing::info!(path = %path.display(), "removing a leftover of an earlier run");
-            let removed = if disk.is_dir(&path) {
-                disk.remove_dir_all(&path)
-            } else {
-                disk.remove(&path)
-            };
-            removed.map_err(SnapshotError::file("remove", &path))?;
-        }
-        let ground = Ground { disk, blocking };
-        let current =
-            newest.map(|(path, contents)| SnapshotDir::new(ground.clone(), path, contents, true));
+        newest_first(&mut complete);
+        let mut complete = complete.into_iter();
         Ok(Self {
             ground,
             dir,
-            current: Mutex::new(current),
+            current: Mutex::new(complete.next()),
+            others: Mutex::new(complete.collect()),
             next_number: AtomicU64::new(next_number),
             transfers: Arc::default(),
             incoming: AtomicBool::new(false),
             suspect: Notify::new(),
         })
+    }
+
+    /// All complete snapshots, the newest first.
+    pub(crate) fn complete(&self) -> Vec<SnapshotDir> {
+        let mut complete = self.others().clone();
+        complete.extend(self.current());
+        newest_first(&mut complete);
+        complete
+    }
+
+    /// Makes one of the complete snapshots the current one, or none. The others stay where they are.
+    pub(crate) fn choose(&self, chosen: Option<&SnapshotDir>) {
+        let complete = self.complete();
+        let is_chosen = |snapshot: &SnapshotDir| {
+            chosen.is_some_and(|chosen| Arc::ptr_eq(&chosen.0, &snapshot.0))
+        };
+        let (chosen, others): (Vec<_>, Vec<_>) = complete.into_iter().partition(is_chosen);
+        *self.lock() = chosen.into_iter().next();
+        *self.others() = others;
+    }
+
+    /// Removes all but the current snapshot, durably: with the ledger as it is now, nobody needs another one. Only
+    /// before Raft starts. Blocking.
+    pub(crate) fn keep_only_current(&self) -> Result<(), SnapshotError> {
+        let current = self.current();
+        self.others().clear();
+        let disk = &*self.ground.disk;
+        let names = disk.list(&self.dir);
+        let names = names.map_err(SnapshotError::file("list", &self.dir))?;
+        let mut is_changed = false;
+        for path in names.into_iter().map(|name| self.dir.join(name)) {
+            let is_kept = current
+                .as_ref()
+                .is_some_and(|current| current.dir() == path);
+            if !is_kept && finished_number(&path).is_some() {
+                remove(disk, &path)?;
+                is_changed = true;
+            }
+        }
+        if is_changed {
+            disk.sync_dir(&self.dir)
+                .map_err(SnapshotError::file("sync", &self.dir))?;
+        }
+        Ok(())
     }
 
     /// The node's current snapshot.
@@ -396,6 +447,10 @@ impl SnapshotStore {
     fn lock(&self) -> MutexGuard<'_, Option<SnapshotDir>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn others(&self) -> MutexGuard<'_, Vec<SnapshotDir>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// See [`SnapshotStore::incoming`].
@@ -406,6 +461,24 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         self.0.incoming.store(false, Ordering::Release);
     }
+}
+
+/// Of those that cover the same, the one that was made last is first.
+fn newest_first(snapshots: &mut [SnapshotDir]) {
+    snapshots.sort_by_key(|snapshot| {
+        let last = snapshot.contents().meta.last_log_id;
+        Reverse((last, finished_number(snapshot.dir())))
+    });
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
+    tracing::info!(path = %path.display(), "removing a leftover of an earlier run");
+    let removed = if disk.is_dir(path) {
+        disk.remove_dir_all(path)
+    } else {
+        disk.remove(path)
+    };
+    removed.map_err(SnapshotError::file("remove", path))
 }
 
 fn finished_number(path: &Path) -> Option<u64> {

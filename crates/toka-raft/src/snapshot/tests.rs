@@ -28,6 +28,7 @@ use crate::testing;
 use crate::type_config::{Entry, LeaderId, LogId, Vote};
 
 mod copying;
+mod kept;
 mod power_cut;
 
 struct Sender {

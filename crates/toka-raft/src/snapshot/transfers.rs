@@ -3,7 +3,8 @@
 //! A copy is of use only as long as the log that follows on it is there (openraft #1706), also after it has
 //! arrived: the receiver has to catch up with what was written meanwhile.
 //!
-//! Invariants: a transfer that fails or is refused takes nothing from another one to the same node.
+//! Invariants: a transfer that fails or is refused takes nothing from another one to the same node; nothing stays
+//! for a node that cannot be reached.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,6 +103,11 @@ impl Sending {
         self.update(|transfer| transfer.after = after);
     }
 
+    /// Nothing of the copy has reached the receiver: nothing has to stay for it.
+    pub(super) fn forget(&self) {
+        self.transfers.lock().by_number.remove(&self.number);
+    }
+
     fn update(&self, update: impl FnOnce(&mut Transfer)) {
         let mut state = self.transfers.lock();
         state.by_number.get_mut(&self.number).map(update);
@@ -147,6 +153,19 @@ mod tests {
         assert_eq!(needed(STALL / 2, Some(50)), Some(50));
         assert_eq!(needed(STALL, Some(50)), Some(50), "it has moved since");
         assert_eq!(needed(STALL * 2, Some(50)), None);
+    }
+
+    #[test]
+    fn nothing_stays_for_a_receiver_that_was_not_reached() {
+        let transfers = Arc::new(Transfers::default());
+        let first = transfers.begin(3, 40);
+        let second = transfers.begin(3, 60);
+        first.forget();
+        drop(first);
+        let needed = || transfers.needed_after(100, |_| None, Instant::now());
+        assert_eq!((needed(), transfers.under_way()), (Some(60), 1));
+        second.forget();
+        assert_eq!((needed(), transfers.under_way()), (None, 0));
     }
 
     #[test]

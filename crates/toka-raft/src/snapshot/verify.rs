@@ -8,6 +8,7 @@ use toka_ledger::Digest;
 use toka_ledger::engine::{Direction, Engine, Table};
 use toka_ledger::history::Frontier;
 use toka_ledger::read::{Filter, PAGE_EVENTS_MAX, Query};
+use toka_ledger::seam::InlineThreads;
 use toka_ledger::store::check_row;
 use toka_ledger::{Ledger, Reader, hash};
 
@@ -43,6 +44,15 @@ pub(crate) fn verify(
         });
     }
     Ok(())
+}
+
+/// Opens the copy in `dir` as a ledger, with all that it keeps in memory: rows may be sound one by one, and yet lack
+/// one without which the ledger cannot be opened.
+pub(crate) fn open_as_ledger(storage: &dyn Storage, dir: &Path) -> Result<Reader, SnapshotError> {
+    let ledger = Ledger::open(storage.open_copy(dir)?, Arc::new(InlineThreads))?;
+    let reader = ledger.reader();
+    reader.settings()?;
+    Ok(reader)
 }
 
 fn check_rows(engine: &dyn Engine) -> Result<(), SnapshotError> {

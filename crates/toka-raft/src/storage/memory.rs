@@ -1,5 +1,6 @@
 //! A node's stores in memory, which lose in a crash what a disk would.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,20 @@ impl MemoryStorage {
     }
 }
 
+impl MemoryStorage {
+    /// Whether `dir` is that of a store, which is read as a copy is while nobody has it open; such a one has files of
+    /// its own beside those of the copy that it began with, if it did.
+    fn is_store(&self, dir: &Path) -> bool {
+        let is_of_copy = |name: &OsString| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "table")
+        };
+        let names = self.disk.list(dir);
+        names.is_ok_and(|names| names.is_empty() || !names.iter().all(is_of_copy))
+    }
+}
+
 impl Storage for MemoryStorage {
     fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(self.disk.clone())
@@ -56,6 +71,9 @@ impl Storage for MemoryStorage {
     }
 
     fn open_copy(&self, dir: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+        if self.is_store(dir) {
+            return self.open(dir);
+        }
         Ok(Arc::new(MemoryEngine::open_checkpoint(self.disk(), dir)?))
     }
 

@@ -143,6 +143,10 @@ impl Engine for FailingEngine {
     fn disk_bytes(&self) -> Result<u64, EngineError> {
         self.engine.disk_bytes()
     }
+
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        self.engine.unflushed_bytes()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

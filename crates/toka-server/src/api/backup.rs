@@ -86,10 +86,12 @@ impl Sending {
         let draining = self.shared.draining.clone();
         let node_id = self.shared.replica.node_id();
         let parts = self.parts.clone();
+        let replica = self.shared.replica.clone();
         tracing::info!(node_id, "making a copy for a backup, and checking it");
         let ended = tokio::select! {
             biased;
             () = draining.cancelled() => Err(Ended::Failed(status::stopping())),
+            no_room = replica.no_room() => Err(no_room.into()),
             ended = self.send() => ended,
         };
         match ended {

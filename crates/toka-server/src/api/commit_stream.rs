@@ -21,13 +21,14 @@ use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::commit::{Committed, committed, header, prepare_events};
 use super::vault::Answers;
-use crate::limits::STREAM_GROUP_BYTES;
+use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES};
 use crate::refusal;
 use crate::routing::Route;
 
@@ -49,13 +50,15 @@ pub(super) async fn open(
                 items: items(Arc::clone(shared), requests).boxed(),
                 answers,
                 waiting: VecDeque::new(),
+                waiting_bytes: 0,
                 ended: None,
                 _permit: permit,
             };
             // Owned by the stream of answers: it ends when that is dropped, with its connection at
             // the latest.
             tokio::spawn(session.run());
-            Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+            let answers = Box::pin(ReceiverStream::new(receiver));
+            Ok(Response::new(shared.streams.watch(answers)))
         }
         Route::There(leader) => proxy::forward(shared, &call, leader, requests, permit).await,
     }
@@ -91,7 +94,7 @@ fn items(
                 ))
             }
             Ok(None) => None,
-            Err(status) => Some((Err(status), None)),
+            Err(status) => Some((Err(refusal::received(status)), None)),
         }
     })
 }
@@ -119,6 +122,7 @@ struct Session {
     answers: mpsc::Sender<Result<v1::CommitStreamResponse, Status>>,
     /// Read and not proposed yet, in order.
     waiting: VecDeque<Item>,
+    waiting_bytes: usize,
     /// No more is read: the client has sent its last request, or the stream ends with this once
     /// those before have their answers.
     ended: Option<Result<(), Status>>,
@@ -143,13 +147,15 @@ impl Session {
                 if self.ended.is_some() {
                     return Ok(());
                 }
-                self.read().await;
+                self.read_or_give_up().await?;
             }
             let group = self.next_group();
             let shared = Arc::clone(&self.shared);
             let mut proposed = std::pin::pin!(propose(&shared, group));
             let answers = loop {
-                let has_room = self.ended.is_none() && self.waiting.len() < window;
+                let has_room = self.ended.is_none()
+                    && self.waiting.len() < window
+                    && self.waiting_bytes < STREAM_AHEAD_BYTES;
                 tokio::select! {
                     biased;
                     answers = &mut proposed => break answers?,
@@ -165,6 +171,16 @@ impl Session {
         }
     }
 
+    /// Reads one request where nothing is in progress; the stream ends if none comes.
+    async fn read_or_give_up(&mut self) -> Result<(), Status> {
+        let idle = self.shared.connections.commit_stream_idle_timeout;
+        timeout(idle, self.read()).await.map_err(|_| {
+            status::no_leader(format!(
+                "no commit has come on this stream for {idle:?}; open another one when there are more"
+            ))
+        })
+    }
+
     /// Reads one request, or notices that there are no more. May be dropped while it waits.
     async fn read(&mut self) {
         let item = tokio::select! {
@@ -174,7 +190,10 @@ impl Session {
             item = self.items.next() => item,
         };
         match item {
-            Some(Ok(item)) => self.waiting.push_back(item),
+            Some(Ok(item)) => {
+                self.waiting_bytes += item.bytes;
+                self.waiting.push_back(item);
+            }
             Some(Err(status)) => self.ended = Some(Err(status)),
             None => self.ended = Some(Ok(())),
         }
@@ -188,6 +207,7 @@ impl Session {
             && let Some(item) = self.waiting.pop_front()
         {
             bytes += item.bytes;
+            self.waiting_bytes -= item.bytes;
             group.push(item);
         }
         group

@@ -12,6 +12,7 @@ mod membership;
 mod page_token;
 mod read;
 mod shared;
+mod stalled;
 mod subscribe;
 mod vault;
 
@@ -19,4 +20,5 @@ pub(crate) use self::cluster::Cluster;
 pub(crate) use self::gate::{Gate, Gates};
 pub(crate) use self::intents::Intents;
 pub(crate) use self::shared::{Shared, off_reactor};
+pub(crate) use self::stalled::sweep;
 pub(crate) use self::vault::Vault;

@@ -11,11 +11,13 @@ use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::gate::Gates;
-use crate::config::Limits;
+use super::stalled::Streams;
+use crate::config::{Config, Connections, Limits};
 use crate::limits::RETRY_AFTER;
 use crate::refusal;
 use crate::routing::{Call, Router};
@@ -26,7 +28,12 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) router: Router,
     pub(crate) limits: Limits,
+    pub(crate) connections: Connections,
     pub(crate) gates: Gates,
+    /// Answers that are sent one by one.
+    pub(crate) streams: Arc<Streams>,
+    /// Connections of clients.
+    pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
@@ -38,16 +45,21 @@ impl Shared {
     pub(crate) fn new(
         replica: Replica,
         router: Router,
-        limits: Limits,
+        config: &Config,
+        open_connections: TaskTracker,
         draining: CancellationToken,
     ) -> Self {
+        let (limits, connections) = (config.limits, config.connections);
         Self {
             reader: replica.reader(),
             replica,
             router,
             gates: Gates::new(&limits),
+            streams: Arc::new(Streams::new(connections.stall_timeout)),
+            open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             limits,
+            connections,
             draining,
             history_id: OnceLock::new(),
         }

@@ -56,7 +56,7 @@ pub(super) async fn open(
             Err(status) => Some((Err(status), None)),
         }
     });
-    Ok(Response::new(Box::pin(answers)))
+    Ok(Response::new(shared.streams.watch(Box::pin(answers))))
 }
 
 fn check(request: &v1::SubscribeRequest) -> Result<(Start, Filter), Invalid> {

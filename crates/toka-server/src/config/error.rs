@@ -58,6 +58,13 @@ pub enum ConfigError {
         /// The data directory.
         data: PathBuf,
     },
+    /// The settings cannot be written as a file.
+    #[error("the settings cannot be written as TOML: {source}")]
+    Dump {
+        /// What TOML cannot hold.
+        #[source]
+        source: toml::ser::Error,
+    },
     /// A value that contradicts itself or another one.
     #[error("{key}: {detail}")]
     Invalid {

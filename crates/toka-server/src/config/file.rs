@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, variable};
 use super::member::InitialMember;
@@ -15,7 +15,7 @@ macro_rules! layer {
     ($($(#[$doc:meta])+ $key:ident: $type:ty,)+) => {
         /// A layer of the configuration. Keys are the same in the TOML file, in the environment
         /// (`TOKA_` and upper case) and among the flags (`--` and dashes).
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
         #[serde(deny_unknown_fields)]
         pub struct ConfigFile {
             $($(#[$doc])+ pub $key: Option<$type>,)+
@@ -119,6 +119,18 @@ layer! {
     request_timeout_max: Span,
     /// How long a node that stops waits for calls in flight.
     shutdown_grace: Span,
+    /// Open connections of clients.
+    connections_max: usize,
+    /// How long a new connection may take until it has said what it speaks.
+    handshake_timeout: Span,
+    /// Silence after which a connection is asked whether it lives.
+    ping_interval: Span,
+    /// How long it may take to answer.
+    ping_timeout: Span,
+    /// How long a connection or a stream may take nothing of what is there for it.
+    stall_timeout: Span,
+    /// How long a commit stream may send nothing.
+    commit_stream_idle_timeout: Span,
     /// Open subscriptions.
     subscriptions_max: usize,
     /// Commits in progress, those in commit streams not counted.

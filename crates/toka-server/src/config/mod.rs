@@ -1,6 +1,8 @@
 //! Configuration of a node: flags over `TOKA_*` environment over file over default.
 
+mod connections;
 mod creation;
+mod dump;
 mod error;
 mod file;
 mod join;
@@ -20,6 +22,7 @@ use toka_raft::Member;
 use toka_raft::config::{Compaction, Creation, Scrub};
 use toka_raft::limits::VOTERS_MAX;
 
+pub use self::connections::Connections;
 pub use self::error::ConfigError;
 pub use self::file::ConfigFile;
 pub use self::join::Join;
@@ -57,6 +60,8 @@ pub struct Config {
     pub timing: Timing,
     /// Bounds.
     pub limits: Limits,
+    /// When connections and streams are cut off.
+    pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
 }
@@ -155,6 +160,7 @@ impl Config {
             creation: creation::creation(&layer)?,
             timing: Timing::of(&layer),
             limits: limits(&layer),
+            connections: Connections::of(&layer),
             storage: storage(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
@@ -183,6 +189,7 @@ impl Config {
         self.check_membership()?;
         self.timing.check()?;
         self.check_level()?;
+        self.connections.check()?;
         self.check_limits()
     }
 

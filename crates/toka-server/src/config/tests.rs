@@ -59,6 +59,12 @@ fn every_key_can_be_set_by_the_file() {
         request_timeout = "5s"
         request_timeout_max = "1m"
         shutdown_grace = "2s"
+        connections_max = 11
+        handshake_timeout = "3s"
+        ping_interval = "4s"
+        ping_timeout = "5s"
+        stall_timeout = "6s"
+        commit_stream_idle_timeout = "7s"
         subscriptions_max = 3
         commits_max = 4
         commit_stream_window = 5
@@ -78,6 +84,16 @@ fn every_key_can_be_set_by_the_file() {
     assert_eq!(config.timing.heartbeat_interval, Duration::from_millis(20));
     assert_eq!(config.limits.request_timeout, Duration::from_secs(5));
     assert_eq!(config.limits.proposals_max, 8);
+    let seconds = Duration::from_secs;
+    let connections = Connections {
+        max: 11,
+        handshake_timeout: seconds(3),
+        ping_interval: seconds(4),
+        ping_timeout: seconds(5),
+        stall_timeout: seconds(6),
+        commit_stream_idle_timeout: seconds(7),
+    };
+    assert_eq!(config.connections, connections);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
     assert_eq!(config.initial_members[&1].raft_endpoint, "node-1.toka:7312");
 }
@@ -260,6 +276,12 @@ fn contradictions_name_the_key() {
         ),
         ("commits_max = 0", "commits_max: 0 is not between 1 and"),
         (
+            "connections_max = 0",
+            "connections_max: 0 is not between 1 and",
+        ),
+        ("handshake_timeout = \"0s\"", "handshake_timeout: is 0"),
+        ("stall_timeout = \"0s\"", "stall_timeout: is 0"),
+        (
             "request_timeout_max = \"1s\"",
             "request_timeout_max: 1s is below request_timeout, 10s",
         ),
@@ -321,4 +343,59 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
         error.contains("advertises raft 127.0.0.1:1 client 127.0.0.1:2"),
         "{error}"
     );
+}
+
+/// Settings without a default, and those whose default depends on the disk, or on the build.
+const NOT_FIXED: [&str; 10] = [
+    "advertise_client",
+    "advertise_raft",
+    "dimension",
+    "disk_reserve",
+    "embedding_model",
+    "feature_level_max",
+    "initial_members",
+    "join",
+    "learner",
+    "replace",
+];
+
+#[test]
+fn dump_means_the_same_when_it_is_read_again() {
+    let member = r#"initial_members = ["1=node-1.toka:7312,[::1]:7311"]"#;
+    for text in [
+        "node_id = 1",
+        "join = [\"a:1\", \"b:2\"]\nlearner = true",
+        "node_id = 1\nintents_tau = 0.123456789\nintents_prior = 1e-3\nscrub_interval = \"0s\"",
+        "node_id = 1\ndisk_reserve = 4097\nfeature_level_max = 1\nscrub_rate_limit = 0",
+        &format!("node_id = 1\n{member}\nlisten = \"[::1]:1\"\nheartbeat_interval = \"99ms\""),
+    ] {
+        let given = || file(&format!("data = 'a \\ \"quoted\" path'\n{text}")).expect("readable");
+        let holds = |layer| {
+            Config::merge(layer, ConfigFile::default(), ConfigFile::default()).expect("valid")
+        };
+        let dump = given().dump().expect("it can be written");
+        let read = || file(&dump).expect("readable");
+        assert_eq!(holds(read()), holds(given()), "{dump}");
+        assert_eq!(read().dump().expect("it can be written"), dump);
+    }
+}
+
+#[test]
+fn dump_names_every_setting_that_has_a_default() {
+    let minimal = file("node_id = 1\ndata = \"/tmp/vault\"").expect("readable");
+    let dump = minimal.dump().expect("it can be written");
+    for key in ConfigFile::KEYS {
+        let is_named = dump
+            .lines()
+            .any(|line| line.starts_with(&format!("{key} = ")));
+        assert_eq!(is_named, !NOT_FIXED.contains(key), "{key}: {dump}");
+    }
+    for line in [
+        "intents_rho = 0.85",
+        "intents_floor = 0.05",
+        "scrub_interval = \"24h\"",
+        "state_check_interval = \"5s\"",
+    ] {
+        assert!(dump.lines().any(|found| found == line), "{line}: {dump}");
+    }
 }

@@ -37,7 +37,7 @@ use self::connection::tcp;
 pub use self::error::{RunError, StartError};
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::serve::Stop;
-use crate::api::Shared;
+use crate::api::{self, Shared};
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
@@ -77,7 +77,7 @@ pub struct Node {
     clients: Stop,
     peers: Stop,
     tasks: JoinSet<&'static str>,
-    http_stop: CancellationToken,
+    http: Stop,
     hands_over: bool,
     _all: DropGuard,
 }
@@ -146,10 +146,11 @@ impl Node {
             readiness: readiness.clone(),
         };
         let mut tasks = JoinSet::new();
-        let http_stop = all.child_token();
+        let http_server = Stop::new(all.child_token(), &all);
+        let bounds = config.connections;
         if let Some(listener) = wires.http {
-            let http = serve::http(listener, pages.clone(), http_stop.clone());
-            tasks.spawn(named("HTTP", http));
+            let served = serve::http(listener, pages.clone(), bounds, http_server.clone());
+            tasks.spawn(named("HTTP", served));
         }
 
         let guard = all.clone().drop_guard();
@@ -167,7 +168,7 @@ impl Node {
         let opened = replica.clone();
         let assembled = async move {
             let peers = Stop::new(all.child_token(), &all);
-            serve::peers(wires.peers, &replica, peers.clone());
+            serve::peers(wires.peers, &replica, bounds, peers.clone());
             let router = Router::new(
                 node_id,
                 replica.leader_watch(),
@@ -175,17 +176,23 @@ impl Node {
                 outside.transport,
             );
             let clients = Stop::new(all.child_token(), &all);
-            let draining = clients.gently.clone();
-            let shared = Arc::new(Shared::new(replica, router, config.limits, draining));
+            let shared = Arc::new(Shared::new(
+                replica,
+                router,
+                &config,
+                clients.connections.clone(),
+                clients.gently.clone(),
+            ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
             let served =
                 serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
             tasks.spawn(named("clients", served));
-            let background: [BoxFuture<'static, ()>; 3] = [
+            let background: [BoxFuture<'static, ()>; 4] = [
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
+                api::sweep(Arc::clone(&shared.streams)).boxed(),
             ];
             for task in background {
                 tasks.spawn(until(all.clone(), task));
@@ -202,7 +209,7 @@ impl Node {
                 clients,
                 peers,
                 tasks,
-                http_stop,
+                http: http_server,
                 hands_over: true,
                 _all: guard,
             })
@@ -328,7 +335,7 @@ impl Node {
         self.shared.replica.retire(self.hands_over).await;
         self.peers.cut().await;
         let closed = self.shared.replica.close().await;
-        self.http_stop.cancel();
+        self.http.cut().await;
         self.tasks.shutdown().await;
         self.shared.replica.end_threads().await;
         tracing::info!(node_id, "stopped");

@@ -22,12 +22,17 @@ use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
 use tower::util::MapResponseLayer;
 
-use super::connection::incoming;
+use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use crate::api::{Cluster, Intents, Shared, Vault};
+use crate::config::Connections;
 use crate::http::Pages;
-use crate::limits::{CONNECTION_WINDOW_BYTES, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX,
+    REQUEST_GRACE, STREAM_WINDOW_BYTES,
+};
+use crate::refusal;
 use crate::routing::name_members;
 
 /// How a server is stopped.
@@ -103,23 +108,30 @@ pub(super) async fn clients<S: Wire>(
     routes: Routes,
     stop: Stop,
 ) {
-    let streams_max = shared.limits.connection_streams_max;
+    let (limits, bounds) = (shared.limits, shared.connections);
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
+        let response = refusal::received_response(response);
         name_members(response, router.leader(), router.member_endpoints())
     });
     let served = Server::builder()
         // For gRPC-web.
         .accept_http1(true)
-        .max_concurrent_streams(streams_max)
+        // Handlers keep to their deadlines themselves, but begin only when the request is there.
+        .timeout(limits.request_timeout_max + REQUEST_GRACE)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .max_concurrent_streams(limits.connection_streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .http2_keepalive_interval(Some(bounds.ping_interval))
+        .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(GrpcWebLayer::new())
         .layer(name_members)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming(accepted, &stop), stop.gently.cancelled())
+        .serve_with_incoming_shutdown(
+            incoming(accepted, &stop, bounds.max, bounds),
+            stop.gently.cancelled(),
+        )
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the server for clients failed");
@@ -130,6 +142,7 @@ pub(super) async fn clients<S: Wire>(
 pub(super) fn peers<S, A>(
     accept: impl FnOnce() -> io::Result<A> + Send + 'static,
     replica: &Replica,
+    bounds: Connections,
     stop: Stop,
 ) where
     S: Wire,
@@ -147,7 +160,10 @@ pub(super) fn peers<S, A>(
         };
         let served = peer_server()
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming(accepted, &stop), stop.gently.cancelled())
+            .serve_with_incoming_shutdown(
+                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds),
+                stop.gently.cancelled(),
+            )
             .await;
         if let Err(error) = served {
             tracing::error!(%error, "the server for peers failed");
@@ -155,10 +171,18 @@ pub(super) fn peers<S, A>(
     });
 }
 
-/// Serves HTTP until `stop` is cancelled.
-pub(super) async fn http(listener: TcpListener, pages: Pages, stop: CancellationToken) {
-    let served = axum::serve(listener, pages.router())
-        .with_graceful_shutdown(stop.cancelled_owned())
+/// Serves HTTP until `stop` says otherwise. By tonic's server: axum's own waits for ever for the end of a head.
+pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connections, stop: Stop) {
+    let served = Server::builder()
+        .accept_http1(true)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .http2_keepalive_interval(Some(bounds.ping_interval))
+        .http2_keepalive_timeout(Some(bounds.ping_timeout))
+        .add_routes(Routes::from(pages.router()))
+        .serve_with_incoming_shutdown(
+            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds),
+            stop.gently.cancelled(),
+        )
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the server for HTTP failed");

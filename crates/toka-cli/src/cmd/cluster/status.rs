@@ -76,6 +76,15 @@ fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
     members.find(|member| member.node_id == node_id)
 }
 
+/// Whether it votes in the configuration that is left, and not in the one that this leads to.
+fn is_being_removed(membership: &v1::Membership, node_id: u64) -> bool {
+    let votes = |set: &v1::VoterSet| set.node_ids.contains(&node_id);
+    match membership.voter_sets.split_last() {
+        Some((last, before)) => !votes(last) && before.iter().any(votes),
+        None => false,
+    }
+}
+
 /// The shortest decimal that is `stored`: settings are kept as fixed-point numbers, of 16 bits behind the point
 /// at least.
 fn decimal(stored: f64) -> f64 {
@@ -112,6 +121,7 @@ fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
         "role": role(status),
         "voter": member.map(|member| member.voter),
         "to_be_promoted": member.map(|member| member.to_be_promoted),
+        "being_removed": member.map(|member| is_being_removed(&cluster.membership, member.node_id)),
         "replaces_node_id": member.and_then(|member| member.replaces_node_id),
         "unreachable_since_unix_ms": member.and_then(|member| member.unreachable_since_unix_ms),
         "round_trip_us": member.and_then(|member| member.round_trip_us),
@@ -292,6 +302,9 @@ fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
     let Some(member) = member(cluster, status.node.node_id) else {
         return role;
     };
+    if is_being_removed(&cluster.membership, member.node_id) {
+        return format!("{role}, being removed");
+    }
     match (member.replaces_node_id, member.to_be_promoted) {
         (Some(old), _) => format!("{role}, replaces {old}"),
         (None, true) => format!("{role}, to be promoted"),
@@ -353,6 +366,24 @@ mod tests {
         let json = scrub_json(&pass(false).expect("a pass"));
         assert_eq!(json["result"], "no damage");
         assert_eq!(json["end_unix_ms"], 1_795_713_300_123_u64);
+    }
+
+    #[test]
+    fn voter_of_the_configuration_that_is_left_alone_is_being_removed() {
+        let set = |ids: &[u64]| v1::VoterSet {
+            node_ids: ids.to_vec(),
+        };
+        let mut membership = v1::Membership {
+            voter_sets: vec![set(&[1, 2, 3]), set(&[1, 3, 4])],
+            ..v1::Membership::default()
+        };
+        let goes = |membership: &v1::Membership| {
+            let ids = (1..=5).filter(|id| is_being_removed(membership, *id));
+            ids.collect::<Vec<u64>>()
+        };
+        assert_eq!(goes(&membership), [2]);
+        membership.voter_sets.remove(0);
+        assert_eq!(goes(&membership), [0_u64; 0]);
     }
 
     #[test]

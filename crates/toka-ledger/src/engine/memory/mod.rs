@@ -240,6 +240,12 @@ impl Engine for MemoryEngine {
             .map(|(key, value)| (key.len() + value.len()) as u64)
             .sum())
     }
+
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        let state = self.read();
+        let bytes = |op: &Op| op.key.len() + op.value.as_ref().map_or(0, Bytes::len);
+        Ok(state.unflushed.iter().map(|op| bytes(op) as u64).sum())
+    }
 }
 
 /// Walks a table as it was when the scan began.

@@ -24,28 +24,32 @@ pub(super) fn open_error(path: &Path, error: rocksdb::Error) -> EngineError {
     }
 }
 
-/// What is said of a file that is gone, and of a sector that the disk cannot read (with glibc, with musl).
-const LOST: [&str; 3] = [
-    "No such file or directory",
-    "Input/output error",
-    "I/O error",
-];
+/// What is said of a file that is gone.
+const GONE: &str = "No such file or directory";
+/// What is said of a sector that the disk cannot read or write (with glibc, with musl).
+const FAILING: [&str; 2] = ["Input/output error", "I/O error"];
 /// What RocksDB (11.8, env/io_posix.cc, env/fs_posix.cc) tried to do when it was reading. It also reads when it
 /// is told to write: in a compaction, whose failure comes with the next write, and for a copy.
-const READING: [&str; 7] = [
+const READING: [&str; 6] = [
     "While pread",
     "While mmap read",
     "While reading file sequentially",
     "While open a file for random read",
     "While opening a file for sequentially reading",
     "While opening file for sequentially read",
-    "while link file to",
 ];
+/// What it tried to do with a name of a file for a copy: it fails if the file is gone, but a disk that fails then
+/// could not write the directory, and says nothing of the file.
+const LINKING: &str = "while link file to";
 
 /// Whether RocksDB did not get what was written: as good as damaged. It hands the cause over as text only.
 fn is_lost(action: &str, message: &str) -> bool {
-    let says = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    says(&LOST) && (action == "read" || says(&READING))
+    let says = |text: &&str| message.contains(text);
+    let is_reading = action == "read" || READING.iter().any(says);
+    if message.contains(GONE) {
+        return is_reading || message.contains(LINKING);
+    }
+    is_reading && FAILING.iter().any(says)
 }
 
 pub(super) fn engine_error(
@@ -85,6 +89,8 @@ mod tests {
             "IO error: While pread offset 0 len 4096: /d/000033.sst: Input/output error",
             "IO error: No such file or directory: While open a file for random read: /d/000033.sst: No such file \
              or directory",
+            "IO error: No such file or directory: while link file to /copy/000033.sst: /d/000033.sst: No such file \
+             or directory",
         ];
         for action in ["read", "copy", "write to", "flush", "open"] {
             assert!(
@@ -95,6 +101,13 @@ mod tests {
         let failed = [
             "IO error: While appending to file: /d/000033.sst: Input/output error",
             "IO error: While fsync: a file: Input/output error",
+            "IO error: While fdatasync: /d/000033.sst: I/O error",
+            "IO error: While open a file for appending: /d/000033.sst: Input/output error",
+            "IO error: No such file or directory: While open a file for appending: /d/000033.sst: No such file or \
+             directory",
+            "IO error: While mkdir: /copy: Input/output error",
+            "IO error: While renaming a file to /d/CURRENT: /d/000034.dbtmp: Input/output error",
+            "IO error: while link file to /copy/000033.sst: /d/000033.sst: Input/output error",
             "IO error: While pread offset 0 len 4096: /d/000033.sst: Cannot allocate memory",
         ];
         for action in ["copy", "write to", "flush", "open"] {

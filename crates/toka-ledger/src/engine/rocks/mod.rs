@@ -20,7 +20,7 @@ use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, ReadTier, WriteBatch,
-    WriteOptions,
+    WriteOptions, properties,
 };
 
 use self::directory::{require_absent, sync_dir};
@@ -297,6 +297,19 @@ impl Engine for RocksEngine {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(EngineError::io("look at", &entry.path())(error)),
             }
+        }
+        Ok(total)
+    }
+
+    /// What the memory tables take that are not flushed; some of it is room that is not used yet.
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        let mut total = 0;
+        for table in Table::ALL {
+            let bytes = self
+                .db
+                .property_int_value_cf(self.family(table), properties::CUR_SIZE_ALL_MEM_TABLES)
+                .map_err(self.error("measure", Some(table)))?;
+            total += bytes.unwrap_or(0);
         }
         Ok(total)
     }

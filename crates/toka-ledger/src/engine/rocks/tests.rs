@@ -23,6 +23,25 @@ fn store(dir: &Path) -> RocksEngine {
     RocksEngine::open(dir, &options).expect("opened")
 }
 
+/// A flush of little must not be taken for one of much.
+#[test]
+fn what_waits_for_a_flush_is_what_was_written_since_the_last_one() {
+    const VALUE_BYTES: usize = 4 << 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let waiting = || engine.unflushed_bytes().expect("measured");
+    let nothing = waiting();
+    assert!(nothing < (VALUE_BYTES / 4) as u64, "{nothing}");
+    let mut batch = Batch::new();
+    batch.put(Table::Payloads, KEY, vec![7; VALUE_BYTES]);
+    engine.write(batch, Durability::Volatile).expect("written");
+    let much = waiting();
+    assert!(much >= VALUE_BYTES as u64, "{much}");
+    engine.flush().expect("flushed");
+    let nothing = waiting();
+    assert!(nothing < (VALUE_BYTES / 4) as u64, "{nothing}");
+}
+
 fn sst_files(dir: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(dir).expect("listed");
     let paths = names.map(|entry| entry.expect("listed").path());

@@ -1,5 +1,6 @@
 //! What becomes of what a survivor has.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -151,6 +152,63 @@ async fn position_at_start(path: &Path) -> Position {
     let host = stores.ledger.expect("sound");
     stores.log.handle().close().await.expect("closed");
     host.reader().position()
+}
+
+/// All that is in a directory; `None`: a directory.
+fn contents_of(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut contents = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("listed") {
+        let path = entry.expect("listed").path();
+        if path.is_dir() {
+            contents.extend(contents_of(&path));
+            contents.insert(path, None);
+        } else {
+            let bytes = std::fs::read(&path).expect("read");
+            contents.insert(path, Some(bytes));
+        }
+    }
+    contents
+}
+
+/// Looks at the directory of a stopped node, which must stay as it is.
+async fn look(stopped: &Stopped) -> Result<Survivor, RecoveryError> {
+    let before = contents_of(&stopped.old);
+    let found = inspect(&stopped.old).await;
+    let after = contents_of(&stopped.old);
+    let names = |contents: &BTreeMap<PathBuf, _>| contents.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before));
+    for (path, bytes) in after {
+        assert!(before[&path] == bytes, "{} was changed", path.display());
+    }
+    found
+}
+
+#[tokio::test]
+async fn looking_changes_nothing() {
+    let stopped = Stopped::new(20, 5, Some(10)).await;
+    // What a start clears away.
+    for left in ["ledger-9", "ledger-9.tmp", "snapshots/snapshot-99.tmp"] {
+        std::fs::create_dir(stopped.old.join(left)).expect("created");
+    }
+    let found = look(&stopped).await.expect("readable");
+    assert_eq!((found.last_log_index, found.applied_log_index), (19, 9));
+    // What a start purges: a snapshot was installed, and then the power was cut.
+    let ahead = Stopped::new(10, 20, Some(20)).await;
+    let found = look(&ahead).await.expect("readable");
+    assert_eq!((found.last_log_index, found.applied_log_index), (19, 19));
+}
+
+#[tokio::test]
+async fn damage_that_is_found_by_looking_is_not_noted() {
+    let stopped = Stopped::new(20, 5, None).await;
+    let pointer = stopped.old.join("CURRENT");
+    let bytes = std::fs::read(&pointer).expect("there");
+    std::fs::remove_file(&pointer).expect("removed");
+    let error = look(&stopped).await.expect_err("the ledger is not found");
+    assert!(matches!(error, RecoveryError::Damaged { .. }), "{error}");
+    // Put back, it is as good as before.
+    std::fs::write(&pointer, bytes).expect("written");
+    assert_eq!(look(&stopped).await.expect("sound").last_log_index, 19);
 }
 
 #[tokio::test]

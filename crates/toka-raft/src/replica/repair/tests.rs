@@ -1,13 +1,27 @@
 //! A log fits the copy that has taken the place of the ledger, and a power cut on the way there costs nothing.
 
+mod own;
 mod power_cut;
 
+use std::path::{Path, PathBuf};
+
 use openraft::vote::RaftLeaderId as _;
+use toka_ledger::command::FEATURE_LEVEL;
+use toka_ledger::disk::{Disk as _, MemoryDisk};
 use toka_ledger::seam::SystemThreads;
 
 use super::*;
+use crate::config::RuntimeChoice;
 use crate::log_store::{Change, LogEngine as _, LogOptions, MemoryLog};
-use crate::type_config::{Entry, LeaderId};
+use crate::replica::checks::check_progress;
+use crate::replica::open::open_stores;
+use crate::storage::MemoryStorage;
+use crate::testing;
+use crate::transport::TcpTransport;
+use crate::type_config::{Entry, IoFlushed, LeaderId};
+
+const PATH: &str = "/node";
+const LAST: u64 = 40;
 
 fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(LeaderId::new(term, 1), index)
@@ -66,4 +80,71 @@ async fn entries_that_contradict_the_copy_are_cut_off() {
         let expected = (Some(last), Some(last), 3);
         assert_eq!(settled(last).await, expected, "{index}");
     }
+}
+
+/// Entries of a vault whose last one is [`LAST`], each but the first two with an event.
+fn entries() -> Vec<Entry> {
+    let mut entries = vec![
+        testing::membership(log_id(3, 0), 1),
+        testing::entry(log_id(3, 1), &testing::create(1)),
+    ];
+    entries.extend((2..=LAST).map(|number| {
+        let commit = testing::commit(format!("event {number}"), number);
+        testing::entry(log_id(3, number), &commit)
+    }));
+    entries
+}
+
+fn open(storage: &Arc<dyn Storage>) -> Stores {
+    open_stores(
+        Path::new(PATH),
+        1,
+        FEATURE_LEVEL,
+        Arc::clone(storage),
+        &Seams::system(),
+        Blocking::Inline,
+        &Fatal::new(),
+    )
+    .expect("opened")
+}
+
+/// A node that knows nobody.
+fn config() -> Config {
+    let mut config = Config::new(1, PathBuf::from(PATH), BTreeMap::new());
+    config.runtime = RuntimeChoice::Current;
+    config
+}
+
+/// Of another disk: there is always room.
+fn headroom() -> Headroom {
+    let (disk, path) = (MemoryDisk::new(), PathBuf::from("/data"));
+    disk.create_dir_all(&path).expect("created");
+    Headroom::new(Arc::new(disk), path, None)
+}
+
+fn repair_of<'a>(
+    stores: &'a mut Stores,
+    storage: &'a Arc<dyn Storage>,
+    channels: &'a Channels,
+    initial_members: &'a BTreeMap<u64, Member>,
+) -> Repair<'a> {
+    Repair {
+        identity: Arc::new(Identity::new(1, None)),
+        initial_members,
+        level_known: FEATURE_LEVEL,
+        layout: &stores.layout,
+        storage,
+        snapshots: &stores.snapshots,
+        log: &mut stores.log,
+        channels,
+        blocking: Blocking::Inline,
+        headroom: headroom(),
+    }
+}
+
+/// Damages the first thing that ledger `number` has flushed.
+fn spoil_ledger(storage: &MemoryStorage, number: u64) {
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let path = layout.ledger(number).join("flush-0000000000000001");
+    storage.disk.overwrite(&path, b"damaged").expect("written");
 }

@@ -10,13 +10,13 @@ use crate::error::FatalError;
 use crate::storage::MemoryStorage;
 
 /// A node's ledger and snapshots, in memory.
-struct Stores {
-    storage: Arc<MemoryStorage>,
-    host: LedgerHost,
-    snapshots: Arc<SnapshotStore>,
+pub(super) struct Stores {
+    pub(super) storage: Arc<MemoryStorage>,
+    pub(super) host: LedgerHost,
+    pub(super) snapshots: Arc<SnapshotStore>,
 }
 
-fn open(storage: &MemoryStorage) -> Stores {
+pub(super) fn open(storage: &MemoryStorage) -> Stores {
     let storage = Arc::new(storage.clone());
     let root = PathBuf::from("/node");
     storage.disk.create_dir_all(&root).expect("created");
@@ -46,7 +46,7 @@ impl Stores {
 }
 
 /// The storage of a node that has applied `count` entries and flushed them.
-fn storage_with(count: usize) -> MemoryStorage {
+pub(super) fn storage_with(count: usize) -> MemoryStorage {
     let storage = MemoryStorage::new();
     let stores = open(&storage);
     let entries = entries("history").into_iter().take(count).collect();

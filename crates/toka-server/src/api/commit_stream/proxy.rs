@@ -50,7 +50,7 @@ pub(super) async fn forward(
     let (metadata, answers, _) = reply.into_parts();
     let end = end_of(Arc::clone(shared), leader);
     let answers = passed_on(answers, end, (ended.drop_guard(), permit));
-    let mut response = Response::new(Box::pin(answers) as Answers<_>);
+    let mut response = Response::new(shared.streams.watch(Box::pin(answers)));
     *response.metadata_mut() = metadata;
     Ok(response)
 }

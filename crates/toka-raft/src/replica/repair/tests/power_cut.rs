@@ -1,37 +1,15 @@
 //! A power cut at any operation of the disk, while a copy of another node's ledger takes the place of a damaged one.
 
-use std::path::{Path, PathBuf};
-
 use futures::StreamExt as _;
-use toka_ledger::command::FEATURE_LEVEL;
-use toka_ledger::disk::{Disk as _, MemoryDisk};
 use toka_ledger::read::Position;
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::pull_ledger_response::Part;
 
 use super::*;
-use crate::config::RuntimeChoice;
-use crate::replica::checks::check_progress;
-use crate::replica::open::open_stores;
 use crate::snapshot::{Asked, Receiver, give};
-use crate::storage::MemoryStorage;
-use crate::testing;
-use crate::transport::TcpTransport;
 
-const PATH: &str = "/node";
-const LAST: u64 = 40;
-
-fn entries() -> Vec<Entry> {
-    let mut entries = vec![
-        testing::membership(log_id(3, 0), 1),
-        testing::entry(log_id(3, 1), &testing::create(1)),
-    ];
-    entries.extend((2..=LAST).map(|number| {
-        let commit = testing::commit(format!("event {number}"), number);
-        testing::entry(log_id(3, number), &commit)
-    }));
-    entries
-}
+/// Where the log of the node that is repaired ends.
+const OWN_LAST: u64 = 4;
 
 /// What another node sends, and where its ledger is.
 async fn given() -> (Vec<pb::PullLedgerResponse>, Position) {
@@ -61,20 +39,7 @@ async fn given() -> (Vec<pb::PullLedgerResponse>, Position) {
     (sent.expect("it is sound").collect().await, position)
 }
 
-fn open(storage: &Arc<dyn Storage>) -> Stores {
-    open_stores(
-        Path::new(PATH),
-        1,
-        FEATURE_LEVEL,
-        Arc::clone(storage),
-        &Seams::system(),
-        Blocking::Inline,
-        &Fatal::new(),
-    )
-    .expect("opened")
-}
-
-/// The storage of a node with a vote, whose ledger is damaged.
+/// The storage of a node with a vote, and with entries that contradict the copy, whose ledger is damaged.
 async fn damaged() -> MemoryStorage {
     let storage = MemoryStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
@@ -84,24 +49,18 @@ async fn damaged() -> MemoryStorage {
         committed: false,
     };
     stores.log.save_vote(&vote).await.expect("saved");
+    let blank = |index| Entry {
+        log_id: log_id(2, index),
+        payload: EntryPayload::Blank,
+    };
+    let own: Vec<Entry> = (0..=OWN_LAST).map(blank).collect();
+    let appended = stores.log.append(own, IoFlushed::noop()).await;
+    appended.expect("appended");
     stores.log.handle().barrier().await.expect("durable");
     stores.data_dir.set_ledger_damaged().expect("noted");
     stores.log.handle().close().await.expect("closed");
+    spoil_ledger(&storage, 1);
     storage.crash(|| false)
-}
-
-/// A node that knows nobody.
-fn config() -> Config {
-    let mut config = Config::new(1, PathBuf::from(PATH), BTreeMap::new());
-    config.runtime = RuntimeChoice::Current;
-    config
-}
-
-/// Of another disk: there is always room.
-fn headroom() -> Headroom {
-    let (disk, path) = (MemoryDisk::new(), PathBuf::from("/data"));
-    disk.create_dir_all(&path).expect("created");
-    Headroom::new(Arc::new(disk), path, None)
 }
 
 async fn receive(
@@ -133,29 +92,26 @@ async fn repair(
     sent: &[pb::PullLedgerResponse],
 ) -> Result<(), StartError> {
     let snapshot = receive(&stores, storage, sent).await.map_err(raft)?;
-    let mut repair = Repair {
-        identity: Arc::new(Identity::new(1, None)),
-        initial_members: &BTreeMap::new(),
-        level_known: FEATURE_LEVEL,
-        layout: &stores.layout,
-        storage,
-        snapshots: &stores.snapshots,
-        log: &mut stores.log,
-        channels: &Channels::new(Arc::new(TcpTransport)),
-        blocking: Blocking::Inline,
-        headroom: headroom(),
-    };
+    let channels = Channels::new(Arc::new(TcpTransport));
+    let nobody = BTreeMap::new();
+    let mut repair = repair_of(&mut stores, storage, &channels, &nobody);
     repair.put_in_place(snapshot, log_id(3, LAST)).await?;
     let (config, seams) = (config(), Seams::system());
     let opened = open_repaired(stores, &config, storage, &seams, &Fatal::new()).await;
     opened.map(drop)
 }
 
-/// Starts the node again. It has the copy, or its marker says that it still needs one.
+/// Starts the node again. It has the copy, or its marker says that it still needs one; then its log is as it was, since
+/// nobody may be left to give one that reaches a log that is cut off.
 async fn check(storage: MemoryStorage, expected: &Position, is_complete: bool) {
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let stores = open(&storage);
+    let mut stores = open(&storage);
     let is_damaged = stores.ledger.is_err();
+    if is_damaged && stores.snapshots.current().is_none() {
+        let state = stores.log.get_log_state().await.expect("read");
+        let as_it_was = (None, Some(log_id(2, OWN_LAST)));
+        assert_eq!((state.last_purged_log_id, state.last_log_id), as_it_was);
+    }
     assert!(!(is_damaged && is_complete), "it has been repaired");
     let (config, identity) = (config(), Arc::new(Identity::new(1, None)));
     let (channels, fatal) = (Channels::new(Arc::new(TcpTransport)), Fatal::new());

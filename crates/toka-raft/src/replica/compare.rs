@@ -19,7 +19,7 @@ pub(super) enum Subject {
     Intents,
 }
 
-/// What this node knows of itself.
+/// What this node knows of itself, or of a copy.
 #[derive(Debug)]
 pub(super) struct Own {
     /// The state that is kept after the event that is asked for, if one is.
@@ -37,8 +37,8 @@ pub(super) struct Answer {
     pub(super) status: Option<v1::NodeStatus>,
 }
 
-/// This node's state after an event, and those of the other voters of whom the same one is known.
-#[derive(Debug)]
+/// The state of this node, or of a copy, after an event, and those of the other voters of whom the same one is known.
+#[derive(Clone, Debug)]
 pub(super) struct Comparison {
     pub(super) subject: Subject,
     pub(super) sequence: u64,

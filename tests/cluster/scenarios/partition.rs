@@ -1,0 +1,89 @@
+//! Partitions, by proxies that let nothing through.
+
+use anyhow::{Context as _, Result};
+use rand::RngExt as _;
+use rand::seq::IndexedRandom as _;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::load::SAVE_OFTEN;
+use toka_tests::proxy::{Cut, Proxy, Quality};
+use toka_tests::seed;
+use toka_tests::traffic::Traffic;
+
+/// Puts a proxy in front of every node and starts them.
+async fn start_behind_proxies(cluster: &mut Cluster) -> Result<Vec<Proxy>> {
+    let mut proxies = Vec::new();
+    for id in cluster.ids() {
+        proxies.push(cluster.set_proxy(id).await?);
+    }
+    cluster.launch_all()?;
+    cluster.wait_all_ready().await?;
+    Ok(proxies)
+}
+
+/// The one in front of node `id`.
+fn of(proxies: &[Proxy], id: u64) -> Result<&Proxy> {
+    let index = usize::try_from(id)?.checked_sub(1).context("node 0")?;
+    proxies.get(index).context("a proxy")
+}
+
+/// nats-server #7545: a node was cut off, it and two others of five were killed, and one of the two that
+/// were left was removed; what had been acknowledged was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn membership_change_under_partition_loses_nothing() -> Result<()> {
+    cluster::run_prepared(5, &SAVE_OFTEN, async |cluster: &mut Cluster| {
+        let proxies = start_behind_proxies(cluster).await?;
+        let traffic = Traffic::start(cluster).await?;
+        let followers = cluster.followers().await?;
+        let (cut_off, killed, removed) = (followers[0], &followers[..3], followers[3]);
+        of(&proxies, cut_off)?.set(Quality::cut(Cut::Both));
+        traffic.goes_on().await?;
+        for id in killed {
+            cluster.kill(*id)?;
+        }
+        // Two of five change nothing by themselves, however often they are asked.
+        let text = removed.to_string();
+        let _asked = cluster.toka().spawn(&["cluster", "remove", &text])?;
+        of(&proxies, cut_off)?.set(Quality::default());
+        for id in killed {
+            cluster.launch(*id)?;
+        }
+        for id in killed {
+            cluster.wait_ready(*id).await?;
+        }
+        // Whatever became of it, repeated it is done.
+        cluster.toka().ok(&["cluster", "remove", &text]).await?;
+        cluster.has_ended_removed(removed).await?;
+        let voters = cluster.running();
+        cluster.has_members(&voters, &[]).await?;
+        traffic.goes_on().await?;
+        traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// etcd's failpoints `blackholePeerNetwork` and `dropPeerNetwork`, also one way: nobody waits for the node
+/// that hears nothing or is not heard, and what it gets late does no harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blackholed_nodes_one_after_the_other_lose_nothing() -> Result<()> {
+    const CUTS: [Cut; 3] = [Cut::ToNode, Cut::FromNode, Cut::Both];
+    const ROUNDS: usize = 6;
+    let mut rng = seed::rng(seed::draw(), 0);
+    cluster::run_prepared(3, &SAVE_OFTEN, async |cluster: &mut Cluster| {
+        let proxies = start_behind_proxies(cluster).await?;
+        let traffic = Traffic::start(cluster).await?;
+        for round in 0..ROUNDS {
+            let proxy = proxies.choose(&mut rng).context("there are proxies")?;
+            let cut = CUTS[round % CUTS.len()];
+            proxy.set(Quality::cut(cut));
+            let more = rng.random_range(50..300);
+            let goes_on = traffic.acks().more(more, PATIENCE).await;
+            goes_on.with_context(|| format!("round {round}: {cut:?}"))?;
+            proxy.set(Quality::default());
+            traffic.goes_on().await?;
+        }
+        traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,85 @@
+//! Five nodes on hosts of their own, clients by way of all of them, and everything that can go wrong.
+//!
+//! `TOKA_SEED` draws the faults, `TOKA_NEMESIS_SECONDS` says for how long there are some; `cargo xtask soak` sets both.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::follow::Follower;
+use toka_tests::history;
+use toka_tests::linearizable::{self, Log};
+use toka_tests::nemesis::{Clients, Nemesis};
+use toka_tests::{netns, seed};
+
+const NAME: &str = "nothing_is_lost_and_nothing_diverges_whatever_happens_to_five_nodes";
+const NODES: u64 = 5;
+/// Subscriptions that last from the first event to the last, each begun at another node.
+const FOLLOWERS: u64 = 3;
+/// The faults of CI are the same each time.
+const SEED: u64 = 20_261_127;
+/// So long there are faults in CI.
+const SECONDS: u64 = 75;
+/// What the setup, the last round and the checks may take besides.
+const BESIDES: Duration = Duration::from_secs(600);
+/// Small snapshots and logs, so that nodes which were away need a snapshot.
+const ARGUMENTS: [&str; 6] = [
+    "--disk-reserve",
+    "96MiB",
+    "--snapshot-log-entries",
+    "500",
+    "--keep-log-entries",
+    "200",
+];
+
+#[test]
+fn nothing_is_lost_and_nothing_diverges_whatever_happens_to_five_nodes() -> Result<()> {
+    if !netns::is_inside(NAME)? {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let seconds = match std::env::var("TOKA_NEMESIS_SECONDS") {
+        Ok(seconds) => seconds.parse().context("TOKA_NEMESIS_SECONDS")?,
+        Err(_) => SECONDS,
+    };
+    let seed = seed::given_or(SEED);
+    let time = Duration::from_secs(seconds);
+    runtime.block_on(cluster::run_in_network(
+        NODES,
+        &ARGUMENTS,
+        time + BESIDES,
+        async |cluster: &mut Cluster| scenario(cluster, seed, time).await,
+    ))
+}
+
+async fn scenario(cluster: &mut Cluster, seed: u64, time: Duration) -> Result<()> {
+    let mut nemesis = Nemesis::new(cluster, seed).await?;
+    cluster.launch_all()?;
+    cluster.wait_all_ready().await?;
+    let mut followers = Vec::new();
+    for id in 1..=FOLLOWERS {
+        followers.push(Follower::start(&cluster.client_of(id).await?).await?);
+    }
+    let clients = Clients::start(cluster, seed).await?;
+    clients.go_on(1, PATIENCE).await?;
+    nemesis.rage(cluster, &clients, time).await?;
+
+    let operations = clients.stop().await?;
+    let log = history::same_log(cluster, 0).await?;
+    for follower in followers {
+        follower.finish(&log).await?;
+    }
+    let started = Instant::now();
+    let checked = linearizable::check(&operations, &Log::new(&log)?)?;
+    println!("faults: {:?}", nemesis.done());
+    println!(
+        "{} events, {} operations; {checked:?} in {:?}",
+        log.len(),
+        operations.len(),
+        started.elapsed()
+    );
+    Ok(())
+}
