@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{namespace, python, setup, simulate, tidy};
+use crate::{namespace, python, setup, tidy};
 
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
@@ -102,10 +102,6 @@ fn run_steps(
         command.args(["check", "-p", "toka-ledger", "--no-default-features"]);
         processes.run(&mut command)
     })?;
-    suite.step("clippy of the simulation", || {
-        processes.run(&mut simulate::clippy(workspace))
-    })?;
-    suite.step("simulation", || simulate::check(workspace, processes))?;
     if !fast {
         suite.step("documentation", || {
             processes.run(&mut documentation(workspace))
