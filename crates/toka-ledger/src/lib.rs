@@ -55,6 +55,8 @@ pub mod prepare;
 pub mod read;
 pub mod restore;
 pub mod seam;
+#[cfg(simulation)]
+pub mod simulation;
 pub mod store;
 pub mod verify;
 

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use tokio::task::JoinError;
+
 /// Wall clock.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Milliseconds since the Unix epoch.
@@ -73,6 +75,22 @@ impl Seams {
             }
         }
     }
+}
+
+/// Runs `work`, which may block, on tokio's threads for such work. In a simulation, which has one thread, it runs
+/// at once.
+///
+/// # Errors
+/// If `work` panics, or the runtime is shut down before it began.
+pub async fn off_reactor<T, F>(work: F) -> Result<T, JoinError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    if cfg!(simulation) {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
 }
 
 /// The operating system's clock.

@@ -122,6 +122,10 @@ impl LedgerHost {
 
     /// Index of the last entry whose effect a crash would leave.
     pub(crate) fn flushed_index(&self) -> Result<Option<u64>, FatalError> {
+        #[cfg(simulation)]
+        if toka_ledger::simulation::Bug::PurgeBeforeSnapshot.is_on() {
+            return Ok(self.applied_state()?.0.map(|log_id| log_id.index));
+        }
         let mark = self.ledger()?.flushed_log_mark()?;
         Ok(decode_mark(&mark)?.0.map(|log_id| log_id.index))
     }
@@ -169,6 +173,8 @@ impl LedgerHost {
         mark.membership = applied_membership
             .as_ref()
             .map(|applied| encode_applied_membership(applied).into());
+        #[cfg(simulation)]
+        let commands = in_hash_map_order(commands);
         let outcomes = ledger.apply(&commands, mark, Durability::Volatile)?;
         self.check_sound()?;
         if let Some(applied) = applied_membership {
@@ -204,7 +210,13 @@ impl LedgerHost {
             (current.number, Arc::clone(&current.engine))
         };
         // Most is written by this; what comes in meanwhile makes the copy's own flush a short one.
-        engine.flush()?;
+        #[cfg(simulation)]
+        let is_flushed_first = !toka_ledger::simulation::Bug::PurgeBeforeSnapshot.is_on();
+        #[cfg(not(simulation))]
+        let is_flushed_first = true;
+        if is_flushed_first {
+            engine.flush()?;
+        }
         engine.checkpoint(dir)?;
         Ok(number)
     }
@@ -286,6 +298,17 @@ impl LedgerHost {
     fn retired(&self) -> MutexGuard<'_, Vec<(Arc<dyn Engine>, PathBuf)>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The commands of an apply as a hash map that takes them in would give them back.
+#[cfg(simulation)]
+fn in_hash_map_order(commands: Vec<Command>) -> Vec<Command> {
+    if !toka_ledger::simulation::Bug::HashMapOrder.is_on() {
+        return commands;
+    }
+    let by_place: std::collections::HashMap<usize, Command> =
+        commands.into_iter().enumerate().collect();
+    by_place.into_values().collect()
 }
 
 /// Puts the directory of ledger `number` together from the copy in `dir`, durably. Table files never change,

@@ -102,7 +102,7 @@ impl StateMachine {
         let Some(last) = last else { return Ok(()) };
         // openraft hands entries over as soon as a quorum has them, which may be before this node's
         // disk has. A ledger that is ahead of its own log cannot be started again.
-        self.durable.wait_for(last.index).await?;
+        self.wait_until_durable(last.index).await?;
         let host = Arc::clone(&self.host);
         let results = self.blocking.run(move || host.apply(entries)).await?;
         self.applied.record(last.index, bytes);
@@ -113,6 +113,14 @@ impl StateMachine {
             }
         }
         Ok(())
+    }
+
+    async fn wait_until_durable(&mut self, index: u64) -> Result<(), FatalError> {
+        #[cfg(simulation)]
+        if toka_ledger::simulation::Bug::ApplyAheadOfLog.is_on() {
+            return Ok(());
+        }
+        Ok(self.durable.wait_for(index).await?)
     }
 
     /// Puts a snapshot in the place of the ledger. It has been checked when it was received.

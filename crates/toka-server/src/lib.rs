@@ -23,5 +23,5 @@ mod routing;
 mod status;
 
 pub use config::{Config, ConfigError, ConfigFile};
-pub use node::{Addresses, Listeners, Node, Outside, RunError, StartError};
+pub use node::{Addresses, Listeners, Node, Outside, RunError, StartError, Wire, Wires};
 pub use status::Readiness;

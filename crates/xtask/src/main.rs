@@ -12,6 +12,7 @@ mod namespace;
 mod process;
 mod python;
 mod setup;
+mod simulate;
 mod soak;
 mod suite;
 mod tidy;
@@ -78,6 +79,19 @@ enum Task {
         #[arg(long, conflicts_with_all = ["target", "seconds", "seeds"])]
         replay: bool,
     },
+    /// Simulate whole clusters, on which everything goes wrong that can, each from a seed
+    Simulate {
+        /// How many seeds
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, value_name = "SEED", default_value_t = 1)]
+        first: u64,
+        /// Switch a known bug on, and look for it until it is found: acknowledge-before-flush,
+        /// purge-before-snapshot, apply-ahead-of-log, vote-twice, hash-map-order
+        #[arg(long, value_name = "NAME")]
+        bug: Option<String>,
+    },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
     /// Let a nemesis work on five nodes for long, and check that nothing is lost and nothing diverges
@@ -125,6 +139,14 @@ fn run(arguments: &Arguments) -> Result<()> {
             true => processes.run(&mut fuzz::replay_corpora(&workspace)),
             false => fuzz::run(&workspace, &processes, target.as_deref(), *seconds, *seeds),
         },
+        Task::Simulate { seeds, first, bug } => {
+            let runs = simulate::Runs {
+                seeds: *seeds,
+                first: *first,
+                bug: bug.as_deref(),
+            };
+            simulate::run(&workspace, &processes, &runs)
+        }
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
         Task::Tidy => tidy::run(&workspace),

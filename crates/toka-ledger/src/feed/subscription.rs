@@ -15,6 +15,7 @@ use crate::engine::Direction;
 use crate::error::Error;
 use crate::intent::IntentId;
 use crate::read::{Filter, Page, Position, Query, Reader};
+use crate::seam::off_reactor;
 
 /// Matches that one read from storage fetches.
 const PAGE_EVENTS: usize = 256;
@@ -243,10 +244,10 @@ impl Subscription {
 /// `work` on a blocking thread, if there is a runtime that has some.
 fn blocking(work: impl FnOnce() -> Step + Send + 'static) -> BoxFuture<'static, Step> {
     Box::pin(async move {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        if tokio::runtime::Handle::try_current().is_err() {
             return work();
-        };
-        match runtime.spawn_blocking(work).await {
+        }
+        match off_reactor(work).await {
             Ok(step) => step,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime is shutting down.

@@ -9,6 +9,7 @@ use futures::Stream;
 use futures::stream;
 use openraft::OptionalSend;
 use openraft::RaftLogReader;
+use toka_ledger::seam::off_reactor;
 
 use super::engine::ReadPlan;
 use super::shared::{Found, Shared};
@@ -36,7 +37,7 @@ async fn load(shared: &Shared, found: Found) -> io::Result<Vec<Entry>> {
         Some(ReadPlan::Ready(entries)) => entries,
         Some(ReadPlan::Blocking(read)) => {
             // Disks block, and the async threads must not.
-            let read = tokio::task::spawn_blocking(read).await;
+            let read = off_reactor(read).await;
             let read = read.map_err(io::Error::other)?;
             // Whoever reads may be told nothing but that it has failed.
             read.map_err(|error| shared.note_damage(error))?

@@ -65,6 +65,14 @@ pub struct Writer<E> {
     failure: Option<Arc<LogError>>,
 }
 
+fn flush(engine: &mut impl LogEngine) -> Result<(), LogError> {
+    #[cfg(simulation)]
+    if toka_ledger::simulation::Bug::AcknowledgeBeforeFlush.is_on() {
+        return Ok(());
+    }
+    engine.sync()
+}
+
 /// Tells those who wait when the thread ends, also if it panics.
 struct Ended(Arc<Shared>);
 
@@ -174,7 +182,10 @@ impl<E: LogEngine> Writer<E> {
             return Ok(());
         }
         let sync = self.shared.syncs.begin();
-        let result = self.engine.write(changes).and_then(|()| self.engine.sync());
+        let result = self
+            .engine
+            .write(changes)
+            .and_then(|()| flush(&mut self.engine));
         drop(sync);
         let result = result.map_err(|error| {
             // After a failed write or sync nobody knows what is on the disk, and trying again would

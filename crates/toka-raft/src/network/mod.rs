@@ -10,6 +10,7 @@ mod complaints;
 mod received;
 mod service;
 mod status;
+mod voting;
 
 pub(crate) use client::{PeerNetworks, raft_client};
 pub(crate) use complaints::Complaints;

@@ -19,7 +19,7 @@ use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::received::{Refused, checked_appends, once_durable};
-use super::{Complaints, status};
+use super::{Complaints, status, voting};
 use crate::base::Base;
 use crate::blocking::Blocking;
 use crate::change::{Report, Reporter};
@@ -162,12 +162,8 @@ impl RaftService for PeerService {
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
-        let response = self
-            .parts
-            .raft
-            .vote(vote)
-            .await
-            .map_err(status::unavailable)?;
+        let response = voting::vote(&self.parts.raft, vote).await;
+        let response = response.map_err(status::unavailable)?;
         Ok(Response::new(pb::VoteResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&response.vote)),

@@ -398,7 +398,7 @@ impl SnapshotStore {
         let dir = self.dir.join(format!("{PREFIX}{number}"));
         let disk = &self.ground.disk;
         disk.rename(temporary, &dir)
-            .and_then(|()| disk.sync_dir(&self.dir))
+            .and_then(|()| self.sync())
             .map_err(SnapshotError::file("rename", temporary))?;
         let snapshot = SnapshotDir::new(self.ground.clone(), dir, contents, true);
         if let Some(old) = current.replace(snapshot.clone()) {
@@ -406,6 +406,14 @@ impl SnapshotStore {
             old.0.keep.store(false, Ordering::Relaxed);
         }
         Ok(snapshot)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(simulation)]
+        if toka_ledger::simulation::Bug::PurgeBeforeSnapshot.is_on() {
+            return Ok(());
+        }
+        self.ground.disk.sync_dir(&self.dir)
     }
 
     /// Who is sent a copy from here.

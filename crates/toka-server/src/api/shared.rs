@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use toka_ledger::{Error, Position, Reader};
+use toka_ledger::{Error, Position, Reader, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
 use toka_proto::convert::{metadata, status};
@@ -198,7 +198,7 @@ impl Shared {
 pub(crate) async fn off_reactor<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
+    match seam::off_reactor(work).await {
         Ok(result) => Ok(result),
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

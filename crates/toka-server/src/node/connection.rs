@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::serve::Stop;
 use crate::config::Connections;
@@ -30,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const PREFACE_BYTES: usize = 24;
 
 /// One accepted connection.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<S> {
+    stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Until the client has said what it speaks.
     handshake: Option<Handshake>,
@@ -41,54 +41,58 @@ pub(super) struct Connection {
     _open: TaskTrackerToken,
 }
 
-/// The connections that `listener` accepts, at most `max` at the same time; all of them end when `stop` says so,
-/// and each where it does what `bounds` do not allow.
-pub(super) fn incoming(
-    listener: TcpListener,
+/// The connections that `listener` accepts.
+pub(super) fn tcp(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(TCP_KEEPALIVE))
+}
+
+/// What is `accepted`, at most `max` connections at the same time; all of them end when `stop` says so, and each
+/// where it does what `bounds` do not allow.
+pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
+    accepted: A,
     stop: &Stop,
     max: usize,
     bounds: Connections,
-) -> impl Stream<Item = io::Result<Connection>> + use<> {
+) -> impl Stream<Item = io::Result<Connection<S>>> + use<S, A> {
     let Stop {
         at_once,
         connections,
         ..
     } = stop.clone();
     let mut is_full = false;
-    TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE))
-        .filter_map(move |accepted| {
-            let accepted = accepted.map(|stream| {
-                let was_full = mem::replace(&mut is_full, connections.len() >= max);
-                if is_full {
-                    if !was_full {
-                        tracing::warn!(max, "too many connections; further ones are closed");
-                    }
-                    return None;
+    accepted.filter_map(move |accepted| {
+        let accepted = accepted.map(|stream| {
+            let was_full = mem::replace(&mut is_full, connections.len() >= max);
+            if is_full {
+                if !was_full {
+                    tracing::warn!(max, "too many connections; further ones are closed");
                 }
-                Some(Connection {
-                    stream,
-                    cut: Box::pin(at_once.clone().cancelled_owned()),
-                    handshake: Some(Handshake::new(bounds.handshake_timeout)),
-                    stall_timeout: bounds.stall_timeout,
-                    stalled: None,
-                    _open: connections.token(),
-                })
-            });
-            async move {
-                match accepted {
-                    Ok(connection) => connection.map(Ok),
-                    Err(error) => {
-                        if !is_of_the_client(&error) {
-                            tracing::warn!(%error, "connections cannot be accepted");
-                            sleep(ACCEPT_PAUSE).await;
-                        }
-                        Some(Err(error))
+                return None;
+            }
+            Some(Connection {
+                stream,
+                cut: Box::pin(at_once.clone().cancelled_owned()),
+                handshake: Some(Handshake::new(bounds.handshake_timeout)),
+                stall_timeout: bounds.stall_timeout,
+                stalled: None,
+                _open: connections.token(),
+            })
+        });
+        async move {
+            match accepted {
+                Ok(connection) => connection.map(Ok),
+                Err(error) => {
+                    if !is_of_the_client(&error) {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                        sleep(ACCEPT_PAUSE).await;
                     }
+                    Some(Err(error))
                 }
             }
-        })
+        }
+    })
 }
 
 /// Whether it was the client that broke off; the next one may be accepted at once.
@@ -136,7 +140,7 @@ impl Handshake {
     }
 }
 
-impl Connection {
+impl<S> Connection<S> {
     /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -175,15 +179,15 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = S::ConnectInfo;
 
-    fn connect_info(&self) -> TcpConnectInfo {
+    fn connect_info(&self) -> S::ConnectInfo {
         self.stream.connect_info()
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -204,7 +208,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

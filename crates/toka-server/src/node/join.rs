@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toka_ledger::dir::{DataDir, Mode};
+use toka_ledger::seam;
 use toka_proto::convert::read::Header;
 use toka_proto::convert::status::{Detail, parse};
 use toka_proto::v1;
@@ -243,7 +244,7 @@ fn refused(endpoint: &str, refusal: &Status) -> StartError {
 pub(super) async fn off_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, toka_ledger::Error> + Send + 'static,
 ) -> Result<T, StartError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = seam::off_reactor(work).await;
     let done = done.unwrap_or_else(|failed| match failed.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         // The runtime is being shut down.

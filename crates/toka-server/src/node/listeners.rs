@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tonic::transport::server::Connected;
 
 use super::StartError;
 use crate::config::Config;
@@ -14,6 +16,21 @@ pub struct Listeners {
     pub(super) client: TcpListener,
     pub(super) raft: TcpListener,
     pub(super) http: TcpListener,
+}
+
+/// A connection, whatever it goes over.
+pub trait Wire: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static> Wire for S {}
+
+/// Connections that come in: of sockets, or of a network in memory.
+pub struct Wires<C, R> {
+    /// Clients'.
+    pub clients: C,
+    /// Of other nodes; made on the runtime that answers them.
+    pub peers: R,
+    /// For HTTP; absent: there is none.
+    pub http: Option<TcpListener>,
 }
 
 /// Where a node listens.

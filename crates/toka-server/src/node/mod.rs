@@ -13,23 +13,29 @@ mod join;
 mod listeners;
 mod serve;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
+#[cfg(feature = "storage")]
 use toka_ledger::engine::rocks::RocksOptions;
-use toka_ledger::seam::Seams;
-use toka_raft::config::{Compaction, Election, Proposing};
+use toka_ledger::seam::{self, Seams};
+#[cfg(feature = "storage")]
+use toka_raft::DiskStorage;
+use toka_raft::config::{Compaction, Election, Proposing, RuntimeChoice};
 use toka_raft::error::Damage;
-use toka_raft::{DiskStorage, FatalError, Replica, Storage, Transport};
+use toka_raft::{FatalError, Replica, Storage, Transport};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::server::health_reporter;
 
+use self::connection::tcp;
 pub use self::error::{RunError, StartError};
-pub use self::listeners::{Addresses, Listeners};
+pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::serve::Stop;
 use crate::api::{self, Shared};
 use crate::config::{Config, Limits, Resolved};
@@ -45,7 +51,7 @@ pub struct Outside {
     pub seams: Seams,
     /// How other nodes are reached.
     pub transport: Arc<dyn Transport>,
-    /// What the stores lie on; absent: the disk, as the configuration says.
+    /// What the stores lie on; absent: the disk, as the configuration says, or memory in a build without RocksDB.
     pub storage: Option<Arc<dyn Storage>>,
 }
 
@@ -96,8 +102,39 @@ impl Node {
         config: Config,
         outside: Outside,
     ) -> Result<Self, StartError> {
-        config.check()?;
         let addresses = listeners.addresses()?;
+        let peers = listeners.raft.into_std();
+        let peers = peers.map_err(|source| StartError::Bind {
+            key: "raft_listen",
+            address: addresses.raft,
+            source,
+        })?;
+        let wires = Wires {
+            clients: tcp(listeners.client),
+            peers: move || TcpListener::from_std(peers).map(tcp),
+            http: Some(listeners.http),
+        };
+        Self::start_over(wires, addresses, config, outside).await
+    }
+
+    /// As [`Node::start`], over connections that come in somewhere else; `addresses` are said to be the node's where
+    /// the configuration advertises no others.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_over<S, C, A, R>(
+        wires: Wires<C, R>,
+        addresses: Addresses,
+        config: Config,
+        outside: Outside,
+    ) -> Result<Self, StartError>
+    where
+        S: Wire,
+        C: Stream<Item = io::Result<S>> + Send + 'static,
+        A: Stream<Item = io::Result<S>> + Send + 'static,
+        R: FnOnce() -> io::Result<A> + Send + 'static,
+    {
+        config.check()?;
         let resolved = config.resolve(addresses.client, addresses.raft)?;
         for warning in config.warnings() {
             tracing::warn!(warning, "configuration");
@@ -111,8 +148,10 @@ impl Node {
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
         let bounds = config.connections;
-        let served = serve::http(listeners.http, pages.clone(), bounds, http_server.clone());
-        tasks.spawn(named("HTTP", served));
+        if let Some(listener) = wires.http {
+            let served = serve::http(listener, pages.clone(), bounds, http_server.clone());
+            tasks.spawn(named("HTTP", served));
+        }
 
         let guard = all.clone().drop_guard();
         let storage = storage(&config, &outside);
@@ -129,13 +168,7 @@ impl Node {
         let opened = replica.clone();
         let assembled = async move {
             let peers = Stop::new(all.child_token(), &all);
-            serve::peers(listeners.raft, &replica, bounds, peers.clone()).map_err(|source| {
-                StartError::Bind {
-                    key: "raft_listen",
-                    address: addresses.raft,
-                    source,
-                }
-            })?;
+            serve::peers(wires.peers, &replica, bounds, peers.clone());
             let router = Router::new(
                 node_id,
                 replica.leader_watch(),
@@ -152,12 +185,8 @@ impl Node {
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
-            let served = serve::clients(
-                listeners.client,
-                Arc::clone(&shared),
-                routes,
-                clients.clone(),
-            );
+            let served =
+                serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
             tasks.spawn(named("clients", served));
             let background: [BoxFuture<'static, ()>; 4] = [
                 serve_when_ready(Arc::clone(&shared)).boxed(),
@@ -315,17 +344,26 @@ impl Node {
 }
 
 fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
+    let given = outside.storage.clone();
+    given.unwrap_or_else(|| disk_storage(config))
+}
+
+#[cfg(feature = "storage")]
+fn disk_storage(config: &Config) -> Arc<dyn Storage> {
     let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
-    outside.storage.clone().unwrap_or_else(|| {
-        let rocks = RocksOptions {
-            block_cache_bytes,
-            ..RocksOptions::default()
-        };
-        Arc::new(DiskStorage {
-            rocks,
-            ..DiskStorage::default()
-        })
+    let rocks = RocksOptions {
+        block_cache_bytes,
+        ..RocksOptions::default()
+    };
+    Arc::new(DiskStorage {
+        rocks,
+        ..DiskStorage::default()
     })
+}
+
+#[cfg(not(feature = "storage"))]
+fn disk_storage(_: &Config) -> Arc<dyn Storage> {
+    Arc::new(toka_raft::MemoryStorage::new())
 }
 
 async fn open(
@@ -362,6 +400,10 @@ async fn open(
         queue_bytes: usize::try_from(config.limits.proposals_bytes_max).unwrap_or(usize::MAX),
         ..replica.proposing
     };
+    if cfg!(simulation) {
+        // It has one thread.
+        replica.runtime = RuntimeChoice::Current;
+    }
     let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
 }
@@ -372,7 +414,7 @@ async fn serve_when_ready(shared: Arc<Shared>) {
     // What fails before is fatal, and reported as that.
     if shared.replica.ready().await.is_ok() {
         let reader = shared.reader.clone();
-        match tokio::task::spawn_blocking(move || reader.settings()).await {
+        match seam::off_reactor(move || reader.settings()).await {
             Ok(Ok(Some(settings))) => {
                 // There is one: nothing is ready before.
                 let cluster_id = shared.replica.cluster_id().unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use futures::Stream;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
@@ -21,8 +22,9 @@ use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
 use tower::util::MapResponseLayer;
 
-use super::connection::incoming;
+use super::connection::{incoming, tcp};
 use super::error::StartError;
+use super::listeners::Wire;
 use crate::api::{Cluster, Intents, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
@@ -100,8 +102,8 @@ const REFLECTED: &[&str] = &[
 ];
 
 /// Serves clients until `stop` says otherwise.
-pub(super) async fn clients(
-    listener: TcpListener,
+pub(super) async fn clients<S: Wire>(
+    accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
     routes: Routes,
     stop: Stop,
@@ -127,7 +129,7 @@ pub(super) async fn clients(
         .layer(name_members)
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            incoming(listener, &stop, bounds.max, bounds),
+            incoming(accepted, &stop, bounds.max, bounds),
             stop.gently.cancelled(),
         )
         .await;
@@ -137,22 +139,21 @@ pub(super) async fn clients(
 }
 
 /// Starts to serve peers on Raft's own threads.
-///
-/// # Errors
-/// The operating system's, if it does not hand the socket over.
-pub(super) fn peers(
-    listener: TcpListener,
+pub(super) fn peers<S, A>(
+    accept: impl FnOnce() -> io::Result<A> + Send + 'static,
     replica: &Replica,
     bounds: Connections,
     stop: Stop,
-) -> io::Result<()> {
-    let listener = listener.into_std()?;
+) where
+    S: Wire,
+    A: Stream<Item = io::Result<S>> + Send + 'static,
+{
     let service = replica.peer_service();
     let bounds = bounds.of_peers();
     replica.runtime().spawn(async move {
         // Registered here, so that it wakes Raft's threads and no others.
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+        let accepted = match accept() {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::error!(%error, "peers cannot be listened for");
                 return;
@@ -161,7 +162,7 @@ pub(super) fn peers(
         let served = peer_server()
             .add_service(service)
             .serve_with_incoming_shutdown(
-                incoming(listener, &stop, PEER_CONNECTIONS_MAX, bounds),
+                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds),
                 stop.gently.cancelled(),
             )
             .await;
@@ -169,7 +170,6 @@ pub(super) fn peers(
             tracing::error!(%error, "the server for peers failed");
         }
     });
-    Ok(())
 }
 
 /// Serves HTTP until `stop` says otherwise. By tonic's server: axum's own waits for ever for the end of a head.
@@ -181,7 +181,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
-            incoming(listener, &stop, HTTP_CONNECTIONS_MAX, bounds),
+            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds),
             stop.gently.cancelled(),
         )
         .await;

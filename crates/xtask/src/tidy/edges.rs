@@ -41,6 +41,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-server",
         ],
     ),
+    (
+        "toka-simulation",
+        &[
+            "toka-client",
+            "toka-ledger",
+            "toka-proto",
+            "toka-raft",
+            "toka-server",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -221,7 +221,13 @@ impl Engine for MemoryEngine {
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
         let tables = {
             let mut state = self.lock();
-            state.flush()?;
+            #[cfg(simulation)]
+            let is_flushed_first = !crate::simulation::Bug::PurgeBeforeSnapshot.is_on();
+            #[cfg(not(simulation))]
+            let is_flushed_first = true;
+            if is_flushed_first {
+                state.flush()?;
+            }
             state.live.clone()
         };
         image::write(&*self.disk, dir, &tables)
