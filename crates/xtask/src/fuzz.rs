@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::Processes;
 use crate::workspace::Workspace;
 
-/// Seconds for each target where nobody says otherwise: the ten minutes of `docs/fuzzing-notes.md`.
+/// Seconds for each target where nobody says otherwise: the ten minutes of `docs/fuzzing.md`.
 pub(crate) const SECONDS: u64 = 600;
 
 const TOOLCHAIN: &str = "nightly";

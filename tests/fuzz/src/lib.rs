@@ -1,4 +1,4 @@
-//! What the fuzz targets do with their inputs. `docs/fuzzing-notes.md` says what each is for.
+//! What the fuzz targets do with their inputs. `docs/fuzzing.md` says what each is for.
 //!
 //! Each module is a target: `run` takes any bytes and panics where a promise is broken, `seeds` gives the inputs to
 //! begin with, made by the product's own encoders. They are in `corpus/TARGET/seed-NAME`, beside what runs have found;

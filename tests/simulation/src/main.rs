@@ -1,8 +1,6 @@
 //! A deterministic simulation of whole clusters: real replicas, openraft and gRPC in one thread, on a network, disks,
 //! clocks and randomness that come from a seed; things go wrong all the time, and an oracle watches.
 //!
-//! It has not run yet, and is no step of the suite: `docs/reliability.md` says what is missing.
-//!
 //! ```text
 //! main -> runs -> cluster -> nemesis -> host -> network, outside -> interpose
 //!                         -> client, membership -> oracle -> trace
