@@ -56,8 +56,6 @@ pub(crate) struct Changes {
 /// What changes are made with.
 pub(crate) struct Parts {
     pub(crate) node_id: u64,
-    /// Where this node says that it is; empty where nobody has told it.
-    pub(crate) advertised: Member,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) reader: toka_ledger::Reader,

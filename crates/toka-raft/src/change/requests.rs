@@ -99,7 +99,6 @@ async fn add(parts: Arc<Parts>, new: NewMember) -> Result<u64, ChangeError> {
         parts.change(&observed, gone).await?;
         (observed, view) = parts.settled().await?;
     }
-    check_leader(parts.node_id, &parts.advertised, &view)?;
     let joined = check_new(&view, &new)?;
     check_level(&parts, new.feature_level)?;
     // A change that another leader has not finished may have an id that is not applied here; nobody was
@@ -115,21 +114,6 @@ async fn add(parts: Arc<Parts>, new: NewMember) -> Result<u64, ChangeError> {
     let added = ChangeMembers::AddNodes(BTreeMap::from([(node_id, member)]));
     parts.change(&observed, added).await?;
     Ok(node_id)
-}
-
-/// A member that is alone may have started elsewhere than it is known to be. Once there are others it could not.
-fn check_leader(node_id: u64, ours: &Member, view: &View) -> Result<(), ChangeError> {
-    let is_elsewhere = |known: &&Member| {
-        !ours.raft_endpoint.is_empty() && known.raft_endpoint != ours.raft_endpoint
-    };
-    match view.nodes.get(&node_id).filter(is_elsewhere) {
-        Some(known) => Err(ChangeError::LeaderElsewhere {
-            node_id,
-            ours: ours.to_string(),
-            known: known.to_string(),
-        }),
-        None => Ok(()),
-    }
 }
 
 /// What a new member does not know it could not apply.
@@ -360,20 +344,6 @@ mod tests {
             ..new(3)
         };
         assert!(check_new(&view, &replacing).expect("allowed").votes);
-    }
-
-    #[test]
-    fn leader_that_a_new_member_would_not_find_adds_none() {
-        let view = view(&[1], &[]);
-        check_leader(1, &Member::new("raft-1:1", "client-1:1"), &view).expect("where it was");
-        check_leader(1, &Member::default(), &view).expect("told nothing");
-        let elsewhere = Member::new("other:1", "client-1:1");
-        let refused = check_leader(1, &elsewhere, &view).expect_err("elsewhere");
-        let said = refused.to_string();
-        assert!(
-            said.contains("other:1") && said.contains("raft-1:1"),
-            "{said}"
-        );
     }
 
     #[test]

@@ -62,19 +62,6 @@ pub enum ChangeError {
         /// Whose it is.
         node_id: u64,
     },
-    /// The leader is not where its cluster knows it, so that a new member would not find it.
-    #[error(
-        "node {node_id} advertises {ours}, and its cluster knows it as {known}, where a new member would not find it: \
-         set advertise_raft and advertise_client to what the cluster knows first"
-    )]
-    LeaderElsewhere {
-        /// The leader.
-        node_id: u64,
-        /// What it advertises.
-        ours: String,
-        /// What the membership says.
-        known: String,
-    },
     /// The node takes the place of another one already.
     #[error("node {node_id} is to be replaced by node {by} already")]
     ReplacedAlready {

@@ -63,8 +63,8 @@ fn check_member(
             node_id,
             advertised = %ours,
             known = %known,
-            "this node advertises other addresses than its cluster knows: clients are sent to the old ones, and where \
-             it is the only member nobody can join it"
+            "this node advertises other addresses than its cluster knows: clients are sent to the old ones; let no \
+             other node join it there"
         );
         return Ok(());
     }

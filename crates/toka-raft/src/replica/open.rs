@@ -252,7 +252,6 @@ pub(super) async fn open(
     };
     let changes = Changes::new(Parts {
         node_id: config.node_id,
-        advertised: config.advertised.clone(),
         raft: raft.clone(),
         roster: Arc::clone(&roster),
         reader: host.reader(),
