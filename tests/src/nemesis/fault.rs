@@ -123,7 +123,7 @@ impl Fault {
                 let left = *LEFT_BYTES.choose(rng).expect("there are some");
                 Self::FullDisk(one, left)
             }
-            Kind::Clock => Self::Clock(one, *OFFSETS.choose(rng).expect("there are some")),
+            Kind::Clock => Self::Clock(one, OFFSETS.choose(rng).expect("there are some")),
         }
     }
 

@@ -114,7 +114,8 @@ impl Node {
             peers: move || TcpListener::from_std(peers).map(tcp),
             http: Some(listeners.http),
         };
-        Self::start_over(wires, addresses, config, outside).await
+        // It is large, and whoever waits for it would be, too.
+        Box::pin(Self::start_over(wires, addresses, config, outside)).await
     }
 
     /// As [`Node::start`], over connections that come in somewhere else; `addresses` are said to be the node's where
