@@ -112,6 +112,9 @@ fn is_beyond_build(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<toka_backup::Error>() {
         return match error {
             toka_backup::Error::NewerFormat { .. } => true,
+            toka_backup::Error::Unreadable { source, .. } => {
+                matches!(**source, toka_backup::Error::NewerFormat { .. })
+            }
             toka_backup::Error::Ledger(error) => error.is_beyond_build(),
             _ => false,
         };
