@@ -158,6 +158,8 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
         let said = cluster.refuses_to_start(survivor).await?;
         ensure!(said.contains("was recovered elsewhere"), "{said}");
 
+        check_repeated(cluster, &data, &new).await?;
+
         let arguments = serve(cluster, survivor, &new);
         cluster.launch_as(survivor, &arguments)?;
         cluster.wait_ready(survivor).await?;
@@ -217,6 +219,22 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// The same command says that it was done; with another directory it is refused.
+async fn check_repeated(cluster: &Cluster, data: &str, new: &Path) -> Result<()> {
+    let toka = cluster.toka();
+    let again = toka
+        .json(&recover(data, &new.display().to_string()))
+        .await?;
+    let before = &again.first().context("no output")?["recovered_before"];
+    ensure!(before["data"] == json!(new), "{again:?}");
+    ensure!(before["cluster_id"].is_null(), "{again:?}");
+    let elsewhere = cluster.directory().join("elsewhere").display().to_string();
+    let refused = toka.run(&recover(data, &elsewhere)).await?;
+    ensure!(refused.code == Some(7), "{refused:?}");
+    ensure!(refused.stderr.contains("--into"), "{refused:?}");
+    Ok(())
 }
 
 /// A position that was stored with its history before the recovery is refused by the new cluster, also where

@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// Verification found damage.
     #[error("{0}")]
     Damaged(String),
+    /// The data are those of a node that was removed, or whose vault was recovered elsewhere.
+    #[error("{0}")]
+    Removed(String),
     /// SIGINT came before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -43,6 +46,7 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::NotFound(_) => 4,
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
+            Failure::Removed(_) => 7,
             // As shells say it of a process that SIGINT ended.
             Failure::Interrupted => 130,
         });

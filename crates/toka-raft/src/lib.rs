@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod alarms;
+mod amount;
 mod base;
 mod blocking;
 mod change;

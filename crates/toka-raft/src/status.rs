@@ -10,6 +10,7 @@ use toka_proto::v1;
 use tokio::sync::watch;
 
 use crate::alarms::Alarms;
+use crate::amount::Amount;
 use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::room::Room;
@@ -165,8 +166,10 @@ impl StatusSource {
                 Some((free_bytes, reserve_bytes)) => (
                     false,
                     format!(
-                        "the disk is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept \
-                         free; no commits are taken, reads go on"
+                        "the disk is nearly full: {} are free, {} are kept free; no commits are taken, reads go \
+                         on",
+                        Amount(free_bytes),
+                        Amount(reserve_bytes)
                     ),
                 ),
                 None => (true, String::new()),

@@ -8,11 +8,35 @@ use toka_proto::v1::{self, IntentSettings};
 use crate::cli::Format;
 use crate::output;
 
-/// Writes the state of the cluster.
-pub(super) fn show(status: &ClusterStatus, format: Format) -> Result<()> {
+/// Columns of a node's row, as [`row`] has them; and whether one is left out unless all are asked for.
+const COLUMNS: [(&str, bool); 12] = [
+    ("node", false),
+    ("role", false),
+    ("endpoint", false),
+    ("term", true),
+    ("sequence", false),
+    ("applied", true),
+    ("lag", false),
+    ("disk", false),
+    ("version", false),
+    ("knows", false),
+    ("history root", true),
+    ("health", false),
+];
+/// Characters of a line of the table, unless names of machines are so long that it needs more.
+const LINE_CHARS_MAX: usize = 120;
+/// Of which the last cell has so many at least.
+const HEALTH_CHARS_MIN: usize = 20;
+/// Blanks around a cell.
+const CELL_MARGINS: usize = 2;
+/// Settings of intents that an operator may want to know at a glance.
+const INTENTS_SHORT: [&str; 4] = ["tau", "rho", "prior", "floor"];
+
+/// Writes the state of the cluster; a table with all columns if it `is_wide`.
+pub(super) fn show(status: &ClusterStatus, format: Format, is_wide: bool) -> Result<()> {
     match format {
         Format::Json => output::json(&json(status)),
-        Format::Table => table(status),
+        Format::Table => table(status, is_wide),
     }
 }
 
@@ -192,7 +216,18 @@ fn role(status: &NodeStatus) -> String {
         .replace("unspecified", "unknown")
 }
 
-fn table(status: &ClusterStatus) -> Result<()> {
+/// The settings for people: by name and value.
+fn intents_line(settings: IntentSettings, is_wide: bool) -> String {
+    let all = intents_json(settings);
+    let all = all.as_object().into_iter().flatten();
+    let shown = all.filter(|(name, _)| is_wide || INTENTS_SHORT.contains(&name.as_str()));
+    let shown: Vec<_> = shown
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    format!("intents: {}", shown.join(", "))
+}
+
+fn table(status: &ClusterStatus, is_wide: bool) -> Result<()> {
     let leader = status
         .leader_id
         .map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
@@ -222,27 +257,11 @@ fn table(status: &ClusterStatus) -> Result<()> {
         output::line(&format!("feature level {}", settings.feature_level))?;
         output::line(&format!("embeddings: dimension {dimension}, model {model}"))?;
         if let Some(intents) = settings.intents {
-            output::line(&format!("intents: {}", intents_json(intents)))?;
+            output::line(&intents_line(intents, is_wide))?;
         }
     }
-    let mut table = output::table(&[
-        "node",
-        "role",
-        "endpoint",
-        "term",
-        "sequence",
-        "applied",
-        "lag",
-        "disk",
-        "version",
-        "knows",
-        "history root",
-        "health",
-    ]);
-    for node in &status.nodes {
-        table.add_row(row(status, node));
-    }
-    output::line(&table.to_string())?;
+    let rows = status.nodes.iter().map(|node| row(status, node));
+    output::line(&nodes_table(rows.collect(), is_wide))?;
     if let Some(scrubs) = scrub_line(status.nodes.iter().map(|status| &status.node)) {
         output::line(&scrubs)?;
     }
@@ -272,7 +291,35 @@ fn table(status: &ClusterStatus) -> Result<()> {
     Ok(())
 }
 
-fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; 12] {
+/// The rows under their header. Without all columns a line has 120 characters at most: the health is cut, of which
+/// JSON and the alarms have the rest.
+fn nodes_table(mut rows: Vec<[String; COLUMNS.len()]>, is_wide: bool) -> String {
+    let is_shown = |(_, is_extra): &(&str, bool)| is_wide || !*is_extra;
+    if !is_wide {
+        let chars = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0).max(COLUMNS[column].0.len())
+        };
+        let health = COLUMNS.len() - 1;
+        let others = (0..health).filter(|column| is_shown(&COLUMNS[*column]));
+        let taken: usize = others.map(|column| chars(column) + CELL_MARGINS).sum();
+        let left = LINE_CHARS_MAX.saturating_sub(taken + CELL_MARGINS);
+        for row in &mut rows {
+            row[health] = output::cut(&row[health], left.max(HEALTH_CHARS_MIN));
+        }
+    }
+    let header = COLUMNS.iter().filter(|column| is_shown(column));
+    let header: Vec<_> = header.map(|(name, _)| *name).collect();
+    let mut table = output::table(&header);
+    for row in rows {
+        let cells = COLUMNS.iter().zip(row);
+        let cells = cells.filter(|(column, _)| is_shown(column));
+        table.add_row(cells.map(|(_, cell)| cell));
+    }
+    table.to_string()
+}
+
+fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; COLUMNS.len()] {
     let node = &status.node;
     let root = status
         .history_root
@@ -329,9 +376,11 @@ fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
 /// Bytes, for people.
 fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
     match bytes {
         0..MIB => format!("{} KiB", bytes.div_ceil(1 << 10)),
-        _ => format!("{} MiB", bytes.div_ceil(MIB)),
+        MIB..GIB => format!("{} MiB", bytes.div_ceil(MIB)),
+        GIB.. => format!("{}.{} GiB", bytes / GIB, bytes % GIB * 10 / GIB),
     }
 }
 
@@ -384,6 +433,61 @@ mod tests {
         assert_eq!(goes(&membership), [2]);
         membership.voter_sets.remove(0);
         assert_eq!(goes(&membership), [0_u64; 0]);
+    }
+
+    #[test]
+    fn line_has_120_characters_unless_all_columns_are_asked_for() {
+        let cells = |id: &str, health: &str| {
+            [
+                id,
+                "unknown, votes",
+                "192.168.100.101:65535",
+                "1234",
+                "1234567890",
+                "1234567890",
+                "123456",
+                "1234.5 GiB",
+                "0.1.0",
+                "level 1",
+                "186f81a26c88",
+                health,
+            ]
+            .map(str::to_owned)
+        };
+        let reason = "unreachable since 2026-11-26T17:22:15Z: tcp connect error";
+        let rows = || vec![cells("1", "ok"), cells("2", reason)];
+        let table = nodes_table(rows(), false);
+        for line in table.lines() {
+            assert!(line.trim_end().chars().count() <= 120, "{line}");
+        }
+        assert!(table.contains("unreachable since"), "{table}");
+        assert!(!table.contains("HISTORY ROOT"), "{table}");
+        let wide = nodes_table(rows(), true);
+        for text in ["TERM", "APPLIED", "HISTORY ROOT", reason] {
+            assert!(wide.contains(text), "{wide}");
+        }
+    }
+
+    #[test]
+    fn settings_of_intents_are_no_json() {
+        let settings = IntentSettings {
+            tau: 0.5,
+            floor: 0.25,
+            count_cap: 64,
+            ..IntentSettings::default()
+        };
+        let short = intents_line(settings, false);
+        assert!(short.starts_with("intents: "), "{short}");
+        assert!(
+            short.contains("tau 0.5") && short.contains("floor 0.25"),
+            "{short}"
+        );
+        assert!(
+            !short.contains('{') && !short.contains("count_cap"),
+            "{short}"
+        );
+        let all = intents_line(settings, true);
+        assert!(all.contains("count_cap 64"), "{all}");
     }
 
     #[test]
