@@ -219,11 +219,11 @@ fn role(status: &NodeStatus) -> String {
 /// The settings for people: by name and value.
 fn intents_line(settings: IntentSettings, is_wide: bool) -> String {
     let all = intents_json(settings);
-    let all = all.as_object().into_iter().flatten();
-    let shown = all.filter(|(name, _)| is_wide || INTENTS_SHORT.contains(&name.as_str()));
-    let shown: Vec<_> = shown
-        .map(|(name, value)| format!("{name} {value}"))
-        .collect();
+    let others = all.as_object().into_iter().flatten();
+    let others = others.map(|(name, _)| name.as_str());
+    let others = others.filter(|name| is_wide && !INTENTS_SHORT.contains(name));
+    let names = INTENTS_SHORT.into_iter().chain(others);
+    let shown: Vec<_> = names.map(|name| format!("{name} {}", all[name])).collect();
     format!("intents: {}", shown.join(", "))
 }
 
@@ -477,15 +477,7 @@ mod tests {
             ..IntentSettings::default()
         };
         let short = intents_line(settings, false);
-        assert!(short.starts_with("intents: "), "{short}");
-        assert!(
-            short.contains("tau 0.5") && short.contains("floor 0.25"),
-            "{short}"
-        );
-        assert!(
-            !short.contains('{') && !short.contains("count_cap"),
-            "{short}"
-        );
+        assert_eq!(short, "intents: tau 0.5, rho 0.0, prior 0.0, floor 0.25");
         let all = intents_line(settings, true);
         assert!(all.contains("count_cap 64"), "{all}");
     }
