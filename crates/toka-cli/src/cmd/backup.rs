@@ -267,6 +267,10 @@ impl Bar {
 
 /// Gives an error its exit code.
 pub(super) fn failure(error: Error) -> anyhow::Error {
+    let is_newer = matches!(
+        &error,
+        Error::Unreadable { source, .. } if matches!(**source, Error::NewerFormat { .. })
+    );
     match error {
         Error::Node(error) => node_failure(error),
         Error::Invalid { .. }
@@ -283,10 +287,8 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
         | Error::OtherCluster { .. }
         | Error::NotCovered { .. }
         | Error::BeforeFirst { .. } => Failure::Refused(error.to_string()).into(),
-        // One of a newer format has a code of its own.
-        Error::Unreadable { ref source, .. } if matches!(**source, Error::NewerFormat { .. }) => {
-            error.into()
-        }
+        // It has a code of its own.
+        Error::Unreadable { .. } if is_newer => error.into(),
         Error::Damaged { .. } | Error::Unreadable { .. } => {
             Failure::Damaged(error.to_string()).into()
         }
