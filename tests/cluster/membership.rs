@@ -55,6 +55,36 @@ async fn cluster_grows_to_seven_nodes_and_back_by_one_command_each() -> Result<(
     .await
 }
 
+/// It is known at its new address before anybody joins it, and so starts there again when it is not alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_member_that_has_moved_is_joined_and_starts_again() -> Result<()> {
+    cluster::run(1, &SAVE_OFTEN, async |cluster: &mut Cluster| {
+        let mut moved = cluster.node(1).raft;
+        moved.set_port(moved.port() + 5_000);
+        let mut arguments = cluster.serve_arguments(1);
+        while let Some(at) = arguments.iter().position(|word| word == "--initial-member") {
+            arguments.drain(at..at + 2);
+        }
+        let listen = arguments.iter().position(|word| word == "--raft-listen");
+        arguments[listen.context("it listens")? + 1] = moved.to_string();
+        cluster.terminate(1).await?;
+        cluster.launch_as(1, &arguments)?;
+        cluster.wait_ready(1).await?;
+
+        let joined = cluster.join(&[]).await?;
+        let membership = cluster.has_members(&[1, joined], &[]).await?;
+        let known = membership.members.iter().find(|member| member.node_id == 1);
+        let known = known.context("it is a member")?;
+        ensure!(known.raft_endpoint == moved.to_string(), "{known:?}");
+        cluster.terminate(1).await?;
+        cluster.launch_as(1, &arguments)?;
+        cluster.wait_ready(1).await?;
+        cluster.has_members(&[1, joined], &[]).await?;
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leader_that_is_removed_hands_over_first() -> Result<()> {
     cluster::run(3, &SAVE_OFTEN, async |cluster: &mut Cluster| {

@@ -4,6 +4,7 @@
 //! DIR/VAULT              marker: format, cluster id, node id (toka_ledger::dir)
 //! DIR/CURRENT            name of the current ledger directory
 //! DIR/SCRUB              when everything was last read to find damage; may be missing (scrub)
+//! DIR/TRIED              what repairs have gone on from; missing on a sound node (replica::repair)
 //! DIR/ledger-<n>/        the ledger; a new one with each installed snapshot
 //! DIR/raft/              the Raft log
 //! DIR/snapshots/<id>/    snapshots, each with its META
@@ -18,6 +19,7 @@ use toka_ledger::disk::{Disk, is_unreadable};
 const CURRENT: &str = "CURRENT";
 const LEDGER_PREFIX: &str = "ledger-";
 const SCRUB: &str = "SCRUB";
+const TRIED: &str = "TRIED";
 const TEMPORARY: &str = ".tmp";
 
 /// The directories of a node.
@@ -55,6 +57,15 @@ impl Layout {
     /// What is about to become the note.
     pub(crate) fn scrub_note_in_progress(&self) -> PathBuf {
         self.root.join(format!("{SCRUB}{TEMPORARY}"))
+    }
+
+    pub(crate) fn tried_note(&self) -> PathBuf {
+        self.root.join(TRIED)
+    }
+
+    /// What is about to become the note.
+    pub(crate) fn tried_note_in_progress(&self) -> PathBuf {
+        self.root.join(format!("{TRIED}{TEMPORARY}"))
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {
@@ -125,6 +136,42 @@ impl Layout {
             .replace(&self.current_pointer(), &temporary, name.as_bytes())
     }
 
+    /// Removes what repairs and installations that were broken off have left: ledgers that were not complete, and,
+    /// where the pointer leads to one, those besides it and the first one, which is the one that was damaged.
+    pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.root)? {
+            let is_unfinished = name.to_str().is_some_and(|name| {
+                name.strip_suffix(TEMPORARY)
+                    .is_some_and(|name| ledger_number(name).is_some())
+            });
+            if is_unfinished {
+                self.remove_leftover(&self.root.join(&name))?;
+            }
+        }
+        let current = match self.current() {
+            Ok(Some(number)) if self.disk.is_dir(&self.ledger(number)) => number,
+            Ok(_) => return Ok(()),
+            // Any of them may be the one that it led to.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let numbers = self.numbers()?;
+        let first = numbers.iter().min().copied();
+        for number in numbers {
+            if number != current && Some(number) != first {
+                self.remove_leftover(&self.ledger(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_leftover(&self, path: &Path) -> io::Result<()> {
+        tracing::info!(path = %path.display(), "removing a leftover ledger");
+        self.disk.remove_dir_all(path)
+    }
+
     /// Removes ledgers that are not `current`: replaced ones, and ones that never became current.
     pub(crate) fn remove_other_ledgers(&self, current: u64) -> io::Result<()> {
         let keep = self.ledger(current);
@@ -134,8 +181,7 @@ impl Layout {
                 .to_str()
                 .is_some_and(|name| name.starts_with(LEDGER_PREFIX));
             if is_ledger && path != keep {
-                tracing::info!(path = %path.display(), "removing a leftover ledger");
-                self.disk.remove_dir_all(&path)?;
+                self.remove_leftover(&path)?;
             }
         }
         Ok(())
@@ -212,6 +258,38 @@ mod tests {
         assert_eq!(unnamed(), Some(2), "the other one is not complete");
         disk.create_dir(&layout.ledger(3)).expect("created");
         assert_eq!(unnamed(), None, "it may have been either");
+    }
+
+    #[test]
+    fn leftovers_of_repairs_go_and_the_damaged_ledger_stays_with_the_one_in_use() {
+        let (disk, layout) = layout();
+        for number in 2..=6 {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        let unfinished = layout.ledger_in_progress(7);
+        disk.create_dir(&unfinished).expect("created");
+        layout.remove_leftovers().expect("removed");
+        assert!(!disk.exists(&unfinished));
+        let there = || -> Vec<u64> {
+            let numbers = (1..=7).filter(|number| disk.is_dir(&layout.ledger(*number)));
+            numbers.collect()
+        };
+        assert_eq!(there().len(), 5, "nobody knows which one is in use");
+        layout.set_current(5).expect("written");
+        layout.remove_leftovers().expect("removed");
+        assert_eq!(there(), [2, 5]);
+    }
+
+    #[test]
+    fn ledger_that_never_got_the_pointer_goes() {
+        let (disk, layout) = layout();
+        for number in [1, 2] {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        layout.set_current(1).expect("written");
+        layout.remove_leftovers().expect("removed");
+        assert!(disk.is_dir(&layout.ledger(1)) && !disk.exists(&layout.ledger(2)));
+        layout.remove_leftovers().expect("nothing is left");
     }
 
     #[test]

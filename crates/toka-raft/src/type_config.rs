@@ -88,6 +88,11 @@ impl Member {
         }
     }
 
+    /// Whether it has the addresses of `other`.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.raft_endpoint == other.raft_endpoint && self.client_endpoint == other.client_endpoint
+    }
+
     /// The member whose place it takes, or has taken.
     pub(crate) fn replaces(&self) -> Option<u64> {
         self.joined.and_then(|joined| joined.replaces)

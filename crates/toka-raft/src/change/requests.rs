@@ -99,6 +99,12 @@ async fn add(parts: Arc<Parts>, new: NewMember) -> Result<u64, ChangeError> {
         parts.change(&observed, gone).await?;
         (observed, view) = parts.settled().await?;
     }
+    if let Some(member) = view.moved() {
+        // The new member has to find this one, which could not start there again once it is not alone.
+        tracing::info!(node_id = parts.node_id, %member, "this node is known elsewhere, which is changed first");
+        parts.move_to(&observed, member).await?;
+        (observed, view) = parts.settled().await?;
+    }
     let joined = check_new(&view, &new)?;
     check_level(&parts, new.feature_level)?;
     // A change that another leader has not finished may have an id that is not applied here; nobody was

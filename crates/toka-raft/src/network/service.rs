@@ -35,6 +35,7 @@ use crate::snapshot::{Asked, Receiver, SnapshotError, SnapshotStore, give};
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
+use crate::transport::Proven;
 use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 use crate::vitals::StampClock;
 use crate::wire;
@@ -265,7 +266,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<Streaming<pb::InstallSnapshotRequest>>,
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
-        let (from, vote) = self.take_snapshot(request.into_inner()).await?;
+        let proven = Proven::of(&request);
+        let (from, vote) = self.take_snapshot(request.into_inner(), proven).await?;
         Ok(Response::new(pb::InstallSnapshotResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&vote)),
@@ -279,8 +281,10 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::PullLedgerRequest>,
     ) -> Result<Response<Self::PullLedgerStream>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
         let from = self.check_member(request.peer.as_ref())?;
+        proven.set();
         let parts = &self.parts;
         if parts.status.fatal.is_reported() {
             return Err(status::unavailable("this node has failed"));
@@ -412,14 +416,16 @@ impl RaftService for PeerService {
 
 impl PeerService {
     /// Receives a snapshot, checks it, and has openraft install it. Returns the sender and this
-    /// node's vote.
+    /// node's vote. The connection is `proven` to be a peer's long before there is an answer.
     async fn take_snapshot(
         &self,
         mut messages: Streaming<pb::InstallSnapshotRequest>,
+        proven: Proven,
     ) -> Result<(u64, Vote), Status> {
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the transfer is empty"))?;
         let from = self.check(first.peer.as_ref())?;
+        proven.set();
         let Some(Part::Manifest(manifest)) = first.part else {
             return Err(Status::invalid_argument(
                 "the first message is not the manifest",

@@ -32,16 +32,11 @@ pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartErro
     Ok(())
 }
 
-/// A node must be where the others, and clients that are sent to it, look for it. One that is alone is found by
-/// whoever starts it.
+/// A node must be where the others, and clients that are sent to it, look for it. The only voter changes where it is
+/// known as soon as it leads.
 pub(super) fn check_addresses(config: &Config, host: &LedgerHost) -> Result<(), StartError> {
     let (_, membership) = host.applied_state().map_err(raft_error)?;
     check_member(config.node_id, &config.advertised, &membership)
-}
-
-/// Whether `known` has the addresses of `ours`.
-fn is_at(known: &Member, ours: &Member) -> bool {
-    known.raft_endpoint == ours.raft_endpoint && known.client_endpoint == ours.client_endpoint
 }
 
 fn check_member(
@@ -54,17 +49,25 @@ fn check_member(
     };
     // A replica without a server around it need not know where it is.
     let is_said = !ours.raft_endpoint.is_empty();
-    if !is_said || is_at(known, ours) {
+    if !is_said || known.is_at(ours) {
         return Ok(());
     }
-    let is_alone = membership.membership().nodes().count() == 1;
-    if is_alone || known.raft_endpoint == ours.raft_endpoint {
+    let is_only_voter = membership.membership().voter_ids().eq([node_id]);
+    if is_only_voter {
+        tracing::info!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "this node has moved, which its membership will say as soon as it leads"
+        );
+        return Ok(());
+    }
+    if known.raft_endpoint == ours.raft_endpoint {
         tracing::warn!(
             node_id,
             advertised = %ours,
             known = %known,
-            "this node advertises other addresses than its cluster knows: clients are sent to the old ones; let no \
-             other node join it there"
+            "this node advertises other addresses than its cluster knows: clients are sent to the old ones"
         );
         return Ok(());
     }
@@ -266,13 +269,19 @@ mod tests {
         ours.client_endpoint = "10.0.0.2:1".to_owned();
         let checked = check_member(2, &ours, &members(&[1, 2, 3]));
         checked.expect("the others find it");
-        assert!(!is_at(&member("10.0.0.2"), &ours), "it is warned of");
+        assert!(!member("10.0.0.2").is_at(&ours), "it is warned of");
     }
 
     #[test]
-    fn node_that_is_alone_or_no_member_yet_or_is_told_nothing_starts() {
+    fn only_voter_and_who_is_no_member_yet_or_is_told_nothing_starts() {
         let elsewhere = member("10.0.0.9");
         check_member(1, &elsewhere, &members(&[1])).expect("alone");
+        let nodes = [1, 2].map(|id| (id, member(&format!("10.0.0.{id}"))));
+        let with_learner = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from(nodes));
+        let log_id = LogId::new(LeaderId::new(1, 1), 0);
+        let with_learner = StoredMembership::new(Some(log_id), with_learner.expect("valid"));
+        check_member(1, &elsewhere, &with_learner).expect("it is the only voter");
+        check_member(2, &elsewhere, &with_learner).expect_err("a learner");
         check_member(4, &elsewhere, &members(&[1, 2, 3])).expect("no member yet");
         check_member(1, &Member::default(), &members(&[1, 2, 3])).expect("told nothing");
     }

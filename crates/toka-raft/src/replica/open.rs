@@ -252,6 +252,7 @@ pub(super) async fn open(
     };
     let changes = Changes::new(Parts {
         node_id: config.node_id,
+        advertised: config.advertised.clone(),
         raft: raft.clone(),
         roster: Arc::clone(&roster),
         reader: host.reader(),

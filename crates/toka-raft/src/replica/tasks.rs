@@ -19,6 +19,7 @@ use super::leader::LeaderFollower;
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
 use super::removal::Removal;
+use super::repair::forget_tried;
 use super::stop::note_damage;
 use super::{Inner, Leader};
 use crate::change::Steward;
@@ -138,7 +139,7 @@ impl Inner {
             host: Arc::clone(&node.host),
             snapshots: Arc::clone(&node.snapshots),
             log: node.log.clone(),
-            layout: Layout::new(node.storage.disk(), self.config.data_dir.clone()),
+            layout: self.layout(),
             clock: Arc::clone(&seams.clock),
             settings: self.config.scrub,
             progress: Arc::clone(&node.status.scrub),
@@ -183,9 +184,15 @@ impl Inner {
         tasks.spawn_on(note_early(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
         tasks.spawn_on(
-            make_ready(node, readying, is_ready, cancelled()),
+            make_ready(node, readying, is_ready, self.layout(), cancelled()),
             &self.handle,
         );
+    }
+}
+
+impl Inner {
+    fn layout(&self) -> Layout {
+        Layout::new(self.node.storage.disk(), self.config.data_dir.clone())
     }
 }
 
@@ -272,10 +279,11 @@ fn make_ready(
     node: &Node,
     readying: Readying,
     is_ready: watch::Sender<bool>,
+    layout: Layout,
     cancelled: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (raft, fatal) = (node.raft.clone(), node.fatal.clone());
-    let log_at_start = node.log_at_start;
+    let (log_at_start, blocking) = (node.log_at_start, node.blocking);
     let reader = node.host.reader();
     let mut positions = reader.watch();
     async move {
@@ -300,6 +308,8 @@ fn make_ready(
                 () = creating => unreachable!("it runs as long as the node does"),
             }
             is_ready.send_replace(true);
+            // All of the log could be applied to what a repair may have gone on from.
+            blocking.run(move || forget_tried(&layout)).await;
             Ok(())
         };
         tokio::select! {

@@ -74,7 +74,7 @@ impl SnapshotDir {
     }
 
     /// Where its note is.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.0.dir
     }
 
@@ -303,6 +303,15 @@ impl SnapshotStore {
                 .map_err(SnapshotError::file("sync", &self.dir))?;
         }
         Ok(())
+    }
+
+    /// As [`SnapshotStore::keep_only_current`], but keeps the newest of the others: repairs that fail would pile up more.
+    pub(crate) fn keep_one_other(&self) -> Result<(), SnapshotError> {
+        let mut others = self.others();
+        newest_first(&mut others);
+        let kept = others.len().min(1);
+        let mut superfluous = others.split_off(kept).into_iter();
+        superfluous.try_for_each(|snapshot| remove(&*self.ground.disk, snapshot.dir()))
     }
 
     /// The node's current snapshot.

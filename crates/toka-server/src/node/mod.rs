@@ -11,6 +11,7 @@ mod error;
 mod identity;
 mod join;
 mod listeners;
+mod proving;
 mod serve;
 
 use std::io;

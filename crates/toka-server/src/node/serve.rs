@@ -20,20 +20,22 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
+use tower::layer::layer_fn;
 use tower::util::MapResponseLayer;
 
 use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
+use super::proving::Proving;
 use crate::api::{Cluster, Intents, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX,
-    REQUEST_GRACE, STREAM_WINDOW_BYTES,
+    PEER_PROOF_TIMEOUT, REQUEST_GRACE, STREAM_WINDOW_BYTES,
 };
 use crate::refusal;
-use crate::routing::name_members;
+use crate::routing::{TimeLimit, name_members};
 
 /// How a server is stopped.
 #[derive(Clone, Debug)]
@@ -109,6 +111,7 @@ pub(super) async fn clients<S: Wire>(
     stop: Stop,
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
+    let limit = limits.request_timeout_max + REQUEST_GRACE;
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
@@ -117,8 +120,6 @@ pub(super) async fn clients<S: Wire>(
     let served = Server::builder()
         // For gRPC-web.
         .accept_http1(true)
-        // Handlers keep to their deadlines themselves, but begin only when the request is there.
-        .timeout(limits.request_timeout_max + REQUEST_GRACE)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .max_concurrent_streams(limits.connection_streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -127,9 +128,12 @@ pub(super) async fn clients<S: Wire>(
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(GrpcWebLayer::new())
         .layer(name_members)
+        .layer(layer_fn(move |routes: Routes| {
+            TimeLimit::over(routes, limit)
+        }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            incoming(accepted, &stop, bounds.max, bounds),
+            incoming(accepted, &stop, bounds.max, bounds, None),
             stop.gently.cancelled(),
         )
         .await;
@@ -159,10 +163,12 @@ pub(super) fn peers<S, A>(
                 return;
             }
         };
+        let proof = Some(PEER_PROOF_TIMEOUT);
         let served = peer_server()
+            .layer(layer_fn(Proving::<Routes>::over))
             .add_service(service)
             .serve_with_incoming_shutdown(
-                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds),
+                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds, proof),
                 stop.gently.cancelled(),
             )
             .await;
@@ -181,7 +187,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
-            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds),
+            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds, None),
             stop.gently.cancelled(),
         )
         .await;

@@ -6,6 +6,7 @@
 mod call;
 mod deadline;
 mod reply;
+mod time_limit;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ pub(crate) use self::call::Call;
 pub(crate) use self::reply::{
     is_worth_another_leader, name_members, out_of_time, relay, relay_status,
 };
+pub(crate) use self::time_limit::TimeLimit;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::refusal;
 

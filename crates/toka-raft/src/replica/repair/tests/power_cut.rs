@@ -159,3 +159,30 @@ async fn power_cut_at_any_step_of_a_repair_leads_to_the_same_place() {
         }
     }
 }
+
+#[tokio::test]
+async fn repairs_that_fail_do_not_pile_up_copies() {
+    let (sent, _) = given().await;
+    let mut storage = damaged().await;
+    for _ in 0..4 {
+        let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+        let mut stores = open(&shared);
+        let log = stores.log.handle();
+        let snapshot = receive(&stores, &shared, &sent).await.expect("received");
+        let channels = Channels::new(Arc::new(TcpTransport));
+        let nobody = BTreeMap::new();
+        let mut repair = repair_of(&mut stores, &shared, &channels, &nobody);
+        repair.remove_leftovers().await.expect("removed");
+        let placed = repair.put_in_place(snapshot, log_id(3, LAST)).await;
+        placed.expect("in place");
+        log.close().await.expect("closed");
+        storage = storage.crash(|| true);
+    }
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let snapshots = storage.disk.list(&layout.snapshots()).expect("listed");
+    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
+    let names = storage.disk.list(layout.root()).expect("listed");
+    let is_ledger = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("ledger-");
+    // The damaged one, the one before, and the last one.
+    assert_eq!(names.iter().filter(is_ledger).count(), 3, "{names:?}");
+}
