@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use toka_client::{Client, Error, EventDraft, EventHeader, Precondition, Start, Subscribe};
 use toka_ledger::CursorName;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::command::Toka;
 use toka_tests::history;
 use toka_tests::process::Process;
 use toka_tests::wait;
@@ -174,8 +175,9 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
         );
         noticed.await?;
         let refused = step(&old_client, 1, 2).await;
+        let old_cluster = old_client.cluster_id().context("no cluster id")?;
         ensure!(
-            matches!(refused, Err(Error::HistoryChanged { .. })),
+            matches!(refused, Err(Error::OtherCluster { expected, .. }) if expected == old_cluster),
             "{refused:?}"
         );
         let status = &cluster
@@ -190,6 +192,7 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
         // The old cluster's nodes are refused, and the new one goes on.
         cluster.launch(lost[0])?;
         cluster.logs(lost[0], "belongs to cluster").await?;
+        check_old_member(cluster, lost[0], survivor).await?;
         cluster.kill(lost[0])?;
         let client = Client::builder()
             .connect([cluster.node(survivor).endpoint()])
@@ -217,6 +220,32 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A command that is given to a member of the old cluster does nothing in the new one, though a node of that is at the
+/// address of a member of the old one.
+async fn check_old_member(cluster: &Cluster, old: u64, survivor: u64) -> Result<()> {
+    let before = cluster.status(survivor).await?;
+    let endpoints = [cluster.node(old).endpoint()];
+    let toka = Toka::with_endpoints(cluster.directory(), &endpoints);
+    let id = survivor.to_string();
+    for command in [
+        ["cluster", "transfer", "--to", &id].as_slice(),
+        &["cluster", "remove", &id, "--force"],
+        &["commit", "some", "--payload", "1"],
+    ] {
+        let ran = toka.run(command).await?;
+        ensure!(ran.code == Some(5), "{command:?}: {ran:?}");
+        let new = format!("belongs to cluster {:032x}", before.header.cluster_id);
+        ensure!(ran.stderr.contains(&new), "{command:?}: {ran:?}");
+    }
+    let after = cluster.status(survivor).await?;
+    ensure!(
+        after.membership.voter_sets == before.membership.voter_sets,
+        "{after:?}"
+    );
+    ensure!(after.header.sequence == before.header.sequence, "{after:?}");
+    Ok(())
 }
 
 /// A position that was stored with its history before the recovery is refused by the new cluster, also where
