@@ -191,7 +191,8 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
 
         // The old cluster's nodes are refused, and the new one goes on.
         cluster.launch(lost[0])?;
-        cluster.logs(lost[0], "belongs to cluster").await?;
+        let stranger = "a node of another cluster is at the address of this member";
+        cluster.logs(lost[0], stranger).await?;
         check_old_member(cluster, lost[0], survivor).await?;
         cluster.kill(lost[0])?;
         let client = Client::builder()
