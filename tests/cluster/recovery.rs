@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 /// Writers give up soon: nobody will ever answer them.
 const PATIENCE_OF_WRITERS: Duration = Duration::from_secs(5);
 const WRITERS: u64 = 8;
+/// What a member says once of a node of another cluster at the address of another one.
+const STRANGER: &str = "a node of another cluster is at the address of this member";
 
 /// What writers were told.
 type Told = Arc<Mutex<Vec<EventHeader>>>;
@@ -191,8 +193,7 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
 
         // The old cluster's nodes are refused, and the new one goes on.
         cluster.launch(lost[0])?;
-        let stranger = "a node of another cluster is at the address of this member";
-        cluster.logs(lost[0], stranger).await?;
+        cluster.logs(lost[0], STRANGER).await?;
         check_old_member(cluster, lost[0], survivor).await?;
         cluster.kill(lost[0])?;
         let client = Client::builder()
@@ -240,6 +241,12 @@ async fn check_old_member(cluster: &Cluster, old: u64, survivor: u64) -> Result<
         let new = format!("belongs to cluster {:032x}", before.header.cluster_id);
         ensure!(ran.stderr.contains(&new), "{command:?}: {ran:?}");
     }
+    let new = format!("a node of cluster {:032x}", before.header.cluster_id);
+    let advice = cluster.status(old).await?.membership.advice;
+    let is_said = advice.iter().any(|advice| advice.contains(&new));
+    ensure!(is_said, "{advice:?}");
+    let said = cluster.log(old).matches(STRANGER).count();
+    ensure!(said == 1, "it is said {said} times");
     let after = cluster.status(survivor).await?;
     ensure!(
         after.membership.voter_sets == before.membership.voter_sets,

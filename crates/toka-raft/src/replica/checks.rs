@@ -39,11 +39,6 @@ pub(super) fn check_addresses(config: &Config, host: &LedgerHost) -> Result<(), 
     check_member(config.node_id, &config.advertised, &membership)
 }
 
-/// Whether `known` has the addresses of `ours`.
-fn is_at(known: &Member, ours: &Member) -> bool {
-    known.raft_endpoint == ours.raft_endpoint && known.client_endpoint == ours.client_endpoint
-}
-
 fn check_member(
     node_id: u64,
     ours: &Member,
@@ -54,7 +49,7 @@ fn check_member(
     };
     // A replica without a server around it need not know where it is.
     let is_said = !ours.raft_endpoint.is_empty();
-    if !is_said || is_at(known, ours) {
+    if !is_said || known.is_at(&ours.raft_endpoint, &ours.client_endpoint) {
         return Ok(());
     }
     let is_alone = membership.membership().nodes().count() == 1;
@@ -266,7 +261,8 @@ mod tests {
         ours.client_endpoint = "10.0.0.2:1".to_owned();
         let checked = check_member(2, &ours, &members(&[1, 2, 3]));
         checked.expect("the others find it");
-        assert!(!is_at(&member("10.0.0.2"), &ours), "it is warned of");
+        let is_same = member("10.0.0.2").is_at(&ours.raft_endpoint, &ours.client_endpoint);
+        assert!(!is_same, "it is warned of");
     }
 
     #[test]

@@ -97,14 +97,14 @@ impl Replica {
         let asked = members.into_iter().map(|member| self.ask(member, timeout));
         let answers = join_all(asked).await;
         let leader = answers.iter().find(|answer| answer.membership.is_some());
-        let is_removed = answers.iter().any(|answer| answer.silence.says_removed);
+        let was_removed = answers.iter().any(|answer| answer.silence.says_removed);
         let (mut membership, mut alarms) = match leader {
             Some(leader) => (
                 leader.membership.clone().unwrap_or_default(),
                 leader.alarms.clone(),
             ),
             // It has not heard how the change has ended that has removed it, and counts for nothing any more.
-            None if is_removed => (self.inner.node.reporter.report().removed(), Vec::new()),
+            None if was_removed => (self.inner.node.reporter.report().removed(), Vec::new()),
             None => {
                 let there = answers.iter().filter(|answer| answer.is_there);
                 let there = there.map(|answer| answer.node.node_id).collect();
@@ -116,7 +116,7 @@ impl Replica {
         alarms.extend(own.cloned());
         membership.advice.extend(strangers(&answers));
         let mut nodes: Vec<_> = answers.into_iter().map(|answer| answer.node).collect();
-        if is_removed {
+        if was_removed {
             let this = self.inner.config.node_id;
             for own in nodes.iter_mut().filter(|node| node.node_id == this) {
                 own.healthy = false;
@@ -156,7 +156,7 @@ impl Replica {
         let asked = inner.handle.spawn(async move {
             let mut client = networks
                 .control(&endpoint)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| Silence::from(error.to_string()))?;
             let request = pb::GetNodeStatusRequest {
                 peer: Some(networks.identity.peer(node_id)),
             };
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn member_that_refuses_for_another_reason_is_neither_a_stranger_nor_says_that_this_node_was_removed() {
+    fn member_that_is_just_not_there_says_nothing_else() {
         let silence = Silence::from(Status::unavailable("it stops"));
         assert_eq!(silence.reason, "it stops");
         assert!(!silence.says_removed);

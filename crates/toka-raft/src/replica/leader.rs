@@ -104,7 +104,9 @@ impl LeaderFollower {
             return acked.elapsed() <= self.silence();
         }
         let led_since = self.led_since.filter(|(known, _)| *known == term);
-        let (_, since) = *self.led_since.insert(led_since.unwrap_or((term, Instant::now())));
+        let (_, since) = *self
+            .led_since
+            .insert(led_since.unwrap_or((term, Instant::now())));
         since.elapsed() <= self.silence()
     }
 

@@ -102,6 +102,9 @@ impl Shared {
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
+                Some(_) if self.router.leader().is_none() => {
+                    "no leader is known: no majority of the voters has elected one"
+                }
                 Some(_) => "the node is catching up with what it had before it was stopped",
             };
             return Err(status::no_leader(reason));

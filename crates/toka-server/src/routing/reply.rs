@@ -91,7 +91,7 @@ pub(crate) fn is_worth_another_leader(refusal: &Status) -> bool {
 /// which the caller has not asked for.
 pub(crate) fn out_of_time(last: &Status) -> Status {
     status::no_leader(format!(
-        "no leader took the commit before the deadline (last: {}); it is safe to repeat it",
+        "no leader answered the call before the deadline (last: {}); it is safe to repeat it",
         last.message()
     ))
 }
