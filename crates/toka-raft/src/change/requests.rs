@@ -15,7 +15,7 @@ use crate::transport::{TcpTransport, Traffic};
 use crate::type_config::{Joined, Member, StoredMembership};
 
 /// Longest wait for a sign of life of a learner that is to vote: shorter than a client waits for an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A node that asks to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,8 +45,11 @@ pub(super) async fn change<C: Change>(
 ) -> Result<Response<C::Response>, Status> {
     let call = shared.call(request.metadata())?;
     let left = call.deadline.saturating_duration_since(Instant::now());
-    // The rest is for saying why it was not made.
-    let until = call.deadline - (left / 4).min(REASON_TIMEOUT);
+    let until = match call.is_forwarded {
+        // The node that has forwarded it says why it was not made.
+        true => call.deadline,
+        false => call.deadline - (left / 4).min(REASON_TIMEOUT),
+    };
     match made(shared, request, until).await {
         Err(failed) if !call.is_forwarded => Err(explained(shared, failed, call.deadline).await),
         made => made,
