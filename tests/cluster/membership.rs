@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use toka_client::EventDraft;
 use toka_proto::convert::read::Consistency;
+use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::follow::Follower;
 use toka_tests::load::SAVE_OFTEN;
@@ -302,6 +303,30 @@ async fn client_outlives_every_node_that_it_was_told_of() -> Result<()> {
         ensure!(status.header.node_id == new);
         traffic.goes_on().await?;
         traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What a node that was removed says until it ends: that, and nothing of a change that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_was_removed_raises_no_alarm_about_it() -> Result<()> {
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let removed = cluster.followers().await?[0];
+        let id = removed.to_string();
+        cluster.toka().ok(&["cluster", "remove", &id]).await?;
+        // It ends by itself a moment later, and then there is nobody to ask.
+        while let Ok(status) = cluster.status(removed).await {
+            let mut alarms = status.alarms.iter();
+            let is_false = |alarm: &v1::Alarm| {
+                matches!(
+                    alarm.kind(),
+                    v1::AlarmKind::JointConfiguration | v1::AlarmKind::NoQuorum
+                )
+            };
+            ensure!(!alarms.any(is_false), "{status:?}");
+        }
+        cluster.has_ended_removed(removed).await?;
         Ok(())
     })
     .await

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use toka_proto::convert::backup::Part;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
-use tonic::{Request, Streaming};
+use tonic::Streaming;
 
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
@@ -55,7 +55,7 @@ impl Client {
             .shared
             .call(Route::Any, self.deadline(), |channel, _| {
                 // No deadline is sent: the stream is meant to last.
-                let request = Request::new(message.clone());
+                let request = self.shared.lasting_request(message.clone());
                 async move {
                     ClusterServiceClient::new(channel)
                         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use toka_ledger::seam::Entropy;
+use toka_proto::convert::metadata;
 use toka_proto::convert::read::Header;
+use toka_proto::convert::status::{Detail, Failure};
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tonic::transport::Channel;
@@ -14,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::channel::Channels;
 use crate::config::{Config, MESSAGE_BYTES_MAX};
 use crate::error::Error;
+use crate::pin::ClusterPin;
 use crate::retry::{Backoff, Verdict, judge};
 use crate::routes::{Route, Routes};
 
@@ -24,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) channels: Channels,
     pub(crate) seen: Seen,
+    pub(crate) pin: ClusterPin,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -82,6 +86,8 @@ pub(crate) struct Tries {
     redirected: bool,
     /// What someone said, if anyone did; the last failure to reach a node, if nobody did.
     answered: Option<Error>,
+    /// What was found at an address that is another cluster's.
+    foreign: Option<Error>,
     unreachable: String,
 }
 
@@ -96,6 +102,7 @@ impl Shared {
             asked: BTreeSet::new(),
             redirected: false,
             answered: None,
+            foreign: None,
             unreachable: "the deadline came first".to_owned(),
         }
     }
@@ -110,8 +117,10 @@ impl Shared {
         endpoint: &str,
         status: &Status,
     ) -> Result<(), Error> {
-        self.routes.learn_from(status.metadata());
         let (verdict, failure) = judge(status);
+        if let Err(other) = self.learn(endpoint, status, &failure) {
+            return self.foreign(tries, endpoint, other);
+        }
         tracing::debug!(endpoint, code = ?failure.code, message = failure.message, "try failed");
         tries.asked.insert(endpoint.to_owned());
         let is_unreachable = matches!(verdict, Verdict::Unreachable);
@@ -159,6 +168,50 @@ impl Shared {
             return Err(tries.give_up());
         }
         sleep(wait).await;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Learns from the head of a failed try, but not from a node of another cluster: nothing that it names is gone to.
+    ///
+    /// # Errors
+    /// [`Error::OtherCluster`].
+    fn learn(&self, endpoint: &str, status: &Status, failure: &Failure) -> Result<(), Error> {
+        let own = self.pin.check_head(endpoint, status.metadata());
+        match (&failure.detail, own) {
+            (Some(Detail::OtherCluster { expected, actual }), _) => Err(Error::OtherCluster {
+                endpoint: endpoint.to_owned(),
+                expected: *expected,
+                actual: *actual,
+            }),
+            // That a position is of another history says more.
+            (Some(Detail::HistoryChanged { .. }), Err(_)) => Ok(()),
+            (_, Err(other)) => Err(other),
+            (_, Ok(())) => {
+                self.routes.learn_from(status.metadata());
+                Ok(())
+            }
+        }
+    }
+
+    /// A node of another cluster is left at once: others may be of this one.
+    ///
+    /// # Errors
+    /// `other`, if everybody was asked.
+    pub(crate) fn foreign(
+        &self,
+        tries: &mut Tries,
+        endpoint: &str,
+        other: Error,
+    ) -> Result<(), Error> {
+        tracing::warn!(endpoint, error = %other, "a node of another cluster is not used");
+        self.routes.fail(endpoint, true);
+        let is_new = tries.asked.insert(endpoint.to_owned());
+        if !is_new || tries.asked.len() >= self.routes.known() {
+            return Err(other);
+        }
+        tries.foreign = Some(other);
         Ok(())
     }
 }
@@ -211,22 +264,36 @@ impl Tries {
         self.asked.clear();
         self.broken.clear();
         self.answered = None;
+        self.foreign = None;
         self.backoff.reset();
     }
 
     fn give_up(&mut self) -> Error {
-        self.answered.take().unwrap_or_else(|| Error::Unreachable {
+        let foreign = self.foreign.take();
+        let answered = foreign.or_else(|| self.answered.take());
+        answered.unwrap_or_else(|| Error::Unreachable {
             endpoints: self.asked.iter().cloned().collect(),
             reason: self.unreachable.clone(),
         })
     }
 }
 
-/// A request that tells the node how long it has.
-pub(crate) fn request<M>(message: M, time: Duration) -> Request<M> {
-    let mut request = Request::new(message);
-    request.set_timeout(time);
-    request
+impl Shared {
+    /// A request that tells the node how long it has, and for which cluster it is.
+    pub(crate) fn request<M>(&self, message: M, time: Duration) -> Request<M> {
+        let mut request = self.lasting_request(message);
+        request.set_timeout(time);
+        request
+    }
+
+    /// The same, of a stream that is meant to last. A node of another cluster refuses it before it does anything.
+    pub(crate) fn lasting_request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(cluster_id) = self.pin.get() {
+            metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        }
+        request
+    }
 }
 
 /// The vault, behind a connection.
@@ -255,6 +322,7 @@ impl Shared {
             let channel = self.channels.get(&endpoint)?;
             let status = match timeout_at(until, attempt(channel, time)).await {
                 Ok(Ok(response)) => {
+                    self.pin.check_head(&endpoint, response.metadata())?;
                     self.routes.learn_from(response.metadata());
                     return Ok(Answer {
                         endpoint,
@@ -281,6 +349,7 @@ impl Shared {
         header: Option<toka_proto::v1::ResponseHeader>,
     ) -> Result<Header, Error> {
         let header = Header::try_from(header).map_err(|error| Error::reply(endpoint, error))?;
+        self.pin.check(endpoint, header.cluster_id)?;
         self.seen.observe(&header);
         Ok(header)
     }

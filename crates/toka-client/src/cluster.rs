@@ -4,7 +4,6 @@ use toka_proto::convert::cluster::ClusterStatus;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 
-use crate::call::request;
 use crate::client::Client;
 use crate::error::Error;
 use crate::routes::Route;
@@ -31,14 +30,17 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Any, self.deadline(), |channel, time| {
-                let request = request(v1::GetStatusRequest { this_node_only }, time);
+                let request = self
+                    .shared
+                    .request(v1::GetStatusRequest { this_node_only }, time);
                 async move { ClusterServiceClient::new(channel).get_status(request).await }
             })
             .await?;
-        answer
-            .message
-            .try_into()
-            .map_err(|error| Error::reply(&answer.endpoint, error))
+        let status = ClusterStatus::try_from(answer.message)
+            .map_err(|error| Error::reply(&answer.endpoint, error))?;
+        let cluster_id = status.header.cluster_id;
+        self.shared.pin.check(&answer.endpoint, cluster_id)?;
+        Ok(status)
     }
 
     /// Hands leadership to another voter, the one that is most up to date if none is named. Returns
@@ -51,7 +53,9 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(v1::TransferLeadershipRequest { to_node_id }, time);
+                let request = self
+                    .shared
+                    .request(v1::TransferLeadershipRequest { to_node_id }, time);
                 async move {
                     ClusterServiceClient::new(channel)
                         .transfer_leadership(request)
@@ -72,7 +76,9 @@ impl Client {
     pub async fn remove_node(&self, node_id: u64, force: bool) -> Result<(), Error> {
         self.shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(v1::RemoveNodeRequest { node_id, force }, time);
+                let request = self
+                    .shared
+                    .request(v1::RemoveNodeRequest { node_id, force }, time);
                 async move {
                     ClusterServiceClient::new(channel)
                         .remove_node(request)
@@ -90,7 +96,9 @@ impl Client {
     pub async fn promote_node(&self, node_id: u64) -> Result<(), Error> {
         self.shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(v1::PromoteNodeRequest { node_id }, time);
+                let request = self
+                    .shared
+                    .request(v1::PromoteNodeRequest { node_id }, time);
                 async move {
                     ClusterServiceClient::new(channel)
                         .promote_node(request)
@@ -113,7 +121,7 @@ impl Client {
                     node_id,
                     with_node_id,
                 };
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move {
                     ClusterServiceClient::new(channel)
                         .replace_node(request)

@@ -245,11 +245,14 @@ impl Driver {
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;
         let (requests, outgoing) = mpsc::channel(shared.config.stream_window.max(1));
         let mut vault = vault(channel);
-        let opening = vault.commit_stream(ReceiverStream::new(outgoing));
+        let outgoing = shared.lasting_request(ReceiverStream::new(outgoing));
+        let opening = vault.commit_stream(outgoing);
         let response = match timeout_at(until, opening).await {
             Ok(opened) => opened.map_err(End::Status)?,
             Err(_) => return Err(End::Status(tries.no_answer())),
         };
+        let pinned = shared.pin.check_head(endpoint, response.metadata());
+        pinned.map_err(End::Error)?;
         if let Some(leader) = metadata::leader(response.metadata()) {
             shared.routes.learn(leader);
             let is_elsewhere = shared.routes.pick(Route::Leader) != endpoint;

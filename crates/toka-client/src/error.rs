@@ -80,6 +80,21 @@ pub enum Error {
         /// The vault's.
         actual: u128,
     },
+    /// The node belongs to another cluster than this client, and was not used: the address of a member was given to
+    /// another node, or the vault was restored or recovered. A client keeps to the cluster that its first reply has
+    /// named, or [`Builder::cluster_id`](crate::Builder::cluster_id): for the other one begin with a new client.
+    #[error(
+        "{endpoint} belongs to cluster {actual:032x}, and not to {expected:032x}, which this client is of: it is not used. \
+         If the vault was restored or recovered as that one, begin again with endpoints of that one alone"
+    )]
+    OtherCluster {
+        /// The node, `host:port`.
+        endpoint: String,
+        /// The client's cluster.
+        expected: u128,
+        /// The node's.
+        actual: u128,
+    },
     /// A limit of the cluster that does not pass by itself.
     #[error("{message}")]
     LimitReached {
@@ -156,6 +171,7 @@ impl Error {
             | Self::MembershipRefused { .. }
             | Self::OutOfRange { .. }
             | Self::HistoryChanged { .. }
+            | Self::OtherCluster { .. }
             | Self::LimitReached { .. }
             | Self::Refused { .. }
             | Self::Reply { .. } => false,
@@ -184,6 +200,11 @@ impl Error {
             Some(Detail::HistoryChanged { expected, actual }) => {
                 Self::HistoryChanged { expected, actual }
             }
+            Some(Detail::OtherCluster { expected, actual }) => Self::OtherCluster {
+                endpoint: endpoint.to_owned(),
+                expected,
+                actual,
+            },
             // Of a revision: the message says it.
             Some(Detail::PositionOutOfRange { sequence: 0, .. }) => Self::Refused {
                 endpoint: endpoint.to_owned(),

@@ -16,7 +16,8 @@
 //! Invariants: commits go to the leader where it is known, and elsewhere any node forwards them;
 //! every call is retried, on other nodes, with backoff, up to its deadline; a commit keeps its salts
 //! over all retries, so that it is applied once; a subscription delivers each match once and in order,
-//! over any number of nodes that die under it. This crate knows nothing of storage or of Raft.
+//! over any number of nodes that die under it; a client keeps to the cluster of its first reply, which every call names,
+//! so that a node of another one does nothing. This crate knows nothing of storage or of Raft.
 
 #![deny(missing_docs)]
 
@@ -31,6 +32,7 @@ mod config;
 mod continued;
 mod error;
 mod intents;
+mod pin;
 mod read;
 mod retry;
 mod routes;

@@ -7,7 +7,7 @@ use toka_proto::convert::read::{self, ReadOptions, SELECTORS_MAX};
 use toka_proto::v1;
 use tokio::time::Instant;
 
-use crate::call::{request, vault};
+use crate::call::vault;
 use crate::client::Client;
 use crate::error::Error;
 use crate::routes::Route;
@@ -108,7 +108,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { vault(channel).get(request).await }
             })
             .await?;
@@ -156,7 +156,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), deadline, |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { vault(channel).batch_get(request).await }
             })
             .await?;
@@ -206,7 +206,7 @@ impl Client {
                 route(list.read.consistency),
                 self.deadline(),
                 |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { vault(channel).list(request).await }
                 },
             )

@@ -228,6 +228,10 @@ impl Subscription {
                     return Ok(());
                 }
                 Ok(Err(Failed::Status(status))) => status,
+                Ok(Err(Failed::Error(other @ Error::OtherCluster { .. }))) => {
+                    self.client.shared.foreign(tries, &endpoint, other)?;
+                    continue;
+                }
                 Ok(Err(Failed::Error(error))) => return Err(error),
                 Err(_) => tries.no_answer(),
             };
@@ -246,12 +250,16 @@ impl Subscription {
             .channels
             .get(endpoint)
             .map_err(Failed::Error)?;
-        // No deadline is sent: the stream is meant to last.
+        // No deadline is sent: the stream is meant to last. Nor is the cluster: where its position is of another
+        // history a node says so, and of a node of another cluster nothing is taken.
         let request = Request::new(self.request());
         let response = vault(channel)
             .subscribe(request)
             .await
             .map_err(Failed::Status)?;
+        let pinned = &self.client.shared.pin;
+        let checked = pinned.check_head(endpoint, response.metadata());
+        checked.map_err(Failed::Error)?;
         self.client.shared.routes.learn_from(response.metadata());
         let mut stream = response.into_inner();
         let first = stream.message().await.map_err(Failed::Status)?;
@@ -264,6 +272,8 @@ impl Subscription {
                 "no checkpoint came first",
             )));
         };
+        let checked = self.client.shared.pin.check(endpoint, header.cluster_id);
+        checked.map_err(Failed::Error)?;
         self.client.shared.seen.observe(&header);
         self.history_id = Some(header.history_id);
         // From the second node on the position is known, and the node was told.

@@ -24,6 +24,8 @@ use crate::type_config::{Member, TypeConfig};
 pub enum Role {
     /// It orders the commits.
     Leader,
+    /// It has led, and no majority of the voters has confirmed lately that it does.
+    LeaderWithoutQuorum,
     /// It follows and votes.
     Follower,
     /// It stands for election.
@@ -99,7 +101,11 @@ impl StatusSource {
     pub(crate) fn status(&self) -> Status {
         // Cloned at once: a guard that is held blocks the Raft task (openraft #1238).
         let metrics = self.raft.metrics().borrow_watched().clone();
+        let leader = self.leader.borrow().clone();
+        let leads = |leader: &Leader| leader.node_id == self.identity.node_id();
         let role = match metrics.state {
+            // openraft calls itself one until it hears of another one, for ever where nobody is left.
+            ServerState::Leader if !leader.as_ref().is_some_and(leads) => Role::LeaderWithoutQuorum,
             ServerState::Leader => Role::Leader,
             ServerState::Follower => Role::Follower,
             ServerState::Candidate => Role::Candidate,
@@ -133,7 +139,7 @@ impl StatusSource {
                 role
             },
             term: metrics.current_term,
-            leader: self.leader.borrow().clone(),
+            leader,
             last_log_index: metrics.last_log_index,
             committed_index: metrics.local_committed.map(|log_id| log_id.index),
             applied_index: metrics.last_applied.map(|log_id| log_id.index),
@@ -161,6 +167,10 @@ impl StatusSource {
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
+            (None, None, Some(_)) if status.role == Role::LeaderWithoutQuorum => (
+                false,
+                "it has led, and no majority of the voters answers it".to_owned(),
+            ),
             (None, None, Some(_)) => (false, "no leader is known".to_owned()),
             (None, Some(_), Some(_)) => match self.room.borrow().shortage() {
                 Some((free_bytes, reserve_bytes)) => (
@@ -211,6 +221,7 @@ fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
     match role {
         _ if cluster_id.is_none() => v1::Role::Idle,
         Role::Leader => v1::Role::Leader,
+        Role::LeaderWithoutQuorum => v1::Role::LeaderWithoutQuorum,
         Role::Follower => v1::Role::Follower,
         Role::Candidate => v1::Role::Candidate,
         Role::Learner => v1::Role::Learner,

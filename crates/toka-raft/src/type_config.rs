@@ -88,9 +88,9 @@ impl Member {
         }
     }
 
-    /// Whether it has the addresses of `other`.
-    pub(crate) fn is_at(&self, other: &Self) -> bool {
-        self.raft_endpoint == other.raft_endpoint && self.client_endpoint == other.client_endpoint
+    /// Whether it has these addresses.
+    pub(crate) fn is_at(&self, raft_endpoint: &str, client_endpoint: &str) -> bool {
+        self.raft_endpoint == raft_endpoint && self.client_endpoint == client_endpoint
     }
 
     /// The member whose place it takes, or has taken.

@@ -22,6 +22,9 @@ pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
 /// How long the other nodes have to tell their state.
 pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// So long, and no longer than a quarter of the call's time, a change of the membership that was not made asks who
+/// answers, to say why.
+pub const REASON_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Copies for backups that a node makes at the same time. Each pins the files that it has linked.
 pub const BACKUPS_MAX: usize = 2;
 /// Digests of files that a caller may say it has.

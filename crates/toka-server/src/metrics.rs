@@ -276,6 +276,7 @@ fn count(number: usize) -> u64 {
 fn role(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
+        Role::LeaderWithoutQuorum => "leader_without_quorum",
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",

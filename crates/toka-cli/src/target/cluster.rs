@@ -277,6 +277,7 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         | Error::Rejected(_)
         | Error::OutOfRange { .. }
         | Error::HistoryChanged { .. }
+        | Error::OtherCluster { .. }
         | Error::ChangeInProgress { .. }
         | Error::MembershipRefused { .. }
         | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),

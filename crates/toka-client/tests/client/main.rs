@@ -1,5 +1,6 @@
 //! Routing, retry and resumption against real servers on loopback whose failures are scripted.
 
+mod clusters;
 mod commits;
 mod node;
 mod reads;

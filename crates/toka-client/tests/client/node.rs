@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use toka_client::{Builder, Client, Config, Leader};
-use toka_proto::convert::metadata::put_leader;
+use toka_proto::convert::metadata::{cluster_id, put_cluster_id, put_leader};
 use toka_proto::convert::read::Header;
+use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::vault_service_server::{VaultService, VaultServiceServer};
 use tokio::net::TcpListener;
@@ -41,6 +42,8 @@ pub(crate) struct Script {
     pub(crate) subscribe: Option<SubscribeHandler>,
     /// Named in every reply.
     pub(crate) leader: Option<Leader>,
+    /// Named in every reply to a commit and a read; what names another one is refused.
+    pub(crate) cluster_id: Option<u128>,
 }
 
 /// What arrived at a node.
@@ -212,9 +215,30 @@ impl Service {
         let Some(answer) = script(call, request) else {
             return std::future::pending().await;
         };
-        let mut response = Response::new(answer?);
+        let mut response = Response::new(answer.map_err(|refusal| self.named(refusal))?);
         put_leader(response.metadata_mut(), self.script.leader.as_ref());
+        if let Some(cluster_id) = self.script.cluster_id {
+            put_cluster_id(response.metadata_mut(), cluster_id);
+        }
         Ok(response)
+    }
+
+    fn named(&self, mut refusal: Status) -> Status {
+        if let Some(cluster_id) = self.script.cluster_id {
+            put_cluster_id(refusal.metadata_mut(), cluster_id);
+        }
+        refusal
+    }
+
+    /// As a node does it, before anything else.
+    fn check_cluster<M>(&self, request: &Request<M>) -> Result<(), Status> {
+        let named = cluster_id(request.metadata()).expect("an id or nothing");
+        match (named, self.script.cluster_id) {
+            (Some(expected), Some(actual)) if expected != actual => {
+                Err(self.named(status::other_cluster(expected, actual)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn note(&self, note: impl FnOnce(&mut Seen) -> usize) -> usize {
@@ -233,6 +257,7 @@ impl VaultService for Service {
         &self,
         request: Request<v1::CommitRequest>,
     ) -> Result<Response<v1::CommitResponse>, Status> {
+        self.check_cluster(&request)?;
         let request = request.into_inner();
         let call = self.note(|seen| push(&mut seen.commits, request.clone()));
         self.reply(call, &self.script.commit, request).await

@@ -45,6 +45,8 @@ pub mod reason {
     pub const NOT_LEADER: &str = "NOT_LEADER";
     /// The vault has another history.
     pub const HISTORY_CHANGED: &str = "HISTORY_CHANGED";
+    /// The node belongs to another cluster than the one that the call is for.
+    pub const OTHER_CLUSTER: &str = "OTHER_CLUSTER";
     /// The command needs a newer feature level.
     pub const FEATURE_LEVEL: &str = "FEATURE_LEVEL";
     /// The vault exists already.
@@ -279,6 +281,19 @@ pub fn history_changed(expected: u128, actual: u128) -> Status {
         .status(format!(
             "the vault's history is {actual:032x}, not {expected:032x}: \
              positions in the old one no longer count"
+        ))
+}
+
+/// FAILED_PRECONDITION: the call is for the cluster `expected`, and this node belongs to `actual`.
+#[must_use]
+pub fn other_cluster(expected: u128, actual: u128) -> Status {
+    Details::new(Code::FailedPrecondition, reason::OTHER_CLUSTER)
+        .with(&v1::OtherCluster {
+            expected_cluster_id: ident::u128_bytes(expected),
+            actual_cluster_id: ident::u128_bytes(actual),
+        })
+        .status(format!(
+            "this node belongs to cluster {actual:032x}, and the call is for cluster {expected:032x}: nothing was done"
         ))
 }
 

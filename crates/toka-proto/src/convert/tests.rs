@@ -415,6 +415,15 @@ fn every_status_is_read_back() {
             None,
         ),
         (
+            status::other_cluster(1, 2),
+            Code::FailedPrecondition,
+            Detail::OtherCluster {
+                expected: 1,
+                actual: 2,
+            },
+            None,
+        ),
+        (
             status::position_out_of_range(9, 7),
             Code::OutOfRange,
             Detail::PositionOutOfRange {

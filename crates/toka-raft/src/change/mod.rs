@@ -236,10 +236,19 @@ impl Parts {
         &self,
         is_enough: impl Fn(BTreeSet<u64>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.answer_in(self.silence, is_enough).await
+    }
+
+    /// The same, for `time`.
+    async fn answer_in<E>(
+        &self,
+        time: Duration,
+        is_enough: impl Fn(BTreeSet<u64>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = Instant::now();
         loop {
             match is_enough(self.answered_within(start.elapsed())) {
-                Err(_) if start.elapsed() < self.silence => sleep(LISTEN).await,
+                Err(_) if start.elapsed() < time => sleep(LISTEN).await,
                 done => return done,
             }
         }

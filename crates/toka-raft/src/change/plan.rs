@@ -143,7 +143,8 @@ impl View {
                 && (other.raft_endpoint == ours.raft_endpoint
                     || other.client_endpoint == ours.client_endpoint)
         });
-        let has_moved = !ours.raft_endpoint.is_empty() && !known.is_at(ours);
+        let has_moved = !ours.raft_endpoint.is_empty()
+            && !known.is_at(&ours.raft_endpoint, &ours.client_endpoint);
         (is_only_voter && has_moved && !is_taken).then(|| Member {
             joined: known.joined,
             ..ours.clone()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -12,6 +13,9 @@ use crate::error::ChangeError;
 use crate::limits::{LEARNERS_MAX, VOTERS_MAX};
 use crate::transport::{TcpTransport, Traffic};
 use crate::type_config::{Joined, Member, StoredMembership};
+
+/// Longest wait for a sign of life of a learner that is to vote: shorter than a client waits for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A node that asks to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ async fn add(parts: Arc<Parts>, new: NewMember) -> Result<u64, ChangeError> {
             .is_some_and(|joined| joined.token == new.token)
     });
     if let Some((&node_id, member)) = with_token {
-        if is_at(member, &new) {
+        if member.is_at(&new.raft_endpoint, &new.client_endpoint) {
             return Ok(node_id);
         }
         // It asks because it does not know its id yet, so nobody has heard of it under that one.
@@ -133,10 +137,6 @@ fn check_level(parts: &Parts, known: u32) -> Result<(), ChangeError> {
         return Err(ChangeError::FeatureLevel { known, level });
     }
     Ok(())
-}
-
-fn is_at(member: &Member, new: &NewMember) -> bool {
-    member.raft_endpoint == new.raft_endpoint && member.client_endpoint == new.client_endpoint
 }
 
 /// Whether a node may be added, and as what.
@@ -251,6 +251,7 @@ async fn promote(parts: Arc<Parts>, node_id: u64) -> Result<(), ChangeError> {
     let Some(joined) = learner(&view, node_id)?.and_then(|member| member.joined) else {
         return Ok(());
     };
+    answers(&parts, node_id).await?;
     if joined.votes {
         return Ok(());
     }
@@ -264,19 +265,36 @@ async fn promote(parts: Arc<Parts>, node_id: u64) -> Result<(), ChangeError> {
 
 async fn replace(parts: Arc<Parts>, old: u64, by: u64) -> Result<(), ChangeError> {
     let (observed, view) = parts.settled().await?;
-    if view.nodes.get(&by).and_then(Member::replaces) == Some(old) {
-        // It was asked for already, and may even be done.
+    let is_asked_for = view.nodes.get(&by).and_then(Member::replaces) == Some(old);
+    if is_asked_for && view.voters().contains(&by) {
+        // It is done, or nearly.
         return Ok(());
     }
     let Some(joined) = learner(&view, by)?.and_then(|member| member.joined) else {
         return Err(ChangeError::NotALearner { node_id: by });
     };
+    if is_asked_for && !view.nodes.contains_key(&old) {
+        return Ok(());
+    }
+    answers(&parts, by).await?;
+    if is_asked_for {
+        return Ok(());
+    }
     let replaces = Joined {
         votes: votes_in_place_of(&view, old)?,
         replaces: Some(old),
         ..joined
     };
     set_joined(&parts, &observed, &view, by, replaces).await
+}
+
+/// Makes sure that a node answers which is asked to catch up: nobody would be told that it never does.
+async fn answers(parts: &Parts, node_id: u64) -> Result<(), ChangeError> {
+    let is_there = |reachable: BTreeSet<u64>| match reachable.contains(&node_id) {
+        true => Ok(()),
+        false => Err(ChangeError::Unreachable { node_id }),
+    };
+    parts.answer_in(ANSWER_TIMEOUT, is_there).await
 }
 
 /// The member `node_id`, if it is a learner.

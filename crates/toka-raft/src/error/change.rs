@@ -50,6 +50,15 @@ pub enum ChangeError {
         /// The others.
         unreachable: Vec<u64>,
     },
+    /// A node that is to vote must be there to catch up.
+    #[error(
+        "node {node_id} does not answer, and could not catch up: nothing is changed. Start it again first, or remove it \
+         with `toka cluster remove {node_id}`"
+    )]
+    Unreachable {
+        /// The node.
+        node_id: u64,
+    },
     /// Two members cannot have one address.
     #[error(
         "{endpoint} is the address of node {node_id}, which is a member. If the new node has taken its \

@@ -19,7 +19,7 @@ use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::transport::Channel;
 
-use super::{Complaints, append, status};
+use super::{Complaints, Strangers, append, status};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::identity::Identity;
@@ -58,6 +58,7 @@ pub(crate) struct PeerNetworks {
     pub(crate) append_timeout: Duration,
     pub(crate) purge: Arc<Purge>,
     pub(crate) complaints: Arc<Complaints>,
+    pub(crate) strangers: Arc<Strangers>,
 }
 
 impl PeerNetworks {
@@ -133,10 +134,26 @@ impl PeerNetwork {
         option: &RPCOption,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, RpcError> {
+        let strangers = &self.networks.strangers;
+        if let Some(cluster_id) = strangers.resting(self.target) {
+            return Err(RPCError::Unreachable(Unreachable::from_string(format!(
+                "a node of cluster {cluster_id:032x} is at the address of node {}",
+                self.target
+            ))));
+        }
         let timeout = option.soft_ttl();
         match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(refused(&self.networks.complaints, self.target, &status)),
+            Ok(Ok(response)) => {
+                strangers.answered(self.target);
+                Ok(response.into_inner())
+            }
+            Ok(Err(status)) => {
+                if let Some(cluster_id) = status::other_cluster(&status) {
+                    strangers.found(self.target, cluster_id);
+                    return Err(RPCError::Unreachable(Unreachable::new(&status)));
+                }
+                Err(refused(&self.networks.complaints, self.target, &status))
+            }
             Err(_) => Err(RPCError::Timeout(Timeout {
                 action,
                 id: self.networks.identity.node_id(),

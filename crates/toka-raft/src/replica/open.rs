@@ -174,6 +174,7 @@ pub(super) async fn open(
         append_timeout: config.append_timeout,
         purge: Arc::default(),
         complaints: Arc::default(),
+        strangers: Arc::default(),
     };
     let state_machine = StateMachine {
         host: Arc::clone(&host),

@@ -12,7 +12,7 @@ use super::vault::Answers;
 use super::{Shared, backup, membership};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
 use crate::refusal;
-use crate::routing::{self, Call, Route};
+use crate::routing::{self, Route};
 
 /// The service.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl ClusterService for Cluster {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
-        let call = Call::new(request.metadata(), &shared.limits);
+        let call = shared.call(request.metadata())?;
         let survey = if request.get_ref().this_node_only {
             shared.replica.own_survey()
         } else {

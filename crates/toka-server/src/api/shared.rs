@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
+use tonic::codegen::http::HeaderValue;
 use tonic::metadata::MetadataMap;
 
 use super::gate::Gates;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     reads: Arc<Semaphore>,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
+    /// A node never changes its cluster.
+    cluster_header: OnceLock<HeaderValue>,
 }
 
 impl Shared {
@@ -62,6 +65,7 @@ impl Shared {
             connections,
             draining,
             history_id: OnceLock::new(),
+            cluster_header: OnceLock::new(),
         }
     }
 
@@ -94,14 +98,33 @@ impl Shared {
         if self.draining.is_cancelled() {
             return Err(status::stopping());
         }
+        let call = self.call(metadata)?;
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
+                Some(_) if self.router.leader().is_none() => {
+                    "no leader is known: no majority of the voters has elected one"
+                }
                 Some(_) => "the node is catching up with what it had before it was stopped",
             };
             return Err(status::no_leader(reason));
         }
-        Ok(Call::new(metadata, &self.limits))
+        Ok(call)
+    }
+
+    /// The call's conditions, if it is for this node's cluster.
+    pub(crate) fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+        Call::new(metadata, &self.limits, self.replica.cluster_id())
+    }
+
+    /// This node's cluster, as it stands in the head of a reply, once it belongs to one.
+    pub(crate) fn cluster_header(&self) -> Option<HeaderValue> {
+        if let Some(header) = self.cluster_header.get() {
+            return Some(header.clone());
+        }
+        let text = metadata::cluster_id_text(self.replica.cluster_id()?);
+        let header = HeaderValue::try_from(text).ok()?;
+        Some(self.cluster_header.get_or_init(|| header).clone())
     }
 
     pub(crate) fn history_id(&self) -> u128 {

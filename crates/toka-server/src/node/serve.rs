@@ -35,7 +35,7 @@ use crate::limits::{
     PEER_PROOF_TIMEOUT, REQUEST_GRACE, STREAM_WINDOW_BYTES,
 };
 use crate::refusal;
-use crate::routing::{TimeLimit, name_members};
+use crate::routing::{TimeLimit, name_cluster, name_members};
 
 /// How a server is stopped.
 #[derive(Clone, Debug)]
@@ -115,6 +115,7 @@ pub(super) async fn clients<S: Wire>(
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
+        let response = name_cluster(response, shared.cluster_header());
         name_members(response, router.leader(), router.member_endpoints())
     });
     let served = Server::builder()

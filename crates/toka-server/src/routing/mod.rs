@@ -26,7 +26,7 @@ use tonic::{Request, Status};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::reply::{
-    is_worth_another_leader, name_members, out_of_time, relay, relay_status,
+    is_worth_another_leader, name_cluster, name_members, out_of_time, relay, relay_status,
 };
 pub(crate) use self::time_limit::TimeLimit;
 use crate::limits::MESSAGE_BYTES_MAX;

@@ -1,7 +1,8 @@
+use toka_proto::convert::metadata;
 use toka_proto::convert::status::{self, Detail, parse};
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::support::*;
 
@@ -126,6 +127,52 @@ async fn a_move_of_a_cursor_in_another_history_is_refused_on_every_way() {
         ..one(event("a", "2"))
     };
     within(follower.commit(request)).await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_another_cluster_does_nothing() {
+    fn of<T>(message: T, cluster_id: u128) -> Request<T> {
+        let mut request = Request::new(message);
+        metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        request
+    }
+    let cluster = Cluster::start(3).await;
+    let own = cluster.nodes[0].replica().cluster_id().expect("formed");
+    let detail = Detail::OtherCluster {
+        expected: 1,
+        actual: own,
+    };
+    for index in 0..3 {
+        let removal = v1::RemoveNodeRequest {
+            node_id: cluster.nodes[cluster.follower()].replica().node_id(),
+            force: true,
+        };
+        let commit = of(one(event("a", "1")), 1);
+        let refusals = [
+            within(cluster.vault(index).commit(commit)).await.err(),
+            within(cluster.status(index).remove_node(of(removal, 1)))
+                .await
+                .err(),
+            within(
+                cluster
+                    .status(index)
+                    .get_status(of(v1::GetStatusRequest::default(), 1)),
+            )
+            .await
+            .err(),
+        ];
+        for refusal in refusals {
+            let refusal = refusal.expect("refused");
+            assert_eq!(refusal.code(), Code::FailedPrecondition);
+            assert_eq!(parse(&refusal).detail.as_ref(), Some(&detail));
+            assert_eq!(metadata::cluster_id(refusal.metadata()), Ok(Some(own)));
+        }
+        assert_eq!(cluster.nodes[index].replica().status().members.len(), 3);
+    }
+    let mut follower = cluster.vault(cluster.follower());
+    let reply = within(follower.commit(of(one(event("a", "1")), own))).await;
+    let reply = reply.expect("of this cluster").into_inner();
+    assert_eq!(reply.events[0].sequence, 1, "nothing was stored before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,13 @@ pub enum Detail {
         /// The vault's.
         actual: u128,
     },
+    /// The node belongs to another cluster than the one that the call is for.
+    OtherCluster {
+        /// The call's.
+        expected: u128,
+        /// The node's.
+        actual: u128,
+    },
     /// The command needs a newer feature level.
     FeatureLevel,
     /// The vault exists already.
@@ -165,6 +172,7 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         }
         reason::NOT_LEADER => Some(not_leader(find(details)?)),
         reason::HISTORY_CHANGED => history_changed(&find(details)?),
+        reason::OTHER_CLUSTER => other_cluster(&find(details)?),
         reason::FEATURE_LEVEL => Some(Detail::FeatureLevel),
         reason::ALREADY_CREATED => Some(Detail::AlreadyCreated),
         reason::POSITION_OUT_OF_RANGE => {
@@ -248,5 +256,12 @@ fn history_changed(changed: &v1::HistoryChanged) -> Option<Detail> {
     Some(Detail::HistoryChanged {
         expected: ident::u128("expected_history_id", &changed.expected_history_id).ok()?,
         actual: ident::u128("actual_history_id", &changed.actual_history_id).ok()?,
+    })
+}
+
+fn other_cluster(other: &v1::OtherCluster) -> Option<Detail> {
+    Some(Detail::OtherCluster {
+        expected: ident::u128("expected_cluster_id", &other.expected_cluster_id).ok()?,
+        actual: ident::u128("actual_cluster_id", &other.actual_cluster_id).ok()?,
     })
 }
