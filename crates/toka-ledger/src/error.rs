@@ -346,6 +346,14 @@ pub enum Error {
         /// The last event's sequence.
         last: u64,
     },
+    /// A walk through the graph of events would go beyond a limit.
+    #[error("the walk needs more than {max} {}: limit its depth, or begin nearer", limit.replace('_', " "))]
+    LineageLimit {
+        /// Of what: `remembered_events` or `visited_events`.
+        limit: &'static str,
+        /// How many there may be.
+        max: u64,
+    },
     /// The payload was erased.
     #[error("the payload of event {id} was erased")]
     Erased {
@@ -478,6 +486,7 @@ impl Error {
             | Self::Rejected(_)
             | Self::NotFound { .. }
             | Self::OutOfRange { .. }
+            | Self::LineageLimit { .. }
             | Self::Erased { .. }
             | Self::PayloadType { .. }
             | Self::NotAVault { .. }
