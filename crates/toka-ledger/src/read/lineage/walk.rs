@@ -77,7 +77,7 @@ impl Walk {
         self
     }
 
-    /// The next events; perhaps none, though more come. `None` at the end. Looks at [`STEP_EVENTS_MAX`] events or
+    /// The next events; perhaps none, though more come. `None` at the end. Looks at [`STEP_EVENTS_MAX`] events and
     /// rows at most. Ends after its first error.
     ///
     /// # Errors
@@ -109,35 +109,37 @@ impl Walk {
         if self.has_ended {
             return Ok(None);
         }
-        let has_more = !(self.level.is_empty() && self.parents.is_empty() && self.next.is_empty());
-        if self.left == 0 || !has_more {
-            self.has_ended = true;
-            self.is_complete &= !has_more;
-            return Ok(None);
+        let (mut found, mut budget) = (Vec::new(), STEP_EVENTS_MAX);
+        while budget > 0 {
+            let is_over = self.level.is_empty() && self.parents.is_empty() && self.next.is_empty();
+            if is_over || self.left == 0 {
+                self.has_ended = true;
+                self.is_complete &= is_over;
+                break;
+            }
+            if !self.level.is_empty() {
+                self.visit(&mut budget, &mut found)?;
+            } else if !self.parents.is_empty() {
+                self.find_children(&mut budget)?;
+            } else {
+                self.deepen();
+            }
         }
-        if !self.level.is_empty() {
-            return self.visit().map(Some);
-        }
-        if self.parents.is_empty() {
-            self.deepen();
-        } else {
-            self.find_children()?;
-        }
-        Ok(Some(Vec::new()))
+        Ok((!self.has_ended || !found.is_empty()).then_some(found))
     }
 
-    /// Visits the next events of this depth.
-    fn visit(&mut self) -> Result<Vec<Relative>, Error> {
-        let count = self.level.len().min(STEP_EVENTS_MAX);
-        let chunk: Vec<_> = self.level.drain(..count).collect();
+    /// Visits the next events of this depth, as many as `budget` says.
+    fn visit(&mut self, budget: &mut usize, found: &mut Vec<Relative>) -> Result<(), Error> {
+        let count = self.level.len().min(*budget);
+        *budget -= count;
         self.visited += count as u64;
+        let chunk: Vec<_> = self.level.drain(..count).collect();
         let is_last = self.depth == self.depth_max;
         let looked_at: Vec<u64> = chunk
             .iter()
             .filter(|(_, is_looked_at)| *is_looked_at)
             .map(|(sequence, _)| *sequence)
             .collect();
-        let mut found = Vec::new();
         for header in headers(&self.reader, &looked_at)? {
             if self.relation == Relation::Ancestors {
                 if is_last {
@@ -166,13 +168,12 @@ impl Walk {
             Relation::Descendants if is_last => self.is_complete = false,
             Relation::Descendants => self.parents.extend(chunk.iter().map(|(at, _)| *at)),
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// Goes on through the index of children.
-    fn find_children(&mut self) -> Result<(), Error> {
+    /// Goes on through the index of children, as many rows as `budget` says.
+    fn find_children(&mut self, budget: &mut usize) -> Result<(), Error> {
         let engine = self.reader.engine();
-        let mut rows = 0;
         while let Some(&parent) = self.parents.front() {
             let lower = match &self.child_row {
                 // The key that follows it.
@@ -182,11 +183,11 @@ impl Walk {
             let upper = encode_sequence(parent + 1);
             let mut scan = engine.scan(Table::Children, &lower, Some(&upper), Direction::Forward);
             loop {
-                if rows == STEP_EVENTS_MAX {
+                if *budget == 0 {
                     return Ok(());
                 }
                 // Finding that there is no further child counts too.
-                rows += 1;
+                *budget -= 1;
                 let Some(row) = scan.next() else {
                     break;
                 };
