@@ -298,7 +298,7 @@ impl Client {
         T: Send + 'static,
     {
         let (shared, node) = (Arc::clone(&self.shared), endpoint.clone());
-        let parts = messages.map(move |message| {
+        let parts = messages.map(move |message| -> Result<Part<T>, Error> {
             let message = message.map_err(|failed| broken(&node, &failed))?;
             let part = read(message).map_err(|error| Error::reply(&node, error))?;
             shared.observe(&node, part.header.clone())?;
@@ -359,7 +359,7 @@ impl<T: Send> Walk<T> {
     pub fn into_stream(self) -> impl Stream<Item = Result<T, Error>> + Send {
         stream::try_unfold(self, |mut walk| async move {
             let found = walk.next().await?;
-            Ok(found.map(|found| (found, walk)))
+            Ok::<_, Error>(found.map(|found| (found, walk)))
         })
     }
 }
