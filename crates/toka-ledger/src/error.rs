@@ -315,11 +315,8 @@ pub enum Rejection {
 }
 
 fn join(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    violations.join("; ")
 }
 
 /// Any failure of the embedded vault.
@@ -374,10 +371,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A restore into the path was broken off.
-    #[error(
-        "{} holds a restore that was not completed; run `toka restore` again, or remove the directory",
-        path.display()
-    )]
+    #[error("{} holds a restore that was not completed; run `toka restore` again, or remove the directory", path.display())]
     RestoreInterrupted {
         /// The path.
         path: PathBuf,
@@ -417,8 +411,7 @@ pub enum Error {
     },
     /// The path is that of a node which has asked a cluster to be added.
     #[error(
-        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the \
-         directory",
+        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the directory",
         path.display()
     )]
     JoiningNode {

@@ -97,8 +97,7 @@ impl Node {
 
     /// Walks through its graph of events.
     pub fn lineage(&self) -> LineageServiceClient<Channel> {
-        LineageServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        LineageServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The cluster, as this node sees it.
