@@ -1,6 +1,7 @@
 //! Routing, retry and resumption against real servers on loopback whose failures are scripted.
 
 mod commits;
+mod lineage;
 mod node;
 mod reads;
 mod streams;

@@ -86,7 +86,6 @@ impl VaultBus {
     }
 
     /// The events without children whose kind starts with `kind_prefix`, newest first; all of them if that is empty.
-    #[must_use]
     pub fn heads(
         &self,
         kind_prefix: &str,
