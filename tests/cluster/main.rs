@@ -20,6 +20,7 @@ mod import_export;
 mod intent_changes;
 mod intent_quality;
 mod intents;
+mod lineage;
 mod load;
 mod membership;
 mod membership_interrupted;

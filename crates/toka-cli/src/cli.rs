@@ -4,6 +4,7 @@ mod backup;
 mod cluster;
 mod embed;
 mod intents;
+mod lineage;
 mod scope;
 mod serve;
 
@@ -18,6 +19,7 @@ pub(crate) use self::backup::{
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
+pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::serve::Serve;
 
 const EXIT_CODES: &str = "\
@@ -123,6 +125,8 @@ pub(crate) enum Command {
     Log(Log),
     /// Follow events as they are committed.
     Watch(Watch),
+    /// Show what an event depends on, what depends on it, and what two histories have in common or have not.
+    Lineage(Lineage),
     /// Store events from JSON Lines; repeating it is free.
     Import(Import),
     /// Write events as JSON Lines.
@@ -537,6 +541,31 @@ mod tests {
         ))
         .expect("positions");
         assert!(parsed(&format!("toka commit k --history {digits}")).is_err());
+    }
+
+    #[test]
+    fn a_lineage_is_of_one_thing() {
+        for line in [
+            "toka lineage 7",
+            "toka lineage 7 --both --depth 3 --kind task. -n 10",
+            "toka lineage 7 --common 8",
+            "toka lineage --diff 7 8 --max 5",
+            "toka lineage --heads --kind task.",
+        ] {
+            parsed(line).expect(line);
+        }
+        for line in [
+            "toka lineage",
+            "toka lineage 7 --heads",
+            "toka lineage 7 --both --descendants",
+            "toka lineage 7 --diff 7 8",
+            "toka lineage --diff 7",
+            "toka lineage --common 8",
+            "toka lineage --heads --depth 2",
+            "toka lineage 7 --common 8 --kind a",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
     }
 
     #[test]

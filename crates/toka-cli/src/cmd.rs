@@ -9,6 +9,7 @@ pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod intents;
+pub(crate) mod lineage;
 pub(crate) mod read;
 pub(crate) mod reembed;
 pub(crate) mod restore;

@@ -77,6 +77,7 @@ async fn run_on(
         Command::Get(flags) => cmd::read::get(target, flags, brief).await,
         Command::Log(flags) => cmd::read::log(target, flags, format).await,
         Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
+        Command::Lineage(flags) => cmd::lineage::run(target, flags, brief).await,
         Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
         Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,

@@ -3,6 +3,7 @@
 mod cluster;
 mod embedded;
 mod intents;
+mod lineage;
 
 use anyhow::Result;
 use futures::stream::BoxStream;
@@ -15,6 +16,7 @@ use toka_ledger::{Digest, EventHeader, EventId};
 pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::embedded::Local;
 pub(crate) use self::intents::{Hit, Intent, Wanted};
+pub(crate) use self::lineage::Bounds;
 use crate::cli::{self, Consistency, Global};
 use crate::context;
 use crate::failure::Failure;

@@ -7,6 +7,7 @@ mod applier;
 mod builder;
 mod event;
 mod intents;
+mod lineage;
 mod range;
 mod subscription;
 

@@ -315,11 +315,8 @@ pub enum Rejection {
 }
 
 fn join(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    violations.join("; ")
 }
 
 /// Any failure of the embedded vault.
@@ -346,6 +343,14 @@ pub enum Error {
         /// The last event's sequence.
         last: u64,
     },
+    /// A walk through the graph of events would go beyond a limit.
+    #[error("the walk needs more than {max} {}: limit its depth, or begin nearer", limit.replace('_', " "))]
+    LineageLimit {
+        /// Of what: `remembered_events` or `visited_events`.
+        limit: &'static str,
+        /// How many there may be.
+        max: u64,
+    },
     /// The payload was erased.
     #[error("the payload of event {id} was erased")]
     Erased {
@@ -366,10 +371,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A restore into the path was broken off.
-    #[error(
-        "{} holds a restore that was not completed; run `toka restore` again, or remove the directory",
-        path.display()
-    )]
+    #[error("{} holds a restore that was not completed; run `toka restore` again, or remove the directory", path.display())]
     RestoreInterrupted {
         /// The path.
         path: PathBuf,
@@ -409,8 +411,7 @@ pub enum Error {
     },
     /// The path is that of a node which has asked a cluster to be added.
     #[error(
-        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the \
-         directory",
+        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the directory",
         path.display()
     )]
     JoiningNode {
@@ -478,6 +479,7 @@ impl Error {
             | Self::Rejected(_)
             | Self::NotFound { .. }
             | Self::OutOfRange { .. }
+            | Self::LineageLimit { .. }
             | Self::Erased { .. }
             | Self::PayloadType { .. }
             | Self::NotAVault { .. }

@@ -71,3 +71,10 @@ pub const CLASSIFY_INTENTS_MAX: usize = 100;
 pub const SEARCH_EXACT_EVENTS_MAX: u64 = 4_000_000;
 /// Hits of a search, unless the request says otherwise.
 pub const SEARCH_HITS_DEFAULT: usize = 10;
+
+/// Walks through the graph of events that a node serves at the same time: each remembers events.
+pub const WALKS_MAX: usize = 32;
+/// Events that a walk returns,
+pub const WALK_EVENTS_MAX: usize = 1_000_000;
+/// and unless the request says otherwise.
+pub const WALK_EVENTS_DEFAULT: usize = 1_000;

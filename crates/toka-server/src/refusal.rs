@@ -158,6 +158,7 @@ pub(crate) fn ledger(error: &Error) -> Status {
         | Error::Rejected(_)
         | Error::NotFound { .. }
         | Error::OutOfRange { .. }
+        | Error::LineageLimit { .. }
         | Error::Closed => {}
         error => tracing::error!(%error, "the ledger cannot be read"),
     }

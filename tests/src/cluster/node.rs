@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
+use toka_proto::v1::lineage_service_client::LineageServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
@@ -92,6 +93,11 @@ impl Node {
         IntentServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Walks through its graph of events.
+    pub fn lineage(&self) -> LineageServiceClient<Channel> {
+        LineageServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The cluster, as this node sees it.

@@ -2,6 +2,7 @@
 
 mod clusters;
 mod commits;
+mod lineage;
 mod node;
 mod reads;
 mod streams;

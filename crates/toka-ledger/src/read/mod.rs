@@ -2,6 +2,7 @@
 
 mod filter;
 mod intents;
+pub mod lineage;
 mod list;
 mod ring;
 mod search;

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod event;
 pub mod ident;
 pub mod intent;
+pub mod lineage;
 pub mod metadata;
 pub mod read;
 pub mod status;

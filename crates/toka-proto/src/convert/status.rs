@@ -65,6 +65,8 @@ pub mod reason {
     pub const NODE_BEHIND: &str = "NODE_BEHIND";
     /// The node is stopping, or its vault is closed.
     pub const STOPPING: &str = "STOPPING";
+    /// The deadline came before all of a stream was sent.
+    pub const OUT_OF_TIME: &str = "OUT_OF_TIME";
     /// Stored data is damaged.
     pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
     /// The disk or the operating system failed.
@@ -172,6 +174,7 @@ pub fn error(error: &Error) -> Status {
         Error::Rejected(source) => rejection(source),
         Error::NotFound { name } => event_not_found(name),
         Error::OutOfRange { sequence, last } => position_out_of_range(*sequence, *last),
+        Error::LineageLimit { limit, .. } => limit_reached(limit, &error.to_string()),
         Error::Closed => stopping(),
         Error::Corrupt { .. } | Error::Engine(EngineError::Corruption { .. }) => {
             Details::new(Code::DataLoss, reason::DATA_DAMAGED)
@@ -377,6 +380,12 @@ pub fn node_behind(revision: u64, sequence: u64, wanted_revision: u64) -> Status
         .status(format!(
             "this node is at revision {revision}, behind {wanted}"
         ))
+}
+
+/// DEADLINE_EXCEEDED: the call's deadline came first; the message says before what.
+#[must_use]
+pub fn out_of_time(message: impl Into<String>) -> Status {
+    Details::new(Code::DeadlineExceeded, reason::OUT_OF_TIME).status(message)
 }
 
 /// UNAVAILABLE: the node is stopping.

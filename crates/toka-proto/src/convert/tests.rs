@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use toka_ledger::command::{Commit, ParentName, Precondition, PreparedEvent};
 use toka_ledger::core::EmbeddingInfo;
 use toka_ledger::intent::{IntentId, MicroClusterId};
 use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::lineage::Relative;
 use toka_ledger::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, Filter,
     Invalid, Kind, Parent, Rejection, Salt, Selector, Stored, Violation,
@@ -209,6 +211,13 @@ proptest! {
     fn header_round_trips(header in header()) {
         let again = EventHeader::try_from(sent(&v1::Event::from(&header)));
         prop_assert_eq!(again, Ok(header));
+    }
+
+    #[test]
+    fn relative_round_trips(header in header(), depth in any::<u32>()) {
+        let relative = Relative { header: Arc::new(header), depth };
+        let again = Relative::try_from(sent(&v1::Relative::from(&relative)));
+        prop_assert_eq!(again, Ok(relative));
     }
 
     #[test]
@@ -444,6 +453,17 @@ fn every_status_is_read_back() {
             Code::ResourceExhausted,
             Detail::LimitReached {
                 subject: "subscriptions".to_owned(),
+            },
+            None,
+        ),
+        (
+            status::error(&toka_ledger::Error::LineageLimit {
+                limit: "visited_events",
+                max: 5,
+            }),
+            Code::ResourceExhausted,
+            Detail::LimitReached {
+                subject: "visited_events".to_owned(),
             },
             None,
         ),

@@ -1,7 +1,9 @@
 //! Page tokens: where a list goes on, bound to the list it belongs to.
 //!
 //! 25 bytes, in hexadecimal. Of events: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
-//! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes.
+//! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes. Of heads: as of events.
+
+mod heads;
 
 use std::cmp::Reverse;
 
@@ -9,6 +11,8 @@ use toka_ledger::Invalid;
 use toka_ledger::engine::Direction;
 use toka_ledger::intent::{IntentId, Summary};
 use toka_ledger::read::Filter;
+
+pub(crate) use self::heads::{HeadsIdentity, HeadsPageToken};
 
 /// Changes whenever the bytes do; a token of another version is refused.
 const VERSION: u8 = 1;

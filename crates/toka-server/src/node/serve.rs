@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::intent_service_server::IntentServiceServer;
+use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::transport::peer_server;
@@ -27,7 +28,7 @@ use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use super::proving::Proving;
-use crate::api::{Cluster, Intents, Shared, Vault};
+use crate::api::{Cluster, Intents, Lineage, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -87,6 +88,7 @@ pub(super) fn routes(
     };
     Ok(Routes::new(Vault::server(Arc::clone(shared)))
         .add_service(Intents::server(Arc::clone(shared)))
+        .add_service(Lineage::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -97,6 +99,7 @@ pub(super) fn routes(
 const REFLECTED: &[&str] = &[
     VaultServiceServer::<Vault>::NAME,
     IntentServiceServer::<Intents>::NAME,
+    LineageServiceServer::<Lineage>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -5,6 +5,7 @@ mod support;
 
 mod http;
 mod lifecycle;
+mod lineage;
 mod reads;
 mod routing;
 mod streams;
