@@ -29,8 +29,8 @@ use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS
 use crate::refusal;
 
 /// Where a request wants to start.
-enum From {
-    Place(Start),
+enum Place {
+    At(Start),
     Cursor(CursorName),
 }
 
@@ -42,12 +42,12 @@ pub(super) async fn open(
     let call = shared.admit(request.metadata())?;
     let permit = shared.gates.subscriptions.enter()?;
     let request = request.into_inner();
-    let (from, mut filter) = check(&request).map_err(|error| status::invalid(&error))?;
+    let (place, mut filter) = check(&request).map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
     let position = shared.barrier(&call, request.read).await?;
-    let start = match from {
-        From::Place(start) => start,
-        From::Cursor(name) => Start::After(shared.find_cursor(&call, &name).await?),
+    let start = match place {
+        Place::At(start) => start,
+        Place::Cursor(name) => Start::After(shared.find_cursor(&call, &name).await?),
     };
     // The others are relative to what the node has: another one may be ahead.
     if let Start::After(sequence) = start {
@@ -70,14 +70,14 @@ pub(super) async fn open(
     Ok(Response::new(shared.streams.watch(Box::pin(answers))))
 }
 
-fn check(request: &v1::SubscribeRequest) -> Result<(From, Filter), Invalid> {
+fn check(request: &v1::SubscribeRequest) -> Result<(Place, Filter), Invalid> {
     check_vault(&request.vault)?;
-    let from = match &request.start {
-        None | Some(StartMessage::Beginning(_)) => From::Place(Start::Beginning),
-        Some(StartMessage::Now(_)) => From::Place(Start::Now),
-        Some(StartMessage::AfterSequence(sequence)) => From::Place(Start::After(*sequence)),
-        Some(StartMessage::AtUnixMs(unix_ms)) => From::Place(Start::At(*unix_ms)),
-        Some(StartMessage::Cursor(name)) => From::Cursor(CursorName::new(name)?),
+    let place = match &request.start {
+        None | Some(StartMessage::Beginning(_)) => Place::At(Start::Beginning),
+        Some(StartMessage::Now(_)) => Place::At(Start::Now),
+        Some(StartMessage::AfterSequence(sequence)) => Place::At(Start::After(*sequence)),
+        Some(StartMessage::AtUnixMs(unix_ms)) => Place::At(Start::At(*unix_ms)),
+        Some(StartMessage::Cursor(name)) => Place::Cursor(CursorName::new(name)?),
     };
     Ok((from, request.filter.clone().unwrap_or_default().try_into()?))
 }
