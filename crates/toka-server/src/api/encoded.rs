@@ -3,9 +3,9 @@
 //! A bounded number of the last ones that were encoded is kept. Where many subscriptions are live, each new event
 //! is read and encoded by the first one that comes to it, and the others pass on the same bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,27 +16,26 @@ use toka_proto::v1::subscribe_response::Message as Answer;
 use super::read::{Include, Shape};
 use crate::limits::{ENCODED_BYTES, ENCODED_EVENTS};
 
-/// Batches that may be encoded at the same time.
-const TURNS: usize = 16;
-
 /// What was encoded last.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     kept: Mutex<Kept>,
-    /// Who reads and encodes holds one: it is the same one for all who want the same events.
-    reading: [Mutex<()>; TURNS],
-    /// The same where nothing is read: on the reactor nobody waits for a disk.
-    encoding: [Mutex<()>; TURNS],
+    /// An event is claimed no more.
+    released: Condvar,
     events: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    messages: HashMap<(u64, Shape), Bytes>,
+    messages: HashMap<Key, Bytes>,
     /// The oldest first.
-    order: VecDeque<(u64, Shape)>,
+    order: VecDeque<Key>,
     bytes: usize,
+    /// Events that somebody encodes right now.
+    claimed: HashSet<Key>,
 }
+
+type Key = (u64, Shape);
 
 impl Encoded {
     /// Events that were encoded since the node was started.
@@ -51,9 +50,8 @@ impl Encoded {
         headers: &[Arc<EventHeader>],
     ) -> Option<Vec<Bytes>> {
         if !include.is_nothing() {
-            return self.kept().get_all(include.shape(), headers);
+            return self.kept().get(include.shape(), headers);
         }
-        let _turn = turn(&self.encoding, headers);
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
         self.fill(include.shape(), headers, event).ok()
     }
@@ -65,37 +63,83 @@ impl Encoded {
         include: Include,
         headers: &[Arc<EventHeader>],
     ) -> Result<Vec<Bytes>, Error> {
-        let _turn = turn(&self.reading, headers);
         self.fill(include.shape(), headers, |header| {
             include.load(reader, header)
         })
     }
 
+    /// Encodes what is not there, and what nobody else is about to. Waits for the others, who do not wait while
+    /// they have something claimed.
     fn fill(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
     ) -> Result<Vec<Bytes>, Error> {
-        let known = self.kept().get(shape, headers);
+        let encode = |header: &EventHeader| {
+            let message = encode(event(header)?);
+            self.events.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Error>(message)
+        };
+        let (mut messages, claim) = self.claim(shape, headers);
+        let mut new = Vec::with_capacity(claim.keys.len());
+        for (header, message) in headers.iter().zip(&mut messages) {
+            if claim.has(header.sequence) {
+                let encoded = encode(header)?;
+                new.push((header.sequence, encoded.clone()));
+                *message = Some(encoded);
+            }
+        }
+        self.kept().put(shape, new);
+        drop(claim);
+        headers
+            .iter()
+            .zip(messages)
+            .map(|(header, message)| match message {
+                Some(message) => Ok(message),
+                None => match self.wait((header.sequence, shape)) {
+                    Some(message) => Ok(message),
+                    None => encode(header),
+                },
+            })
+            .collect()
+    }
+
+    /// The messages that are there, and a claim on those that are not and that nobody else has claimed.
+    fn claim(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> (Vec<Option<Bytes>>, Claim<'_>) {
+        let mut claim = Claim {
+            encoded: self,
+            keys: Vec::new(),
+        };
+        let mut kept = self.kept();
         let mut messages = Vec::with_capacity(headers.len());
-        let mut new = Vec::new();
-        for (header, known) in headers.iter().zip(known) {
-            let message = match known {
-                Some(message) => message,
-                None => {
-                    let message = encode(event(header)?);
-                    new.push((header.sequence, message.clone()));
-                    message
-                }
-            };
+        for header in headers {
+            let key = (header.sequence, shape);
+            let message = kept.messages.get(&key).cloned();
+            if message.is_none() && kept.claimed.insert(key) {
+                claim.keys.push(key);
+            }
             messages.push(message);
         }
-        self.events.fetch_add(new.len() as u64, Ordering::Relaxed);
-        if !new.is_empty() {
-            self.kept().put(shape, new);
+        drop(kept);
+        (messages, claim)
+    }
+
+    /// Waits while somebody encodes the event; `None` if nothing came of it.
+    fn wait(&self, key: Key) -> Option<Bytes> {
+        let mut kept = self.kept();
+        loop {
+            if let Some(message) = kept.messages.get(&key) {
+                return Some(message.clone());
+            }
+            if !kept.claimed.contains(&key) {
+                return None;
+            }
+            kept = self
+                .released
+                .wait(kept)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(messages)
     }
 
     // Nothing panics while it is held.
@@ -104,16 +148,35 @@ impl Encoded {
     }
 }
 
-impl Kept {
-    fn get(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> Vec<Option<Bytes>> {
-        let message = |header: &Arc<EventHeader>| self.messages.get(&(header.sequence, shape));
-        headers
-            .iter()
-            .map(|header| message(header).cloned())
-            .collect()
-    }
+/// Events that one caller encodes, in order; others wait until it is dropped.
+struct Claim<'e> {
+    encoded: &'e Encoded,
+    keys: Vec<Key>,
+}
 
-    fn get_all(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> Option<Vec<Bytes>> {
+impl Claim<'_> {
+    fn has(&self, sequence: u64) -> bool {
+        let found = self.keys.binary_search_by_key(&sequence, |(of, _)| *of);
+        found.is_ok()
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let mut kept = self.encoded.kept();
+        for key in &self.keys {
+            kept.claimed.remove(key);
+        }
+        drop(kept);
+        self.encoded.released.notify_all();
+    }
+}
+
+impl Kept {
+    fn get(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> Option<Vec<Bytes>> {
         let message = |header: &Arc<EventHeader>| self.messages.get(&(header.sequence, shape));
         headers
             .iter()
@@ -139,14 +202,6 @@ impl Kept {
             }
         }
     }
-}
-
-fn turn<'t>(turns: &'t [Mutex<()>; TURNS], headers: &[Arc<EventHeader>]) -> MutexGuard<'t, ()> {
-    // Subscriptions that are live come to the same first event; those that catch up, to different ones.
-    let first = headers.first().map_or(0, |header| header.sequence);
-    #[allow(clippy::cast_possible_truncation, reason = "it is below 16")]
-    let turn = (first % TURNS as u64) as usize;
-    turns[turn].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The message with an event; its header is left out, to save its bytes.
@@ -215,6 +270,39 @@ mod tests {
             .expect("no storage");
         assert_eq!(calls.get(), 4);
         assert!(encoded.at_hand(other, &headers).is_some());
+    }
+
+    #[test]
+    fn an_event_that_another_failed_to_encode_is_encoded_here() {
+        let encoded = Encoded::default();
+        let headers = [header(1)];
+        let failed = encoded.fill(shape(), &headers, |_| Err(Error::Closed));
+        assert!(failed.is_err());
+        assert!(encoded.kept().claimed.is_empty());
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let messages = encoded.fill(shape(), &headers, event);
+        assert_eq!(messages.expect("no storage").len(), 1);
+    }
+
+    #[test]
+    fn what_is_claimed_is_waited_for() {
+        let encoded = Encoded::default();
+        let headers = [header(1), header(2)];
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let (_, claim) = encoded.claim(shape(), &headers[..1]);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, event));
+            // The second event shows that the other thread has come to wait for the first.
+            while encoded.events() == 0 {
+                std::thread::yield_now();
+            }
+            let message = encode(v1::Event::from(&*headers[0]));
+            encoded.kept().put(shape(), vec![(1, message.clone())]);
+            drop(claim);
+            let messages = waits.join().expect("no panic").expect("no storage");
+            assert_eq!((messages.len(), &messages[0]), (2, &message));
+        });
+        assert_eq!(encoded.events(), 1);
     }
 
     #[test]
