@@ -113,6 +113,13 @@ fn family_of_first() -> Filter {
     }
 }
 
+fn linearizable() -> Read {
+    Read {
+        consistency: Consistency::Linearizable,
+        ..Read::default()
+    }
+}
+
 fn worker() -> CursorName {
     CursorName::new("worker").expect("a valid name")
 }
@@ -138,7 +145,7 @@ async fn subscriptions_by_time_descent_and_cursor_outlive_their_nodes() -> Resul
         let client = cluster.client().await?;
         move_cursor(&client, 17).await?;
         let middle = client
-            .get(&Selector::Sequence(30), &Read::default())
+            .get(&Selector::Sequence(30), &linearizable())
             .await?
             .header
             .unix_ms;

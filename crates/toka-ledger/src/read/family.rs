@@ -63,6 +63,8 @@ pub(crate) struct Family {
 struct Set {
     root: u64,
     members: RoaringTreemap,
+    /// How many there are: the set itself would have to add that up.
+    count: u64,
     /// Every descendant up to this sequence was known before the walk that is under way began.
     floor: u64,
     /// Last sequence that the walk takes.
@@ -79,6 +81,7 @@ impl Family {
             set: Mutex::new(Set {
                 root,
                 members: RoaringTreemap::new(),
+                count: 0,
                 floor: root,
                 head,
                 walked: None,
@@ -138,7 +141,7 @@ impl Family {
                 return Ok(complete);
             }
             let stepped = set.step(&*engine, reader.ring(), head);
-            self.members.store(set.members.len(), Ordering::Relaxed);
+            self.members.store(set.count, Ordering::Relaxed);
             stepped?;
         }
     }
@@ -166,7 +169,7 @@ impl Set {
         if self.next().is_some() {
             return self.walk(engine);
         }
-        if head - self.head <= self.members.len().max(SCAN_MIN) {
+        if head - self.head <= self.count.max(SCAN_MIN) {
             return self.scan(engine, ring, head);
         }
         self.floor = self.head;
@@ -233,17 +236,18 @@ impl Set {
         }
         self.head = header.sequence;
         // The walk has ended: nobody looks up the children of what is found like this.
-        self.walked = Some(self.members.len());
+        self.walked = Some(self.count);
         Ok(())
     }
 
     fn insert(&mut self, sequence: u64) -> Result<(), Error> {
-        self.members.insert(sequence);
-        if self.members.len() <= DESCENDANTS_MAX {
+        self.count += u64::from(self.members.insert(sequence));
+        if self.count <= DESCENDANTS_MAX {
             return Ok(());
         }
         self.is_too_large = true;
         self.members = RoaringTreemap::new();
+        self.count = 0;
         Err(self.too_large())
     }
 
