@@ -245,9 +245,8 @@ impl Set {
         if self.count <= DESCENDANTS_MAX {
             return Ok(());
         }
+        // The members stay: somebody may be reading those up to where the set was complete.
         self.is_too_large = true;
-        self.members = RoaringTreemap::new();
-        self.count = 0;
         Err(self.too_large())
     }
 
