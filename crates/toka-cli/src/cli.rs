@@ -5,6 +5,7 @@ mod cluster;
 mod embed;
 mod intents;
 mod lineage;
+mod place;
 mod scope;
 mod serve;
 
@@ -20,6 +21,8 @@ pub(crate) use self::cluster::Cluster;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
+pub(crate) use self::place::{From, Until};
+use self::place::{parse_start, parse_time, parse_until};
 pub(crate) use self::serve::Serve;
 
 const EXIT_CODES: &str = "\
@@ -229,6 +232,9 @@ pub(crate) struct Filter {
     /// Only events of this intent, as they are grouped now; may be repeated, then any may match.
     #[arg(long, value_name = "ID")]
     pub(crate) intent: Vec<u64>,
+    /// Only events that descend from this one, by id, sequence or digest.
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) descendants_of: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -306,9 +312,12 @@ pub(crate) struct Log {
     /// Only events after this sequence.
     #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
     pub(crate) after: u64,
-    /// Only events up to this sequence.
-    #[arg(long, value_name = "SEQUENCE")]
-    pub(crate) until: Option<u64>,
+    /// Only events from this time on, such as 2026-11-27T09:30:00Z or 15m (ago).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) since: Option<u64>,
+    /// Only events up to this sequence, or up to this time.
+    #[arg(long, value_name = "SEQUENCE|TIME", value_parser = parse_until)]
+    pub(crate) until: Option<Until>,
     /// At most so many events [default: 20 on a terminal, else all].
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -324,25 +333,6 @@ pub(crate) struct Log {
     pub(crate) read: Read,
 }
 
-/// Where to begin following.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    Beginning,
-    Now,
-    After(u64),
-}
-
-fn parse_start(text: &str) -> Result<From, String> {
-    match text {
-        "beginning" => Ok(From::Beginning),
-        "now" => Ok(From::Now),
-        _ => text
-            .parse()
-            .map(From::After)
-            .map_err(|_| "must be beginning, now or a sequence".to_owned()),
-    }
-}
-
 /// A history as it is written everywhere.
 fn parse_history(text: &str) -> Result<u128, String> {
     let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -354,9 +344,12 @@ fn parse_history(text: &str) -> Result<u128, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// beginning, now, or the sequence after which to begin.
+    /// beginning, now, the sequence after which to begin, or the time from which on.
     #[arg(long, default_value = "now", value_parser = parse_start, value_name = "WHERE")]
     pub(crate) from: From,
+    /// Begin after the place of this cursor.
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    pub(crate) from_cursor: Option<String>,
     /// The history that the sequences are of (`history_id` of the JSON lines); refused if the vault has
     /// another one by now, since it was restored or recovered.
     #[arg(long, value_name = "ID", value_parser = parse_history)]

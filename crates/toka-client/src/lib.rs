@@ -44,7 +44,7 @@ pub use toka_ledger::feed::Start;
 pub use toka_ledger::intent::{Classification, IntentId, MicroClusterId, Summary};
 pub use toka_ledger::prepare::EventDraft;
 pub use toka_ledger::read::lineage::{Relation, Relative};
-pub use toka_ledger::{EventHeader, Filter, Selector, Stored};
+pub use toka_ledger::{CursorName, EventHeader, Filter, Selector, Stored};
 pub use toka_proto::convert::backup as copy;
 pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
 pub use toka_proto::convert::event::StoredEvent;

@@ -16,6 +16,10 @@ pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 pub const SUBSCRIPTION_EVENTS: usize = 256;
 /// and bytes of their payloads and embeddings (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// Encoded events that a node keeps for subscriptions that come to them later,
+pub const ENCODED_EVENTS: usize = 16_384;
+/// and their bytes.
+pub const ENCODED_BYTES: usize = 16 << 20;
 /// A commit above this size is prepared off the reactor, bytes.
 pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).

@@ -40,7 +40,7 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 13] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 14] {
     let Gates {
         subscriptions,
         commits,
@@ -82,6 +82,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Open subscriptions.",
             open(subscriptions),
+        ),
+        (
+            "toka_subscription_events_encoded",
+            "counter",
+            "Events encoded for subscriptions: each once for all that want the same of it.",
+            shared.encoded.events(),
         ),
         (
             "toka_commit_streams_open",

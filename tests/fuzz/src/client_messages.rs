@@ -188,6 +188,7 @@ pub fn seeds() -> Vec<Seed> {
                 value: "alice".to_owned(),
             }],
             intents: vec![1, 2],
+            descendants_of: None,
         }),
         ..v1::ListRequest::default()
     };

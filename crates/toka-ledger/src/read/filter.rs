@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Reader;
+use super::family::Family;
+use super::{Reader, Selector};
 use crate::core::EventHeader;
+use crate::error::Error;
 use crate::intent::{IntentId, MicroClusterId};
 
 /// Which events are wanted; the default is all.
@@ -18,10 +20,13 @@ pub struct Filter {
     /// The event is of any of these intents, as they are grouped when the event is looked at; of a
     /// retired one its successor is meant. Empty: of every intent, or none.
     pub intents: Vec<IntentId>,
+    /// The event descends from this one, over any number of parents; the event itself does not. At most
+    /// [`DESCENDANTS_MAX`](super::DESCENDANTS_MAX) may. `None`: it does not matter.
+    pub descendants_of: Option<Selector>,
 }
 
 impl Filter {
-    /// Whether an event is wanted, intents not considered.
+    /// Whether an event is wanted, intents and descendants not considered.
     #[must_use]
     pub fn matches_header(&self, header: &EventHeader) -> bool {
         let prefixes = &self.kind_prefixes;
@@ -42,6 +47,8 @@ pub(crate) struct Wanted {
     filter: Filter,
     /// Every id under which the intents have events; `None`: intents do not matter.
     members: Option<BTreeSet<MicroClusterId>>,
+    /// The descendants, and up to which sequence they are complete; `None`: they do not matter.
+    family: Option<(Arc<Family>, u64)>,
 }
 
 impl Wanted {
@@ -51,6 +58,20 @@ impl Wanted {
 
     pub(super) const fn members(&self) -> Option<&BTreeSet<MicroClusterId>> {
         self.members.as_ref()
+    }
+
+    pub(super) const fn family(&self) -> Option<&Arc<Family>> {
+        match &self.family {
+            Some((family, _)) => Some(family),
+            None => None,
+        }
+    }
+
+    /// Up to which sequence it can be said what matches.
+    pub(super) fn complete(&self) -> u64 {
+        self.family
+            .as_ref()
+            .map_or(u64::MAX, |(_, complete)| *complete)
     }
 
     pub(super) fn is_everything(&self) -> bool {
@@ -64,21 +85,34 @@ impl Wanted {
                     .micro_cluster
                     .is_some_and(|micro| members.contains(&micro))
             })
+            && self
+                .family
+                .as_ref()
+                .is_none_or(|(family, _)| family.contains(header.sequence))
     }
 }
 
 impl Reader {
-    /// The filter as of now.
-    pub(crate) fn wanted(&self, filter: &Filter) -> Wanted {
+    /// The filter as of now, for events up to `until`, which is not above the head; for fewer of them if
+    /// `go_on` says no before all descendants are known.
+    pub(crate) fn wanted(
+        &self,
+        filter: &Filter,
+        until: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Wanted, Error> {
         let members = (!filter.intents.is_empty()).then(|| {
             let clusterer = self.clusterer();
             let intents = filter.intents.iter();
             clusterer.members(&intents.filter_map(|&of| clusterer.resolve(of)).collect())
         });
-        Wanted {
+        let family = filter.descendants_of.as_ref();
+        let family = family.map(|of| self.family_of(of, until, go_on));
+        Ok(Wanted {
             filter: filter.clone(),
             members,
-        }
+            family: family.transpose()?,
+        })
     }
 
     /// Puts successors in the place of the filter's intents that were retired, returns which, and drops

@@ -1,12 +1,15 @@
 //! Reading the vault, from any thread.
 
+mod family;
 mod filter;
 mod intents;
 pub mod lineage;
 mod list;
 mod ring;
 mod search;
+mod times;
 
+use std::fmt;
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -14,6 +17,8 @@ use bytes::Bytes;
 use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
+use self::family::Families;
+pub use self::family::{DESCENDANTS_KEPT_MAX, DESCENDANTS_MAX};
 pub use self::filter::Filter;
 pub(crate) use self::filter::Wanted;
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
@@ -55,6 +60,16 @@ pub enum Selector {
     Digest(Digest),
 }
 
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => fmt::Display::fmt(id, f),
+            Self::Sequence(sequence) => write!(f, "at sequence {sequence}"),
+            Self::Digest(digest) => fmt::Display::fmt(digest, f),
+        }
+    }
+}
+
 /// What the ledger and its readers share.
 #[derive(Debug)]
 struct Shared {
@@ -66,6 +81,8 @@ struct Shared {
     clusterer: FairRwLock<Clusterer>,
     /// What [`Reader::digest_intents`] said last, and after which event.
     intents_digest: Mutex<Option<(u64, Digest)>>,
+    /// Descendants of the events by which was filtered.
+    families: Families,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -90,6 +107,7 @@ impl Reader {
                 recent: Ring::new(),
                 clusterer: FairRwLock::new(clusterer),
                 intents_digest: Mutex::new(None),
+                families: Families::default(),
             }),
         }
     }
@@ -199,10 +217,22 @@ impl Reader {
     /// also in how much is looked at, so that a page may be short, or empty, and yet have a next.
     ///
     /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] and [`Error::Invalid`] where the filter is by descendants: there is no such event,
+    /// or it has more than [`DESCENDANTS_MAX`]. [`Error::Engine`], [`Error::Corrupt`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
+        self.list_while(query, &|| true)
+    }
+
+    /// As [`Reader::list`], and ends the page early, though maybe without having come any further, once
+    /// `go_on` says no. It is asked every few hundred rows.
+    ///
+    /// # Errors
+    /// As [`Reader::list`].
+    pub fn list_while(&self, query: &Query, go_on: &dyn Fn() -> bool) -> Result<Page, Error> {
         let (head, engine) = (self.position().sequence, self.engine());
-        list::list(&*engine, head, query, &self.wanted(&query.filter))
+        let until = query.until.min(head);
+        let wanted = self.wanted(&query.filter, until, go_on)?;
+        list::list(&*engine, until, query, &wanted, go_on)
     }
 
     /// Where a cursor is; `None` if there is no cursor of that name.
@@ -270,6 +300,11 @@ impl Reader {
     /// The intents, for the ledger to change.
     pub(crate) fn clusterer_mut(&self) -> RwLockWriteGuard<'_, Clusterer> {
         self.shared.clusterer.write()
+    }
+
+    /// The descendants of the events by which was filtered.
+    fn families(&self) -> &Families {
+        &self.shared.families
     }
 
     /// The newest headers. They are pushed before their position is published.

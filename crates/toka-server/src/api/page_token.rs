@@ -35,9 +35,17 @@ pub(crate) struct ListIdentity<'a> {
     /// As the request has it; 0 for the end.
     pub(crate) until: u64,
     pub(crate) direction: Direction,
+    pub(crate) times: Times,
     pub(crate) filter: &'a Filter,
     /// Positions mean nothing in another history.
     pub(crate) history_id: u128,
+}
+
+/// Bounds of a list by time, milliseconds since the Unix epoch; 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) from_unix_ms: u64,
+    pub(crate) until_unix_ms: u64,
 }
 
 impl ListIdentity<'_> {
@@ -64,6 +72,16 @@ impl ListIdentity<'_> {
         hasher.update(&self.until.to_le_bytes());
         hasher.update(&[u8::from(self.direction == Direction::Backward)]);
         hasher.update(&self.history_id.to_le_bytes());
+        // Only where they are given: tokens of nodes that did not know of them stay good.
+        if let Some(of) = &self.filter.descendants_of {
+            hasher.update(b"descendants of");
+            hasher.update(of.to_string().as_bytes());
+        }
+        if self.times != Times::default() {
+            hasher.update(b"times");
+            hasher.update(&self.times.from_unix_ms.to_le_bytes());
+            hasher.update(&self.times.until_unix_ms.to_le_bytes());
+        }
         let mut digest = [0; 8];
         hasher.finalize_xof().fill(&mut digest);
         digest
@@ -182,6 +200,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use toka_ledger::Selector;
+
     use super::*;
 
     fn filter(prefixes: &[&str], attributes: &[(&str, &str)]) -> Filter {
@@ -200,6 +220,7 @@ mod tests {
             after: 3,
             until: 0,
             direction: Direction::Forward,
+            times: Times::default(),
             filter,
             history_id: 9,
         }
@@ -241,6 +262,20 @@ mod tests {
             },
             ListIdentity {
                 direction: Direction::Backward,
+                ..base.clone()
+            },
+            ListIdentity {
+                times: Times {
+                    from_unix_ms: 5,
+                    until_unix_ms: 0,
+                },
+                ..base.clone()
+            },
+            ListIdentity {
+                filter: &Filter {
+                    descendants_of: Some(Selector::Sequence(1)),
+                    ..ours.clone()
+                },
                 ..base.clone()
             },
             ListIdentity {

@@ -16,6 +16,7 @@ use tonic::Status;
 use tonic::codegen::http::HeaderValue;
 use tonic::metadata::MetadataMap;
 
+use super::encoded::Encoded;
 use super::gate::Gates;
 use super::stalled::Streams;
 use crate::config::{Config, Connections, Limits};
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     /// Answers that are sent one by one.
     pub(crate) streams: Arc<Streams>,
+    /// Events of subscriptions.
+    pub(crate) encoded: Encoded,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
@@ -59,6 +62,7 @@ impl Shared {
             router,
             gates: Gates::new(&limits),
             streams: Arc::new(Streams::new(connections.stall_timeout)),
+            encoded: Encoded::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             limits,
