@@ -79,7 +79,7 @@ mod tests {
             if let Some(timeout) = timeout {
                 metadata.insert("grpc-timeout", timeout.parse().expect("ascii"));
             }
-            super::timeout(&metadata, default, max).as_millis()
+            timeout(&metadata, default, max).as_millis()
         };
         assert_eq!(after(None), 10_000);
         assert_eq!(after(Some("500m")), 450);
@@ -96,7 +96,7 @@ mod tests {
             headers.insert("grpc-timeout", asked.parse().expect("a value"));
             let limit = limit(&headers, max);
             let metadata = MetadataMap::from_headers(headers);
-            assert!(super::timeout(&metadata, max, max) < limit, "{asked}");
+            assert!(timeout(&metadata, max, max) < limit, "{asked}");
             assert!(limit < parse(asked).expect("valid"), "{asked}");
         }
     }

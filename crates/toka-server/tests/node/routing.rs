@@ -202,7 +202,7 @@ async fn without_a_leader_a_commit_waits_and_then_says_unavailable() {
         node.halt().await;
     }
     cluster.nodes.push(survivor);
-    let mut request = tonic::Request::new(one(event("a", "1")));
+    let mut request = Request::new(one(event("a", "1")));
     request.set_timeout(std::time::Duration::from_secs(3));
     let began = std::time::Instant::now();
     let refusal = within(cluster.vault(0).commit(request))
