@@ -253,6 +253,33 @@ pub enum Violation {
         /// Where it is; 0 if there is none.
         actual: u64,
     },
+    /// The last event with a kind prefix is another one.
+    #[error(
+        "the last event whose kind starts with {prefix:?} is at sequence {actual}, not {expected}"
+    )]
+    KindPrefixSequence {
+        /// The prefix.
+        prefix: String,
+        /// What the precondition said; 0 for none.
+        expected: u64,
+        /// What is; 0 for none.
+        actual: u64,
+    },
+    /// A delivery is not, or no longer, the event's current one.
+    #[error(
+        "delivery {delivery} of event {sequence} to group {group} is not current: {}",
+        actual.map_or_else(|| "no consumer has the event".to_owned(), |actual| format!("it is {actual}"))
+    )]
+    Delivery {
+        /// The group.
+        group: crate::core::GroupName,
+        /// The event.
+        sequence: u64,
+        /// What the precondition said.
+        delivery: u32,
+        /// The delivery that a consumer has; absent: none has the event, or there is no such group.
+        actual: Option<u32>,
+    },
 }
 
 /// Why a commit was not applied. A replicated result, the same on every node.
@@ -294,6 +321,57 @@ pub enum Rejection {
     UnknownIntent {
         /// The intent as it was named.
         intent: crate::core::IntentId,
+    },
+    /// More kinds start with the prefix of a precondition than are looked through.
+    #[error("more than {max} kinds start with {prefix:?}")]
+    PrefixTooWide {
+        /// The prefix.
+        prefix: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A cursor that the vault does not have.
+    #[error("there is no cursor {name}")]
+    UnknownCursor {
+        /// The cursor.
+        name: crate::core::CursorName,
+    },
+    /// A consumer group that the vault does not have, or does not have any more: one that was made later with the
+    /// same name is another group.
+    #[error("there is no group {name}, or it is another one by now")]
+    UnknownGroup {
+        /// The group.
+        name: crate::core::GroupName,
+    },
+    /// A group of that name that has other settings.
+    #[error("there is a group {name} with other settings")]
+    GroupExists {
+        /// The group.
+        name: crate::core::GroupName,
+    },
+    /// The vault has as many consumer groups as it may have.
+    #[error("the vault has {max} groups; it may not have more")]
+    GroupsFull {
+        /// How many there may be.
+        max: u64,
+    },
+    /// The group's position is not the one that a delivery was planned for: plan it again.
+    #[error("group {name} is at {actual}, not {expected}")]
+    GroupMoved {
+        /// The group.
+        name: crate::core::GroupName,
+        /// Where the command said that it is.
+        expected: u64,
+        /// Where it is.
+        actual: u64,
+    },
+    /// A position that the vault has not reached.
+    #[error("position {position} is not in the vault, which ends at {last}")]
+    PositionAhead {
+        /// What was asked for.
+        position: u64,
+        /// The last event's sequence.
+        last: u64,
     },
     /// All 2^42 sequences are used.
     #[error("the vault is full: sequence 2^42 is reached")]

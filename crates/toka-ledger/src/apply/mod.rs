@@ -24,6 +24,7 @@ use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
 use crate::core::{Embedding, EventHeader};
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
+use crate::group::{Delivery, Group, SettleOutcome};
 use crate::intent::{self, IntentId};
 use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
@@ -68,6 +69,53 @@ pub enum Outcome {
         revision: u64,
         /// The vault's level.
         level: u32,
+    },
+    /// A cursor is where it was to be put.
+    CursorSaved {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// Where it is.
+        position: u64,
+    },
+    /// A cursor was deleted.
+    CursorDeleted {
+        /// Commands applied, this one included.
+        revision: u64,
+    },
+    /// A consumer group was created, or there was one of that name with the same settings.
+    GroupCreated {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The group as it is.
+        group: Group,
+    },
+    /// A consumer group was deleted.
+    GroupDeleted {
+        /// Commands applied, this one included.
+        revision: u64,
+    },
+    /// Events were leased to a consumer; perhaps fewer than were named.
+    Delivered {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The events, ascending.
+        deliveries: Vec<Delivery>,
+        /// Events that had had all their deliveries, and were parked instead.
+        parked: u32,
+    },
+    /// Deliveries were settled.
+    Settled {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// One per settlement, in their order.
+        outcomes: Vec<SettleOutcome>,
+    },
+    /// Parked events were replayed or discarded.
+    ParkedMoved {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// How many.
+        moved: u32,
     },
     /// The command was refused; nothing but the revision and the time changed.
     Rejected {

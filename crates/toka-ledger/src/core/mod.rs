@@ -17,4 +17,4 @@ pub use event_id::EventId;
 pub use header::{EmbeddingInfo, EventHeader, Parent};
 pub use intents::{IntentId, MicroClusterId, Parameters};
 pub use payload::EventPayload;
-pub use text::{CursorName, EmbeddingModel, IntentLabel, Kind, Salt};
+pub use text::{ConsumerName, CursorName, EmbeddingModel, GroupName, IntentLabel, Kind, Salt};

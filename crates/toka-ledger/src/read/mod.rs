@@ -1,5 +1,6 @@
 //! Reading the vault, from any thread.
 
+mod cursors;
 mod filter;
 mod intents;
 mod list;
@@ -18,7 +19,7 @@ pub(crate) use self::filter::Wanted;
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
-use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
+use crate::core::{Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::Clusterer;
@@ -202,14 +203,6 @@ impl Reader {
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
         let (head, engine) = (self.position().sequence, self.engine());
         list::list(&*engine, head, query, &self.wanted(&query.filter))
-    }
-
-    /// Where a cursor is; `None` if there is no cursor of that name.
-    ///
-    /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
-    pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        lookup::cursor(&*self.engine(), name)
     }
 
     /// History root and state digest right after the event at `sequence`; `None` if it is not a
