@@ -94,7 +94,7 @@ fn asks_for(commands: &[Command], level: u32) -> bool {
     commands.iter().any(|command| match command {
         Command::Create(create) => create.feature_level == level,
         Command::SetFeatureLevel(set) => set.level == level,
-        Command::Commit(_) | Command::Label(_) => false,
+        _ => false,
     })
 }
 
