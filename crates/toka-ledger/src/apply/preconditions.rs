@@ -4,9 +4,9 @@ use super::overlay::View;
 use super::{Refused, groups};
 use crate::command::{ParentName, Precondition};
 use crate::core::GroupName;
+use crate::core::groups::{Item, ItemState};
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::error::{Error, Rejection, Violation};
-use crate::group::{Item, ItemState};
 
 /// Checks all of them against the vault before the commit; `unix_ms` is the vault's time.
 pub(super) fn check(

@@ -15,10 +15,10 @@ use super::{
     payload_digests,
 };
 use crate::codec::DecodeError;
+use crate::core::groups::{Group, Item, Parked};
 use crate::core::{CursorName, Digest, EventHeader, GroupName, Kind};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
-use crate::group::{Group, Item, Parked};
 
 /// The header at each sequence.
 pub(crate) fn headers(
