@@ -241,7 +241,7 @@ pub(crate) fn cursors<'e>(
             .and_then(|name| name.ok_or(DecodeError::Invalid { field: "cursor" }))
             .map_err(corrupt(Table::Meta, &key))?;
         let at = meta::decode_cursor(&name, value).map_err(corrupt(Table::Meta, &key))?;
-        Ok((name, at))
+        Ok::<_, Error>((name, at))
     })
 }
 
