@@ -352,7 +352,7 @@ fn undecodable(
     let levels = before.iter().filter_map(|command| match command {
         Command::Create(create) => Some(create.feature_level),
         Command::SetFeatureLevel(set) => Some(set.level),
-        Command::Commit(_) | Command::Label(_) => None,
+        _ => None,
     });
     match levels.max() {
         Some(found) if found > FEATURE_LEVEL => toka_ledger::Error::FeatureLevel {

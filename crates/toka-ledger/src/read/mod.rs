@@ -1,5 +1,6 @@
 //! Reading the vault, from any thread.
 
+mod cursors;
 mod family;
 mod filter;
 mod intents;
@@ -9,7 +10,6 @@ mod ring;
 mod search;
 mod times;
 
-use std::fmt;
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -19,12 +19,12 @@ use tokio::sync::watch;
 
 use self::family::Families;
 pub use self::family::{DESCENDANTS_KEPT_MAX, DESCENDANTS_MAX};
-pub use self::filter::Filter;
 pub(crate) use self::filter::Wanted;
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
-use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
+use crate::core::{Digest, Embedding, EventHeader};
+pub use crate::core::{Filter, Selector};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::Clusterer;
@@ -47,27 +47,6 @@ pub struct Position {
     pub history_root: Digest,
     /// Last link of the chain over everything that was applied.
     pub state_digest: Digest,
-}
-
-/// How an event is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// By its id, of which all 128 bits must match.
-    Id(EventId),
-    /// By its place in the order.
-    Sequence(u64),
-    /// By its identity.
-    Digest(Digest),
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => fmt::Display::fmt(id, f),
-            Self::Sequence(sequence) => write!(f, "at sequence {sequence}"),
-            Self::Digest(digest) => fmt::Display::fmt(digest, f),
-        }
-    }
 }
 
 /// What the ledger and its readers share.
@@ -233,14 +212,6 @@ impl Reader {
         let until = query.until.min(head);
         let wanted = self.wanted(&query.filter, until, go_on)?;
         list::list(&*engine, until, query, &wanted, go_on)
-    }
-
-    /// Where a cursor is; `None` if there is no cursor of that name.
-    ///
-    /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
-    pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        lookup::cursor(&*self.engine(), name)
     }
 
     /// History root and state digest right after the event at `sequence`; `None` if it is not a

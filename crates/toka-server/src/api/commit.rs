@@ -233,9 +233,7 @@ pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
-        Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
-            Err(status::rejection(&Rejection::AlreadyCreated))
-        }
+        _ => Err(status::rejection(&Rejection::AlreadyCreated)),
     }
 }
 
