@@ -32,6 +32,7 @@ use crate::disk::parent;
 
 mod directory;
 mod failure;
+mod files;
 mod options;
 mod wal;
 
@@ -280,6 +281,11 @@ impl Engine for RocksEngine {
             }
         }
         Ok(())
+    }
+
+    fn verify_files(&self) -> Result<(), EngineError> {
+        wal::check_manifest(&self.path)?;
+        files::verify(&self.db, &self.path)
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
