@@ -1,11 +1,21 @@
-//! Where the frames of a closed log are: for diagnosis, and for tests that damage them.
+//! What is in a closed log, and what is damaged: for diagnosis, and for tests that damage it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "storage")]
+use std::sync::Arc;
 
 use toka_ledger::disk::Disk;
+#[cfg(feature = "storage")]
+use toka_ledger::disk::DiskFile;
+#[cfg(feature = "storage")]
+use toka_ledger::seam::Entropy;
 
 use super::format::{FRAME_HEADER_LEN, FrameHeader, PAGE, PAGE_LEN, SegmentHeader};
+#[cfg(feature = "storage")]
+use super::mark::Mark;
+#[cfg(feature = "storage")]
+use super::{SegmentLog, SegmentOptions, segment_path};
 use crate::log_store::LogError;
 use crate::log_store::error::IoContext;
 
@@ -57,4 +67,85 @@ pub fn frames(disk: &dyn Disk, dir: &Path) -> Result<Vec<FramePlace>, LogError> 
         }
     }
     Ok(places)
+}
+
+/// What is damaged in the log in `dir` on `disk`, which nobody has open: the file, and what is wrong with it. Of
+/// the frames it is the first damage. What opening the log writes goes to `view`.
+///
+/// What follows the last frame cannot be told from what was there before the file was written again.
+#[cfg(feature = "storage")]
+pub(crate) fn log_problems(
+    disk: &dyn Disk,
+    view: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    dir: &Path,
+) -> Result<Vec<(PathBuf, String)>, LogError> {
+    let mut found: Vec<(PathBuf, String)> = Mark::problem(disk, dir)?.into_iter().collect();
+    let options = SegmentOptions {
+        create: false,
+        ..SegmentOptions::default()
+    };
+    match SegmentLog::open(view, entropy, dir, options) {
+        Ok(log) => found.extend(padding_problems(disk, dir, log.next_frame)?),
+        Err(LogError::Damaged {
+            segment,
+            offset,
+            damage,
+            ..
+        }) => {
+            let detail = format!("at byte {offset}: {damage}");
+            found.push((segment_path(dir, segment), detail));
+        }
+        Err(LogError::Missing { dir }) => found.push((dir, "the log is gone".to_owned())),
+        Err(error) => return Err(error),
+    }
+    Ok(found)
+}
+
+/// Bytes between the frames before `end` that are not zero, as they were written: the first in each segment.
+#[cfg(feature = "storage")]
+fn padding_problems(
+    disk: &dyn Disk,
+    dir: &Path,
+    end: u64,
+) -> Result<Vec<(PathBuf, String)>, LogError> {
+    let mut found = Vec::new();
+    for name in disk.list(dir).doing("list", dir)? {
+        if !name.to_string_lossy().ends_with(".log") {
+            continue;
+        }
+        let path = dir.join(name);
+        let file = disk.open_to_read(&path).doing("open", &path)?;
+        if let Some(at) = padding_problem(&*file, end).doing("read", &path)? {
+            found.push((path, format!("at byte {at}: not zero, behind a frame")));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(feature = "storage")]
+fn padding_problem(file: &dyn DiskFile, end: u64) -> std::io::Result<Option<u64>> {
+    let mut page = vec![0; PAGE_LEN];
+    file.read_at(&mut page, 0)?;
+    let Ok(segment) = SegmentHeader::decode(&page) else {
+        return Ok(None);
+    };
+    let mut offset = PAGE;
+    loop {
+        let mut header = [0; FRAME_HEADER_LEN];
+        file.read_at(&mut header, offset)?;
+        let header = FrameHeader::decode(segment.log, &header)
+            .filter(|header| header.salt == segment.salt && header.frame < end);
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let from = offset + FRAME_HEADER_LEN as u64 + u64::from(header.payload_len);
+        offset += header.padded_len();
+        let mut rest = [0; PAGE_LEN];
+        let rest = &mut rest[..usize::try_from(offset - from).expect("less than a page")];
+        file.read_at(rest, from)?;
+        if let Some(at) = rest.iter().position(|byte| *byte != 0) {
+            return Ok(Some(from + at as u64));
+        }
+    }
 }
