@@ -6,6 +6,7 @@ mod embed;
 mod intents;
 mod scope;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) use self::cluster::Cluster;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::serve::Serve;
+pub(crate) use self::verify::Verify;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -134,11 +136,15 @@ pub(crate) enum Command {
     Search(Search),
     /// Copy a vault into a new one with the embeddings of another model.
     Reembed(Reembed),
-    /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
+    /// Check everything that a running node has, or that is in a data directory (`--data`).
     ///
-    /// Of a node that was killed, the last events may be in its Raft log alone, which is not checked here:
-    /// the node applies them when it starts.
-    Verify,
+    /// Of every event payload, digests, parents, order, indexes and intent, and both chains over all of them. Of a
+    /// running node, the one that answers and no other: give one --endpoint. It stops soon after it has found
+    /// something, and repairs itself when it is started again. With --data, of an embedded vault or of a node that
+    /// is stopped, every file: table files as wholes, the Raft log, snapshots, `VAULT`, `CURRENT`, `SCRUB`. Of a
+    /// node that was killed, the last events may be in its Raft log alone: that is sound or not, and the node applies
+    /// them when it starts.
+    Verify(Verify),
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),

@@ -11,6 +11,7 @@ pub mod intent;
 pub mod metadata;
 pub mod read;
 pub mod status;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
