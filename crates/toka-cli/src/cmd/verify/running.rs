@@ -1,8 +1,8 @@
 //! A node that runs, which checks itself.
 
 use anyhow::{Result, bail};
-use toka_client::Verify as Wanted;
 use toka_client::verification::Part;
+use toka_client::{Code, Error, Verify as Wanted};
 
 use super::Checked;
 use crate::cli::{Global, Verify};
@@ -38,6 +38,12 @@ pub(super) async fn check(global: &Global, flags: &Verify) -> Result<Checked> {
     }
     let verified = match verified {
         Ok(verified) => verified,
+        // So damaged that the copy could not even be opened.
+        Err(Some(Error::Refused {
+            code: Code::DataLoss,
+            message,
+            ..
+        })) => bail!(Failure::Damaged(message)),
         Err(Some(error)) => return Err(failure(error)),
         Err(None) => bail!(Failure::Unavailable(format!(
             "{} gave no report",

@@ -85,6 +85,14 @@ impl RocksEngine {
             Some(lock)
         };
 
+        // RocksDB would go on without what it takes for torn, and write another list. Whatever else is the
+        // matter with it, RocksDB says.
+        if let Err(error) = wal::check_manifest(path)
+            && error.is_corruption()
+        {
+            return Err(error);
+        }
+
         let block_cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options::database(options);
         let tables = options::tables(options, &block_cache);
