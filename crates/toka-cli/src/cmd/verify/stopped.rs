@@ -12,6 +12,7 @@ use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::verify::{Blocks, Options, Progress, Report, verify_with};
 use toka_ledger::{Error, Ledger, Reader, VaultBus};
 use toka_raft::stopped::StoppedNode;
+use toka_server::StartError;
 
 use super::Checked;
 use crate::failure::{Failure, describe};
@@ -90,16 +91,18 @@ fn node(path: &Path, mode: Mode, threads: usize) -> Result<Checked> {
     // A node that runs has more than what can be seen from here.
     let data_dir = DataDir::open_or_create(Arc::new(SystemDisk), path, mode)
         .context("a node that runs is verified with --endpoint, and not with --data")?;
-    let node = StoppedNode::open(&data_dir)?;
-    let (files, ledger) = thread::scope(|scope| {
+    let node = StoppedNode::open(&data_dir).map_err(StartError::from)?;
+    let (found, ledger) = thread::scope(|scope| {
         // The log and the snapshots, beside the ledger.
-        let files = scope.spawn(|| node.check_files());
+        let found = scope.spawn(|| node.check_files());
         let ledger = node.ledger().map(|ledger| node_ledger(ledger, threads));
-        (files.join(), ledger)
+        (found.join(), ledger)
     });
-    let files = files.map_err(|_| anyhow!("the thread that reads the files has panicked"))??;
-    let mut files: Vec<String> = files.iter().map(ToString::to_string).collect();
-    let report = match ledger.transpose()? {
+    let ledger = ledger.transpose()?;
+    let found = found.map_err(|_| anyhow!("the thread that reads the files has panicked"))?;
+    let found = found.map_err(StartError::from)?;
+    let mut files: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let report = match ledger {
         Some(Ok(report)) => Some(report),
         Some(Err(problem)) => {
             files.push(problem);
