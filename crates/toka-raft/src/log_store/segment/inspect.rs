@@ -149,3 +149,77 @@ fn padding_problem(file: &dyn DiskFile, end: u64) -> std::io::Result<Option<u64>
         }
     }
 }
+
+#[cfg(all(test, feature = "storage"))]
+mod tests {
+    use openraft::vote::RaftLeaderId as _;
+    use toka_ledger::disk::MemoryDisk;
+    use toka_ledger::seam::Seams;
+
+    use super::*;
+    use crate::log_store::{Change, LogEngine as _};
+    use crate::type_config::{Entry, EntryPayload, LeaderId, LogId};
+
+    const DIR: &str = "/raft";
+
+    /// A log of seven frames in several segments, closed.
+    fn closed_log() -> MemoryDisk {
+        let (disk, dir) = (MemoryDisk::new(), Path::new(DIR));
+        disk.create_dir_all(dir).expect("created");
+        let options = SegmentOptions {
+            segment_bytes: 4 * PAGE,
+            create: true,
+        };
+        let entropy = Seams::system().entropy;
+        let opened = SegmentLog::open(Arc::new(disk.clone()), entropy, dir, options);
+        let mut log = opened.expect("opened");
+        for index in 0..7 {
+            let entry = Entry {
+                log_id: LogId::new(LeaderId::new(1, 1), index),
+                payload: EntryPayload::Blank,
+            };
+            log.write(&[Change::Append(vec![entry])]).expect("written");
+            log.sync().expect("synced");
+        }
+        log.close().expect("closed");
+        disk
+    }
+
+    fn problems(disk: &MemoryDisk) -> Vec<(PathBuf, String)> {
+        let view = Arc::new(disk.crash(|| true));
+        let entropy = Seams::system().entropy;
+        log_problems(disk, view, entropy, Path::new(DIR)).expect("readable")
+    }
+
+    fn flip(disk: &MemoryDisk, path: &Path, at: u64) {
+        let file = disk.open(path).expect("opened");
+        let mut byte = [0];
+        file.read_at(&mut byte, at).expect("read");
+        file.write_at(&[byte[0] ^ 1], at).expect("written");
+    }
+
+    #[test]
+    fn every_flipped_byte_of_a_closed_log_is_named_also_of_the_padding_and_the_mark() {
+        let disk = closed_log();
+        assert_eq!(problems(&disk), []);
+        let mark = Path::new(DIR).join("mark");
+        let mut places: Vec<(PathBuf, u64)> = vec![(mark.clone(), 9), (mark, PAGE + 9)];
+        for frame in frames(&disk, Path::new(DIR)).expect("listed") {
+            let (at, end) = (frame.bytes.start, frame.bytes.end);
+            let of_frame = [0, 4, 9, 20, 30, 33, 45].map(|byte| at + byte);
+            let all = of_frame
+                .into_iter()
+                .chain([at + 1_000, end - 1, 0, 30, PAGE - 1]);
+            places.extend(all.map(|at| (frame.segment.clone(), at)));
+        }
+        for (path, at) in places {
+            flip(&disk, &path, at);
+            let found = problems(&disk);
+            assert_eq!(found.len(), 1, "byte {at} of {}: {found:?}", path.display());
+            // What ends too early is told of the segment before.
+            assert!(found[0].0.starts_with(DIR), "{found:?}");
+            flip(&disk, &path, at);
+        }
+        assert_eq!(problems(&disk), []);
+    }
+}
