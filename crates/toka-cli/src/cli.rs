@@ -8,6 +8,7 @@ mod lineage;
 mod place;
 mod scope;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::place::{From, Until};
 use self::place::{parse_start, parse_time, parse_until};
 pub(crate) use self::serve::Serve;
+pub(crate) use self::verify::Verify;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -141,11 +143,15 @@ pub(crate) enum Command {
     Search(Search),
     /// Copy a vault into a new one with the embeddings of another model.
     Reembed(Reembed),
-    /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
+    /// Check everything that a running node has, or that is in a data directory (`--data`).
     ///
-    /// Of a node that was killed, the last events may be in its Raft log alone, which is not checked here:
-    /// the node applies them when it starts.
-    Verify,
+    /// Of every event payload, digests, parents, order, indexes and intent, and both chains over all of them. Of a
+    /// running node, the one that answers and no other: give one --endpoint. It stops soon after it has found
+    /// something, and repairs itself when it is started again. With --data, of an embedded vault or of a node that
+    /// is stopped, every file: table files as wholes, the Raft log, snapshots, `VAULT`, `CURRENT`, `SCRUB`. Of a
+    /// node that was killed, the last events may be in its Raft log alone: that is sound or not, and the node applies
+    /// them when it starts.
+    Verify(Verify),
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),

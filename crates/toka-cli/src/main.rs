@@ -53,7 +53,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Context(command) => cmd::context::run(command, brief),
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
-        Command::Verify => cmd::verify::run(&global, brief).await,
+        Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
         on_a_vault => {
@@ -90,7 +90,7 @@ async fn run_on(
         | Command::Context(_)
         | Command::Backup(_)
         | Command::Restore(_)
-        | Command::Verify
+        | Command::Verify(_)
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),
     }

@@ -38,6 +38,7 @@ mod read;
 mod retry;
 mod routes;
 mod subscribe;
+mod verify;
 
 pub use toka_ledger::command::Precondition;
 pub use toka_ledger::feed::Start;
@@ -50,6 +51,7 @@ pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
 pub use toka_proto::convert::event::StoredEvent;
 pub use toka_proto::convert::metadata::Leader;
 pub use toka_proto::convert::read::Header;
+pub use toka_proto::convert::verify as verification;
 pub use tonic::Code;
 
 pub use crate::backup::{Backup, CreateBackup};
@@ -63,3 +65,4 @@ pub use crate::intents::{Found, Hit, Intent, Search};
 pub use crate::lineage::{CommonAncestors, Difference, HeadsPage, Lineage, Walk, WalkEnd};
 pub use crate::read::{Consistency, Include, List, Page, Read};
 pub use crate::subscribe::{Message, Subscribe, Subscription};
+pub use crate::verify::{Verification, Verify};

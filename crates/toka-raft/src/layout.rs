@@ -128,10 +128,17 @@ impl Layout {
         })
     }
 
+    /// Whether the pointer has the very bytes with which ledger `number` was made the current one.
+    #[cfg(feature = "storage")]
+    pub(crate) fn is_current_exactly(&self, number: u64) -> bool {
+        let bytes = self.disk.read(&self.current_pointer());
+        bytes.is_ok_and(|bytes| bytes == pointer(number).as_bytes())
+    }
+
     /// Makes ledger `number` the current one, durably and at once: a crash leaves the old or the new.
     pub(crate) fn set_current(&self, number: u64) -> io::Result<()> {
         let temporary = self.root.join(format!("{CURRENT}{TEMPORARY}"));
-        let name = format!("{LEDGER_PREFIX}{number}\n");
+        let name = pointer(number);
         self.disk
             .replace(&self.current_pointer(), &temporary, name.as_bytes())
     }
@@ -186,6 +193,11 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// What the pointer to ledger `number` holds.
+fn pointer(number: u64) -> String {
+    format!("{LEDGER_PREFIX}{number}\n")
 }
 
 fn ledger_number(name: &str) -> Option<u64> {

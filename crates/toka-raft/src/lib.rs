@@ -51,6 +51,8 @@ mod slow_disk;
 pub mod snapshot;
 mod state_machine;
 mod status;
+#[cfg(feature = "storage")]
+pub mod stopped;
 pub mod storage;
 #[cfg(test)]
 mod testing;

@@ -37,6 +37,14 @@ pub const BACKUP_KNOWN_FILES_MAX: usize = 131_072;
 pub const BACKUP_PARTS_AHEAD: usize = 2;
 /// A caller that takes no part of a backup for this long is given up: its copy holds disk space.
 pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Checks of everything that a node makes at the same time.
+pub const VERIFICATIONS_MAX: usize = 1;
+/// Messages that say how far a check is, and wait to be taken.
+pub const VERIFY_PARTS_AHEAD: usize = 4;
+/// A caller that does not take the report of a check for this long is given up.
+pub const VERIFY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a caller that was told of damage has to go away before the node stops.
+pub const VERIFY_DAMAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// When to try again what a full limit has refused.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 

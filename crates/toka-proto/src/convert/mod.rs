@@ -12,6 +12,7 @@ pub mod lineage;
 pub mod metadata;
 pub mod read;
 pub mod status;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ mod removal;
 mod repair;
 mod stop;
 mod tasks;
+mod verify;
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use crate::scrub_report::{ScrubPass, ScrubReport};
 pub use crate::status::{MemberStatus, Role, Status};
 pub use crate::type_config::Leader;
 pub use read::Consistency;
+pub use verify::Verified;
 
 use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};

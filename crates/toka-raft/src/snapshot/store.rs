@@ -490,7 +490,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
     removed.map_err(SnapshotError::file("remove", path))
 }
 
-fn finished_number(path: &Path) -> Option<u64> {
+pub(super) fn finished_number(path: &Path) -> Option<u64> {
     path.file_name()?
         .to_str()?
         .strip_prefix(PREFIX)?

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
 use super::vault::Answers;
-use super::{Shared, backup, membership};
+use super::{Shared, backup, membership, verify};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
 use crate::refusal;
 use crate::routing::{self, Route};
@@ -71,6 +71,15 @@ impl ClusterService for Cluster {
         request: Request<v1::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
         backup::open(&self.shared, request).await
+    }
+
+    type VerifyStream = Answers<v1::VerifyResponse>;
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        verify::open(&self.shared, request).await
     }
 
     async fn transfer_leadership(

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::limits::{BACKUPS_MAX, RETRY_AFTER, WALKS_MAX};
+use crate::limits::{BACKUPS_MAX, RETRY_AFTER, VERIFICATIONS_MAX, WALKS_MAX};
 
 /// A bounded number of something.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub(crate) struct Gates {
     pub(crate) backups: Gate,
     /// Walks through the graph of events.
     pub(crate) walks: Gate,
+    /// Checks of everything.
+    pub(crate) verifications: Gate,
 }
 
 impl Gates {
@@ -72,6 +74,7 @@ impl Gates {
             commit_streams: Gate::new(limits.commit_streams_max),
             backups: Gate::new(BACKUPS_MAX),
             walks: Gate::new(WALKS_MAX),
+            verifications: Gate::new(VERIFICATIONS_MAX),
         }
     }
 }

@@ -19,6 +19,7 @@ mod shared;
 mod stalled;
 mod subscribe;
 mod vault;
+mod verify;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::gate::{Gate, Gates};
