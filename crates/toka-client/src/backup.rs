@@ -4,7 +4,7 @@ use bytes::Bytes;
 use toka_proto::convert::backup::Part;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;

@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::call::request;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -144,7 +143,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(lineage.consistency), deadline, |channel, _| {
-                let request = request(message.clone(), left(deadline));
+                let request = self.shared.request(message.clone(), left(deadline));
                 async move { service(channel).walk(request).await }
             })
             .await?;
@@ -177,7 +176,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(difference.consistency), deadline, |channel, _| {
-                let request = request(message.clone(), left(deadline));
+                let request = self.shared.request(message.clone(), left(deadline));
                 async move { service(channel).difference(request).await }
             })
             .await?;
@@ -211,7 +210,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).common_ancestors(request).await }
             })
             .await?;
@@ -246,7 +245,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).list_heads(request).await }
             })
             .await?;

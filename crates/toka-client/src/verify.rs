@@ -3,7 +3,7 @@
 use toka_proto::convert::verify::Part;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
-use tonic::{Request, Streaming};
+use tonic::Streaming;
 
 use crate::backup::broken_off;
 use crate::client::Client;
@@ -43,7 +43,7 @@ impl Client {
             .shared
             .call(Route::Any, self.deadline(), |channel, _| {
                 // No deadline is sent: the stream is meant to last.
-                let request = Request::new(message.clone());
+                let request = self.shared.lasting_request(message.clone());
                 async move { ClusterServiceClient::new(channel).verify(request).await }
             })
             .await?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toka_ledger::dir::DataDir;
-use toka_ledger::disk::{Disk, is_unreadable};
+use toka_ledger::disk::is_unreadable;
 use toka_ledger::seam::Seams;
 
 use crate::error::StartError;

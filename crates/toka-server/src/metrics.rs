@@ -40,12 +40,14 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 14] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 16] {
     let Gates {
         subscriptions,
         commits,
         commit_streams,
         backups,
+        walks,
+        verifications,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -106,6 +108,18 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Copies for backups that are being sent.",
             open(backups),
+        ),
+        (
+            "toka_walks_open",
+            "gauge",
+            "Walks through the graph of events.",
+            open(walks),
+        ),
+        (
+            "toka_verifications_open",
+            "gauge",
+            "Checks of everything that the node has.",
+            open(verifications),
         ),
         (
             "toka_intents",

@@ -216,7 +216,8 @@ impl Set {
             if sequence != self.head + 1 {
                 break;
             }
-            self.take(&lookup::decode_header(sequence, value)?)?;
+            let header = lookup::decode_header(sequence, value)?;
+            self.take(&header)?;
         }
         if self.head < until {
             return Err(missing(Table::Headers, &encode_sequence(self.head + 1)));

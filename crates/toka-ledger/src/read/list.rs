@@ -273,8 +273,7 @@ fn walk_candidates(
         let count = (limit(query) - headers.len())
             .min(LOOKUP_EVENTS_MAX)
             .min(SCAN_ROWS_MAX - examined);
-        let sequences = candidates
-            .by_ref()
+        let sequences = (&mut *candidates)
             .take(count)
             .collect::<Result<Vec<_>, _>>()?;
         let Some(&last) = sequences.last() else {

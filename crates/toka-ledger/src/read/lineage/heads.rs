@@ -45,7 +45,7 @@ pub(super) fn page(reader: &Reader, heads: &Heads) -> Result<HeadsPage, Error> {
         kind_prefixes: heads.kind_prefixes.clone(),
         ..Filter::default()
     };
-    let wanted = reader.wanted(&filter);
+    let wanted = reader.wanted(&filter, as_of, &|| true)?;
     let limit = heads.limit.clamp(1, PAGE_EVENTS_MAX);
     let mut query = Query {
         after: 0,
@@ -56,7 +56,7 @@ pub(super) fn page(reader: &Reader, heads: &Heads) -> Result<HeadsPage, Error> {
     };
     let (mut headers, mut examined) = (Vec::new(), 0);
     loop {
-        let candidates = list::list(&*engine, as_of, &query, &wanted)?;
+        let candidates = list::list(&*engine, query.until, &query, &wanted, &|| true)?;
         let is_short = candidates.headers.len() < CHUNK_EVENTS;
         for header in candidates.headers {
             let before = header.sequence - 1;
