@@ -35,6 +35,12 @@ pub mod reason {
     pub const INTENT_NOT_FOUND: &str = "INTENT_NOT_FOUND";
     /// The cluster does not have the node.
     pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
+    /// The vault does not have the cursor.
+    pub const CURSOR_NOT_FOUND: &str = "CURSOR_NOT_FOUND";
+    /// The vault does not have the consumer group, or not any more.
+    pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
+    /// There is a consumer group of that name with other settings.
+    pub const GROUP_EXISTS: &str = "GROUP_EXISTS";
     /// Changes of the membership are made one at a time.
     pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
     /// The cluster could not work, or not safely, if its membership were changed like that.
@@ -132,6 +138,31 @@ pub fn rejection(rejection: &Rejection) -> Status {
             Details::new(Code::Aborted, reason::PRECONDITIONS_FAILED)
                 .with(&v1::CommitAborted { violations })
         }
+        Rejection::UnknownCursor { name } => named_resource(
+            Code::NotFound,
+            reason::CURSOR_NOT_FOUND,
+            "cursor",
+            name.as_str(),
+        ),
+        Rejection::UnknownGroup { name } => named_resource(
+            Code::NotFound,
+            reason::GROUP_NOT_FOUND,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupExists { name } => named_resource(
+            Code::AlreadyExists,
+            reason::GROUP_EXISTS,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupsFull { .. } => return limit_reached("groups", &message),
+        Rejection::PrefixTooWide { .. } => return limit_reached("kinds", &message),
+        // Whoever proposed the delivery plans another one, until its time is up.
+        Rejection::GroupMoved { .. } => return overloaded(RETRY_SOON),
+        Rejection::PositionAhead { position, last } => {
+            return position_out_of_range(*position, *last);
+        }
         Rejection::Full => return limit_reached("sequences", &message),
         Rejection::NotCreated => {
             Details::new(Code::Unavailable, reason::NOT_CREATED).retry(RETRY_SOON)
@@ -155,6 +186,15 @@ pub fn rejection(rejection: &Rejection) -> Status {
         _ => return Status::aborted(message),
     };
     details.status(message)
+}
+
+/// A status in the making about something that has a name.
+fn named_resource(code: Code, reason: &str, kind: &str, name: &str) -> Details {
+    Details::new(code, reason).with(&pb::ResourceInfo {
+        resource_type: kind.to_owned(),
+        resource_name: name.to_owned(),
+        ..Default::default()
+    })
 }
 
 fn index(index: usize) -> u32 {
