@@ -6,6 +6,7 @@
 
 mod chain;
 mod clusters;
+mod groups;
 mod indexes;
 mod journal;
 mod meta;

@@ -1,9 +1,11 @@
 //! Rows looked up in an engine, and decoded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::clusters::end_of;
 use super::group_sum::{self, GroupSum};
 use super::journal::{self, Change, Place};
 use super::meta::{self, Applied, Settings};
@@ -97,6 +99,31 @@ pub(crate) fn last_of_kind(engine: &dyn Engine, kind: &Kind) -> Result<Option<u6
         &run(u64::MAX),
         Direction::Backward,
     )
+}
+
+/// The kinds that start with `prefix`, which is not empty; `None` if there are more than `max`.
+pub(crate) fn kinds_of_prefix(
+    engine: &dyn Engine,
+    prefix: &str,
+    max: usize,
+) -> Result<Option<BTreeSet<Kind>>, Error> {
+    let mut kinds = BTreeSet::new();
+    let upper = end_of(prefix.as_bytes());
+    let mut lower = prefix.as_bytes().to_vec();
+    loop {
+        let mut rows = engine.scan(Table::Kinds, &lower, Some(&upper), Direction::Forward);
+        let Some(row) = rows.next() else {
+            return Ok(Some(kinds));
+        };
+        let (key, _) = row?;
+        let (kind, _) = kinds::decode_key(&key).map_err(corrupt(Table::Kinds, &key))?;
+        // Past the kind's run: its keys have a 0 there.
+        lower = [kind.as_str().as_bytes(), &[1]].concat();
+        kinds.insert(kind);
+        if kinds.len() > max {
+            return Ok(None);
+        }
+    }
 }
 
 /// The sequence in the first row of a scan over an index.

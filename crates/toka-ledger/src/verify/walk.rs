@@ -137,11 +137,12 @@ impl Walk<'_> {
     /// What the state chain goes on with where something changed beside the events.
     fn change(&mut self, change: &Change) -> Vec<Vec<u8>> {
         match change {
-            Change::Cursor { name, position } => {
+            Change::Cursor { name, position } | Change::CursorSaved { name, position } => {
                 let key = meta::cursor_key(name);
                 let row = meta::encode_cursor(name, *position);
                 vec![meta::state_link(&key, &row)]
             }
+            Change::CursorDeleted { name } => vec![meta::cursor_deletion_link(name)],
             Change::FeatureLevel { level } => vec![meta::level_link(*level)],
             Change::Label { intent, label } => self.clusters.label(*intent, label.as_ref()),
         }
