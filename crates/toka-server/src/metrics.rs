@@ -40,12 +40,13 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 13] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 14] {
     let Gates {
         subscriptions,
         commits,
         commit_streams,
         backups,
+        pulls,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -100,6 +101,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Copies for backups that are being sent.",
             open(backups),
+        ),
+        (
+            "toka_pulls_open",
+            "gauge",
+            "Consumers that wait for events of their groups, those whose calls were forwarded included.",
+            open(pulls),
         ),
         (
             "toka_intents",
