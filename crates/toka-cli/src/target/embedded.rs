@@ -215,6 +215,12 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
         }
+        Error::Rejected(Rejection::UnknownCursor { name }) => {
+            Failure::NotFound(format!("cursor {name}")).into()
+        }
+        Error::Rejected(Rejection::UnknownGroup { name }) => {
+            Failure::NotFound(format!("group {name}")).into()
+        }
         Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
         other => other.into(),
     }
