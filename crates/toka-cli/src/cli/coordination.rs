@@ -195,7 +195,7 @@ fn parse_token(text: &str) -> Result<Token, String> {
     Token::decode("token", &bytes.into()).map_err(|error| error.to_string())
 }
 
-/// The default stands in the flags as text.
+// The default stands in the flags as text.
 const _: () = assert!(ACK_TIMEOUT_MS_DEFAULT == 30_000);
 
 #[cfg(test)]
