@@ -51,11 +51,10 @@ impl Copy<'_> {
             group_parked::PREFIX,
             group_sum::KEY,
         ];
+        let engine = self.engine;
         for prefix in prefixes {
             let upper = end_of(prefix);
-            let rows = self
-                .engine
-                .scan(Table::Meta, prefix, Some(&upper), Direction::Forward);
+            let rows = engine.scan(Table::Meta, prefix, Some(&upper), Direction::Forward);
             for row in rows {
                 let (key, _) = row?;
                 self.batch.delete(Table::Meta, key);

@@ -50,6 +50,11 @@ impl Groups {
         read
     }
 
+    /// Not all rows can be read.
+    pub(super) const fn lose(&mut self) {
+        self.is_damaged = true;
+    }
+
     fn read(&mut self, key: &[u8], value: Bytes) -> Result<(), DecodeError> {
         if key == group_sum::KEY {
             self.stored_sum = Some(group_sum::decode(value)?);

@@ -48,6 +48,7 @@ pub(super) fn check(
             Ok(row) => row,
             Err(error) => {
                 report.damage(error)?;
+                groups.lose();
                 break;
             }
         };
