@@ -352,19 +352,7 @@ fn undecodable(
     let levels = before.iter().filter_map(|command| match command {
         Command::Create(create) => Some(create.feature_level),
         Command::SetFeatureLevel(set) => Some(set.level),
-<<<<<<< HEAD
-        Command::Commit(_)
-        | Command::Label(_)
-        | Command::SaveCursor(_)
-        | Command::DeleteCursor(_)
-        | Command::CreateGroup(_)
-        | Command::DeleteGroup(_)
-        | Command::Deliver(_)
-        | Command::Settle(_)
-        | Command::MoveParked(_) => None,
-=======
         _ => None,
->>>>>>> groups-ledger
     });
     match levels.max() {
         Some(found) if found > FEATURE_LEVEL => toka_ledger::Error::FeatureLevel {
