@@ -15,7 +15,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-pub use self::clients::Clients;
+pub use self::clients::{Clients, GROUP_KIND};
 pub use self::fault::{Fault, Kind};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, PATIENCE};
