@@ -4,39 +4,48 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use toka_tests::cluster::{self, Cluster};
-use toka_tests::command::Toka;
+use toka_tests::command::{Ran, Toka};
 use toka_tests::consumers::has_groups;
 
 /// Runs `words`, apart by blanks, with JSON as output.
 async fn json(toka: &Toka, first: &[&str], words: &str) -> Result<Vec<Value>> {
     let words: Vec<&str> = words.split(' ').collect();
-    toka.json(&[first, &words, &["-o", "json"]].concat()).await
+    toka.json(&[first, &words[..], &["-o", "json"]].concat())
+        .await
+}
+
+/// The same, whatever comes of it.
+async fn run(toka: &Toka, first: &[&str], words: &str) -> Result<Ran> {
+    let words: Vec<&str> = words.split(' ').collect();
+    toka.run(&[first, &words[..]].concat()).await
 }
 
 /// What a user does with cursors and groups; `first` says where the vault is. It has no event.
 async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
     for number in 1..=3 {
         let payload = number.to_string();
-        let commit = [first, &["commit", "task", &payload]].concat();
-        toka.ok(&commit).await?;
+        let commit: [&str; 3] = ["commit", "task", &payload];
+        toka.ok(&[first, &commit[..]].concat()).await?;
     }
     let saved = json(toka, first, "cursor save reader 2").await?;
-    ensure!(saved == [json!({ "cursor": "reader", "sequence": 2 })]);
-    ensure!(json(toka, first, "cursor list").await? == saved);
-    ensure!(json(toka, first, "cursor get reader").await? == saved);
-    let moved = [first, &["cursor", "save", "reader", "3", "--from", "1"]].concat();
-    let refused = toka.run(&moved).await?;
+    let expected = [json!({ "cursor": "reader", "sequence": 2 })];
+    ensure!(saved == expected, "{saved:?}");
+    for read in ["cursor list", "cursor get reader"] {
+        let shown = json(toka, first, read).await?;
+        ensure!(shown == saved, "{read}: {shown:?}");
+    }
+    let refused = run(toka, first, "cursor save reader 3 --from 1").await?;
     ensure!(refused.code == Some(5), "{refused:?}");
     ensure!(refused.stderr.contains("is at 2, not 1"), "{refused:?}");
     json(toka, first, "cursor delete reader --from 2").await?;
-    let gone = toka.run(&[first, &["cursor", "get", "reader"]].concat());
-    let gone = gone.await?;
+    let gone = run(toka, first, "cursor get reader").await?;
     ensure!(gone.code == Some(4), "{gone:?}");
 
     let create = "group create work --kind task --deliveries-max 1 --ack-timeout 1h";
     let made = json(toka, first, create).await?;
     ensure!(made[0]["position"] == 0, "{made:?}");
-    ensure!(json(toka, first, create).await? == made);
+    let again = json(toka, first, create).await?;
+    ensure!(again == made, "{again:?}");
     let pulled = json(toka, first, "group pull work -n 2").await?;
     let payloads: Vec<_> = pulled.iter().map(|each| &each["payload"]).collect();
     ensure!(payloads == [&json!(1), &json!(2)], "{pulled:?}");
@@ -47,8 +56,7 @@ async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
         acked == [json!({ "acknowledged": 1, "stale": 0 })],
         "{acked:?}"
     );
-    let words: Vec<&str> = ack.split(' ').collect();
-    let again = toka.run(&[first, &words].concat()).await?;
+    let again = run(toka, first, &ack).await?;
     ensure!(again.code == Some(5), "{again:?}");
     let reject = format!("group reject work {} --reason broken", token(1)?);
     json(toka, first, &reject).await?;
@@ -67,8 +75,7 @@ async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
     let listed = json(toka, first, "group list").await?;
     ensure!(listed == shown, "{listed:?}");
     json(toka, first, "group delete work").await?;
-    let gone = toka.run(&[first, &["group", "show", "work"]].concat());
-    let gone = gone.await?;
+    let gone = run(toka, first, "group show work").await?;
     ensure!(gone.code == Some(4), "{gone:?}");
     Ok(())
 }
