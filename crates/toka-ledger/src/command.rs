@@ -16,7 +16,7 @@ pub use self::coordination::{
     CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
     Settlement, Verdict,
 };
-pub use self::level::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+pub use self::level::{COORDINATION_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, GroupName, IntentLabel, Kind, Salt,
 };

@@ -10,14 +10,13 @@ use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition, PreparedEvent,
-    SaveCursor, SetFeatureLevel,
+    COORDINATION_LEVEL, Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition,
+    PreparedEvent, SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Batch, Direction, Durability, Engine, Table};
 use crate::error::Error;
-use crate::group;
 use crate::read::{Filter, Query, Reader, Selector, Stored};
 use crate::seam::Threads;
 use crate::store::history::STATE_DIGEST_EVENTS;
@@ -139,7 +138,7 @@ pub fn repeat(
     let restored = repetition.ledger.reader();
     fix_model(&**engine, &restored, &settings)?;
     let level = restored.settings()?.map_or(0, |now| now.feature_level);
-    if level >= group::FEATURE_LEVEL {
+    if level >= COORDINATION_LEVEL {
         let revision = restored.position().revision;
         groups::take_over(&**engine, source, until, revision)?;
     }

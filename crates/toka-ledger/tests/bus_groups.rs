@@ -176,7 +176,9 @@ async fn group_that_is_gone_is_an_error() {
     let consumer = ConsumerName::new("a").expect("valid");
     let pulled = test.vault.pull(&workers(), &consumer, 1).await;
     let settlements = vec![delivered.settle(Verdict::Acknowledge)];
-    let settled = test.vault.settle(&workers(), delivered.incarnation, settlements);
+    let settled = test
+        .vault
+        .settle(&workers(), delivered.incarnation, settlements);
     for error in [pulled.expect_err("gone"), settled.await.expect_err("gone")] {
         let is_unknown = matches!(error, Error::Rejected(Rejection::UnknownGroup { .. }));
         assert!(is_unknown, "{error}");

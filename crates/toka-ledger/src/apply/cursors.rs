@@ -3,11 +3,10 @@
 use super::overlay::View;
 use super::write::Writer;
 use super::{Outcome, Refused};
-use crate::command::{DeleteCursor, SaveCursor};
+use crate::command::{COORDINATION_LEVEL, DeleteCursor, SaveCursor};
 use crate::core::CursorName;
 use crate::engine::Engine;
 use crate::error::{Rejection, Violation};
-use crate::group::FEATURE_LEVEL;
 
 pub(super) fn save(
     engine: &dyn Engine,
@@ -15,7 +14,7 @@ pub(super) fn save(
     save: &SaveCursor,
 ) -> Result<Outcome, Refused> {
     writer.state.begin(save.unix_ms);
-    writer.state.check_needed(FEATURE_LEVEL)?;
+    writer.state.check_needed(COORDINATION_LEVEL)?;
     let (position, last) = (save.to, writer.state.sequence());
     if position > last {
         return Err(Rejection::PositionAhead { position, last }.into());
@@ -42,7 +41,7 @@ pub(super) fn delete(
     delete: &DeleteCursor,
 ) -> Result<Outcome, Refused> {
     writer.state.begin(delete.unix_ms);
-    writer.state.check_needed(FEATURE_LEVEL)?;
+    writer.state.check_needed(COORDINATION_LEVEL)?;
     let name = &delete.name;
     let view = View {
         engine,

@@ -12,12 +12,12 @@ pub(super) use self::settle::settle;
 use super::overlay::View;
 use super::write::Writer;
 use super::{Outcome, Refused};
-use crate::command::{Commit, CreateGroup, DeleteGroup, Precondition};
+use crate::command::{COORDINATION_LEVEL, Commit, CreateGroup, DeleteGroup, Precondition};
 use crate::core::GroupName;
+use crate::core::groups::{Group, Item, ItemState, Parked};
 use crate::core::limits::{GROUP_PARKED_MAX, GROUPS_MAX, UNIX_MS_END};
 use crate::engine::{Engine, Table};
 use crate::error::{Error, Rejection};
-use crate::group::{FEATURE_LEVEL, Group, Item, ItemState, Parked};
 use crate::store::{corrupt, group_items, group_parked, groups};
 
 /// A group, if it is of that incarnation.
@@ -171,7 +171,7 @@ impl<'a, 'w> Groups<'a, 'w> {
         unix_ms: u64,
     ) -> Result<Self, Refused> {
         writer.state.begin(unix_ms);
-        writer.state.check_needed(FEATURE_LEVEL)?;
+        writer.state.check_needed(COORDINATION_LEVEL)?;
         Ok(Self { engine, writer })
     }
 

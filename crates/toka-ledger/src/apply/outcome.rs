@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::core::EventHeader;
+use crate::core::groups::{Delivery, Group, SettleOutcome};
 use crate::error::Rejection;
-use crate::group::{Delivery, Group, SettleOutcome};
 use crate::intent::IntentId;
 
 /// What became of a command.

@@ -3,7 +3,7 @@
 //! A batch of writes cannot be read before it is written, and each command must see those before
 //! it. Only accepted commands put anything in here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 

@@ -3,9 +3,10 @@
 use super::overlay::View;
 use super::{Refused, groups};
 use crate::command::{ParentName, Precondition};
+use crate::core::GroupName;
+use crate::core::groups::{Item, ItemState};
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::error::{Error, Rejection, Violation};
-use crate::group::ItemState;
 
 /// Checks all of them against the vault before the commit; `unix_ms` is the vault's time.
 pub(super) fn check(
@@ -93,19 +94,29 @@ fn violation(
             delivery,
         } => {
             let item = groups::current_item(view, group, *incarnation, *sequence)?;
-            let actual = item.and_then(|item| {
-                let is_leased = matches!(item.state, ItemState::Leased { .. });
-                is_leased.then_some(item.deliveries)
-            });
-            let violation = Violation::Delivery {
-                group: group.clone(),
-                sequence: *sequence,
-                delivery: *delivery,
-                actual,
-            };
-            Ok((actual != Some(*delivery)).then_some(violation))
+            Ok(delivery_violation(group, *sequence, *delivery, item))
         }
     }
+}
+
+/// `item` is what the group has outstanding of the event.
+fn delivery_violation(
+    group: &GroupName,
+    sequence: u64,
+    delivery: u32,
+    item: Option<Item>,
+) -> Option<Violation> {
+    let actual = item.and_then(|item| {
+        let is_leased = matches!(item.state, ItemState::Leased { .. });
+        is_leased.then_some(item.deliveries)
+    });
+    let violation = Violation::Delivery {
+        group: group.clone(),
+        sequence,
+        delivery,
+        actual,
+    };
+    (actual != Some(delivery)).then_some(violation)
 }
 
 fn prefix_violation(

@@ -33,7 +33,7 @@ pub struct Delivered {
 impl Delivered {
     /// What [`VaultBus::settle`] takes.
     #[must_use]
-    pub const fn settle(&self, verdict: Verdict) -> Settlement {
+    pub fn settle(&self, verdict: Verdict) -> Settlement {
         Settlement {
             sequence: self.header.sequence,
             delivery: self.delivery,

@@ -4,9 +4,8 @@ use super::check::check_count;
 use crate::core::limits::{
     DELIVER_EVENTS_MAX, PARKED_MOVES_MAX, REASON_BYTES_MAX, SETTLE_ITEMS_MAX,
 };
-use crate::core::{ConsumerName, CursorName, GroupName};
+use crate::core::{ConsumerName, CursorName, GroupName, groups};
 use crate::error::Invalid;
-use crate::group;
 
 /// Puts a cursor somewhere, and makes it where there is none of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub struct CreateGroup {
     /// The group.
     pub name: GroupName,
     /// Which events it gets, and how.
-    pub settings: group::Settings,
+    pub settings: groups::Settings,
     /// It gets events after this sequence, which the vault has, or 0.
     pub position: u64,
 }
@@ -56,7 +55,7 @@ pub struct DeleteGroup {
 
 /// Leases events to a consumer, and moves the group's position.
 ///
-/// The proposer looks for the events ([`group::plan_delivery`]); `apply` does not evaluate the filter. Of the
+/// The proposer looks for the events ([`plan_delivery`](crate::group::plan_delivery)); `apply` does not evaluate the filter. Of the
 /// sequences those up to `from` must be outstanding and due; those above it are new, and become outstanding.
 /// What cannot be delivered is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]

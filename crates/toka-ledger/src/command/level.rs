@@ -12,7 +12,6 @@
 
 use super::{Command, Commit, Precondition};
 use crate::core::limits::PRECONDITIONS_LEVEL_2;
-use crate::group;
 
 /// The newest feature level that this build applies.
 pub const FEATURE_LEVEL: u32 = if cfg!(feature = "next-feature-level") {
@@ -20,6 +19,8 @@ pub const FEATURE_LEVEL: u32 = if cfg!(feature = "next-feature-level") {
 } else {
     2
 };
+/// The feature level that commands of cursors and consumer groups need, and the preconditions that came with them.
+pub const COORDINATION_LEVEL: u32 = 2;
 /// The oldest feature level that this build applies.
 pub const FEATURE_LEVEL_MIN: u32 = 1;
 
@@ -36,7 +37,7 @@ impl Command {
             | Self::DeleteGroup(_)
             | Self::Deliver(_)
             | Self::Settle(_)
-            | Self::MoveParked(_) => group::FEATURE_LEVEL,
+            | Self::MoveParked(_) => COORDINATION_LEVEL,
         }
     }
 }
@@ -63,7 +64,7 @@ impl Precondition {
             | Self::KindSequence { .. }
             | Self::TimePassed { .. }
             | Self::CursorMove { .. } => FEATURE_LEVEL_MIN,
-            Self::KindPrefixSequence { .. } | Self::Acknowledge { .. } => group::FEATURE_LEVEL,
+            Self::KindPrefixSequence { .. } | Self::Acknowledge { .. } => COORDINATION_LEVEL,
         }
     }
 }

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
-pub use self::filter::Filter;
 pub(crate) use self::filter::Wanted;
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
+pub use crate::core::Filter;
 use crate::core::{Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;

@@ -1,8 +1,8 @@
 //! Consumer groups of a vault that ends at an earlier event. They are in no history: they are taken over as they are.
 
+use crate::core::groups::{Group, Item, ItemState};
 use crate::engine::{Batch, Direction, Durability, Engine, Table};
 use crate::error::Error;
-use crate::group::{Group, Item, ItemState};
 use crate::read::Reader;
 use crate::store::clusters::end_of;
 use crate::store::group_sum::{self, GroupSum};

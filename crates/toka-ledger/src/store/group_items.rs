@@ -15,9 +15,9 @@ use super::checksum::{seal, unseal};
 use super::sequence::split_sequence;
 use super::{encode_sequence, groups, read_version};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
+use crate::core::groups::{Item, ItemState};
 use crate::core::limits::{CONSUMER_NAME_BYTES_MAX, REASON_BYTES_MAX};
 use crate::core::{ConsumerName, GroupName};
-use crate::group::{Item, ItemState};
 
 /// What the keys start with.
 pub const PREFIX: &[u8] = b"group-item/";

@@ -11,8 +11,8 @@ use super::checksum::{seal, unseal};
 use super::{encode_sequence, group_items, groups, read_version};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::GroupName;
+use crate::core::groups::Parked;
 use crate::core::limits::REASON_BYTES_MAX;
-use crate::group::Parked;
 
 /// What the keys start with.
 pub const PREFIX: &[u8] = b"group-parked/";

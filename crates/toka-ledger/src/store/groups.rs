@@ -15,8 +15,8 @@ use super::checksum::{seal, unseal};
 use super::read_version;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::core::GroupName;
+use crate::core::groups::{Group, Settings};
 use crate::core::limits::{GROUP_PARKED_MAX, GROUP_UNACKNOWLEDGED_MAX};
-use crate::group::{Group, Settings};
 
 /// What the keys start with.
 pub const PREFIX: &[u8] = b"group/";

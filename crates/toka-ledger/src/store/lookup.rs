@@ -15,10 +15,10 @@ use super::{
     payload_digests,
 };
 use crate::codec::DecodeError;
+use crate::core::groups::{Group, Item, Parked};
 use crate::core::{CursorName, Digest, EventHeader, GroupName, Kind};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
-use crate::group::{Group, Item, Parked};
 
 /// The header at each sequence.
 pub(crate) fn headers(
@@ -241,7 +241,7 @@ pub(crate) fn cursors<'e>(
             .and_then(|name| name.ok_or(DecodeError::Invalid { field: "cursor" }))
             .map_err(corrupt(Table::Meta, &key))?;
         let at = meta::decode_cursor(&name, value).map_err(corrupt(Table::Meta, &key))?;
-        Ok((name, at))
+        Ok::<_, Error>((name, at))
     })
 }
 

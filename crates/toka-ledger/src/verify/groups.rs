@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::report::Report;
 use crate::codec::DecodeError;
 use crate::core::GroupName;
+use crate::core::groups::Group;
 use crate::engine::Table;
-use crate::group::Group;
 use crate::store::group_sum::{self, GroupSum};
 use crate::store::{group_items, group_parked, groups};
 

@@ -5,9 +5,9 @@ use crate::apply::write::Writer;
 use crate::apply::{Outcome, Refused};
 use crate::command::Deliver;
 use crate::core::ConsumerName;
+use crate::core::groups::{Delivery, Group, Item, ItemState};
 use crate::engine::Engine;
 use crate::error::{Error, Rejection};
-use crate::group::{Delivery, Group, Item, ItemState};
 
 /// Why an event is parked that was never given back.
 const LATE: &str = "not settled in time";

@@ -5,10 +5,10 @@ use crate::apply::write::Writer;
 use crate::apply::{Outcome, Refused};
 use crate::command::{MoveParked, ParkedAction};
 use crate::core::GroupName;
+use crate::core::groups::{Item, ItemState, Parked};
 use crate::core::limits::PARKED_MOVES_MAX;
 use crate::engine::{Engine, Table};
 use crate::error::Error;
-use crate::group::{Item, ItemState, Parked};
 use crate::store::{corrupt, group_parked};
 
 pub(in crate::apply) fn move_parked(

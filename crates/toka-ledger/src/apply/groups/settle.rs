@@ -4,9 +4,9 @@ use super::{Groups, item, later};
 use crate::apply::write::Writer;
 use crate::apply::{Outcome, Refused};
 use crate::command::{Settle, Settlement, Verdict};
+use crate::core::groups::{Group, Item, ItemState, SettleOutcome};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::group::{Group, Item, ItemState, SettleOutcome};
 
 pub(in crate::apply) fn settle(
     engine: &dyn Engine,

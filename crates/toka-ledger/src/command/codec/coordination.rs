@@ -15,8 +15,7 @@ use crate::core::limits::{
     CONSUMER_NAME_BYTES_MAX, CURSOR_NAME_BYTES_MAX, DELIVER_EVENTS_MAX, GROUP_NAME_BYTES_MAX,
     PARKED_MOVES_MAX, REASON_BYTES_MAX, SETTLE_ITEMS_MAX,
 };
-use crate::core::{ConsumerName, CursorName, GroupName};
-use crate::group;
+use crate::core::{ConsumerName, CursorName, GroupName, groups};
 
 // Tags are persisted and never reused.
 const VERDICT_ACKNOWLEDGE: u8 = 1;
@@ -70,7 +69,7 @@ pub(super) fn read_create_group(reader: &mut Reader) -> Result<CreateGroup, Deco
     Ok(CreateGroup {
         unix_ms: reader.u64("unix_ms")?,
         name: read_group(reader)?,
-        settings: group::Settings::decode(reader)?,
+        settings: groups::Settings::decode(reader)?,
         position: reader.varint("position")?,
     })
 }

@@ -2,11 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::{
-    CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, Precondition,
-    SaveCursor, Settle, Settlement, Verdict,
+    COORDINATION_LEVEL, CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction,
+    Precondition, SaveCursor, Settle, Settlement, Verdict,
 };
-use crate::core::{ConsumerName, CursorName, GroupName};
-use crate::group;
+use crate::core::{ConsumerName, CursorName, GroupName, groups};
 
 fn any_parent(index: usize) -> impl Strategy<Value = ParentName> {
     let batch = (0..=u16::MAX).prop_map(move |i| match index {
@@ -99,14 +98,14 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
-fn any_settings() -> impl Strategy<Value = group::Settings> {
+fn any_settings() -> impl Strategy<Value = groups::Settings> {
     (100..=86_400_000_u32, 1..=10_000_u32, 1..=1_000_u32).prop_map(
         |(ack_timeout_ms, unacknowledged_max, deliveries_max)| {
-            let mut settings = group::Settings {
+            let mut settings = groups::Settings {
                 ack_timeout_ms,
                 unacknowledged_max,
                 deliveries_max,
-                ..group::Settings::default()
+                ..groups::Settings::default()
             };
             settings.filter.kind_prefixes.push("task.".to_owned());
             settings
@@ -375,7 +374,7 @@ fn bytes_of_level_2_stay_as_they_are() {
     let group = GroupName::new("g").expect("valid");
     let pinned = |command: &Command, front: &[u8], back: &[u8]| {
         assert_eq!(encode(command)[..], [front, &time[..], back].concat());
-        assert_eq!(command.level_needed(), group::FEATURE_LEVEL);
+        assert_eq!(command.level_needed(), COORDINATION_LEVEL);
     };
     let save = Command::SaveCursor(SaveCursor {
         unix_ms,
@@ -393,11 +392,11 @@ fn bytes_of_level_2_stay_as_they_are() {
     let create = Command::CreateGroup(CreateGroup {
         unix_ms,
         name: group.clone(),
-        settings: group::Settings {
+        settings: groups::Settings {
             ack_timeout_ms: 100,
             unacknowledged_max: 2,
             deliveries_max: 3,
-            ..group::Settings::default()
+            ..groups::Settings::default()
         },
         position: 4,
     });

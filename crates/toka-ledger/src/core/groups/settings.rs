@@ -3,14 +3,13 @@
 use bytes::BufMut;
 
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
-use crate::core::IntentId;
 use crate::core::limits::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, GROUP_ACK_TIMEOUT_MS_MAX,
     GROUP_ACK_TIMEOUT_MS_MIN, GROUP_DELIVERIES_MAX, GROUP_FILTER_ITEMS_MAX,
     GROUP_UNACKNOWLEDGED_MAX, KIND_BYTES_MAX,
 };
+use crate::core::{Filter, IntentId};
 use crate::error::Invalid;
-use crate::read::Filter;
 
 /// Milliseconds in which a consumer must acknowledge, where nothing else is said.
 pub const ACK_TIMEOUT_MS_DEFAULT: u32 = 30_000;
