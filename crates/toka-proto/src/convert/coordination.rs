@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use toka_ledger::codec::{self, DecodeError};
 use toka_ledger::command::Verdict;
 use toka_ledger::group::{
-    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Group, SettleOutcome, Settings,
+    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Group, Settings, SettleOutcome,
     UNACKNOWLEDGED_MAX_DEFAULT,
 };
 use toka_ledger::{Filter, GroupName, Invalid};

@@ -111,6 +111,9 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
+    if let Some(status) = of_coordination(rejection, &message) {
+        return status;
+    }
     let details = match rejection {
         Rejection::Invalid { event, invalid } => {
             return invalid_field(format!("events[{event}].{}", field_path(invalid)), invalid);
@@ -138,31 +141,6 @@ pub fn rejection(rejection: &Rejection) -> Status {
             Details::new(Code::Aborted, reason::PRECONDITIONS_FAILED)
                 .with(&v1::CommitAborted { violations })
         }
-        Rejection::UnknownCursor { name } => named_resource(
-            Code::NotFound,
-            reason::CURSOR_NOT_FOUND,
-            "cursor",
-            name.as_str(),
-        ),
-        Rejection::UnknownGroup { name } => named_resource(
-            Code::NotFound,
-            reason::GROUP_NOT_FOUND,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupExists { name } => named_resource(
-            Code::AlreadyExists,
-            reason::GROUP_EXISTS,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupsFull { .. } => return limit_reached("groups", &message),
-        Rejection::PrefixTooWide { .. } => return limit_reached("kinds", &message),
-        // Whoever proposed the delivery plans another one, until its time is up.
-        Rejection::GroupMoved { .. } => return overloaded(RETRY_SOON),
-        Rejection::PositionAhead { position, last } => {
-            return position_out_of_range(*position, *last);
-        }
         Rejection::Full => return limit_reached("sequences", &message),
         Rejection::NotCreated => {
             Details::new(Code::Unavailable, reason::NOT_CREATED).retry(RETRY_SOON)
@@ -188,13 +166,42 @@ pub fn rejection(rejection: &Rejection) -> Status {
     details.status(message)
 }
 
-/// A status in the making about something that has a name.
-fn named_resource(code: Code, reason: &str, kind: &str, name: &str) -> Details {
-    Details::new(code, reason).with(&pb::ResourceInfo {
+/// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
+fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
+    let (code, reason, kind, name) = match rejection {
+        Rejection::UnknownCursor { name } => (
+            Code::NotFound,
+            reason::CURSOR_NOT_FOUND,
+            "cursor",
+            name.as_str(),
+        ),
+        Rejection::UnknownGroup { name } => (
+            Code::NotFound,
+            reason::GROUP_NOT_FOUND,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupExists { name } => (
+            Code::AlreadyExists,
+            reason::GROUP_EXISTS,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
+        Rejection::PrefixTooWide { .. } => return Some(limit_reached("kinds", message)),
+        // Whoever proposed the delivery plans another one, until its time is up.
+        Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
+        Rejection::PositionAhead { position, last } => {
+            return Some(position_out_of_range(*position, *last));
+        }
+        _ => return None,
+    };
+    let details = Details::new(code, reason).with(&pb::ResourceInfo {
         resource_type: kind.to_owned(),
         resource_name: name.to_owned(),
         ..Default::default()
-    })
+    });
+    Some(details.status(message))
 }
 
 fn index(index: usize) -> u32 {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use prost_types::Any;
-use toka_ledger::{CursorName, GroupName, Rejection};
 use toka_ledger::command::ParentName;
 use toka_ledger::intent::IntentId;
+use toka_ledger::{CursorName, GroupName, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 

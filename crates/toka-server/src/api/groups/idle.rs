@@ -81,11 +81,8 @@ impl Idle {
                 () = sleep_until(until) => return Ok(Woken::TimeUp),
                 () = shared.router.lost(leader) => return Err(lost(call)),
                 () = at(due) => return Ok(Woken::Look),
-                changed = changes.changed() => {
-                    // Its sender is held by whoever waits.
-                    let _ = changed;
-                    return Ok(Woken::Look);
-                }
+                // Never an error: whoever waits holds the sender.
+                _ = changes.changed() => return Ok(Woken::Look),
                 changed = positions.changed() => {
                     if changed.is_err() {
                         return Err(Refused::Final(status::stopping()));
