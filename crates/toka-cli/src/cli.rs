@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod coordination;
 mod embed;
 mod intents;
 mod lineage;
@@ -19,6 +20,9 @@ pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
 pub(crate) use self::cluster::Cluster;
+pub(crate) use self::coordination::{
+    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull,
+};
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
@@ -33,7 +37,7 @@ Exit codes:
   1  any other failure
   2  the command line or the configuration is wrong
   3  no node answered, or the cluster has no leader; no endpoint embedded
-  4  there is no such event, intent or backup
+  4  there is no such event, intent, cursor, group or backup
   5  the input is not valid, or the vault refused the commit
   6  verification found damage
   7  the node was removed from its cluster, or its vault recovered elsewhere
@@ -141,6 +145,12 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Find the events nearest to a text or a vector.
     Search(Search),
+    /// Keep positions in the vault, under a name.
+    #[command(subcommand)]
+    Cursor(Cursor),
+    /// Share events between consumers: each goes to one of them at a time.
+    #[command(subcommand)]
+    Group(Group),
     /// Copy a vault into a new one with the embeddings of another model.
     Reembed(Reembed),
     /// Check everything that a running node has, or that is in a data directory (`--data`).
@@ -288,6 +298,12 @@ pub(crate) struct Commit {
     /// Only if the last event of the kind is at this sequence (0: there is none).
     #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_pair)]
     pub(crate) kind_sequence: Vec<(String, String)>,
+    /// Only if the last event whose kind begins with the prefix is at this sequence (0: there is none).
+    #[arg(long, value_name = "PREFIX=SEQUENCE", value_parser = parse_pair)]
+    pub(crate) prefix_sequence: Vec<(String, String)>,
+    /// Acknowledge a delivery together with the commit (`toka group pull`), or do neither.
+    #[arg(long, value_name = "GROUP=TOKEN", value_parser = parse_pair)]
+    pub(crate) acknowledge: Vec<(String, String)>,
     /// Only if the vault's time has passed this, milliseconds since 1970.
     #[arg(long, value_name = "UNIX_MS")]
     pub(crate) time_passed: Option<u64>,

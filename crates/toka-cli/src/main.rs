@@ -82,6 +82,8 @@ async fn run_on(
         Command::Export(flags) => cmd::export::run(target, flags).await,
         Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
+        Command::Cursor(command) => cmd::cursor::run(target, command, brief).await,
+        Command::Group(command) => cmd::group::run(target, command, format).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
         Command::Serve(_)
         | Command::Dev(_)

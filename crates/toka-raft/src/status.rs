@@ -164,6 +164,8 @@ impl StatusSource {
         let digest =
             |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
         let intents_digest = self.reader.intents_digest();
+        // Two rows that every command of groups writes: they are in memory.
+        let groups_digest = self.reader.groups_digest().ok();
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
@@ -211,6 +213,10 @@ impl StatusSource {
             intents_digest: intents_digest.map(|(sequence, made)| v1::IntentsDigest {
                 sequence,
                 digest: digest(&made),
+            }),
+            groups_digest: groups_digest.map(|(revision, sum)| v1::GroupsDigest {
+                revision,
+                digest: digest(&sum),
             }),
             last_scrub: self.scrub.report().last.map(|pass| pass.message()),
         }

@@ -67,6 +67,23 @@ pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Bytes of commits that a stream reads ahead of those that it proposes (one commit may be larger).
 pub const STREAM_AHEAD_BYTES: usize = 4 << 20;
 
+/// Cursors, groups or parked events on one page, unless the request says otherwise.
+pub const COORDINATION_PAGE_DEFAULT: usize = 100;
+/// Cursors, groups or parked events on one page.
+pub const COORDINATION_PAGE_MAX: usize = 1_000;
+/// Consumers that wait for events of their groups at a node: its own, and on the leader those of all nodes.
+pub const PULLS_MAX: usize = 10_000;
+/// Events that a consumer is given at once, unless the request says otherwise.
+pub const PULL_EVENTS_DEFAULT: usize = 100;
+/// Longest time that a consumer waits in one call.
+pub const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// While consumers wait, events that their group does not get are looked at together, so often.
+pub const PULL_LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// A consumer is told that nothing was found so long before its call's deadline, while there is more to look at.
+pub const PULL_RETURN: Duration = Duration::from_millis(200);
+/// Rounds of one call in which nothing is delivered and the group does not get ahead.
+pub const PULL_ROUNDS_MAX: usize = 16;
+
 /// Examples of one intent.
 pub const INTENT_EXAMPLES_MAX: usize = 8;
 /// Intents on one page, unless the request says otherwise.

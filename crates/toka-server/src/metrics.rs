@@ -40,7 +40,7 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 16] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 17] {
     let Gates {
         subscriptions,
         commits,
@@ -48,6 +48,7 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
         backups,
         walks,
         verifications,
+        pulls,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -120,6 +121,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Checks of everything that the node has.",
             open(verifications),
+        ),
+        (
+            "toka_pulls_open",
+            "gauge",
+            "Consumers that wait for events of their groups, those whose calls were forwarded included.",
+            open(pulls),
         ),
         (
             "toka_intents",

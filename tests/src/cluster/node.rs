@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::cursor_service_client::CursorServiceClient;
+use toka_proto::v1::group_service_client::GroupServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::lineage_service_client::LineageServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
@@ -98,6 +100,18 @@ impl Node {
     /// Walks through its graph of events.
     pub fn lineage(&self) -> LineageServiceClient<Channel> {
         LineageServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Its cursors.
+    pub fn cursors(&self) -> CursorServiceClient<Channel> {
+        CursorServiceClient::new(self.channel.clone())
+    }
+
+    /// Its consumer groups.
+    pub fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The cluster, as this node sees it.

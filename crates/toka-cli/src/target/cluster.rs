@@ -296,6 +296,12 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
         }
+        Error::Rejected(Rejection::UnknownCursor { name }) => {
+            Failure::NotFound(format!("cursor {name}")).into()
+        }
+        Error::Rejected(Rejection::UnknownGroup { name }) => {
+            Failure::NotFound(format!("group {name}")).into()
+        }
         Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
             let hint =
                 "is that the port for clients (7311 by default), and not that for nodes or HTTP?";

@@ -234,6 +234,12 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
             Failure::NotFound(format!("intent {intent}")).into()
         }
         Error::NotFound { name } => Failure::NotFound(format!("event {name}")).into(),
+        Error::Rejected(Rejection::UnknownCursor { name }) => {
+            Failure::NotFound(format!("cursor {name}")).into()
+        }
+        Error::Rejected(Rejection::UnknownGroup { name }) => {
+            Failure::NotFound(format!("group {name}")).into()
+        }
         Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
         other => other.into(),
     }

@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod cluster;
 pub mod commit;
+pub mod coordination;
 pub mod event;
 pub mod ident;
 pub mod intent;

@@ -37,6 +37,12 @@ pub mod reason {
     pub const CURSOR_NOT_FOUND: &str = "CURSOR_NOT_FOUND";
     /// The cluster does not have the node.
     pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
+    /// The vault does not have the cursor.
+    pub const CURSOR_NOT_FOUND: &str = "CURSOR_NOT_FOUND";
+    /// The vault does not have the consumer group, or not any more.
+    pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
+    /// There is a consumer group of that name with other settings.
+    pub const GROUP_EXISTS: &str = "GROUP_EXISTS";
     /// Changes of the membership are made one at a time.
     pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
     /// The cluster could not work, or not safely, if its membership were changed like that.
@@ -111,6 +117,9 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
+    if let Some(status) = of_coordination(rejection, &message) {
+        return status;
+    }
     let details = match rejection {
         Rejection::Invalid { event, invalid } => {
             return invalid_field(format!("events[{event}].{}", field_path(invalid)), invalid);
@@ -161,6 +170,44 @@ pub fn rejection(rejection: &Rejection) -> Status {
         _ => return Status::aborted(message),
     };
     details.status(message)
+}
+
+/// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
+fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
+    let (code, reason, kind, name) = match rejection {
+        Rejection::UnknownCursor { name } => (
+            Code::NotFound,
+            reason::CURSOR_NOT_FOUND,
+            "cursor",
+            name.as_str(),
+        ),
+        Rejection::UnknownGroup { name } => (
+            Code::NotFound,
+            reason::GROUP_NOT_FOUND,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupExists { name } => (
+            Code::AlreadyExists,
+            reason::GROUP_EXISTS,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
+        Rejection::PrefixTooWide { .. } => return Some(limit_reached("kinds", message)),
+        // Whoever proposed the delivery plans another one, until its time is up.
+        Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
+        Rejection::PositionAhead { position, last } => {
+            return Some(position_out_of_range(*position, *last));
+        }
+        _ => return None,
+    };
+    let details = Details::new(code, reason).with(&pb::ResourceInfo {
+        resource_type: kind.to_owned(),
+        resource_name: name.to_owned(),
+        ..Default::default()
+    });
+    Some(details.status(message))
 }
 
 fn index(index: usize) -> u32 {

@@ -294,6 +294,24 @@ impl Replica {
         outcomes.into_iter().next().ok_or(CommitError::Unknown)
     }
 
+    /// The time for a command, if this node leads and its clock can be trusted: what is planned as of it is not too
+    /// early for a command that has it.
+    ///
+    /// # Errors
+    /// [`CommitError::NotLeader`], [`CommitError::Clock`].
+    pub async fn stamp(&self) -> Result<u64, CommitError> {
+        self.inner.stamp().await
+    }
+
+    /// As [`Replica::commit`], any command, which has the time that [`Replica::stamp`] gave.
+    ///
+    /// # Errors
+    /// As [`Replica::commit`].
+    pub async fn command(&self, command: Command) -> Result<Outcome, CommitError> {
+        let outcomes = self.propose(&[command]).await?;
+        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+    }
+
     async fn propose(&self, commands: &[Command]) -> Result<Vec<Outcome>, CommitError> {
         let outcomes = self.inner.proposer.propose_together(commands).await?;
         let is_early = |outcome: &Outcome| {

@@ -149,11 +149,11 @@ async fn propose(
 }
 
 /// What became of a command that was proposed on this node; `what` names it.
-pub(super) async fn proposed(
+pub(super) async fn proposed<T>(
     call: &Call,
     what: &str,
-    outcome: impl Future<Output = Result<Outcome, CommitError>>,
-) -> Result<Outcome, Refused> {
+    outcome: impl Future<Output = Result<T, CommitError>>,
+) -> Result<T, Refused> {
     match timeout_at(call.deadline, outcome).await {
         Ok(Ok(outcome)) => Ok(outcome),
         // A leader whose clock is wrong hands over: the next one is asked.

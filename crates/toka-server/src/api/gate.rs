@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::limits::{BACKUPS_MAX, RETRY_AFTER, VERIFICATIONS_MAX, WALKS_MAX};
+use crate::limits::{BACKUPS_MAX, PULLS_MAX, RETRY_AFTER, VERIFICATIONS_MAX, WALKS_MAX};
 
 /// A bounded number of something.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct Gates {
     pub(crate) walks: Gate,
     /// Checks of everything.
     pub(crate) verifications: Gate,
+    /// Consumers that wait for events of their groups.
+    pub(crate) pulls: Gate,
 }
 
 impl Gates {
@@ -75,6 +77,7 @@ impl Gates {
             backups: Gate::new(BACKUPS_MAX),
             walks: Gate::new(WALKS_MAX),
             verifications: Gate::new(VERIFICATIONS_MAX),
+            pulls: Gate::new(PULLS_MAX),
         }
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! 25 bytes, in hexadecimal. Of events: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
 //! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes. Of heads: as of events.
+//! Of parked events: version u8 | sequence u64 | incarnation u64 | digest of the query, 8 bytes.
 
 mod heads;
 
 use std::cmp::Reverse;
 
-use toka_ledger::Invalid;
 use toka_ledger::engine::Direction;
 use toka_ledger::intent::{IntentId, Summary};
 use toka_ledger::read::Filter;
+use toka_ledger::{GroupName, Invalid};
 
 pub(crate) use self::heads::{HeadsIdentity, HeadsPageToken};
 
@@ -161,6 +162,42 @@ impl IntentListIdentity {
     }
 }
 
+/// The last parked event of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ParkedPageToken {
+    pub(crate) sequence: u64,
+    /// Which group of that name.
+    pub(crate) incarnation: u64,
+}
+
+impl ParkedPageToken {
+    pub(crate) fn encode(&self, group: &GroupName) -> String {
+        encode([self.sequence, self.incarnation], parked_digest(group))
+    }
+
+    /// The token of a request.
+    ///
+    /// # Errors
+    /// [`Invalid::Syntax`] for what is no token of this list; the empty text is none at all.
+    pub(crate) fn read(text: &str, group: &GroupName) -> Result<Option<Self>, Invalid> {
+        given(text, |text| {
+            let [sequence, incarnation] = decode(text, parked_digest(group))?;
+            Some(Self {
+                sequence,
+                incarnation,
+            })
+        })
+    }
+}
+
+fn parked_digest(group: &GroupName) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_derive_key("toka-server v1 page token of parked events");
+    hasher.update(group.as_str().as_bytes());
+    let mut digest = [0; 8];
+    hasher.finalize_xof().fill(&mut digest);
+    digest
+}
+
 fn given<T>(text: &str, decode: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Invalid> {
     if text.is_empty() {
         return Ok(None);
@@ -305,6 +342,21 @@ mod tests {
         ] {
             assert_eq!(PageToken::decode(text, &list(&filter)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn token_of_parked_events_is_one_of_its_group() {
+        let group = |name| GroupName::new(name).expect("valid");
+        let token = ParkedPageToken {
+            sequence: 5,
+            incarnation: 9,
+        };
+        let text = token.encode(&group("work"));
+        assert_eq!(
+            ParkedPageToken::read(&text, &group("work")),
+            Ok(Some(token))
+        );
+        assert!(ParkedPageToken::read(&text, &group("play")).is_err());
     }
 
     #[test]

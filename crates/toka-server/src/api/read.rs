@@ -49,6 +49,20 @@ impl Include {
         }
     }
 
+    /// About how many bytes of a message the event takes, with what is wanted of it.
+    pub(super) fn bytes(self, header: &EventHeader) -> usize {
+        let mut bytes = v1::Event::from(header).encoded_len();
+        if self.payload {
+            bytes += header.payload_bytes as usize;
+        }
+        if self.embedding {
+            let dimension = header.embedding.as_ref().map(|info| info.dimension);
+            // As floats.
+            bytes += usize::from(dimension.unwrap_or(0)) * 4;
+        }
+        bytes
+    }
+
     /// The event, with what is wanted of it. Blocking.
     pub(super) fn load(self, reader: &Reader, header: &EventHeader) -> Result<v1::Event, Error> {
         let mut event = v1::Event::from(header);

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use toka_ledger::{Error, Position, Reader, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
-use toka_proto::convert::{metadata, status};
+use toka_proto::convert::{ident, metadata, status};
 use toka_proto::v1;
 use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
@@ -16,6 +17,7 @@ use tonic::Status;
 use tonic::codegen::http::HeaderValue;
 use tonic::metadata::MetadataMap;
 
+use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
 use super::stalled::Streams;
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Arc<Streams>,
     /// Events of subscriptions.
     pub(crate) encoded: Encoded,
+    /// Groups whose consumers ask for events, on the leader.
+    pub(crate) dispatchers: Dispatchers,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
@@ -63,6 +67,7 @@ impl Shared {
             gates: Gates::new(&limits),
             streams: Arc::new(Streams::new(connections.stall_timeout)),
             encoded: Encoded::default(),
+            dispatchers: Dispatchers::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             limits,
@@ -155,6 +160,24 @@ impl Shared {
         match named.into_iter().find(|named| *named != actual) {
             Some(expected) => Err(status::history_changed(expected, actual)),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses positions of another history, and says that they are of this one.
+    pub(crate) fn check_history(
+        &self,
+        field: &'static str,
+        history_id: &mut Bytes,
+    ) -> Result<(), Status> {
+        let named = ident::u128_optional(field, history_id);
+        let named = named.map_err(|error| status::invalid(&error))?;
+        let actual = self.history_id();
+        match named.filter(|named| *named != actual) {
+            Some(expected) => Err(status::history_changed(expected, actual)),
+            None => {
+                *history_id = ident::u128_bytes(actual);
+                Ok(())
+            }
         }
     }
 

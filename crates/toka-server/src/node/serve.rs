@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use futures::Stream;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::cursor_service_server::CursorServiceServer;
+use toka_proto::v1::group_service_server::GroupServiceServer;
 use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
@@ -28,7 +30,7 @@ use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use super::proving::Proving;
-use crate::api::{Cluster, Intents, Lineage, Shared, Vault};
+use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -89,6 +91,8 @@ pub(super) fn routes(
     Ok(Routes::new(Vault::server(Arc::clone(shared)))
         .add_service(Intents::server(Arc::clone(shared)))
         .add_service(Lineage::server(Arc::clone(shared)))
+        .add_service(Cursors::server(Arc::clone(shared)))
+        .add_service(Groups::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -100,6 +104,8 @@ const REFLECTED: &[&str] = &[
     VaultServiceServer::<Vault>::NAME,
     IntentServiceServer::<Intents>::NAME,
     LineageServiceServer::<Lineage>::NAME,
+    CursorServiceServer::<Cursors>::NAME,
+    GroupServiceServer::<Groups>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

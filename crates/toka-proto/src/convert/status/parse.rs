@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use prost_types::Any;
-use toka_ledger::Rejection;
 use toka_ledger::command::ParentName;
 use toka_ledger::intent::IntentId;
+use toka_ledger::{CursorName, GroupName, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -43,7 +43,7 @@ pub enum Detail {
         /// As it was named.
         name: String,
     },
-    /// A command was refused: an unknown parent or intent, or preconditions.
+    /// A command was refused: an unknown parent, intent, cursor or group, or preconditions.
     Rejected(Rejection),
     /// The cluster does not have the node.
     NodeNotFound {
@@ -154,6 +154,19 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
             let intent = IntentId(name.parse().ok()?);
             Some(Detail::Rejected(Rejection::UnknownIntent { intent }))
         }
+        reason::CURSOR_NOT_FOUND => {
+            let name = find::<pb::ResourceInfo>(details)?.resource_name;
+            let name = CursorName::new(&name).ok()?;
+            Some(Detail::Rejected(Rejection::UnknownCursor { name }))
+        }
+        reason::GROUP_NOT_FOUND => {
+            let name = group_name(details)?;
+            Some(Detail::Rejected(Rejection::UnknownGroup { name }))
+        }
+        reason::GROUP_EXISTS => {
+            let name = group_name(details)?;
+            Some(Detail::Rejected(Rejection::GroupExists { name }))
+        }
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
         reason::NODE_NOT_FOUND => {
@@ -217,6 +230,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         reason::STORAGE_FAILED => Some(Detail::StorageFailed),
         _ => None,
     }
+}
+
+fn group_name(details: &[Any]) -> Option<GroupName> {
+    let name = find::<pb::ResourceInfo>(details)?.resource_name;
+    GroupName::new(&name).ok()
 }
 
 fn unknown_parent(unknown: v1::UnknownParent) -> Option<Rejection> {
