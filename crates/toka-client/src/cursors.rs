@@ -7,7 +7,7 @@ use toka_proto::v1;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
 use tonic::transport::Channel;
 
-use crate::call::{Shared, request};
+use crate::call::Shared;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -44,7 +44,7 @@ impl Client {
                     to_sequence: to,
                     history_id: self.shared.history_bytes(),
                 };
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move { service(channel).save_cursor(request).await }
             })
             .await?;
@@ -70,7 +70,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).get_cursor(request).await }
             })
             .await;
@@ -104,7 +104,7 @@ impl Client {
             let answer = self
                 .shared
                 .call(route(consistency), deadline, |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { service(channel).list_cursors(request).await }
                 })
                 .await?;
@@ -137,7 +137,7 @@ impl Client {
                     from_sequence: from,
                     history_id: self.shared.history_bytes(),
                 };
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move { service(channel).delete_cursor(request).await }
             })
             .await?;

@@ -14,7 +14,6 @@ use tonic::transport::Channel;
 pub use self::consumer::{Consume, GroupConsumer};
 pub use self::deliveries::{Delivery, Pull};
 pub use self::parked::ParkedEvent;
-use crate::call::request;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -73,7 +72,7 @@ impl Client {
                     start: Some(start.into()),
                     history_id: self.shared.history_bytes(),
                 };
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move { service(channel).create_group(request).await }
             })
             .await?;
@@ -95,7 +94,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).get_group(request).await }
             })
             .await?;
@@ -122,7 +121,7 @@ impl Client {
             let answer = self
                 .shared
                 .call(route(consistency), deadline, |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { service(channel).list_groups(request).await }
                 })
                 .await?;
@@ -151,7 +150,7 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).delete_group(request).await }
             })
             .await?;

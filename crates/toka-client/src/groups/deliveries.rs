@@ -10,7 +10,6 @@ use toka_proto::v1;
 use tokio::time::{Duration, Instant};
 
 use super::service;
-use crate::call::request;
 use crate::client::Client;
 use crate::error::Error;
 use crate::read::Include;
@@ -131,7 +130,7 @@ impl Client {
                     wait_ms: milliseconds(wait),
                     include: Some(pull.include.into()),
                 };
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move { service(channel).pull(request).await }
             })
             .await?;
@@ -179,7 +178,7 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).settle(request).await }
             })
             .await?;

@@ -5,7 +5,6 @@ use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 
 use super::service;
-use crate::call::request;
 use crate::client::Client;
 use crate::error::Error;
 use crate::read::{Read, route};
@@ -53,7 +52,7 @@ impl Client {
             let answer = self
                 .shared
                 .call(route(read.consistency), deadline, |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { service(channel).list_parked(request).await }
                 })
                 .await?;
@@ -85,7 +84,7 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).replay_parked(request).await }
             })
             .await?;
@@ -107,7 +106,7 @@ impl Client {
         let answer = self
             .shared
             .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).discard_parked(request).await }
             })
             .await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use toka_ledger::engine::EngineError;
 use toka_ledger::intent::IntentId;
-use toka_ledger::{CursorName, Error, Invalid, Rejection};
+use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -33,8 +33,6 @@ pub mod reason {
     pub const PARENT_NOT_FOUND: &str = "PARENT_NOT_FOUND";
     /// The vault does not have the intent.
     pub const INTENT_NOT_FOUND: &str = "INTENT_NOT_FOUND";
-    /// The vault does not have the cursor.
-    pub const CURSOR_NOT_FOUND: &str = "CURSOR_NOT_FOUND";
     /// The cluster does not have the node.
     pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
     /// The vault does not have the cursor.
@@ -262,18 +260,6 @@ pub fn intent_not_found(intent: IntentId) -> Status {
             ..Default::default()
         })
         .status(format!("there is no intent {intent}"))
-}
-
-/// NOT_FOUND: there is no cursor of that name.
-#[must_use]
-pub fn cursor_not_found(name: &CursorName) -> Status {
-    Details::new(Code::NotFound, reason::CURSOR_NOT_FOUND)
-        .with(&pb::ResourceInfo {
-            resource_type: "cursor".to_owned(),
-            resource_name: name.as_str().to_owned(),
-            ..Default::default()
-        })
-        .status(format!("there is no cursor {:?}", name.as_str()))
 }
 
 /// NOT_FOUND: there is no such member of the cluster.

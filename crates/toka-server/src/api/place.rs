@@ -1,6 +1,6 @@
 //! Places in the history that calls name: sequences, times, cursors, and the events whose descendants are wanted.
 
-use toka_ledger::{CursorName, Error, Filter, Position, Reader, Selector};
+use toka_ledger::{CursorName, Error, Filter, Position, Reader, Rejection, Selector};
 use toka_proto::convert::status;
 use toka_raft::Consistency;
 use tonic::Status;
@@ -72,6 +72,7 @@ impl Shared {
         }
         self.catch_up(call).await?;
         let found = self.read(call.deadline, find(name.clone())).await?;
-        found.ok_or_else(|| status::cursor_not_found(name))
+        let unknown = || Rejection::UnknownCursor { name: name.clone() };
+        found.ok_or_else(|| status::rejection(&unknown()))
     }
 }

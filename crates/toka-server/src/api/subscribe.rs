@@ -79,7 +79,10 @@ fn check(request: &v1::SubscribeRequest) -> Result<(Place, Filter), Invalid> {
         Some(StartMessage::AtUnixMs(unix_ms)) => Place::At(Start::At(*unix_ms)),
         Some(StartMessage::Cursor(name)) => Place::Cursor(CursorName::new(name)?),
     };
-    Ok((place, request.filter.clone().unwrap_or_default().try_into()?))
+    Ok((
+        place,
+        request.filter.clone().unwrap_or_default().try_into()?,
+    ))
 }
 
 /// One open subscription.

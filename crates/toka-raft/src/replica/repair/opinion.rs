@@ -178,11 +178,13 @@ fn contradicting(
 fn confirms(agreed: &Comparison, contradicted: &Comparison) -> bool {
     match (agreed.subject, contradicted.subject) {
         (Subject::Applied, Subject::Applied | Subject::Kept)
-        | (Subject::Intents, Subject::Intents) => true,
+        | (Subject::Intents, Subject::Intents)
+        | (Subject::Groups, Subject::Groups) => true,
         (Subject::Kept, Subject::Kept) => agreed.sequence >= contradicted.sequence,
-        (Subject::Kept | Subject::Intents, Subject::Applied)
-        | (Subject::Intents, Subject::Kept)
-        | (Subject::Applied | Subject::Kept, Subject::Intents) => false,
+        (Subject::Kept, Subject::Applied)
+        | (Subject::Intents | Subject::Groups, Subject::Applied | Subject::Kept)
+        | (Subject::Applied | Subject::Kept | Subject::Groups, Subject::Intents)
+        | (Subject::Applied | Subject::Kept | Subject::Intents, Subject::Groups) => false,
     }
 }
 
