@@ -126,7 +126,7 @@ fn worker() -> CursorName {
 
 /// Moves the cursor to `to`, which makes one event.
 async fn move_cursor(client: &Client, to: u64) -> Result<()> {
-    let moved = Precondition::Cursor {
+    let moved = Precondition::CursorMove {
         name: worker(),
         from: 0,
         to,

@@ -74,10 +74,10 @@ mod tests {
     #[test]
     fn a_deadline_is_bounded_and_leaves_time_for_the_answer() {
         let (default, max) = (Duration::from_secs(10), Duration::from_secs(60));
-        let after = |timeout: Option<&'static str>| {
+        let after = |asked: Option<&'static str>| {
             let mut metadata = MetadataMap::new();
-            if let Some(timeout) = timeout {
-                metadata.insert("grpc-timeout", timeout.parse().expect("ascii"));
+            if let Some(asked) = asked {
+                metadata.insert("grpc-timeout", asked.parse().expect("ascii"));
             }
             timeout(&metadata, default, max).as_millis()
         };
