@@ -35,6 +35,7 @@ mod intents;
 mod lineage;
 mod pin;
 mod read;
+mod reply;
 mod retry;
 mod routes;
 mod subscribe;
