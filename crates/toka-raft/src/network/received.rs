@@ -14,6 +14,7 @@ use crate::contact::Contact;
 use crate::identity::Identity;
 use crate::log_store::LogHandle;
 use crate::room::Room;
+use crate::transport::Proven;
 use crate::type_config::TypeConfig;
 use crate::wire;
 
@@ -21,17 +22,19 @@ use crate::wire;
 pub(super) type Refused = Arc<Mutex<Option<Status>>>;
 
 /// A follower's half of a stream of appends: messages are checked on their way to openraft, and the
-/// first bad one ends the stream, with its reason in `refusal`.
+/// first bad one ends the stream, with its reason in `refusal`. The stream's connection is `proven` to be a peer's by the
+/// first that is from one.
 pub(super) fn checked_appends(
     identity: Arc<Identity>,
     contact: Arc<Contact>,
+    proven: Proven,
     room: watch::Receiver<Room>,
     requests: Streaming<pb::AppendEntriesRequest>,
     refusal: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
     stream::unfold((requests, refusal), move |(mut requests, refusal)| {
         let (identity, contact) = (Arc::clone(&identity), Arc::clone(&contact));
-        let room = room.clone();
+        let (proven, room) = (proven.clone(), room.clone());
         async move {
             // A broken connection ends the stream too; the sender knows by itself.
             let message = requests.message().await.ok().flatten()?;
@@ -41,6 +44,7 @@ pub(super) fn checked_appends(
                 .check(message.peer.as_ref())
                 .map_err(status::mismatch)
                 .and_then(|_| {
+                    proven.set();
                     wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
                 });
             match checked {

@@ -78,18 +78,32 @@ impl PeerService {
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
 
-    /// Refuses a message that is not for this node; returns its sender.
-    fn check(&self, peer: Option<&pb::Peer>) -> Result<u64, Status> {
-        self.parts.identity.check(peer).map_err(status::mismatch)
+    /// Refuses a message that is not for this node; returns its sender. The connection over which it came is `proven` to
+    /// be a peer's otherwise.
+    fn check(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let checked = self.parts.identity.check(peer);
+        let from = checked.map_err(status::mismatch)?;
+        proven.set();
+        Ok(from)
     }
 
     /// As [`PeerService::check`], and refuses a node that was removed: it may not know it yet. Not for
     /// what leaders send, whose term says whether it counts.
-    fn check_member(&self, peer: Option<&pb::Peer>) -> Result<u64, Status> {
-        let from = self.check(peer)?;
+    fn check_member(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let checked = self.parts.identity.check(peer);
+        let from = checked.map_err(status::mismatch)?;
         if self.parts.roster.has_removed(from) {
             return Err(status::removed(from));
         }
+        proven.set();
+        Ok(from)
+    }
+
+    /// As [`PeerService::check`], for what is sent before there is a cluster.
+    fn check_node(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let checked = self.parts.identity.check_node(peer);
+        let from = checked.map_err(status::mismatch)?;
+        proven.set();
         Ok(from)
     }
 
@@ -104,12 +118,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::ProbeRequest>,
     ) -> Result<Response<pb::ProbeResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self
-            .parts
-            .identity
-            .check_node(request.peer.as_ref())
-            .map_err(status::mismatch)?;
+        let from = self.check_node(&proven, request.peer.as_ref())?;
         let state = self
             .parts
             .membership
@@ -129,12 +140,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::AdoptRequest>,
     ) -> Result<Response<pb::AdoptResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self
-            .parts
-            .identity
-            .check_node(request.peer.as_ref())
-            .map_err(status::mismatch)?;
+        let from = self.check_node(&proven, request.peer.as_ref())?;
         let cluster_id = request
             .peer
             .and_then(|peer| decode_cluster_id(&peer.cluster_id))
@@ -158,8 +166,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -177,8 +186,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::PreVoteRequest>,
     ) -> Result<Response<pb::PreVoteResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -205,11 +215,13 @@ impl RaftService for PeerService {
         request: Request<Streaming<pb::AppendEntriesRequest>>,
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let refusal = Refused::default();
+        let proven = Proven::of(&request);
         let identity = Arc::clone(&self.parts.identity);
         let contact = Arc::clone(&self.parts.contact);
         let requests = checked_appends(
             identity,
             contact,
+            proven,
             self.parts.status.room.clone(),
             request.into_inner(),
             Arc::clone(&refusal),
@@ -240,8 +252,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check(&proven, request.peer.as_ref())?;
         let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
         // Before openraft has it: its answer may wait for the disk.
         self.parts.contact.heard(append.vote.leader_id.term);
@@ -283,8 +296,7 @@ impl RaftService for PeerService {
     ) -> Result<Response<Self::PullLedgerStream>, Status> {
         let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
-        proven.set();
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let parts = &self.parts;
         if parts.status.fatal.is_reported() {
             return Err(status::unavailable("this node has failed"));
@@ -309,8 +321,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check(&proven, request.peer.as_ref())?;
         let leader =
             wire::vote_from(request.from_leader).map_err(|error| status::garbled(&error))?;
         let last = wire::log_id_from(request.last_log_id);
@@ -343,7 +356,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let linearizer = self
             .parts
             .raft
@@ -367,8 +381,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetStateDigestRequest>,
     ) -> Result<Response<pb::GetStateDigestResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let reader = self.parts.status.reader.clone();
         let read = move || reader.state_digest_at(request.sequence);
         let state = self.parts.blocking.run(read).await;
@@ -386,7 +401,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetVitalsRequest>,
     ) -> Result<Response<pb::GetVitalsResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let purged = self.parts.raft.metrics().borrow_watched().purged;
         let lacks = self.parts.base.is_outside_log(purged);
         Ok(Response::new(pb::GetVitalsResponse {
@@ -402,7 +418,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetNodeStatusRequest>,
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let node = Some(self.parts.status.message());
         let report = Some(self.parts.reporter.report()).filter(Report::is_leaders);
         Ok(Response::new(pb::GetNodeStatusResponse {
@@ -416,7 +433,7 @@ impl RaftService for PeerService {
 
 impl PeerService {
     /// Receives a snapshot, checks it, and has openraft install it. Returns the sender and this
-    /// node's vote. The connection is `proven` to be a peer's long before there is an answer.
+    /// node's vote. The connection is `proven` to be a peer's by the first message.
     async fn take_snapshot(
         &self,
         mut messages: Streaming<pb::InstallSnapshotRequest>,
@@ -424,8 +441,7 @@ impl PeerService {
     ) -> Result<(u64, Vote), Status> {
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the transfer is empty"))?;
-        let from = self.check(first.peer.as_ref())?;
-        proven.set();
+        let from = self.check(&proven, first.peer.as_ref())?;
         let Some(Part::Manifest(manifest)) = first.part else {
             return Err(Status::invalid_argument(
                 "the first message is not the manifest",
