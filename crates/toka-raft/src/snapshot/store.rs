@@ -310,8 +310,11 @@ impl SnapshotStore {
         let mut others = self.others();
         newest_first(&mut others);
         let kept = others.len().min(1);
-        let mut superfluous = others.split_off(kept).into_iter();
-        superfluous.try_for_each(|snapshot| remove(&*self.ground.disk, snapshot.dir()))
+        let superfluous = others.split_off(kept).into_iter();
+        // One that cannot be removed keeps no other.
+        superfluous
+            .map(|snapshot| remove(&*self.ground.disk, snapshot.dir()))
+            .fold(Ok(()), Result::and)
     }
 
     /// The node's current snapshot.
