@@ -132,6 +132,7 @@ pub(crate) fn change(error: &ChangeError) -> Status {
         ChangeError::LastVoter { node_id }
         | ChangeError::NoQuorum { node_id, .. }
         | ChangeError::EndpointTaken { node_id, .. }
+        | ChangeError::Elsewhere { node_id, .. }
         | ChangeError::ReplacedAlready { node_id, .. }
         | ChangeError::ReplacesItself { node_id }
         | ChangeError::NotALearner { node_id }

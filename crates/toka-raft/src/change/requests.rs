@@ -141,6 +141,13 @@ fn check_level(parts: &Parts, known: u32) -> Result<(), ChangeError> {
 
 /// Whether a node may be added, and as what.
 fn check_new(view: &View, new: &NewMember) -> Result<Joined, ChangeError> {
+    if let Some(known) = view.nodes.get(&view.this).filter(|_| view.has_moved()) {
+        return Err(ChangeError::Elsewhere {
+            node_id: view.this,
+            known: known.to_string(),
+            advertised: view.advertised.to_string(),
+        });
+    }
     let votes = match new.replaces {
         None => !new.learner,
         Some(old) => votes_in_place_of(view, old)?,
@@ -368,6 +375,19 @@ mod tests {
             ..new(3)
         };
         assert!(check_new(&view, &replacing).expect("allowed").votes);
+    }
+
+    #[test]
+    fn nobody_joins_an_only_voter_that_is_not_where_it_is_known() {
+        let mut alone = view(&[1], &[2]);
+        alone.advertised = Member::new("raft-2:1", "client-1:1");
+        let refused = check_new(&alone, &new(3)).expect_err("it would not find node 1");
+        assert!(
+            matches!(refused, ChangeError::Elsewhere { node_id: 1, .. }),
+            "{refused}"
+        );
+        alone.advertised = Member::new("raft-1:1", "client-1:1");
+        check_new(&alone, &new(3)).expect("it is where it is known");
     }
 
     #[test]

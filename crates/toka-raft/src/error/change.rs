@@ -71,6 +71,19 @@ pub enum ChangeError {
         /// Whose it is.
         node_id: u64,
     },
+    /// The only voter has moved to an address that another member has, so that its membership cannot say where it is.
+    #[error(
+        "node {node_id} is known at {known}, and is at {advertised}, an address of another member: a new node would not \
+         find it. Start node {node_id} with addresses of its own first"
+    )]
+    Elsewhere {
+        /// The only voter.
+        node_id: u64,
+        /// Where it is known.
+        known: String,
+        /// Where it says that it is.
+        advertised: String,
+    },
     /// The node takes the place of another one already.
     #[error("node {node_id} is to be replaced by node {by} already")]
     ReplacedAlready {
