@@ -136,7 +136,8 @@ pub(crate) fn change(error: &ChangeError) -> Status {
         | ChangeError::ReplacedAlready { node_id, .. }
         | ChangeError::ReplacesItself { node_id }
         | ChangeError::NotALearner { node_id }
-        | ChangeError::Unreachable { node_id } => refused(*node_id),
+        | ChangeError::Unreachable { node_id }
+        | ChangeError::Awaited { node_id } => refused(*node_id),
         ChangeError::FeatureLevel { .. } => {
             status::membership_refused("feature_level", error.to_string())
         }

@@ -59,6 +59,15 @@ pub enum ChangeError {
         /// The node.
         node_id: u64,
     },
+    /// A node that is to vote, as was asked for before, is not there to catch up.
+    #[error(
+        "node {node_id} does not answer: what was asked for before stays asked for, and is done once it has been started \
+         again and has caught up. To take it back, remove it with `toka cluster remove {node_id}`"
+    )]
+    Awaited {
+        /// The node.
+        node_id: u64,
+    },
     /// Two members cannot have one address.
     #[error(
         "{endpoint} is the address of node {node_id}, which is a member. If the new node has taken its \

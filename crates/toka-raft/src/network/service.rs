@@ -18,8 +18,8 @@ use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::received::{Refused, checked_appends, once_durable};
-use super::{Complaints, status, voting};
+use super::received::{Refused, check_plausible, checked_appends, once_durable};
+use super::{Complaints, Strangers, status, voting};
 use crate::base::Base;
 use crate::blocking::Blocking;
 use crate::change::{Report, Reporter};
@@ -36,13 +36,14 @@ use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
 use crate::transport::Proven;
-use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
+use crate::type_config::{TypeConfig, Vote};
 use crate::vitals::StampClock;
 use crate::wire;
 
 /// What the service works with.
 pub(crate) struct ServiceParts {
     pub(crate) identity: Arc<Identity>,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) membership: Arc<Membership>,
@@ -84,18 +85,18 @@ impl PeerService {
         let checked = self.parts.identity.check(peer);
         let from = checked.map_err(status::mismatch)?;
         proven.set();
+        // A member that calls is there: it is not left out until it is asked again.
+        self.parts.strangers.answered(from);
         Ok(from)
     }
 
     /// As [`PeerService::check`], and refuses a node that was removed: it may not know it yet. Not for
     /// what leaders send, whose term says whether it counts.
     fn check_member(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
-        let checked = self.parts.identity.check(peer);
-        let from = checked.map_err(status::mismatch)?;
+        let from = self.check(proven, peer)?;
         if self.parts.roster.has_removed(from) {
             return Err(status::removed(from));
         }
-        proven.set();
         Ok(from)
     }
 
@@ -222,6 +223,7 @@ impl RaftService for PeerService {
             identity,
             contact,
             proven,
+            Arc::clone(&self.parts.strangers),
             self.parts.status.room.clone(),
             request.into_inner(),
             Arc::clone(&refusal),
@@ -464,7 +466,7 @@ impl PeerService {
         let (store, headroom) = (&self.parts.snapshots, &self.parts.headroom);
         let receiver = Receiver::begin(store, storage, blocking, headroom, manifest).await;
         let mut receiver = receiver.map_err(failed)?;
-        self.check_plausible(&vote, &receiver.contents().meta)?;
+        check_plausible(&self.parts.raft, &vote, &receiver.contents().meta)?;
         while let Some(message) = messages.message().await? {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(Status::invalid_argument("a second manifest"));
@@ -474,42 +476,10 @@ impl PeerService {
         let (snapshot, _only_one) = receiver.finish().await.map_err(failed)?;
         let meta = snapshot.contents().meta.clone();
         // Again: the node has gone on meanwhile.
-        self.check_plausible(&vote, &meta)?;
+        check_plausible(&self.parts.raft, &vote, &meta)?;
         let snapshot = openraft::Snapshot { meta, snapshot };
         let installing = self.parts.raft.install_full_snapshot(vote, snapshot);
         let installed = once_durable(installing, &self.parts.log).await?;
         Ok((from, installed.vote))
-    }
-
-    /// openraft panics on a snapshot that no correct cluster can send (docs/openraft.md, section 5); a
-    /// message from outside must not bring a node down.
-    fn check_plausible(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
-        let Some(last) = meta.last_log_id else {
-            return Err(Status::invalid_argument("the snapshot is empty"));
-        };
-        if last.leader_id > vote.leader_id || !vote.committed {
-            return Err(Status::invalid_argument(
-                "the snapshot is newer than its sender's term",
-            ));
-        }
-        let committed = self
-            .parts
-            .raft
-            .data_metrics()
-            .borrow_watched()
-            .local_committed;
-        let contradicts =
-            committed.is_some_and(|committed| last > committed && last.index <= committed.index);
-        if contradicts {
-            tracing::error!(
-                ?last,
-                ?committed,
-                "a snapshot contradicts what is committed here"
-            );
-            return Err(Status::data_loss(
-                "the snapshot contradicts what is committed here",
-            ));
-        }
-        Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl Strangers {
         }
     }
 
-    /// The member itself has answered.
+    /// The member itself has answered, or called.
     pub(crate) fn answered(&self, node_id: u64) {
         if self.lock().remove(&node_id).is_some() {
             tracing::info!(node_id, "a member is at its address again");

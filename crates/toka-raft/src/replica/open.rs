@@ -227,6 +227,7 @@ pub(super) async fn open(
         scrub: Arc::default(),
         fatal: fatal.clone(),
         leader: leader.clone(),
+        lost_quorum: Arc::default(),
         this: config.advertised.clone(),
     };
     let roster = Arc::clone(host.roster());

@@ -74,6 +74,7 @@ impl Inner {
             election: self.config.election,
             leader: node.leader_known.clone(),
             members: node.members.clone(),
+            lost_quorum: Arc::clone(&node.status.lost_quorum),
             led_since: None,
         };
         let steward = Steward {
