@@ -357,18 +357,28 @@ async fn node_that_was_removed_raises_no_alarm_about_it() -> Result<()> {
     cluster::run(3, &[], async |cluster: &mut Cluster| {
         let removed = cluster.followers().await?[0];
         let id = removed.to_string();
-        cluster.toka().ok(&["cluster", "remove", &id]).await?;
-        // It ends by itself a moment later, and then there is nobody to ask.
-        while let Ok(status) = cluster.status(removed).await {
-            let mut alarms = status.alarms.iter();
-            let is_false = |alarm: &v1::Alarm| {
-                matches!(
-                    alarm.kind(),
-                    v1::AlarmKind::JointConfiguration | v1::AlarmKind::NoQuorum
-                )
-            };
-            ensure!(!alarms.any(is_false), "{status:?}");
-        }
+        // Asked from before the removal on: it ends by itself a moment later, and then there is nobody to ask.
+        let asking = async {
+            let mut asked = 0;
+            while let Ok(status) = cluster.status(removed).await {
+                let mut alarms = status.alarms.iter();
+                let is_false = |alarm: &v1::Alarm| {
+                    matches!(
+                        alarm.kind(),
+                        v1::AlarmKind::JointConfiguration | v1::AlarmKind::NoQuorum
+                    )
+                };
+                ensure!(!alarms.any(is_false), "{status:?}");
+                asked += 1;
+            }
+            ensure!(asked > 0, "it was never asked");
+            Ok::<_, anyhow::Error>(())
+        };
+        let toka = cluster.toka();
+        let command = ["cluster", "remove", &id];
+        let (asked, done) = tokio::join!(asking, toka.ok(&command));
+        asked?;
+        done?;
         cluster.has_ended_removed(removed).await?;
         Ok(())
     })

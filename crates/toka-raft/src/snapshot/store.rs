@@ -311,10 +311,8 @@ impl SnapshotStore {
         newest_first(&mut others);
         let kept = others.len().min(1);
         let superfluous = others.split_off(kept).into_iter();
-        // One that cannot be removed keeps no other.
-        superfluous
-            .map(|snapshot| remove(&*self.ground.disk, snapshot.dir()))
-            .fold(Ok(()), Result::and)
+        let removed = superfluous.map(|snapshot| remove(&*self.ground.disk, snapshot.dir()));
+        removed.fold(Ok(()), Result::and)
     }
 
     /// The node's current snapshot.
