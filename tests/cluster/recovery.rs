@@ -251,12 +251,13 @@ async fn check_old_member(cluster: &Cluster, old: u64, survivor: u64) -> Result<
     let toka = Toka::with_endpoints(cluster.directory(), &endpoints);
     let id = survivor.to_string();
     for command in [
-        ["cluster", "transfer", "--to", &id, "--timeout", "3s"].as_slice(),
-        &["cluster", "remove", &id, "--force", "--timeout", "3s"],
-        &["commit", "some", "1", "--timeout", "3s"],
+        ["cluster", "transfer", "--to", &id, "--timeout", "6s"].as_slice(),
+        &["cluster", "remove", &id, "--force", "--timeout", "6s"],
+        &["commit", "some", "1", "--timeout", "6s"],
     ] {
         let ran = toka.run(command).await?;
-        ensure!(ran.code == Some(5), "{command:?}: {ran:?}");
+        // Those of the old cluster may come back.
+        ensure!(ran.code == Some(3), "{command:?}: {ran:?}");
         let new = format!("belongs to cluster {:032x}", before.header.cluster_id);
         ensure!(ran.stderr.contains(&new), "{command:?}: {ran:?}");
     }
