@@ -178,7 +178,8 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
             },
         );
         noticed.await?;
-        let refused = step(&old_client, 1, 2).await;
+        let hasty = old_client.with_timeout(PATIENCE_OF_WRITERS);
+        let refused = step(&hasty, 1, 2).await;
         let old_cluster = old_client.cluster_id().context("no cluster id")?;
         let refused = refused.err().context("a step in another cluster")?;
         // The old members are only down, as far as the client knows.

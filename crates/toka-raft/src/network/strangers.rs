@@ -53,6 +53,12 @@ impl Strangers {
         self.resting_at(node_id, Instant::now())
     }
 
+    /// Whether it is at the address of member `node_id`, as far as is known.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, node_id: u64) -> bool {
+        self.lock().contains_key(&node_id)
+    }
+
     fn resting_at(&self, node_id: u64, now: Instant) -> Option<u128> {
         let known = self.lock();
         let stranger = known.get(&node_id)?;
