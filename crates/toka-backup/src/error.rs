@@ -51,7 +51,8 @@ pub enum Error {
     /// The manifest of a backup that is to stay cannot be read.
     #[error(
         "no objects were removed: the manifest {path} cannot be read, so that nobody can tell which files its backup \
-         needs: {source}. Backups that --delete has named are gone, and their files stay for now. Put that file back as it was, or give the backup up: `--delete {name}`, or remove the file \
+         needs: {source}. Backups that --delete has named are gone, and their files stay for now. \
+         Put that file back as it was, or give the backup up: `--delete {name}`, or remove the file \
          itself if that is no name of a backup"
     )]
     Unreadable {

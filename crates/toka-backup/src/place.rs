@@ -11,8 +11,8 @@ use crate::error::Error;
 pub(crate) const OBJECTS: &str = "objects";
 pub(crate) const BACKUPS: &str = "backups";
 pub(crate) const LOCK: &str = "LOCK";
-/// What file systems, and machines that share them, put into directories by themselves, beside names that begin with a dot:
-/// snapshots of the volume, indexes, what was deleted.
+/// What file systems, and machines that share them, put into directories by themselves, beside names that begin with
+/// a dot: snapshots of the volume, indexes, what was deleted.
 const NOBODYS: [&str; 4] = ["lost+found", "@eaDir", "#recycle", "#snapshot"];
 
 /// Looks at `place` before anything is made there.

@@ -41,7 +41,7 @@ impl Client {
 
     async fn ask_cluster(&self, deadline: Instant) -> Result<(), Error> {
         let pin = &self.shared.pin;
-        let asking = pin.asked().get_or_try_init(|| async {
+        let asking = pin.asked().get_or_try_init(|| async move {
             // Rarely run, and no small future.
             match Box::pin(self.status_until(true, deadline)).await {
                 Ok(_) if pin.get().is_none() => Err(None),

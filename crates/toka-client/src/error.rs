@@ -80,9 +80,10 @@ pub enum Error {
         /// The vault's.
         actual: u128,
     },
-    /// All the nodes that could be asked belong to another cluster than this client, and were not used: the addresses of
-    /// members were given to other nodes, or the vault was restored or recovered. A client keeps to the cluster that its first reply has
-    /// named, or [`Builder::cluster_id`](crate::Builder::cluster_id): for the other one begin with a new client.
+    /// All nodes that could be asked belong to another cluster than this client, and were not used: the addresses of
+    /// members were given to other nodes, or the vault was restored or recovered. A client keeps to the cluster that
+    /// its first reply has named, or [`Builder::cluster_id`](crate::Builder::cluster_id): for the other one begin with a
+    /// new client.
     #[error("{}", of_another_cluster(endpoint, *expected, *actual, *answered))]
     OtherCluster {
         /// The node, `host:port`.
@@ -274,8 +275,8 @@ fn of_another_cluster(endpoint: &str, expected: u128, actual: u128, answered: bo
         "it is not used"
     };
     format!(
-        "{endpoint} belongs to cluster {actual:032x}, and not to {expected:032x}, which this client is of: {done}. If the \
-         vault was restored or recovered as that one, begin again with endpoints of that one alone"
+        "{endpoint} belongs to cluster {actual:032x}, and not to {expected:032x}, which this client is of: {done}. \
+         If the vault was restored or recovered as that one, begin again with endpoints of that one alone"
     )
 }
 

@@ -144,8 +144,8 @@ impl Layout {
     }
 
     /// Removes what repairs and installations that were broken off have left: ledgers that were not complete, and,
-    /// where the pointer leads to one, those besides it and the first one: that is the one that was damaged, unless a repair
-    /// got as far as opening what took its place, which removes all others.
+    /// where the pointer leads to one, those besides it and the first one. That is the one that was damaged, unless a
+    /// repair got as far as opening what took its place, which removes all others.
     ///
     /// # Errors
     /// The first one; what comes after it is removed all the same.

@@ -263,8 +263,7 @@ impl Repair<'_> {
         }
     }
 
-    /// Of repairs that were broken off. What cannot be removed, as where a file is damaged that nobody needs, is in nobody's
-    /// way.
+    /// Of repairs that were broken off. What cannot be removed is in nobody's way.
     async fn remove_leftovers(&self) {
         let layout = self.layout.clone();
         let removed = self.blocking.run(move || layout.remove_leftovers()).await;

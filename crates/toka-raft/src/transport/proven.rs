@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a message that came over a connection was a peer's, which the service says that has checked who sent it. Whoever accepts connections puts one into the extensions of
-/// their requests, and may close those of which none has been for long: they hold places that peers need. Cheap to
-/// clone; all clones say the same.
+/// Whether a message that came over a connection was a peer's, which the service says that has checked who sent it.
+/// Whoever accepts connections puts one into the extensions of their requests, and may close those of which none has
+/// been for long: they hold places that peers need. Cheap to clone; all clones say the same.
 #[derive(Clone, Debug, Default)]
 pub struct Proven(Arc<AtomicBool>);
 
