@@ -228,6 +228,11 @@ impl RaftService for PeerService {
             request.into_inner(),
             Arc::clone(&refusal),
         );
+        #[cfg(simulation)]
+        let requests = {
+            let raft = self.parts.raft.clone();
+            requests.map(move |append| voting::followed_twice(&raft, append))
+        };
         let peer = self.parts.identity.peer(0);
         let results = self
             .parts
@@ -258,6 +263,8 @@ impl RaftService for PeerService {
         let request = request.into_inner();
         let from = self.check(&proven, request.peer.as_ref())?;
         let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
+        #[cfg(simulation)]
+        let append = voting::followed_twice(&self.parts.raft, append);
         // Before openraft has it: its answer may wait for the disk.
         self.parts.contact.heard(append.vote.leader_id.term);
         if !append.entries.is_empty() && self.parts.status.room.borrow().is_spent() {
