@@ -237,10 +237,13 @@ impl Shared {
             drop(turn);
             result
         });
-        result.await?.map_err(|error| {
-            self.replica.note_failed_read(&error);
-            refusal::ledger(&error)
-        })
+        result.await?.map_err(|error| self.failed_read(&error))
+    }
+
+    /// What a client is told of a read that failed. Damage stops the node.
+    pub(crate) fn failed_read(&self, error: &Error) -> Status {
+        self.replica.note_failed_read(error);
+        refusal::ledger(error)
     }
 }
 

@@ -26,7 +26,6 @@ use super::Shared;
 use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
-use crate::refusal;
 
 /// Where a request wants to start.
 enum Place {
@@ -56,7 +55,7 @@ pub(super) async fn open(
     shared.find_root(&call, &mut filter).await?;
     let mut subscription = shared.reader.subscribe(start, filter);
     let settled = subscription.settle().await;
-    settled.map_err(|error| refusal::ledger(&error))?;
+    settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
     let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
     let answers = stream::unfold(Some(feed), |feed| async move {
@@ -142,7 +141,7 @@ impl Feed {
                     biased;
                     () = draining.cancelled() => return Err(self.shared.stopping()),
                     message = self.subscription.next() => {
-                        message.map_err(|error| refusal::ledger(&error))?
+                        message.map_err(|error| self.shared.failed_read(&error))?
                     }
                     () = tokio::time::sleep_until(self.checkpoint_at) => continue,
                 },
