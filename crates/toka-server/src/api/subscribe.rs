@@ -27,6 +27,11 @@ use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
 
+/// About what an event takes on the wire without its attributes, its parents, and what comes with it, bytes;
+const HEADER_BYTES: usize = 256;
+/// and each parent: an id and a digest.
+const PARENT_BYTES: usize = 64;
+
 /// Where a request wants to start.
 enum Place {
     At(Start),
@@ -208,7 +213,8 @@ impl Feed {
         (sequence, head.max(sequence))
     }
 
-    /// Bytes that come with the header.
+    /// About the bytes of the event's message: of its header, which may have some thousand of attributes and
+    /// parents, and of what comes with it.
     fn size(&self, header: &EventHeader) -> usize {
         let payload = if self.include.payload {
             header.payload_bytes as usize
@@ -220,7 +226,10 @@ impl Feed {
             Some(info) if self.include.embedding => 4 * usize::from(info.dimension),
             _ => 0,
         };
-        payload + embedding
+        let attributes = header.attributes.iter();
+        let attributes: usize = attributes.map(|(name, value)| name.len() + value.len()).sum();
+        let parents = header.parents.len() * PARENT_BYTES;
+        HEADER_BYTES + attributes + parents + payload + embedding
     }
 
     /// Where the stream is. Asked for only when nothing is read ahead.
