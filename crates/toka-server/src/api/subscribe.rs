@@ -12,6 +12,7 @@ use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
 use toka_ledger::feed::{Message, Start, Subscription};
+use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
@@ -266,11 +267,14 @@ async fn load(
     include: Include,
     headers: Vec<Arc<EventHeader>>,
 ) -> Result<Vec<Bytes>, Status> {
-    if let Some(messages) = shared.encoded.at_hand(include, &headers) {
+    // Where the ring ends, only those are that catch up.
+    let head = shared.reader.position().sequence;
+    let old = head.saturating_sub(RING_EVENTS_MAX as u64);
+    if let Some(messages) = shared.encoded.at_hand(include, &headers, old) {
         return Ok(messages);
     }
     let owner = Arc::clone(&shared);
-    let load = move |reader: &Reader| owner.encoded.load(reader, include, &headers);
+    let load = move |reader: &Reader| owner.encoded.load(reader, include, &headers, old);
     // A subscription waits for its turn as long as it takes: nobody waits for it but its client.
     let deadline = Instant::now() + shared.limits.request_timeout_max;
     shared.read(deadline, load).await
