@@ -37,6 +37,15 @@ struct Kept {
 
 type Key = (u64, Shape);
 
+/// What happens with events that somebody else encodes right now.
+#[derive(Clone, Copy, Debug)]
+enum Others {
+    /// They are waited for. Blocking.
+    Await,
+    /// They are encoded here too: on the reactor, nobody waits for a thread.
+    Repeat,
+}
+
 impl Encoded {
     /// Events that were encoded since the node was started.
     pub(crate) fn events(&self) -> u64 {
@@ -56,7 +65,8 @@ impl Encoded {
             return self.kept().get(include.shape(), headers);
         }
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        self.fill(include.shape(), headers, old, event).ok()
+        self.fill(include.shape(), headers, old, Others::Repeat, event)
+            .ok()
     }
 
     /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
@@ -67,18 +77,19 @@ impl Encoded {
         headers: &[Arc<EventHeader>],
         old: u64,
     ) -> Result<Vec<Bytes>, Error> {
-        self.fill(include.shape(), headers, old, |header| {
+        self.fill(include.shape(), headers, old, Others::Await, |header| {
             include.load(reader, header)
         })
     }
 
-    /// Encodes what is not there, and what nobody else is about to. Waits for the others, who do not wait while
-    /// they have something claimed. What is up to the sequence `old` is not kept.
+    /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
+    /// has nothing claimed. What is up to the sequence `old` is not kept.
     fn fill(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         old: u64,
+        others: Others,
         event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
     ) -> Result<Vec<Bytes>, Error> {
         let encode = |header: &EventHeader| {
@@ -102,9 +113,12 @@ impl Encoded {
             .zip(messages)
             .map(|(header, message)| match message {
                 Some(message) => Ok(message),
-                None => match self.wait((header.sequence, shape)) {
-                    Some(message) => Ok(message),
-                    None => encode(header),
+                None => match others {
+                    Others::Await => match self.wait((header.sequence, shape)) {
+                        Some(message) => Ok(message),
+                        None => encode(header),
+                    },
+                    Others::Repeat => encode(header),
                 },
             })
             .collect()
@@ -265,8 +279,12 @@ mod tests {
             calls.set(calls.get() + 1);
             Ok(v1::Event::from(header))
         };
-        let first = encoded.fill(shape(), &headers, 0, event).expect("no storage");
-        let second = encoded.fill(shape(), &headers, 0, event).expect("no storage");
+        let first = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
+        let second = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
         assert_eq!(
             (first == second, calls.get(), encoded.events()),
             (true, 2, 2)
@@ -277,7 +295,7 @@ mod tests {
         }));
         assert_eq!(encoded.at_hand(other, &headers, 0), None);
         encoded
-            .fill(other.shape(), &headers, 0, event)
+            .fill(other.shape(), &headers, 0, Others::Await, event)
             .expect("no storage");
         assert_eq!(calls.get(), 4);
         assert!(encoded.at_hand(other, &headers, 0).is_some());
@@ -287,11 +305,11 @@ mod tests {
     fn an_event_that_another_failed_to_encode_is_encoded_here() {
         let encoded = Encoded::default();
         let headers = [header(1)];
-        let failed = encoded.fill(shape(), &headers, 0, |_| Err(Error::Closed));
+        let failed = encoded.fill(shape(), &headers, 0, Others::Await, |_| Err(Error::Closed));
         assert!(failed.is_err());
         assert!(encoded.kept().claimed.is_empty());
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 0, event);
+        let messages = encoded.fill(shape(), &headers, 0, Others::Await, event);
         assert_eq!(messages.expect("no storage").len(), 1);
     }
 
@@ -302,7 +320,7 @@ mod tests {
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
         let (_, claim) = encoded.claim(shape(), &headers[..1], 0);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, event));
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, event));
             // The second event shows that the other thread has come to wait for the first.
             while encoded.events() == 0 {
                 std::thread::yield_now();
@@ -317,12 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn headers_are_not_waited_for() {
+        let encoded = Encoded::default();
+        let headers = [header(1)];
+        let (_, claim) = encoded.claim(shape(), &headers, 0);
+        let messages = encoded.at_hand(Include::default(), &headers, 0);
+        assert_eq!(messages.map(|messages| messages.len()), Some(1));
+        drop(claim);
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let encoded = Encoded::default();
         for first in (1..=4 * ENCODED_EVENTS as u64).step_by(1_000) {
             let headers: Vec<_> = (first..first + 1_000).map(header).collect();
             let event = |header: &EventHeader| Ok(v1::Event::from(header));
-            encoded.fill(shape(), &headers, 0, event).expect("no storage");
+            encoded
+                .fill(shape(), &headers, 0, Others::Await, event)
+                .expect("no storage");
         }
         let kept = encoded.kept();
         assert!(kept.order.len() <= ENCODED_EVENTS && kept.bytes <= ENCODED_BYTES);
@@ -341,7 +371,7 @@ mod tests {
         let encoded = Encoded::default();
         let headers = [header(1), header(2), header(3)];
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 2, event);
+        let messages = encoded.fill(shape(), &headers, 2, Others::Await, event);
         assert_eq!(messages.expect("no storage").len(), 3);
         let kept = encoded.kept();
         assert_eq!(kept.order, [(3, shape())]);

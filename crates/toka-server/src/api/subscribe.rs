@@ -228,7 +228,9 @@ impl Feed {
             _ => 0,
         };
         let attributes = header.attributes.iter();
-        let attributes: usize = attributes.map(|(name, value)| name.len() + value.len()).sum();
+        let attributes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         let parents = header.parents.len() * PARENT_BYTES;
         HEADER_BYTES + attributes + parents + payload + embedding
     }
