@@ -159,7 +159,7 @@ impl LineageService for Lineage {
         let mut position = shared.barrier(&call, request.read).await?;
         if let Some(token) = token {
             // Another node may have given the token.
-            position = shared.reach(token.as_of, call.deadline).await?;
+            position = shared.confirm(&call, token.as_of, position).await?;
         }
         let heads = Heads {
             as_of: token.map_or(position.sequence, |token| token.as_of),
