@@ -86,7 +86,7 @@ pub(super) fn check(
             },
         };
         if let Err(error) = checked {
-            report.row(
+            report.unreadable_row(
                 Table::Meta,
                 format!("{:?}: {error}", String::from_utf8_lossy(&key)),
             );

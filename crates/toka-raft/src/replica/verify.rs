@@ -10,6 +10,7 @@ use toka_ledger::verify::{Blocks, Options, Progress, Report, verify_with};
 use super::Replica;
 use crate::blocking::Blocking;
 use crate::error::{FatalError, SnapshotError};
+use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::pace::Pace;
 use crate::snapshot::SnapshotStore;
@@ -29,7 +30,8 @@ impl Replica {
     /// in a second (0: any number), by `threads` threads (0: half as many as there are processors), never more
     /// than there are. Dropped before, it ends. What `progress` is told comes from another thread.
     ///
-    /// Whoever has told the caller what was found is to call [`Replica::note_damage`].
+    /// Whoever has told the caller what was found is to call [`Replica::note_damage`]. If this is dropped before, or
+    /// fails, what was found until then is noted as by that.
     ///
     /// # Errors
     /// [`SnapshotError`], if the copy cannot be made, or the vault has not been created yet;
@@ -46,11 +48,24 @@ impl Replica {
         let (headroom, blocking) = (node.headroom.clone(), node.blocking);
         let cancelled = self.inner.cancelled.child_token();
         let pace = Pace::new(rate_bytes, Arc::default(), blocking, cancelled.clone());
+        let is_dropped = cancelled.clone();
         let _ends_with_this = cancelled.drop_guard();
-        let options = options(threads, blocking, pace);
+        let fatal = node.fatal.clone();
+        let note = move |report: &Report| note_damage(&fatal, report);
+        let options = Options {
+            ended: Some(Arc::new(note.clone())),
+            ..options(threads, blocking, pace)
+        };
         let verifying = blocking.run(move || {
             headroom.check(0)?;
-            verify_copy(&host, &store, &options, &mut progress)
+            let verified = verify_copy(&host, &store, &options, &mut progress);
+            if let Ok(verified) = &verified
+                && is_dropped.is_cancelled()
+            {
+                // Nobody is told any more.
+                note(&verified.report);
+            }
+            verified
         });
         let verified = tokio::select! {
             biased;
@@ -65,12 +80,23 @@ impl Replica {
         verified
     }
 
-    /// Stops the node if something is wrong in `report`, which is of its own vault: as when a pass that looks for
-    /// damage has found some, the next start goes on with a sound copy.
+    /// Stops the node if something in `report`, which is of its own vault, cannot be read: as when a pass that looks
+    /// for damage has found some, the next start goes on with a sound copy.
+    ///
+    /// What can be read and does not fit together is only told: if the check itself were wrong it would find the same
+    /// on every node, and one node after the other would stop. Nodes compare what they have by themselves, and one
+    /// that is contradicted stops.
     pub fn note_damage(&self, report: &Report) {
-        if let Some(error) = report.first_damage() {
-            self.note_failed_read(&error);
-        }
+        note_damage(&self.inner.node.fatal, report);
+    }
+}
+
+fn note_damage(fatal: &Fatal, report: &Report) {
+    if let Some(error) = report.first_damage() {
+        fatal.report(FatalError::damaged(&error));
+    } else if !report.is_intact() {
+        let problems = report.problems_total;
+        tracing::error!(problems, "what is stored does not fit together");
     }
 }
 
