@@ -23,7 +23,7 @@ pub(super) struct Chains<'a> {
     frontier: Option<Frontier>,
     /// What the chain may be at here; empty where it is not known.
     states: Vec<Digest>,
-    /// Links are missing that are not in the history, or could not be found again.
+    /// Links are missing that could not be found again.
     has_unknown_links: bool,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Chains<'a> {
             engine,
             frontier: Some(Frontier::default()),
             states,
-            has_unknown_links: meta.has_unknown_links,
+            has_unknown_links: false,
         }
     }
 
