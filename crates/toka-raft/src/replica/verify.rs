@@ -27,7 +27,7 @@ pub struct Verified {
 impl Replica {
     /// Checks every event of the vault, and every index, as this node has them now: in a copy, whose table files
     /// are hard links, so that nothing in memory has a say. Commits go on meanwhile. At most `rate_bytes` are read
-    /// in a second (0: any number), by `threads` threads (0: half as many as there are processors), never more
+    /// in a second (0: any number, and the table files of the copy are read as wholes besides, to their end), by `threads` threads (0: half as many as there are processors), never more
     /// than there are. Dropped before, it ends. What `progress` is told comes from another thread.
     ///
     /// Whoever has told the caller what was found is to call [`Replica::note_damage`]. If this is dropped before, or
@@ -54,7 +54,7 @@ impl Replica {
         let note = move |report: &Report| note_damage(&fatal, report);
         let options = Options {
             ended: Some(Arc::new(note.clone())),
-            ..options(threads, blocking, pace)
+            ..options(rate_bytes, threads, blocking, pace)
         };
         let verifying = blocking.run(move || {
             headroom.check(0)?;
@@ -100,7 +100,7 @@ fn note_damage(fatal: &Fatal, report: &Report) {
     }
 }
 
-fn options(threads: usize, blocking: Blocking, pace: Pace) -> Options {
+fn options(rate_bytes: u64, threads: usize, blocking: Blocking, pace: Pace) -> Options {
     let pace = Mutex::new(pace);
     // Who waits for the lock is held back with the one that has it.
     let go_on = move |bytes| {
@@ -110,10 +110,19 @@ fn options(threads: usize, blocking: Blocking, pace: Pace) -> Options {
     let options = match blocking {
         Blocking::Pool => {
             let all = std::thread::available_parallelism().map_or(1, NonZero::get);
-            Options::parallel(match threads {
+            let blocks = match rate_bytes {
+                // They would be read at no pace.
+                1.. => Blocks::AsRead,
+                0 => Blocks::WholeFiles,
+            };
+            let threads = match threads {
                 0 => (all / 2).max(1),
                 threads => threads.min(all),
-            })
+            };
+            Options {
+                blocks,
+                ..Options::parallel(threads)
+            }
         }
         Blocking::Inline => Options {
             blocks: Blocks::AsRead,
