@@ -75,7 +75,8 @@ impl Report {
             .for_each(|problem| self.problem(problem));
     }
 
-    pub(super) fn problem(&mut self, problem: Problem) {
+    /// Adds a problem.
+    pub fn problem(&mut self, problem: Problem) {
         self.problems_total += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use toka_ledger::Ledger;
 use toka_ledger::read::Position;
-use toka_ledger::verify::{Blocks, Options, Progress, Report, verify_with};
+use toka_ledger::verify::{Blocks, Options, Problem, Progress, Report, verify_with};
 
 use super::Replica;
 use crate::blocking::Blocking;
 use crate::error::{FatalError, SnapshotError};
 use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
+use crate::log_store::LogHandle;
 use crate::pace::Pace;
+use crate::scrub::check_snapshot;
 use crate::snapshot::SnapshotStore;
 
 /// What a verification has come to.
@@ -26,7 +28,8 @@ pub struct Verified {
 
 impl Replica {
     /// Checks every event of the vault, and every index, as this node has them now: in a copy, whose table files
-    /// are hard links, so that nothing in memory has a say. Commits go on meanwhile. At most `rate_bytes` are read
+    /// are hard links, so that nothing in memory of this process has a say. Then the durable frames of the Raft log,
+    /// and the current snapshot: damage of the log stops the node at once. Commits go on meanwhile. At most `rate_bytes` are read
     /// in a second (0: any number, and the table files of the copy are read as wholes besides, to their end), by `threads` threads (0: half as many as there are processors), never more
     /// than there are. Dropped before, it ends. What `progress` is told comes from another thread.
     ///
@@ -47,7 +50,9 @@ impl Replica {
         let (host, store) = (Arc::clone(&node.host), Arc::clone(&node.snapshots));
         let (headroom, blocking) = (node.headroom.clone(), node.blocking);
         let cancelled = self.inner.cancelled.child_token();
-        let pace = Pace::new(rate_bytes, Arc::default(), blocking, cancelled.clone());
+        let pace = || Pace::new(rate_bytes, Arc::default(), blocking, cancelled.clone());
+        let (pace, mut pace_beside) = (pace(), pace());
+        let log = node.log.clone();
         let is_dropped = cancelled.clone();
         let _ends_with_this = cancelled.drop_guard();
         let fatal = node.fatal.clone();
@@ -56,16 +61,15 @@ impl Replica {
             ended: Some(Arc::new(note.clone())),
             ..options(rate_bytes, threads, blocking, pace)
         };
-        let verifying = blocking.run(move || {
+        let verifying = blocking.run(move || -> Result<Verified, SnapshotError> {
             headroom.check(0)?;
-            let verified = verify_copy(&host, &store, &options, &mut progress);
-            if let Ok(verified) = &verified
-                && is_dropped.is_cancelled()
-            {
+            let mut verified = verify_copy(&host, &store, &options, &mut progress)?;
+            check_beside(&host, &store, &log, &mut pace_beside, &mut verified.report);
+            if is_dropped.is_cancelled() {
                 // Nobody is told any more.
                 note(&verified.report);
             }
-            verified
+            Ok(verified)
         });
         let verified = tokio::select! {
             biased;
@@ -96,7 +100,7 @@ fn note_damage(fatal: &Fatal, report: &Report) {
         fatal.report(FatalError::damaged(&error));
     } else if !report.is_intact() {
         let problems = report.problems_total;
-        tracing::error!(problems, "what is stored does not fit together");
+        tracing::error!(problems, "a verification has found what stops nobody");
     }
 }
 
@@ -132,6 +136,39 @@ fn options(rate_bytes: u64, threads: usize, blocking: Blocking, pace: Pace) -> O
     Options {
         pace: Some(Arc::new(go_on)),
         ..options
+    }
+}
+
+/// Checks what is beside the ledger, after it. What is wrong there is no damage of the ledger.
+fn check_beside(
+    host: &LedgerHost,
+    store: &SnapshotStore,
+    log: &LogHandle,
+    pace: &mut Pace,
+    report: &mut Report,
+) {
+    let mut problem = |detail: String| {
+        report.problem(Problem {
+            sequence: None,
+            id: None,
+            table: None,
+            detail,
+            is_unreadable: false,
+        });
+    };
+    match log.verify(&mut |bytes| pace.go_on(bytes)) {
+        Ok(()) => {}
+        Err(error) if error.is_damage() => problem(format!("the Raft log: {error}")),
+        Err(error) => tracing::warn!(%error, "the Raft log was not verified"),
+    }
+    let Some(snapshot) = store.current() else {
+        return;
+    };
+    // A pass that looks for damage makes it anew.
+    if let Err(error) = check_snapshot(host, &snapshot, pace)
+        && !pace.is_cancelled()
+    {
+        problem(format!("the snapshot: {error}"));
     }
 }
 
