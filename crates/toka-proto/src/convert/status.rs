@@ -222,6 +222,9 @@ pub fn error(error: &Error) -> Status {
         Error::NotFound { name } => event_not_found(name),
         Error::OutOfRange { sequence, last } => position_out_of_range(*sequence, *last),
         Error::LineageLimit { limit, .. } => limit_reached(limit, &error.to_string()),
+        Error::DescendantsLimit { .. } => {
+            limit_reached("filter.descendants_of", &error.to_string())
+        }
         Error::Closed => stopping(),
         Error::Corrupt { .. } | Error::Engine(EngineError::Corruption { .. }) => {
             Details::new(Code::DataLoss, reason::DATA_DAMAGED)

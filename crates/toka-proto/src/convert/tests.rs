@@ -557,6 +557,14 @@ fn every_status_is_read_back() {
             None,
         ),
         (
+            status::error(&toka_ledger::Error::DescendantsLimit { bytes_max: 5 }),
+            Code::ResourceExhausted,
+            Detail::LimitReached {
+                subject: "filter.descendants_of".to_owned(),
+            },
+            None,
+        ),
+        (
             status::no_leader("nobody leads"),
             Code::Unavailable,
             Detail::NoLeader,

@@ -205,20 +205,6 @@ impl Shared {
             .map_err(|error| refusal::read(&error, wanted))
     }
 
-    /// Waits until the node has the event at `sequence`, of which the caller knows that it exists.
-    pub(crate) async fn reach(&self, sequence: u64, deadline: Instant) -> Result<Position, Status> {
-        let mut positions = self.reader.watch();
-        let reached = positions.wait_for(|position| position.sequence >= sequence);
-        match timeout_at(deadline, reached).await {
-            Ok(Ok(position)) => Ok(*position),
-            Ok(Err(_)) => Err(status::stopping()),
-            Err(_) => {
-                let position = self.reader.position();
-                Err(status::node_behind(position.revision, position.sequence, 0))
-            }
-        }
-    }
-
     /// Reads the storage, off the reactor. Waits for its turn until `deadline`.
     pub(crate) async fn read<T, F>(&self, deadline: Instant, work: F) -> Result<T, Status>
     where
@@ -237,10 +223,13 @@ impl Shared {
             drop(turn);
             result
         });
-        result.await?.map_err(|error| {
-            self.replica.note_failed_read(&error);
-            refusal::ledger(&error)
-        })
+        result.await?.map_err(|error| self.failed_read(&error))
+    }
+
+    /// What a client is told of a read that failed. Damage stops the node.
+    pub(crate) fn failed_read(&self, error: &Error) -> Status {
+        self.replica.note_failed_read(error);
+        refusal::ledger(error)
     }
 }
 
