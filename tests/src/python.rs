@@ -27,6 +27,35 @@ pub fn interpreter(directory: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// A Python in which `module` can be imported, of the package of that name in the version that `cargo xtask test`
+/// installs: `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be.
+pub fn with_package(directory: &Path, package: &str, module: &str) -> Result<PathBuf> {
+    let has_module = |python: &Path| {
+        let output = Command::new(python)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let given = std::env::var_os("TOKA_PYTHON").map(PathBuf::from);
+    let made = directory.join("bin").join("python");
+    let mut there = given.into_iter().chain([made.clone()]);
+    if let Some(python) = there.find(|python| has_module(python)) {
+        return Ok(python);
+    }
+    let is_of_package = |line: &&str| {
+        line.strip_prefix(package)
+            .is_some_and(|rest| rest.starts_with(['=', '[']))
+    };
+    let requirement = REQUIREMENTS.lines().find(is_of_package);
+    let requirement =
+        requirement.with_context(|| format!("{package} is not among the requirements"))?;
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(directory))?;
+    install(&made, |pip| pip.arg(requirement))?;
+    Ok(made)
+}
+
 /// A program that the package of that name brings, in the version that `cargo xtask test` installs: beside
 /// `TOKA_PYTHON`, else installed below `directory`.
 pub fn program(directory: &Path, package: &str, name: &str) -> Result<PathBuf> {

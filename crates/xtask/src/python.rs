@@ -61,7 +61,10 @@ pub(crate) fn prepare(workspace: &Workspace, processes: &Processes) -> Result<To
 /// An upgrade of the system's Python leaves an environment that no longer starts.
 fn runs(tools: &Tools) -> bool {
     Command::new(&tools.python)
-        .args(["-c", "import grpc, grpc_reflection, google.protobuf"])
+        .args([
+            "-c",
+            "import cyclonedx, grpc, grpc_reflection, google.protobuf",
+        ])
         .output()
         .is_ok_and(|output| output.status.success())
         && tools.buf.is_file()

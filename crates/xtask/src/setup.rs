@@ -89,6 +89,26 @@ pub(crate) const TEST: &[Need] = &[
     },
 ];
 
+/// What making an image needs.
+pub(crate) const IMAGE: &[Need] = &[
+    Need {
+        what: "mmdebstrap, which unpacks Debian's packages",
+        apt: &["mmdebstrap"],
+        dnf: &["mmdebstrap"],
+        pacman: &[],
+        brew: &[],
+        is_met: || on_path("mmdebstrap"),
+    },
+    Need {
+        what: "umoci, which makes images of layers",
+        apt: &["umoci"],
+        dnf: &["umoci"],
+        pacman: &["umoci"],
+        brew: &[],
+        is_met: || on_path("umoci"),
+    },
+];
+
 /// Makes sure that all `needs` are met.
 ///
 /// # Errors

@@ -1,8 +1,13 @@
 //! The commands of `toka cluster`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+/// Shortest and longest time between two looks of `toka cluster top`: the leader asks the members more often than the
+/// shortest itself.
+const INTERVAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3_600)];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
@@ -13,6 +18,8 @@ pub(crate) enum Cluster {
         #[arg(long)]
         wide: bool,
     },
+    /// Watch every node: what it does in a second, how far it is behind, its health. Ctrl-C ends it.
+    Top(Top),
     /// Hand leadership over.
     #[command(visible_alias = "transfer-leadership")]
     Transfer {
@@ -65,4 +72,36 @@ pub(crate) enum Cluster {
         #[arg(long = "with", value_name = "NODE_ID")]
         with_node_id: u64,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Time between two looks; rates are those of the time between them.
+    #[arg(long, short = 'i', default_value = "2s", value_name = "TIME", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+    /// Look twice, an interval apart, show what was between, and stop.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let [min, max] = INTERVAL;
+    match (min..=max).contains(&interval) {
+        true => Ok(interval),
+        false => Err(format!("must be between {min:?} and {max:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_has_bounds() {
+        assert_eq!(parse_interval("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["0s", "99ms", "2h", "2"] {
+            assert!(parse_interval(wrong).is_err(), "{wrong}");
+        }
+    }
 }
