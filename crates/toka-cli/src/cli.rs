@@ -19,7 +19,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
-pub(crate) use self::cluster::Cluster;
+pub(crate) use self::cluster::{Cluster, Reconcile};
 pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull,
 };
