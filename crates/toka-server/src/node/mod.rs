@@ -40,7 +40,7 @@ use tonic_health::server::health_reporter;
 use self::connection::tcp;
 pub use self::error::{RunError, StartError};
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
-use self::place::Place;
+use self::place::{Place, Rivals};
 use self::serve::Stop;
 use crate::api::{self, Shared};
 use crate::config::{Config, Limits, Resolved};
@@ -84,9 +84,9 @@ pub struct Node {
     tasks: JoinSet<&'static str>,
     http: Stop,
     hands_over: bool,
-    /// It is to form a cluster, as nobody has answered, and has nothing: where one turns out to be there, it gives up
-    /// its data directory.
-    is_blank: bool,
+    /// Of a node that is to form a cluster, as nobody has answered, and has nothing: where one turns out to be there,
+    /// it gives up its data directory.
+    rivals: Option<Rivals>,
     _all: DropGuard,
 }
 
@@ -174,10 +174,10 @@ impl Node {
             }
             (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
+        let rivals = Rivals::of(place, &config, &resolved, &outside);
         let replica = open(node_id, &config, resolved, storage, &outside).await?;
-        // A restored vault is something.
-        let is_blank =
-            matches!(place, Place::Forms(_)) && replica.reader().position().revision == 0;
+        // A restored vault is not given up.
+        let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
         let opened = replica.clone();
         let assembled = async move {
             let peers = Stop::new(all.child_token(), &all);
@@ -224,7 +224,7 @@ impl Node {
                 tasks,
                 http: http_server,
                 hands_over: true,
-                is_blank,
+                rivals,
                 _all: guard,
             })
         };
@@ -283,10 +283,22 @@ impl Node {
     /// Why the node ended before, or could not be closed.
     pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut fatal = self.shared.replica.fatal();
+        let rivals = self.rivals.take();
+        let (asked, replica) = (rivals.as_ref(), self.shared.replica.clone());
+        let formed_without = async move {
+            match asked {
+                Some(rivals) => rivals.found(&replica).await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             biased;
             () = signal => None,
             error = failed(&mut fatal) => Some(RunError::Fatal(error)),
+            () = formed_without => {
+                let node_id = self.shared.replica.node_id();
+                Some(RunError::FormedWithout { node_id })
+            }
             Some(ended) = self.tasks.join_next() => {
                 Some(RunError::Server { what: ended.unwrap_or("a task of the node") })
             }
@@ -307,7 +319,7 @@ impl Node {
                 Err(damaged.into())
             }
             Some(error) => {
-                if self.is_blank && place::is_taken(&error) {
+                if rivals.is_some() && place::is_taken(&error) {
                     place::give_up(&self.shared.replica).await;
                 }
                 // What has failed cannot hand anything over; the others elect a leader by themselves.

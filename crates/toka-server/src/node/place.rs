@@ -1,9 +1,9 @@
 //! What a node has to do that was told how to form a cluster, and how to join one.
 //!
 //! It forms one only if it is among the initial members and nobody that it can ask belongs to one. That can be wrong,
-//! where its volume was lost while all others are down. Forming finds it out as soon as one of them is there
-//! (docs/adr/0006-forming-a-cluster.md); then the directory, in which there is nothing, is given up, and the next start
-//! joins.
+//! where its volume was lost while all others are down. It is found out as soon as one of them is there, by forming
+//! (docs/adr/0006-forming-a-cluster.md) or, where that one has another id by now, by asking on; then the directory, in
+//! which there is nothing, is given up, and the next start joins.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,14 +17,16 @@ use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_raft::transport::Traffic;
 use toka_raft::{FatalError, Replica, Storage};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::join::off_reactor;
 use super::{Outside, RunError, StartError};
-use crate::config::{Config, Resolved};
+use crate::config::{Config, Join, Resolved};
 
 /// How long an endpoint may take to say whether it belongs to a cluster; all are asked at once.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two times that a node which waits for its cluster to form asks whether there is one.
+const ASK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a node has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +70,11 @@ pub(super) async fn find(
     let Some((&node_id, _)) = initial.find(|(_, member)| *member == advertised) else {
         return Ok(Place::Joins);
     };
-    let members = resolved.initial_members.values();
-    let mut others: Vec<&String> = members
-        .map(|member| &member.client_endpoint)
-        .chain(&join.endpoints)
-        .filter(|endpoint| **endpoint != advertised.client_endpoint)
-        .collect();
-    others.sort();
-    others.dedup();
-    let asked = others
-        .into_iter()
-        .map(|endpoint| belongs_to_a_cluster(endpoint, outside));
-    if join_all(asked).await.contains(&true) {
+    let rivals = Rivals {
+        endpoints: others(join, resolved),
+        outside: outside.clone(),
+    };
+    if rivals.is_one_there().await {
         return Ok(Place::Joins);
     }
     tracing::info!(
@@ -109,6 +104,64 @@ fn owner(disk: Arc<dyn Disk>, path: &Path) -> Result<Option<Mode>, Error> {
     Ok(None)
 }
 
+/// Client endpoints at which others may belong to a cluster.
+fn others(join: &Join, resolved: &Resolved) -> Vec<String> {
+    let members = resolved.initial_members.values();
+    let mut others: Vec<String> = members
+        .map(|member| &member.client_endpoint)
+        .chain(&join.endpoints)
+        .filter(|endpoint| **endpoint != resolved.advertised.client_endpoint)
+        .cloned()
+        .collect();
+    others.sort();
+    others.dedup();
+    others
+}
+
+/// Who may have formed the cluster that this node is to form.
+pub(super) struct Rivals {
+    endpoints: Vec<String>,
+    outside: Outside,
+}
+
+impl Rivals {
+    /// Those of a node that forms a cluster because nobody has answered.
+    pub(super) fn of(
+        place: Place,
+        config: &Config,
+        resolved: &Resolved,
+        outside: &Outside,
+    ) -> Option<Self> {
+        match (place, &config.join) {
+            (Place::Forms(_), Some(join)) => Some(Self {
+                endpoints: others(join, resolved),
+                outside: outside.clone(),
+            }),
+            (Place::Forms(_), None) | (Place::Known(_) | Place::Joins, _) => None,
+        }
+    }
+
+    /// Returns when there is a cluster, and this node was given no part in it.
+    pub(super) async fn found(&self, replica: &Replica) {
+        loop {
+            sleep(ASK_INTERVAL).await;
+            if replica.cluster_id().is_some() {
+                return std::future::pending().await;
+            }
+            // Read after the answers came: nobody has a membership before every initial member has the cluster's id.
+            if self.is_one_there().await && replica.cluster_id().is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn is_one_there(&self) -> bool {
+        let endpoints = self.endpoints.iter();
+        let asked = endpoints.map(|endpoint| belongs_to_a_cluster(endpoint, &self.outside));
+        join_all(asked).await.contains(&true)
+    }
+}
+
 /// Whether the node at `endpoint` answers, and belongs to a cluster that has formed.
 async fn belongs_to_a_cluster(endpoint: &str, outside: &Outside) -> bool {
     let Ok(channel) = outside.transport.channel(endpoint, Traffic::Control) else {
@@ -130,13 +183,14 @@ async fn belongs_to_a_cluster(endpoint: &str, outside: &Outside) -> bool {
 /// Whether a node ended because the cluster that it was to form is there already.
 pub(super) fn is_taken(error: &RunError) -> bool {
     use toka_raft::StartError as Refused;
-    let RunError::Fatal(FatalError::Start(refused)) = error else {
-        return false;
-    };
-    matches!(
-        **refused,
-        Refused::WipedVolume { .. } | Refused::NotAMember { .. }
-    )
+    match error {
+        RunError::FormedWithout { .. } => true,
+        RunError::Fatal(FatalError::Start(refused)) => matches!(
+            **refused,
+            Refused::WipedVolume { .. } | Refused::NotAMember { .. }
+        ),
+        RunError::Fatal(_) | RunError::Server { .. } => false,
+    }
 }
 
 /// Notes that the data directory is nobody's.
@@ -202,6 +256,7 @@ mod tests {
             cluster_id: 7,
         })));
         assert!(!is_taken(&ended(toka_raft::StartError::Stopped)));
+        assert!(is_taken(&RunError::FormedWithout { node_id: 3 }));
         assert!(!is_taken(&RunError::Server { what: "clients" }));
     }
 }
