@@ -2,7 +2,9 @@
 # The image of Toka Vault: one binary, no shell, no root.
 #   docker build -t toka-vault:0.1.0 .
 
-FROM docker.io/library/rust:1-trixie AS build
+FROM docker.io/library/rust:1.95.0-trixie AS build
+# As rust-toolchain.toml, without what only checks need.
+ENV RUSTUP_TOOLCHAIN=1.95.0
 # RocksDB is C++, and its bindings come from libclang.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ libclang-dev \
@@ -12,14 +14,14 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked -p toka-cli \
-    && install -D --strip target/release/toka /image/usr/local/bin/toka \
-    # Volumes that are mounted here get its owner.
-    && install -d -o 10001 -g 10001 /image/var/lib/toka \
-    && install -d -m 1777 /image/tmp
+    && install -D --strip target/release/toka /image/toka \
+    && install -d /image/data
 
 # libc, libstdc++'s runtime and certificates, and nothing else.
 FROM gcr.io/distroless/cc-debian13:nonroot
-COPY --from=build /image/ /
+COPY --from=build /image/toka /usr/local/bin/toka
+# A volume that is mounted here gets its owner.
+COPY --from=build --chown=10001:10001 /image/data /var/lib/toka
 ENV PATH=/usr/local/bin \
     HOME=/tmp
 USER 10001:10001

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use toka_tests::command::Toka;
+use toka_tests::manifest_dir;
 
 use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
@@ -163,6 +164,34 @@ fn backups_go_where_they_are_sent_and_old_ones_go() -> Result<()> {
         claim[0][..3] == ["backup", "create", "/backups"],
         "{claim:?}"
     );
+    Ok(())
+}
+
+/// No Docker is here to build it.
+#[test]
+fn image_has_the_toolchain_of_the_repository_and_the_user_of_the_chart() -> Result<()> {
+    let root = manifest_dir();
+    let root = root.parent().context("it has a parent")?;
+    let toolchain = std::fs::read_to_string(root.join("rust-toolchain.toml"))?;
+    let channel = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = "));
+    let channel = channel.context("a channel")?.trim_matches('"');
+    let image = std::fs::read_to_string(root.join("Dockerfile"))?;
+    let documents = Helm::new()?.render(Values::Default)?;
+    let set = find(&documents, "StatefulSet", FULL_NAME)?;
+    let context = &set["spec"]["template"]["spec"]["securityContext"];
+    for line in [
+        format!("FROM docker.io/library/rust:{channel}-trixie AS build"),
+        format!("ENV RUSTUP_TOOLCHAIN={channel}"),
+        format!("USER {}:{}", context["runAsUser"], context["runAsGroup"]),
+        "ENTRYPOINT [\"/usr/local/bin/toka\"]".to_owned(),
+    ] {
+        ensure!(
+            image.lines().any(|found| found == line),
+            "there is no {line}"
+        );
+    }
     Ok(())
 }
 

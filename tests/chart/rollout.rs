@@ -51,7 +51,7 @@ async fn release_grows_to_five_and_shrinks_to_three_twice_without_losing_an_even
     for _ in 0..2 {
         release.upgrade(of(5)).await?;
         let five = release.voters().await?;
-        ensure!(five.keys().eq(&[0, 1, 2, 3, 4]), "{five:?}");
+        ensure!(five.keys().eq(&[0_u64, 1, 2, 3, 4]), "{five:?}");
         writers.go_on().await?;
         // The volumes of the pods that go are kept, and hold removed members the next time.
         release.upgrade(of(3)).await?;
@@ -71,7 +71,7 @@ async fn release_of_one_node_grows_to_three_and_shrinks_again() -> Result<()> {
     let writers = Writers::start(release.endpoints()).await?;
     release.upgrade(of(3)).await?;
     let three = release.voters().await?;
-    ensure!(three.keys().eq(&[0, 1, 2]), "{three:?}");
+    ensure!(three.keys().eq(&[0_u64, 1, 2]), "{three:?}");
     writers.go_on().await?;
     release.upgrade(of(1)).await?;
     let one = release.voters().await?;
