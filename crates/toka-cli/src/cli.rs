@@ -22,7 +22,7 @@ pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
 pub(crate) use self::bench::{Bench, BenchCommit, Mode};
-pub(crate) use self::cluster::{Cluster, Top};
+pub(crate) use self::cluster::{Cluster, Reconcile, Top};
 pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull,
 };

@@ -45,7 +45,7 @@ pub(crate) const BUILD: &[Need] = &[
     },
 ];
 
-/// What the tests need besides: buf and a foreign gRPC client come from PyPI.
+/// What the tests need besides: buf, helm and a foreign gRPC client come from PyPI.
 pub(crate) const TEST: &[Need] = &[
     Need {
         what: "Python 3 with venv",

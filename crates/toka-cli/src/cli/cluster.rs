@@ -72,6 +72,38 @@ pub(crate) enum Cluster {
         #[arg(long = "with", value_name = "NODE_ID")]
         with_node_id: u64,
     },
+    /// Make the members those that there are to be, as a deployment says it: remove what is too much, wait for the rest.
+    ///
+    /// Members are told by their client endpoints, which differ in an ordinal, as those of a StatefulSet's pods do.
+    /// Those beyond --replicas are removed, the highest ordinal first and one at a time, and never so that those
+    /// that stay have no majority that answers. Then it waits until each of the others votes, serves, and has taken the
+    /// place of a node that it replaces: nodes join by themselves (`toka serve --join`). Members at other endpoints are
+    /// left as they are. It can be repeated at any time; exit code 3 says that it was not done within --within.
+    Reconcile(Reconcile),
+    /// Empty the data directory (--data) of a node that was removed from its cluster, so that a new one can join with it.
+    ///
+    /// The cluster (--endpoint) has to confirm that the node was its member and is none any more. In every other case the
+    /// directory is left as it is, and that is no failure: it is meant to be run before each start of a node. It fails if
+    /// the directory says itself that the node was removed, and the cluster does not answer (exit code 3) or is another one
+    /// (7).
+    Vacate,
+}
+
+/// What there is to be.
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// How many nodes there are to be, with the ordinals from 0 on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=7))]
+    pub(crate) replicas: u64,
+    /// Client endpoint of a node, with `{ordinal}` for its ordinal, such as vault-{ordinal}.vault:7311.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) member: String,
+    /// Only remove what is too much, and do not wait for the others.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long all of it may take.
+    #[arg(long, default_value = "4m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) within: Duration,
 }
 
 #[derive(Debug, Args)]

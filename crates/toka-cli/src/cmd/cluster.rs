@@ -1,8 +1,10 @@
 //! `toka cluster`: state, leadership and members.
 
+mod reconcile;
 mod recover;
 mod status;
 mod top;
+mod vacate;
 
 use std::time::Duration;
 
@@ -19,17 +21,23 @@ use crate::target::{Remote, endpoints, failure};
 pub(crate) use self::status::json as status_json;
 
 pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Result<()> {
-    if let Cluster::Recover {
-        into,
-        node_id,
-        accept_data_loss,
-    } = command
-    {
-        return recover::run(global, into, node_id, accept_data_loss, format).await;
+    match command {
+        Cluster::Recover {
+            into,
+            node_id,
+            accept_data_loss,
+        } => recover::run(global, into, node_id, accept_data_loss, format).await,
+        Cluster::Vacate => vacate::run(global, format).await,
+        _ if global.data.is_some() => {
+            bail!("an embedded vault (--data) has no cluster; leave --data out")
+        }
+        Cluster::Reconcile(flags) => reconcile::run(global, flags, format).await,
+        command => run_on(global, command, format).await,
     }
-    if global.data.is_some() {
-        bail!("an embedded vault (--data) has no cluster; leave --data out");
-    }
+}
+
+/// Runs what is a matter of one call or two.
+async fn run_on(global: &Global, command: Cluster, format: Format) -> Result<()> {
     let remote = Remote::connect(endpoints(global)?, patience(global, &command)).await?;
     let client = remote.client();
     match command {
@@ -55,7 +63,9 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
                 )),
             }
         }
-        Cluster::Recover { .. } => unreachable!("it needs no connection"),
+        Cluster::Recover { .. } | Cluster::Reconcile(_) | Cluster::Vacate => {
+            unreachable!("these were run before")
+        }
         Cluster::Promote { node_id } => {
             let status = client.cluster_status().await.map_err(failure)?;
             let mut members = status.membership.members.iter();
