@@ -223,6 +223,18 @@ impl StatusSource {
     }
 }
 
+impl StatusSource {
+    /// What was stored of consumer groups at some revisions, for peers.
+    pub(crate) fn group_sums(&self) -> Vec<v1::GroupsDigest> {
+        let sums = self.reader.group_sums().into_iter();
+        sums.map(|(revision, sum)| v1::GroupsDigest {
+            revision,
+            digest: bytes::Bytes::copy_from_slice(sum.as_bytes()),
+        })
+        .collect()
+    }
+}
+
 fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
     match role {
         _ if cluster_id.is_none() => v1::Role::Idle,

@@ -3,6 +3,7 @@
 mod cursors;
 mod family;
 mod filter;
+mod group_sums;
 mod intents;
 pub mod lineage;
 mod list;
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 use self::family::Families;
 pub use self::family::{DESCENDANTS_KEPT_MAX, DESCENDANTS_MAX};
 pub(crate) use self::filter::Wanted;
+use self::group_sums::GroupSums;
+pub use self::group_sums::{GROUP_SUM_REVISIONS, GROUP_SUMS_MAX};
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
@@ -62,6 +65,8 @@ struct Shared {
     intents_digest: Mutex<Option<(u64, Digest)>>,
     /// Descendants of the events by which was filtered.
     families: Families,
+    /// What was stored of consumer groups at some revisions.
+    group_sums: GroupSums,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -87,6 +92,7 @@ impl Reader {
                 clusterer: FairRwLock::new(clusterer),
                 intents_digest: Mutex::new(None),
                 families: Families::default(),
+                group_sums: GroupSums::default(),
             }),
         }
     }
@@ -276,6 +282,11 @@ impl Reader {
     /// The descendants of the events by which was filtered.
     fn families(&self) -> &Families {
         &self.shared.families
+    }
+
+    /// What was stored of consumer groups at some revisions, for the ledger to add to.
+    pub(crate) fn new_group_sums(&self) -> &GroupSums {
+        &self.shared.group_sums
     }
 
     /// The newest headers. They are pushed before their position is published.
