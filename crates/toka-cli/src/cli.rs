@@ -21,7 +21,7 @@ pub(crate) use self::backup::{
 };
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::coordination::{
-    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull,
+    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
 };
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
