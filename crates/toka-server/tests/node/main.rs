@@ -6,6 +6,7 @@ mod support;
 mod http;
 mod lifecycle;
 mod lineage;
+mod peers;
 mod reads;
 mod routing;
 mod streams;
