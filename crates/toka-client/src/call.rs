@@ -410,6 +410,7 @@ impl Shared {
     where
         F: FnMut(Channel, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
+        T: Reply,
     {
         self.make(route, deadline, Repeats::Always, attempt).await
     }
