@@ -62,7 +62,6 @@ with_header!(
     ListIntentsResponse,
     ListOutstandingResponse,
     ListParkedResponse,
-    UpdateGroupResponse,
     ListResponse,
     PromoteNodeResponse,
     PullResponse,
@@ -72,5 +71,6 @@ with_header!(
     SaveCursorResponse,
     SearchResponse,
     SettleResponse,
-    TransferLeadershipResponse
+    TransferLeadershipResponse,
+    UpdateGroupResponse
 );
