@@ -22,6 +22,7 @@ mod foreign_client;
 mod foreign_group;
 mod forming;
 mod group_cli;
+mod group_consumer;
 mod group_faults;
 mod groups;
 mod hostile_clients;

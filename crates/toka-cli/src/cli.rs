@@ -24,7 +24,7 @@ pub(crate) use self::backup::{
 pub(crate) use self::bench::{Bench, BenchCommit, Mode};
 pub(crate) use self::cluster::{Cluster, Reconcile, Top};
 pub(crate) use self::coordination::{
-    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull,
+    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
 };
 pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::embed::{Embed, Query, Reembed};

@@ -4,6 +4,7 @@ mod bounds;
 mod cursors;
 mod family;
 mod filter;
+mod group_sums;
 mod intents;
 pub mod lineage;
 mod list;
@@ -24,6 +25,8 @@ use self::bounds::Narrowed;
 pub use self::family::{DESCENDANTS_BYTES_MAX, DESCENDANTS_KEPT_BYTES_MAX};
 use self::family::{Extent, Families};
 pub(crate) use self::filter::Wanted;
+use self::group_sums::GroupSums;
+pub use self::group_sums::{GROUP_SUM_REVISIONS, GROUP_SUMS_MAX};
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
@@ -72,6 +75,8 @@ struct Shared {
     /// Whose turn it is to read for subscriptions.
     turns: Turns,
     bounds: Narrowed,
+    /// What was stored of consumer groups at some revisions.
+    group_sums: GroupSums,
 }
 
 /// Reads of subscriptions that are under way at the same time: after a failover, all of a node's subscribers come to
@@ -118,6 +123,7 @@ impl Reader {
                 families: Families::default(),
                 turns: Turns::default(),
                 bounds: Narrowed::default(),
+                group_sums: GroupSums::default(),
             }),
         }
     }
@@ -328,6 +334,11 @@ impl Reader {
     pub fn narrow(&self, bounds: Bounds) {
         self.shared.bounds.set(bounds);
         self.shared.recent.narrow(bounds.ring_events);
+    }
+
+    /// What was stored of consumer groups at some revisions, for the ledger to add to.
+    pub(crate) fn new_group_sums(&self) -> &GroupSums {
+        &self.shared.group_sums
     }
 
     /// The newest headers. They are pushed before their position is published.
