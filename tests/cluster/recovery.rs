@@ -178,12 +178,14 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
             },
         );
         noticed.await?;
-        let refused = step(&old_client, 1, 2).await;
+        let hasty = old_client.with_timeout(PATIENCE_OF_WRITERS);
+        let refused = step(&hasty, 1, 2).await;
         let old_cluster = old_client.cluster_id().context("no cluster id")?;
-        ensure!(
-            matches!(refused, Err(Error::OtherCluster { expected, .. }) if expected == old_cluster),
-            "{refused:?}"
-        );
+        let refused = refused.err().context("a step in another cluster")?;
+        // The old members are only down, as far as the client knows.
+        ensure!(refused.is_retryable(), "{refused:?}");
+        let other = format!("and not to {old_cluster:032x}");
+        ensure!(refused.to_string().contains(&other), "{refused}");
         let status = &cluster
             .toka()
             .json(&["cluster", "status", "-ojson"])
@@ -250,12 +252,13 @@ async fn check_old_member(cluster: &Cluster, old: u64, survivor: u64) -> Result<
     let toka = Toka::with_endpoints(cluster.directory(), &endpoints);
     let id = survivor.to_string();
     for command in [
-        ["cluster", "transfer", "--to", &id].as_slice(),
-        &["cluster", "remove", &id, "--force"],
-        &["commit", "some", "--payload", "1"],
+        ["cluster", "transfer", "--to", &id, "--timeout", "6s"].as_slice(),
+        &["cluster", "remove", &id, "--force", "--timeout", "6s"],
+        &["commit", "some", "1", "--timeout", "6s"],
     ] {
         let ran = toka.run(command).await?;
-        ensure!(ran.code == Some(5), "{command:?}: {ran:?}");
+        // Those of the old cluster may come back.
+        ensure!(ran.code == Some(3), "{command:?}: {ran:?}");
         let new = format!("belongs to cluster {:032x}", before.header.cluster_id);
         ensure!(ran.stderr.contains(&new), "{command:?}: {ran:?}");
     }

@@ -96,7 +96,9 @@ fn is_misconfigured(refused: &toka_raft::StartError) -> bool {
     use toka_raft::StartError as Refused;
     matches!(
         refused,
-        Refused::AddressDiffers { .. } | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
+        Refused::AddressDiffers { .. }
+            | Refused::AddressTaken { .. }
+            | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
     )
 }
 

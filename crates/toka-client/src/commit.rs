@@ -55,9 +55,11 @@ impl Client {
         let commit = prepare(events, preconditions, &*self.shared.entropy)?;
         let count = commit.events.len();
         let message = v1::CommitRequest::from(commit);
+        let deadline = self.deadline();
+        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .call(Route::Leader, deadline, |channel, time| {
                 let mut message = message.clone();
                 self.shared.name_history(&mut message.preconditions);
                 let request = self.shared.request(message, time);

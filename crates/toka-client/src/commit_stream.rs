@@ -205,6 +205,9 @@ impl Driver {
                 Ok(()) => return Ok(()),
                 Err(End::Redirected) => Ok(()),
                 Err(End::Status(status)) => shared.failed(&mut tries, &endpoint, &status).await,
+                Err(End::Error(other @ Error::OtherCluster { .. })) => {
+                    shared.foreign(&mut tries, &endpoint, other).await
+                }
                 Err(End::Error(error)) => Err(error),
             };
             if let Err(error) = result {
@@ -241,6 +244,8 @@ impl Driver {
         End,
     > {
         let shared = &*self.client.shared;
+        let known = self.client.know_cluster(tries.deadline()).await;
+        known.map_err(End::Error)?;
         let (_, until) = tries.next().map_err(End::Error)?;
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;
         let (requests, outgoing) = mpsc::channel(shared.config.stream_window.max(1));
@@ -322,6 +327,10 @@ impl Driver {
         if first.message.request_number != answer.request_number {
             return Err(reply("it is out of order"));
         }
+        if answer.header.is_some() {
+            let observed = self.client.shared.observe(endpoint, answer.header);
+            observed.map_err(End::Error)?;
+        }
         let outcome = match answer.outcome {
             Some(Outcome::Result(result)) => {
                 let count = first.message.events.len();
@@ -337,12 +346,6 @@ impl Driver {
             }
             None => return Err(reply("it has no outcome")),
         };
-        if answer.header.is_some() {
-            self.client
-                .shared
-                .observe(endpoint, answer.header)
-                .map_err(End::Error)?;
-        }
         let first = self.in_flight.pop_front().expect("it was looked at above");
         // Who dropped the acknowledgement does not want to know.
         let _ = first.acknowledge.send(outcome);

@@ -158,9 +158,11 @@ impl Client {
             intent: intent.0,
             label: label.unwrap_or_default().to_owned(),
         };
+        let deadline = self.deadline();
+        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .call(Route::Leader, deadline, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).label_intent(request).await }
             })

@@ -38,6 +38,7 @@ mod intents;
 mod lineage;
 mod pin;
 mod read;
+mod reply;
 mod retry;
 mod routes;
 mod subscribe;

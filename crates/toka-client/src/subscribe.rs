@@ -247,7 +247,7 @@ impl Subscription {
                 }
                 Ok(Err(Failed::Status(status))) => status,
                 Ok(Err(Failed::Error(other @ Error::OtherCluster { .. }))) => {
-                    self.client.shared.foreign(tries, &endpoint, other)?;
+                    self.client.shared.foreign(tries, &endpoint, other).await?;
                     continue;
                 }
                 Ok(Err(Failed::Error(error))) => return Err(error),
@@ -276,10 +276,9 @@ impl Subscription {
             .await
             .map_err(Failed::Status)?;
         let pinned = &self.client.shared.pin;
-        let checked = pinned.check_head(endpoint, response.metadata());
+        let (head, mut stream, _) = response.into_parts();
+        let checked = pinned.check_head(endpoint, &head);
         checked.map_err(Failed::Error)?;
-        self.client.shared.routes.learn_from(response.metadata());
-        let mut stream = response.into_inner();
         let first = stream.message().await.map_err(Failed::Status)?;
         let first = first.ok_or_else(|| Failed::Status(ended()))?;
         let header = Header::try_from(first.header)
@@ -292,6 +291,7 @@ impl Subscription {
         };
         let checked = self.client.shared.pin.check(endpoint, header.cluster_id);
         checked.map_err(Failed::Error)?;
+        self.client.shared.routes.learn_from(&head);
         self.client.shared.seen.observe(&header);
         self.history_id = Some(header.history_id);
         // From the second node on the position is known, and the node was told.

@@ -65,7 +65,8 @@ impl Test {
     async fn settle(&self, delivered: &Delivered, verdict: Verdict) -> SettleOutcome {
         let settlements = vec![delivered.settle(verdict)];
         let incarnation = delivered.incarnation;
-        let settled = self.vault.settle(&workers(), incarnation, settlements);
+        let group = workers();
+        let settled = self.vault.settle(&group, incarnation, settlements);
         settled.await.expect("settled")[0]
     }
 
@@ -133,10 +134,11 @@ async fn event_is_delivered_again_parked_and_replayed() {
     let parked = test.vault.parked(&workers(), 0, 9).expect("readable");
     assert_eq!((parked.len(), &*parked[0].reason), (1, "no water"));
     let incarnation = test.group().incarnation;
-    let replayed = test.vault.replay_parked(&workers(), incarnation, vec![]);
+    let group = workers();
+    let replayed = test.vault.replay_parked(&group, incarnation, vec![]);
     assert_eq!(replayed.await.expect("replayed"), 1);
     assert_eq!(places(&test.pull("a", 1).await), [(1, 3)]);
-    let discarded = test.vault.discard_parked(&workers(), incarnation, vec![1]);
+    let discarded = test.vault.discard_parked(&group, incarnation, vec![1]);
     assert_eq!(discarded.await.expect("done"), 0);
 }
 
@@ -176,9 +178,10 @@ async fn group_that_is_gone_is_an_error() {
     let consumer = ConsumerName::new("a").expect("valid");
     let pulled = test.vault.pull(&workers(), &consumer, 1).await;
     let settlements = vec![delivered.settle(Verdict::Acknowledge)];
+    let group = workers();
     let settled = test
         .vault
-        .settle(&workers(), delivered.incarnation, settlements);
+        .settle(&group, delivered.incarnation, settlements);
     for error in [pulled.expect_err("gone"), settled.await.expect_err("gone")] {
         let is_unknown = matches!(error, Error::Rejected(Rejection::UnknownGroup { .. }));
         assert!(is_unknown, "{error}");

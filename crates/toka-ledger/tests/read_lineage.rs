@@ -3,6 +3,7 @@
 mod apply_support;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use apply_support::*;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use toka_ledger::command::ParentName;
 use toka_ledger::read::lineage::{
     CommonAncestors, Difference, DifferenceQuery, Heads, Query, Relation, STEP_EVENTS_MAX, Walk,
 };
-use toka_ledger::{Error, Reader, Selector};
+use toka_ledger::{Error, EventHeader, Reader, Selector};
 
 const KINDS: [&str; 4] = ["a", "a.b", "b", "ä"];
 
@@ -21,7 +22,7 @@ struct Graph(Vec<(BTreeSet<u64>, usize)>);
 impl Graph {
     fn vault(&self) -> Vault {
         let mut vault = Vault::new();
-        let mut headers = Vec::new();
+        let mut headers: Vec<Arc<EventHeader>> = Vec::new();
         for (n, (parents, kind)) in self.0.iter().enumerate() {
             let parents: Vec<_> = parents
                 .iter()

@@ -144,23 +144,28 @@ impl Layout {
     }
 
     /// Removes what repairs and installations that were broken off have left: ledgers that were not complete, and,
-    /// where the pointer leads to one, those besides it and the first one, which is the one that was damaged.
+    /// where the pointer leads to one, those besides it and the first one. That is the one that was damaged, unless a
+    /// repair got as far as opening what took its place, which removes all others.
+    ///
+    /// # Errors
+    /// The first one; what comes after it is removed all the same.
     pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
+        let mut removed = Ok(());
         for name in self.disk.list(&self.root)? {
             let is_unfinished = name.to_str().is_some_and(|name| {
                 name.strip_suffix(TEMPORARY)
                     .is_some_and(|name| ledger_number(name).is_some())
             });
             if is_unfinished {
-                self.remove_leftover(&self.root.join(&name))?;
+                removed = removed.and(self.remove_leftover(&self.root.join(&name)));
             }
         }
         let current = match self.current() {
             Ok(Some(number)) if self.disk.is_dir(&self.ledger(number)) => number,
-            Ok(_) => return Ok(()),
+            Ok(_) => return removed,
             // Any of them may be the one that it led to.
             Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
-                return Ok(());
+                return removed;
             }
             Err(error) => return Err(error),
         };
@@ -168,10 +173,10 @@ impl Layout {
         let first = numbers.iter().min().copied();
         for number in numbers {
             if number != current && Some(number) != first {
-                self.remove_leftover(&self.ledger(number))?;
+                removed = removed.and(self.remove_leftover(&self.ledger(number)));
             }
         }
-        Ok(())
+        removed
     }
 
     fn remove_leftover(&self, path: &Path) -> io::Result<()> {
@@ -180,18 +185,22 @@ impl Layout {
     }
 
     /// Removes ledgers that are not `current`: replaced ones, and ones that never became current.
+    ///
+    /// # Errors
+    /// As [`Layout::remove_leftovers`].
     pub(crate) fn remove_other_ledgers(&self, current: u64) -> io::Result<()> {
         let keep = self.ledger(current);
+        let mut removed = Ok(());
         for name in self.disk.list(&self.root)? {
             let path = self.root.join(&name);
             let is_ledger = name
                 .to_str()
                 .is_some_and(|name| name.starts_with(LEDGER_PREFIX));
             if is_ledger && path != keep {
-                self.remove_leftover(&path)?;
+                removed = removed.and(self.remove_leftover(&path));
             }
         }
-        Ok(())
+        removed
     }
 }
 
@@ -290,6 +299,22 @@ mod tests {
         layout.set_current(5).expect("written");
         layout.remove_leftovers().expect("removed");
         assert_eq!(there(), [2, 5]);
+    }
+
+    #[test]
+    fn leftover_that_cannot_be_removed_keeps_no_other() {
+        let (disk, layout) = layout();
+        for number in 1..=3 {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        layout.set_current(2).expect("written");
+        // No directory.
+        let stuck = layout.ledger_in_progress(1);
+        disk.overwrite(&stuck, b"x").expect("written");
+        layout.remove_leftovers().expect_err("one is left");
+        assert!(disk.exists(&stuck) && !disk.exists(&layout.ledger(3)));
+        layout.remove_other_ledgers(2).expect_err("one is left");
+        assert!(!disk.exists(&layout.ledger(1)) && disk.is_dir(&layout.ledger(2)));
     }
 
     #[test]

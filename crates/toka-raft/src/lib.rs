@@ -58,6 +58,7 @@ pub mod storage;
 mod testing;
 mod ticker;
 pub mod transport;
+mod tried;
 pub mod type_config;
 mod vitals;
 mod wire;

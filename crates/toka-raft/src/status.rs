@@ -1,7 +1,7 @@
 //! What a node says of itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
@@ -95,24 +95,25 @@ pub(crate) struct StatusSource {
     pub(crate) fatal: Fatal,
     pub(crate) this: Member,
     pub(crate) leader: watch::Receiver<Option<Leader>>,
+    /// This node leads, and no quorum has confirmed it for long.
+    pub(crate) lost_quorum: Arc<AtomicBool>,
 }
 
 impl StatusSource {
     pub(crate) fn status(&self) -> Status {
         // Cloned at once: a guard that is held blocks the Raft task (openraft #1238).
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let leader = self.leader.borrow().clone();
-        let leads = |leader: &Leader| leader.node_id == self.identity.node_id();
-        let role = match metrics.state {
-            // openraft calls itself one until it hears of another one, for ever where nobody is left.
-            ServerState::Leader if !leader.as_ref().is_some_and(leads) => Role::LeaderWithoutQuorum,
-            ServerState::Leader => Role::Leader,
-            ServerState::Follower => Role::Follower,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Learner => Role::Learner,
-            ServerState::Shutdown => Role::Stopped,
-        };
+        let role = role(metrics.state, self.lost_quorum.load(Ordering::Relaxed));
         let membership = metrics.membership_config.membership();
+        let node_id = self.identity.node_id();
+        // A new leader knows it a moment before the others of this node are told.
+        let own = membership.get_node(&node_id);
+        let own = own.filter(|_| role == Role::Leader).map(|member| Leader {
+            node_id,
+            member: member.clone(),
+            term: metrics.current_term,
+        });
+        let leader = own.or_else(|| self.leader.borrow().clone());
         let voters: Vec<u64> = membership.voter_ids().collect();
         let matched = |id: &u64| {
             let replicated = metrics.replication.as_ref()?.get(id)?;
@@ -223,6 +224,18 @@ impl StatusSource {
     }
 }
 
+/// openraft calls itself a leader until it hears of another one, for ever where nobody is left.
+const fn role(state: ServerState, lost_quorum: bool) -> Role {
+    match state {
+        ServerState::Leader if lost_quorum => Role::LeaderWithoutQuorum,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
 fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
     match role {
         _ if cluster_id.is_none() => v1::Role::Idle,
@@ -232,5 +245,17 @@ fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
         Role::Candidate => v1::Role::Candidate,
         Role::Learner => v1::Role::Learner,
         Role::Stopped => v1::Role::Idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_leader_leads_until_it_has_had_the_time_to_be_confirmed() {
+        assert_eq!(role(ServerState::Leader, false), Role::Leader);
+        assert_eq!(role(ServerState::Leader, true), Role::LeaderWithoutQuorum);
+        assert_eq!(role(ServerState::Follower, true), Role::Follower);
     }
 }

@@ -59,8 +59,8 @@ pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
 pub const REQUEST_GRACE: Duration = Duration::from_secs(5);
 /// Connections of other nodes: several times what the largest cluster has.
 pub const PEER_CONNECTIONS_MAX: usize = 512;
-/// How long a connection of another node may take until a call over it has shown that it is one (longer while it sends
-/// something): otherwise whoever opens as many as that, and leaves them open, would keep the nodes out.
+/// How long a connection of another node may take until a message over it has shown that it is one (longer, up to a bound,
+/// while it sends something): otherwise whoever opens as many as that, and leaves them open, would keep the nodes out.
 pub const PEER_PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections for `/livez`, `/readyz` and `/metrics`.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;

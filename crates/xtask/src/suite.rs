@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{namespace, python, setup, tidy};
+use crate::{fuzz, namespace, python, setup, simulate, tidy};
 
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
@@ -52,7 +52,7 @@ impl Suite {
     }
 }
 
-/// Runs all steps, or with `fast` those without documentation and clusters.
+/// Runs all steps, or with `fast` those without documentation, clusters, real and simulated, and fuzz targets.
 pub(crate) fn run(workspace: &Workspace, processes: &Processes, fast: bool) -> Result<()> {
     let mut suite = Suite {
         started: Instant::now(),
@@ -109,6 +109,7 @@ fn run_steps(
         suite.step("documentation", || {
             processes.run(&mut documentation(workspace))
         })?;
+        simulate_and_fuzz(suite, workspace, processes)?;
     }
     suite.step("tests", || {
         let mut command = tests(workspace, fast);
@@ -121,6 +122,30 @@ fn run_steps(
     suite.step("RocksDB compiled at most once", || {
         check_compiled_once(&rocksdb_before, &workspace.rocksdb_builds())
     })
+}
+
+/// What has builds of its own, with flags that the others must not have. None of them compiles RocksDB.
+fn simulate_and_fuzz(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+) -> Result<()> {
+    suite.step("clippy of the simulation", || {
+        processes.run(&mut simulate::clippy(workspace))
+    })?;
+    suite.step("tests of the simulation", || {
+        processes.run(&mut simulate::tests(workspace))
+    })?;
+    suite.step("simulation", || {
+        simulate::run_seeds_of_suite(workspace, processes)
+    })?;
+    let fuzzer = suite.step("build fuzz targets", || {
+        fuzz::Fuzzer::build(workspace, processes)
+    })?;
+    suite.step("kept inputs of the fuzz targets", || {
+        fuzzer.replay_kept_inputs()
+    })?;
+    suite.step("fuzz, briefly", || fuzzer.smoke())
 }
 
 /// Ten minutes each time: the steps must agree on the features of RocksDB's build script.

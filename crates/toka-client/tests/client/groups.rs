@@ -49,11 +49,13 @@ fn delivery(sequence: u64, delivery: u32) -> v1::Delivery {
 }
 
 fn pulled(deliveries: Vec<v1::Delivery>) -> v1::PullResponse {
-    v1::PullResponse {
+    let mut response = v1::PullResponse {
         header: header(9),
-        deliveries,
-        ack_timeout_ms: ACK_TIMEOUT_MS,
-    }
+        ..v1::PullResponse::default()
+    };
+    response.deliveries = deliveries;
+    response.ack_timeout_ms = ACK_TIMEOUT_MS;
+    response
 }
 
 fn settled(outcomes: &[v1::SettleOutcome]) -> v1::SettleResponse {

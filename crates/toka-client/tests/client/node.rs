@@ -1,5 +1,6 @@
 //! A server that fails as it is told.
 
+mod cluster;
 mod coordination;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use toka_proto::convert::metadata::{cluster_id, put_cluster_id, put_leader};
 use toka_proto::convert::read::Header;
 use toka_proto::convert::status;
 use toka_proto::v1;
+use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::cursor_service_server::CursorServiceServer;
 use toka_proto::v1::group_service_server::GroupServiceServer;
 use toka_proto::v1::vault_service_server::{VaultService, VaultServiceServer};
@@ -54,6 +56,15 @@ pub(crate) struct Script {
     pub(crate) leader: Option<Leader>,
     /// Named in every reply to a commit and a read; what names another one is refused.
     pub(crate) cluster_id: Option<u128>,
+    /// What it says when it is asked for its state.
+    pub(crate) status: Option<State>,
+}
+
+/// The state of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    pub(crate) cluster_id: u128,
+    pub(crate) leader_id: Option<u64>,
 }
 
 /// What arrived at a node.
@@ -65,6 +76,7 @@ pub(crate) struct Seen {
     pub(crate) batch_gets: Vec<v1::BatchGetRequest>,
     pub(crate) lists: Vec<v1::ListRequest>,
     pub(crate) subscribes: Vec<v1::SubscribeRequest>,
+    pub(crate) statuses: usize,
     pub(crate) cursor_saves: Vec<v1::SaveCursorRequest>,
     pub(crate) cursor_lists: Vec<v1::ListCursorsRequest>,
     pub(crate) pulls: Vec<v1::PullRequest>,
@@ -109,6 +121,7 @@ impl Node {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("it is non-blocking");
             tonic::transport::Server::builder()
+                .add_service(ClusterServiceServer::new(service.clone()))
                 .add_service(VaultServiceServer::new(service.clone()))
                 .add_service(CursorServiceServer::new(service.clone()))
                 .add_service(GroupServiceServer::new(service))
@@ -183,8 +196,13 @@ pub(crate) async fn client(endpoints: &[&str]) -> Client {
 }
 
 pub(crate) fn header(revision: u64) -> Option<v1::ResponseHeader> {
+    header_of(1, revision)
+}
+
+/// That of a node of another cluster.
+pub(crate) fn header_of(cluster_id: u128, revision: u64) -> Option<v1::ResponseHeader> {
     let header = Header {
-        cluster_id: 1,
+        cluster_id,
         history_id: 2,
         node_id: 1,
         term: 1,

@@ -36,15 +36,15 @@ pub(crate) fn coordination() -> impl Strategy<Value = CoordinationSpec> {
     let group = || 0..GROUPS.len();
     let settlement = (0..4_usize, prop::bool::weighted(0.8), 0..5_u8);
     prop_oneof![
-        3 => (cursor(), any::<Option<bool>>(), 0..60_u8)
+        3 => (cursor(), any::<Option<bool>>(), 0..16_u8)
             .prop_map(|(name, from, to)| CoordinationSpec::SaveCursor(name, from, to)),
-        2 => (cursor(), any::<bool>())
+        4 => (cursor(), any::<bool>())
             .prop_map(|(name, from)| CoordinationSpec::DeleteCursor(name, from)),
-        3 => (group(), any::<bool>(), 0..20_u8)
+        3 => (group(), any::<bool>(), 0..8_u8)
             .prop_map(|(name, is_small, at)| CoordinationSpec::CreateGroup(name, is_small, at)),
-        1 => group().prop_map(CoordinationSpec::DeleteGroup),
+        2 => group().prop_map(CoordinationSpec::DeleteGroup),
         6 => (group(), 1..5_usize).prop_map(|(name, max)| CoordinationSpec::Deliver(name, max)),
-        2 => (group(), any::<bool>(), 0..4_u8)
+        3 => (group(), any::<bool>(), 0..4_u8)
             .prop_map(|(name, holds, count)| CoordinationSpec::WildDeliver(name, holds, count)),
         6 => (group(), prop::collection::vec(settlement, 0..4))
             .prop_map(|(name, specs)| CoordinationSpec::Settle(name, specs)),

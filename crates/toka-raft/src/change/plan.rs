@@ -116,8 +116,9 @@ impl View {
                 self.heir(&voters).map(|to| Step::HandOver { to })
             };
         }
-        if let Some(member) = self.moved() {
-            return Some(Step::Move(member));
+        if self.has_moved() {
+            // Others would not find it before.
+            return self.moved().map(Step::Move);
         }
         let replacing = self
             .nodes
@@ -137,18 +138,25 @@ impl View {
     pub(crate) fn moved(&self) -> Option<Member> {
         let ours = &self.advertised;
         let known = self.nodes.get(&self.this)?;
-        let is_only_voter = !self.is_joint() && self.voters() == BTreeSet::from([self.this]);
         let is_taken = self.nodes.iter().any(|(id, other)| {
             *id != self.this
                 && (other.raft_endpoint == ours.raft_endpoint
                     || other.client_endpoint == ours.client_endpoint)
         });
-        let has_moved = !ours.raft_endpoint.is_empty()
-            && !known.is_at(&ours.raft_endpoint, &ours.client_endpoint);
-        (is_only_voter && has_moved && !is_taken).then(|| Member {
+        (self.has_moved() && !is_taken).then(|| Member {
             joined: known.joined,
             ..ours.clone()
         })
+    }
+
+    /// Whether the leader is the only voter and not where it is known.
+    pub(crate) fn has_moved(&self) -> bool {
+        let ours = &self.advertised;
+        let is_only_voter = !self.is_joint() && self.voters() == BTreeSet::from([self.this]);
+        let known = self.nodes.get(&self.this);
+        is_only_voter
+            && !ours.raft_endpoint.is_empty()
+            && known.is_some_and(|known| !known.is_at(&ours.raft_endpoint, &ours.client_endpoint))
     }
 
     fn replace(&self, voters: &BTreeSet<u64>, id: u64, joined: Joined, old: u64) -> Option<Step> {

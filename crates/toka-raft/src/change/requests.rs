@@ -14,8 +14,10 @@ use crate::limits::{LEARNERS_MAX, VOTERS_MAX};
 use crate::transport::{TcpTransport, Traffic};
 use crate::type_config::{Joined, Member, StoredMembership};
 
-/// Longest wait for a sign of life of a learner that is to vote: shorter than a client waits for an answer.
+/// Longest wait for a sign of life of a learner that is to vote: shorter than a client waits for an answer,
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// unless heartbeats are rare: then for two, and so long for the answer.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// A node that asks to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,13 @@ fn check_level(parts: &Parts, known: u32) -> Result<(), ChangeError> {
 
 /// Whether a node may be added, and as what.
 fn check_new(view: &View, new: &NewMember) -> Result<Joined, ChangeError> {
+    if let Some(known) = view.nodes.get(&view.this).filter(|_| view.has_moved()) {
+        return Err(ChangeError::Elsewhere {
+            node_id: view.this,
+            known: known.to_string(),
+            advertised: view.advertised.to_string(),
+        });
+    }
     let votes = match new.replaces {
         None => !new.learner,
         Some(old) => votes_in_place_of(view, old)?,
@@ -251,7 +260,7 @@ async fn promote(parts: Arc<Parts>, node_id: u64) -> Result<(), ChangeError> {
     let Some(joined) = learner(&view, node_id)?.and_then(|member| member.joined) else {
         return Ok(());
     };
-    answers(&parts, node_id).await?;
+    answers(&parts, node_id, joined.votes).await?;
     if joined.votes {
         return Ok(());
     }
@@ -276,7 +285,7 @@ async fn replace(parts: Arc<Parts>, old: u64, by: u64) -> Result<(), ChangeError
     if is_asked_for && !view.nodes.contains_key(&old) {
         return Ok(());
     }
-    answers(&parts, by).await?;
+    answers(&parts, by, is_asked_for).await?;
     if is_asked_for {
         return Ok(());
     }
@@ -288,13 +297,28 @@ async fn replace(parts: Arc<Parts>, old: u64, by: u64) -> Result<(), ChangeError
     set_joined(&parts, &observed, &view, by, replaces).await
 }
 
-/// Makes sure that a node answers which is asked to catch up: nobody would be told that it never does.
-async fn answers(parts: &Parts, node_id: u64) -> Result<(), ChangeError> {
+/// Makes sure that a node answers which is asked to catch up: nobody would be told that it never does. `is_recorded`: the
+/// same was asked for before.
+async fn answers(parts: &Parts, node_id: u64, is_recorded: bool) -> Result<(), ChangeError> {
     let is_there = |reachable: BTreeSet<u64>| match reachable.contains(&node_id) {
         true => Ok(()),
-        false => Err(ChangeError::Unreachable { node_id }),
+        false => Err(silent(node_id, is_recorded)),
     };
-    parts.answer_in(ANSWER_TIMEOUT, is_there).await
+    let time = answer_timeout(parts.hand_over.election.heartbeat);
+    parts.answer_in(time, is_there).await
+}
+
+fn silent(node_id: u64, is_recorded: bool) -> ChangeError {
+    if is_recorded {
+        ChangeError::Awaited { node_id }
+    } else {
+        ChangeError::Unreachable { node_id }
+    }
+}
+
+/// A member that is well answers what is sent to it within this, where it is sent something at every `heartbeat`.
+fn answer_timeout(heartbeat: Duration) -> Duration {
+    ANSWER_TIMEOUT.max(2 * heartbeat + ANSWER_MARGIN)
 }
 
 /// The member `node_id`, if it is a learner.
@@ -368,6 +392,39 @@ mod tests {
             ..new(3)
         };
         assert!(check_new(&view, &replacing).expect("allowed").votes);
+    }
+
+    #[test]
+    fn member_that_is_well_answers_in_time_however_rare_heartbeats_are() {
+        for heartbeat in [100, 1_500, 4_000].map(Duration::from_millis) {
+            assert!(answer_timeout(heartbeat) > 2 * heartbeat, "{heartbeat:?}");
+        }
+        assert_eq!(
+            answer_timeout(Duration::from_millis(100)),
+            ANSWER_TIMEOUT,
+            "a client waits for it"
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_before_is_not_said_to_be_undone() {
+        let said = |is_recorded| silent(4, is_recorded).to_string();
+        assert!(said(false).contains("nothing is changed"));
+        assert!(!said(true).contains("nothing is changed"));
+        assert!(said(true).contains("stays asked for"));
+    }
+
+    #[test]
+    fn nobody_joins_an_only_voter_that_is_not_where_it_is_known() {
+        let mut alone = view(&[1], &[2]);
+        alone.advertised = Member::new("raft-2:1", "client-1:1");
+        let refused = check_new(&alone, &new(3)).expect_err("it would not find node 1");
+        assert!(
+            matches!(refused, ChangeError::Elsewhere { node_id: 1, .. }),
+            "{refused}"
+        );
+        alone.advertised = Member::new("raft-1:1", "client-1:1");
+        check_new(&alone, &new(3)).expect("it is where it is known");
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Strangers {
         }
     }
 
-    /// The member itself has answered.
+    /// The member itself has answered, or called.
     pub(crate) fn answered(&self, node_id: u64) {
         if self.lock().remove(&node_id).is_some() {
             tracing::info!(node_id, "a member is at its address again");
@@ -51,6 +51,12 @@ impl Strangers {
     /// The cluster of the node at the address of member `node_id`, while that is not to be asked.
     pub(crate) fn resting(&self, node_id: u64) -> Option<u128> {
         self.resting_at(node_id, Instant::now())
+    }
+
+    /// Whether it is at the address of member `node_id`, as far as is known.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, node_id: u64) -> bool {
+        self.lock().contains_key(&node_id)
     }
 
     fn resting_at(&self, node_id: u64, now: Instant) -> Option<u128> {

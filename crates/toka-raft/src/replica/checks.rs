@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures::TryStreamExt as _;
 use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 use toka_ledger::command::FEATURE_LEVEL;
@@ -15,7 +16,7 @@ use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::snapshot::SnapshotStore;
-use crate::type_config::{LogId, Member, StoredMembership};
+use crate::type_config::{EntryPayload, LogId, Member, StoredMembership};
 
 /// A node must know what its vault is made of, and say so.
 pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartError> {
@@ -34,9 +35,42 @@ pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartErro
 
 /// A node must be where the others, and clients that are sent to it, look for it. The only voter changes where it is
 /// known as soon as it leads.
-pub(super) fn check_addresses(config: &Config, host: &LedgerHost) -> Result<(), StartError> {
-    let (_, membership) = host.applied_state().map_err(raft_error)?;
+pub(super) async fn check_addresses(
+    config: &Config,
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<(), StartError> {
+    let membership = newest_membership(host, snapshots, log).await?;
     check_member(config.node_id, &config.advertised, &membership)
+}
+
+/// The membership that Raft begins with: the last one in the log, whether it is applied or not. After a crash the ledger
+/// may lack the end of the log.
+async fn newest_membership(
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<StoredMembership, StartError> {
+    let (applied, mut newest) = host.applied_state().map_err(raft_error)?;
+    if let Some(snapshot) = snapshots.current() {
+        let stored = &snapshot.contents().meta.last_membership;
+        if stored.log_id() > newest.log_id() {
+            newest = stored.clone();
+        }
+    }
+    let after = applied.map_or(0, |log_id| log_id.index + 1);
+    let mut reader = log.get_log_reader().await;
+    let mut entries = Box::pin(reader.entries_stream(after..).await);
+    while let Some(entry) = entries.try_next().await.map_err(raft_error)? {
+        let log_id = Some(entry.log_id);
+        if let EntryPayload::Membership(membership) = entry.payload
+            && log_id > *newest.log_id()
+        {
+            newest = StoredMembership::new(log_id, membership);
+        }
+    }
+    Ok(newest)
 }
 
 fn check_member(
@@ -54,13 +88,7 @@ fn check_member(
     }
     let is_only_voter = membership.membership().voter_ids().eq([node_id]);
     if is_only_voter {
-        tracing::info!(
-            node_id,
-            advertised = %ours,
-            known = %known,
-            "this node has moved, which its membership will say as soon as it leads"
-        );
-        return Ok(());
+        return check_move(node_id, ours, known, membership);
     }
     if known.raft_endpoint == ours.raft_endpoint {
         tracing::warn!(
@@ -76,6 +104,46 @@ fn check_member(
         ours: ours.to_string(),
         known: known.to_string(),
     })
+}
+
+/// Of the only voter, which is not where it was.
+fn check_move(
+    node_id: u64,
+    ours: &Member,
+    known: &Member,
+    membership: &StoredMembership,
+) -> Result<(), StartError> {
+    let others = membership.membership().nodes();
+    let mut others = others.filter(|(id, _)| **id != node_id).peekable();
+    let learners = others.peek().is_some();
+    let taken = others.find(|(_, other)| {
+        other.raft_endpoint == ours.raft_endpoint || other.client_endpoint == ours.client_endpoint
+    });
+    if let Some((other, _)) = taken {
+        return Err(StartError::AddressTaken {
+            node_id,
+            ours: ours.to_string(),
+            other: *other,
+        });
+    }
+    if learners {
+        tracing::warn!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "this node has moved, which its membership will say as soon as it leads. If its data directory was copied \
+             instead, and the node that it was copied from runs too, stop one of them at once: both lead the same \
+             learners, and each acknowledges what the other does not have"
+        );
+    } else {
+        tracing::info!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "this node has moved, which its membership will say as soon as it leads"
+        );
+    }
+    Ok(())
 }
 
 /// Why Raft could not be started: what this node has found out itself says more than openraft.
@@ -232,11 +300,17 @@ pub(super) async fn check_progress(
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
 
     use openraft::vote::RaftLeaderId as _;
+    use toka_ledger::disk::Disk as _;
+    use toka_ledger::seam::SystemThreads;
 
     use super::*;
-    use crate::type_config::{LeaderId, Membership};
+    use crate::layout::Layout;
+    use crate::log_store::{Change, LogEngine as _, LogOptions, MemoryLog};
+    use crate::storage::{MemoryStorage, Storage as _};
+    use crate::type_config::{Entry, LeaderId, Membership};
 
     fn member(host: &str) -> Member {
         Member::new(format!("{host}:7312"), format!("{host}:7311"))
@@ -249,6 +323,44 @@ mod tests {
         let membership = Membership::new(vec![voters], nodes).expect("valid");
         let log_id = LogId::new(LeaderId::new(1, 1), 0);
         StoredMembership::new(Some(log_id), membership)
+    }
+
+    /// Which members a node knows whose ledger has applied the first entry alone, and whose log has the second one too.
+    async fn known_after_a_crash(applied: &[u64], logged: &[u64]) -> StoredMembership {
+        let path = Path::new("/node");
+        let storage = MemoryStorage::new();
+        storage.disk.create_dir_all(path).expect("created");
+        let layout = Layout::new(storage.disk(), path.to_owned());
+        let snapshots = SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Inline);
+        let snapshots = snapshots.expect("opened");
+        let (fatal, threads) = (Fatal::new(), Arc::new(SystemThreads));
+        let host = LedgerHost::open(layout, Arc::new(storage), threads, &fatal).expect("opened");
+        let entries = [applied, logged].into_iter().zip(0..).map(|(ids, index)| {
+            let stored = members(ids);
+            Entry {
+                log_id: LogId::new(LeaderId::new(1, 1), index),
+                payload: EntryPayload::Membership(stored.membership().clone()),
+            }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        host.apply(entries[..1].to_vec()).expect("applied");
+        let mut engine = MemoryLog::new();
+        engine.write(&[Change::Append(entries)]).expect("written");
+        engine.sync().expect("synced");
+        let log = RaftLog::start(engine, LogOptions::default(), &SystemThreads);
+        let mut log = log.expect("started");
+        let newest = newest_membership(&host, &snapshots, &mut log).await;
+        log.handle().close().await.expect("closed");
+        newest.expect("read")
+    }
+
+    #[tokio::test]
+    async fn log_says_who_the_members_are_where_the_ledger_lags_behind() {
+        let elsewhere = member("10.0.0.9");
+        let grown = known_after_a_crash(&[1], &[1, 2, 3]).await;
+        check_member(1, &elsewhere, &grown).expect_err("it is not alone any more");
+        let alone = known_after_a_crash(&[1, 2, 3], &[1]).await;
+        check_member(1, &elsewhere, &alone).expect("it is alone by now");
     }
 
     #[test]
@@ -282,6 +394,15 @@ mod tests {
         let log_id = LogId::new(LeaderId::new(1, 1), 0);
         let with_learner = StoredMembership::new(Some(log_id), with_learner.expect("valid"));
         check_member(1, &elsewhere, &with_learner).expect("it is the only voter");
+        let mut half = member("10.0.0.9");
+        half.client_endpoint = "10.0.0.2:7311".to_owned();
+        for taken in [member("10.0.0.2"), half] {
+            let refused = check_member(1, &taken, &with_learner);
+            assert!(
+                matches!(refused, Err(StartError::AddressTaken { other: 2, .. })),
+                "{refused:?}"
+            );
+        }
         check_member(2, &elsewhere, &with_learner).expect_err("a learner");
         check_member(4, &elsewhere, &members(&[1, 2, 3])).expect("no member yet");
         check_member(1, &Member::default(), &members(&[1, 2, 3])).expect("told nothing");

@@ -1,6 +1,7 @@
 //! Who leads, and who takes part.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -23,6 +24,8 @@ pub(super) struct LeaderFollower {
     pub(super) election: Election,
     pub(super) leader: watch::Sender<Option<Leader>>,
     pub(super) members: watch::Sender<Arc<[Member]>>,
+    /// This node leads, and no quorum has confirmed it for long.
+    pub(super) lost_quorum: Arc<AtomicBool>,
     /// The last term that this node was seen to lead in, and since when.
     pub(super) led_since: Option<(u64, Instant)>,
 }
@@ -45,7 +48,12 @@ impl LeaderFollower {
 
     fn update(&mut self) {
         self.update_members();
-        let now = self.find();
+        let found = self.find();
+        let this = self.raft.server_metrics().borrow_watched().id;
+        let is_lost = |(leader, is_alive): &(Leader, bool)| leader.node_id == this && !is_alive;
+        let lost_quorum = found.as_ref().is_some_and(is_lost);
+        self.lost_quorum.store(lost_quorum, Ordering::Relaxed);
+        let now = found.and_then(|(leader, is_alive)| is_alive.then_some(leader));
         self.leader.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -74,8 +82,8 @@ impl LeaderFollower {
         });
     }
 
-    /// The leader according to openraft, if there has been a sign of life lately.
-    fn find(&mut self) -> Option<Leader> {
+    /// The leader according to openraft, and whether there has been a sign of life lately.
+    fn find(&mut self) -> Option<(Leader, bool)> {
         let (this, leader, voters) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
@@ -93,7 +101,7 @@ impl LeaderFollower {
         } else {
             voters <= 1 || self.has_quorum(leader.term)
         };
-        is_alive.then_some(leader)
+        Some((leader, is_alive))
     }
 
     /// Whether a quorum has answered this leader of `term` lately. A new one counts as alive until it has had the

@@ -176,6 +176,7 @@ impl Replica {
         let (is_ready, ready) = watch::channel(false);
         let service = Arc::new(ServiceParts {
             identity: Arc::clone(&node.identity),
+            strangers: Arc::clone(&node.networks.strangers),
             contact: Arc::clone(&node.contact),
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
@@ -450,3 +451,6 @@ impl Drop for Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,7 +161,7 @@ pub(super) async fn open(
         Err(error) => return Err(noted(error, data_dir, blocking).await),
     };
 
-    check_addresses(&config, &host)?;
+    check_addresses(&config, &host, &snapshots, &mut log).await?;
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
@@ -227,6 +227,7 @@ pub(super) async fn open(
         scrub: Arc::default(),
         fatal: fatal.clone(),
         leader: leader.clone(),
+        lost_quorum: Arc::default(),
         this: config.advertised.clone(),
     };
     let roster = Arc::clone(host.roster());

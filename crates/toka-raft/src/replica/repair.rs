@@ -9,7 +9,6 @@
 mod opinion;
 mod own;
 mod take;
-mod tried;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,8 +21,6 @@ use toka_ledger::dir::DataDir;
 use toka_ledger::seam::Seams;
 
 use self::own::{May, Own};
-use self::tried::Tried;
-pub(super) use self::tried::forget as forget_tried;
 use super::checks::check_level;
 use super::open::{Stores, blocking};
 use crate::blocking::Blocking;
@@ -38,6 +35,7 @@ use crate::log_store::RaftLog;
 use crate::snapshot::{SnapshotDir, SnapshotError, SnapshotStore};
 use crate::storage::Storage;
 use crate::transport::Channels;
+use crate::tried::{self, Tried};
 use crate::type_config::{EntryPayload, LogId, Member, Vote};
 
 /// For `map_err`.
@@ -89,6 +87,7 @@ pub(super) async fn sound_ledger(
     let detail = match ledger {
         Ok(host) => {
             keep_only_current(&stores.snapshots, blocking(config)).await?;
+            tried::prune(&stores.layout);
             return Ok((stores, host));
         }
         Err(detail) => detail,
@@ -204,7 +203,9 @@ impl Repair<'_> {
         let state = self.log.get_log_state().await.map_err(raft)?;
         let purged = state.last_purged_log_id;
         tracing::error!(node_id, %detail, "the ledger is damaged");
-        self.remove_leftovers().await?;
+        self.remove_leftovers().await;
+        tried::prune(self.layout);
+        self.tried = Tried::read(self.layout);
         let mut members = self.members().await?;
         members.remove(&node_id);
         let is_alone = members.is_empty() || self.identity.cluster_id().is_none();
@@ -262,11 +263,13 @@ impl Repair<'_> {
         }
     }
 
-    /// Of repairs that were broken off.
-    async fn remove_leftovers(&self) -> Result<(), StartError> {
+    /// Of repairs that were broken off. What cannot be removed is in nobody's way.
+    async fn remove_leftovers(&self) {
         let layout = self.layout.clone();
         let removed = self.blocking.run(move || layout.remove_leftovers()).await;
-        removed.map_err(StartError::file("clean up", self.layout.root()))
+        if let Err(error) = removed {
+            tracing::warn!(%error, "what earlier repairs have left cannot be removed");
+        }
     }
 
     /// Goes on from a snapshot that ends with entry `last`.
@@ -328,7 +331,9 @@ impl Repair<'_> {
             store.choose(None);
             let own = store.adopt(&snapshot)?;
             store.choose(Some(&own));
-            store.keep_one_other()?;
+            if let Err(error) = store.keep_one_other() {
+                tracing::warn!(%error, "snapshots that nobody needs cannot be removed");
+            }
             Ok(own)
         };
         self.blocking.run(adopt).await.map_err(raft)

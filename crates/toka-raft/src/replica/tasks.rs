@@ -19,7 +19,6 @@ use super::leader::LeaderFollower;
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
 use super::removal::Removal;
-use super::repair::forget_tried;
 use super::stop::note_damage;
 use super::{Inner, Leader};
 use crate::change::Steward;
@@ -37,6 +36,7 @@ use crate::scrub::Scrubber;
 use crate::slow_disk::SlowDisk;
 use crate::state_machine::StateMachine;
 use crate::ticker::ticker;
+use crate::tried;
 use crate::type_config::{LogId, TypeConfig};
 use crate::vitals::StampClock;
 
@@ -74,6 +74,7 @@ impl Inner {
             election: self.config.election,
             leader: node.leader_known.clone(),
             members: node.members.clone(),
+            lost_quorum: Arc::clone(&node.status.lost_quorum),
             led_since: None,
         };
         let steward = Steward {
@@ -310,7 +311,7 @@ fn make_ready(
             }
             is_ready.send_replace(true);
             // All of the log could be applied to what a repair may have gone on from.
-            blocking.run(move || forget_tried(&layout)).await;
+            blocking.run(move || tried::forget(&layout)).await;
             Ok(())
         };
         tokio::select! {

@@ -310,8 +310,9 @@ impl SnapshotStore {
         let mut others = self.others();
         newest_first(&mut others);
         let kept = others.len().min(1);
-        let mut superfluous = others.split_off(kept).into_iter();
-        superfluous.try_for_each(|snapshot| remove(&*self.ground.disk, snapshot.dir()))
+        let superfluous = others.split_off(kept).into_iter();
+        let removed = superfluous.map(|snapshot| remove(&*self.ground.disk, snapshot.dir()));
+        removed.fold(Ok(()), Result::and)
     }
 
     /// The node's current snapshot.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a call that came over a connection was a peer's. Whoever accepts connections puts one into the extensions of
-/// their requests, and may close those of which none has been for long: they hold places that peers need. Cheap to
-/// clone; all clones say the same.
+/// Whether a message that came over a connection was a peer's, which the service says that has checked who sent it.
+/// Whoever accepts connections puts one into the extensions of their requests, and may close those of which none has
+/// been for long: they hold places that peers need. Cheap to clone; all clones say the same.
 #[derive(Clone, Debug, Default)]
 pub struct Proven(Arc<AtomicBool>);
 
@@ -16,7 +16,7 @@ impl Proven {
         kept.cloned().unwrap_or_default()
     }
 
-    /// A call was a peer's.
+    /// A message was a peer's.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

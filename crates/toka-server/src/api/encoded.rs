@@ -322,7 +322,8 @@ mod tests {
 
         let large = vec![(1, Bytes::from(vec![0; ENCODED_BYTES + 1]))];
         encoded.kept().put(shape(), large);
-        assert_eq!((encoded.kept().bytes, encoded.kept().order.len()), (0, 0));
+        let kept = encoded.kept();
+        assert_eq!((kept.bytes, kept.order.len()), (0, 0));
     }
 
     #[test]

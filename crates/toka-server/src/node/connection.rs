@@ -36,6 +36,8 @@ const UNSENT_BYTES: u32 = 128 << 10;
 /// What a connection has to send in the time that it has to show that it is a peer's, to be given as much time again: a
 /// large first request over a slow link is no idle connection.
 const PROOF_BYTES: usize = 64 << 10;
+/// How often it is given as much time again: the largest request is through by then, over a link that can serve.
+const PROOF_EXTENSIONS_MAX: u32 = 12;
 
 /// One accepted connection.
 pub(super) struct Connection<S> {
@@ -181,6 +183,8 @@ struct Proof {
     until: Pin<Box<Sleep>>,
     /// What has come since `until` was set.
     bytes: usize,
+    /// How often it was set anew.
+    extensions: u32,
 }
 
 impl Proof {
@@ -190,6 +194,7 @@ impl Proof {
             timeout,
             until: Box::pin(sleep(timeout)),
             bytes: 0,
+            extensions: 0,
         }
     }
 
@@ -199,10 +204,11 @@ impl Proof {
             return Ok(true);
         }
         while self.until.as_mut().poll(cx).is_ready() {
-            if self.bytes < PROOF_BYTES {
+            if self.bytes < PROOF_BYTES || self.extensions >= PROOF_EXTENSIONS_MAX {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.bytes = 0;
+            self.extensions += 1;
             self.until.as_mut().reset(Instant::now() + self.timeout);
         }
         Ok(false)

@@ -11,7 +11,6 @@ mod error;
 mod identity;
 mod join;
 mod listeners;
-mod proving;
 mod serve;
 
 use std::io;

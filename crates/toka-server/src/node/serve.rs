@@ -29,13 +29,12 @@ use tower::util::MapResponseLayer;
 use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
-use super::proving::Proving;
 use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX,
-    PEER_PROOF_TIMEOUT, REQUEST_GRACE, STREAM_WINDOW_BYTES,
+    REQUEST_GRACE, STREAM_WINDOW_BYTES,
 };
 use crate::refusal;
 use crate::routing::{TimeLimit, name_cluster, name_members};
@@ -173,9 +172,8 @@ pub(super) fn peers<S, A>(
                 return;
             }
         };
-        let proof = Some(PEER_PROOF_TIMEOUT);
+        let proof = Some(bounds.peer_proof_timeout);
         let served = peer_server()
-            .layer(layer_fn(Proving::<Routes>::over))
             .add_service(service)
             .serve_with_incoming_shutdown(
                 incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds, proof),

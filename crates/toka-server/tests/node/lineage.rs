@@ -250,18 +250,18 @@ async fn chain(vault: &mut Vault, batches: u64) {
 async fn walk_waits_for_its_client_and_ends_at_its_deadline() {
     const TIME: Duration = Duration::from_secs(2);
     let cluster = Cluster::start(1).await;
-    chain(&mut cluster.vault(0), 6).await;
+    chain(&mut cluster.vault(0), 30).await;
     let mut service = lineage(&cluster, 0);
     let all = v1::WalkRequest {
-        event: sequence(6_000),
+        event: sequence(30_000),
         max_events: 1_000_000,
         ..Default::default()
     };
     let (relatives, end) = walked(&mut service, all.clone()).await;
-    assert_eq!((relatives.len(), end), (6_000, complete(6_000)));
-    assert!(relatives.iter().map(|(_, depth)| *depth).eq(0..6_000));
+    assert_eq!((relatives.len(), end), (30_000, complete(30_000)));
+    assert!(relatives.iter().map(|(_, depth)| *depth).eq(0..30_000));
 
-    // More than the connection holds: the node does not read on, and at the deadline it is over.
+    // More than the windows of the connection, 2 MiB, and what the node has ready to be sent hold: the node does not read on, and at the deadline it is over.
     let mut request = Request::new(all);
     request.set_timeout(TIME);
     let deadline = tokio::time::Instant::now() + TIME;

@@ -7,6 +7,7 @@ mod coordination;
 mod http;
 mod lifecycle;
 mod lineage;
+mod peers;
 mod reads;
 mod routing;
 mod streams;

@@ -150,6 +150,7 @@ fn only_voter_says_where_it_is_before_anything_else() {
 
     alone.advertised = Member::new("raft-2:1", "elsewhere:1");
     assert_eq!(alone.moved(), None, "another member is there");
+    assert_eq!(alone.next(), None, "who is promoted would not find it");
     let mut two = view(1, &[&[1, 2]], &[]);
     two.advertised = here;
     assert_eq!(two.next(), None, "it would not start");

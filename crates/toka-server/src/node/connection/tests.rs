@@ -38,6 +38,7 @@ async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
         ping_timeout: PROOF_TIMEOUT,
         stall_timeout: PROOF_TIMEOUT,
         commit_stream_idle_timeout: PROOF_TIMEOUT,
+        peer_proof_timeout: PROOF_TIMEOUT,
     };
     let accepted = futures::stream::iter([Ok(near)]);
     let mut connections = Box::pin(incoming(accepted, &stop, 1, bounds, Some(PROOF_TIMEOUT)));
@@ -85,6 +86,25 @@ async fn first_request_over_a_slow_link_is_waited_for() {
         end.expect_err("no more came").kind(),
         io::ErrorKind::TimedOut
     );
+}
+
+#[tokio::test]
+async fn connection_that_sends_much_and_shows_no_peer_ends_too() {
+    let time = Duration::from_millis(2);
+    let mut proof = Proof::new(Proven::default(), time);
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    let mut times = 0;
+    let end = loop {
+        proof.bytes = PROOF_BYTES;
+        match proof.is_given(&mut cx) {
+            Ok(is_given) => assert!(!is_given, "nobody has shown anything"),
+            Err(end) => break end,
+        }
+        times += 1;
+        assert!(times <= 100, "it goes on for ever");
+        sleep(10 * time).await;
+    };
+    assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
 #[cfg(target_os = "linux")]

@@ -58,7 +58,7 @@ async fn start(
 }
 
 /// Starts it, and returns up to where its ledger has applied the log.
-async fn applied_at_start(storage: &MemoryStorage) -> Result<Option<LogId>, StartError> {
+pub(super) async fn applied_at_start(storage: &MemoryStorage) -> Result<Option<LogId>, StartError> {
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let stores = open(&shared);
     let log = stores.log.handle();
@@ -171,6 +171,12 @@ async fn noted_with_snapshot(entries: Vec<Entry>, lacks_row: bool) -> MemoryStor
 
 /// Notes what applying the log to the ledger finds: that it is damaged.
 async fn find_damaged(storage: &MemoryStorage) {
+    tried::failed(&Layout::new(storage.disk(), PathBuf::from(PATH)));
+    cannot_read(storage).await;
+}
+
+/// Notes what anybody may find who reads the ledger.
+async fn cannot_read(storage: &MemoryStorage) {
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let mut stores = open(&shared);
     stores.data_dir.set_ledger_damaged().expect("noted");
@@ -212,9 +218,41 @@ async fn node_that_was_ready_may_go_on_from_its_ledger_again() {
     let storage = noted(entries(), Flushed::All).await;
     applied_at_start(&storage).await.expect("it can be read");
     let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
-    forget_tried(&layout);
+    tried::forget(&layout);
     find_damaged(&storage).await;
     applied_at_start(&storage).await.expect("it can be read");
+}
+
+#[tokio::test]
+async fn disk_that_could_not_be_read_for_a_moment_costs_a_lone_node_nothing() {
+    let storage = noted(entries(), Flushed::All).await;
+    for _ in 0..4 {
+        applied_at_start(&storage).await.expect("it can be read");
+        cannot_read(&storage).await;
+    }
+}
+
+#[tokio::test]
+async fn entry_that_cannot_be_applied_tells_of_what_the_repair_went_on_from() {
+    let storage = noted(entries(), Flushed::All).await;
+    applied_at_start(&storage).await.expect("it can be read");
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let engine = storage.open(&layout.ledger(1)).expect("opened");
+    let mut batch = Batch::new();
+    batch.delete(Table::Headers, encode_sequence(1));
+    engine.write(batch, Durability::Synced).expect("written");
+    drop(engine);
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let stores = open(&shared);
+    let host = stores.ledger.expect("it opens");
+    // The first event again, which is answered with its header.
+    let again = testing::commit("event 2".to_owned(), 2);
+    let again = testing::entry(log_id(3, LAST + 1), &again);
+    assert!(!Tried::read(&layout).has(&layout.ledger(1)));
+    let failed = host.apply(vec![again]).expect_err("the header is gone");
+    assert!(failed.damage().is_some(), "{failed}");
+    assert!(Tried::read(&layout).has(&layout.ledger(1)));
+    stores.log.handle().close().await.expect("closed");
 }
 
 #[tokio::test]
