@@ -185,8 +185,8 @@ async fn groups_are_cut_off_at_the_event_that_is_restored_to() -> Result<()> {
         let last = *tasks.last().context("there are tasks")?;
         // Behind what is parked first, among what is leased, right at the group's position, and beyond it.
         for sequence in [tasks[4], tasks[7] - 1, tasks[11], tasks[15], last - 1] {
-            let point = ["--sequence", &sequence.to_string()];
-            let new = restored(cluster, 1, &at, &point).await?;
+            let point = sequence.to_string();
+            let new = restored(cluster, 1, &at, &["--sequence", &point]).await?;
             let cut_off = taken.is_cut_off(&new.client().await?, sequence).await;
             cut_off.with_context(|| format!("at {sequence}"))?;
         }

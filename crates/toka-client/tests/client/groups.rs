@@ -287,7 +287,7 @@ async fn consumer_holds_no_more_than_it_is_told_to() {
         ahead: AHEAD,
         ..Consume::new(group(), consumer())
     });
-    for handed_out in 1..=10 {
+    for handed_out in 1..=10_u32 {
         let got = consumer.next().await.expect("an event");
         assert_eq!(got.event.header.sequence, u64::from(handed_out));
         let given: u32 = node.seen(|s| s.pulls.iter().map(|pull| pull.max_events).sum());
