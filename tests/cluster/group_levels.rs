@@ -47,6 +47,16 @@ async fn level(cluster: &Cluster) -> Result<u32> {
     Ok(settings.feature_level)
 }
 
+/// Waits until the vault is at a level, as some node that runs has it.
+async fn is_at(cluster: &Cluster, wanted: u32) -> Result<()> {
+    wait::until("the level", PATIENCE, async || {
+        let level = level(cluster).await?;
+        ensure!(level == wanted, "the vault is at {level}");
+        Ok(())
+    })
+    .await
+}
+
 /// Whether a call was refused because the vault is not at the level yet.
 fn names_level<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) -> Result<()> {
     let wanted = format!("feature level {COORDINATION_LEVEL}");
@@ -137,7 +147,7 @@ async fn vault_that_is_held_at_the_first_level_refuses_groups_until_it_rises() -
         cluster.terminate(3).await?;
         cluster.restart(3).await?;
         has_groups(&client).await?;
-        ensure!(level(cluster).await? == FEATURE_LEVEL);
+        is_at(cluster, FEATURE_LEVEL).await?;
         let at = client.cursor(&cursor, Consistency::Linearizable).await?;
         ensure!(at == Some(2), "the cursor is at {at:?}");
         client.save_cursor(&cursor, Some(2), 3).await?;
@@ -206,12 +216,7 @@ async fn group_goes_on_while_nodes_are_upgraded() -> Result<()> {
             change_build(cluster, id, Some(&next)).await?;
             scene.goes_on(SOME).await?;
         }
-        wait::until("the next level", PATIENCE, async || {
-            let level = level(cluster).await?;
-            ensure!(level == FEATURE_LEVEL + 1, "the vault is at {level}");
-            Ok(())
-        })
-        .await?;
+        is_at(cluster, FEATURE_LEVEL + 1).await?;
         scene.goes_on(SOME).await?;
         kept.is_kept(&client, Consistency::Linearizable).await?;
         kept.finish(&client).await?;
