@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use toka_client::{
-    Client, Consistency, Consume, ConsumerName, Delivery, GroupName, GroupSettings, GroupStart,
-    SettleOutcome, Verdict,
+    Client, Consistency, Consume, ConsumerName, Delivery, Group, GroupName, GroupSettings,
+    GroupStart, SettleOutcome, Verdict,
 };
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::consumers::make_group;
@@ -21,6 +21,12 @@ const PARKED: usize = 3;
 
 fn name() -> Result<GroupName> {
     Ok(GroupName::new("busy")?)
+}
+
+/// The group as it is now.
+async fn shown(client: &Client) -> Result<Group> {
+    let name = name()?;
+    Ok(client.group(&name, Consistency::Linearizable).await?)
 }
 
 /// Takes what the group has, at once.
@@ -89,8 +95,7 @@ async fn group_that_is_always_full_replays_its_parked_events() -> Result<()> {
         }
         let moved = busy.client.replay_parked(&name()?, &busy.parked).await?;
         ensure!(moved as usize == PARKED, "{moved} were replayed");
-        let group = busy.client.group(&name()?, Consistency::Linearizable);
-        let group = group.await?;
+        let group = shown(&busy.client).await?;
         ensure!(group.parked == 0, "{group:?}");
         // They come before any event that is new, whether there is room for them or not.
         let taken = take(&busy.client).await?;
@@ -109,8 +114,7 @@ async fn group_that_is_always_full_replays_its_parked_events() -> Result<()> {
             last = taken.into_iter().fold(last, u64::max);
         }
         ensure!(last == busy.tasks[39], "{last} came last");
-        let group = busy.client.group(&name()?, Consistency::Linearizable);
-        let group = group.await?;
+        let group = shown(&busy.client).await?;
         ensure!((group.unacknowledged, group.parked) == (0, 0), "{group:?}");
         Ok(())
     })
@@ -138,7 +142,7 @@ async fn consumer_that_is_slow_parks_nothing() -> Result<()> {
         });
         let mut done = BTreeSet::new();
         while done.len() < tasks.len() {
-            let group = client.group(&name()?, Consistency::Linearizable).await?;
+            let group = shown(&client).await?;
             ensure!(group.parked == 0, "{group:?} after {done:?}");
             let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
             let Ok(next) = next else {
@@ -153,7 +157,7 @@ async fn consumer_that_is_slow_parks_nothing() -> Result<()> {
         }
         consumer.close().await?;
         ensure!(done.iter().copied().eq(tasks), "{done:?}");
-        let group = client.group(&name()?, Consistency::Linearizable).await?;
+        let group = shown(&client).await?;
         ensure!((group.unacknowledged, group.parked) == (0, 0), "{group:?}");
         Ok(())
     })
