@@ -67,6 +67,9 @@ enum Task {
         /// embedded events
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
+        /// Write tests/fixtures/format-1-level-2 instead: its vaults have cursors and consumer groups
+        #[arg(long, conflicts_with = "intents_save_events")]
+        level_2: bool,
     },
     /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
     Fuzz {
@@ -157,7 +160,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Fixtures {
             replace,
             intents_save_events,
-        } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+            level_2,
+        } => {
+            let which = match (level_2, intents_save_events) {
+                (true, _) => fixtures::Which::Level2,
+                (false, Some(events)) => fixtures::Which::Intents(*events),
+                (false, None) => fixtures::Which::Plain,
+            };
+            fixtures::run(&workspace, &processes, *replace, which)
+        }
         Task::Fuzz {
             target,
             seconds,
