@@ -170,7 +170,7 @@ async fn status_names_every_node() -> Result<()> {
         );
 
         // A pipe is no terminal: a row is a line, however long it gets.
-        let head = table.lines().position(|line| line.contains("HISTORY ROOT"));
+        let head = table.lines().position(|line| line.contains("HEALTH"));
         let rows = table.lines().skip(head.context("no head")? + 1).take(3);
         let rows: Vec<_> = rows.collect();
         for (id, row) in cluster.ids().iter().zip(&rows) {
@@ -179,6 +179,9 @@ async fn status_names_every_node() -> Result<()> {
             ensure!(is_whole, "{table}");
         }
         ensure!(rows.len() == 3, "{table}");
+        let wide = ["cluster", "status", "--wide", "-o", "table"];
+        let wide = toka.ok(&wide).await?.stdout;
+        ensure!(wide.contains("HISTORY ROOT"), "{wide}");
 
         let to_down = ["cluster", "transfer", "--to", &down.to_string()];
         let refused = toka.run(&to_down).await?;

@@ -9,6 +9,7 @@ pub mod bystander;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod consumers;
 pub mod follow;
 pub mod history;
 pub mod linearizable;

@@ -5,7 +5,11 @@
 
 mod churn;
 mod clients;
+mod deck;
+mod errand;
 mod fault;
+mod inflict;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,10 +17,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
 
-pub use self::clients::Clients;
+pub use self::clients::{Clients, GROUP_KIND};
+use self::deck::{Deck, Hand};
+pub use self::errand::Errand;
 pub use self::fault::{Fault, Kind};
+use self::inflict::hold;
+pub use self::tally::{Count, Tally};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, PATIENCE};
 use crate::process;
@@ -24,30 +31,12 @@ use crate::proxy::Proxy;
 use crate::seed;
 use crate::small_disk::SmallDisk;
 
-/// How long faults last, milliseconds.
-const HOLD_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
-/// Faults at once.
-const FAULTS: std::ops::RangeInclusive<usize> = 1..=3;
+/// How long faults last, milliseconds: nodes look once a second how much room they have.
+const HOLD_MS: std::ops::RangeInclusive<u64> = 2_500..=5_000;
 /// Acknowledgements after each round that show that the cluster has recovered.
 const SOME: u64 = 20;
-
-/// What happens to the cluster on purpose while there are faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Errand {
-    Nothing,
-    RollingRestart,
-    Replace,
-    RemoveAndAdd,
-}
-
-const ERRANDS: [Errand; 6] = [
-    Errand::Nothing,
-    Errand::Nothing,
-    Errand::Nothing,
-    Errand::RollingRestart,
-    Errand::Replace,
-    Errand::RemoveAndAdd,
-];
+/// So much longer than it was told to it goes on at most, until everything has happened and had an effect.
+const LONGER_MAX: Duration = Duration::from_secs(240);
 
 /// What belongs to one node besides its process.
 #[derive(Debug)]
@@ -62,10 +51,8 @@ struct Place {
 pub struct Nemesis {
     rng: StdRng,
     places: BTreeMap<u64, Place>,
-    /// Kinds of faults to come, so that each does.
-    faults: Vec<Kind>,
-    errands: Vec<Errand>,
-    done: BTreeMap<String, u64>,
+    deck: Deck,
+    tally: Tally,
 }
 
 impl Nemesis {
@@ -74,9 +61,8 @@ impl Nemesis {
         let mut nemesis = Self {
             rng: seed::rng(seed, 0),
             places: BTreeMap::new(),
-            faults: Vec::new(),
-            errands: Vec::new(),
-            done: BTreeMap::new(),
+            deck: Deck::default(),
+            tally: Tally::default(),
         };
         for id in cluster.ids() {
             nemesis.settle(cluster, id).await?;
@@ -107,7 +93,11 @@ impl Nemesis {
         place.with_context(|| format!("node {id} has no place"))
     }
 
-    /// Goes on for so long, and ends with a cluster that is whole. That needs the nemesis as long as it runs.
+    /// Goes on for so long, and until everything has happened once and had an effect; ends with a cluster that is
+    /// whole. That needs the nemesis as long as it runs.
+    ///
+    /// # Errors
+    /// The cluster does not recover; or something never has an effect.
     pub async fn rage(
         &mut self,
         cluster: &mut Cluster,
@@ -116,72 +106,63 @@ impl Nemesis {
     ) -> Result<()> {
         let started = Instant::now();
         for round in 1_u64.. {
-            if started.elapsed() >= time {
+            let missing = self.tally.missing();
+            if started.elapsed() >= time && missing.is_empty() {
                 break;
             }
+            ensure!(
+                started.elapsed() < time + LONGER_MAX,
+                "after {round} rounds and {:?} without effect: {missing:?}",
+                started.elapsed()
+            );
             let passed = self.round(cluster, clients, round).await;
             passed.with_context(|| format!("round {round} of the nemesis"))?;
         }
         Ok(())
     }
 
-    /// How often it did what.
-    pub fn done(&self) -> &BTreeMap<String, u64> {
-        &self.done
+    /// What it has done.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     async fn round(&mut self, cluster: &mut Cluster, clients: &Clients, round: u64) -> Result<()> {
-        let errand = self.draw_errand();
-        let count = self.rng.random_range(FAULTS);
-        let mut faults = Vec::new();
-        for _ in 0..count {
-            let kind = self.draw_kind(errand);
-            // One of a kind: to undo one would undo the other.
-            if faults.iter().all(|other: &Fault| other.kind() != kind) {
-                faults.push(Fault::draw(kind, &self.members(), &mut self.rng));
-            }
+        let Hand { errand, kinds } = self.deck.deal(&self.tally, &mut self.rng);
+        let errand = match errand {
+            errand if errand.changes_members() && !churn::has_room(cluster) => Errand::Nothing,
+            errand => errand,
+        };
+        let members = self.members();
+        let mut faults: Vec<Fault> = Vec::new();
+        for kind in kinds {
+            faults.push(Fault::draw(kind, &members, &mut self.rng));
         }
         // Nodes that were killed are started last, once there is room on their disks.
         faults.sort_by_key(Fault::kind);
-        let hold = Duration::from_millis(self.rng.random_range(HOLD_MS));
-        println!("round {round}: {errand:?} under {faults:?} for {hold:?}");
-        for fault in &faults {
-            self.inflict(cluster, fault)?;
-            *self.done.entry(format!("{:?}", fault.kind())).or_default() += 1;
+        let time = Duration::from_millis(self.rng.random_range(HOLD_MS));
+        println!("round {round}: {errand:?} under {faults:?} for {time:?}");
+        let mut inflicted = Vec::new();
+        for fault in faults {
+            inflicted.push(self.inflict(cluster, fault).await?);
         }
         let begun = self.begin(cluster, errand).await?;
-        tokio::time::sleep(hold).await;
-        cluster.network()?.heal()?;
-        for fault in faults.iter().rev() {
-            self.undo(cluster, fault)?;
+        let clock_noticed = hold(cluster, &inflicted, time).await;
+        let mut effects = Vec::new();
+        for one in &inflicted {
+            let effect = self.effect(cluster, one, clock_noticed)?;
+            effects.push((one.fault.kind(), effect));
         }
-        if errand != Errand::Nothing {
-            *self.done.entry(format!("{errand:?}")).or_default() += 1;
+        cluster.network()?.heal()?;
+        for one in inflicted.iter().rev() {
+            self.undo(cluster, &one.fault)?;
         }
         self.finish(cluster, begun).await?;
         clients.know(cluster, &self.members())?;
         cluster.wait_all_running_ready().await?;
-        clients.go_on(SOME, PATIENCE).await
-    }
-
-    fn draw_errand(&mut self) -> Errand {
-        if self.errands.is_empty() {
-            self.errands = ERRANDS.to_vec();
-            self.errands.shuffle(&mut self.rng);
-        }
-        self.errands.pop().unwrap_or(Errand::Nothing)
-    }
-
-    /// The next kind; one that leaves a majority at work where nodes come and go on purpose.
-    fn draw_kind(&mut self, errand: Errand) -> Kind {
-        let suits = |kind: &Kind| errand == Errand::Nothing || kind.is_light();
-        if !self.faults.iter().any(suits) {
-            let mut fresh: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| suits(kind)).collect();
-            fresh.shuffle(&mut self.rng);
-            self.faults.extend(fresh);
-        }
-        let at = self.faults.iter().rposition(suits);
-        at.map_or(Kind::Delay, |at| self.faults.remove(at))
+        clients.go_on(SOME, PATIENCE).await?;
+        println!("round {round}: {effects:?}");
+        self.tally.note(errand, &effects);
+        Ok(())
     }
 
     async fn rolling_restart(&mut self, cluster: &mut Cluster) -> Result<()> {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-pub use self::network::{Addresses, Network};
+pub use self::network::{Addresses, Lost, Network};
 
 /// Set in the environment of the test that runs inside.
 const INSIDE: &str = "TOKA_TEST_INSIDE_NETNS";
@@ -57,6 +57,11 @@ fn path_of_root() -> OsString {
 
 /// Runs a tool that must succeed.
 fn run(program: &str, arguments: &str) -> Result<()> {
+    ask(program, arguments).map(drop)
+}
+
+/// Runs a tool that must succeed, and returns what it says.
+fn ask(program: &str, arguments: &str) -> Result<Vec<u8>> {
     let mut command = Command::new(program);
     command.args(arguments.split_whitespace());
     let output = command.stdin(Stdio::null()).output();
@@ -68,7 +73,7 @@ fn run(program: &str, arguments: &str) -> Result<()> {
         "{program} {arguments}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(())
+    Ok(output.stdout)
 }
 
 /// The network namespace of process `pid`.

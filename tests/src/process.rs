@@ -140,6 +140,16 @@ impl Process {
         Ok(kib << 10)
     }
 
+    /// Its state, as the kernel names it: `T` is stopped, `Z` has ended.
+    pub fn state(&self) -> Result<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // The name before it may have anything in it.
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        state.with_context(|| format!("no state: {stat}"))
+    }
+
     /// How it has ended; `None`: it still runs.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)

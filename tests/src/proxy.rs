@@ -1,6 +1,8 @@
 //! A bad network: a proxy that passes bytes on late, or slowly, or not until it is mended.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -57,6 +59,8 @@ impl Quality {
 #[derive(Debug)]
 pub struct Proxy {
     quality: watch::Sender<Quality>,
+    /// Chunks that were delayed since the quality was set.
+    late: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -65,24 +69,42 @@ impl Proxy {
     pub(crate) async fn start(front: SocketAddr, back: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(front).await?;
         let quality = watch::Sender::new(Quality::default());
+        let late = Arc::<AtomicU64>::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, back, quality.subscribe()));
+        tasks.spawn(serve(
+            listener,
+            back,
+            quality.subscribe(),
+            Arc::clone(&late),
+        ));
         Ok(Self {
             quality,
+            late,
             _tasks: tasks,
         })
     }
 
     /// Makes the network worse, or better again.
     pub fn set(&self, quality: Quality) {
+        self.late.store(0, Ordering::Relaxed);
         self.quality.send_replace(quality);
+    }
+
+    /// How many pieces, in both directions, have been delayed since the network was last made worse.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
     }
 }
 
-async fn serve(listener: TcpListener, back: SocketAddr, quality: watch::Receiver<Quality>) {
+async fn serve(
+    listener: TcpListener,
+    back: SocketAddr,
+    quality: watch::Receiver<Quality>,
+    late: Arc<AtomicU64>,
+) {
     let mut connections = JoinSet::new();
     while let Ok((front, _)) = listener.accept().await {
-        let quality = quality.clone();
+        let (quality, late) = (quality.clone(), Arc::clone(&late));
         connections.spawn(async move {
             let Ok(back) = TcpStream::connect(back).await else {
                 return;
@@ -92,8 +114,8 @@ async fn serve(listener: TcpListener, back: SocketAddr, quality: watch::Receiver
             let (front_in, front_out) = front.into_split();
             let (back_in, back_out) = back.into_split();
             tokio::select! {
-                () = pass(front_in, back_out, quality.clone(), Cut::ToNode) => {}
-                () = pass(back_in, front_out, quality, Cut::FromNode) => {}
+                () = pass(front_in, back_out, quality.clone(), &late, Cut::ToNode) => {}
+                () = pass(back_in, front_out, quality, &late, Cut::FromNode) => {}
             }
         });
         while connections.try_join_next().is_some() {}
@@ -105,6 +127,7 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut quality: watch::Receiver<Quality>,
+    late: &AtomicU64,
     direction: Cut,
 ) {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
@@ -112,7 +135,9 @@ async fn pass(
     let read = async move {
         let mut buffer = vec![0; CHUNK_BYTES];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let due = Instant::now() + reading.borrow().delay;
+            let delay = reading.borrow().delay;
+            late.fetch_add(u64::from(!delay.is_zero()), Ordering::Relaxed);
+            let due = Instant::now() + delay;
             if sender.send((due, buffer[..count].to_vec())).await.is_err() {
                 return;
             }

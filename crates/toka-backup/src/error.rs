@@ -16,6 +16,53 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A vault lives where backups were to be kept.
+    #[error(
+        "backups cannot be kept in {}: {} is the data directory of a node or of an embedded vault; name a \
+         directory outside of it. Backups that are there already, move first, all of the directory that holds them \
+         (`LOCK`, `objects` and `backups`): they go on at the new place",
+        place.display(),
+        data.display()
+    )]
+    InDataDirectory {
+        /// As it was given.
+        place: PathBuf,
+        /// The data directory: the place itself, or what it is in.
+        data: PathBuf,
+    },
+    /// Where backups were to be kept there is something else.
+    #[error(
+        "backups cannot be kept in {}: it has no backups, and is not empty: it holds {found:?}; name a new or an \
+         empty directory, or one that has backups",
+        place.display()
+    )]
+    NotEmpty {
+        /// As it was given.
+        place: PathBuf,
+        /// What is there, or one of it.
+        found: String,
+    },
+    /// No backup would be kept.
+    #[error(
+        "--keep-last is 0, and must be at least 1, or every backup would be removed; to remove the last one too, \
+         name it with --delete"
+    )]
+    KeepsNone,
+    /// The manifest of a backup that is to stay cannot be read.
+    #[error(
+        "no objects were removed: the manifest {path} cannot be read, so that nobody can tell which files its backup \
+         needs: {source}. Backups that --delete has named are gone, and their files stay for now. \
+         Put that file back as it was, or give the backup up: `--delete {name}`, or remove the file \
+         itself if that is no name of a backup"
+    )]
+    Unreadable {
+        /// Name of the backup.
+        name: String,
+        /// Where its manifest is.
+        path: String,
+        /// Why: [`Error::Damaged`], [`Error::NewerFormat`], or [`Error::Invalid`] of its name.
+        source: Box<Error>,
+    },
     /// The place where backups are kept failed.
     #[error("cannot {action} {path}")]
     Storage {
@@ -109,6 +156,18 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A point in time before the first event: there would be nothing to restore.
+    #[error(
+        "{wanted} is before the first event, so that nothing would be restored: --{field} can be {range}"
+    )]
+    BeforeFirst {
+        /// What was given: `sequence` or `time`.
+        field: &'static str,
+        /// The point.
+        wanted: String,
+        /// What it can be.
+        range: String,
+    },
     /// The node cannot be asked, or broke off.
     #[error(transparent)]
     Node(#[from] toka_client::Error),
@@ -147,6 +206,11 @@ impl Error {
             Self::Node(error) => error.is_retryable(),
             Self::InUse { .. } | Self::Interrupted => true,
             Self::Invalid { .. }
+            | Self::InDataDirectory { .. }
+            | Self::NotEmpty { .. }
+            | Self::KeepsNone
+            | Self::Unreadable { .. }
+            | Self::BeforeFirst { .. }
             | Self::Storage { .. }
             | Self::NoRoom { .. }
             | Self::NotFound { .. }

@@ -2,7 +2,7 @@
 //! cluster, checked, restored.
 //!
 //! ```text
-//! restore -> verify -> check -> fetch -> create -> repository -> manifest
+//! restore -> verify -> check -> fetch -> create -> repository -> place, manifest
 //!                                        prune  ->
 //! ```
 //!
@@ -17,6 +17,7 @@ mod create;
 mod error;
 mod fetch;
 mod manifest;
+mod place;
 mod prune;
 mod repository;
 mod restore;

@@ -1,6 +1,7 @@
 //! The manifest of a backup: what it is of, and its files. Written last, so that a backup without one
 //! is no backup. The format is documented in `docs/format-backup.md`.
 
+use std::cmp::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,15 @@ impl Manifest {
     pub fn size_bytes(&self) -> u64 {
         let sizes = self.files.iter().map(|file| file.size_bytes);
         sizes.fold(0, u64::saturating_add)
+    }
+
+    /// The order of positions; of backups at the same one that in which they were made.
+    pub(crate) fn by_position(&self, other: &Self) -> Ordering {
+        (self.sequence, self.created_unix_ms, &self.name).cmp(&(
+            other.sequence,
+            other.created_unix_ms,
+            &other.name,
+        ))
     }
 
     /// The text: a line with the format, a line of JSON, and a line with the checksum of both.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use toka_ledger::seam::Clock;
 
 use crate::error::Error;
+use crate::manifest::Manifest;
 use crate::repository::Repository;
 
 /// What was removed.
@@ -23,22 +24,26 @@ pub struct Pruned {
 pub struct Options {
     /// Backups to remove, by name.
     pub delete: Vec<String>,
-    /// Of all backups, keep so many with the highest positions; absent: all but those of `delete`.
+    /// Of all backups, keep so many with the highest positions, at least 1; absent: all but those of `delete`.
     pub keep_last: Option<usize>,
-    /// An object that no backup names is kept for this long: it may belong to one that is being made.
+    /// An object that no backup names is kept for so long after it was written: it may belong to a backup that is
+    /// being made in a bucket, or to one that was broken off and is to go on.
     pub grace_ms: u64,
 }
 
 /// Removes backups as asked, then the objects that no backup names.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Damaged`] and [`Error::NewerFormat`] if a manifest that stays cannot be
-/// read, since nobody can tell then which objects it needs; [`Error::InUse`], [`Error::Storage`].
+/// [`Error::KeepsNone`], [`Error::NotFound`]; [`Error::Unreadable`] if a manifest that stays cannot be read,
+/// since nobody can tell then which objects it needs; [`Error::InUse`], [`Error::Storage`].
 pub async fn prune(
     repository: &Repository,
     options: &Options,
     clock: &dyn Clock,
 ) -> Result<Pruned, Error> {
+    if options.keep_last == Some(0) {
+        return Err(Error::KeepsNone);
+    }
     let _exclusive = repository.lock()?;
     let mut pruned = Pruned::default();
     for name in &options.delete {
@@ -52,7 +57,7 @@ pub async fn prune(
         repository.delete_manifest(name).await?;
         pruned.backups += 1;
     }
-    let mut manifests = repository.manifests().await?;
+    let mut manifests = manifests(repository).await?;
     let superfluous = options
         .keep_last
         .map_or(0, |keep| manifests.len().saturating_sub(keep));
@@ -71,4 +76,19 @@ pub async fn prune(
         }
     }
     Ok(pruned)
+}
+
+/// The manifests of all backups, in the order of their positions.
+async fn manifests(repository: &Repository) -> Result<Vec<Manifest>, Error> {
+    let list = repository.list().await?.into_iter();
+    let readable = list.map(|(name, manifest)| {
+        manifest.map_err(|source| Error::Unreadable {
+            path: repository.manifest_name(&name),
+            name,
+            source: Box::new(source),
+        })
+    });
+    let mut manifests = readable.collect::<Result<Vec<_>, _>>()?;
+    manifests.sort_by(Manifest::by_position);
+    Ok(manifests)
 }

@@ -28,13 +28,11 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::error::Error;
 use crate::manifest::{Manifest, check_name};
+use crate::place::{self, BACKUPS, LOCK, OBJECTS};
 
 /// BLAKE3 of a file's content.
 pub(crate) type FileDigest = [u8; 32];
 
-const OBJECTS: &str = "objects";
-const BACKUPS: &str = "backups";
-const LOCK: &str = "LOCK";
 const S3: &str = "s3://";
 /// Between the name of a file and the number of the attempt to write it.
 const ATTEMPT: char = '#';
@@ -98,13 +96,15 @@ impl Repository {
         }
     }
 
-    /// As [`Repository::open`]; a directory that is not there is made.
+    /// As [`Repository::open`], to make backups in; a directory that is not there is made. One that is must be
+    /// empty, or a place for backups already, and outside of every data directory.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::File`].
+    /// [`Error::Invalid`], [`Error::InDataDirectory`], [`Error::NotEmpty`], [`Error::File`].
     pub fn create(place: &str) -> Result<Self, Error> {
         if !place.starts_with(S3) {
             let path = Path::new(place);
+            place::check(path)?;
             SystemDisk
                 .create_dir_all(path)
                 .map_err(Error::file("create", path))?;
@@ -274,9 +274,7 @@ impl Repository {
         let mut manifests = list
             .map(|(_, manifest)| manifest)
             .collect::<Result<Vec<_>, _>>()?;
-        manifests.sort_by(|a, b| {
-            (a.sequence, a.created_unix_ms, &a.name).cmp(&(b.sequence, b.created_unix_ms, &b.name))
-        });
+        manifests.sort_by(Manifest::by_position);
         Ok(manifests)
     }
 
@@ -360,6 +358,11 @@ impl Repository {
     /// How an object is called in messages.
     pub(crate) fn object_name(&self, digest: &FileDigest) -> String {
         self.show(&self.object_key(digest))
+    }
+
+    /// How a manifest is called in messages.
+    pub(crate) fn manifest_name(&self, name: &str) -> String {
+        self.show(&self.backup_key(name))
     }
 
     fn folder(&self, name: &str) -> Key {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toka_ledger::dir::{Mode, Restoring};
 use toka_ledger::disk::{Disk, SystemDisk};
-use toka_ledger::read::Position;
+use toka_ledger::read::{Position, Selector};
 use toka_ledger::restore::{forget_log, is_beginning, repeat, sequence_at};
 use toka_ledger::seam::{SystemThreads, Threads};
 use toka_ledger::verify::Report;
@@ -76,7 +76,7 @@ pub struct Restored {
 /// of a point in time events that are applied again.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::NoBackups`], [`Error::NotCovered`], [`Error::Damaged`],
+/// [`Error::NotFound`], [`Error::NoBackups`], [`Error::NotCovered`], [`Error::BeforeFirst`], [`Error::Damaged`],
 /// [`Error::Ledger`] if the directory cannot be taken, [`Error::Storage`], [`Error::File`].
 pub async fn restore(
     repository: &Repository,
@@ -97,6 +97,7 @@ pub async fn restore(
             repository,
             base: plan.base,
             source: plan.source,
+            end_unix_ms: plan.end_unix_ms,
             point,
             ledger: ledger.clone(),
             other: path.join(SOURCE),
@@ -148,23 +149,27 @@ struct Plan {
     is_whole: bool,
     /// The last one before the point.
     base: Option<Manifest>,
+    /// Where the last backup ends.
+    end_unix_ms: u64,
 }
 
 impl Plan {
     async fn new(repository: &Repository, point: &Point) -> Result<Self, Error> {
-        let whole = |source| Self {
-            source,
-            is_whole: true,
-            base: None,
-        };
         if let Point::Backup(Some(name)) = point {
-            return Ok(whole(repository.manifest(name).await?));
+            let source = repository.manifest(name).await?;
+            return Ok(Self {
+                end_unix_ms: source.unix_ms,
+                source,
+                is_whole: true,
+                base: None,
+            });
         }
         let mut manifests = repository.manifests().await?;
         let newest = manifests.last().cloned();
         let newest = newest.ok_or_else(|| Error::NoBackups {
             repository: repository.to_string(),
         })?;
+        require_event(point, &newest, repository)?;
         let covers = |manifest: &Manifest| match *point {
             Point::Backup(_) => manifest.name == newest.name,
             Point::Sequence(sequence) => manifest.sequence >= sequence,
@@ -194,7 +199,25 @@ impl Plan {
             base: base.filter(|_| !is_whole),
             source,
             is_whole,
+            end_unix_ms: newest.unix_ms,
         })
+    }
+}
+
+/// Refuses sequence 0, which is no event's: an empty vault is hardly what was meant.
+fn require_event(point: &Point, newest: &Manifest, repository: &Repository) -> Result<(), Error> {
+    match point {
+        Point::Sequence(0) if newest.sequence == 0 => Err(Error::NotCovered {
+            wanted: point.to_string(),
+            repository: repository.to_string(),
+            reason: "the last one has no events".to_owned(),
+        }),
+        Point::Sequence(0) => Err(Error::BeforeFirst {
+            field: "sequence",
+            wanted: point.to_string(),
+            range: format!("1 to {}", newest.sequence),
+        }),
+        Point::Backup(_) | Point::Sequence(_) | Point::Time(_) => Ok(()),
     }
 }
 
@@ -236,6 +259,8 @@ struct Repeating<'a> {
     repository: &'a Repository,
     base: Option<Manifest>,
     source: Manifest,
+    /// Where the last backup ends.
+    end_unix_ms: u64,
     point: &'a Point,
     ledger: PathBuf,
     /// Where the later backup goes.
@@ -250,9 +275,11 @@ impl Repeating<'_> {
             fetch(self.repository, base, &self.ledger, progress).await?;
         }
         let (source, base, point) = (self.source, self.base, self.point.clone());
-        let (ledger, other) = (self.ledger, self.other);
+        let (ledger, other, end_unix_ms) = (self.ledger, self.other, self.end_unix_ms);
         off_reactor_telling(progress, move |tell| {
-            let restored = repeat_up_to(&ledger, base, &other, source, &point, tell)?;
+            check(&other, &source, tell)?;
+            let until = sequence_of(&point, &other, end_unix_ms)?;
+            let restored = repeat_up_to(&ledger, base, &other, source, until, tell)?;
             SystemDisk
                 .remove_dir_all(&other)
                 .map_err(Error::file("remove", &other))?;
@@ -262,21 +289,43 @@ impl Repeating<'_> {
     }
 }
 
+/// Sequence of the last event up to the point, of the ledger in `source`.
+fn sequence_of(point: &Point, source: &Path, end_unix_ms: u64) -> Result<u64, Error> {
+    let (_, reader) = open(source)?;
+    let unix_ms = match *point {
+        Point::Sequence(sequence) => return Ok(sequence),
+        Point::Backup(_) => return Ok(reader.position().sequence),
+        Point::Time(unix_ms) => unix_ms,
+    };
+    let sequence = sequence_at(&reader, unix_ms)?;
+    if sequence > 0 {
+        return Ok(sequence);
+    }
+    let first = reader.header(&Selector::Sequence(1))?;
+    let first = first.map_or_else(
+        || "that of the first event".to_owned(),
+        |first| rfc3339(first.unix_ms),
+    );
+    Err(Error::BeforeFirst {
+        field: "time",
+        wanted: point.to_string(),
+        range: format!(
+            "from {first} on, and must be before {}",
+            rfc3339(end_unix_ms)
+        ),
+    })
+}
+
+/// Restores up to the event at `until` of the ledger in `other`, which is checked.
 fn repeat_up_to(
     ledger: &Path,
     base: Option<Manifest>,
     other: &Path,
     source: Manifest,
-    point: &Point,
+    until: u64,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Restored, Error> {
-    check(other, &source, tell)?;
     let (_, reader) = open(other)?;
-    let until = match *point {
-        Point::Sequence(sequence) => sequence,
-        Point::Time(unix_ms) => sequence_at(&reader, unix_ms)?,
-        Point::Backup(_) => reader.position().sequence,
-    };
     // The base ends at or before the point.
     let begin = base.as_ref().map_or(0, |base| base.sequence);
     if let Some(base) = &base {

@@ -9,10 +9,13 @@ use toka_ledger::apply::LogMark;
 use toka_ledger::command::{Command, Create, FEATURE_LEVEL};
 use toka_ledger::engine::{Durability, Engine};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
-use toka_ledger::seam::{SystemThreads, Threads};
+use toka_ledger::seam::{SystemClock, SystemThreads, Threads};
 use toka_raft::{DiskStorage, Storage as _};
 
-use crate::{File, Manifest, Owner, Point, Progress, Repository, Step, restore, verify};
+use crate::{
+    Error, File, Manifest, Owner, Point, Progress, PruneOptions, Repository, Step, prune, restore,
+    rfc3339, verify,
+};
 
 /// Events of the first backup, and of the second one.
 const EARLIER: u64 = 200;
@@ -211,4 +214,71 @@ async fn point_in_time_tells_of_every_step_to_its_end() {
         (Step::Check, POINT),
     ];
     assert_eq!(steps(&told), expected);
+}
+
+#[tokio::test]
+async fn point_before_the_first_event_is_refused_with_the_range() {
+    let Backups {
+        dir,
+        repository,
+        later,
+        ..
+    } = backups().await;
+    let (path, owner) = (dir.path().join("restored"), Owner::Node { node_id: 1 });
+    let end = rfc3339(later.unix_ms);
+    for (point, flag, range) in [
+        (Point::Sequence(0), "--sequence", format!("1 to {LATER}")),
+        (Point::Time(0), "--time", end),
+    ] {
+        let restored = restore(&repository, &point, &path, owner, &mut |_| {}).await;
+        let refused = restored.expect_err("there is no event");
+        assert!(matches!(refused, Error::BeforeFirst { .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains(flag) && said.contains(&range), "{said}");
+        assert!(!path.exists(), "something was left");
+    }
+}
+
+/// To remove what is asked for, and nothing for its age.
+fn removing(delete: &[&str], keep_last: Option<usize>) -> PruneOptions {
+    PruneOptions {
+        delete: delete.iter().map(|name| (*name).to_owned()).collect(),
+        keep_last,
+        grace_ms: u64::MAX,
+    }
+}
+
+#[tokio::test]
+async fn prune_that_would_keep_none_is_refused() {
+    let Backups {
+        dir: _dir,
+        repository,
+        ..
+    } = backups().await;
+    let pruned = prune(&repository, &removing(&[], Some(0)), &SystemClock).await;
+    let refused = pruned.expect_err("it would remove all");
+    assert!(matches!(refused, Error::KeepsNone), "{refused}");
+    assert!(refused.to_string().contains("at least 1"), "{refused}");
+    assert_eq!(repository.names().await.expect("listed").len(), 2);
+}
+
+#[tokio::test]
+async fn manifest_that_cannot_be_read_keeps_prune_from_files_until_it_is_given_up() {
+    let Backups {
+        dir, repository, ..
+    } = backups().await;
+    let manifest = dir.path().join("backups/backups/earlier");
+    std::fs::write(&manifest, "half").expect("written");
+    let pruned = prune(&repository, &removing(&[], Some(1)), &SystemClock).await;
+    let refused = pruned.expect_err("nobody can tell what it needs");
+    let said = refused.to_string();
+    assert!(
+        matches!(&refused, Error::Unreadable { name, .. } if name == "earlier"),
+        "{said}"
+    );
+    assert!(said.contains(&manifest.display().to_string()), "{said}");
+    assert!(said.contains("--delete earlier"), "{said}");
+    assert_eq!(repository.names().await.expect("listed").len(), 2);
+    let pruned = prune(&repository, &removing(&["earlier"], Some(1)), &SystemClock).await;
+    assert_eq!(pruned.expect("it is given up").backups, 1);
 }

@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     /// No node answered, or there is no leader.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no such event, or intent.
+    /// There is no such event, intent, cursor or group.
     #[error("there is no {0}")]
     NotFound(String),
     /// The input is not valid, or the vault refused the commit.
@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// Verification found damage.
     #[error("{0}")]
     Damaged(String),
+    /// The data are those of a node that was removed, or whose vault was recovered elsewhere.
+    #[error("{0}")]
+    Removed(String),
     /// SIGINT came before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -43,6 +46,7 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::NotFound(_) => 4,
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
+            Failure::Removed(_) => 7,
             // As shells say it of a process that SIGINT ended.
             Failure::Interrupted => 130,
         });
@@ -92,7 +96,9 @@ fn is_misconfigured(refused: &toka_raft::StartError) -> bool {
     use toka_raft::StartError as Refused;
     matches!(
         refused,
-        Refused::AddressDiffers { .. } | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
+        Refused::AddressDiffers { .. }
+            | Refused::AddressTaken { .. }
+            | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
     )
 }
 
@@ -112,6 +118,9 @@ fn is_beyond_build(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<toka_backup::Error>() {
         return match error {
             toka_backup::Error::NewerFormat { .. } => true,
+            toka_backup::Error::Unreadable { source, .. } => {
+                matches!(**source, toka_backup::Error::NewerFormat { .. })
+            }
             toka_backup::Error::Ledger(error) => error.is_beyond_build(),
             _ => false,
         };

@@ -152,12 +152,17 @@ impl PayloadView {
                 Shown::Base64(text) => text,
             },
         };
-        if text.chars().count() <= max {
-            return text;
-        }
-        let cut: String = text.chars().take(max.saturating_sub(1)).collect();
-        format!("{cut}…")
+        cut(&text, max)
     }
+}
+
+/// At most `max` characters of a text.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(max.saturating_sub(1)).collect();
+    format!("{cut}…")
 }
 
 /// Lower-case hexadecimal digits.

@@ -6,6 +6,7 @@ const EVENT_CONTEXT: &str = "toka-ledger v1 event";
 const LEAF_CONTEXT: &str = "toka-ledger v1 leaf";
 const NODE_CONTEXT: &str = "toka-ledger v1 node";
 const STATE_CONTEXT: &str = "toka-ledger v1 state";
+const GROUP_ROW_CONTEXT: &str = "toka-ledger v1 group row";
 const RESTORED_CONTEXT: &str = "toka-ledger v1 restored history";
 
 /// BLAKE3 of the payload.
@@ -80,6 +81,16 @@ pub fn state(previous: &Digest, written: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
     hasher.update(previous.as_bytes());
     hasher.update(written);
+    hasher.finalize().into()
+}
+
+/// What a row of consumer groups counts for in the sum over all of them.
+#[must_use]
+pub fn group_row(key: &[u8], value: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key(GROUP_ROW_CONTEXT);
+    hasher.update(&length(key.len()).to_le_bytes());
+    hasher.update(key);
+    hasher.update(value);
     hasher.finalize().into()
 }
 

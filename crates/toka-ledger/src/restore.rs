@@ -3,12 +3,15 @@
 //! A copy goes on under another log, or it ends at an earlier event. The latter is made by repeating the
 //! history: events and what changed beside them are in the tables, and `apply` comes to the same bits.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent, SetFeatureLevel,
+    COORDINATION_LEVEL, Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition,
+    PreparedEvent, SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;
@@ -95,7 +98,11 @@ pub fn is_beginning(base: &Reader, reader: &Reader) -> Result<bool, Error> {
 /// Everything is as it was there: headers, ids, times, indexes, intents and their labels, cursors, history
 /// root and state digest; the last two are compared at each multiple of 256. But for the revision, which
 /// counts no command that changed nothing, and one for each event. A label that was given behind the last event,
-/// or a rise of the feature level there, is left out.
+/// a rise of the feature level there, or a cursor that was saved or deleted there, is left out.
+///
+/// Consumer groups, of which there is no history, are as `source` has them, as far as they do not reach beyond
+/// `until`: nothing is leased, and deliveries from before are none of this vault. In a vault that had not been
+/// raised to their feature level by then there are none.
 ///
 /// # Errors
 /// [`Error::Erased`] for a payload that is gone; [`Error::Corrupt`] if an event does not come out as it was;
@@ -128,7 +135,13 @@ pub fn repeat(
         repetition.stretch(until)?;
         progress(repetition.at - begin);
     }
-    fix_model(&**engine, &repetition.ledger.reader(), &settings)?;
+    let restored = repetition.ledger.reader();
+    fix_model(&**engine, &restored, &settings)?;
+    let level = restored.settings()?.map_or(0, |now| now.feature_level);
+    if level >= COORDINATION_LEVEL {
+        let revision = restored.position().revision;
+        groups::take_over(&**engine, source, until, revision)?;
+    }
     drop(repetition);
     engine.flush()?;
     Ok(until.saturating_sub(begin))
@@ -179,7 +192,13 @@ impl<'a> Repetition<'a> {
                 (Outcome::Committed { headers, .. }, Some(header)) => {
                     headers[..] == [Arc::clone(header)]
                 }
-                (Outcome::Labelled { .. } | Outcome::Raised { .. }, None) => true,
+                (
+                    Outcome::Labelled { .. }
+                    | Outcome::Raised { .. }
+                    | Outcome::CursorSaved { .. }
+                    | Outcome::CursorDeleted { .. },
+                    None,
+                ) => true,
                 _ => false,
             };
             if !is_same {
@@ -198,31 +217,51 @@ impl<'a> Repetition<'a> {
         Ok(())
     }
 
-    /// The labels that were given, and the rises of the feature level, behind an event and before the next one.
-    fn changes(&self, changes: &[(Place, Change)], sequence: u64) -> Vec<Command> {
+    /// What commands of their own changed behind an event and before the next one.
+    fn changes(&mut self, changes: &[(Place, Change)], sequence: u64) -> Vec<Command> {
+        let (at, known_revision) = (self.at, self.known_revision);
         let is_new = |place: &Place| {
-            place.sequence == sequence
-                && (sequence > self.at || place.revision > self.known_revision)
+            place.sequence == sequence && (sequence > at || place.revision > known_revision)
         };
         let changes = changes.iter().filter(|(place, _)| is_new(place));
         changes
-            .filter_map(|(_, change)| match change {
-                Change::Label { intent, label } => Some(Command::Label(Label {
-                    // The vault's time does not run back.
-                    unix_ms: 0,
-                    intent: *intent,
-                    label: label.clone(),
-                })),
-                Change::FeatureLevel { level } => {
-                    let level = *level;
-                    Some(Command::SetFeatureLevel(SetFeatureLevel {
-                        unix_ms: 0,
-                        level,
-                    }))
-                }
-                Change::Cursor { .. } => None,
-            })
+            .filter_map(|(_, change)| self.change(change))
             .collect()
+    }
+
+    /// The command that makes a change; none where it was part of a commit.
+    fn change(&mut self, change: &Change) -> Option<Command> {
+        // The vault's time does not run back.
+        let unix_ms = 0;
+        Some(match change {
+            Change::Label { intent, label } => Command::Label(Label {
+                unix_ms,
+                intent: *intent,
+                label: label.clone(),
+            }),
+            Change::FeatureLevel { level } => {
+                let level = *level;
+                Command::SetFeatureLevel(SetFeatureLevel { unix_ms, level })
+            }
+            Change::CursorSaved { name, position } => {
+                self.cursors.insert(name.clone(), *position);
+                Command::SaveCursor(SaveCursor {
+                    unix_ms,
+                    name: name.clone(),
+                    from: None,
+                    to: *position,
+                })
+            }
+            Change::CursorDeleted { name } => {
+                self.cursors.insert(name.clone(), 0);
+                Command::DeleteCursor(DeleteCursor {
+                    unix_ms,
+                    name: name.clone(),
+                    from: None,
+                })
+            }
+            Change::Cursor { .. } => return None,
+        })
     }
 
     /// The moves of cursors that belong to an event's commit.

@@ -335,6 +335,7 @@ async fn run(steps: Vec<Step>) {
                     Start::Beginning => 0,
                     Start::Now => history.len() as u64,
                     Start::After(sequence) => sequence,
+                    Start::At(_) => unreachable!("not drawn"),
                 },
                 filter,
                 received: Vec::new(),

@@ -7,6 +7,14 @@ use toka_ledger::seam::Clock;
 use toka_proto::v1;
 use toka_proto::v1::AlarmKind;
 
+/// The name of a kind as operators have it everywhere, such as `slow_disk`.
+pub(crate) fn name(kind: AlarmKind) -> String {
+    let name = kind.as_str_name();
+    name.strip_prefix("ALARM_KIND_")
+        .unwrap_or(name)
+        .to_lowercase()
+}
+
 /// A node's own alarms, at most one of a kind. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Alarms {
@@ -30,14 +38,14 @@ impl Alarms {
         let mut raised = self.lock();
         let Some(message) = message else {
             if raised.remove(&kind).is_some() {
-                tracing::info!(node_id = self.node_id, alarm = kind.as_str_name(), "over");
+                tracing::info!(node_id = self.node_id, alarm = name(kind), "over");
             }
             return;
         };
         let alarm = raised.entry(kind).or_insert_with(|| {
             tracing::error!(
                 node_id = self.node_id,
-                alarm = kind.as_str_name(),
+                alarm = name(kind),
                 message,
                 "raised"
             );
@@ -49,6 +57,11 @@ impl Alarms {
             }
         });
         alarm.message = message;
+    }
+
+    /// Whose they are.
+    pub(crate) const fn node_id(&self) -> u64 {
+        self.node_id
     }
 
     /// Those that are raised.
@@ -70,6 +83,12 @@ mod tests {
     use toka_ledger::seam::SystemClock;
 
     use super::*;
+
+    #[test]
+    fn kinds_have_the_names_that_operators_know() {
+        assert_eq!(name(AlarmKind::DiskNearlyFull), "disk_nearly_full");
+        assert_eq!(name(AlarmKind::NoQuorum), "no_quorum");
+    }
 
     #[test]
     fn alarm_keeps_its_time_until_it_is_lowered() {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use toka_ledger::engine::EngineError;
 use toka_ledger::read::Position;
 
+use crate::amount::Amount;
 use crate::codec::DecodeError;
 use crate::log_store::LogError;
 use crate::type_config::Leader;
@@ -40,8 +41,10 @@ pub enum CommitError {
     },
     /// The disk of the node that leads is nearly full; nothing was proposed.
     #[error(
-        "the disk of the leader is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept free; \
-         reads go on, and commits when there is room again"
+        "the disk of the leader is nearly full: {} are free, {} are kept free; reads go on, and commits when there \
+         is room again",
+        Amount(*free_bytes),
+        Amount(*reserve_bytes)
     )]
     DiskFull {
         /// Bytes that can still be written.

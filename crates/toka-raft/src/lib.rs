@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod alarms;
+mod amount;
 mod base;
 mod blocking;
 mod change;
@@ -50,11 +51,14 @@ mod slow_disk;
 pub mod snapshot;
 mod state_machine;
 mod status;
+#[cfg(feature = "storage")]
+pub mod stopped;
 pub mod storage;
 #[cfg(test)]
 mod testing;
 mod ticker;
 pub mod transport;
+mod tried;
 pub mod type_config;
 mod vitals;
 mod wire;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::alarms::Alarms;
+use crate::amount::{self, Amount};
 use crate::blocking::Blocking;
 use crate::headroom::{Headroom, LEFT_AT_BEGIN};
 use crate::ticker::ticker;
@@ -100,17 +101,7 @@ impl RoomKeeper {
     fn note(&self, space: Space) {
         let before = *self.room.borrow();
         let now = Room::of(space.free_bytes, self.headroom.reserve_bytes(space), before);
-        let shortage = now.shortage().map(|(free_bytes, reserve_bytes)| {
-            format!(
-                "the disk is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept free; no commits \
-                 are taken{} until there is room, reads go on",
-                if now.is_spent() {
-                    ", and nothing from the leader,"
-                } else {
-                    ""
-                }
-            )
-        });
+        let shortage = shortage(self.alarms.node_id(), now, space);
         // Also where there is room for everything else: this node falls behind until there is more.
         let message = shortage.or_else(|| self.refused(space));
         self.room.send_replace(now);
@@ -119,12 +110,30 @@ impl RoomKeeper {
 
     fn refused(&self, space: Space) -> Option<String> {
         let needed_bytes = self.headroom.refused_bytes(space)?;
-        let free_bytes = space.free_bytes;
         Some(format!(
-            "a snapshot of the leader does not fit on the disk: {free_bytes} bytes are free, {needed_bytes} are \
-             needed; this node falls behind until there is room"
+            "a snapshot of the leader does not fit on the disk of node {}: {} are free, {} are needed; the node \
+             falls behind until there is room",
+            self.alarms.node_id(),
+            amount::free(space),
+            Amount(needed_bytes)
         ))
     }
+}
+
+/// What an operator is told of a disk that is nearly full.
+fn shortage(node_id: u64, room: Room, space: Space) -> Option<String> {
+    let (_, reserve_bytes) = room.shortage()?;
+    let log = if room.is_spent() {
+        ", and nothing from the leader,"
+    } else {
+        ""
+    };
+    Some(format!(
+        "the disk of node {node_id} is nearly full: {} are free, {} are kept free; it takes no commits{log} until \
+         there is room, reads go on",
+        amount::free(space),
+        Amount(reserve_bytes)
+    ))
 }
 
 #[cfg(test)]
@@ -141,5 +150,27 @@ mod tests {
         let still_low = Room::of(1_249, 1_000, low);
         assert_eq!(still_low.shortage(), Some((1_249, 1_000)));
         assert_eq!(Room::of(1_250, 1_000, low), Room::Enough);
+    }
+
+    #[test]
+    fn alarm_names_the_node_and_how_much_is_free() {
+        let space = |free_bytes| Space {
+            free_bytes,
+            total_bytes: 16 << 30,
+        };
+        let said = |mib: u64| {
+            let room = Room::of(mib << 20, 1 << 30, Room::Enough);
+            shortage(3, room, space(mib << 20))
+        };
+        assert_eq!(said(1_024), None);
+        assert_eq!(
+            said(600).as_deref(),
+            Some(
+                "the disk of node 3 is nearly full: 600 MiB of 16.0 GiB (3.6 %) are free, 1.0 GiB are kept free; it \
+                 takes no commits until there is room, reads go on"
+            )
+        );
+        let spent = said(60).expect("less than half of the reserve");
+        assert!(spent.contains("and nothing from the leader"), "{spent}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a node says of itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
@@ -10,6 +10,7 @@ use toka_proto::v1;
 use tokio::sync::watch;
 
 use crate::alarms::Alarms;
+use crate::amount::Amount;
 use crate::fatal::Fatal;
 use crate::identity::Identity;
 use crate::room::Room;
@@ -23,6 +24,8 @@ use crate::type_config::{Member, TypeConfig};
 pub enum Role {
     /// It orders the commits.
     Leader,
+    /// It has led, and no majority of the voters has confirmed lately that it does.
+    LeaderWithoutQuorum,
     /// It follows and votes.
     Follower,
     /// It stands for election.
@@ -92,20 +95,25 @@ pub(crate) struct StatusSource {
     pub(crate) fatal: Fatal,
     pub(crate) this: Member,
     pub(crate) leader: watch::Receiver<Option<Leader>>,
+    /// This node leads, and no quorum has confirmed it for long.
+    pub(crate) lost_quorum: Arc<AtomicBool>,
 }
 
 impl StatusSource {
     pub(crate) fn status(&self) -> Status {
         // Cloned at once: a guard that is held blocks the Raft task (openraft #1238).
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let role = match metrics.state {
-            ServerState::Leader => Role::Leader,
-            ServerState::Follower => Role::Follower,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Learner => Role::Learner,
-            ServerState::Shutdown => Role::Stopped,
-        };
+        let role = role(metrics.state, self.lost_quorum.load(Ordering::Relaxed));
         let membership = metrics.membership_config.membership();
+        let node_id = self.identity.node_id();
+        // A new leader knows it a moment before the others of this node are told.
+        let own = membership.get_node(&node_id);
+        let own = own.filter(|_| role == Role::Leader).map(|member| Leader {
+            node_id,
+            member: member.clone(),
+            term: metrics.current_term,
+        });
+        let leader = own.or_else(|| self.leader.borrow().clone());
         let voters: Vec<u64> = membership.voter_ids().collect();
         let matched = |id: &u64| {
             let replicated = metrics.replication.as_ref()?.get(id)?;
@@ -132,7 +140,7 @@ impl StatusSource {
                 role
             },
             term: metrics.current_term,
-            leader: self.leader.borrow().clone(),
+            leader,
             last_log_index: metrics.last_log_index,
             committed_index: metrics.local_committed.map(|log_id| log_id.index),
             applied_index: metrics.last_applied.map(|log_id| log_id.index),
@@ -157,16 +165,24 @@ impl StatusSource {
         let digest =
             |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
         let intents_digest = self.reader.intents_digest();
+        // Two rows that every command of groups writes: they are in memory.
+        let groups_digest = self.reader.groups_digest().ok();
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
+            (None, None, Some(_)) if status.role == Role::LeaderWithoutQuorum => (
+                false,
+                "it has led, and no majority of the voters answers it".to_owned(),
+            ),
             (None, None, Some(_)) => (false, "no leader is known".to_owned()),
             (None, Some(_), Some(_)) => match self.room.borrow().shortage() {
                 Some((free_bytes, reserve_bytes)) => (
                     false,
                     format!(
-                        "the disk is nearly full: {free_bytes} bytes are free, {reserve_bytes} are kept \
-                         free; no commits are taken, reads go on"
+                        "the disk is nearly full: {} are free, {} are kept free; no commits are taken, reads go \
+                         on",
+                        Amount(free_bytes),
+                        Amount(reserve_bytes)
                     ),
                 ),
                 None => (true, String::new()),
@@ -199,8 +215,24 @@ impl StatusSource {
                 sequence,
                 digest: digest(&made),
             }),
+            groups_digest: groups_digest.map(|(revision, sum)| v1::GroupsDigest {
+                revision,
+                digest: digest(&sum),
+            }),
             last_scrub: self.scrub.report().last.map(|pass| pass.message()),
         }
+    }
+}
+
+/// openraft calls itself a leader until it hears of another one, for ever where nobody is left.
+const fn role(state: ServerState, lost_quorum: bool) -> Role {
+    match state {
+        ServerState::Leader if lost_quorum => Role::LeaderWithoutQuorum,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
     }
 }
 
@@ -208,9 +240,22 @@ fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
     match role {
         _ if cluster_id.is_none() => v1::Role::Idle,
         Role::Leader => v1::Role::Leader,
+        Role::LeaderWithoutQuorum => v1::Role::LeaderWithoutQuorum,
         Role::Follower => v1::Role::Follower,
         Role::Candidate => v1::Role::Candidate,
         Role::Learner => v1::Role::Learner,
         Role::Stopped => v1::Role::Idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_leader_leads_until_it_has_had_the_time_to_be_confirmed() {
+        assert_eq!(role(ServerState::Leader, false), Role::Leader);
+        assert_eq!(role(ServerState::Leader, true), Role::LeaderWithoutQuorum);
+        assert_eq!(role(ServerState::Follower, true), Role::Follower);
     }
 }

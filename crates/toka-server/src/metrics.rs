@@ -40,12 +40,15 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 13] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 17] {
     let Gates {
         subscriptions,
         commits,
         commit_streams,
         backups,
+        walks,
+        verifications,
+        pulls,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -84,6 +87,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             open(subscriptions),
         ),
         (
+            "toka_subscription_events_encoded",
+            "counter",
+            "Events encoded for subscriptions: each once for all that want the same of it.",
+            shared.encoded.events(),
+        ),
+        (
             "toka_commit_streams_open",
             "gauge",
             "Open commit streams.",
@@ -100,6 +109,24 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Copies for backups that are being sent.",
             open(backups),
+        ),
+        (
+            "toka_walks_open",
+            "gauge",
+            "Walks through the graph of events.",
+            open(walks),
+        ),
+        (
+            "toka_verifications_open",
+            "gauge",
+            "Checks of everything that the node has.",
+            open(verifications),
+        ),
+        (
+            "toka_pulls_open",
+            "gauge",
+            "Consumers that wait for events of their groups, those whose calls were forwarded included.",
+            open(pulls),
         ),
         (
             "toka_intents",
@@ -276,6 +303,7 @@ fn count(number: usize) -> u64 {
 fn role(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
+        Role::LeaderWithoutQuorum => "leader_without_quorum",
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",

@@ -94,12 +94,13 @@ enum Task {
     },
     /// Build `toka` of the next feature level beside the ordinary one, for single tests of upgrades
     Next,
-    /// Let a nemesis work on five nodes for long, and check that nothing is lost and nothing diverges
+    /// Run for long what the suite runs shortly: the nemesis at work on five nodes, the simulation with seeds that
+    /// nobody has run, the fuzz targets
     Soak {
-        /// For how many minutes there are faults
+        /// For how many minutes, beside builds: a third for each of the three
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: u64,
-        /// What the faults are drawn from; another one each time if it is not given
+        /// What faults and seeds of the simulation are drawn from; another one each time if it is not given
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },

@@ -102,20 +102,6 @@ async fn rate_limit_is_kept() -> Result<()> {
     .await
 }
 
-/// The most memory that a process has had, if it still runs.
-fn peak_bytes(process: &mut Process) -> Result<Option<u64>> {
-    if process.ended()?.is_some() {
-        return Ok(None);
-    }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    // One that is about to end has none any more.
-    let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) else {
-        return Ok(None);
-    };
-    Ok(Some(kib.parse::<u64>()? << 10))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_of_a_backup_does_not_grow_with_its_size() -> Result<()> {
     const BACKUP_BYTES: usize = 160 << 20;
@@ -131,7 +117,8 @@ async fn memory_of_a_backup_does_not_grow_with_its_size() -> Result<()> {
             let mut backup = Process::start(&arguments.map(str::to_owned), &log)?;
             let mut peak = 0;
             let ended = wait::until("the backup", PATIENCE, async || {
-                peak = peak.max(peak_bytes(&mut backup)?.unwrap_or(0));
+                // One that is about to end has none any more.
+                peak = peak.max(backup.memory_max().unwrap_or(0));
                 backup.ended()?.context("it has not ended")
             })
             .await?;
@@ -194,8 +181,12 @@ async fn bad_requests_are_refused_with_what_is_wrong() -> Result<()> {
             &cluster.endpoints(),
         );
         let at = place(cluster).display().to_string();
+        let data = cluster.node(1).data.display().to_string();
         for (arguments, code) in [
+            (["backup", "create", &data].to_vec(), 2),
             (["backup", "create", &at, "--name", "a/b"].to_vec(), 2),
+            // That one has made the directory.
+            (["backup", "prune", &at, "--keep-last", "0"].to_vec(), 2),
             (["backup", "create", "s3:///x"].to_vec(), 2),
             (["backup", "list", "/nowhere/at/all"].to_vec(), 4),
             (["restore", &at, "--data", "x", "--node-id", "0"].to_vec(), 2),

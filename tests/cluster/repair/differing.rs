@@ -83,7 +83,7 @@ async fn node_that_may_be_the_wrong_one_gives_no_copy() -> Result<()> {
     let arguments = [&SAVE_OFTEN[..], &["--state-check-interval", "500ms"]].concat();
     cluster::run(3, &arguments, async |cluster: &mut Cluster| {
         differ(cluster).await?;
-        cluster.logs(SOUND, "ALARM_KIND_STATE_DIFFERS").await?;
+        cluster.logs(SOUND, "state_differs").await?;
         cluster.terminate(DIFFERING).await?;
         let before = cluster.log(DAMAGED).len();
         cluster.launch(DAMAGED)?;

@@ -62,6 +62,34 @@ async fn membership_change_under_partition_loses_nothing() -> Result<()> {
     .await
 }
 
+/// nats-server #7545 and etcd's failpoint `memberReplace`, the other way round: nodes come while one of five hears
+/// nothing and another is dead. The three that are left are a majority, and need nobody else for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_replace_and_join_under_partition_lose_nothing() -> Result<()> {
+    cluster::run_prepared(5, &SAVE_OFTEN, async |cluster: &mut Cluster| {
+        let proxies = start_behind_proxies(cluster).await?;
+        let traffic = Traffic::start(cluster).await?;
+        let followers = cluster.followers().await?;
+        // Not the first node that is asked for the members: it does not know who leads.
+        let (dead, cut_off) = (followers[0], followers[3]);
+        of(&proxies, cut_off)?.set(Quality::cut(Cut::Both));
+        cluster.kill(dead)?;
+        cluster.join(&["--replace", &dead.to_string()]).await?;
+        cluster.join(&[]).await?;
+        let voters = cluster.running();
+        cluster.has_members(&voters, &[]).await?;
+        traffic.goes_on().await?;
+        of(&proxies, cut_off)?.set(Quality::default());
+        for id in voters {
+            cluster.wait_ready(id).await?;
+        }
+        traffic.goes_on().await?;
+        traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
 /// etcd's failpoints `blackholePeerNetwork` and `dropPeerNetwork`, also one way: nobody waits for the node
 /// that hears nothing or is not heard, and what it gets late does no harm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,66 +1,67 @@
 //! Nodes that are restarted, come and go on purpose.
 
-use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
 use rand::seq::IndexedRandom as _;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::{Errand, Nemesis};
 use crate::cluster::{Cluster, PATIENCE};
-use crate::wait;
+use crate::command::Toka;
 
 /// Nodes of one run, members and former ones. Each has a host, which stays.
-const NODES_MAX: u64 = 150;
+const NODES_MAX: usize = 150;
+/// Between two requests to remove a node.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A change of the membership that has begun.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Begun {
     /// It leaves.
     old: Option<u64>,
     /// It comes.
     new: Option<u64>,
+    /// Who asks for the removal of `old`.
+    removal: Option<JoinHandle<Result<()>>>,
+}
+
+/// Whether one more node can come.
+pub(super) fn has_room(cluster: &Cluster) -> bool {
+    cluster.ids().len() < NODES_MAX
 }
 
 impl Nemesis {
-    /// Begins an errand while there are faults.
+    /// Begins an errand while there are faults. Changes of the membership are only begun: whether they are done before
+    /// the faults are over depends on who reaches whom.
     pub(super) async fn begin(&mut self, cluster: &mut Cluster, errand: Errand) -> Result<Begun> {
-        if cluster.ids().len() as u64 >= NODES_MAX && errand != Errand::RollingRestart {
-            return Ok(Begun::default());
-        }
+        let mut begun = Begun::default();
         match errand {
-            Errand::Nothing => Ok(Begun::default()),
-            Errand::RollingRestart => {
-                self.rolling_restart(cluster).await?;
-                Ok(Begun::default())
-            }
+            Errand::Nothing => {}
+            Errand::RollingRestart => self.rolling_restart(cluster).await?,
             Errand::Replace => {
                 let old = self.draw_member();
                 cluster.kill(old)?;
-                let new = self.come(cluster, &["--replace", &old.to_string()]).await?;
-                let new = Some(new);
-                let old = Some(old);
-                Ok(Begun { old, new })
+                begun.old = Some(old);
+                begun.new = Some(self.come(cluster, &["--replace", &old.to_string()]).await?);
             }
-            Errand::RemoveAndAdd => {
+            Errand::Add => begun.new = Some(self.come(cluster, &[]).await?),
+            Errand::Remove => {
                 let old = self.draw_member();
-                let id = old.to_string();
-                // Repeated, it is done already: it may have been, though its answer got lost.
-                wait::until("a node is removed", PATIENCE, async || {
-                    let ran = cluster.toka().run(&["cluster", "remove", &id]).await?;
-                    ensure!(ran.code == Some(0), "{ran:?}");
-                    Ok(())
-                })
-                .await?;
-                // Then the new one does not ask it.
-                cluster.has_ended_removed(old).await?;
-                let new = Some(self.come(cluster, &[]).await?);
-                let old = Some(old);
-                Ok(Begun { old, new })
+                begun.old = Some(old);
+                begun.removal = Some(tokio::spawn(remove(cluster.toka(), old)));
             }
         }
+        Ok(begun)
     }
 
     /// Waits for the end of what has begun, once the faults are over.
     pub(super) async fn finish(&mut self, cluster: &mut Cluster, begun: Begun) -> Result<()> {
-        let Begun { old, new } = begun;
+        let Begun { old, new, removal } = begun;
+        if let Some(removal) = removal {
+            removal.await.context("who removes a node panicked")??;
+        }
         if let Some(new) = new {
             cluster
                 .logs(new, "this node has joined the cluster")
@@ -92,5 +93,22 @@ impl Nemesis {
         self.settle(cluster, id).await?;
         cluster.launch(id)?;
         Ok(id)
+    }
+}
+
+/// Has node `id` removed, however often that takes. Repeated, it is done already: it may have been, though its answer
+/// got lost.
+async fn remove(toka: Toka, id: u64) -> Result<()> {
+    let (started, id) = (Instant::now(), id.to_string());
+    loop {
+        let ran = toka.run(&["cluster", "remove", &id]).await?;
+        if ran.code == Some(0) {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < 2 * PATIENCE,
+            "node {id} is not removed: {ran:?}"
+        );
+        sleep(PAUSE).await;
     }
 }

@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
-use rustix::process::Signal;
-
-use super::Nemesis;
-use crate::cluster::Cluster;
-use crate::proxy::Quality;
 
 /// Delays in each direction, milliseconds; elections time out after more.
 const DELAY_MS: std::ops::RangeInclusive<u64> = 20..=200;
-/// Bandwidths, kilobits a second.
-const KILOBITS_PER_S: std::ops::RangeInclusive<u32> = 200..=2_000;
+/// Bandwidths, kilobits a second: less than what nodes and clients send to one node.
+const KILOBITS_PER_S: std::ops::RangeInclusive<u32> = 50..=200;
 /// Free bytes that are left: less than the nodes' reserve, and less than half of it.
 const LEFT_BYTES: [u64; 2] = [60 << 20, 30 << 20];
 const OFFSETS: [&str; 6] = ["+365d", "-365d", "+2h", "-2h", "+3s", "-3s"];
@@ -33,6 +27,10 @@ pub enum Kind {
     Asymmetric,
     /// Nothing gets through between some pairs of nodes.
     Partial,
+    /// Nothing gets through between the clients and some nodes.
+    Clients,
+    /// Clients' requests do not get to some nodes, or these nodes' answers not to the clients.
+    ClientsOneWay,
     /// Between all nodes packets get lost.
     Loss,
     /// Everything to one node's proxy comes late, and its answers.
@@ -47,12 +45,14 @@ pub enum Kind {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Pause,
         Self::Symmetric,
         Self::Asymmetric,
         Self::Partial,
+        Self::Clients,
+        Self::ClientsOneWay,
         Self::Loss,
         Self::Delay,
         Self::Bandwidth,
@@ -60,9 +60,40 @@ impl Kind {
         Self::Clock,
     ];
 
-    /// Whether a healthy majority can go on working all the time.
-    pub(super) const fn is_light(self) -> bool {
-        matches!(self, Self::Loss | Self::Delay | Self::Clock)
+    /// Whether some nodes do not reach others.
+    pub(super) const fn is_partition(self) -> bool {
+        matches!(self, Self::Symmetric | Self::Asymmetric | Self::Partial)
+    }
+
+    /// Whether nodes may end.
+    pub(super) const fn is_heavy(self) -> bool {
+        matches!(self, Self::Kill | Self::FullDisk)
+    }
+
+    /// Whether it is not at the same time as `other`: what one of them loses could not be told from what the other
+    /// does.
+    pub(super) fn excludes(self, other: Self) -> bool {
+        let cuts_clients = |kind| matches!(kind, Self::Clients | Self::ClientsOneWay);
+        self == other
+            || (self.is_partition() && other.is_partition())
+            || (cuts_clients(self) && cuts_clients(other))
+    }
+
+    /// What is counted to see that it does something.
+    #[must_use]
+    pub const fn does(self) -> &'static str {
+        match self {
+            Self::Kill => "processes killed",
+            Self::Pause => "processes stopped",
+            Self::Symmetric | Self::Asymmetric | Self::Partial | Self::Loss => {
+                "packets between nodes lost"
+            }
+            Self::Clients | Self::ClientsOneWay => "packets between clients and nodes lost",
+            Self::Delay => "pieces of messages that came late",
+            Self::Bandwidth => "packets that had to wait or were lost",
+            Self::FullDisk => "alarms of a full disk",
+            Self::Clock => "wrong clocks alarmed on",
+        }
     }
 }
 
@@ -75,6 +106,8 @@ pub enum Fault {
     Pause(Vec<u64>),
     /// From the first of each pair to the second nothing gets through.
     Cut(Kind, Vec<(u64, u64)>),
+    /// These do not hear clients, and clients do not hear those.
+    Clients(Kind, Vec<u64>, Vec<u64>),
     /// From the first of each pair to the second some packets get lost.
     Loss(Vec<(u64, u64)>),
     /// [`Kind::Delay`] of one.
@@ -116,6 +149,18 @@ impl Fault {
                 pairs.truncate(rng.random_range(1..=members.len()));
                 Self::Cut(kind, closed(kind, pairs))
             }
+            Kind::Clients => {
+                ids.truncate(rng.random_range(1..members.len()));
+                Self::Clients(kind, ids.clone(), ids)
+            }
+            Kind::ClientsOneWay => {
+                ids.truncate(rng.random_range(1..members.len()));
+                if rng.random() {
+                    Self::Clients(kind, ids, Vec::new())
+                } else {
+                    Self::Clients(kind, Vec::new(), ids)
+                }
+            }
             Kind::Loss => Self::Loss(pairs(members)),
             Kind::Delay => Self::Delay(one, Duration::from_millis(rng.random_range(DELAY_MS))),
             Kind::Bandwidth => Self::Bandwidth(one, rng.random_range(KILOBITS_PER_S)),
@@ -132,7 +177,7 @@ impl Fault {
         match self {
             Self::Kill(_) => Kind::Kill,
             Self::Pause(_) => Kind::Pause,
-            Self::Cut(kind, _) => *kind,
+            Self::Cut(kind, _) | Self::Clients(kind, ..) => *kind,
             Self::Loss(_) => Kind::Loss,
             Self::Delay(..) => Kind::Delay,
             Self::Bandwidth(..) => Kind::Bandwidth,
@@ -158,73 +203,6 @@ fn closed(kind: Kind, mut pairs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
         pairs.extend(back);
     }
     pairs
-}
-
-impl Nemesis {
-    /// Lets it go wrong.
-    pub(super) fn inflict(&self, cluster: &mut Cluster, fault: &Fault) -> Result<()> {
-        match fault {
-            Fault::Kill(ids) => ids.iter().try_for_each(|id| cluster.kill(*id)),
-            Fault::Pause(ids) => signal(cluster, ids, Signal::STOP),
-            Fault::Cut(_, pairs) => {
-                let network = cluster.network()?;
-                pairs
-                    .iter()
-                    .try_for_each(|(from, to)| network.cut(*from, *to))
-            }
-            Fault::Loss(pairs) => {
-                let network = cluster.network()?;
-                let mut pairs = pairs.iter();
-                pairs.try_for_each(|(from, to)| network.lose_some(*from, *to))
-            }
-            Fault::Delay(id, delay) => {
-                self.place(*id)?.proxy.set(Quality {
-                    delay: *delay,
-                    ..Quality::default()
-                });
-                Ok(())
-            }
-            Fault::Bandwidth(id, rate) => cluster.network()?.limit(*id, Some(*rate)),
-            Fault::FullDisk(id, left) => self.place(*id)?.disk.fill(*left),
-            Fault::Clock(id, offset) => self.place(*id)?.clock.set(offset),
-        }
-    }
-
-    /// Makes it good again; cuts and losses end with [`crate::netns::Network::heal`].
-    pub(super) fn undo(&self, cluster: &mut Cluster, fault: &Fault) -> Result<()> {
-        match fault {
-            Fault::Kill(ids) => {
-                // One that does not come up waits for the others.
-                for id in ids.iter().filter(|id| self.places.contains_key(id)) {
-                    if !cluster.running().contains(id) {
-                        cluster.launch(*id)?;
-                    }
-                }
-                Ok(())
-            }
-            Fault::Pause(ids) => signal(cluster, ids, Signal::CONT),
-            Fault::Cut(..) | Fault::Loss(_) => Ok(()),
-            Fault::Delay(id, _) => {
-                self.place(*id)?.proxy.set(Quality::default());
-                Ok(())
-            }
-            Fault::Bandwidth(id, _) => cluster.network()?.limit(*id, None),
-            Fault::FullDisk(id, _) => {
-                self.place(*id)?.disk.make_room()?;
-                self.revive(cluster, *id)
-            }
-            Fault::Clock(id, _) => self.place(*id)?.clock.set("+0"),
-        }
-    }
-}
-
-/// Sends a signal to those of `ids` that run.
-fn signal(cluster: &mut Cluster, ids: &[u64], signal: Signal) -> Result<()> {
-    let running = cluster.running();
-    for id in ids.iter().filter(|id| running.contains(id)) {
-        cluster.process(*id)?.signal(signal)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -254,6 +232,21 @@ mod tests {
             };
             let both = pairs.iter().all(|(from, to)| pairs.contains(&(*to, *from)));
             assert_eq!(both, kind != Kind::Asymmetric, "{kind:?}: {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn clients_are_cut_off_from_some_nodes_both_ways_or_one_way() {
+        let members = [1, 2, 3, 4, 5];
+        let mut rng = seed::rng(1, 0);
+        for kind in [Kind::Clients, Kind::ClientsOneWay] {
+            let fault = Fault::draw(kind, &members, &mut rng);
+            let Fault::Clients(_, deaf, mute) = &fault else {
+                panic!("{kind:?} cuts clients off");
+            };
+            assert_eq!(fault.kind(), kind);
+            assert!(deaf.len() < members.len() && mute.len() < members.len());
+            assert_eq!(deaf == mute, kind == Kind::Clients, "{fault:?}");
         }
     }
 }

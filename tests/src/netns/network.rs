@@ -7,18 +7,21 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
-use super::{INSIDE, namespace, run};
+use super::{INSIDE, ask, namespace, run};
 use crate::wait;
 
 /// Hosts that addresses are made for.
 const HOSTS_MAX: u64 = 200;
 const BRIDGE: &str = "bridge0";
-/// The test itself: clients, and proxies.
-const OWN_ADDRESS: &str = "10.77.2.1/16";
+/// The test itself: clients, and proxies on their way to the nodes behind them.
+const OWN_ADDRESS: &str = "10.77.2.1";
 const PORTS: [u16; 3] = [7311, 7312, 7313];
 /// Of so many packets every one is lost, between hosts that lose some.
 const LOST_IN_100: u8 = 10;
+/// Where packets between nodes pass.
+const HOOKS: [&str; 3] = ["input", "forward", "output"];
 /// Longest that a host takes to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,58 @@ pub struct Addresses {
     pub http: SocketAddr,
 }
 
+/// Packets that get lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Between nodes, all.
+    Cut,
+    /// Between nodes, some.
+    Lossy,
+    /// From clients to nodes, all.
+    Requests,
+    /// From nodes to clients, all.
+    Answers,
+}
+
+impl Lost {
+    const ALL: [Self; 4] = [Self::Cut, Self::Lossy, Self::Requests, Self::Answers];
+
+    /// Of the set of those who lose them, and of what counts them.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Lossy => "lossy",
+            Self::Requests => "requests",
+            Self::Answers => "answers",
+        }
+    }
+
+    /// What the set consists of.
+    const fn elements(self) -> &'static str {
+        match self {
+            Self::Cut | Self::Lossy => "ipv4_addr . ipv4_addr",
+            Self::Requests | Self::Answers => "ipv4_addr",
+        }
+    }
+
+    /// Which packets they are. Clients and the proxies' connections to nodes have the same address, and other ports.
+    fn expression(self) -> String {
+        let [client, ..] = PORTS;
+        match self {
+            Self::Cut => "ip saddr . ip daddr @cut".to_owned(),
+            Self::Lossy => {
+                format!("ip saddr . ip daddr @lossy numgen random mod 100 < {LOST_IN_100}")
+            }
+            Self::Requests => {
+                format!("ip saddr {OWN_ADDRESS} ip daddr @requests tcp dport {client}")
+            }
+            Self::Answers => {
+                format!("ip daddr {OWN_ADDRESS} ip saddr @answers tcp sport {client}")
+            }
+        }
+    }
+}
+
 impl Network {
     /// A bridge, without hosts.
     pub(crate) fn start() -> Result<Self> {
@@ -58,33 +113,8 @@ impl Network {
         run("ip", "link set lo up")?;
         run("ip", &format!("link add {BRIDGE} type bridge"))?;
         run("ip", &format!("link set {BRIDGE} up"))?;
-        run("ip", &format!("addr add {OWN_ADDRESS} dev {BRIDGE}"))?;
-        run("nft", "add table bridge toka")?;
-        for set in ["cut", "lossy"] {
-            run(
-                "nft",
-                &format!("add set bridge toka {set} {{ type ipv4_addr . ipv4_addr; }}"),
-            )?;
-        }
-        for hook in ["input", "forward", "output"] {
-            run(
-                "nft",
-                &format!(
-                    "add chain bridge toka {hook} {{ type filter hook {hook} priority 0; policy accept; }}"
-                ),
-            )?;
-            run(
-                "nft",
-                &format!("add rule bridge toka {hook} ip saddr . ip daddr @cut drop"),
-            )?;
-            run(
-                "nft",
-                &format!(
-                    "add rule bridge toka {hook} ip saddr . ip daddr @lossy \
-                     numgen random mod 100 < {LOST_IN_100} drop"
-                ),
-            )?;
-        }
+        run("ip", &format!("addr add {OWN_ADDRESS}/16 dev {BRIDGE}"))?;
+        make_rules()?;
         Ok(Self {
             hosts: BTreeMap::new(),
         })
@@ -150,18 +180,43 @@ impl Network {
 
     /// Loses everything that node `from` sends to node `to`, until [`Network::heal`].
     pub fn cut(&self, from: u64, to: u64) -> Result<()> {
-        Self::add_pairs("cut", from, to)
+        Self::add_pairs(Lost::Cut, from, to)
     }
 
     /// Loses one in ten packets that node `from` sends to node `to`, until [`Network::heal`].
     pub fn lose_some(&self, from: u64, to: u64) -> Result<()> {
-        Self::add_pairs("lossy", from, to)
+        Self::add_pairs(Lost::Lossy, from, to)
     }
 
-    /// Ends all cuts and losses.
+    /// Loses everything that clients send to node `id`, until [`Network::heal`]; nodes still reach it.
+    pub fn lose_requests(&self, id: u64) -> Result<()> {
+        Self::add(Lost::Requests, &own_address(id)?.to_string())
+    }
+
+    /// Loses everything that node `id` sends to clients, until [`Network::heal`].
+    pub fn lose_answers(&self, id: u64) -> Result<()> {
+        Self::add(Lost::Answers, &own_address(id)?.to_string())
+    }
+
+    /// Packets that have got lost since the last [`Network::heal`].
+    pub fn lost(&self, lost: Lost) -> Result<u64> {
+        let name = lost.name();
+        let said = ask("nft", &format!("-j list counter bridge toka {name}"))?;
+        let said: Value = serde_json::from_slice(&said)?;
+        let found = said["nftables"].as_array();
+        let found = found.and_then(|all| {
+            all.iter()
+                .find_map(|one| one["counter"]["packets"].as_u64())
+        });
+        found.with_context(|| format!("nft does not count {name}: {said}"))
+    }
+
+    /// Ends all cuts and losses, and counts them from now on.
     pub fn heal(&self) -> Result<()> {
-        run("nft", "flush set bridge toka cut")?;
-        run("nft", "flush set bridge toka lossy")
+        for lost in Lost::ALL {
+            run("nft", &format!("flush set bridge toka {}", lost.name()))?;
+        }
+        run("nft", "reset counters table bridge toka")
     }
 
     /// Lets so many kilobits a second through to node `id`; `None`: as many as come.
@@ -170,25 +225,70 @@ impl Network {
             Some(rate) => run(
                 "tc",
                 &format!(
-                    "qdisc replace dev veth{id} root tbf rate {rate}kbit burst 32kb latency 200ms"
+                    "qdisc replace dev veth{id} root tbf rate {rate}kbit burst 4kb latency 200ms"
                 ),
             ),
             None => run("tc", &format!("qdisc del dev veth{id} root")),
         }
     }
 
+    /// How often something for node `id` had to wait, or was lost, since [`Network::limit`] was set.
+    pub fn held_up(&self, id: u64) -> Result<u64> {
+        let said = ask("tc", &format!("-s -j qdisc show dev veth{id}"))?;
+        let said: Value = serde_json::from_slice(&said)?;
+        let mut limits = said.as_array().into_iter().flatten();
+        let limit = limits.find(|limit| limit["kind"] == "tbf");
+        let limit = limit.with_context(|| format!("node {id} has no limit: {said}"))?;
+        let count = |name: &str| limit[name].as_u64().unwrap_or(0);
+        Ok(count("overlimits") + count("drops"))
+    }
+
     /// A node reaches another one's proxy, and is answered by it; only clients' requests that it forwards, and
     /// those of a node that joins, go straight there.
-    fn add_pairs(set: &str, from: u64, to: u64) -> Result<()> {
+    fn add_pairs(lost: Lost, from: u64, to: u64) -> Result<()> {
         let (from_own, to_own) = (own_address(from)?, own_address(to)?);
         let (from_proxy, to_proxy) = (proxy_address(from)?, proxy_address(to)?);
         let pairs =
             format!("{from_own} . {to_proxy}, {from_proxy} . {to_own}, {from_own} . {to_own}");
+        Self::add(lost, &pairs)
+    }
+
+    fn add(lost: Lost, elements: &str) -> Result<()> {
+        let set = lost.name();
         run(
             "nft",
-            &format!("add element bridge toka {set} {{ {pairs} }}"),
+            &format!("add element bridge toka {set} {{ {elements} }}"),
         )
     }
+}
+
+/// What can get lost, of which nothing does so far.
+fn make_rules() -> Result<()> {
+    run("nft", "add table bridge toka")?;
+    for lost in Lost::ALL {
+        let (name, elements) = (lost.name(), lost.elements());
+        run(
+            "nft",
+            &format!("add set bridge toka {name} {{ type {elements}; }}"),
+        )?;
+        run("nft", &format!("add counter bridge toka {name}"))?;
+    }
+    for hook in HOOKS {
+        run(
+            "nft",
+            &format!(
+                "add chain bridge toka {hook} {{ type filter hook {hook} priority 0; policy accept; }}"
+            ),
+        )?;
+        for lost in Lost::ALL {
+            let (expression, name) = (lost.expression(), lost.name());
+            run(
+                "nft",
+                &format!("add rule bridge toka {hook} {expression} counter name {name} drop"),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Host {

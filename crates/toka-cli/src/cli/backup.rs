@@ -24,7 +24,8 @@ pub(crate) enum Backup {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateBackup {
-    /// Where to: a directory, or s3://BUCKET/PREFIX (endpoint and credentials in AWS_ENDPOINT,
+    /// Where to: a directory that is new, empty, or has backups, outside of every data directory; or
+    /// s3://BUCKET/PREFIX (endpoint and credentials in AWS_ENDPOINT,
     /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ALLOW_HTTP).
     pub(crate) place: String,
     /// Name of the backup [default: its time and sequence].
@@ -70,10 +71,11 @@ pub(crate) struct PruneBackups {
     /// Remove this backup; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) delete: Vec<String>,
-    /// Keep so many backups, those with the highest sequences [default: all].
+    /// Keep so many backups, at least 1, those with the highest sequences [default: all].
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<usize>,
-    /// Keep files that no backup needs for this long: they may belong to one that is being made.
+    /// Keep files that no backup needs for so long after they were written: they may belong to one that is being
+    /// made, or that was broken off and is to go on.
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) grace: Duration,
 }
@@ -94,10 +96,10 @@ pub(crate) struct Restore {
     /// Which backup [default: the one with the highest sequence].
     #[arg(long, value_name = "NAME", conflicts_with_all = ["sequence", "time"])]
     pub(crate) backup: Option<String>,
-    /// Up to the event at this sequence.
+    /// Up to the event at this sequence, from 1 on.
     #[arg(long, value_name = "N", conflicts_with = "time")]
     pub(crate) sequence: Option<u64>,
-    /// Up to the last event at or before this time, such as 2026-11-26T17:15:00Z.
+    /// Up to the last event at or before this time, such as 2026-11-26T17:15:00Z; not before the first event.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
     pub(crate) time: Option<SystemTime>,
 }

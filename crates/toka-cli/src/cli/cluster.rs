@@ -6,8 +6,13 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
-    /// Show every node: role, term, position, digests, health.
-    Status,
+    /// Show every node: role, position, lag, disk, versions, health.
+    Status {
+        /// Also term, applied entries, history root, the whole reason why a node is not healthy, and all settings
+        /// of intents: wider than 120 columns. JSON always has everything.
+        #[arg(long)]
+        wide: bool,
+    },
     /// Hand leadership over.
     #[command(visible_alias = "transfer-leadership")]
     Transfer {
@@ -32,7 +37,8 @@ pub(crate) enum Cluster {
     /// Start a new cluster from what one node has, after most voters of the old one are lost for good.
     ///
     /// --data names the data directory of the node, which must be stopped. Without --accept-data-loss nothing is
-    /// changed: it says what the node has, so that survivors can be compared.
+    /// changed: it says what the node has, so that survivors can be compared. Repeated after it has succeeded, it
+    /// says so and changes nothing; with another directory or node id it ends with exit code 7.
     Recover {
         /// Directory for the first node of the new cluster, new or empty. On the same file system it takes
         /// little room.

@@ -267,19 +267,31 @@ impl Bar {
 
 /// Gives an error its exit code.
 pub(super) fn failure(error: Error) -> anyhow::Error {
+    let is_newer = matches!(
+        &error,
+        Error::Unreadable { source, .. } if matches!(**source, Error::NewerFormat { .. })
+    );
     match error {
         Error::Node(error) => node_failure(error),
-        Error::Invalid { .. } => Failure::Usage(error.to_string()).into(),
+        Error::Invalid { .. }
+        | Error::InDataDirectory { .. }
+        | Error::NotEmpty { .. }
+        | Error::KeepsNone => Failure::Usage(error.to_string()).into(),
         Error::NotFound { name, repository } => {
             Failure::NotFound(format!("backup {name:?} in {repository}")).into()
         }
         Error::NoBackups { repository } => {
             Failure::NotFound(format!("backup in {repository}")).into()
         }
-        Error::Exists { .. } | Error::OtherCluster { .. } | Error::NotCovered { .. } => {
-            Failure::Refused(error.to_string()).into()
+        Error::Exists { .. }
+        | Error::OtherCluster { .. }
+        | Error::NotCovered { .. }
+        | Error::BeforeFirst { .. } => Failure::Refused(error.to_string()).into(),
+        // It has a code of its own.
+        Error::Unreadable { .. } if is_newer => error.into(),
+        Error::Damaged { .. } | Error::Unreadable { .. } => {
+            Failure::Damaged(error.to_string()).into()
         }
-        Error::Damaged { .. } => Failure::Damaged(error.to_string()).into(),
         error => error.into(),
     }
 }

@@ -27,9 +27,9 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
     let remote = Remote::connect(endpoints(global)?, global.timeout).await?;
     let client = remote.client();
     match command {
-        Cluster::Status => {
+        Cluster::Status { wide } => {
             let status = client.cluster_status().await.map_err(failure)?;
-            status::show(&status, format)?;
+            status::show(&status, format, wide)?;
             if status.leader_id.is_none() {
                 bail!(Failure::Unavailable("the cluster has no leader".to_owned()));
             }

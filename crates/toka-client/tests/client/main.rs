@@ -1,6 +1,8 @@
 //! Routing, retry and resumption against real servers on loopback whose failures are scripted.
 
+mod clusters;
 mod commits;
+mod lineage;
 mod node;
 mod reads;
 mod streams;

@@ -183,8 +183,15 @@ async fn messages_between_events_are_delivered() {
             for message in [
                 checkpoint(0),
                 next(1),
-                other(Body::FellBehind(v1::FellBehind { sequence: 1 })),
-                other(Body::CaughtUp(v1::CaughtUp { sequence: 2 })),
+                other(Body::FellBehind(v1::FellBehind {
+                    sequence: 1,
+                    head_sequence: 8,
+                    lag_events: 7,
+                })),
+                other(Body::CaughtUp(v1::CaughtUp {
+                    sequence: 2,
+                    ..Default::default()
+                })),
                 checkpoint(3),
             ] {
                 let _ = sender.send(Ok(message));
@@ -201,11 +208,17 @@ async fn messages_between_events_are_delivered() {
     assert!(matches!(subscription.next().await, Ok(Message::Event(_))));
     assert_eq!(
         subscription.next().await.ok(),
-        Some(Message::FellBehind { sequence: 1 })
+        Some(Message::FellBehind {
+            sequence: 1,
+            lag: 7
+        })
     );
     assert_eq!(
         subscription.next().await.ok(),
-        Some(Message::CaughtUp { sequence: 2 })
+        Some(Message::CaughtUp {
+            sequence: 2,
+            lag: 0
+        })
     );
     assert_eq!(
         subscription.next().await.ok(),

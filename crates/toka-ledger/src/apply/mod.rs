@@ -5,6 +5,9 @@
 //! rejected, and a rejection is a result like any other, the same on every replica. How commands
 //! are gathered into calls makes no difference to what is stored.
 
+mod cursors;
+mod groups;
+mod outcome;
 mod overlay;
 mod plan;
 mod preconditions;
@@ -17,14 +20,15 @@ use bytes::Bytes;
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
+pub use self::outcome::Outcome;
 use self::overlay::{Overlay, View};
 use self::state::{State, check_level};
 use self::write::Writer;
 use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
-use crate::core::{Embedding, EventHeader};
+use crate::core::Embedding;
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
-use crate::intent::{self, IntentId};
+use crate::intent;
 use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
 
@@ -38,44 +42,6 @@ pub struct LogMark {
     pub log_id: Option<Bytes>,
     /// Membership as of that entry; `None`: unchanged.
     pub membership: Option<Bytes>,
-}
-
-/// What became of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The commit was applied, or had been before.
-    Committed {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// One per event of the commit, in its order.
-        headers: Vec<Arc<EventHeader>>,
-    },
-    /// The vault was created.
-    Created {
-        /// Commands applied, this one included.
-        revision: u64,
-    },
-    /// An intent was labelled.
-    Labelled {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// The intent; the successor of one that was retired.
-        intent: IntentId,
-    },
-    /// The feature level was raised, or had been before.
-    Raised {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// The vault's level.
-        level: u32,
-    },
-    /// The command was refused; nothing but the revision and the time changed.
-    Rejected {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// Why.
-        rejection: Rejection,
-    },
 }
 
 /// The single writer of a vault. When it is dropped, the vault is closed to its readers'
@@ -233,10 +199,7 @@ fn clusterer(
 fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
     let mut events = 0;
     commands.chunk_by(move |command, _| {
-        events += match command {
-            Command::Commit(commit) => commit.events.len(),
-            Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => 0,
-        };
+        events += command.events().len();
         let is_same = events < TURN_EVENTS;
         if !is_same {
             events = 0;
@@ -247,10 +210,7 @@ fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
 
 /// The embeddings of all events, in the order in which they would be applied.
 fn embeddings(commands: &[Command]) -> Vec<Embedding> {
-    let events = commands.iter().flat_map(|command| match command {
-        Command::Commit(commit) => &commit.events[..],
-        Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => &[],
-    });
+    let events = commands.iter().flat_map(Command::events);
     events.filter_map(|event| event.embedding.clone()).collect()
 }
 
@@ -284,6 +244,13 @@ fn apply_command(
         Command::Commit(commit) => apply_commit(engine, writer, commit),
         Command::Label(label) => apply_label(writer, label),
         Command::SetFeatureLevel(set) => apply_level(writer, set),
+        Command::SaveCursor(save) => cursors::save(engine, writer, save),
+        Command::DeleteCursor(delete) => cursors::delete(engine, writer, delete),
+        Command::CreateGroup(create) => groups::create(engine, writer, create),
+        Command::DeleteGroup(delete) => groups::delete(engine, writer, delete),
+        Command::Deliver(deliver) => groups::deliver(engine, writer, deliver),
+        Command::Settle(settle) => groups::settle(engine, writer, settle),
+        Command::MoveParked(moves) => groups::move_parked(engine, writer, moves),
     };
     match applied {
         Ok(outcome) => Ok(outcome),
@@ -324,6 +291,7 @@ fn apply_commit(
     let has_embeddings = writer.clusterer.embedded() > 0;
     let plan = plan::plan(view, writer.state, has_embeddings, commit)?;
     let headers = writer.commit(plan, &commit.preconditions);
+    groups::acknowledge(engine, writer, commit)?;
     Ok(Outcome::Committed {
         revision: writer.state.revision,
         headers,

@@ -1,8 +1,11 @@
 //! What must hold of the vault before a commit.
 
-use super::Refused;
 use super::overlay::View;
+use super::{Refused, groups};
 use crate::command::{ParentName, Precondition};
+use crate::core::GroupName;
+use crate::core::groups::{Item, ItemState};
+use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::error::{Error, Rejection, Violation};
 
 /// Checks all of them against the vault before the commit; `unix_ms` is the vault's time.
@@ -72,7 +75,7 @@ fn violation(
             ..
         } => {
             let (name, expected) = (name.clone(), *expected);
-            let actual = view.cursor(&name)?;
+            let actual = view.cursor(&name)?.unwrap_or(0);
             let violation = Violation::Cursor {
                 name,
                 expected,
@@ -80,7 +83,60 @@ fn violation(
             };
             Ok((actual != expected).then_some(violation))
         }
+        Precondition::KindPrefixSequence {
+            prefix,
+            sequence: expected,
+        } => prefix_violation(view, prefix, *expected),
+        Precondition::Acknowledge {
+            group,
+            incarnation,
+            sequence,
+            delivery,
+        } => {
+            let item = groups::current_item(view, group, *incarnation, *sequence)?;
+            Ok(delivery_violation(group, *sequence, *delivery, item))
+        }
     }
+}
+
+/// `item` is what the group has outstanding of the event.
+fn delivery_violation(
+    group: &GroupName,
+    sequence: u64,
+    delivery: u32,
+    item: Option<Item>,
+) -> Option<Violation> {
+    let actual = item.and_then(|item| {
+        let is_leased = matches!(item.state, ItemState::Leased { .. });
+        is_leased.then_some(item.deliveries)
+    });
+    let violation = Violation::Delivery {
+        group: group.clone(),
+        sequence,
+        delivery,
+        actual,
+    };
+    (actual != Some(delivery)).then_some(violation)
+}
+
+fn prefix_violation(
+    view: View<'_>,
+    prefix: &str,
+    expected: u64,
+) -> Result<Option<Violation>, Refused> {
+    let Some(actual) = view.last_of_prefix(prefix)? else {
+        return Err(Rejection::PrefixTooWide {
+            prefix: prefix.to_owned(),
+            max: PREFIX_KINDS_MAX,
+        }
+        .into());
+    };
+    let violation = Violation::KindPrefixSequence {
+        prefix: prefix.to_owned(),
+        expected,
+        actual,
+    };
+    Ok((actual != expected).then_some(violation))
 }
 
 /// The sequence of the event that a precondition names.

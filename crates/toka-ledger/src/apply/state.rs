@@ -11,6 +11,7 @@ use crate::error::{Error, Rejection};
 use crate::hash;
 use crate::history::Frontier;
 use crate::read::Position;
+use crate::store::group_sum::{self, GroupSum};
 use crate::store::lookup;
 use crate::store::meta::{self, Applied, Settings};
 
@@ -24,6 +25,10 @@ pub(super) struct State {
     pub(super) frontier: Frontier,
     pub(super) settings: Option<Settings>,
     pub(super) mark: LogMark,
+    /// What all rows of consumer groups come to; absent where there never was a group.
+    group_sum: Option<GroupSum>,
+    /// It was changed, and is to be written.
+    has_new_group_sum: bool,
 }
 
 impl State {
@@ -54,6 +59,8 @@ impl State {
                 log_id: applied.log_id,
                 membership: lookup::membership(engine)?,
             },
+            group_sum: lookup::group_sum(engine)?,
+            has_new_group_sum: false,
         })
     }
 
@@ -98,7 +105,18 @@ impl State {
         self.state_digest = hash::state(&self.state_digest, written);
     }
 
-    /// Takes over a log's mark, and puts it and the position into `batch`.
+    /// Number of consumer groups.
+    pub(super) fn groups(&self) -> u64 {
+        self.group_sum.map_or(0, |sum| sum.groups)
+    }
+
+    /// What all rows of consumer groups come to, to be changed.
+    pub(super) fn group_sum_mut(&mut self) -> &mut GroupSum {
+        self.has_new_group_sum = true;
+        self.group_sum.get_or_insert_default()
+    }
+
+    /// Takes over a log's mark, and puts it, the position, and what changed of the groups' sum into `batch`.
     pub(super) fn finish(&mut self, mark: LogMark, batch: &mut Batch) {
         if mark.log_id.is_some() {
             self.mark.log_id = mark.log_id;
@@ -120,6 +138,12 @@ impl State {
             log_id: self.mark.log_id.clone(),
         };
         batch.put(Table::Meta, meta::APPLIED, meta::encode_applied(&applied));
+        if let Some(sum) = &self.group_sum
+            && self.has_new_group_sum
+        {
+            batch.put(Table::Meta, group_sum::KEY, group_sum::encode(sum));
+        }
+        self.has_new_group_sum = false;
     }
 }
 

@@ -1,10 +1,14 @@
 //! Reading the vault, from any thread.
 
+mod cursors;
+mod family;
 mod filter;
 mod intents;
+pub mod lineage;
 mod list;
 mod ring;
 mod search;
+mod times;
 
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,12 +17,14 @@ use bytes::Bytes;
 use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
-pub use self::filter::Filter;
+use self::family::Families;
+pub use self::family::{DESCENDANTS_KEPT_MAX, DESCENDANTS_MAX};
 pub(crate) use self::filter::Wanted;
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
-use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
+use crate::core::{Digest, Embedding, EventHeader};
+pub use crate::core::{Filter, Selector};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::Clusterer;
@@ -43,17 +49,6 @@ pub struct Position {
     pub state_digest: Digest,
 }
 
-/// How an event is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// By its id, of which all 128 bits must match.
-    Id(EventId),
-    /// By its place in the order.
-    Sequence(u64),
-    /// By its identity.
-    Digest(Digest),
-}
-
 /// What the ledger and its readers share.
 #[derive(Debug)]
 struct Shared {
@@ -65,6 +60,8 @@ struct Shared {
     clusterer: FairRwLock<Clusterer>,
     /// What [`Reader::digest_intents`] said last, and after which event.
     intents_digest: Mutex<Option<(u64, Digest)>>,
+    /// Descendants of the events by which was filtered.
+    families: Families,
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -89,6 +86,7 @@ impl Reader {
                 recent: Ring::new(),
                 clusterer: FairRwLock::new(clusterer),
                 intents_digest: Mutex::new(None),
+                families: Families::default(),
             }),
         }
     }
@@ -198,18 +196,22 @@ impl Reader {
     /// also in how much is looked at, so that a page may be short, or empty, and yet have a next.
     ///
     /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] and [`Error::Invalid`] where the filter is by descendants: there is no such event,
+    /// or it has more than [`DESCENDANTS_MAX`]. [`Error::Engine`], [`Error::Corrupt`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
-        let (head, engine) = (self.position().sequence, self.engine());
-        list::list(&*engine, head, query, &self.wanted(&query.filter))
+        self.list_while(query, &|| true)
     }
 
-    /// Where a cursor is; `None` if there is no cursor of that name.
+    /// As [`Reader::list`], and ends the page early, though maybe without having come any further, once
+    /// `go_on` says no. It is asked every few hundred rows.
     ///
     /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
-    pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        lookup::cursor(&*self.engine(), name)
+    /// As [`Reader::list`].
+    pub fn list_while(&self, query: &Query, go_on: &dyn Fn() -> bool) -> Result<Page, Error> {
+        let (head, engine) = (self.position().sequence, self.engine());
+        let until = query.until.min(head);
+        let wanted = self.wanted(&query.filter, until, go_on)?;
+        list::list(&*engine, until, query, &wanted, go_on)
     }
 
     /// History root and state digest right after the event at `sequence`; `None` if it is not a
@@ -269,6 +271,11 @@ impl Reader {
     /// The intents, for the ledger to change.
     pub(crate) fn clusterer_mut(&self) -> RwLockWriteGuard<'_, Clusterer> {
         self.shared.clusterer.write()
+    }
+
+    /// The descendants of the events by which was filtered.
+    fn families(&self) -> &Families {
+        &self.shared.families
     }
 
     /// The newest headers. They are pushed before their position is published.

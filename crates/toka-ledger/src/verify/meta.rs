@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::groups::Groups;
 use super::report::Report;
 use super::rows::{Row, get};
 use crate::codec::DecodeError;
@@ -41,18 +42,23 @@ pub(super) fn check(
     let mut has_journal = false;
     let mut has_position = false;
     let mut raised = None;
+    let mut groups = Groups::default();
     for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
         let (key, value) = match row {
             Ok(row) => row,
             Err(error) => {
                 report.damage(error)?;
+                groups.lose();
                 break;
             }
         };
         let checked = match &key[..] {
             APPLIED => {
                 has_position = true;
-                decode_applied(value).map(|applied| check_position(&applied, position, report))
+                decode_applied(value).map(|applied| {
+                    groups.last = Some(applied.sequence);
+                    check_position(&applied, position, report);
+                })
             }
             SETTINGS => decode_settings(value).map(|settings| meta.settings = Some(settings)),
             MEMBERSHIP => decode_membership(value).map(drop),
@@ -60,13 +66,17 @@ pub(super) fn check(
             key if key.starts_with(journal::PREFIX) => {
                 has_journal = true;
                 lookup::decode_journal(key, value).map(|(_, change)| match change {
-                    Change::Cursor { name, position } => {
+                    Change::Cursor { name, position } | Change::CursorSaved { name, position } => {
                         moved.insert(name, position);
+                    }
+                    Change::CursorDeleted { name } => {
+                        moved.remove(&name);
                     }
                     Change::FeatureLevel { level } => raised = Some(level),
                     Change::Label { .. } => {}
                 })
             }
+            key if Groups::has(key) => groups.row(key, value),
             _ => match decode_cursor_key(&key) {
                 Ok(Some(name)) => decode_cursor(&name, value).map(|at| {
                     cursors.insert(name, at);
@@ -82,6 +92,7 @@ pub(super) fn check(
             );
         }
     }
+    groups.finish(report);
     meta.has_unknown_links = !has_journal && (has_labels || !cursors.is_empty());
     if !meta.has_unknown_links {
         check_cursors(&cursors, &moved, report);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::core::{Digest, EventId};
 use crate::engine::Table;
+use crate::error::Error;
 
 /// Problems that a report lists; further ones are only counted.
 pub const PROBLEMS_MAX: usize = 1_000;
@@ -35,6 +36,9 @@ pub struct Report {
     /// Stretches of the state chain that were recomputed and agree (256 events each, the last one
     /// fewer).
     pub state_stretches: u64,
+    /// Keys and values that were read, one by one and in order, bytes: what is read for the counts of indexes and
+    /// past the caches is not among them.
+    pub bytes: u64,
     /// What is wrong, the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
     /// How many problems there are.
@@ -46,6 +50,27 @@ impl Report {
     #[must_use]
     pub const fn is_intact(&self) -> bool {
         self.problems_total == 0
+    }
+
+    /// The first problem as an error, by which a node knows that its ledger is damaged.
+    #[must_use]
+    pub fn first_damage(&self) -> Option<Error> {
+        self.problems.first().map(|problem| Error::Corrupt {
+            table: problem.table.map_or("store", Table::name),
+            key: problem
+                .sequence
+                .map_or_else(String::new, |sequence| format!("of event {sequence}")),
+            detail: problem.detail.clone(),
+        })
+    }
+
+    /// Adds what another thread has found.
+    pub(super) fn add_problems(&mut self, found: Self) {
+        self.problems_total += found.problems_total - found.problems.len() as u64;
+        found
+            .problems
+            .into_iter()
+            .for_each(|problem| self.problem(problem));
     }
 
     pub(super) fn problem(&mut self, problem: Problem) {

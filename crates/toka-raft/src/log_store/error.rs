@@ -18,9 +18,9 @@ pub enum LogError {
     /// The log holds less than this node may have acknowledged.
     #[error(
         "the Raft log in {dir} is damaged in segment {segment} at byte {offset}: {damage}. This node \
-         may have acknowledged entries that it can no longer read, so it must not vote again: remove \
-         it from the cluster, empty its data directory, and let it join as a new learner under a new \
-         node id"
+         may have acknowledged entries that it can no longer read, so it must not vote again: replace \
+         it under a new node id, with an empty data directory and `toka serve --join ENDPOINT --replace \
+         ID`"
     )]
     Damaged {
         /// Directory of the log.
@@ -35,8 +35,8 @@ pub enum LogError {
     /// There is no log where there was one.
     #[error(
         "the Raft log in {dir} is gone. This node may have voted, or acknowledged entries, that it no \
-         longer knows of, so it must not vote again: remove it from the cluster, empty its data \
-         directory, and let it join as a new learner under a new node id"
+         longer knows of, so it must not vote again: replace it under a new node id, with an empty data \
+         directory and `toka serve --join ENDPOINT --replace ID`"
     )]
     Missing {
         /// Directory of the log.

@@ -8,6 +8,7 @@ use toka_proto::v1::AlarmKind;
 use tokio::time::Instant;
 
 use super::lag::Progress;
+use crate::alarms;
 use crate::vitals::CLOCK_TOLERANCE_MS;
 
 /// Round trips of a member that are remembered,
@@ -80,12 +81,12 @@ impl Watcher {
             }
         }
         for (kind, node_id) in self.raised.keys().filter(|key| !found.contains_key(*key)) {
-            tracing::info!(node_id, alarm = kind.as_str_name(), "over");
+            tracing::info!(node_id, alarm = alarms::name(*kind), "over");
         }
         self.raised.retain(|key, _| found.contains_key(key));
         let alarms = found.into_iter().map(|((kind, node_id), message)| {
             let since = self.raised.entry((kind, node_id)).or_insert_with(|| {
-                tracing::warn!(node_id, alarm = kind.as_str_name(), message, "raised");
+                tracing::warn!(node_id, alarm = alarms::name(kind), message, "raised");
                 unix_ms
             });
             v1::Alarm {

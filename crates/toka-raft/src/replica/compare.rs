@@ -17,6 +17,8 @@ pub(super) enum Subject {
     Applied,
     /// What decides where the next events go.
     Intents,
+    /// What is stored of consumer groups.
+    Groups,
 }
 
 /// What this node knows of itself, or of a copy.
@@ -27,6 +29,8 @@ pub(super) struct Own {
     pub(super) position: Position,
     /// What decides where the events after one go.
     pub(super) intents: Option<(u64, Digest)>,
+    /// What is stored of consumer groups as of a revision.
+    pub(super) groups: Option<(u64, Digest)>,
 }
 
 /// What another voter has answered.
@@ -90,6 +94,16 @@ pub(super) fn comparisons(own: &Own, answers: &[(u64, Answer)]) -> Vec<Compariso
             let intents = answer.status.as_ref()?.intents_digest.as_ref()?;
             let is_same = intents.sequence == sequence;
             is_same.then(|| Some((Digest::ZERO, digest(&intents.digest)?)))?
+        }),
+    }));
+    comparisons.extend(own.groups.map(|(revision, groups)| Comparison {
+        subject: Subject::Groups,
+        sequence: position.sequence,
+        own: (Digest::ZERO, groups),
+        others: others(&|answer| {
+            let groups = answer.status.as_ref()?.groups_digest.as_ref()?;
+            let is_same = groups.revision == revision;
+            is_same.then(|| Some((Digest::ZERO, digest(&groups.digest)?)))?
         }),
     }));
     comparisons
@@ -196,6 +210,10 @@ mod tests {
 
     #[test]
     fn only_states_of_the_same_place_are_compared() {
+        let groups = |revision| v1::GroupsDigest {
+            revision,
+            digest: bytes(5),
+        };
         let status = |revision, at| v1::NodeStatus {
             revision,
             history_root: bytes(1),
@@ -204,6 +222,7 @@ mod tests {
                 sequence: at,
                 digest: bytes(3),
             }),
+            groups_digest: Some(groups(revision)),
             ..v1::NodeStatus::default()
         };
         let answer = |status| Answer { kept: None, status };
@@ -223,12 +242,15 @@ mod tests {
                 state_digest: Digest([2; 32]),
             },
             intents: Some((7, Digest([4; 32]))),
+            groups: Some((8, Digest([6; 32]))),
         };
         let compared = comparisons(&own, &answers);
         let who = |index: usize| compared[index].others.keys().copied().collect::<Vec<_>>();
         assert_eq!((who(0), who(1)), (vec![2, 4], vec![2, 3]));
+        assert_eq!(who(2), vec![3]);
         assert_eq!(judge(&compared[0], true, 5), Verdict::Same);
         assert_eq!(judge(&compared[1], true, 3), Verdict::Wrong);
+        assert_eq!(judge(&compared[2], true, 3), Verdict::Others(vec![3]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! old cluster's identity: a ledger in another cluster has another history id, by which everyone who holds a
 //! position of the old one notices (docs/adr/0010-recovery.md).
 
+mod earlier;
 mod repeat;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use toka_ledger::read::Position;
 use toka_ledger::restore::{Recovered as Noted, forget_log, note_recovered};
 use toka_ledger::seam::Seams;
 
+pub use self::earlier::{Earlier, find_earlier};
 use super::checks::{check_agreement, check_progress};
 use super::open::{Stores, open_stores};
 use super::repair::behind_the_log;

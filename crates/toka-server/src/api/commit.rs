@@ -149,11 +149,11 @@ async fn propose(
 }
 
 /// What became of a command that was proposed on this node; `what` names it.
-pub(super) async fn proposed(
+pub(super) async fn proposed<T>(
     call: &Call,
     what: &str,
-    outcome: impl Future<Output = Result<Outcome, CommitError>>,
-) -> Result<Outcome, Refused> {
+    outcome: impl Future<Output = Result<T, CommitError>>,
+) -> Result<T, Refused> {
     match timeout_at(call.deadline, outcome).await {
         Ok(Ok(outcome)) => Ok(outcome),
         // A leader whose clock is wrong hands over: the next one is asked.
@@ -233,9 +233,7 @@ pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
-        Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
-            Err(status::rejection(&Rejection::AlreadyCreated))
-        }
+        _ => Err(status::rejection(&Rejection::AlreadyCreated)),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use toka_ledger::{Error, Position, Reader, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
-use toka_proto::convert::{metadata, status};
+use toka_proto::convert::{ident, metadata, status};
 use toka_proto::v1;
 use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
@@ -13,8 +14,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
+use tonic::codegen::http::HeaderValue;
 use tonic::metadata::MetadataMap;
 
+use super::dispatchers::Dispatchers;
+use super::encoded::Encoded;
 use super::gate::Gates;
 use super::stalled::Streams;
 use crate::config::{Config, Connections, Limits};
@@ -32,6 +36,10 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     /// Answers that are sent one by one.
     pub(crate) streams: Arc<Streams>,
+    /// Events of subscriptions.
+    pub(crate) encoded: Encoded,
+    /// Groups whose consumers ask for events, on the leader.
+    pub(crate) dispatchers: Dispatchers,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
@@ -39,6 +47,8 @@ pub(crate) struct Shared {
     reads: Arc<Semaphore>,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
+    /// A node never changes its cluster.
+    cluster_header: OnceLock<HeaderValue>,
 }
 
 impl Shared {
@@ -56,12 +66,15 @@ impl Shared {
             router,
             gates: Gates::new(&limits),
             streams: Arc::new(Streams::new(connections.stall_timeout)),
+            encoded: Encoded::default(),
+            dispatchers: Dispatchers::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             limits,
             connections,
             draining,
             history_id: OnceLock::new(),
+            cluster_header: OnceLock::new(),
         }
     }
 
@@ -94,14 +107,33 @@ impl Shared {
         if self.draining.is_cancelled() {
             return Err(status::stopping());
         }
+        let call = self.call(metadata)?;
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
+                Some(_) if self.router.leader().is_none() => {
+                    "no leader is known: no majority of the voters has elected one"
+                }
                 Some(_) => "the node is catching up with what it had before it was stopped",
             };
             return Err(status::no_leader(reason));
         }
-        Ok(Call::new(metadata, &self.limits))
+        Ok(call)
+    }
+
+    /// The call's conditions, if it is for this node's cluster.
+    pub(crate) fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+        Call::new(metadata, &self.limits, self.replica.cluster_id())
+    }
+
+    /// This node's cluster, as it stands in the head of a reply, once it belongs to one.
+    pub(crate) fn cluster_header(&self) -> Option<HeaderValue> {
+        if let Some(header) = self.cluster_header.get() {
+            return Some(header.clone());
+        }
+        let text = metadata::cluster_id_text(self.replica.cluster_id()?);
+        let header = HeaderValue::try_from(text).ok()?;
+        Some(self.cluster_header.get_or_init(|| header).clone())
     }
 
     pub(crate) fn history_id(&self) -> u128 {
@@ -128,6 +160,24 @@ impl Shared {
         match named.into_iter().find(|named| *named != actual) {
             Some(expected) => Err(status::history_changed(expected, actual)),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses positions of another history, and says that they are of this one.
+    pub(crate) fn check_history(
+        &self,
+        field: &'static str,
+        history_id: &mut Bytes,
+    ) -> Result<(), Status> {
+        let named = ident::u128_optional(field, history_id);
+        let named = named.map_err(|error| status::invalid(&error))?;
+        let actual = self.history_id();
+        match named.filter(|named| *named != actual) {
+            Some(expected) => Err(status::history_changed(expected, actual)),
+            None => {
+                *history_id = ident::u128_bytes(actual);
+                Ok(())
+            }
         }
     }
 

@@ -92,6 +92,7 @@ fn every_key_can_be_set_by_the_file() {
         ping_timeout: seconds(5),
         stall_timeout: seconds(6),
         commit_stream_idle_timeout: seconds(7),
+        peer_proof_timeout: crate::limits::PEER_PROOF_TIMEOUT,
     };
     assert_eq!(config.connections, connections);
     assert_eq!(config.storage.cache_bytes, 1 << 30);

@@ -5,6 +5,8 @@ mod support;
 
 mod http;
 mod lifecycle;
+mod lineage;
+mod peers;
 mod reads;
 mod routing;
 mod streams;

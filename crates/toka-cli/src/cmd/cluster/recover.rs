@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use toka_raft::replica::recovery::{Recovered, RecoveryError, Survivor, inspect, recover};
+use toka_raft::StartError;
+use toka_raft::replica::recovery::{
+    Earlier, Recovered, RecoveryError, Survivor, find_earlier, inspect, recover,
+};
 
 use crate::cli::{Format, Global};
 use crate::failure::Failure;
@@ -26,6 +29,9 @@ pub(super) async fn run(
         let survivor = inspect(path).await.map_err(failure)?;
         return announce(path, &survivor, format);
     };
+    if let Some(done) = find_earlier(path, into, node_id) {
+        return show_earlier(into, &done, format);
+    }
     let node_id = match node_id {
         Some(node_id) => node_id,
         None => inspect(path).await.map_err(failure)?.node_id,
@@ -51,11 +57,47 @@ pub(super) async fn run(
          again. Never start a node of the old cluster {:032x} again: empty their data directories and let them join.",
         survivor.cluster_id
     ))?;
-    output::line(&format!(
+    output::line(&how_to_start(into, node_id))
+}
+
+fn how_to_start(into: &Path, node_id: u64) -> String {
+    format!(
         "start it with `toka serve --node-id {node_id} --data {} --listen IP:7311 --raft-listen IP:7312`; others with \
          `toka serve --data DIR --listen IP:7311 --raft-listen IP:7312 --join ENDPOINT`",
         into.display()
-    ))
+    )
+}
+
+/// Says that the same command has succeeded before.
+fn show_earlier(into: &Path, done: &Earlier, format: Format) -> Result<()> {
+    let cluster_id = done.cluster_id.map(|id| format!("{id:032x}"));
+    if format == Format::Json {
+        return output::json(&json!({
+            "cluster_id": format!("{:032x}", done.old_cluster_id),
+            "recovered": Value::Null,
+            "recovered_before": {
+                "data": into.display().to_string(),
+                "node_id": done.node_id,
+                "cluster_id": cluster_id,
+                "sequence": done.sequence,
+            },
+        }));
+    }
+    let now = cluster_id.as_deref().map_or_else(
+        || "the new cluster gets its id when the node is started".to_owned(),
+        |id| format!("the new cluster is {id}"),
+    );
+    output::line(&format!(
+        "nothing is left to do: cluster {:032x} was recovered into {} before, up to sequence {}, as node {}; {now}",
+        done.old_cluster_id,
+        into.display(),
+        done.sequence,
+        done.node_id
+    ))?;
+    match done.cluster_id {
+        Some(_) => Ok(()),
+        None => output::line(&how_to_start(into, done.node_id)),
+    }
 }
 
 /// Says what would happen, and that it has not.
@@ -120,6 +162,9 @@ fn failure(error: RecoveryError) -> anyhow::Error {
     match error {
         RecoveryError::NoNode { .. } | RecoveryError::NoCluster { .. } => {
             Failure::Usage(error.to_string()).into()
+        }
+        RecoveryError::Survivor(StartError::Removed { .. }) => {
+            Failure::Removed(error.to_string()).into()
         }
         RecoveryError::Damaged { .. } | RecoveryError::Incomplete { .. } => {
             Failure::Damaged(error.to_string()).into()

@@ -8,11 +8,35 @@ use toka_proto::v1::{self, IntentSettings};
 use crate::cli::Format;
 use crate::output;
 
-/// Writes the state of the cluster.
-pub(super) fn show(status: &ClusterStatus, format: Format) -> Result<()> {
+/// Columns of a node's row, as [`row`] has them; and whether one is left out unless all are asked for.
+const COLUMNS: [(&str, bool); 12] = [
+    ("node", false),
+    ("role", false),
+    ("endpoint", false),
+    ("term", true),
+    ("sequence", false),
+    ("applied", true),
+    ("lag", false),
+    ("disk", false),
+    ("version", false),
+    ("knows", false),
+    ("history root", true),
+    ("health", false),
+];
+/// Characters of a line of the table, unless names of machines are so long that it needs more.
+const LINE_CHARS_MAX: usize = 120;
+/// Of which the last cell has so many at least.
+const HEALTH_CHARS_MIN: usize = 20;
+/// Blanks around a cell.
+const CELL_MARGINS: usize = 2;
+/// Settings of intents that an operator may want to know at a glance.
+const INTENTS_SHORT: [&str; 4] = ["tau", "rho", "prior", "floor"];
+
+/// Writes the state of the cluster; a table with all columns if it `is_wide`.
+pub(super) fn show(status: &ClusterStatus, format: Format, is_wide: bool) -> Result<()> {
     match format {
         Format::Json => output::json(&json(status)),
-        Format::Table => table(status),
+        Format::Table => table(status, is_wide),
     }
 }
 
@@ -70,6 +94,17 @@ fn alarm_kind(alarm: &v1::Alarm) -> String {
         .to_lowercase()
 }
 
+/// Whether as many voters answer as are needed, as far as the cluster knows.
+fn has_quorum(status: &ClusterStatus) -> bool {
+    let is_lost = |alarm: &v1::Alarm| {
+        matches!(
+            alarm.kind(),
+            v1::AlarmKind::NoQuorum | v1::AlarmKind::JointConfiguration
+        )
+    };
+    !status.alarms.iter().any(is_lost)
+}
+
 /// The node, as the leader knows it.
 fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
     let mut members = status.membership.members.iter();
@@ -113,6 +148,11 @@ fn intents_json(settings: IntentSettings) -> Value {
     })
 }
 
+/// Whether the node has told its state: of one that has not nothing is known, and no number is 0.
+fn answered(node: &v1::NodeStatus) -> bool {
+    !node.version.is_empty()
+}
+
 fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
     let node = &status.node;
     let member = member(cluster, node.node_id);
@@ -129,19 +169,19 @@ fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
         "feature_level": member.and_then(|member| member.feature_level),
         "endpoint": node.client_endpoint,
         "raft_endpoint": node.raft_endpoint,
-        "term": node.term,
-        "revision": node.revision,
-        "sequence": node.sequence,
-        "unix_ms": node.unix_ms,
+        "term": answered(node).then_some(node.term),
+        "revision": answered(node).then_some(node.revision),
+        "sequence": answered(node).then_some(node.sequence),
+        "unix_ms": answered(node).then_some(node.unix_ms),
         "history_root": status.history_root,
         "state_digest": status.state_digest,
-        "last_log_index": node.last_log_index,
-        "committed_log_index": node.committed_log_index,
-        "applied_log_index": node.applied_log_index,
-        "snapshot_log_index": node.snapshot_log_index,
+        "last_log_index": answered(node).then_some(node.last_log_index),
+        "committed_log_index": answered(node).then_some(node.committed_log_index),
+        "applied_log_index": answered(node).then_some(node.applied_log_index),
+        "snapshot_log_index": answered(node).then_some(node.snapshot_log_index),
         "lag_entries": node.lag_entries,
-        "disk_bytes": node.disk_bytes,
-        "version": node.version,
+        "disk_bytes": answered(node).then_some(node.disk_bytes),
+        "version": answered(node).then_some(&node.version),
         "healthy": node.healthy,
         "reason": node.reason,
         "last_scrub": node.last_scrub.as_ref().map(scrub_json),
@@ -192,10 +232,26 @@ fn role(status: &NodeStatus) -> String {
         .replace("unspecified", "unknown")
 }
 
-fn table(status: &ClusterStatus) -> Result<()> {
+/// The settings for people: by name and value.
+fn intents_line(settings: IntentSettings, is_wide: bool) -> String {
+    let all = intents_json(settings);
+    let others = all.as_object().into_iter().flatten();
+    let others = others.map(|(name, _)| name.as_str());
+    let others = others.filter(|name| is_wide && !INTENTS_SHORT.contains(name));
+    let names = INTENTS_SHORT.into_iter().chain(others);
+    let shown: Vec<_> = names.map(|name| format!("{name} {}", all[name])).collect();
+    format!("intents: {}", shown.join(", "))
+}
+
+fn table(status: &ClusterStatus, is_wide: bool) -> Result<()> {
+    let none = if has_quorum(status) {
+        "none"
+    } else {
+        "none (no quorum)"
+    };
     let leader = status
         .leader_id
-        .map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
+        .map_or_else(|| none.to_owned(), |id| format!("node {id}"));
     output::line(&format!(
         "cluster {:032x}, leader {leader}, term {}",
         status.header.cluster_id, status.header.term
@@ -222,27 +278,11 @@ fn table(status: &ClusterStatus) -> Result<()> {
         output::line(&format!("feature level {}", settings.feature_level))?;
         output::line(&format!("embeddings: dimension {dimension}, model {model}"))?;
         if let Some(intents) = settings.intents {
-            output::line(&format!("intents: {}", intents_json(intents)))?;
+            output::line(&intents_line(intents, is_wide))?;
         }
     }
-    let mut table = output::table(&[
-        "node",
-        "role",
-        "endpoint",
-        "term",
-        "sequence",
-        "applied",
-        "lag",
-        "disk",
-        "version",
-        "knows",
-        "history root",
-        "health",
-    ]);
-    for node in &status.nodes {
-        table.add_row(row(status, node));
-    }
-    output::line(&table.to_string())?;
+    let rows = status.nodes.iter().map(|node| row(status, node));
+    output::line(&nodes_table(rows.collect(), is_wide))?;
     if let Some(scrubs) = scrub_line(status.nodes.iter().map(|status| &status.node)) {
         output::line(&scrubs)?;
     }
@@ -272,8 +312,37 @@ fn table(status: &ClusterStatus) -> Result<()> {
     Ok(())
 }
 
-fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; 12] {
+/// The rows under their header. Without all columns a line has 120 characters at most: the health is cut, of which
+/// JSON and the alarms have the rest.
+fn nodes_table(mut rows: Vec<[String; COLUMNS.len()]>, is_wide: bool) -> String {
+    let is_shown = |(_, is_extra): &(&str, bool)| is_wide || !*is_extra;
+    if !is_wide {
+        let chars = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0).max(COLUMNS[column].0.len())
+        };
+        let health = COLUMNS.len() - 1;
+        let others = (0..health).filter(|column| is_shown(&COLUMNS[*column]));
+        let taken: usize = others.map(|column| chars(column) + CELL_MARGINS).sum();
+        let left = LINE_CHARS_MAX.saturating_sub(taken + CELL_MARGINS);
+        for row in &mut rows {
+            row[health] = output::cut(&row[health], left.max(HEALTH_CHARS_MIN));
+        }
+    }
+    let header = COLUMNS.iter().filter(|column| is_shown(column));
+    let header: Vec<_> = header.map(|(name, _)| *name).collect();
+    let mut table = output::table(&header);
+    for row in rows {
+        let cells = COLUMNS.iter().zip(row);
+        let cells = cells.filter(|(column, _)| is_shown(column));
+        table.add_row(cells.map(|(_, cell)| cell));
+    }
+    table.to_string()
+}
+
+fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; COLUMNS.len()] {
     let node = &status.node;
+    let known = |number: u64| or_dash(answered(node).then(|| number.to_string()));
     let root = status
         .history_root
         .map(|root| root.to_string()[..12].to_owned());
@@ -281,24 +350,30 @@ fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; 12] {
         node.node_id.to_string(),
         role_of_member(cluster, status),
         node.client_endpoint.clone(),
-        node.term.to_string(),
-        node.sequence.to_string(),
-        node.applied_log_index.to_string(),
-        node.lag_entries
-            .map_or_else(String::new, |lag| lag.to_string()),
-        size(node.disk_bytes),
-        node.version.clone(),
-        member(cluster, node.node_id)
-            .and_then(|member| member.feature_level)
-            .map_or_else(String::new, |level| format!("level {level}")),
-        root.unwrap_or_default(),
+        known(node.term),
+        known(node.sequence),
+        known(node.applied_log_index),
+        or_dash(node.lag_entries.map(|lag| lag.to_string())),
+        or_dash(answered(node).then(|| size(node.disk_bytes))),
+        or_dash(answered(node).then(|| node.version.clone())),
+        or_dash(
+            member(cluster, node.node_id)
+                .and_then(|member| member.feature_level)
+                .map(|level| format!("level {level}")),
+        ),
+        or_dash(root),
         health(cluster, node),
     ]
 }
 
+/// What is not known is no number.
+fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".to_owned())
+}
+
 /// What it does, and what is planned for it.
 fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
-    let role = role(status);
+    let role = role(status).replace('_', " ");
     let Some(member) = member(cluster, status.node.node_id) else {
         return role;
     };
@@ -329,9 +404,11 @@ fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
 /// Bytes, for people.
 fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
     match bytes {
         0..MIB => format!("{} KiB", bytes.div_ceil(1 << 10)),
-        _ => format!("{} MiB", bytes.div_ceil(MIB)),
+        MIB..GIB => format!("{} MiB", bytes.div_ceil(MIB)),
+        GIB.. => format!("{}.{} GiB", bytes / GIB, bytes % GIB * 10 / GIB),
     }
 }
 
@@ -368,6 +445,67 @@ mod tests {
         assert_eq!(json["end_unix_ms"], 1_795_713_300_123_u64);
     }
 
+    fn cluster_of(nodes: Vec<v1::NodeStatus>, alarms: Vec<v1::Alarm>) -> ClusterStatus {
+        let header = v1::ResponseHeader {
+            cluster_id: vec![7; 16].into(),
+            history_id: vec![7; 16].into(),
+            ..v1::ResponseHeader::default()
+        };
+        let message = v1::GetStatusResponse {
+            header: Some(header),
+            nodes,
+            alarms,
+            ..v1::GetStatusResponse::default()
+        };
+        message.try_into().expect("valid")
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_node_is_no_number() {
+        let dead = v1::NodeStatus {
+            node_id: 2,
+            client_endpoint: "b:7311".to_owned(),
+            reason: "tcp connect error".to_owned(),
+            ..v1::NodeStatus::default()
+        };
+        let alive = v1::NodeStatus {
+            node_id: 1,
+            version: "0.1.0".to_owned(),
+            role: v1::Role::LeaderWithoutQuorum.into(),
+            ..v1::NodeStatus::default()
+        };
+        let cluster = cluster_of(vec![alive, dead], Vec::new());
+        let [alive, dead] = &cluster.nodes[..] else {
+            panic!("{cluster:?}");
+        };
+        let shown = row(&cluster, dead);
+        assert_eq!(shown[1], "unknown");
+        assert_eq!(shown[3..11], ["-"; 8]);
+        let json = node_json(&cluster, dead);
+        for name in ["term", "sequence", "applied_log_index", "disk_bytes"] {
+            assert_eq!(json[name], Value::Null, "{name}");
+            assert_eq!(node_json(&cluster, alive)[name], 0, "{name}");
+        }
+        assert_eq!(row(&cluster, alive)[1], "leader without quorum");
+    }
+
+    #[test]
+    fn lost_quorum_is_told_from_an_election() {
+        let of = |kind: Option<v1::AlarmKind>| {
+            let alarm = |kind: v1::AlarmKind| v1::Alarm {
+                kind: kind.into(),
+                ..v1::Alarm::default()
+            };
+            has_quorum(&cluster_of(
+                Vec::new(),
+                kind.map(alarm).into_iter().collect(),
+            ))
+        };
+        assert!(of(None) && of(Some(v1::AlarmKind::NodeUnreachable)));
+        assert!(!of(Some(v1::AlarmKind::NoQuorum)));
+        assert!(!of(Some(v1::AlarmKind::JointConfiguration)));
+    }
+
     #[test]
     fn voter_of_the_configuration_that_is_left_alone_is_being_removed() {
         let set = |ids: &[u64]| v1::VoterSet {
@@ -384,6 +522,53 @@ mod tests {
         assert_eq!(goes(&membership), [2]);
         membership.voter_sets.remove(0);
         assert_eq!(goes(&membership), [0_u64; 0]);
+    }
+
+    #[test]
+    fn line_has_120_characters_unless_all_columns_are_asked_for() {
+        let cells = |id: &str, health: &str| {
+            [
+                id,
+                "unknown, votes",
+                "192.168.100.101:65535",
+                "1234",
+                "1234567890",
+                "1234567890",
+                "123456",
+                "1234.5 GiB",
+                "0.1.0",
+                "level 1",
+                "186f81a26c88",
+                health,
+            ]
+            .map(str::to_owned)
+        };
+        let reason = "unreachable since 2026-11-26T17:22:15Z: tcp connect error";
+        let rows = || vec![cells("1", "ok"), cells("2", reason)];
+        let table = nodes_table(rows(), false);
+        for line in table.lines() {
+            assert!(line.trim_end().chars().count() <= 120, "{line}");
+        }
+        assert!(table.contains("unreachable since"), "{table}");
+        assert!(!table.contains("HISTORY ROOT"), "{table}");
+        let wide = nodes_table(rows(), true);
+        for text in ["TERM", "APPLIED", "HISTORY ROOT", reason] {
+            assert!(wide.contains(text), "{wide}");
+        }
+    }
+
+    #[test]
+    fn settings_of_intents_are_no_json() {
+        let settings = IntentSettings {
+            tau: 0.5,
+            floor: 0.25,
+            count_cap: 64,
+            ..IntentSettings::default()
+        };
+        let short = intents_line(settings, false);
+        assert_eq!(short, "intents: tau 0.5, rho 0.0, prior 0.0, floor 0.25");
+        let all = intents_line(settings, true);
+        assert!(all.contains("count_cap 64"), "{all}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Preconditions that did not hold.
 
-use toka_ledger::{CursorName, Invalid, Kind, Violation};
+use toka_ledger::{CursorName, GroupName, Invalid, Kind, Violation};
 
 use super::ident;
 use crate::v1;
@@ -39,6 +39,28 @@ pub(super) fn message(violation: &Violation) -> v1::Violation {
             expected_sequence: *expected,
             actual_sequence: *actual,
         })),
+        Violation::KindPrefixSequence {
+            prefix,
+            expected,
+            actual,
+        } => Some(Message::KindPrefixSequenceDiffers(
+            v1::KindPrefixSequenceDiffers {
+                prefix: prefix.clone(),
+                expected_sequence: *expected,
+                actual_sequence: *actual,
+            },
+        )),
+        Violation::Delivery {
+            group,
+            sequence,
+            delivery,
+            actual,
+        } => Some(Message::DeliveryDiffers(v1::DeliveryDiffers {
+            group: group.to_string(),
+            sequence: *sequence,
+            expected_delivery: *delivery,
+            actual_delivery: *actual,
+        })),
         // One that is newer than this crate: the status's message says what it is.
         _ => None,
     };
@@ -65,6 +87,17 @@ pub(super) fn read(violation: v1::Violation) -> Result<Violation, Invalid> {
             name: CursorName::new(&cursor.name)?,
             expected: cursor.expected_sequence,
             actual: cursor.actual_sequence,
+        }),
+        Some(Message::KindPrefixSequenceDiffers(last)) => Ok(Violation::KindPrefixSequence {
+            prefix: last.prefix,
+            expected: last.expected_sequence,
+            actual: last.actual_sequence,
+        }),
+        Some(Message::DeliveryDiffers(delivery)) => Ok(Violation::Delivery {
+            group: GroupName::new(&delivery.group)?,
+            sequence: delivery.sequence,
+            delivery: delivery.expected_delivery,
+            actual: delivery.actual_delivery,
         }),
         None => Err(Invalid::Empty {
             field: "violations.violation",

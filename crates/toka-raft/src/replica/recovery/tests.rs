@@ -329,3 +329,53 @@ async fn vault_of_another_survivor_is_no_repetition() {
     );
     assert!(!another.is_marked().await);
 }
+
+#[tokio::test]
+async fn recovery_that_was_done_is_found_where_it_was_put() {
+    let stopped = Stopped::new(20, 5, None).await;
+    let (old, new) = (&stopped.old, &stopped.new);
+    assert_eq!(find_earlier(old, new, None), None);
+    let sequence = stopped
+        .recover()
+        .await
+        .expect("recovered")
+        .position
+        .sequence;
+    let mut done = Earlier {
+        node_id: NODE,
+        old_cluster_id: CLUSTER,
+        cluster_id: None,
+        sequence,
+    };
+    assert_eq!(find_earlier(old, new, None), Some(done));
+    assert_eq!(find_earlier(old, new, Some(NODE)), Some(done));
+    assert_eq!(find_earlier(old, new, Some(NODE + 1)), None);
+    assert_eq!(find_earlier(old, &new.join("elsewhere"), None), None);
+    let mode = Mode::Node {
+        cluster_id: None,
+        node_id: NODE,
+    };
+    let opened = DataDir::open_or_create(DiskStorage::default().disk(), new, mode);
+    // As a node that runs has it.
+    let mut running = opened.expect("opened");
+    running.set_cluster_id(ANOTHER_CLUSTER).expect("noted");
+    done.cluster_id = Some(ANOTHER_CLUSTER);
+    assert_eq!(find_earlier(old, new, None), Some(done));
+}
+
+#[tokio::test]
+async fn recovery_that_was_killed_before_it_marked_the_old_directory_is_not_done() {
+    let stopped = Stopped::new(20, 5, None).await;
+    stopped.recover_and_die().await;
+    assert_eq!(find_earlier(&stopped.old, &stopped.new, None), None);
+}
+
+#[tokio::test]
+async fn recovery_from_another_survivor_is_not_the_one_that_is_asked_for() {
+    let stopped = Stopped::new(20, 5, None).await;
+    stopped.recover().await.expect("recovered");
+    let another = Stopped::new(30, 25, None).await;
+    another.recover().await.expect("recovered");
+    assert_eq!(find_earlier(&another.old, &stopped.new, None), None);
+    assert!(find_earlier(&another.old, &another.new, None).is_some());
+}

@@ -30,6 +30,8 @@ pub(super) struct Compared {
     position: Position,
     /// What decides where the events after one go.
     intents: Option<(u64, Digest)>,
+    /// What is stored of consumer groups as of a revision.
+    groups: (u64, Digest),
     /// After some events, the newest one first.
     states: Vec<(u64, State)>,
 }
@@ -56,13 +58,14 @@ impl Repair<'_> {
                 let state = reader.state_digest_at(sequence)?;
                 states.extend(state.map(|state| (sequence, state)));
             }
-            Ok((reader.intents_digest(), states))
+            Ok((reader.intents_digest(), reader.groups_digest()?, states))
         };
-        let (intents, states) = self.blocking.run(read).await?;
+        let (intents, groups, states) = self.blocking.run(read).await?;
         Ok(Compared {
             membership,
             position,
             intents,
+            groups,
             states,
         })
     }
@@ -94,6 +97,7 @@ impl Repair<'_> {
             kept: kept.as_ref().map(|kept| (kept.sequence, kept.own)),
             position: compared.position,
             intents: compared.intents,
+            groups: Some(compared.groups),
         };
         let answer = Answer {
             kept: kept.map(|kept| kept.theirs),
@@ -174,11 +178,13 @@ fn contradicting(
 fn confirms(agreed: &Comparison, contradicted: &Comparison) -> bool {
     match (agreed.subject, contradicted.subject) {
         (Subject::Applied, Subject::Applied | Subject::Kept)
-        | (Subject::Intents, Subject::Intents) => true,
+        | (Subject::Intents, Subject::Intents)
+        | (Subject::Groups, Subject::Groups) => true,
         (Subject::Kept, Subject::Kept) => agreed.sequence >= contradicted.sequence,
-        (Subject::Kept | Subject::Intents, Subject::Applied)
-        | (Subject::Intents, Subject::Kept)
-        | (Subject::Applied | Subject::Kept, Subject::Intents) => false,
+        (Subject::Kept, Subject::Applied)
+        | (Subject::Intents | Subject::Groups, Subject::Applied | Subject::Kept)
+        | (Subject::Applied | Subject::Kept | Subject::Groups, Subject::Intents)
+        | (Subject::Applied | Subject::Kept | Subject::Intents, Subject::Groups) => false,
     }
 }
 
