@@ -58,7 +58,7 @@ class Groups:
         self.channel = grpc.insecure_channel(self.endpoint())
         time.sleep(PAUSE_S)
 
-    def call(self, name: str, **fields):
+    def call(self, name: str, /, **fields):
         request, reply = self.messages[name]
         rpc = self.channel.unary_unary(
             f"/{self.service.full_name}/{name}",

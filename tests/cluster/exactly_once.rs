@@ -126,7 +126,15 @@ async fn each_task_has_one_result_whoever_dies() -> Result<()> {
             let task = result.parents[0].id.sequence();
             *results.entry(task).or_default() += 1;
         }
-        ensure!(results.len() as u64 == TASKS, "{} results", results.len());
+        let state = client
+            .group(&group, toka_client::Consistency::Linearizable)
+            .await?;
+        let tasks = log.iter().filter(|event| event.kind == "task");
+        let missing: Vec<_> = tasks
+            .map(|task| task.sequence)
+            .filter(|task| !results.contains_key(task))
+            .collect();
+        ensure!(missing.is_empty(), "no results of {missing:?}: {state:?}");
         let twice: Vec<_> = results.iter().filter(|(_, count)| **count != 1).collect();
         ensure!(twice.is_empty(), "{twice:?}");
         println!("{generation} generations of consumers");
