@@ -50,6 +50,18 @@ async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
     let payloads: Vec<_> = pulled.iter().map(|each| &each["payload"]).collect();
     ensure!(payloads == [&json!(1), &json!(2)], "{pulled:?}");
     let token = |at: usize| pulled[at]["token"].as_str().context("a token");
+    let outstanding = json(toka, first, "group outstanding work").await?;
+    ensure!(outstanding.len() == 2, "{outstanding:?}");
+    ensure!(outstanding[0]["consumer"] == "toka", "{outstanding:?}");
+    let extend = format!("group extend work {}", token(0)?);
+    let extended = json(toka, first, &extend).await?;
+    ensure!(
+        extended == [json!({ "extended": 1, "stale": 0 })],
+        "{extended:?}"
+    );
+    let updated = json(toka, first, "group update work --unacknowledged-max 7").await?;
+    ensure!(updated[0]["unacknowledged_max"] == 7, "{updated:?}");
+    ensure!(updated[0]["position"] == 2, "{updated:?}");
     let ack = format!("group ack work {}", token(0)?);
     let acked = json(toka, first, &ack).await?;
     ensure!(
@@ -64,6 +76,10 @@ async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
     ensure!(parked.len() == 1, "{parked:?}");
     ensure!(parked[0]["reason"] == "broken", "{parked:?}");
     ensure!(parked[0]["deliveries"] == 1, "{parked:?}");
+    // It has one delivery, which does not count.
+    let third = json(toka, first, "group pull work").await?;
+    let third = third[0]["token"].as_str().context("a token")?;
+    json(toka, first, &format!("group release work {third}")).await?;
     let replayed = json(toka, first, "group replay work").await?;
     ensure!(replayed == [json!({ "replayed": 1 })], "{replayed:?}");
     let consumed = json(toka, first, "group consume work --until-empty").await?;

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use toka_client::{Client, GroupName, GroupSettings, GroupStart};
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::consumers::{Consumers, Witness, make_group};
-use toka_tests::history;
+use toka_tests::history::{self, Acks};
 use toka_tests::load::{Load, Manner, Pace};
 use toka_tests::proxy::{Cut, Quality};
 use toka_tests::{seed, wait};
@@ -15,7 +15,7 @@ use toka_tests::{seed, wait};
 /// Consumers, each with a client of its own: three know one node each.
 const CONSUMERS: u64 = 6;
 /// Events that are done with between two faults.
-const SOME: usize = 30;
+pub(crate) const SOME: usize = 30;
 /// Few writers, who take their time: consumers have to keep up.
 const PACE: Pace = Pace {
     writers: 3,
@@ -33,7 +33,8 @@ fn settings() -> GroupSettings {
     }
 }
 
-struct Scene {
+/// A group, writers and consumers at work.
+pub(crate) struct Scene {
     group: GroupName,
     client: Client,
     load: Load,
@@ -41,7 +42,8 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(cluster: &Cluster, seed: u64) -> Result<Self> {
+    /// Begins, after `acks` of what was committed before.
+    pub(crate) async fn start(cluster: &Cluster, seed: u64, acks: Acks) -> Result<Self> {
         let group = GroupName::new("workers")?;
         let client = cluster.client().await?;
         make_group(&client, &group, &settings(), GroupStart::Beginning).await?;
@@ -56,7 +58,7 @@ impl Scene {
         }
         let witness = Witness::new(&settings());
         let consumers = Consumers::start(clients, &group, witness, seed)?;
-        let load = Load::go_on(history::Acks::default(), 0, cluster, PACE, seed).await?;
+        let load = Load::go_on(acks, 0, cluster, PACE, seed).await?;
         consumers.more(SOME, PATIENCE).await?;
         Ok(Self {
             group,
@@ -66,7 +68,13 @@ impl Scene {
         })
     }
 
-    async fn finish(self, cluster: &Cluster) -> Result<()> {
+    /// Waits until so many more events are done with.
+    pub(crate) async fn goes_on(&self, more: usize) -> Result<()> {
+        self.consumers.more(more, PATIENCE).await
+    }
+
+    /// Ends, and checks the history and what consumers have seen of it.
+    pub(crate) async fn finish(self, cluster: &Cluster) -> Result<()> {
         let acks = self.load.stop().await?;
         let last = acks.all().iter().map(|ack| ack.sequence).max();
         let last = last.context("nothing was committed")?;
@@ -89,7 +97,7 @@ impl Scene {
 async fn group_survives_each_node_and_the_leader() -> Result<()> {
     let seed = seed::draw();
     cluster::run(3, &[], async |cluster: &mut Cluster| {
-        let scene = Scene::start(cluster, seed).await?;
+        let scene = Scene::start(cluster, seed, Acks::default()).await?;
         for id in cluster.ids() {
             cluster.kill(id)?;
             scene.consumers.more(SOME, PATIENCE).await?;
@@ -118,7 +126,7 @@ async fn group_survives_partitions() -> Result<()> {
         }
         cluster.launch_all()?;
         cluster.wait_all_ready().await?;
-        let scene = Scene::start(cluster, seed).await?;
+        let scene = Scene::start(cluster, seed, Acks::default()).await?;
         for round in 0..5 {
             let proxy = &proxies[rng.random_range(0..proxies.len())];
             let cut = CUTS[round % CUTS.len()];

@@ -50,7 +50,7 @@ async fn step(client: &Client, from: u64, to: u64) -> Result<(), Error> {
 }
 
 /// Runs `toka cluster recover` on a node's data.
-fn recover<'a>(data: &'a str, into: &'a str) -> [&'a str; 8] {
+pub(crate) fn recover<'a>(data: &'a str, into: &'a str) -> [&'a str; 8] {
     [
         "cluster",
         "recover",
@@ -110,7 +110,7 @@ async fn lose_most(cluster: &mut Cluster, told: &Told) -> Result<(u64, Vec<u64>)
 }
 
 /// `toka serve` for the first node of the new cluster, at the addresses of the old node `id`.
-fn serve(cluster: &Cluster, id: u64, data: &Path) -> Vec<String> {
+pub(crate) fn serve(cluster: &Cluster, id: u64, data: &Path) -> Vec<String> {
     let mut arguments = cluster.serve_arguments(id);
     let mut own = Vec::new();
     while let Some(argument) = (!arguments.is_empty()).then(|| arguments.remove(0)) {

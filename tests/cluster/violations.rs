@@ -26,6 +26,7 @@ struct Stored {
     task: EventHeader,
     claim: EventHeader,
     group: GroupName,
+    /// As the tokens of its deliveries have it.
     incarnation: u64,
 }
 
@@ -43,7 +44,7 @@ async fn store(cluster: &Cluster) -> Result<Stored> {
         ack_timeout_ms: 3_600_000,
         ..GroupSettings::default()
     };
-    let made = make_group(&client, &group, &settings, GroupStart::Beginning).await?;
+    make_group(&client, &group, &settings, GroupStart::Beginning).await?;
     let robot = ConsumerName::new("robot")?;
     let got = client.pull(&Pull::new(group.clone(), robot)).await?;
     ensure!(got.len() == 1, "{got:?}");
@@ -53,7 +54,7 @@ async fn store(cluster: &Cluster) -> Result<Stored> {
         task,
         claim,
         group,
-        incarnation: made.incarnation,
+        incarnation: got[0].token().incarnation,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Consumers of a group at work, and what must hold of what they get.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod witness;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +14,7 @@ use toka_client::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use self::witness::{Witness, Witnessed};
 use crate::cluster::PATIENCE;
 use crate::{seed, wait};
 
@@ -21,6 +22,8 @@ use crate::{seed, wait};
 const REJECTED_FOR: Duration = Duration::from_millis(5);
 /// Of so many deliveries one is rejected, and one is forgotten until its time is over.
 const FATES: u32 = 10;
+/// What every other consumer asks for at once; the others hold nothing.
+const AHEAD: u32 = 8;
 
 /// Makes a group, as soon as the vault is at the feature level that groups need: every member must have said that it
 /// knows it.
@@ -53,134 +56,6 @@ pub async fn has_groups(client: &Client) -> Result<()> {
     .await
 }
 
-/// What consumers have seen of a group's deliveries. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Witness(Arc<Mutex<State>>);
-
-#[derive(Debug)]
-struct State {
-    ack_timeout_ms: u64,
-    /// By event and number of the delivery: from when to when it was leased, in the vault's time.
-    leases: BTreeMap<(u64, u32), Lease>,
-    acknowledged: BTreeSet<u64>,
-    /// The first thing that was wrong.
-    trouble: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    from_unix_ms: u64,
-    until_unix_ms: u64,
-    /// Its consumer may have ended it before.
-    may_be_settled: bool,
-}
-
-/// How much was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witnessed {
-    /// Events.
-    pub events: usize,
-    /// Deliveries of them.
-    pub deliveries: usize,
-}
-
-impl Witness {
-    /// Of a group in which a consumer has so long.
-    #[must_use]
-    pub fn new(settings: &GroupSettings) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            ack_timeout_ms: settings.ack_timeout_ms.into(),
-            leases: BTreeMap::new(),
-            acknowledged: BTreeSet::new(),
-            trouble: None,
-        })))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A consumer has got an event.
-    pub fn got(&self, delivery: &Delivery) {
-        let mut state = self.lock();
-        let until_unix_ms = delivery.deadline_unix_ms;
-        let lease = Lease {
-            from_unix_ms: until_unix_ms.saturating_sub(state.ack_timeout_ms),
-            until_unix_ms,
-            may_be_settled: false,
-        };
-        let key = (delivery.event.header.sequence, delivery.delivery);
-        if state.leases.insert(key, lease).is_some() {
-            let trouble = format!("delivery {} of event {} was made twice", key.1, key.0);
-            state.trouble.get_or_insert(trouble);
-        }
-    }
-
-    /// A consumer is about to end its lease.
-    pub fn settles(&self, delivery: &Delivery) {
-        let key = (delivery.event.header.sequence, delivery.delivery);
-        if let Some(lease) = self.lock().leases.get_mut(&key) {
-            lease.may_be_settled = true;
-        }
-    }
-
-    /// An event is done with.
-    pub fn acknowledged(&self, delivery: &Delivery) {
-        let sequence = delivery.event.header.sequence;
-        self.lock().acknowledged.insert(sequence);
-    }
-
-    /// How many events are done with, as far as consumers were told.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().acknowledged.len()
-    }
-
-    /// Checks all of it: each of the `wanted` events (ascending) was delivered and no other one, none to two consumers
-    /// at a time, and first deliveries came in order.
-    pub fn check(&self, wanted: &[u64]) -> Result<Witnessed> {
-        let state = self.lock();
-        if let Some(trouble) = &state.trouble {
-            anyhow::bail!("{trouble}");
-        }
-        let seen: BTreeSet<u64> = state.leases.keys().map(|(sequence, _)| *sequence).collect();
-        let wanted: BTreeSet<u64> = wanted.iter().copied().collect();
-        let missing: Vec<_> = wanted.difference(&seen).collect();
-        // An answer that was lost may have had an event that the vault has settled since; not without a consumer
-        // that says so.
-        ensure!(missing.is_empty(), "never delivered: {missing:?}");
-        let others: Vec<_> = seen.difference(&wanted).collect();
-        ensure!(others.is_empty(), "delivered and not wanted: {others:?}");
-        for (((sequence, first), earlier), ((other, second), later)) in
-            state.leases.iter().zip(state.leases.iter().skip(1))
-        {
-            let is_overlap = sequence == other
-                && !earlier.may_be_settled
-                && later.from_unix_ms < earlier.until_unix_ms;
-            ensure!(
-                !is_overlap,
-                "event {sequence}: delivery {first} is {earlier:?}, delivery {second} {later:?}"
-            );
-        }
-        let firsts = state
-            .leases
-            .iter()
-            .filter(|((_, delivery), _)| *delivery == 1);
-        let mut last = 0;
-        for ((sequence, _), lease) in firsts {
-            ensure!(
-                lease.from_unix_ms >= last,
-                "event {sequence} was delivered before one that stands before it"
-            );
-            last = lease.from_unix_ms;
-        }
-        Ok(Witnessed {
-            events: seen.len(),
-            deliveries: state.leases.len(),
-        })
-    }
-}
-
 /// Consumers at work.
 #[derive(Debug)]
 pub struct Consumers {
@@ -199,13 +74,15 @@ impl Consumers {
     ) -> Result<Self> {
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
-        for (number, client) in (1..).zip(clients) {
+        for (number, client) in (1_u64..).zip(clients) {
             let name = ConsumerName::new(&format!("consumer-{number}"))?;
+            let holds_nothing = number.is_multiple_of(2);
             let worker = Worker {
                 consumer: client.consume(Consume {
-                    ahead: 8,
+                    ahead: if holds_nothing { 1 } else { AHEAD },
                     ..Consume::new(group.clone(), name)
                 }),
+                holds_nothing,
                 witness: witness.clone(),
                 rng: seed::rng(seed, 1_000 + number),
             };
@@ -268,6 +145,7 @@ impl Consumers {
 
 struct Worker {
     consumer: GroupConsumer,
+    holds_nothing: bool,
     witness: Witness,
     rng: StdRng,
 }
@@ -292,13 +170,20 @@ impl Worker {
     }
 
     async fn take(&mut self, delivery: &Delivery) -> Result<()> {
-        self.witness.got(delivery);
+        self.witness.got(delivery, self.holds_nothing);
         let settled = match self.rng.random_range(0..FATES) {
             0 => return Ok(()),
             1 => {
                 self.witness.settles(delivery);
                 let rejected = self.consumer.reject(delivery, REJECTED_FOR, "not now");
-                rejected.await.map(drop)
+                match rejected.await {
+                    Ok(SettleOutcome::Done) => {
+                        self.witness.rejected(delivery, REJECTED_FOR);
+                        Ok(())
+                    }
+                    Ok(SettleOutcome::Stale) => Ok(()),
+                    Err(error) => Err(error),
+                }
             }
             _ => {
                 self.witness.settles(delivery);

@@ -28,6 +28,7 @@ pub mod slow_disk;
 pub mod small_disk;
 pub mod traffic;
 pub mod wait;
+pub mod work;
 
 /// The directory of this package as of now, not as of when it was compiled: a target directory may be
 /// used by clones at several places.

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod commit;
 pub(crate) mod context;
 pub(crate) mod cursor;
+pub(crate) mod debug;
 pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod group;

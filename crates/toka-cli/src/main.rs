@@ -51,6 +51,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Bench(cli::Bench::Intents(flags)) => cmd::bench::intents::run(flags, brief).await,
         Command::Bench(cli::Bench::Commit(flags)) => cmd::bench::run(&global, flags, brief).await,
         Command::Context(command) => cmd::context::run(command, brief),
+        Command::Debug(command) => cmd::debug::run(&global, command, brief).await,
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
@@ -90,6 +91,7 @@ async fn run_on(
         | Command::Cluster(_)
         | Command::Bench(_)
         | Command::Context(_)
+        | Command::Debug(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Verify(_)

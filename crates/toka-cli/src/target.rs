@@ -15,7 +15,7 @@ use toka_ledger::read::{Filter, Selector};
 use toka_ledger::{CursorName, Digest, EventHeader, EventId};
 
 pub(crate) use self::cluster::{Remote, failure};
-pub(crate) use self::coordination::{Delivery, ParkedEvent};
+pub(crate) use self::coordination::{Delivery, OutstandingEvent, ParkedEvent};
 pub(crate) use self::embedded::Local;
 pub(crate) use self::intents::{Hit, Intent, Wanted};
 pub(crate) use self::lineage::Bounds;

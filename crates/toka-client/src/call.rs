@@ -263,6 +263,27 @@ impl Shared {
     }
 }
 
+/// When a call may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// After every failure: it makes no difference how often it is carried out.
+    Always,
+    /// Where it was surely not carried out.
+    IfUndone,
+}
+
+/// Whether a call may have been carried out that has failed like that. A node says so itself, of what it has taken.
+fn may_be_done(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return false;
+        }
+        source = error.source();
+    }
+    matches!(judge(status).0, Verdict::Unreachable)
+}
+
 /// The innermost cause: the others only say "transport error".
 fn reason(status: &Status) -> String {
     let mut source = std::error::Error::source(status);
@@ -384,6 +405,26 @@ impl Shared {
         &self,
         route: Route,
         deadline: Instant,
+        attempt: F,
+    ) -> Result<Answer<T>, Error>
+    where
+        F: FnMut(Channel, Duration) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+        T: Reply,
+    {
+        self.make(route, deadline, Repeats::Always, attempt).await
+    }
+
+    /// As [`Shared::call`]. A call that must not be carried out twice is only repeated where it was surely not carried
+    /// out.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`], beside those of every call.
+    pub(crate) async fn make<T, F, A>(
+        &self,
+        route: Route,
+        deadline: Instant,
+        repeats: Repeats,
         mut attempt: F,
     ) -> Result<Answer<T>, Error>
     where
@@ -417,6 +458,12 @@ impl Shared {
                 }
                 Err(_) => tries.no_answer(),
             };
+            if repeats == Repeats::IfUndone && may_be_done(&status) {
+                return Err(Error::OutcomeUnknown {
+                    reason: reason(&status),
+                    endpoint,
+                });
+            }
             self.failed(&mut tries, &endpoint, &status).await?;
         }
     }
@@ -460,5 +507,29 @@ impl Shared {
         checked.map_err(Error::after_answer)?;
         self.seen.observe(&header);
         Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::status;
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_has_answered_or_never_got_was_not_done() {
+        for undone in [
+            status::not_leader(None),
+            status::no_leader("election"),
+            status::stopping(),
+            status::overloaded(Duration::from_millis(1)),
+        ] {
+            assert!(!may_be_done(&undone), "{undone:?}");
+        }
+        let broken = Status::from_error(Box::new(std::io::Error::other("connection reset")));
+        let silent = Status::new(Code::DeadlineExceeded, "no answer in time");
+        for unknown in [broken, silent, Status::unavailable("")] {
+            assert!(may_be_done(&unknown), "{unknown:?}");
+        }
     }
 }

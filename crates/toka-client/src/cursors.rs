@@ -7,7 +7,7 @@ use toka_proto::v1;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
 use tonic::transport::Channel;
 
-use crate::call::Shared;
+use crate::call::{Repeats, Shared};
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -21,22 +21,23 @@ impl Client {
     /// Puts a cursor at the sequence `to`, and makes it where there is none of that name; with `from` only if it is
     /// there, where 0 stands for one that there is not. Returns the revision.
     ///
-    /// A call that was repeated because an answer was lost may find the cursor moved by itself: after a violation whose
-    /// actual position is `to`, nobody can say who has moved it. Commits that move cursors
-    /// ([`Precondition::CursorMove`](crate::Precondition::CursorMove)) do not have that.
+    /// With `from`, a cursor that is at `to` already is where it is to be, so that the call is repeated after a lost
+    /// answer. Without it a repeat might undo what somebody else has saved since: there is none, and the caller is told.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a position that the vault does not have; [`Error::Rejected`] if the cursor is not at
-    /// `from`, with where it is; [`Error::HistoryChanged`]; as every call.
+    /// `from`, with where it is; [`Error::LimitReached`] above 100,000 cursors; [`Error::OutcomeUnknown`] without
+    /// `from`; [`Error::HistoryChanged`]; as every call.
     pub async fn save_cursor(
         &self,
         name: &CursorName,
         from: Option<u64>,
         to: u64,
     ) -> Result<u64, Error> {
+        let repeats = repeats(from);
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
                 let message = v1::SaveCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -126,11 +127,13 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Rejected`] if there is none of that name (also after an earlier try of this call has deleted it), or
-    /// it is not at `from`, with where it is; as every call.
+    /// it is not at `from`, with where it is; [`Error::OutcomeUnknown`] without `from`, as for [`Client::save_cursor`];
+    /// as every call.
     pub async fn delete_cursor(&self, name: &CursorName, from: Option<u64>) -> Result<u64, Error> {
+        let repeats = repeats(from);
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
                 let message = v1::DeleteCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -144,6 +147,14 @@ impl Client {
         self.shared
             .observe(&answer.endpoint, answer.message.header)?;
         Ok(answer.message.revision)
+    }
+}
+
+/// Where a cursor must be makes a difference to whether a change of it can be repeated.
+const fn repeats(from: Option<u64>) -> Repeats {
+    match from {
+        Some(_) => Repeats::Always,
+        None => Repeats::IfUndone,
     }
 }
 

@@ -127,6 +127,15 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// It is not known whether the call was carried out, and to repeat it might undo what somebody else has done since:
+    /// look first.
+    #[error("it is not known whether it was done: {endpoint}: {reason}")]
+    OutcomeUnknown {
+        /// The node that was asked.
+        endpoint: String,
+        /// What has happened.
+        reason: String,
+    },
     /// A node refused the call in another way.
     #[error("{endpoint} refused the call ({code}): {message}")]
     Refused {
@@ -174,6 +183,7 @@ impl Error {
             | Self::HistoryChanged { .. }
             | Self::OtherCluster { .. }
             | Self::LimitReached { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Refused { .. }
             | Self::Reply { .. } => false,
         }
@@ -224,6 +234,10 @@ impl Error {
             },
             Some(Detail::LimitReached { subject }) => Self::LimitReached { subject, message },
             Some(Detail::Overloaded) => Self::Overloaded { message },
+            Some(Detail::OutcomeUnknown) => Self::OutcomeUnknown {
+                endpoint: endpoint.to_owned(),
+                reason: message,
+            },
             _ if matches!(code, Code::Unavailable | Code::DeadlineExceeded) => Self::Unavailable {
                 endpoint: endpoint.to_owned(),
                 message,

@@ -2,10 +2,11 @@
 
 mod consumer;
 mod deliveries;
+mod outstanding;
 mod parked;
 
 use toka_ledger::GroupName;
-use toka_ledger::group::{Group, Settings};
+use toka_ledger::group::{Changes, Group, Settings};
 use toka_proto::v1;
 use toka_proto::v1::create_group_request::Start;
 use toka_proto::v1::group_service_client::GroupServiceClient;
@@ -13,6 +14,7 @@ use tonic::transport::Channel;
 
 pub use self::consumer::{Consume, GroupConsumer};
 pub use self::deliveries::{Delivery, Pull};
+pub use self::outstanding::OutstandingEvent;
 pub use self::parked::ParkedEvent;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
@@ -137,7 +139,40 @@ impl Client {
         }
     }
 
-    /// Deletes a consumer group and all that it has outstanding or parked. Returns the revision.
+    /// Changes how a consumer group delivers, and leaves it where it is. Returns the group as it is then.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before anything is sent; [`Error::Rejected`] if there is none of that name; as every call.
+    pub async fn update_group(&self, name: &GroupName, changes: Changes) -> Result<Group, Error> {
+        changes.check()?;
+        let message = v1::UpdateGroupRequest {
+            vault: String::new(),
+            name: name.to_string(),
+            incarnation: self.incarnation(name).await?,
+            ack_timeout_ms: changes.ack_timeout_ms,
+            unacknowledged_max: changes.unacknowledged_max,
+            deliveries_max: changes.deliveries_max,
+        };
+        let answer = self
+            .shared
+            .call(Route::Leader, self.deadline(), |channel, time| {
+                let request = self.shared.request(message.clone(), time);
+                async move { service(channel).update_group(request).await }
+            })
+            .await?;
+        let (endpoint, response) = (answer.endpoint, answer.message);
+        self.shared.observe(&endpoint, response.header)?;
+        read_group(&endpoint, response.group)
+    }
+
+    /// Which group of that name there is: a call that names it can be repeated.
+    async fn incarnation(&self, name: &GroupName) -> Result<u64, Error> {
+        let group = self.group(name, Consistency::Linearizable).await?;
+        Ok(group.incarnation)
+    }
+
+    /// Deletes a consumer group and all that it has outstanding or parked, not one that is made with that name
+    /// meanwhile. Returns the revision.
     ///
     /// # Errors
     /// [`Error::Rejected`] if there is none of that name, also after an earlier try of this call has deleted it; as
@@ -146,6 +181,7 @@ impl Client {
         let message = v1::DeleteGroupRequest {
             vault: String::new(),
             name: name.to_string(),
+            incarnation: self.incarnation(name).await?,
         };
         let answer = self
             .shared

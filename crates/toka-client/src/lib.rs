@@ -46,7 +46,9 @@ mod verify;
 
 pub use toka_ledger::command::{Precondition, Verdict};
 pub use toka_ledger::feed::Start;
-pub use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+pub use toka_ledger::group::{
+    Changes as GroupChanges, Group, ItemState, Settings as GroupSettings, SettleOutcome,
+};
 pub use toka_ledger::intent::{Classification, IntentId, MicroClusterId, Summary};
 pub use toka_ledger::prepare::EventDraft;
 pub use toka_ledger::read::lineage::{Relation, Relative};
@@ -67,7 +69,9 @@ pub use crate::commit::Committed;
 pub use crate::commit_stream::{Acknowledgement, CommitStream};
 pub use crate::config::Config;
 pub use crate::error::Error;
-pub use crate::groups::{Consume, Delivery, GroupConsumer, GroupStart, ParkedEvent, Pull};
+pub use crate::groups::{
+    Consume, Delivery, GroupConsumer, GroupStart, OutstandingEvent, ParkedEvent, Pull,
+};
 pub use crate::intents::{Found, Hit, Intent, Search};
 pub use crate::lineage::{CommonAncestors, Difference, HeadsPage, Lineage, Walk, WalkEnd};
 pub use crate::read::{Consistency, Include, List, Page, Read};

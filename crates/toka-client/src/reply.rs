@@ -60,6 +60,7 @@ with_header!(
     ListGroupsResponse,
     ListHeadsResponse,
     ListIntentsResponse,
+    ListOutstandingResponse,
     ListParkedResponse,
     ListResponse,
     PromoteNodeResponse,
@@ -70,5 +71,6 @@ with_header!(
     SaveCursorResponse,
     SearchResponse,
     SettleResponse,
-    TransferLeadershipResponse
+    TransferLeadershipResponse,
+    UpdateGroupResponse
 );

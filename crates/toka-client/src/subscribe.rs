@@ -354,8 +354,10 @@ impl Subscription {
                     return Ok(None);
                 }
                 *position = event.header.sequence;
-                // A node that goes on after a position does not know of the time.
-                if matches!(self.subscribe.start, Start::At(from) if event.header.unix_ms < from) {
+                // A node that goes on after a position does not know of the time. A cursor is in its place.
+                if self.subscribe.cursor.is_none()
+                    && matches!(self.subscribe.start, Start::At(from) if event.header.unix_ms < from)
+                {
                     return Ok(None);
                 }
                 Ok(Some(Message::Event(Box::new(event))))

@@ -14,9 +14,10 @@ use bytes::Bytes;
 pub use self::codec::{Batch, decode_batch, encode};
 pub use self::coordination::{
     CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
-    Settlement, Verdict,
+    Settlement, UpdateGroup, Verdict,
 };
 pub use self::level::{COORDINATION_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+use crate::core::limits::GROUP_DELETE_ROWS_MAX;
 use crate::core::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, GroupName, IntentLabel, Kind, Salt,
 };
@@ -48,6 +49,8 @@ pub enum Command {
     Settle(Settle),
     /// Parked events that are delivered again, or are done with.
     MoveParked(MoveParked),
+    /// Another way for a consumer group to deliver.
+    UpdateGroup(UpdateGroup),
 }
 
 impl Command {
@@ -58,6 +61,26 @@ impl Command {
             Self::Commit(commit) => &commit.events,
             _ => &[],
         }
+    }
+
+    /// How many things it may change, at least 1: about how much work it is to apply.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        let items = match self {
+            Self::Commit(commit) => commit.events.len() + commit.preconditions.len(),
+            Self::Deliver(deliver) => deliver.sequences.len(),
+            Self::Settle(settle) => settle.settlements.len(),
+            Self::MoveParked(moves) => moves.sequences.len(),
+            Self::DeleteGroup(_) => GROUP_DELETE_ROWS_MAX,
+            Self::Create(_)
+            | Self::Label(_)
+            | Self::SetFeatureLevel(_)
+            | Self::SaveCursor(_)
+            | Self::DeleteCursor(_)
+            | Self::CreateGroup(_)
+            | Self::UpdateGroup(_) => 1,
+        };
+        items.max(1)
     }
 }
 
@@ -167,7 +190,7 @@ pub enum Precondition {
         to: u64,
     },
     /// The last event whose kind starts with a prefix is at this sequence; 0: there is none. Costs a look-up
-    /// for each kind with the prefix, of which there may be 1,000. Needs feature level 2.
+    /// for each kind with the prefix; it does not hold where there are more than 1,000. Needs feature level 2.
     KindPrefixSequence {
         /// What the kind starts with: 1 to 255 bytes, no control characters.
         prefix: String,

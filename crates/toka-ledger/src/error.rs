@@ -246,6 +246,15 @@ pub enum Error {
         /// How many there may be.
         max: u64,
     },
+    /// More events descend from the one that a filter names than can be filtered by.
+    #[error(
+        "filter.descendants_of: the event has more descendants than {bytes_max} bytes hold: name a later one, or walk \
+         through its lineage"
+    )]
+    DescendantsLimit {
+        /// Bytes that their sequences may take, compressed.
+        bytes_max: u64,
+    },
     /// The payload was erased.
     #[error("the payload of event {id} was erased")]
     Erased {
@@ -375,6 +384,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::OutOfRange { .. }
             | Self::LineageLimit { .. }
+            | Self::DescendantsLimit { .. }
             | Self::Erased { .. }
             | Self::PayloadType { .. }
             | Self::NotAVault { .. }

@@ -9,10 +9,10 @@
 mod plan;
 mod read;
 
-pub use self::plan::{Plan, plan_delivery};
+pub use self::plan::{NotDue, Plan, Planned, plan_delivery, plan_delivery_after};
 pub use self::read::Due;
 pub use crate::command::COORDINATION_LEVEL as FEATURE_LEVEL;
 pub use crate::core::groups::{
-    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Delivery, Group, Item, ItemState, Parked,
-    Settings, SettleOutcome, UNACKNOWLEDGED_MAX_DEFAULT,
+    ACK_TIMEOUT_MS_DEFAULT, Changes, DELIVERIES_MAX_DEFAULT, Delivery, Group, Item, ItemState,
+    Parked, Settings, SettleOutcome, UNACKNOWLEDGED_MAX_DEFAULT,
 };

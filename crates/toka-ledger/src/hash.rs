@@ -1,6 +1,6 @@
 //! Causal hashing: every digest of the format (`docs/format.md`).
 
-use crate::core::{Digest, Kind, Salt};
+use crate::core::{Digest, GroupName, Kind, Salt};
 
 const EVENT_CONTEXT: &str = "toka-ledger v1 event";
 const LEAF_CONTEXT: &str = "toka-ledger v1 leaf";
@@ -8,6 +8,7 @@ const NODE_CONTEXT: &str = "toka-ledger v1 node";
 const STATE_CONTEXT: &str = "toka-ledger v1 state";
 const GROUP_ROW_CONTEXT: &str = "toka-ledger v1 group row";
 const RESTORED_CONTEXT: &str = "toka-ledger v1 restored history";
+const DELIVERIES_CONTEXT: &str = "toka-ledger v1 deliveries of a group";
 
 /// BLAKE3 of the payload.
 #[must_use]
@@ -92,6 +93,17 @@ pub fn group_row(key: &[u8], value: &[u8]) -> Digest {
     hasher.update(key);
     hasher.update(value);
     hasher.finalize().into()
+}
+
+/// What the tokens of a group's deliveries are mixed with, so that they mean nothing to another group or history.
+#[must_use]
+pub fn deliveries(history_id: u128, group: &GroupName) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key(DELIVERIES_CONTEXT);
+    hasher.update(&history_id.to_le_bytes());
+    hasher.update(group.as_str().as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 fn length(n: usize) -> u32 {

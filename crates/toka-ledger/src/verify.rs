@@ -26,7 +26,7 @@ mod walk;
 use std::sync::Arc;
 
 use self::ahead::Ahead;
-pub use self::options::{Blocks, Options, Pace, THREADS_MAX};
+pub use self::options::{Blocks, Ended, Options, Pace, THREADS_MAX};
 pub use self::report::{PROBLEMS_MAX, Problem, Progress, Report};
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
@@ -59,9 +59,26 @@ pub fn verify_with(
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Report>, Error> {
+    let mut report = Report::default();
+    let verified = check(reader, options, &mut report, progress);
+    if matches!(verified, Ok(true)) {
+        return Ok(Some(report));
+    }
+    if let Some(ended) = &options.ended {
+        ended(&report);
+    }
+    verified.map(|_| None)
+}
+
+/// Whether everything was checked.
+fn check(
+    reader: &Reader,
+    options: &Options,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<bool, Error> {
     let position = reader.position();
     let engine = reader.engine();
-    let mut report = Report::default();
     // Finds damage in blocks that memory still has sound copies of.
     if options.blocks == Blocks::Reread
         && let Err(error) = engine.verify_checksums()
@@ -70,18 +87,18 @@ pub fn verify_with(
     }
     // Beside the walk, which then finds in memory what both of them read.
     let files = (options.blocks == Blocks::WholeFiles).then(|| whole_files(&engine, options));
-    let Some(walked) = walk::walk(&engine, &position, options, &mut report, progress)? else {
-        return Ok(None);
+    let Some(walked) = walk::walk(&engine, &position, options, report, progress)? else {
+        return Ok(false);
     };
-    if !indexes::check_extra_rows(&engine, walked, options, &mut report)? {
-        return Ok(None);
+    if !indexes::check_extra_rows(&engine, walked, options, report)? {
+        return Ok(false);
     }
     for checked in files.into_iter().flatten() {
         if let Err(error) = checked {
             report.damage(error)?;
         }
     }
-    Ok(Some(report))
+    Ok(true)
 }
 
 /// The one result of [`Engine::verify_files`].
@@ -102,6 +119,7 @@ impl Report {
             id: None,
             table,
             detail: error.to_string(),
+            is_unreadable: true,
         });
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use apply_support::*;
 use toka_ledger::command::{Command, DeleteCursor, Precondition, SaveCursor};
+use toka_ledger::core::limits::CURSORS_MAX;
 use toka_ledger::engine::Engine;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::restore::repeat;
@@ -107,6 +108,53 @@ fn cursor_at_its_place_costs_nothing() {
 }
 
 #[test]
+fn cursor_that_is_at_its_goal_is_saved_wherever_it_came_from() {
+    let mut vault = with_events(3);
+    vault.apply(&[save("c", Some(0), 2)]);
+    let digest = vault.ledger.position().state_digest;
+    // The same call again, after a lost answer.
+    let outcomes = vault.apply(&[save("c", Some(0), 2), save("c", Some(0), 3)]);
+    assert!(matches!(outcomes[0], Outcome::CursorSaved { .. }));
+    assert_eq!(refused(outcomes[1].clone()), elsewhere("c", 0, 2));
+    assert_eq!(vault.ledger.position().state_digest, digest);
+}
+
+#[test]
+fn there_is_a_bound_on_cursors() {
+    let mut vault = with_events(1);
+    let all = 0..CURSORS_MAX - 1;
+    let all: Vec<_> = all
+        .map(|number| save(&format!("n{number}"), None, 1))
+        .collect();
+    for some in all.chunks(10_000) {
+        vault.apply(some);
+    }
+    let moved = |number: u64, names: &[&str]| {
+        let moves = names.iter().map(|cursor| Precondition::CursorMove {
+            name: name(cursor),
+            from: 0,
+            to: 1,
+        });
+        commit_if(moves.collect::<Vec<_>>(), [event("b", &number.to_string())])
+    };
+    let full = Rejection::CursorsFull { max: CURSORS_MAX };
+    assert_eq!(vault.refuse(moved(0, &["x", "y"])), full);
+    vault.accept(moved(1, &["x"]));
+    assert_eq!(vault.refuse(moved(2, &["y"])), full);
+    let outcomes = vault.apply(&[
+        save("y", None, 1),
+        save("x", None, 0),
+        delete("x", None),
+        save("y", None, 1),
+        save("z", None, 1),
+    ]);
+    assert_eq!(refused(outcomes[0].clone()), full);
+    assert!(matches!(outcomes[1], Outcome::CursorSaved { .. }));
+    assert!(matches!(outcomes[3], Outcome::CursorSaved { .. }));
+    assert_eq!(refused(outcomes[4].clone()), full);
+}
+
+#[test]
 fn cursors_are_listed_by_name_and_in_pages() {
     let mut vault = with_events(3);
     vault.apply(&[save("b", None, 1), save("a/b", None, 2), save("a", None, 3)]);
@@ -202,7 +250,7 @@ fn last_event_of_a_prefix_is_compared() {
 }
 
 #[test]
-fn prefix_of_too_many_kinds_is_refused_however_commands_are_gathered() {
+fn prefix_of_too_many_kinds_is_a_violation_however_commands_are_gathered() {
     let kinds = |from: usize, to: usize| {
         let kinds = (from..to).map(|number| event(&format!("many.{number}"), ""));
         commit(kinds.collect::<Vec<_>>())
@@ -213,10 +261,11 @@ fn prefix_of_too_many_kinds_is_refused_however_commands_are_gathered() {
     one.accept(conditional("fits"));
     one.accept(kinds(1_000, 1_001));
     let refusal = one.refuse(conditional("does not"));
-    let expected = Rejection::PrefixTooWide {
+    let violations = vec![Violation::PrefixTooWide {
         prefix: "many.".to_owned(),
         max: 1_000,
-    };
+    }];
+    let expected = Rejection::Preconditions { violations };
     assert_eq!(refusal, expected);
     let mut outcomes = other.commits([
         kinds(0, 1_000),

@@ -169,7 +169,8 @@ fn check_outcomes(history: &History) {
             | Outcome::CursorSaved { revision, .. }
             | Outcome::CursorDeleted { revision }
             | Outcome::GroupCreated { revision, .. }
-            | Outcome::GroupDeleted { revision }
+            | Outcome::GroupDeleted { revision, .. }
+            | Outcome::GroupUpdated { revision, .. }
             | Outcome::Delivered { revision, .. }
             | Outcome::Settled { revision, .. }
             | Outcome::ParkedMoved { revision, .. }
@@ -259,6 +260,7 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::CursorDeleted { .. } => vec!["cursor deleted"],
         Outcome::GroupCreated { .. } => vec!["group created"],
         Outcome::GroupDeleted { .. } => vec!["group deleted"],
+        Outcome::GroupUpdated { .. } => vec!["group updated"],
         Outcome::Delivered { .. } => vec!["delivered"],
         Outcome::Settled { .. } => vec!["settled"],
         Outcome::ParkedMoved { .. } => vec!["parked moved"],
@@ -296,6 +298,7 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
                     Violation::Cursor { .. } => "cursor",
                     Violation::KindPrefixSequence { .. } => "kind prefix",
                     Violation::Delivery { .. } => "delivery",
+                    Violation::UnknownEvent { .. } => "unknown event",
                     other => panic!("unexpected: {other:?}"),
                 })
                 .collect(),
@@ -315,6 +318,6 @@ fn random_histories_reach_every_outcome() {
             *reached.entry(word).or_insert(0) += 1;
         }
     }
-    assert_eq!(reached.len(), 28, "{reached:?}");
+    assert_eq!(reached.len(), 29, "{reached:?}");
     assert!(reached.values().all(|&times| times > 9), "{reached:?}");
 }

@@ -53,10 +53,15 @@ fn group_is_created_once_and_is_another_one_after_its_deletion() {
     let other = create_group(NOW, group::Settings::default(), 0);
     let refusal = refused(vault.apply(&[other]).remove(0));
     assert_eq!(refusal, Rejection::GroupExists { name: name() });
-    vault.apply(&[delete_group(NOW)]);
+    vault.apply(&[delete_group(NOW, first.incarnation)]);
     assert_eq!(vault.ledger.reader().groups().expect("readable"), []);
     let second = vault.created(create_group(NOW, group::Settings::default(), 0));
     assert!(second.incarnation > first.incarnation);
+    // A deletion that is repeated does not take the group that was made since.
+    let repeated = vault.apply(&[delete_group(NOW, first.incarnation)]);
+    let unknown = Rejection::UnknownGroup { name: name() };
+    assert_eq!(refused(repeated[0].clone()), unknown);
+    assert_eq!(vault.group(), second);
     let outdated = settle(NOW, first.incarnation, []);
     let refusal = refused(vault.apply(&[outdated]).remove(0));
     assert_eq!(refusal, Rejection::UnknownGroup { name: name() });
@@ -145,6 +150,45 @@ fn delivery_that_was_planned_for_another_position_is_refused() {
 }
 
 #[test]
+fn delivery_is_settled_once() {
+    let mut vault = with_tasks(1, settings());
+    vault.pull(NOW, "a", 1);
+    vault.settle(NOW, [(1, 1, reject(50))]);
+    let (stale, reason) = (SettleOutcome::Stale, String::new);
+    for verdict in [
+        Verdict::Acknowledge,
+        reject(0),
+        Verdict::Release,
+        Verdict::Park { reason: reason() },
+        Verdict::Extend,
+    ] {
+        assert_eq!(vault.settle(NOW, [(1, 1, verdict)]), [stale]);
+    }
+    // Nor does a token outlive what was parked and replayed.
+    vault.pull(NOW + 50, "a", 1);
+    vault.settle(NOW + 50, [(1, 2, Verdict::Park { reason: reason() })]);
+    vault.moved(NOW + 50, vec![1], ParkedAction::Replay);
+    let late = vault.settle(NOW + 50, [(1, 2, Verdict::Acknowledge)]);
+    assert_eq!(late, [stale]);
+    assert_eq!(vault.group().unacknowledged, 1);
+}
+
+#[test]
+fn delivery_that_is_released_does_not_count() {
+    let mut vault = with_tasks(1, settings());
+    for delivery in 1..=5 {
+        assert_eq!(places(&vault.pull(NOW, "a", 1).0), [(1, delivery)]);
+        let released = vault.settle(NOW, [(1, delivery, Verdict::Release)]);
+        assert_eq!(released, [SettleOutcome::Done]);
+    }
+    // Two that count are what the group gives.
+    vault.pull(NOW, "a", 1);
+    assert_eq!(places(&vault.pull(NOW + TIMEOUT, "a", 1).0), [(1, 7)]);
+    assert_eq!(vault.pull(NOW + 2 * TIMEOUT, "a", 1), (vec![], 1));
+    assert_eq!(problems(&vault.ledger.reader()), []);
+}
+
+#[test]
 fn rejected_event_waits_and_is_parked_after_its_last_delivery() {
     let mut vault = with_tasks(1, settings());
     vault.pull(NOW, "a", 1);
@@ -190,7 +234,8 @@ fn replayed_event_has_all_deliveries_again_and_no_number_twice() {
     vault.pull(NOW, "a", 1);
     let reason = "later".to_owned();
     vault.settle(NOW, [(1, 1, Verdict::Park { reason })]);
-    assert_eq!(vault.moved(NOW, vec![], ParkedAction::Replay), 1);
+    assert_eq!(vault.moved(NOW, vec![], ParkedAction::Replay), 0);
+    assert_eq!(vault.moved(NOW, vec![1], ParkedAction::Replay), 1);
     assert_eq!(places(&vault.pull(NOW, "b", 1).0), [(1, 2)]);
     // What was said of its first life is of no account.
     let stale = vault.settle(NOW, [(1, 1, Verdict::Acknowledge)]);
@@ -204,7 +249,7 @@ fn replayed_event_has_all_deliveries_again_and_no_number_twice() {
 }
 
 #[test]
-fn no_more_are_replayed_than_may_be_outstanding() {
+fn replay_has_room_in_a_busy_group_and_new_events_wait() {
     let mut vault = with_tasks(5, settings());
     for sequences in [1..=3_u64, 4..=5] {
         vault.pull(NOW, "a", 9);
@@ -213,9 +258,125 @@ fn no_more_are_replayed_than_may_be_outstanding() {
         vault.settle(NOW, park.collect::<Vec<_>>());
     }
     assert_eq!(vault.group().parked, 5);
-    assert_eq!(vault.moved(NOW, vec![], ParkedAction::Replay), 3);
+    let parked = vault.parked();
+    assert_eq!(vault.moved(NOW, parked, ParkedAction::Replay), 5);
     let group = vault.group();
-    assert_eq!((group.unacknowledged, group.parked), (3, 2));
+    assert_eq!((group.unacknowledged, group.parked), (5, 0));
+    vault.accept_event(event("task", "new"));
+    assert_eq!(vault.pull(NOW, "a", 9).0.len(), 5);
+    let done = (1..=3).map(|sequence| (sequence, 2, Verdict::Acknowledge));
+    vault.settle(NOW, done.collect::<Vec<_>>());
+    assert_eq!(places(&vault.pull(NOW, "a", 9).0), [(6, 1)]);
+}
+
+#[test]
+fn group_of_many_events_is_deleted_bit_by_bit() {
+    let settings = group::Settings {
+        unacknowledged_max: 10_000,
+        ..settings()
+    };
+    let (mut vault, group) = Vault::with_group(NOW, settings.clone());
+    for from in [0, 1_000, 2_000] {
+        let tasks = (from..from + 1_000).map(|number| event("task", &number.to_string()));
+        vault.accept(commit(tasks.collect::<Vec<_>>()));
+        assert_eq!(vault.pull(NOW, "a", 1_000).0.len(), 1_000);
+    }
+    let rows_left = |outcome: Outcome| match outcome {
+        Outcome::GroupDeleted { rows_left, .. } => rows_left,
+        other => panic!("not deleted: {other:?}"),
+    };
+    let delete = delete_group(NOW, group.incarnation);
+    let first = vault.apply(std::slice::from_ref(&delete)).remove(0);
+    assert_eq!(rows_left(first), 1_000);
+    let reader = vault.ledger.reader();
+    assert!(vault.group().is_ending);
+    assert_eq!(problems(&reader), []);
+    // It does nothing any more, and is in the way of another one.
+    assert!(group::plan_delivery(&reader, &name(), NOW + TIMEOUT, 9).is_err());
+    let settled = settle(NOW, group.incarnation, [(3_000, 1, Verdict::Acknowledge)]);
+    let again = create_group(NOW, settings, 0);
+    let outcomes = vault.apply(&[settled, again.clone()]);
+    let unknown = Rejection::UnknownGroup { name: name() };
+    assert_eq!(refused(outcomes[0].clone()), unknown);
+    let exists = Rejection::GroupExists { name: name() };
+    assert_eq!(refused(outcomes[1].clone()), exists);
+    let mut outcomes = vault.apply(&[delete, again]);
+    assert_eq!(rows_left(outcomes.remove(0)), 0);
+    assert!(matches!(outcomes[0], Outcome::GroupCreated { .. }));
+    assert_eq!(vault.group().unacknowledged, 0);
+    assert_eq!(problems(&reader), []);
+}
+
+#[test]
+fn settings_change_and_the_group_stays_where_it_is() {
+    let mut vault = with_tasks(5, settings());
+    vault.pull(NOW, "a", 9);
+    let before = vault.group();
+    let changes = group::Changes {
+        ack_timeout_ms: Some(200),
+        unacknowledged_max: Some(4),
+        deliveries_max: None,
+    };
+    let update = update_group(NOW, before.incarnation, changes);
+    let outcomes = vault.apply(&[update.clone(), update]);
+    let after = vault.group();
+    for outcome in outcomes {
+        let is_updated = matches!(&outcome, Outcome::GroupUpdated { group, .. } if *group == after);
+        assert!(is_updated, "{outcome:?}");
+    }
+    assert_eq!((after.position, after.unacknowledged), (3, 3));
+    assert_eq!(after.settings, changes.of(&settings()));
+    assert_eq!(after.version, before.version + 1);
+    let (deliveries, _) = vault.pull(NOW, "a", 9);
+    assert_eq!(places(&deliveries), [(4, 1)]);
+    assert_eq!(deliveries[0].deadline_unix_ms, NOW + 200);
+    let other = update_group(NOW, before.incarnation + 1, changes);
+    let refusal = refused(vault.apply(&[other]).remove(0));
+    assert_eq!(refusal, Rejection::UnknownGroup { name: name() });
+}
+
+#[test]
+fn what_is_known_not_to_be_due_is_not_looked_at_until_the_group_changes() {
+    let mut vault = with_tasks(2, settings());
+    vault.pull(NOW, "a", 2);
+    let reader = vault.ledger.reader();
+    let plan = |now, known| {
+        let planned = group::plan_delivery_after(&reader, &name(), now, 9, known);
+        planned.expect("readable")
+    };
+    let known = plan(NOW, None).not_due;
+    assert_eq!(known.map(|known| known.before_unix_ms), Some(NOW + TIMEOUT));
+    let later = known.map(|known| group::NotDue {
+        before_unix_ms: NOW + 9 * TIMEOUT,
+        ..known
+    });
+    assert_eq!(plan(NOW + TIMEOUT, later).plan, None, "it was looked at");
+    assert_eq!(
+        plan(NOW + TIMEOUT, known)
+            .not_due
+            .map(|due| due.before_unix_ms),
+        Some(u64::MAX)
+    );
+    vault.settle(NOW, [(1, 1, reject(0))]);
+    let plan = plan(NOW, later).plan.expect("the group has changed");
+    assert_eq!(plan.sequences, [1]);
+}
+
+#[test]
+fn sums_are_kept_at_every_256th_revision() {
+    let mut vault = with_tasks(1, settings());
+    vault.pull(NOW, "a", 1);
+    let incarnation = vault.group().incarnation;
+    let extends = (0..600).map(|ms| settle(NOW + ms, incarnation, [(1, 1, Verdict::Extend)]));
+    let extends: Vec<_> = extends.collect();
+    let (before, rest) = extends.split_at(300);
+    vault.apply(before);
+    let kept = vault.ledger.reader().group_sums();
+    assert_eq!(kept.iter().map(|sum| sum.0).collect::<Vec<_>>(), [256]);
+    vault.apply(rest);
+    let kept = vault.ledger.reader().group_sums();
+    assert_eq!(kept.iter().map(|sum| sum.0).collect::<Vec<_>>(), [512, 256]);
+    assert_ne!(kept[0].1, kept[1].1);
 }
 
 fn acknowledge(vault: &Vault, sequence: u64, delivery: u32) -> Precondition {
@@ -297,7 +458,7 @@ fn commands_of_one_entry_see_each_other() {
         settled.clone(),
         settled,
         deliver(1, 2, &[2]),
-        delete_group(NOW),
+        delete_group(NOW, group.incarnation),
         create_group(NOW, settings(), 2),
     ]);
     assert_eq!(delivered(outcomes[1].clone()).0.len(), 1);
@@ -423,6 +584,7 @@ fn digest_says_whether_two_vaults_have_the_same_groups() {
     assert_eq!(digest(&one).0, revision);
     one.settle(NOW, [(3, 1, Verdict::Acknowledge)]);
     assert_ne!(digest(&one).1, digest(&other).1);
-    one.apply(&[delete_group(NOW)]);
+    let incarnation = one.group().incarnation;
+    one.apply(&[delete_group(NOW, incarnation)]);
     assert_eq!(digest(&one).1, digest(&Vault::new()).1);
 }

@@ -47,6 +47,7 @@ enum What {
     Reject(u32),
     Extend,
     Park,
+    Release,
     /// By a commit that depends on it.
     Commit,
 }
@@ -57,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..700_u32).prop_map(What::Reject),
         1 => Just(What::Extend),
         1 => Just(What::Park),
+        2 => Just(What::Release),
         2 => Just(What::Commit),
     ];
     prop_oneof![
@@ -95,7 +97,9 @@ impl Model {
     fn pull(&mut self, now: u64, max: usize) -> Vec<(u64, u32)> {
         let is_due = |(sequence, out): (&u64, &Out)| (out.due <= now).then_some(*sequence);
         let due: Vec<u64> = self.out.iter().filter_map(is_due).take(max).collect();
-        let room = (UNACKNOWLEDGED_MAX - self.out.len()).min(max - due.len());
+        // There may be more than that after a replay.
+        let room = UNACKNOWLEDGED_MAX.saturating_sub(self.out.len());
+        let room = room.min(max - due.len());
         let new = self.tasks.range(self.position + 1..).copied();
         let new: Vec<u64> = new.take(room).collect();
         if due.is_empty() && new.is_empty() {
@@ -133,12 +137,22 @@ impl Model {
 
     fn settle(&mut self, now: u64, (sequence, delivery): (u64, u32), what: What) -> bool {
         let current = self.out.get(&sequence).copied();
-        let Some(out) = current.filter(|out| out.deliveries == delivery) else {
+        // A delivery that is settled is settled: only that of a consumer that has the event counts.
+        let is_current = |out: &Out| out.is_leased && out.deliveries == delivery;
+        let Some(out) = current.filter(is_current) else {
             return false;
         };
         let is_exhausted = out.deliveries - out.forgiven >= DELIVERIES_MAX;
         match what {
-            What::Extend | What::Commit if !out.is_leased => return false,
+            What::Release => {
+                let released = Out {
+                    forgiven: out.forgiven + 1,
+                    is_leased: false,
+                    due: now,
+                    ..out
+                };
+                self.out.insert(sequence, released);
+            }
             What::Extend => {
                 let due = now + TIMEOUT;
                 self.out.insert(sequence, Out { due, ..out });
@@ -165,11 +179,7 @@ impl Model {
 
     fn move_parked(&mut self, now: u64, replays: bool) -> u32 {
         let mut moved = 0;
-        while let Some((&sequence, &deliveries)) = self.parked.first_key_value() {
-            if replays && self.out.len() == UNACKNOWLEDGED_MAX {
-                break;
-            }
-            self.parked.remove(&sequence);
+        while let Some((sequence, deliveries)) = self.parked.pop_first() {
             if replays {
                 let waiting = Out {
                     deliveries,
@@ -234,8 +244,9 @@ impl Run {
                 } else {
                     ParkedAction::Discard
                 };
+                let parked = self.vault.parked();
                 let expected = self.model.move_parked(self.now, *replays);
-                let command = move_parked(self.now, self.incarnation, vec![], action);
+                let command = move_parked(self.now, self.incarnation, parked, action);
                 let outcome = self.apply(command);
                 assert!(
                     matches!(outcome, Outcome::ParkedMoved { moved, .. } if moved == expected),
@@ -244,7 +255,7 @@ impl Run {
             }
             Step::Wait(ms) => self.now += ms,
             Step::Again => {
-                self.apply(delete_group(self.now));
+                self.apply(delete_group(self.now, self.incarnation));
                 let command = create_group(self.now, settings(), self.model.position);
                 match self.apply(command) {
                     Outcome::GroupCreated { group, .. } => self.incarnation = group.incarnation,
@@ -322,6 +333,7 @@ impl Run {
                 reason: reason(),
             },
             What::Park => Verdict::Park { reason: reason() },
+            What::Release => Verdict::Release,
             What::Commit => return self.settle_by_commit(sequence, delivery, expected),
         };
         let verdicts = [(sequence, delivery, verdict)];
@@ -362,7 +374,6 @@ impl Run {
         assert_eq!(group.position, model.position);
         assert_eq!(group.unacknowledged as usize, model.out.len());
         assert_eq!(group.parked as usize, model.parked.len());
-        assert!(model.out.len() <= UNACKNOWLEDGED_MAX);
         let items = reader.group_items(&name(), 0, 100).expect("readable");
         let items = items.into_iter().map(|item| {
             let out = Out {

@@ -285,6 +285,39 @@ proptest! {
     }
 }
 
+#[test]
+fn heads_as_of_long_ago_are_told_by_the_first_child_of_each_kind() {
+    let mut vault = Vault::new();
+    let hub = vault.accept_event(event("hub", ""));
+    for first in [0, 500] {
+        let children = (first..first + 500).map(|n| {
+            let kind = ["a", "b"][n % 2];
+            event(kind, &n.to_string()).child_of([by_id(&hub)])
+        });
+        vault.accept(commit(children));
+    }
+    let heads = Heads {
+        as_of: 1,
+        ..heads(Vec::new(), 10)
+    };
+    // It is asked after more looks than this takes.
+    let reader = vault.ledger.reader();
+    let page = reader.heads_while(&heads, &|| false).expect("readable");
+    let found: Vec<_> = page.headers.iter().map(|header| header.sequence).collect();
+    assert_eq!((found, page.next), (vec![1], None));
+}
+
+#[test]
+fn a_page_of_heads_ends_when_it_is_told_to() {
+    let mut vault = Vault::new();
+    vault.accept(commit((0..500).map(|n| event("k", &n.to_string()))));
+    let reader = vault.ledger.reader();
+    let heads = heads(Vec::new(), 1_000);
+    let page = reader.heads_while(&heads, &|| false).expect("readable");
+    let (found, next) = (page.headers.len() as u64, page.next.expect("more"));
+    assert!(found < 500 && next == 500 - found, "{found} {next}");
+}
+
 /// Events one after the other, each the child of the one before; the first of them of `before`, if that is given.
 fn chain(vault: &mut Vault, events: u64, mut before: Option<ParentName>) {
     const BATCH: u64 = 1_000;

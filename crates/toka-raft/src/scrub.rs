@@ -293,7 +293,8 @@ fn check_ledger(
     Ok(check_rows(&*engine, pace)?)
 }
 
-fn check_snapshot(
+/// Reads a snapshot, and checks it.
+pub(crate) fn check_snapshot(
     host: &LedgerHost,
     snapshot: &SnapshotDir,
     pace: &mut Pace,

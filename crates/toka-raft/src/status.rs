@@ -224,6 +224,18 @@ impl StatusSource {
     }
 }
 
+impl StatusSource {
+    /// What was stored of consumer groups at some revisions, for peers.
+    pub(crate) fn group_sums(&self) -> Vec<v1::GroupsDigest> {
+        let sums = self.reader.group_sums().into_iter();
+        sums.map(|(revision, sum)| v1::GroupsDigest {
+            revision,
+            digest: bytes::Bytes::copy_from_slice(sum.as_bytes()),
+        })
+        .collect()
+    }
+}
+
 /// openraft calls itself a leader until it hears of another one, for ever where nobody is left.
 const fn role(state: ServerState, lost_quorum: bool) -> Role {
     match state {

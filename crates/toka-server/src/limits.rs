@@ -14,7 +14,7 @@ pub const PAGE_EVENTS_DEFAULT: usize = 100;
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Events that a subscription reads ahead of its reader,
 pub const SUBSCRIPTION_EVENTS: usize = 256;
-/// and bytes of their payloads and embeddings (one event may have more).
+/// and about the bytes of their messages (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
 /// Encoded events that a node keeps for subscriptions that come to them later,
 pub const ENCODED_EVENTS: usize = 16_384;

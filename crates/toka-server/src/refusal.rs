@@ -161,6 +161,7 @@ pub(crate) fn ledger(error: &Error) -> Status {
         | Error::NotFound { .. }
         | Error::OutOfRange { .. }
         | Error::LineageLimit { .. }
+        | Error::DescendantsLimit { .. }
         | Error::Closed => {}
         error => tracing::error!(%error, "the ledger cannot be read"),
     }

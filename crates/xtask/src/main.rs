@@ -5,12 +5,15 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fixtures;
 mod fuzz;
+mod image;
 mod metadata;
 mod namespace;
 mod process;
 mod python;
+mod release;
 mod setup;
 mod simulate;
 mod soak;
@@ -64,6 +67,9 @@ enum Task {
         /// embedded events
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
+        /// Write tests/fixtures/format-1-level-2 instead: its vaults have cursors and consumer groups
+        #[arg(long, conflicts_with = "intents_save_events")]
+        level_2: bool,
     },
     /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
     Fuzz {
@@ -104,6 +110,30 @@ enum Task {
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },
+    /// Write an OCI archive with `toka`: an image without a container daemon, from Debian's packages
+    Image {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// The image's name, with its registry and without a tag
+        #[arg(long, value_name = "NAME", default_value = "toka-vault")]
+        name: String,
+        /// Debian's release [default: the one of this machine]
+        #[arg(long, value_name = "CODENAME")]
+        suite: Option<String>,
+        /// Where to write it [default: dist, below the target directory]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+    /// Write an archive to give away: `toka`, completions, manual pages, licences, SBOM, checksums
+    Dist {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// Where to write it [default: dist, below the target directory]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -130,7 +160,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Fixtures {
             replace,
             intents_save_events,
-        } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+            level_2,
+        } => {
+            let which = match (level_2, intents_save_events) {
+                (true, _) => fixtures::Which::Level2,
+                (false, Some(events)) => fixtures::Which::Intents(*events),
+                (false, None) => fixtures::Which::Plain,
+            };
+            fixtures::run(&workspace, &processes, *replace, which)
+        }
         Task::Fuzz {
             target,
             seconds,
@@ -150,9 +188,26 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
+        Task::Image {
+            bin,
+            name,
+            suite,
+            output,
+        } => {
+            let wanted = image::Wanted {
+                bin: bin.as_deref(),
+                name,
+                suite: suite.as_deref(),
+                output: output.as_deref(),
+            };
+            image::run(&workspace, &processes, &wanted)
+        }
+        Task::Dist { bin, output } => {
+            dist::run(&workspace, &processes, bin.as_deref(), output.as_deref())
+        }
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
-            setup::ensure(&processes, &[setup::BUILD, setup::TEST])?;
+            setup::ensure(&processes, &[setup::BUILD, setup::TEST, setup::IMAGE])?;
             namespace::ensure(&processes)?;
             python::prepare(&workspace, &processes)?;
             println!("this machine has all that `cargo xtask demo` and `cargo xtask test` need");

@@ -74,6 +74,7 @@ fn run_steps(
         if fast {
             return Ok(());
         }
+        setup::ensure(processes, &[setup::IMAGE])?;
         namespace::ensure(processes)
     })?;
     let rocksdb_before = workspace.rocksdb_builds();

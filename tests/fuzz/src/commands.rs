@@ -5,7 +5,7 @@ use bytes::Bytes;
 use toka_ledger::command::{
     Batch, Command, Commit, Create, CreateGroup, DeleteCursor, DeleteGroup, Deliver, FEATURE_LEVEL,
     Label, MoveParked, ParentName, ParkedAction, Precondition, SaveCursor, SetFeatureLevel, Settle,
-    Settlement, Verdict, decode_batch, encode,
+    Settlement, UpdateGroup, Verdict, decode_batch, encode,
 };
 use toka_ledger::group;
 use toka_ledger::intent::{IntentId, Parameters};
@@ -218,6 +218,7 @@ fn coordination() -> Vec<(&'static str, Command)> {
                     settlement(2, Verdict::Extend),
                     settlement(3, Verdict::Park { reason: reason() }),
                     settlement(4, Verdict::Acknowledge),
+                    settlement(5, Verdict::Release),
                 ],
             }),
         ),
@@ -237,6 +238,20 @@ fn coordination() -> Vec<(&'static str, Command)> {
             Command::DeleteGroup(DeleteGroup {
                 unix_ms: UNIX_MS,
                 name: GroupName::new("h").expect("valid"),
+                // Behind the first group's, and what is done to that.
+                incarnation: INCARNATION + 4,
+            }),
+        ),
+        (
+            "update-group",
+            Command::UpdateGroup(UpdateGroup {
+                unix_ms: UNIX_MS,
+                name: group(),
+                incarnation: INCARNATION,
+                changes: group::Changes {
+                    deliveries_max: Some(7),
+                    ..group::Changes::default()
+                },
             }),
         ),
     ]

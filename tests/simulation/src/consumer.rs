@@ -1,6 +1,6 @@
 //! Consumers of a group, and the keeper of a cursor: clients over the network, with an oracle of their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use toka_client::{
     Client, Consistency, ConsumerName, CursorName, Delivery, Error, Filter, GroupName,
-    GroupSettings, GroupStart, List, Pull, Read, Verdict,
+    GroupSettings, GroupStart, List, Pull, Read, SettleOutcome, Verdict,
 };
 use toka_ledger::{Rejection, Violation};
 use tokio::time::sleep;
@@ -41,10 +41,37 @@ pub(crate) struct Book(Arc<Mutex<Pages>>);
 
 #[derive(Default)]
 struct Pages {
-    /// By event and number of the delivery: from when to when it was leased, in the vault's time, and whether its
-    /// consumer may have ended that before.
-    leases: BTreeMap<(u64, u32), (u64, u64, bool)>,
-    acknowledged: BTreeSet<u64>,
+    /// By event and number of the delivery: from when to when nobody else may have it, in the vault's time.
+    leases: BTreeMap<(u64, u32), (u64, u64)>,
+    /// By event: the delivery whose acknowledgement was the one that counted.
+    acknowledged: BTreeMap<u64, u32>,
+    /// The vault's time that somebody has seen: whatever is asked of the vault from now on is done then or later.
+    seen_unix_ms: u64,
+}
+
+impl Pages {
+    /// What is wrong with a delivery that was made from then to then.
+    fn wrong(&self, (sequence, delivery): (u64, u32), lease: (u64, u64)) -> Option<&'static str> {
+        let overlaps = |earlier: (u64, u64), later: (u64, u64)| later.0 < earlier.1;
+        let before = self.leases.range((sequence, 0)..(sequence, delivery));
+        let after = self
+            .leases
+            .range((sequence, delivery.saturating_add(1))..=(sequence, u32::MAX));
+        let acknowledged = self.acknowledged.get(&sequence);
+        if self.leases.contains_key(&(sequence, delivery)) {
+            return Some("was made twice");
+        }
+        // It is gone from the group: it cannot be parked, and so not be replayed either.
+        if acknowledged.is_some_and(|by| delivery > *by) {
+            return Some("is of an event that is acknowledged");
+        }
+        let mut others = before
+            .map(|(_, earlier)| overlaps(*earlier, lease))
+            .chain(after.map(|(_, later)| overlaps(lease, *later)));
+        others
+            .any(|is_overlap| is_overlap)
+            .then_some("overlaps another one of its event")
+    }
 }
 
 impl Book {
@@ -54,36 +81,42 @@ impl Book {
 
     /// Takes note of a delivery; what is wrong with it.
     fn got(&self, delivery: &Delivery) -> Option<String> {
-        let sequence = delivery.event.header.sequence;
+        let key = (delivery.event.header.sequence, delivery.delivery);
         let until = delivery.deadline_unix_ms;
         let from = until.saturating_sub(ACK_TIMEOUT_MS.into());
-        let key = (sequence, delivery.delivery);
         let mut pages = self.lock();
-        if pages.leases.insert(key, (from, until, false)).is_some() {
-            return Some(format!("delivery {key:?} was made twice"));
-        }
-        let of_event = |(other, _): &(u64, u32)| *other == sequence;
-        let before = pages.leases.range(..key).next_back();
-        let after = pages.leases.range((sequence, key.1 + 1)..).next();
-        let overlaps =
-            |earlier: (u64, u64, bool), later: (u64, u64, bool)| !earlier.2 && later.0 < earlier.1;
-        let lease = (from, until, false);
-        let is_wrong = before
-            .is_some_and(|(other, earlier)| of_event(other) && overlaps(*earlier, lease))
-            || after.is_some_and(|(other, later)| of_event(other) && overlaps(lease, *later));
-        is_wrong.then(|| format!("delivery {key:?} overlaps another one of its event"))
+        let wrong = pages.wrong(key, (from, until));
+        pages.leases.insert(key, (from, until));
+        pages.seen_unix_ms = pages.seen_unix_ms.max(from);
+        wrong.map(|wrong| format!("delivery {key:?} {wrong}"))
     }
 
+    /// Its consumer is about to end the lease: not before now.
     fn settles(&self, delivery: &Delivery) {
         let key = (delivery.event.header.sequence, delivery.delivery);
-        if let Some(lease) = self.lock().leases.get_mut(&key) {
-            lease.2 = true;
+        let mut pages = self.lock();
+        let seen = pages.seen_unix_ms;
+        if let Some(lease) = pages.leases.get_mut(&key) {
+            lease.1 = lease.1.min(seen);
         }
     }
 
-    fn acknowledges(&self, delivery: &Delivery) {
-        let sequence = delivery.event.header.sequence;
-        self.lock().acknowledged.insert(sequence);
+    /// Its consumer was told that this acknowledgement is what did it; what is wrong with that.
+    fn acknowledges(&self, delivery: &Delivery) -> Option<String> {
+        let (sequence, delivery) = (delivery.event.header.sequence, delivery.delivery);
+        let mut pages = self.lock();
+        if let Some(other) = pages.acknowledged.insert(sequence, delivery) {
+            return Some(format!(
+                "event {sequence} is done with twice, by deliveries {other} and {delivery}"
+            ));
+        }
+        let of_event = pages.leases.range((sequence, 0)..=(sequence, u32::MAX));
+        let last = of_event.last().map_or(0, |((_, last), _)| *last);
+        (last > delivery).then(|| {
+            format!(
+                "event {sequence} is acknowledged by delivery {delivery}, and delivery {last} was made"
+            )
+        })
     }
 }
 
@@ -181,8 +214,12 @@ impl Consumer {
         let is_done = verdict == Verdict::Acknowledge;
         let settlement = [(delivery.token(), verdict)];
         match self.client.settle(group, &settlement).await {
+            Ok(outcomes) if is_done && outcomes == [SettleOutcome::Done] => {
+                if let Some(wrong) = self.book.acknowledges(delivery) {
+                    self.world.oracle.fail(format!("{}: {wrong}", self.name));
+                }
+            }
             // Stale: by an earlier try, or it was late.
-            Ok(_) if is_done => self.book.acknowledges(delivery),
             Ok(_) => {}
             Err(error) => self.note(&error),
         }

@@ -43,6 +43,8 @@ pub(crate) enum Cursor {
 pub(crate) enum Group {
     /// Make a group; one of that name with the same settings stays as it is.
     Create(CreateGroup),
+    /// Change how a group delivers; it stays where it is.
+    Update(UpdateGroup),
     /// Show all of them.
     List,
     /// Show one.
@@ -86,6 +88,46 @@ pub(crate) enum Group {
         )]
         reason: String,
     },
+    /// Ask for more time for deliveries: from now on as much as there was at first.
+    Extend {
+        /// The group.
+        name: String,
+        /// What their lines have as `token`.
+        #[arg(required = true, value_parser = parse_token)]
+        token: Vec<Token>,
+    },
+    /// Put deliveries aside.
+    Park {
+        /// The group.
+        name: String,
+        /// What their lines have as `token`.
+        #[arg(required = true, value_parser = parse_token)]
+        token: Vec<Token>,
+        /// Why, at most 256 bytes.
+        #[arg(
+            long,
+            default_value = "",
+            hide_default_value = true,
+            value_name = "TEXT"
+        )]
+        reason: String,
+    },
+    /// Give deliveries back to which nothing was done; they do not count.
+    Release {
+        /// The group.
+        name: String,
+        /// What their lines have as `token`.
+        #[arg(required = true, value_parser = parse_token)]
+        token: Vec<Token>,
+    },
+    /// Show the events that were delivered and are not done with: who has them, or what they wait for.
+    Outstanding {
+        /// The group.
+        name: String,
+        /// At most so many.
+        #[arg(long, short = 'n', default_value_t = 1_000, value_name = "N")]
+        limit: usize,
+    },
     /// Show the events that a group has put aside.
     Parked {
         /// The group.
@@ -118,6 +160,21 @@ pub(crate) struct CreateGroup {
     /// Deliveries after which an event is parked.
     #[arg(long, default_value_t = DELIVERIES_MAX_DEFAULT, value_name = "N")]
     pub(crate) deliveries_max: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateGroup {
+    /// Its name.
+    pub(crate) name: String,
+    /// Time in which a consumer must settle what is delivered from now on [default: as it is].
+    #[arg(long, value_name = "TIME", value_parser = parse_ack_timeout)]
+    pub(crate) ack_timeout: Option<u32>,
+    /// Events that are outstanding at most [default: as it is].
+    #[arg(long, value_name = "N")]
+    pub(crate) unacknowledged_max: Option<u32>,
+    /// Deliveries after which an event is parked [default: as it is].
+    #[arg(long, value_name = "N")]
+    pub(crate) deliveries_max: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -5,14 +5,15 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use toka_ledger::command::{ParkedAction, Verdict};
-use toka_ledger::group::{Group, Settings, SettleOutcome};
+use toka_ledger::group::{Changes, Group, ItemState, Settings, SettleOutcome};
 use toka_ledger::{ConsumerName, GroupName};
+use toka_proto::convert::coordination::Token;
 
 use super::read;
 use crate::cli::{self, Format};
 use crate::failure::Failure;
 use crate::output;
-use crate::target::{Delivery, ParkedEvent, Target};
+use crate::target::{Delivery, OutstandingEvent, ParkedEvent, Target};
 
 /// How long one wait of `consume` is; there is another one behind it.
 const CONSUME_WAIT: Duration = Duration::from_secs(20);
@@ -20,6 +21,7 @@ const CONSUME_WAIT: Duration = Duration::from_secs(20);
 pub(crate) async fn run(target: &Target, command: cli::Group, format: Format) -> Result<()> {
     match command {
         cli::Group::Create(flags) => create(target, flags, format).await,
+        cli::Group::Update(flags) => update(target, flags, format).await,
         cli::Group::List => show(&target.groups().await?, format),
         cli::Group::Show { name } => show(&[target.group(&GroupName::new(&name)?).await?], format),
         cli::Group::Delete { name } => {
@@ -33,9 +35,22 @@ pub(crate) async fn run(target: &Target, command: cli::Group, format: Format) ->
         cli::Group::Pull(flags) => pull(target, flags, format).await,
         cli::Group::Consume(flags) => consume(target, flags, format).await,
         cli::Group::Ack { name, token } => {
-            let name = GroupName::new(&name)?;
-            let outcomes = target.settle(&name, &token, &Verdict::Acknowledge).await?;
-            settled(&outcomes, "acknowledged", format)
+            let verdict = Verdict::Acknowledge;
+            settle(target, &name, &token, &verdict, "acknowledged", format).await
+        }
+        cli::Group::Extend { name, token } => {
+            settle(target, &name, &token, &Verdict::Extend, "extended", format).await
+        }
+        cli::Group::Park {
+            name,
+            token,
+            reason,
+        } => {
+            let verdict = Verdict::Park { reason };
+            settle(target, &name, &token, &verdict, "parked", format).await
+        }
+        cli::Group::Release { name, token } => {
+            settle(target, &name, &token, &Verdict::Release, "released", format).await
         }
         cli::Group::Reject {
             name,
@@ -43,11 +58,13 @@ pub(crate) async fn run(target: &Target, command: cli::Group, format: Format) ->
             delay,
             reason,
         } => {
-            let name = GroupName::new(&name)?;
             let delay_ms = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
             let verdict = Verdict::Reject { delay_ms, reason };
-            let outcomes = target.settle(&name, &token, &verdict).await?;
-            settled(&outcomes, "rejected", format)
+            settle(target, &name, &token, &verdict, "rejected", format).await
+        }
+        cli::Group::Outstanding { name, limit } => {
+            let outstanding = target.outstanding(&GroupName::new(&name)?, limit).await?;
+            show_outstanding(&outstanding, format)
         }
         cli::Group::Parked { name, limit } => {
             let parked = target.parked(&GroupName::new(&name)?, limit).await?;
@@ -70,6 +87,30 @@ async fn create(target: &Target, flags: cli::CreateGroup, format: Format) -> Res
     };
     let group = target.create_group(&name, settings, flags.from).await?;
     show(&[group], format)
+}
+
+async fn update(target: &Target, flags: cli::UpdateGroup, format: Format) -> Result<()> {
+    let name = GroupName::new(&flags.name)?;
+    let changes = Changes {
+        ack_timeout_ms: flags.ack_timeout,
+        unacknowledged_max: flags.unacknowledged_max,
+        deliveries_max: flags.deliveries_max,
+    };
+    show(&[target.update_group(&name, changes).await?], format)
+}
+
+/// The same of all, which are `what` then.
+async fn settle(
+    target: &Target,
+    name: &str,
+    tokens: &[Token],
+    verdict: &Verdict,
+    what: &str,
+    format: Format,
+) -> Result<()> {
+    let name = GroupName::new(name)?;
+    let outcomes = target.settle(&name, tokens, verdict).await?;
+    settled(&outcomes, what, format)
 }
 
 fn show(groups: &[Group], format: Format) -> Result<()> {
@@ -102,7 +143,10 @@ fn show(groups: &[Group], format: Format) -> Result<()> {
             humantime::format_duration(timeout).to_string(),
             settings.deliveries_max.to_string(),
             toka_backup::rfc3339(group.created_unix_ms),
-            filter_text(settings),
+            match group.is_ending {
+                true => "is being deleted".to_owned(),
+                false => filter_text(settings),
+            },
         ]);
     }
     output::line(&table.to_string())
@@ -132,6 +176,8 @@ fn group_json(group: &Group) -> Value {
         "unacknowledged": group.unacknowledged,
         "parked": group.parked,
         "created_unix_ms": group.created_unix_ms,
+        "version": group.version,
+        "is_ending": group.is_ending,
         "ack_timeout_ms": settings.ack_timeout_ms,
         "unacknowledged_max": settings.unacknowledged_max,
         "deliveries_max": settings.deliveries_max,
@@ -219,6 +265,65 @@ fn settled(outcomes: &[SettleOutcome], what: &str, format: Format) -> Result<()>
         )));
     }
     Ok(())
+}
+
+fn show_outstanding(outstanding: &[OutstandingEvent], format: Format) -> Result<()> {
+    if format == Format::Json {
+        return outstanding.iter().try_for_each(|outstanding| {
+            let mut value = read::json(&outstanding.record);
+            value["deliveries"] = outstanding.deliveries.into();
+            value["forgiven"] = outstanding.forgiven.into();
+            match &outstanding.state {
+                ItemState::Leased {
+                    consumer,
+                    deadline_unix_ms,
+                } => {
+                    value["consumer"] = consumer.as_str().into();
+                    value["deadline_unix_ms"] = (*deadline_unix_ms).into();
+                }
+                ItemState::Waiting {
+                    not_before_unix_ms,
+                    reason,
+                } => {
+                    value["not_before_unix_ms"] = (*not_before_unix_ms).into();
+                    value["reason"] = reason.as_str().into();
+                }
+            }
+            output::json(&value)
+        });
+    }
+    let mut table = output::table(&[
+        "sequence",
+        "kind",
+        "id",
+        "deliveries",
+        "consumer",
+        "until",
+        "reason",
+    ]);
+    for outstanding in outstanding {
+        let header = &outstanding.record.header;
+        let (consumer, until, reason) = match &outstanding.state {
+            ItemState::Leased {
+                consumer,
+                deadline_unix_ms,
+            } => (consumer.as_str(), *deadline_unix_ms, ""),
+            ItemState::Waiting {
+                not_before_unix_ms,
+                reason,
+            } => ("", *not_before_unix_ms, &reason[..]),
+        };
+        table.add_row([
+            header.sequence.to_string(),
+            header.kind.to_string(),
+            header.id.to_string(),
+            outstanding.deliveries.to_string(),
+            consumer.to_owned(),
+            toka_backup::rfc3339(until),
+            reason.to_owned(),
+        ]);
+    }
+    output::line(&table.to_string())
 }
 
 fn show_parked(parked: &[ParkedEvent], format: Format) -> Result<()> {

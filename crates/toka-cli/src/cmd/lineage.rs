@@ -151,5 +151,5 @@ fn label(header: &EventHeader) -> String {
         label.push_str("  ");
         label.push_str(source);
     }
-    label
+    output::visible(&label).into_owned()
 }

@@ -285,7 +285,10 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
             };
             Failure::Unavailable(format!("{error}; {hint}")).into()
         }
-        Error::Unavailable { .. } | Error::Overloaded { .. } | Error::StreamEnded => {
+        Error::Unavailable { .. }
+        | Error::Overloaded { .. }
+        | Error::OutcomeUnknown { .. }
+        | Error::StreamEnded => {
             Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
         }
         Error::NodeNotFound { node_id } => Failure::NotFound(format!(

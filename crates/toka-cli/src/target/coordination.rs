@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use toka_client::{Consistency, Read, Token};
 use toka_ledger::command::{ParkedAction, Settlement, Verdict};
 use toka_ledger::core::limits::DELIVER_EVENTS_MAX;
-use toka_ledger::group::{Group, Settings, SettleOutcome};
+use toka_ledger::group::{Changes, Group, ItemState, Settings, SettleOutcome};
 use toka_ledger::{ConsumerName, CursorName, GroupName, Reader, Selector};
 
 use super::embedded::{Local, failure as local_failure, record as local_record};
@@ -20,6 +20,14 @@ pub(crate) struct Delivery {
     pub(crate) delivery: u32,
     pub(crate) deadline_unix_ms: u64,
     pub(crate) token: Token,
+}
+
+/// An event that was delivered, and is not done with.
+pub(crate) struct OutstandingEvent {
+    pub(crate) record: Record,
+    pub(crate) deliveries: u32,
+    pub(crate) forgiven: u32,
+    pub(crate) state: ItemState,
 }
 
 /// An event that was put aside.
@@ -143,6 +151,21 @@ impl Target {
         }
     }
 
+    /// Changes how a group delivers.
+    pub(crate) async fn update_group(&self, name: &GroupName, changes: Changes) -> Result<Group> {
+        match self {
+            Self::Cluster(remote) => {
+                let updated = remote.client().update_group(name, changes).await;
+                updated.map_err(failure)
+            }
+            Self::Embedded(local) => {
+                let incarnation = local.group(name)?.incarnation;
+                let updated = local.vault().update_group(name, incarnation, changes).await;
+                updated.map_err(local_failure)
+            }
+        }
+    }
+
     /// Deletes a group.
     pub(crate) async fn delete_group(&self, name: &GroupName) -> Result<()> {
         match self {
@@ -229,6 +252,49 @@ impl Target {
                 let settlements = settlements.collect();
                 let settled = local.vault().settle(group, incarnation, settlements).await;
                 settled.map_err(local_failure)
+            }
+        }
+    }
+
+    /// Events that a group has outstanding.
+    pub(crate) async fn outstanding(
+        &self,
+        group: &GroupName,
+        limit: usize,
+    ) -> Result<Vec<OutstandingEvent>> {
+        match self {
+            Self::Cluster(remote) => {
+                let read = Read {
+                    consistency: Consistency::Linearizable,
+                    include: WITH_PAYLOAD.into(),
+                };
+                let outstanding = remote.client().outstanding(group, limit, &read).await;
+                let outstanding = outstanding.map_err(failure)?.into_iter();
+                let outstanding = outstanding.map(|outstanding| OutstandingEvent {
+                    record: cluster::record(outstanding.event),
+                    deliveries: outstanding.deliveries,
+                    forgiven: outstanding.forgiven,
+                    state: outstanding.state,
+                });
+                Ok(outstanding.collect())
+            }
+            Self::Embedded(local) => {
+                local.group(group)?;
+                let items = local.vault().outstanding(group, 0, limit);
+                let items = items.map_err(local_failure)?.into_iter();
+                items
+                    .map(|item| {
+                        let reader = local.reader();
+                        let header = reader.header(&Selector::Sequence(item.sequence))?;
+                        let header = header.context("an outstanding event is missing")?;
+                        Ok(OutstandingEvent {
+                            record: local_record(reader, &header, WITH_PAYLOAD)?,
+                            deliveries: item.deliveries,
+                            forgiven: item.forgiven,
+                            state: item.state,
+                        })
+                    })
+                    .collect()
             }
         }
     }

@@ -7,7 +7,7 @@ use futures::stream::{self, Stream};
 use toka_ledger::command::Verdict;
 use toka_ledger::group::SettleOutcome;
 use toka_ledger::{ConsumerName, GroupName};
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::deliveries::{Delivery, Pull, milliseconds};
 use crate::client::Client;
@@ -26,8 +26,10 @@ pub struct Consume {
     pub group: GroupName,
     /// Who it is, for people.
     pub consumer: ConsumerName,
-    /// Events that are asked for at once, 1 to 1,000, and then held: the time in which they must be settled runs, and
-    /// each counts as a delivery. With 1 there is none but the one that is worked on.
+    /// Events that are asked for at once, 1 to 1,000, and then held: they get more time whenever the consumer is asked
+    /// for the next one, or for more time for the one that is worked on. Between two such calls there must be less than
+    /// half of the group's timeout; otherwise others may get them, and that counts as a delivery. With 1 there is none
+    /// but the one that is worked on.
     pub ahead: u32,
     /// What comes with the headers.
     pub include: Include,
@@ -50,7 +52,7 @@ impl Consume {
 }
 
 /// A consumer of a group. Dropped without [`GroupConsumer::close`], what it holds is delivered again after the group's
-/// timeout.
+/// timeout, and counts as delivered.
 pub struct GroupConsumer {
     client: Client,
     pull: Pull,
@@ -101,14 +103,42 @@ impl GroupConsumer {
     /// [`Error::Rejected`] if there is no such group.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
         loop {
-            while let Some(delivery) = self.held.pop_front() {
-                // Another consumer may have it by now, and otherwise gets it next.
-                if !delivery.is_late() {
-                    return Ok(delivery);
-                }
+            if self.held.iter().any(Delivery::is_half_over) {
+                self.extend_held(None).await?;
+            }
+            if let Some(delivery) = self.held.pop_front() {
+                return Ok(delivery);
             }
             self.held = self.client.pull(&self.pull).await?.into();
         }
+    }
+
+    /// Asks for more time for what is held, and for `worked` as well; what others have got meanwhile is let go. Returns
+    /// what became of `worked`.
+    async fn extend_held(
+        &mut self,
+        worked: Option<&mut Delivery>,
+    ) -> Result<Option<SettleOutcome>, Error> {
+        let begun = Instant::now();
+        let extend = |delivery: &Delivery| (delivery.token(), Verdict::Extend);
+        let all = self.held.iter().chain(worked.as_deref());
+        let all: Vec<_> = all.map(extend).collect();
+        let outcomes = self.client.settle(&self.pull.group, &all).await?;
+        let held = std::mem::take(&mut self.held).into_iter();
+        let (of_held, rest) = outcomes.split_at(held.len());
+        self.held = held
+            .zip(of_held)
+            .filter(|(_, outcome)| **outcome == SettleOutcome::Done)
+            .map(|(mut delivery, _)| {
+                delivery.extended(begun);
+                delivery
+            })
+            .collect();
+        let outcome = rest.first().copied();
+        if let (Some(SettleOutcome::Done), Some(worked)) = (outcome, worked) {
+            worked.extended(begun);
+        }
+        Ok(outcome)
     }
 
     /// Done with an event. Returns whether the delivery was still its current one: if not, it was settled already
@@ -136,12 +166,13 @@ impl GroupConsumer {
             .await
     }
 
-    /// Asks for more time: from now on as much as there was at first.
+    /// Asks for more time: from now on as much as there was at first. What the consumer holds gets it too.
     ///
     /// # Errors
     /// As [`Client::settle`].
-    pub async fn extend(&self, delivery: &Delivery) -> Result<SettleOutcome, Error> {
-        self.settle(delivery, Verdict::Extend).await
+    pub async fn extend(&mut self, delivery: &mut Delivery) -> Result<SettleOutcome, Error> {
+        let outcome = self.extend_held(Some(delivery)).await?;
+        Ok(outcome.expect("there is one for each"))
     }
 
     /// Puts an event aside. `reason`: at most 256 bytes.
@@ -159,18 +190,21 @@ impl GroupConsumer {
         Ok(*outcomes.first().expect("there is one for each"))
     }
 
-    /// Ends, and gives back what was not handed out, so that others get it at once. That each was delivered counts: one
-    /// that has had all its deliveries is parked.
+    /// Gives an event back to which nothing was done: others get it at once, and this delivery does not count.
+    ///
+    /// # Errors
+    /// As [`Client::settle`].
+    pub async fn release(&self, delivery: &Delivery) -> Result<SettleOutcome, Error> {
+        self.settle(delivery, Verdict::Release).await
+    }
+
+    /// Ends, and gives back what was not handed out, so that others get it at once. That does not count as a delivery.
     ///
     /// # Errors
     /// As [`Client::settle`]; it is delivered again after the group's timeout then.
     pub async fn close(self) -> Result<(), Error> {
-        let back = || Verdict::Reject {
-            delay_ms: 0,
-            reason: String::new(),
-        };
-        let held = self.held.iter().filter(|delivery| !delivery.is_late());
-        let held: Vec<_> = held.map(|delivery| (delivery.token(), back())).collect();
+        let release = |delivery: &Delivery| (delivery.token(), Verdict::Release);
+        let held: Vec<_> = self.held.iter().map(release).collect();
         if !held.is_empty() {
             self.client.settle(&self.pull.group, &held).await?;
         }

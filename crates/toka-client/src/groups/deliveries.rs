@@ -61,6 +61,8 @@ pub struct Delivery {
     pub deadline_unix_ms: u64,
     group: GroupName,
     token: Token,
+    /// As long as a lease takes.
+    lease: Duration,
     /// About when its time is over, on this machine's clock.
     late_at: Instant,
 }
@@ -94,6 +96,16 @@ impl Delivery {
     #[must_use]
     pub fn is_late(&self) -> bool {
         Instant::now() >= self.late_at
+    }
+
+    /// Whether more than half of its time is over.
+    pub(super) fn is_half_over(&self) -> bool {
+        Instant::now() + self.lease / 2 >= self.late_at
+    }
+
+    /// It was given more time by a call that began at `begun`, or later.
+    pub(super) fn extended(&mut self, begun: Instant) {
+        self.late_at = begun + self.lease;
     }
 }
 
@@ -136,11 +148,11 @@ impl Client {
             .await?;
         let (endpoint, response) = (answer.endpoint, answer.message);
         self.shared.observe(&endpoint, response.header)?;
-        let time = Duration::from_millis(response.ack_timeout_ms.into());
-        let late_at = Instant::now() + time;
+        let lease = Duration::from_millis(response.ack_timeout_ms.into());
+        let late_at = Instant::now() + Duration::from_millis(response.lease_ms_left.into());
         let deliveries = response.deliveries.into_iter();
         deliveries
-            .map(|delivery| read_delivery(&endpoint, &pull.group, delivery, late_at))
+            .map(|delivery| read_delivery(&endpoint, &pull.group, delivery, lease, late_at))
             .collect()
     }
 
@@ -202,6 +214,7 @@ fn read_delivery(
     endpoint: &str,
     group: &GroupName,
     delivery: v1::Delivery,
+    lease: Duration,
     late_at: Instant,
 ) -> Result<Delivery, Error> {
     let event = delivery.event;
@@ -213,6 +226,41 @@ fn read_delivery(
         deadline_unix_ms: delivery.deadline_unix_ms,
         group: group.clone(),
         token: token.map_err(|error| Error::reply(endpoint, error))?,
+        lease,
         late_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_counted_as_the_node_says_and_anew_after_an_extension() {
+        let (lease, now) = (Duration::from_secs(60), Instant::now());
+        let header = v1::Delivery {
+            event: Some(v1::Event {
+                kind: "task".to_owned(),
+                id: vec![1; 16].into(),
+                digest: vec![2; 32].into(),
+                payload_digest: vec![3; 32].into(),
+                ..v1::Event::default()
+            }),
+            delivery: 1,
+            deadline_unix_ms: 0,
+            token: Token {
+                incarnation: 1,
+                sequence: 2,
+                delivery: 1,
+            }
+            .encode(),
+        };
+        let group = GroupName::new("work").expect("valid");
+        let delivery = read_delivery("node", &group, header, lease, now + lease / 4);
+        let mut delivery = delivery.expect("valid");
+        assert!(!delivery.is_late());
+        assert!(delivery.is_half_over());
+        delivery.extended(now);
+        assert!(!delivery.is_half_over());
+    }
 }

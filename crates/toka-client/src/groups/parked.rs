@@ -1,13 +1,14 @@
 //! Events that groups have put aside.
 
 use toka_ledger::GroupName;
+use toka_ledger::core::limits::PARKED_MOVES_MAX;
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 
 use super::service;
 use crate::client::Client;
 use crate::error::Error;
-use crate::read::{Read, route};
+use crate::read::{Consistency, Include, Read, route};
 use crate::routes::Route;
 
 /// Events that one call asks for.
@@ -70,16 +71,21 @@ impl Client {
     }
 
     /// Has parked events delivered again, with all their deliveries: those at `sequences` (up to 1,000, ascending), or
-    /// the first 1,000 if that is empty; as many as the group may have outstanding. Returns how many, without those
-    /// that an earlier try of this call has moved.
+    /// the first 1,000 that there are now if that is empty. Up to 10,000 may be outstanding then, whatever the group's
+    /// settings say. Returns how many, without those that an earlier try of this call has moved.
     ///
     /// # Errors
     /// [`Error::Rejected`] if there is no such group; [`Error::InvalidField`]; as every call.
     pub async fn replay_parked(&self, group: &GroupName, sequences: &[u64]) -> Result<u32, Error> {
+        let (incarnation, sequences) = self.named(group, sequences).await?;
+        if sequences.is_empty() {
+            return Ok(0);
+        }
         let message = v1::ReplayParkedRequest {
             vault: String::new(),
             group: group.to_string(),
-            sequences: sequences.to_vec(),
+            sequences,
+            incarnation,
         };
         let answer = self
             .shared
@@ -98,10 +104,15 @@ impl Client {
     /// # Errors
     /// As [`Client::replay_parked`].
     pub async fn discard_parked(&self, group: &GroupName, sequences: &[u64]) -> Result<u32, Error> {
+        let (incarnation, sequences) = self.named(group, sequences).await?;
+        if sequences.is_empty() {
+            return Ok(0);
+        }
         let message = v1::DiscardParkedRequest {
             vault: String::new(),
             group: group.to_string(),
-            sequences: sequences.to_vec(),
+            sequences,
+            incarnation,
         };
         let answer = self
             .shared
@@ -113,6 +124,23 @@ impl Client {
         self.shared
             .observe(&answer.endpoint, answer.message.header)?;
         Ok(answer.message.moved)
+    }
+}
+
+impl Client {
+    /// Names the group and its events: what is "the first ones" would be others when the call is repeated.
+    async fn named(&self, group: &GroupName, sequences: &[u64]) -> Result<(u64, Vec<u64>), Error> {
+        let incarnation = self.incarnation(group).await?;
+        if !sequences.is_empty() {
+            return Ok((incarnation, sequences.to_vec()));
+        }
+        let read = Read {
+            consistency: Consistency::Linearizable,
+            include: Include::default(),
+        };
+        let first = self.parked(group, PARKED_MOVES_MAX, &read).await?;
+        let first = first.iter().map(|parked| parked.event.header.sequence);
+        Ok((incarnation, first.collect()))
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod clusters;
 mod commits;
+mod cursors;
+mod groups;
 mod lineage;
 mod node;
 mod reads;

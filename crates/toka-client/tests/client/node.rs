@@ -1,6 +1,7 @@
 //! A server that fails as it is told.
 
 mod cluster;
+mod coordination;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,6 +14,8 @@ use toka_proto::convert::read::Header;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::cursor_service_server::CursorServiceServer;
+use toka_proto::v1::group_service_server::GroupServiceServer;
 use toka_proto::v1::vault_service_server::{VaultService, VaultServiceServer};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -43,6 +46,12 @@ pub(crate) struct Script {
     pub(crate) batch_get: Option<Reply<v1::BatchGetRequest, v1::BatchGetResponse>>,
     pub(crate) list: Option<Reply<v1::ListRequest, v1::ListResponse>>,
     pub(crate) subscribe: Option<SubscribeHandler>,
+    pub(crate) save_cursor: Option<Reply<v1::SaveCursorRequest, v1::SaveCursorResponse>>,
+    pub(crate) get_cursor: Option<Reply<v1::GetCursorRequest, v1::GetCursorResponse>>,
+    pub(crate) list_cursors: Option<Reply<v1::ListCursorsRequest, v1::ListCursorsResponse>>,
+    pub(crate) pull: Option<Reply<v1::PullRequest, v1::PullResponse>>,
+    pub(crate) settle: Option<Reply<v1::SettleRequest, v1::SettleResponse>>,
+    pub(crate) list_parked: Option<Reply<v1::ListParkedRequest, v1::ListParkedResponse>>,
     /// Named in every reply.
     pub(crate) leader: Option<Leader>,
     /// Named in every reply to a commit and a read; what names another one is refused.
@@ -68,6 +77,11 @@ pub(crate) struct Seen {
     pub(crate) lists: Vec<v1::ListRequest>,
     pub(crate) subscribes: Vec<v1::SubscribeRequest>,
     pub(crate) statuses: usize,
+    pub(crate) cursor_saves: Vec<v1::SaveCursorRequest>,
+    pub(crate) cursor_lists: Vec<v1::ListCursorsRequest>,
+    pub(crate) pulls: Vec<v1::PullRequest>,
+    pub(crate) settles: Vec<v1::SettleRequest>,
+    pub(crate) parked_lists: Vec<v1::ListParkedRequest>,
 }
 
 #[derive(Clone)]
@@ -108,7 +122,9 @@ impl Node {
             let listener = TcpListener::from_std(listener).expect("it is non-blocking");
             tonic::transport::Server::builder()
                 .add_service(ClusterServiceServer::new(service.clone()))
-                .add_service(VaultServiceServer::new(service))
+                .add_service(VaultServiceServer::new(service.clone()))
+                .add_service(CursorServiceServer::new(service.clone()))
+                .add_service(GroupServiceServer::new(service))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
         });

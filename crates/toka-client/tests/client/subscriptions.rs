@@ -1,4 +1,5 @@
 use toka_client::{Error, Message, Start, Subscribe};
+use toka_ledger::CursorName;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as Sent;
@@ -132,6 +133,18 @@ async fn subscription_from_now_resumes_where_it_started() {
         .expect("subscribed");
     assert_eq!(subscription.position(), 5);
     assert_eq!(take(&mut subscription, 3).await, [6, 7, 8]);
+}
+
+#[tokio::test]
+async fn a_cursor_replaces_a_start_at_a_time() {
+    let node = Node::start(vault(3, 10, fall_silent));
+    let client = client(&[&node.endpoint]).await;
+    let subscribe = Subscribe {
+        start: Start::At(u64::MAX),
+        ..Subscribe::from_cursor(CursorName::new("c").expect("a name"))
+    };
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    assert_eq!(take(&mut subscription, 3).await, [1, 2, 3]);
 }
 
 #[tokio::test]

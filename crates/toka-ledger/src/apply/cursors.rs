@@ -1,9 +1,12 @@
 //! Cursors that are saved and deleted by commands of their own.
 
+use std::collections::BTreeSet;
+
 use super::overlay::View;
+use super::state::State;
 use super::write::Writer;
 use super::{Outcome, Refused};
-use crate::command::{COORDINATION_LEVEL, DeleteCursor, SaveCursor};
+use crate::command::{COORDINATION_LEVEL, DeleteCursor, Precondition, SaveCursor};
 use crate::core::CursorName;
 use crate::engine::Engine;
 use crate::error::{Rejection, Violation};
@@ -24,9 +27,11 @@ pub(super) fn save(
         overlay: &writer.overlay,
     };
     let actual = view.cursor(&save.name)?;
-    check_from(&save.name, save.from, actual)?;
-    // Nothing is written where it is there already, so that saving again and again costs nothing.
+    // Nothing is written where it is there already, so that saving again and again costs nothing; and wherever it was
+    // to come from, a repeat after a lost answer finds it there.
     if actual != Some(position) {
+        check_from(&save.name, save.from, actual)?;
+        writer.state.add_cursors(view, actual.is_none().into())?;
         writer.save_cursor(&save.name, position);
     }
     Ok(Outcome::CursorSaved {
@@ -53,9 +58,33 @@ pub(super) fn delete(
     }
     check_from(name, delete.from, actual)?;
     writer.delete_cursor(name);
+    writer.state.remove_cursor();
     Ok(Outcome::CursorDeleted {
         revision: writer.state.revision,
     })
+}
+
+/// Makes room for the cursors that a commit makes by moving them. In a vault of level 1 there is no bound.
+pub(super) fn make_room(
+    view: View<'_>,
+    state: &mut State,
+    preconditions: &[Precondition],
+) -> Result<(), Refused> {
+    if state.level() < Some(COORDINATION_LEVEL) {
+        return Ok(());
+    }
+    let mut new = BTreeSet::new();
+    for precondition in preconditions {
+        if let Precondition::CursorMove { name, .. } = precondition
+            && view.cursor(name)?.is_none()
+        {
+            new.insert(name);
+        }
+    }
+    match new.is_empty() {
+        true => Ok(()),
+        false => state.add_cursors(view, new.len() as u64),
+    }
 }
 
 fn check_from(name: &CursorName, from: Option<u64>, actual: Option<u64>) -> Result<(), Rejection> {

@@ -12,18 +12,20 @@ pub(super) use self::settle::settle;
 use super::overlay::View;
 use super::write::Writer;
 use super::{Outcome, Refused};
-use crate::command::{COORDINATION_LEVEL, Commit, CreateGroup, DeleteGroup, Precondition};
+use crate::command::{
+    COORDINATION_LEVEL, Commit, CreateGroup, DeleteGroup, Precondition, UpdateGroup,
+};
 use crate::core::GroupName;
 use crate::core::groups::{Group, Item, ItemState, Parked};
-use crate::core::limits::{GROUP_PARKED_MAX, GROUPS_MAX, UNIX_MS_END};
+use crate::core::limits::{GROUP_DELETE_ROWS_MAX, GROUP_PARKED_MAX, GROUPS_MAX, UNIX_MS_END};
 use crate::engine::{Engine, Table};
 use crate::error::{Error, Rejection};
 use crate::store::{corrupt, group_items, group_parked, groups};
 
-/// A group, if it is of that incarnation.
+/// A group, if it is of that incarnation and is not being deleted.
 fn current(view: View<'_>, name: &GroupName, incarnation: u64) -> Result<Option<Group>, Error> {
     let group = group(view, name)?;
-    Ok(group.filter(|group| group.incarnation == incarnation))
+    Ok(group.filter(|group| group.incarnation == incarnation && !group.is_ending))
 }
 
 fn group(view: View<'_>, name: &GroupName) -> Result<Option<Group>, Error> {
@@ -69,7 +71,8 @@ pub(super) fn create(
     let mut groups = Groups::begin(engine, writer, create.unix_ms)?;
     let (name, revision) = (create.name.clone(), groups.writer.state.revision);
     if let Some(group) = group(groups.view(), &name)? {
-        if group.settings != create.settings {
+        // One that is ending must be gone before there can be another one.
+        if group.is_ending || group.settings != create.settings {
             return Err(Rejection::GroupExists { name }.into());
         }
         return Ok(Outcome::GroupCreated { revision, group });
@@ -90,6 +93,8 @@ pub(super) fn create(
         unacknowledged: 0,
         parked: 0,
         created_unix_ms: groups.now(),
+        version: 0,
+        is_ending: false,
     };
     groups.put_group(&group)?;
     groups.writer.state.group_sum_mut().groups += 1;
@@ -103,27 +108,58 @@ pub(super) fn delete(
 ) -> Result<Outcome, Refused> {
     let mut groups = Groups::begin(engine, writer, delete.unix_ms)?;
     let name = &delete.name;
-    if group(groups.view(), name)?.is_none() {
+    let found = group(groups.view(), name)?;
+    let Some(mut group) = found.filter(|group| group.incarnation == delete.incarnation) else {
         return Err(Rejection::UnknownGroup { name: name.clone() }.into());
-    }
-    let ranges = [
+    };
+    let [items, parked] = [
         [group_items::key(name, 0), group_items::key(name, u64::MAX)],
         [
             group_parked::key(name, 0),
             group_parked::key(name, u64::MAX),
         ],
     ];
-    for [lower, upper] in ranges {
-        let rows = groups.view().group_rows(&lower, &upper, usize::MAX)?;
-        for (key, _) in rows {
-            groups.put(key.to_vec(), None)?;
-        }
+    let room = GROUP_DELETE_ROWS_MAX;
+    let removed = groups.remove_rows(&items, room)?;
+    group.unacknowledged = group.unacknowledged.saturating_sub(removed);
+    let room = room.saturating_sub(removed as usize);
+    let removed = groups.remove_rows(&parked, room)?;
+    group.parked = group.parked.saturating_sub(removed);
+    // Where there was room for more rows there are none left, whatever the group counts.
+    let rows_left = match (removed as usize) < room {
+        true => 0,
+        false => u64::from(group.unacknowledged) + u64::from(group.parked),
+    };
+    if rows_left > 0 {
+        group.is_ending = true;
+        groups.put_changed(group)?;
+    } else {
+        groups.put(groups::key(name), None)?;
+        let sum = groups.writer.state.group_sum_mut();
+        sum.groups = sum.groups.saturating_sub(1);
     }
-    groups.put(groups::key(name), None)?;
-    let sum = groups.writer.state.group_sum_mut();
-    sum.groups = sum.groups.saturating_sub(1);
     Ok(Outcome::GroupDeleted {
         revision: groups.writer.state.revision,
+        rows_left,
+    })
+}
+
+pub(super) fn update(
+    engine: &dyn Engine,
+    writer: &mut Writer<'_>,
+    update: &UpdateGroup,
+) -> Result<Outcome, Refused> {
+    let mut groups = Groups::begin(engine, writer, update.unix_ms)?;
+    let mut group = groups.of(&update.name, update.incarnation)?;
+    let settings = update.changes.of(&group.settings);
+    // Nothing is written where nothing changes, so that it can be repeated.
+    if settings != group.settings {
+        group.settings = settings;
+        group = groups.put_changed(group)?;
+    }
+    Ok(Outcome::GroupUpdated {
+        revision: groups.writer.state.revision,
+        group,
     })
 }
 
@@ -216,6 +252,25 @@ impl<'a, 'w> Groups<'a, 'w> {
         self.put(groups::key(&group.name), Some(groups::encode(group)))
     }
 
+    /// As [`Groups::put_group`], where an outstanding event may be due earlier than before. Returns the group as it is
+    /// then.
+    fn put_changed(&mut self, mut group: Group) -> Result<Group, Error> {
+        group.version = group.version.saturating_add(1);
+        self.put_group(&group)?;
+        Ok(group)
+    }
+
+    /// Removes up to `limit` rows of a range of keys; returns how many.
+    fn remove_rows(&mut self, [lower, upper]: &[Vec<u8>; 2], limit: usize) -> Result<u32, Error> {
+        let mut removed = 0;
+        let rows = self.view().group_rows(lower, upper, limit)?;
+        for (key, _) in rows {
+            self.put(key.to_vec(), None)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Sets the row of an item. Whether the group has one more is the caller's.
     fn put_item(&mut self, group: &Group, item: &Item) -> Result<(), Error> {
         let key = group_items::key(&group.name, item.sequence);
@@ -252,11 +307,12 @@ impl<'a, 'w> Groups<'a, 'w> {
     /// Has an outstanding event wait for its next delivery.
     fn put_waiting(
         &mut self,
-        group: &Group,
+        group: &mut Group,
         item: Item,
         not_before_unix_ms: u64,
         reason: String,
     ) -> Result<(), Error> {
+        group.version = group.version.saturating_add(1);
         let state = ItemState::Waiting {
             not_before_unix_ms,
             reason,

@@ -32,8 +32,8 @@ use crate::intent;
 use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
 
-/// Events after which whoever reads the intents gets a turn.
-const TURN_EVENTS: usize = 64;
+/// Events, and what else commands change, after which whoever reads the intents gets a turn.
+const TURN_ITEMS: usize = 64;
 
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,6 +140,7 @@ impl Ledger {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut overlay = Overlay::new(self.state.sequence());
         let mut batch = Batch::new();
+        let mut group_sums = Vec::new();
         for commands in turns(commands) {
             let mut clusterer = self.reader.clusterer_mut();
             let mut writer = Writer {
@@ -150,6 +151,7 @@ impl Ledger {
             };
             for command in commands {
                 outcomes.push(apply_command(&*self.engine, &mut writer, command)?);
+                group_sums.extend(writer.state.kept_group_sum());
             }
             Writer { overlay, batch, .. } = writer;
             RwLockWriteGuard::unlock_fair(clusterer);
@@ -158,6 +160,7 @@ impl Ledger {
         self.engine.write(batch, durability)?;
         // The new headers first: whoever hears of a position may ask for them.
         self.reader.ring().push(overlay.headers());
+        self.reader.new_group_sums().push(group_sums);
         publisher.send_replace(self.state.position());
         self.publisher = Some(publisher);
         Ok(outcomes)
@@ -178,6 +181,7 @@ impl Ledger {
         *self.reader.clusterer_mut() = clusterer;
         // What the ring has is no longer next to what comes.
         self.reader.ring().clear();
+        self.reader.new_group_sums().clear();
         publisher.send_replace(state.position());
         self.engine = engine;
         self.state = state;
@@ -195,14 +199,14 @@ fn clusterer(
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
 }
 
-/// The commands in runs of about [`TURN_EVENTS`] events.
+/// The commands in runs of about [`TURN_ITEMS`] items.
 fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    let mut events = 0;
+    let mut items = 0;
     commands.chunk_by(move |command, _| {
-        events += command.events().len();
-        let is_same = events < TURN_EVENTS;
+        items += command.items();
+        let is_same = items < TURN_ITEMS;
         if !is_same {
-            events = 0;
+            items = 0;
         }
         is_same
     })
@@ -251,6 +255,7 @@ fn apply_command(
         Command::Deliver(deliver) => groups::deliver(engine, writer, deliver),
         Command::Settle(settle) => groups::settle(engine, writer, settle),
         Command::MoveParked(moves) => groups::move_parked(engine, writer, moves),
+        Command::UpdateGroup(update) => groups::update(engine, writer, update),
     };
     match applied {
         Ok(outcome) => Ok(outcome),
@@ -290,6 +295,9 @@ fn apply_commit(
     };
     let has_embeddings = writer.clusterer.embedded() > 0;
     let plan = plan::plan(view, writer.state, has_embeddings, commit)?;
+    if !plan.new.is_empty() {
+        cursors::make_room(view, writer.state, &commit.preconditions)?;
+    }
     let headers = writer.commit(plan, &commit.preconditions);
     groups::acknowledge(engine, writer, commit)?;
     Ok(Outcome::Committed {

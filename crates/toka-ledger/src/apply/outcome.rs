@@ -55,10 +55,19 @@ pub enum Outcome {
         /// The group as it is.
         group: Group,
     },
-    /// A consumer group was deleted.
+    /// A consumer group was deleted, or as much of it as one command deletes.
     GroupDeleted {
         /// Commands applied, this one included.
         revision: u64,
+        /// Outstanding and parked events that are left of it; 0: it is gone.
+        rows_left: u64,
+    },
+    /// A consumer group has the settings that it was to have.
+    GroupUpdated {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The group as it is.
+        group: Group,
     },
     /// Events were leased to a consumer; perhaps fewer than were named.
     Delivered {

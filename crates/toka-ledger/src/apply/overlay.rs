@@ -170,6 +170,20 @@ impl View<'_> {
         }
     }
 
+    /// How many cursors there are.
+    pub(super) fn count_cursors(&self) -> Result<u64, Error> {
+        let mut count = lookup::count_cursors(self.engine)?;
+        for (name, position) in &self.overlay.cursors {
+            let was_there = lookup::cursor(self.engine, name)?.is_some();
+            match (was_there, position.is_some()) {
+                (false, true) => count += 1,
+                (true, false) => count = count.saturating_sub(1),
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(count)
+    }
+
     /// A row of a consumer group.
     pub(super) fn group_row(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         match self.overlay.group_rows.get(key) {

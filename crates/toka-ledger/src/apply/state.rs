@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 
-use super::LogMark;
+use super::overlay::View;
+use super::{LogMark, Refused};
 use crate::command::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::Digest;
-use crate::core::limits::UNIX_MS_END;
+use crate::core::limits::{CURSORS_MAX, UNIX_MS_END};
 use crate::engine::{Batch, Engine, Table};
 use crate::error::{Error, Rejection};
 use crate::hash;
 use crate::history::Frontier;
-use crate::read::Position;
+use crate::read::{GROUP_SUM_REVISIONS, Position};
 use crate::store::group_sum::{self, GroupSum};
 use crate::store::lookup;
 use crate::store::meta::{self, Applied, Settings};
@@ -29,6 +30,8 @@ pub(super) struct State {
     group_sum: Option<GroupSum>,
     /// It was changed, and is to be written.
     has_new_group_sum: bool,
+    /// Number of cursors, once somebody wanted to know it.
+    cursors: Option<u64>,
 }
 
 impl State {
@@ -61,6 +64,7 @@ impl State {
             },
             group_sum: lookup::group_sum(engine)?,
             has_new_group_sum: false,
+            cursors: None,
         })
     }
 
@@ -105,9 +109,34 @@ impl State {
         self.state_digest = hash::state(&self.state_digest, written);
     }
 
+    /// Makes room for so many more cursors, of a vault as `view` shows it.
+    pub(super) fn add_cursors(&mut self, view: View<'_>, more: u64) -> Result<(), Refused> {
+        let count = match self.cursors {
+            Some(count) => count,
+            None => view.count_cursors()?,
+        };
+        self.cursors = Some(count);
+        if more > 0 && count.saturating_add(more) > CURSORS_MAX {
+            return Err(Rejection::CursorsFull { max: CURSORS_MAX }.into());
+        }
+        self.cursors = Some(count + more);
+        Ok(())
+    }
+
+    /// A cursor was deleted.
+    pub(super) fn remove_cursor(&mut self) {
+        self.cursors = self.cursors.map(|count| count.saturating_sub(1));
+    }
+
     /// Number of consumer groups.
     pub(super) fn groups(&self) -> u64 {
         self.group_sum.map_or(0, |sum| sum.groups)
+    }
+
+    /// What all rows of consumer groups come to, if it is kept as of this revision.
+    pub(super) fn kept_group_sum(&self) -> Option<(u64, Digest)> {
+        let is_kept = self.revision.is_multiple_of(GROUP_SUM_REVISIONS);
+        is_kept.then(|| (self.revision, self.group_sum.unwrap_or_default().digest()))
     }
 
     /// What all rows of consumer groups come to, to be changed.

@@ -6,12 +6,15 @@ use super::VaultBus;
 use crate::apply::Outcome;
 use crate::command::{
     Command, CreateGroup, DeleteGroup, Deliver, MoveParked, ParkedAction, Precondition, Settle,
-    Settlement, Verdict,
+    Settlement, UpdateGroup, Verdict,
 };
+use crate::core::limits::PARKED_MOVES_MAX;
 use crate::core::{ConsumerName, EventHeader, GroupName};
 use crate::engine::Table;
 use crate::error::{Error, Rejection};
-use crate::group::{Delivery, Group, Parked, Plan, Settings, SettleOutcome, plan_delivery};
+use crate::group::{
+    Changes, Delivery, Group, Item, Parked, Plan, Settings, SettleOutcome, plan_delivery,
+};
 use crate::read::Selector;
 use crate::store::{encode_sequence, missing};
 
@@ -92,6 +95,12 @@ impl VaultBus {
         position: u64,
     ) -> Result<Group, Error> {
         settings.check()?;
+        // One whose deletion was not brought to its end is in the way.
+        if let Some(group) = self.reader().group(name)?
+            && group.is_ending
+        {
+            self.delete_all(&group).await?;
+        }
         let command = Command::CreateGroup(CreateGroup {
             unix_ms: self.inner.seams.clock.unix_ms(),
             name: name.clone(),
@@ -110,13 +119,50 @@ impl VaultBus {
     /// # Errors
     /// [`Rejection::UnknownGroup`], [`Error::Engine`], [`Error::Closed`].
     pub async fn delete_group(&self, name: &GroupName) -> Result<(), Error> {
-        let command = Command::DeleteGroup(DeleteGroup {
+        match self.reader().group(name)? {
+            Some(group) => self.delete_all(&group).await,
+            None => Err(Rejection::UnknownGroup { name: name.clone() }.into()),
+        }
+    }
+
+    /// Deletes a group by as many commands as it takes.
+    async fn delete_all(&self, group: &Group) -> Result<(), Error> {
+        loop {
+            let command = Command::DeleteGroup(DeleteGroup {
+                unix_ms: self.inner.seams.clock.unix_ms(),
+                name: group.name.clone(),
+                incarnation: group.incarnation,
+            });
+            match self.execute(command).await? {
+                Outcome::GroupDeleted { rows_left: 0, .. } => return Ok(()),
+                Outcome::GroupDeleted { .. } => {}
+                other => unreachable!("a group was to be deleted: {other:?}"),
+            }
+        }
+    }
+
+    /// Changes how a consumer group delivers, and leaves it where it is; waits until that is on stable storage.
+    /// Returns the group as it is then.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings outside their bounds; [`Rejection::UnknownGroup`]; [`Error::Engine`],
+    /// [`Error::Closed`].
+    pub async fn update_group(
+        &self,
+        name: &GroupName,
+        incarnation: u64,
+        changes: Changes,
+    ) -> Result<Group, Error> {
+        let command = Command::UpdateGroup(UpdateGroup {
             unix_ms: self.inner.seams.clock.unix_ms(),
             name: name.clone(),
+            incarnation,
+            changes,
         });
+        command.check()?;
         match self.execute(command).await? {
-            Outcome::GroupDeleted { .. } => Ok(()),
-            other => unreachable!("a group was to be deleted: {other:?}"),
+            Outcome::GroupUpdated { group, .. } => Ok(group),
+            other => unreachable!("a group was to be changed: {other:?}"),
         }
     }
 
@@ -224,8 +270,22 @@ impl VaultBus {
         self.reader().group_parked(group, after, limit)
     }
 
+    /// Up to `limit` events that a group has outstanding, those behind the sequence `after`, in order.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Engine`].
+    pub fn outstanding(
+        &self,
+        group: &GroupName,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        self.reader().group_items(group, after, limit)
+    }
+
     /// Has parked events delivered again, with all their deliveries: those at `sequences` (up to 1,000, ascending),
-    /// or the first 1,000 if that is empty. As many as the group may have outstanding. Returns how many.
+    /// or the first 1,000 if that is empty. As many as 10,000 may be outstanding then, whatever the settings say.
+    /// Returns how many.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Rejection::UnknownGroup`], [`Error::Engine`], [`Error::Closed`].
@@ -260,9 +320,13 @@ impl VaultBus {
         &self,
         group: &GroupName,
         incarnation: u64,
-        sequences: Vec<u64>,
+        mut sequences: Vec<u64>,
         action: ParkedAction,
     ) -> Result<u32, Error> {
+        if sequences.is_empty() {
+            let first = self.parked(group, 0, PARKED_MOVES_MAX)?.into_iter();
+            sequences = first.map(|parked| parked.sequence).collect();
+        }
         let command = Command::MoveParked(MoveParked {
             unix_ms: self.inner.seams.clock.unix_ms(),
             group: group.clone(),

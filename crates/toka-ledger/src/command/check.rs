@@ -28,6 +28,7 @@ impl Command {
             Self::Deliver(deliver) => deliver.check(),
             Self::Settle(settle) => settle.check(),
             Self::MoveParked(moves) => moves.check(),
+            Self::UpdateGroup(update) => update.changes.check(),
         }
     }
 }

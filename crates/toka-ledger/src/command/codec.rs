@@ -33,6 +33,7 @@ const COMMAND_DELETE_GROUP: u8 = 8;
 const COMMAND_DELIVER: u8 = 9;
 const COMMAND_SETTLE: u8 = 10;
 const COMMAND_MOVE_PARKED: u8 = 11;
+const COMMAND_UPDATE_GROUP: u8 = 12;
 const PARENT_ID: u8 = 1;
 const PARENT_DIGEST: u8 = 2;
 const PARENT_BATCH: u8 = 3;
@@ -140,6 +141,7 @@ pub fn encode(command: &Command) -> Bytes {
         Command::Deliver(deliver) => coordination::put_deliver(&mut out, deliver),
         Command::Settle(settle) => coordination::put_settle(&mut out, settle),
         Command::MoveParked(moves) => coordination::put_move_parked(&mut out, moves),
+        Command::UpdateGroup(update) => coordination::put_update_group(&mut out, update),
     }
     out.freeze()
 }
@@ -252,6 +254,7 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
         COMMAND_DELIVER => Command::Deliver(coordination::read_deliver(&mut reader)?),
         COMMAND_SETTLE => Command::Settle(coordination::read_settle(&mut reader)?),
         COMMAND_MOVE_PARKED => Command::MoveParked(coordination::read_move_parked(&mut reader)?),
+        COMMAND_UPDATE_GROUP => Command::UpdateGroup(coordination::read_update_group(&mut reader)?),
         _ => {
             return Err(DecodeError::Invalid {
                 field: "command tag",

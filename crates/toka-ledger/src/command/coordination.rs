@@ -2,7 +2,7 @@
 
 use super::check::check_count;
 use crate::core::limits::{
-    DELIVER_EVENTS_MAX, PARKED_MOVES_MAX, REASON_BYTES_MAX, SETTLE_ITEMS_MAX,
+    DELIVER_EVENTS_MAX, GROUP_DELAY_MS_MAX, PARKED_MOVES_MAX, REASON_BYTES_MAX, SETTLE_ITEMS_MAX,
 };
 use crate::core::{ConsumerName, CursorName, GroupName, groups};
 use crate::error::Invalid;
@@ -14,7 +14,8 @@ pub struct SaveCursor {
     pub unix_ms: u64,
     /// The cursor.
     pub name: CursorName,
-    /// Where it must be, 0 if there is none; absent: it may be anywhere.
+    /// Where it must be, 0 if there is none; absent: it may be anywhere. Where it is at `to` already, nothing is to
+    /// be done, so that a repeat succeeds.
     pub from: Option<u64>,
     /// Where it goes: a sequence that the vault has, or 0.
     pub to: u64,
@@ -44,13 +45,29 @@ pub struct CreateGroup {
     pub position: u64,
 }
 
-/// Removes a consumer group and all that it has outstanding or parked.
+/// Removes a consumer group and all that it has outstanding or parked, up to 2,000 of those events at a time. A group
+/// of which there is more left is *ending*: it delivers nothing, and the command is to be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteGroup {
     /// Proposer's time, milliseconds since the Unix epoch.
     pub unix_ms: u64,
     /// The group.
     pub name: GroupName,
+    /// Which group of that name.
+    pub incarnation: u64,
+}
+
+/// Changes how a consumer group delivers. What is absent stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateGroup {
+    /// Proposer's time, milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// The group.
+    pub name: GroupName,
+    /// Which group of that name.
+    pub incarnation: u64,
+    /// What changes.
+    pub changes: groups::Changes,
 }
 
 /// Leases events to a consumer, and moves the group's position.
@@ -120,6 +137,9 @@ pub enum Verdict {
         /// Why, up to 256 bytes.
         reason: String,
     },
+    /// Nothing was done to it: it is to be delivered again, and this delivery does not count against the group's
+    /// bound.
+    Release,
 }
 
 /// Moves parked events.
@@ -131,7 +151,7 @@ pub struct MoveParked {
     pub group: GroupName,
     /// Which group of that name.
     pub incarnation: u64,
-    /// At most 1,000, ascending; those that are not parked are left out. Empty: the first 1,000 there are.
+    /// At most 1,000, ascending; those that are not parked are left out.
     pub sequences: Vec<u64>,
     /// Where to.
     pub action: ParkedAction,
@@ -181,19 +201,37 @@ impl Settle {
 impl Settlement {
     fn check(&self) -> Result<(), Invalid> {
         match &self.verdict {
-            Verdict::Acknowledge | Verdict::Extend => Ok(()),
-            Verdict::Reject { reason, .. } | Verdict::Park { reason } => {
-                if reason.len() > REASON_BYTES_MAX {
-                    return Err(Invalid::TooLong {
-                        field: "reason",
-                        max: REASON_BYTES_MAX,
-                        actual: reason.len(),
-                    });
-                }
-                Ok(())
+            Verdict::Acknowledge | Verdict::Extend | Verdict::Release => Ok(()),
+            Verdict::Reject { delay_ms, reason } => {
+                check_delay(*delay_ms)?;
+                check_reason(reason)
             }
+            Verdict::Park { reason } => check_reason(reason),
         }
     }
+}
+
+fn check_delay(delay_ms: u32) -> Result<(), Invalid> {
+    if delay_ms > GROUP_DELAY_MS_MAX {
+        return Err(Invalid::OutOfRange {
+            field: "delay_ms",
+            min: 0,
+            max: GROUP_DELAY_MS_MAX.into(),
+            actual: delay_ms.into(),
+        });
+    }
+    Ok(())
+}
+
+fn check_reason(reason: &str) -> Result<(), Invalid> {
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(Invalid::TooLong {
+            field: "reason",
+            max: REASON_BYTES_MAX,
+            actual: reason.len(),
+        });
+    }
+    Ok(())
 }
 
 impl MoveParked {

@@ -3,7 +3,7 @@
 //! | level | what is new |
 //! |---|---|
 //! | 1 | all of format 1 |
-//! | 2 | commands that save and delete cursors; consumer groups; the preconditions `KindPrefixSequence` and `Acknowledge` |
+//! | 2 | commands that save and delete cursors; consumer groups; the preconditions `KindPrefixSequence` and `Acknowledge`; at most 100,000 cursors; an unknown event in a precondition is a violation |
 //! | 3 | not released, only with the cargo feature `next-feature-level`: up to 128 preconditions a commit, where level 2 has 64 |
 //!
 //! A vault is created at a level, and raised by [`SetFeatureLevel`](super::SetFeatureLevel) when all its
@@ -37,7 +37,8 @@ impl Command {
             | Self::DeleteGroup(_)
             | Self::Deliver(_)
             | Self::Settle(_)
-            | Self::MoveParked(_) => COORDINATION_LEVEL,
+            | Self::MoveParked(_)
+            | Self::UpdateGroup(_) => COORDINATION_LEVEL,
         }
     }
 }

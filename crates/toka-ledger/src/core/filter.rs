@@ -14,7 +14,7 @@ pub struct Filter {
     /// retired one its successor is meant. Empty: of every intent, or none.
     pub intents: Vec<IntentId>,
     /// The event descends from this one, over any number of parents; the event itself does not. At most
-    /// [`DESCENDANTS_MAX`](crate::read::DESCENDANTS_MAX) may. `None`: it does not matter.
+    /// as many may as [`DESCENDANTS_BYTES_MAX`](crate::read::DESCENDANTS_BYTES_MAX) hold. `None`: it does not matter.
     pub descendants_of: Option<Selector>,
 }
 

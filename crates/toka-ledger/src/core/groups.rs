@@ -3,7 +3,7 @@
 mod settings;
 
 pub use self::settings::{
-    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Settings, UNACKNOWLEDGED_MAX_DEFAULT,
+    ACK_TIMEOUT_MS_DEFAULT, Changes, DELIVERIES_MAX_DEFAULT, Settings, UNACKNOWLEDGED_MAX_DEFAULT,
 };
 use super::{ConsumerName, GroupName};
 
@@ -24,6 +24,11 @@ pub struct Group {
     pub parked: u32,
     /// The vault's time at its creation, milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
+    /// Counts what may have made an outstanding event due earlier than its lease says: as long as it is the same, what
+    /// was known not to be due before a time is not, but for what was delivered since.
+    pub version: u64,
+    /// It is being deleted: it delivers nothing, and nothing of it can be settled.
+    pub is_ending: bool,
 }
 
 /// An event that was delivered, and not acknowledged.
@@ -33,7 +38,8 @@ pub struct Item {
     pub sequence: u64,
     /// How often it was delivered, ever. Never goes down, so that it names the last delivery.
     pub deliveries: u32,
-    /// How many of them were before it was last replayed, and do not count against the group's bound.
+    /// How many of them do not count against the group's bound: those before it was last replayed, and those of
+    /// which a consumer has said that it did nothing to the event.
     pub forgiven: u32,
     /// Who has it.
     pub state: ItemState,

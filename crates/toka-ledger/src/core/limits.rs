@@ -45,6 +45,8 @@ pub const GROUP_DELIVERIES_MAX: u32 = 1_000;
 pub const GROUP_ACK_TIMEOUT_MS_MIN: u32 = 100;
 /// Longest time in which a consumer must acknowledge, milliseconds: a day.
 pub const GROUP_ACK_TIMEOUT_MS_MAX: u32 = 86_400_000;
+/// Longest time that a consumer may have an event wait which it gives back, milliseconds: a day.
+pub const GROUP_DELAY_MS_MAX: u32 = 86_400_000;
 /// Events that a group may have parked.
 pub const GROUP_PARKED_MAX: u32 = 100_000;
 /// Kind prefixes, and intents, in the filter of a group.
@@ -53,6 +55,10 @@ pub const GROUP_FILTER_ITEMS_MAX: usize = 64;
 pub const DELIVER_EVENTS_MAX: usize = 1_000;
 /// Deliveries that one command settles.
 pub const SETTLE_ITEMS_MAX: usize = 1_000;
+/// Rows of a group that one command deletes; a group that has more is deleted by several.
+pub const GROUP_DELETE_ROWS_MAX: usize = 2_000;
+/// Cursors of one vault. One that had more before feature level 2 keeps them.
+pub const CURSORS_MAX: u64 = 100_000;
 /// Parked events that one command moves.
 pub const PARKED_MOVES_MAX: usize = 1_000;
 /// Why an event was rejected or parked, bytes of UTF-8.

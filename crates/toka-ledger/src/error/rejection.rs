@@ -57,6 +57,23 @@ pub enum Violation {
         /// What is; 0 for none.
         actual: u64,
     },
+    /// More kinds start with the prefix than are looked through: it is not known which is the last event.
+    #[error("more than {max} kinds start with {prefix:?}")]
+    PrefixTooWide {
+        /// The prefix.
+        prefix: String,
+        /// How many there may be.
+        max: u64,
+    },
+    /// The precondition names an event that the vault does not have. Below feature level 2 this is a
+    /// [`Rejection::UnknownPreconditionParent`].
+    #[error("precondition {precondition} names an event that is not in the vault: {parent}")]
+    UnknownEvent {
+        /// Index in the list of preconditions.
+        precondition: usize,
+        /// The event as it was named.
+        parent: ParentName,
+    },
     /// A delivery is not, or no longer, the event's current one.
     #[error(
         "delivery {delivery} of event {sequence} to group {group} is not current: {}",
@@ -86,7 +103,8 @@ pub enum Rejection {
         /// The parent as it was named.
         parent: ParentName,
     },
-    /// A precondition names a parent that the vault does not have.
+    /// A precondition names a parent that the vault, which is below feature level 2, does not have. Above it is one
+    /// of the violations ([`Violation::UnknownEvent`]).
     #[error("precondition {precondition} names an event that is not in the vault: {parent}")]
     UnknownPreconditionParent {
         /// Index in the list of preconditions.
@@ -114,13 +132,11 @@ pub enum Rejection {
         /// The intent as it was named.
         intent: IntentId,
     },
-    /// More kinds start with the prefix of a precondition than are looked through.
-    #[error("more than {max} kinds start with {prefix:?}")]
-    PrefixTooWide {
-        /// The prefix.
-        prefix: String,
+    /// The vault has as many cursors as it may have.
+    #[error("the vault has {max} cursors; it may not have more")]
+    CursorsFull {
         /// How many there may be.
-        max: usize,
+        max: u64,
     },
     /// A cursor that the vault does not have.
     #[error("there is no cursor {name}")]
@@ -135,8 +151,8 @@ pub enum Rejection {
         /// The group.
         name: GroupName,
     },
-    /// A group of that name that has other settings.
-    #[error("there is a group {name} with other settings")]
+    /// A group of that name that has other settings, or is being deleted.
+    #[error("there is a group {name} with other settings, or one that is being deleted")]
     GroupExists {
         /// The group.
         name: GroupName,

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
 
 use crate::core::EventHeader;
 use crate::engine::Direction;
@@ -16,9 +18,6 @@ use crate::error::Error;
 use crate::intent::IntentId;
 use crate::read::{Filter, Page, Position, Query, Reader, Selector};
 use crate::seam::off_reactor;
-
-/// Matches that one read from storage fetches.
-const PAGE_EVENTS: usize = 256;
 
 /// Where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +67,38 @@ pub struct Subscription {
     ready: VecDeque<Arc<EventHeader>>,
     /// Intents of the filter that were retired, and their successors; not told yet.
     continued: VecDeque<(IntentId, IntentId)>,
-    /// Revision as of which the intents of the filter were looked up; `None`: not yet.
-    looked_up: Option<u64>,
+    /// As of where the filter was looked up; `None`: not yet.
+    looked_up: Option<LookedUp>,
     is_live: bool,
+    interest: Interest,
     /// What must happen before there is more. Kept between calls, so that a call can be dropped.
     pending: Option<BoxFuture<'static, Step>>,
+}
+
+/// As of where a filter was looked up.
+#[derive(Clone, Copy, Debug)]
+struct LookedUp {
+    revision: u64,
+    /// The last event.
+    head: u64,
+}
+
+/// Tells what is read for a subscription when it is gone.
+#[derive(Debug, Default)]
+struct Interest(Arc<AtomicBool>);
+
+impl Interest {
+    /// Whether the subscription is still there, for other threads.
+    fn go_on(&self) -> impl Fn() -> bool + Send + use<> {
+        let is_gone = Arc::clone(&self.0);
+        move || !is_gone.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 enum Step {
@@ -82,8 +108,8 @@ enum Step {
     Settled(Result<u64, Error>),
     /// The page ends at this sequence, or earlier where it says so.
     Page(u64, Result<Page, Error>),
-    /// What the filter is as of this revision.
-    LookedUp(u64, Result<LookUp, Error>),
+    /// What the filter is as of there.
+    LookedUp(LookedUp, Result<LookUp, Error>),
 }
 
 /// What a filter by intents or descendants is as of a revision.
@@ -121,6 +147,7 @@ impl Reader {
             continued: VecDeque::new(),
             looked_up: None,
             is_live: false,
+            interest: Interest::default(),
             pending: None,
         }
     }
@@ -152,8 +179,10 @@ impl Subscription {
                 // Nothing else is begun before the start is known.
                 None => {
                     let (reader, unix_ms) = (self.reader.clone(), self.from_unix_ms);
+                    let pages = Arc::clone(&reader.turns().pages);
                     let settle = move || Step::Settled(reader.last_before(unix_ms));
-                    self.pending.insert(blocking(settle))
+                    self.pending
+                        .insert(blocking(pages, self.interest.go_on(), settle))
                 }
             };
             let step = ready!(pending.as_mut().poll(cx));
@@ -196,8 +225,9 @@ impl Subscription {
                 return Poll::Ready(Ok(Message::Event(header)));
             }
             let now = *self.positions.borrow_and_update();
-            let (head, needs_look_up) = (now.sequence, self.needs_look_up(now));
-            if needs_look_up && self.looked_up != Some(now.revision) {
+            let head = now.sequence;
+            let needs_look_up = self.needs_look_up(now);
+            if needs_look_up && !self.is_looked_up(now) {
                 self.pending = Some(self.look_up(now));
             } else if self.scanned >= head {
                 if !self.is_live {
@@ -212,7 +242,9 @@ impl Subscription {
                 self.is_live = false;
                 return Poll::Ready(Ok(Message::FellBehind));
             } else {
-                self.pending = Some(self.read_page(head));
+                let looked_up = self.looked_up.filter(|_| needs_look_up);
+                let until = looked_up.map_or(head, |at| at.head);
+                self.pending = Some(self.read_page(until));
             }
         }
     }
@@ -223,13 +255,13 @@ impl Subscription {
             Step::Moved | Step::Settled(_) => {}
             Step::Closed => return Err(Error::Closed),
             Step::Page(until, page) => self.take_page(until, page?),
-            Step::LookedUp(revision, found) => {
+            Step::LookedUp(at, found) => {
                 let LookUp {
                     filter,
                     continued,
                     recent,
                 } = found?;
-                self.looked_up = Some(revision);
+                self.looked_up = Some(at);
                 self.filter = filter;
                 self.continued.extend(continued);
                 if let Some((last, headers)) = recent {
@@ -247,10 +279,24 @@ impl Subscription {
         has_intents || self.filter.descendants_of.is_some() && self.scanned < now.sequence
     }
 
+    /// Whether the last look-up is good for the next thing to do. What is read from storage is read up to where the
+    /// vault was then, though it may be further by now: in a busy vault it always is, and there would be nothing but
+    /// look-ups. Likewise whoever has come to the end for the first time is told before the next look-up.
+    fn is_looked_up(&self, now: Position) -> bool {
+        self.looked_up.is_some_and(|at| {
+            if self.scanned < now.sequence {
+                self.scanned < at.head && !self.reader.ring().has_next(self.scanned)
+            } else {
+                !self.is_live || at.revision == now.revision
+            }
+        })
+    }
+
     /// What the ring has from here up to `head`, the position that readers know (the ring may be
-    /// ahead of it), and the last sequence of it. `None` if it does not have the next event.
+    /// ahead of it), or a part of it, and the last sequence of that. `None` if it does not have the next event.
     fn recent(&self, head: u64) -> Option<(u64, Vec<Arc<EventHeader>>)> {
-        let mut recent = self.reader.ring().range(self.scanned)?;
+        let events_max = self.reader.bounds().follow_events;
+        let mut recent = self.reader.ring().range(self.scanned, events_max)?;
         recent.retain(|header| header.sequence <= head);
         Some((recent.last()?.sequence, recent))
     }
@@ -272,7 +318,15 @@ impl Subscription {
     fn look_up(&self, now: Position) -> BoxFuture<'static, Step> {
         let (reader, filter) = (self.reader.clone(), self.filter.clone());
         let recent = self.recent(now.sequence);
-        blocking(move || Step::LookedUp(now.revision, look_up(&reader, filter, recent)))
+        let at = LookedUp {
+            revision: now.revision,
+            head: now.sequence,
+        };
+        let look_ups = Arc::clone(&reader.turns().look_ups);
+        let go_on = self.interest.go_on();
+        blocking(look_ups, self.interest.go_on(), move || {
+            Step::LookedUp(at, look_up(&reader, filter, recent, &go_on))
+        })
     }
 
     fn take_page(&mut self, until: u64, page: Page) {
@@ -298,9 +352,13 @@ impl Subscription {
             until,
             filter: self.filter.clone(),
             direction: Direction::Forward,
-            limit: PAGE_EVENTS,
+            limit: reader.bounds().follow_events,
         };
-        blocking(move || Step::Page(until, reader.list(&query)))
+        let pages = Arc::clone(&reader.turns().pages);
+        let go_on = self.interest.go_on();
+        blocking(pages, self.interest.go_on(), move || {
+            Step::Page(until, reader.list_while(&query, &go_on))
+        })
     }
 }
 
@@ -309,6 +367,7 @@ fn look_up(
     reader: &Reader,
     mut filter: Filter,
     mut recent: Option<(u64, Vec<Arc<EventHeader>>)>,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<LookUp, Error> {
     let mut continued = Vec::new();
     if !filter.intents.is_empty() {
@@ -321,7 +380,7 @@ fn look_up(
         // By its sequence it is found without a look.
         *of = Selector::Sequence(reader.filter_root(of)?);
         if let Some((last, headers)) = &mut recent {
-            reader.retain_descendants(of, *last, headers)?;
+            reader.retain_descendants(of, *last, headers, go_on)?;
         }
     }
     Ok(LookUp {
@@ -331,13 +390,28 @@ fn look_up(
     })
 }
 
-/// `work` on a blocking thread, if there is a runtime that has some.
-fn blocking(work: impl FnOnce() -> Step + Send + 'static) -> BoxFuture<'static, Step> {
+/// `work` on a blocking thread when its turn comes, unless nobody wants it any more by then. Without a runtime, which
+/// has such threads, it is done at once.
+fn blocking(
+    turns: Arc<Semaphore>,
+    go_on: impl Fn() -> bool + Send + 'static,
+    work: impl FnOnce() -> Step + Send + 'static,
+) -> BoxFuture<'static, Step> {
     Box::pin(async move {
-        if tokio::runtime::Handle::try_current().is_err() {
+        let Ok(runtime) = Handle::try_current() else {
             return work();
-        }
-        match off_reactor(work).await {
+        };
+        // A task of its own: it uses its turn also while nobody asks the subscription for its next message.
+        let task = runtime.spawn(async move {
+            let turn = turns.acquire_owned().await;
+            let work = move || {
+                // Until the work is done, also if nobody waits for it.
+                let _turn = turn;
+                if go_on() { work() } else { Step::Closed }
+            };
+            off_reactor(work).await
+        });
+        match task.await.and_then(|done| done) {
             Ok(step) => step,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime is shutting down.

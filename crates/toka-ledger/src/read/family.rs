@@ -10,27 +10,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 
-use super::{Reader, Ring, Selector};
+use super::{Bounds, Reader, Ring, Selector};
 use crate::core::EventHeader;
 use crate::engine::{Direction, Engine, Table};
-use crate::error::{Error, Invalid};
+use crate::error::Error;
 use crate::store::{children, corrupt, decode_sequence, encode_sequence, lookup, missing};
 
-/// Descendants of an event by which can be filtered.
-pub const DESCENDANTS_MAX: u64 = 1_000_000;
-/// Descendants in all sets that are kept: some megabytes where they are dense, some hundred where no two of
-/// them are near each other. The set that is in use is kept in any case.
-pub const DESCENDANTS_KEPT_MAX: u64 = 4_000_000;
+/// Bytes of the descendants of an event by which can be filtered, as a compressed bitmap of their sequences. A
+/// descendant takes two bytes at most, and an eighth of one where most of the events around it are descendants, so
+/// that this is 30 to 500 million of them.
+pub const DESCENDANTS_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of all sets that are kept, counted in the same way. The set that was used last is kept in any case.
+pub const DESCENDANTS_KEPT_BYTES_MAX: u64 = 256 << 20;
 /// Sets that are kept.
 const SETS_MAX: usize = 4_096;
-/// Members whose children are looked up, or headers that are looked at, before other readers of the set have
-/// a turn.
-const STEP_EVENTS: u64 = 512;
-/// Headers that are looked at rather than walking a small set again.
-const SCAN_MIN: u64 = 1_024;
 
 /// The sets of a vault.
 #[derive(Debug, Default)]
@@ -41,22 +38,28 @@ pub(super) struct Families {
 #[derive(Debug, Default)]
 struct Sets {
     by_root: BTreeMap<u64, Kept>,
+    /// The roots, the one that was not used for longest first.
+    by_use: BTreeMap<u64, u64>,
     /// Grows with every use.
     used: u64,
+    /// Of all sets.
+    bytes: u64,
 }
 
 #[derive(Debug)]
 struct Kept {
     family: Arc<Family>,
     used: u64,
+    /// What it takes, as far as it was told.
+    bytes: u64,
 }
 
 /// The descendants of one event, as far as they are known.
 #[derive(Debug)]
 pub(crate) struct Family {
     set: Mutex<Set>,
-    /// Members of `set`, for those who do not want to wait for it.
-    members: AtomicU64,
+    /// What the members take, for those who do not want to wait for `set`.
+    bytes: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -71,12 +74,25 @@ struct Set {
     head: u64,
     /// Members whose children the walk has looked up; they are the first ones. `None`: not even the root's.
     walked: Option<u64>,
-    /// There are more than a set may have.
+    /// The row of the index at which the children of the next member were left.
+    child_row: Option<Bytes>,
+    /// What the members may take.
+    bytes_max: u64,
+    /// They take more.
     is_too_large: bool,
 }
 
+/// How far a set has to be known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// Up to this sequence,
+    pub(super) until: u64,
+    /// or until it has so many members after this sequence: (sequence, members).
+    pub(super) enough: Option<(u64, u64)>,
+}
+
 impl Family {
-    fn new(root: u64, head: u64) -> Self {
+    fn new(root: u64, head: u64, bytes_max: u64) -> Self {
         Self {
             set: Mutex::new(Set {
                 root,
@@ -85,10 +101,19 @@ impl Family {
                 floor: root,
                 head,
                 walked: None,
+                child_row: None,
+                bytes_max,
                 is_too_large: false,
             }),
-            members: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         }
+    }
+
+    /// What is left of a set that is too large, so that it is not made again for everyone who asks.
+    fn too_large(root: u64, head: u64, bytes_max: u64) -> Self {
+        let family = Self::new(root, head, bytes_max);
+        family.set.lock().is_too_large = true;
+        family
     }
 
     /// Whether the event at `sequence`, up to which the set is complete, is a member.
@@ -123,25 +148,33 @@ impl Family {
         })
     }
 
-    /// Makes the set complete up to `until`, or as far as `go_on` allows; returns up to which sequence it is.
+    /// Makes the set known as far as `extent` wants it, or as `go_on` allows; returns up to which sequence it is
+    /// complete.
     fn complete(
         &self,
         reader: &Reader,
-        until: u64,
+        extent: Extent,
         go_on: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
+        let bounds = reader.bounds();
         loop {
             let (head, engine) = (reader.position().sequence, reader.engine());
             let mut set = self.set.lock();
             if set.is_too_large {
-                return Err(set.too_large());
+                return Err(set.limit());
             }
             let complete = set.complete();
-            if complete >= until || !go_on() {
+            if complete >= extent.until || set.has_enough(complete, extent) || !go_on() {
                 return Ok(complete);
             }
-            let stepped = set.step(&*engine, reader.ring(), head);
-            self.members.store(set.count, Ordering::Relaxed);
+            let before = set.count;
+            let stepped = set.step(&*engine, reader.ring(), head, bounds);
+            if set.count != before {
+                let bytes = set.members.serialized_size() as u64;
+                self.bytes.store(bytes, Ordering::Relaxed);
+                // The members stay: somebody may be reading those up to where the set was complete.
+                set.is_too_large = bytes > set.bytes_max;
+            }
             stepped?;
         }
     }
@@ -165,47 +198,79 @@ impl Set {
         }
     }
 
-    fn step(&mut self, engine: &dyn Engine, ring: &Ring, head: u64) -> Result<(), Error> {
+    fn has_enough(&self, complete: u64, extent: Extent) -> bool {
+        extent.enough.is_some_and(|(after, members)| {
+            after < complete && self.members.rank(complete) - self.members.rank(after) >= members
+        })
+    }
+
+    fn step(
+        &mut self,
+        engine: &dyn Engine,
+        ring: &Ring,
+        head: u64,
+        bounds: Bounds,
+    ) -> Result<(), Error> {
         if self.next().is_some() {
-            return self.walk(engine);
+            return self.walk(engine, bounds.step_rows);
         }
-        if head - self.head <= self.count.max(SCAN_MIN) {
-            return self.scan(engine, ring, head);
+        if head - self.head <= self.count.max(bounds.rescan_events) {
+            return self.scan(engine, ring, head, bounds.step_rows);
         }
         self.floor = self.head;
         self.head = head;
         self.walked = None;
-        self.walk(engine)
+        self.walk(engine, bounds.step_rows)
     }
 
-    fn walk(&mut self, engine: &dyn Engine) -> Result<(), Error> {
-        for _ in 0..STEP_EVENTS {
-            let Some(parent) = self.next() else {
-                return Ok(());
+    /// Goes on through the index of children: so many rows, of however many parents.
+    fn walk(&mut self, engine: &dyn Engine, mut rows: usize) -> Result<(), Error> {
+        while let Some(parent) = self.next() {
+            let lower = match &self.child_row {
+                // The key that follows it.
+                Some(key) => [&key[..], &[0]].concat(),
+                None => encode_sequence(parent).to_vec(),
             };
-            let (lower, upper) = (encode_sequence(parent), encode_sequence(parent + 1));
-            for row in engine.scan(Table::Children, &lower, Some(&upper), Direction::Forward) {
+            let upper = encode_sequence(parent + 1);
+            let mut scan = engine.scan(Table::Children, &lower, Some(&upper), Direction::Forward);
+            loop {
+                if rows == 0 {
+                    return Ok(());
+                }
+                // Finding that there is no further child counts too.
+                rows -= 1;
+                let Some(row) = scan.next() else {
+                    break;
+                };
                 let (key, _) = row?;
                 let (_, _, child) =
                     children::decode_key(&key).map_err(corrupt(Table::Children, &key))?;
                 // Those after `head` are for the next time: not all of their parents' are there yet.
                 if child <= self.head {
-                    self.insert(child)?;
+                    self.insert(child);
                 }
+                self.child_row = Some(key);
             }
+            self.child_row = None;
             self.walked = Some(self.walked.map_or(0, |walked| walked + 1));
         }
         Ok(())
     }
 
     /// Looks at the parents of the next headers.
-    fn scan(&mut self, engine: &dyn Engine, ring: &Ring, head: u64) -> Result<(), Error> {
-        let until = head.min(self.head + STEP_EVENTS);
-        let recent = ring.range(self.head);
+    fn scan(
+        &mut self,
+        engine: &dyn Engine,
+        ring: &Ring,
+        head: u64,
+        events: usize,
+    ) -> Result<(), Error> {
+        let until = head.min(self.head + events as u64);
+        let recent = ring.range(self.head, events);
         if let Some(recent) = recent.filter(|recent| !recent.is_empty()) {
             let recent = recent.iter().take_while(|header| header.sequence <= head);
             for header in recent {
-                self.take(header)?;
+                self.take(header);
             }
             return Ok(());
         }
@@ -217,7 +282,7 @@ impl Set {
                 break;
             }
             let header = lookup::decode_header(sequence, value)?;
-            self.take(&header)?;
+            self.take(&header);
         }
         if self.head < until {
             return Err(missing(Table::Headers, &encode_sequence(self.head + 1)));
@@ -226,68 +291,88 @@ impl Set {
     }
 
     /// Takes the header after `head`.
-    fn take(&mut self, header: &EventHeader) -> Result<(), Error> {
+    fn take(&mut self, header: &EventHeader) {
         let is_member = |parent: u64| parent == self.root || self.members.contains(parent);
         if header
             .parents
             .iter()
             .any(|parent| is_member(parent.id.sequence()))
         {
-            self.insert(header.sequence)?;
+            self.insert(header.sequence);
         }
         self.head = header.sequence;
         // The walk has ended: nobody looks up the children of what is found like this.
         self.walked = Some(self.count);
-        Ok(())
     }
 
-    fn insert(&mut self, sequence: u64) -> Result<(), Error> {
+    fn insert(&mut self, sequence: u64) {
         self.count += u64::from(self.members.insert(sequence));
-        if self.count <= DESCENDANTS_MAX {
-            return Ok(());
-        }
-        // The members stay: somebody may be reading those up to where the set was complete.
-        self.is_too_large = true;
-        Err(self.too_large())
     }
 
-    fn too_large(&self) -> Error {
-        let max = usize::try_from(DESCENDANTS_MAX).expect("a million fits");
-        Error::Invalid(Invalid::TooMany {
-            field: "filter.descendants_of",
-            max,
-            // At least: they were not counted to the end.
-            actual: max + 1,
-        })
+    const fn limit(&self) -> Error {
+        Error::DescendantsLimit {
+            bytes_max: self.bytes_max,
+        }
     }
 }
 
 impl Families {
     /// The set of the event at `root`, which is at most `head`.
-    fn family(&self, root: u64, head: u64) -> Arc<Family> {
+    fn family(&self, root: u64, head: u64, bytes_max: u64) -> Arc<Family> {
         let mut sets = self.sets.lock();
+        let sets = &mut *sets;
         sets.used += 1;
         let used = sets.used;
         let kept = sets.by_root.entry(root).or_insert_with(|| Kept {
-            family: Arc::new(Family::new(root, head)),
+            family: Arc::new(Family::new(root, head, bytes_max)),
             used,
+            bytes: 0,
         });
+        sets.by_use.remove(&kept.used);
+        sets.by_use.insert(used, root);
         kept.used = used;
-        Arc::clone(&kept.family)
+        let family = Arc::clone(&kept.family);
+        sets.trim();
+        family
     }
 
-    /// Drops the sets that were not used for longest, while there are too many, or too many members.
-    fn trim(&self) {
+    /// Counts anew what a set takes, and drops it if that is too much.
+    fn count(&self, root: u64, family: &Arc<Family>) {
+        let (head, bytes_max, is_too_large) = {
+            let set = family.set.lock();
+            (set.head, set.bytes_max, set.is_too_large)
+        };
         let mut sets = self.sets.lock();
-        let members = |kept: &Kept| kept.family.members.load(Ordering::Relaxed);
-        let mut total: u64 = sets.by_root.values().map(members).sum();
-        while sets.by_root.len() > 1
-            && (total > DESCENDANTS_KEPT_MAX || sets.by_root.len() > SETS_MAX)
+        let sets = &mut *sets;
+        let Some(kept) = sets.by_root.get_mut(&root) else {
+            return;
+        };
+        // Another one may have been made meanwhile.
+        if !Arc::ptr_eq(&kept.family, family) {
+            return;
+        }
+        if is_too_large {
+            kept.family = Arc::new(Family::too_large(root, head, bytes_max));
+        }
+        let bytes = kept.family.bytes.load(Ordering::Relaxed);
+        sets.bytes = sets.bytes - kept.bytes + bytes;
+        kept.bytes = bytes;
+        sets.trim();
+    }
+}
+
+impl Sets {
+    /// Drops the sets that were not used for longest, while there are too many, or they take too much.
+    fn trim(&mut self) {
+        while self.by_root.len() > 1
+            && (self.bytes > DESCENDANTS_KEPT_BYTES_MAX || self.by_root.len() > SETS_MAX)
         {
-            let oldest = sets.by_root.iter().min_by_key(|(_, kept)| kept.used);
-            let Some((&root, kept)) = oldest else { return };
-            total = total.saturating_sub(members(kept));
-            sets.by_root.remove(&root);
+            let Some((_, oldest)) = self.by_use.pop_first() else {
+                return;
+            };
+            if let Some(kept) = self.by_root.remove(&oldest) {
+                self.bytes -= kept.bytes;
+            }
         }
     }
 }
@@ -311,105 +396,44 @@ impl Reader {
         })
     }
 
-    /// The descendants of an event, and up to which sequence they are complete: `until`, unless `go_on` says
-    /// no before that.
+    /// The descendants of an event, and up to which sequence they are complete: as far as `extent` wants it, unless
+    /// `go_on` says no before that.
     pub(super) fn family_of(
         &self,
         of: &Selector,
-        until: u64,
+        extent: Extent,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Arc<Family>, u64), Error> {
         let root = self.filter_root(of)?;
         let sets = self.families();
-        let family = sets.family(root, self.position().sequence);
-        let before = family.members.load(Ordering::Relaxed);
-        let complete = family.complete(self, until, go_on);
-        if family.members.load(Ordering::Relaxed) != before || before == 0 {
-            sets.trim();
+        let bytes_max = self.bounds().descendants_bytes;
+        let family = sets.family(root, self.position().sequence, bytes_max);
+        let before = family.bytes.load(Ordering::Relaxed);
+        let complete = family.complete(self, extent, go_on);
+        if family.bytes.load(Ordering::Relaxed) != before {
+            sets.count(root, &family);
         }
         Ok((family, complete?))
     }
 
-    /// Drops from `headers` those that are not descendants of the event; they are up to `until`.
+    /// Drops from `headers` those that are not descendants of the event; they are up to `until`. Once `go_on` says
+    /// no, what it leaves means nothing.
     pub(crate) fn retain_descendants(
         &self,
         of: &Selector,
         until: u64,
         headers: &mut Vec<Arc<EventHeader>>,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
-        let (family, _) = self.family_of(of, until, &|| true)?;
+        let extent = Extent {
+            until,
+            enough: None,
+        };
+        let (family, _) = self.family_of(of, extent, go_on)?;
         headers.retain(|header| family.contains(header.sequence));
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(root: u64, head: u64) -> Set {
-        Family::new(root, head).set.into_inner()
-    }
-
-    #[test]
-    fn a_walk_is_complete_up_to_the_event_that_it_has_come_to() {
-        let mut set = set(5, 90);
-        assert_eq!(set.complete(), 5);
-        set.insert(20).expect("few");
-        set.insert(30).expect("few");
-        set.walked = Some(0);
-        assert_eq!(set.complete(), 20);
-        set.walked = Some(1);
-        assert_eq!(set.complete(), 30);
-        set.walked = Some(2);
-        assert_eq!(set.complete(), 90);
-        // A second walk knows what the first has found.
-        set.floor = 90;
-        set.head = 120;
-        set.walked = None;
-        assert_eq!(set.complete(), 90);
-        set.insert(100).expect("few");
-        set.walked = Some(2);
-        assert_eq!(set.complete(), 100);
-    }
-
-    #[test]
-    fn sets_that_were_not_used_for_longest_are_dropped() {
-        let sets = Families::default();
-        for root in 1..=SETS_MAX as u64 {
-            sets.family(root, root);
-        }
-        sets.family(1, 1);
-        sets.family(99_999, 99_999);
-        sets.trim();
-        let kept = sets.sets.lock();
-        assert!(kept.by_root.contains_key(&1) && !kept.by_root.contains_key(&2));
-        assert_eq!(kept.by_root.len(), SETS_MAX);
-        drop(kept);
-
-        let large = sets.family(99_999, 99_999);
-        large
-            .members
-            .store(DESCENDANTS_KEPT_MAX + 1, Ordering::Relaxed);
-        sets.trim();
-        assert_eq!(sets.sets.lock().by_root.len(), 1);
-    }
-
-    #[test]
-    fn members_come_in_either_order() {
-        let family = Family::new(1, 100);
-        for member in [3, 4, 9, 70_000, 1 << 40] {
-            family.set.lock().insert(member).expect("few");
-        }
-        let family = Arc::new(family);
-        let members = |after, until, direction| -> Vec<u64> {
-            Arc::clone(&family)
-                .members(after, until, direction)
-                .collect()
-        };
-        assert_eq!(members(3, 70_000, Direction::Forward), [4, 9, 70_000]);
-        assert_eq!(members(3, 70_000, Direction::Backward), [70_000, 9, 4]);
-        assert_eq!(members(9, 50, Direction::Forward), [0_u64; 0]);
-        assert_eq!(family.count(0, u64::MAX), 5);
-    }
-}
+mod tests;

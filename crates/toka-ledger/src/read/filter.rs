@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Reader;
-use super::family::Family;
+use super::family::{Extent, Family};
 use crate::core::{EventHeader, Filter};
 use crate::error::Error;
 use crate::intent::{IntentId, MicroClusterId};
@@ -69,13 +69,27 @@ impl Reader {
         until: u64,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Wanted, Error> {
+        let extent = Extent {
+            until,
+            enough: None,
+        };
+        self.wanted_in(filter, extent, go_on)
+    }
+
+    /// As [`Reader::wanted`]; of descendants as far as `extent` wants them.
+    pub(super) fn wanted_in(
+        &self,
+        filter: &Filter,
+        extent: Extent,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Wanted, Error> {
         let members = (!filter.intents.is_empty()).then(|| {
             let clusterer = self.clusterer();
             let intents = filter.intents.iter();
             clusterer.members(&intents.filter_map(|&of| clusterer.resolve(of)).collect())
         });
         let family = filter.descendants_of.as_ref();
-        let family = family.map(|of| self.family_of(of, until, go_on));
+        let family = family.map(|of| self.family_of(of, extent, go_on));
         Ok(Wanted {
             filter: filter.clone(),
             members,

@@ -19,8 +19,6 @@ use crate::store::{
 
 /// Events on one page.
 pub const PAGE_EVENTS_MAX: usize = 1_000;
-/// Rows that one call looks at.
-const SCAN_ROWS_MAX: usize = 20_000;
 /// Kinds whose runs are merged; above it the headers are walked.
 const KINDS_MERGED_MAX: usize = 64;
 /// Micro-clusters whose runs are merged; above it the headers are walked.
@@ -68,17 +66,34 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// The page of the history up to `until`, which exists, that `query` asks for.
+/// How many descendants a page can do with, and after which sequence: going forward it may end where they are not known
+/// any more. Where the filter wants more of them than that they are descendants, a page looks at many.
+pub(super) fn enough(query: &Query, rows_max: usize) -> Option<(u64, u64)> {
+    if query.direction == Direction::Backward {
+        return None;
+    }
+    let filter = &query.filter;
+    let has_others = !filter.kind_prefixes.is_empty()
+        || !filter.attributes.is_empty()
+        || !filter.intents.is_empty();
+    let members = if has_others { rows_max } else { limit(query) };
+    Some((query.after, members as u64))
+}
+
+/// The page of the history up to `until`, which exists, that `query` asks for. Looks at `rows_max` rows
+/// at most.
 pub(super) fn list(
     engine: &dyn Engine,
     until: u64,
     query: &Query,
     wanted: &Wanted,
+    rows_max: usize,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Page, Error> {
     let mut range = Range {
         after: query.after,
         until,
+        rows_max,
     };
     if range.after >= range.until {
         return Ok(Page::empty(None));
@@ -117,7 +132,7 @@ fn walk(
     go_on: &dyn Fn() -> bool,
 ) -> Result<Page, Error> {
     let family = wanted.family();
-    let few = family.filter(|of| of.count(range.after, range.until) <= SCAN_ROWS_MAX as u64);
+    let few = family.filter(|of| of.count(range.after, range.until) <= range.rows_max as u64);
     if let Some(family) = few {
         let members = Arc::clone(family).members(range.after, range.until, query.direction);
         let mut members = members.map(Ok::<u64, Error>);
@@ -137,6 +152,8 @@ fn walk(
 struct Range {
     after: u64,
     until: u64,
+    /// Rows that are looked at.
+    rows_max: usize,
 }
 
 impl Range {
@@ -168,7 +185,7 @@ fn walk_headers(
     let mut rows = engine.scan(Table::Headers, &lower, Some(&upper), query.direction);
     let mut headers = Vec::new();
     let count = range.until - range.after;
-    for at in 0..count.min(SCAN_ROWS_MAX as u64) {
+    for at in 0..count.min(range.rows_max as u64) {
         let sequence = match query.direction {
             Direction::Forward => range.after + 1 + at,
             Direction::Backward => range.until - at,
@@ -184,7 +201,7 @@ fn walk_headers(
         }
         let looked_at = at + 1;
         let is_over =
-            looked_at == SCAN_ROWS_MAX as u64 || looked_at.is_multiple_of(ASK_EVENTS) && !go_on();
+            looked_at == range.rows_max as u64 || looked_at.is_multiple_of(ASK_EVENTS) && !go_on();
         if headers.len() == limit(query) || is_over {
             return Ok(Page {
                 headers,
@@ -272,7 +289,7 @@ fn walk_candidates(
     loop {
         let count = (limit(query) - headers.len())
             .min(LOOKUP_EVENTS_MAX)
-            .min(SCAN_ROWS_MAX - examined);
+            .min(range.rows_max - examined);
         let sequences = (&mut *candidates)
             .take(count)
             .collect::<Result<Vec<_>, _>>()?;
@@ -290,7 +307,7 @@ fn walk_candidates(
             }
         }
         examined += sequences.len();
-        if headers.len() == limit(query) || examined == SCAN_ROWS_MAX || !go_on() {
+        if headers.len() == limit(query) || examined == range.rows_max || !go_on() {
             return Ok(Page {
                 headers,
                 next: range.next(last, query.direction),

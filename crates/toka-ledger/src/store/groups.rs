@@ -3,13 +3,13 @@
 //! ```text
 //! key    "group/" | name
 //! value  version u8 = 1 | incarnation varint | settings | position varint | unacknowledged varint | parked varint
-//!        | created unix_ms varint | checksum
+//!        | created unix_ms varint | version varint | is ending u8 (0 or 1) | checksum
 //! settings: number of kind prefixes varint | each text | number of attributes varint | each name text, value text
 //!        | number of intents varint | each varint | ack timeout ms varint | unacknowledged max varint
 //!        | deliveries max varint
 //! ```
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use super::checksum::{seal, unseal};
 use super::read_version;
@@ -55,6 +55,8 @@ pub fn encode(group: &Group) -> Vec<u8> {
     put_varint(&mut out, group.unacknowledged.into());
     put_varint(&mut out, group.parked.into());
     put_varint(&mut out, group.created_unix_ms);
+    put_varint(&mut out, group.version);
+    out.put_u8(group.is_ending.into());
     seal(&key(&group.name), &mut out);
     out
 }
@@ -74,6 +76,12 @@ pub fn decode(name: &GroupName, value: Bytes) -> Result<Group, DecodeError> {
         unacknowledged: number(&mut reader, "unacknowledged", GROUP_UNACKNOWLEDGED_MAX)?,
         parked: number(&mut reader, "parked", GROUP_PARKED_MAX)?,
         created_unix_ms: reader.varint("created unix_ms")?,
+        version: reader.varint("version")?,
+        is_ending: match reader.u8("is ending")? {
+            0 => false,
+            1 => true,
+            _ => return Err(DecodeError::Invalid { field: "is ending" }),
+        },
     };
     reader.finish()?;
     Ok(group)
@@ -105,7 +113,7 @@ mod tests {
             position: u64,
             unacknowledged in 0..=GROUP_UNACKNOWLEDGED_MAX,
             parked in 0..=GROUP_PARKED_MAX,
-            created_unix_ms: u64,
+            (created_unix_ms, version, is_ending): (u64, u64, bool),
         ) {
             let name = GroupName::new(&name).expect("valid");
             let group = Group {
@@ -116,6 +124,8 @@ mod tests {
                 unacknowledged,
                 parked,
                 created_unix_ms,
+                version,
+                is_ending,
             };
             prop_assert_eq!(decode(&name, encode(&group).into()), Ok(group));
             prop_assert_eq!(decode_key(&key(&name)), Ok(Some(name)));

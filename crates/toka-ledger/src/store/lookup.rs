@@ -245,12 +245,23 @@ pub(crate) fn cursors<'e>(
     })
 }
 
+/// How many cursors there are. Costs a look at each.
+pub(crate) fn count_cursors(engine: &dyn Engine) -> Result<u64, Error> {
+    let (lower, upper) = meta::cursor_range();
+    let mut count = 0;
+    for row in engine.scan(Table::Meta, &lower, Some(&upper), Direction::Forward) {
+        row?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// What changed behind the event at `first` and before the one behind `last`, in order.
 pub(crate) fn journal(
     engine: &dyn Engine,
     first: u64,
     last: u64,
-) -> Result<Vec<(Place, Change)>, Error> {
+) -> impl Iterator<Item = Result<(Place, Change), Error>> {
     let begin = |sequence| {
         journal::key(Place {
             sequence,
@@ -268,7 +279,6 @@ pub(crate) fn journal(
         let (key, value) = row?;
         decode_journal(&key, value).map_err(corrupt(Table::Meta, &key))
     })
-    .collect()
 }
 
 /// Reads a row of the journal.

@@ -70,11 +70,11 @@ impl<'e> Examination<'e> {
         counts: &mut Counts,
     ) -> Result<Examined, Error> {
         let decoded = match row {
-            Row::Missing => Err("the row is missing".to_owned()),
-            Row::Damaged(error) => Err(error.to_string()),
+            Row::Missing => Err(("the row is missing".to_owned(), false)),
+            Row::Damaged(error) => Err((error.to_string(), true)),
             Row::Present(row) => store::headers::decode(sequence, row.clone())
                 .map(|header| (header, row))
-                .map_err(|error| error.to_string()),
+                .map_err(|error| (error.to_string(), true)),
         };
         let checked = match decoded {
             Ok((header, row)) => {
@@ -85,12 +85,13 @@ impl<'e> Examination<'e> {
                     embedding,
                 })
             }
-            Err(detail) => {
+            Err((detail, is_unreadable)) => {
                 let problem = Problem {
                     sequence: Some(sequence),
                     id: None,
                     table: Some(Table::Headers),
                     detail,
+                    is_unreadable,
                 };
                 self.findings.push(Finding {
                     problem,
@@ -179,7 +180,7 @@ impl<'e> Examination<'e> {
                 }
             }
             Ok(Stored::Erased) => counts.erased += 1,
-            Err(error) => self.problem(header, Table::Payloads, error.to_string()),
+            Err(error) => self.unreadable(header, Table::Payloads, error.to_string()),
         }
         let key = payload_digests::key(&header.payload_digest);
         let row = self.get(Table::PayloadDigests, key)?;
@@ -225,7 +226,7 @@ impl<'e> Examination<'e> {
                 );
             }
             Ok(Stored::Erased) => counts.erased += 1,
-            Err(error) => self.problem(header, Table::Embeddings, error.to_string()),
+            Err(error) => self.unreadable(header, Table::Embeddings, error.to_string()),
         }
         Ok(None)
     }
@@ -290,7 +291,7 @@ impl<'e> Examination<'e> {
                     format!("the row leads to sequence {sequence}"),
                 );
             }
-            Err(error) => self.problem(header, table, error.to_string()),
+            Err(error) => self.unreadable(header, table, error.to_string()),
         }
     }
 
@@ -327,9 +328,17 @@ impl<'e> Examination<'e> {
                 None
             }
             Row::Damaged(error) => {
-                self.problem(header, table, error.to_string());
+                self.unreadable(header, table, error.to_string());
                 None
             }
+        }
+    }
+
+    /// Notes that a row of the event cannot be read.
+    fn unreadable(&mut self, header: &EventHeader, table: Table, detail: impl Into<String>) {
+        self.problem(header, table, detail);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.problem.is_unreadable = true;
         }
     }
 
@@ -349,6 +358,7 @@ impl<'e> Examination<'e> {
             id: Some(header.id),
             table: Some(table),
             detail: detail.into(),
+            is_unreadable: false,
         };
         self.findings.push(Finding {
             problem,

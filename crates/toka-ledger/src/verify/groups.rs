@@ -8,6 +8,7 @@ use super::report::Report;
 use crate::codec::DecodeError;
 use crate::core::GroupName;
 use crate::core::groups::Group;
+use crate::core::limits::GROUP_UNACKNOWLEDGED_MAX;
 use crate::engine::Table;
 use crate::store::group_sum::{self, GroupSum};
 use crate::store::{group_items, group_parked, groups};
@@ -18,7 +19,8 @@ pub(super) struct Groups {
     /// The vault's last event.
     pub(super) last: Option<u64>,
     groups: BTreeMap<GroupName, Group>,
-    items: BTreeMap<GroupName, Events>,
+    /// Events that are outstanding, ascending.
+    items: BTreeMap<GroupName, Vec<u64>>,
     parked: BTreeMap<GroupName, Events>,
     /// Recomputed.
     sum: GroupSum,
@@ -27,11 +29,13 @@ pub(super) struct Groups {
     is_damaged: bool,
 }
 
-/// Rows of one group.
+/// Parked events of one group.
 #[derive(Clone, Copy, Default)]
 struct Events {
     count: u64,
     last: u64,
+    /// The first one that is outstanding too; 0: none is.
+    outstanding: u64,
 }
 
 impl Groups {
@@ -43,7 +47,8 @@ impl Groups {
             || key.starts_with(group_parked::PREFIX)
     }
 
-    /// Takes a row for which [`Groups::has`] holds.
+    /// Takes a row for which [`Groups::has`] holds, in the order of the keys: what is outstanding comes before what is
+    /// parked.
     pub(super) fn row(&mut self, key: &[u8], value: Bytes) -> Result<(), DecodeError> {
         let read = self.read(key, value);
         self.is_damaged |= read.is_err();
@@ -67,10 +72,13 @@ impl Groups {
             self.sum.groups += 1;
         } else if let Some((name, sequence)) = group_items::decode_key(key)? {
             group_items::decode(&name, sequence, value)?;
-            self.items.entry(name).or_default().add(sequence);
+            self.items.entry(name).or_default().push(sequence);
         } else if let Some((name, sequence)) = group_parked::decode_key(key)? {
             group_parked::decode(&name, sequence, value)?;
-            self.parked.entry(name).or_default().add(sequence);
+            let items = self.items.get(&name).map_or(&[][..], |items| &items[..]);
+            let is_outstanding = items.binary_search(&sequence).is_ok();
+            let parked = self.parked.entry(name).or_default();
+            parked.add(sequence, is_outstanding);
         }
         Ok(())
     }
@@ -92,16 +100,30 @@ impl Groups {
             );
         }
         for (name, group) in &self.groups {
-            let items = self.items.get(name).copied().unwrap_or_default();
+            let items = self.items.get(name).map_or(&[][..], |items| &items[..]);
+            let outstanding = items.len() as u64;
             let parked = self.parked.get(name).copied().unwrap_or_default();
-            if (items.count, parked.count) != (group.unacknowledged.into(), group.parked.into()) {
+            if (outstanding, parked.count) != (group.unacknowledged.into(), group.parked.into()) {
                 let detail = format!(
-                    "group {name} has {} events outstanding and {} parked, and counts {} and {}",
-                    items.count, parked.count, group.unacknowledged, group.parked
+                    "group {name} has {outstanding} events outstanding and {} parked, and counts {} and {}",
+                    parked.count, group.unacknowledged, group.parked
                 );
                 report.row(Table::Meta, detail);
             }
-            let last = items.last.max(parked.last);
+            if outstanding > u64::from(GROUP_UNACKNOWLEDGED_MAX) {
+                let detail = format!(
+                    "group {name} has {outstanding} events outstanding, of at most {GROUP_UNACKNOWLEDGED_MAX}"
+                );
+                report.row(Table::Meta, detail);
+            }
+            if parked.outstanding > 0 {
+                let detail = format!(
+                    "group {name} has event {} both outstanding and parked",
+                    parked.outstanding
+                );
+                report.row(Table::Meta, detail);
+            }
+            let last = items.last().copied().unwrap_or(0).max(parked.last);
             if last > group.position {
                 let detail = format!(
                     "group {name} has event {last}, which is behind its position, {}",
@@ -121,8 +143,72 @@ impl Groups {
 }
 
 impl Events {
-    fn add(&mut self, sequence: u64) {
+    fn add(&mut self, sequence: u64, is_outstanding: bool) {
         self.count += 1;
         self.last = self.last.max(sequence);
+        if is_outstanding && self.outstanding == 0 {
+            self.outstanding = sequence;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ConsumerName;
+    use crate::core::groups::{Item, ItemState, Parked, Settings};
+
+    #[test]
+    fn event_that_is_outstanding_and_parked_is_found() {
+        let name = GroupName::new("g").expect("valid");
+        let group = Group {
+            name: name.clone(),
+            incarnation: 2,
+            settings: Settings::default(),
+            position: 7,
+            unacknowledged: 1,
+            parked: 1,
+            created_unix_ms: 0,
+            version: 0,
+            is_ending: false,
+        };
+        let item = Item {
+            sequence: 7,
+            deliveries: 1,
+            forgiven: 0,
+            state: ItemState::Leased {
+                consumer: ConsumerName::new("c").expect("valid"),
+                deadline_unix_ms: 1,
+            },
+        };
+        let found = |sequence| {
+            let parked = Parked {
+                sequence,
+                deliveries: 1,
+                parked_unix_ms: 0,
+                reason: String::new(),
+            };
+            let rows = [
+                (
+                    group_items::key(&name, 7),
+                    group_items::encode(&name, &item),
+                ),
+                (
+                    group_parked::key(&name, sequence),
+                    group_parked::encode(&name, &parked),
+                ),
+                (groups::key(&name), groups::encode(&group)),
+            ];
+            let mut groups = Groups::default();
+            for (key, row) in rows {
+                groups.row(&key, row.into()).expect("a row");
+            }
+            groups.stored_sum = Some(groups.sum);
+            let mut report = Report::default();
+            groups.finish(&mut report);
+            report.problems.len()
+        };
+        assert_eq!(found(6), 0);
+        assert_eq!(found(7), 1);
     }
 }

@@ -11,7 +11,6 @@ use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::read::Position;
 use crate::store::Settings;
-use crate::store::clusters::{LABEL, end_of};
 use crate::store::journal::Change;
 use crate::store::meta::{
     APPLIED, Applied, MEMBERSHIP, RECOVERED, SETTINGS, decode_applied, decode_cursor,
@@ -22,8 +21,6 @@ use crate::store::{journal, lookup};
 /// What `meta` says about the rest.
 pub(super) struct Meta {
     pub(super) settings: Option<Settings>,
-    /// Cursors were moved or intents labelled before such things were noted in the journal.
-    pub(super) has_unknown_links: bool,
 }
 
 /// Checks that every row can be read.
@@ -32,14 +29,9 @@ pub(super) fn check(
     position: &Position,
     report: &mut Report,
 ) -> Result<Meta, Error> {
-    let mut meta = Meta {
-        settings: None,
-        has_unknown_links: false,
-    };
-    let has_labels = has_labels(engine)?;
+    let mut meta = Meta { settings: None };
     // Where cursors are, and where the journal says that they went last.
     let (mut cursors, mut moved) = (BTreeMap::new(), BTreeMap::new());
-    let mut has_journal = false;
     let mut has_position = false;
     let mut raised = None;
     let mut groups = Groups::default();
@@ -64,7 +56,6 @@ pub(super) fn check(
             MEMBERSHIP => decode_membership(value).map(drop),
             RECOVERED => decode_recovered(value).map(drop),
             key if key.starts_with(journal::PREFIX) => {
-                has_journal = true;
                 lookup::decode_journal(key, value).map(|(_, change)| match change {
                     Change::Cursor { name, position } | Change::CursorSaved { name, position } => {
                         moved.insert(name, position);
@@ -86,17 +77,14 @@ pub(super) fn check(
             },
         };
         if let Err(error) = checked {
-            report.row(
+            report.unreadable_row(
                 Table::Meta,
                 format!("{:?}: {error}", String::from_utf8_lossy(&key)),
             );
         }
     }
     groups.finish(report);
-    meta.has_unknown_links = !has_journal && (has_labels || !cursors.is_empty());
-    if !meta.has_unknown_links {
-        check_cursors(&cursors, &moved, report);
-    }
+    check_cursors(&cursors, &moved, report);
     if let Some(settings) = &meta.settings {
         let (level, expected) = (
             settings.feature_level,
@@ -135,18 +123,6 @@ fn check_cursors(
             Table::Meta,
             format!("cursor {name} was moved and is missing"),
         );
-    }
-}
-
-fn has_labels(engine: &dyn Engine) -> Result<bool, Error> {
-    let upper = end_of(LABEL);
-    let mut labels = engine.scan(Table::Clusters, LABEL, Some(&upper), Direction::Forward);
-    match labels.next() {
-        Some(Ok(_)) => Ok(true),
-        None => Ok(false),
-        // Told when the table is read.
-        Some(Err(error)) if error.is_corruption() => Ok(true),
-        Some(Err(error)) => Err(error.into()),
     }
 }
 

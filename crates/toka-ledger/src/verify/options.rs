@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::report::Report;
 use crate::seam::{InlineThreads, SystemThreads, Threads};
 
 /// Threads that read ahead, at most.
@@ -9,6 +10,9 @@ pub const THREADS_MAX: usize = 64;
 
 /// Is told how many bytes were read, by any thread, and may take its time; `false` ends the verification.
 pub type Pace = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
+/// Is told what was found by a verification that did not come to its end.
+pub type Ended = Arc<dyn Fn(&Report) + Send + Sync>;
 
 /// What is done about blocks of storage that memory has copies of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Options {
     pub blocks: Blocks,
     /// What holds the reading back, and may end it.
     pub pace: Option<Pace>,
+    /// What is told of a verification that the pace, or an error, has ended.
+    pub ended: Option<Ended>,
 }
 
 impl Default for Options {
@@ -44,6 +50,7 @@ impl Default for Options {
             seam: Arc::new(InlineThreads),
             blocks: Blocks::Reread,
             pace: None,
+            ended: None,
         }
     }
 }
@@ -57,6 +64,7 @@ impl Options {
             seam: Arc::new(SystemThreads),
             blocks: Blocks::AsRead,
             pace: None,
+            ended: None,
         }
     }
 

@@ -52,10 +52,12 @@ impl Report {
         self.problems_total == 0
     }
 
-    /// The first problem as an error, by which a node knows that its ledger is damaged.
+    /// The first problem that is damage beyond doubt ([`Problem::is_unreadable`]) as an error, by which a node knows
+    /// that its ledger is damaged.
     #[must_use]
     pub fn first_damage(&self) -> Option<Error> {
-        self.problems.first().map(|problem| Error::Corrupt {
+        let mut unreadable = self.problems.iter().filter(|problem| problem.is_unreadable);
+        unreadable.next().map(|problem| Error::Corrupt {
             table: problem.table.map_or("store", Table::name),
             key: problem
                 .sequence
@@ -73,10 +75,16 @@ impl Report {
             .for_each(|problem| self.problem(problem));
     }
 
-    pub(super) fn problem(&mut self, problem: Problem) {
+    /// Adds a problem.
+    pub fn problem(&mut self, problem: Problem) {
         self.problems_total += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
+        } else if problem.is_unreadable
+            && !self.problems.iter().any(|known| known.is_unreadable)
+            && let Some(last) = self.problems.last_mut()
+        {
+            *last = problem;
         }
     }
 
@@ -94,6 +102,7 @@ impl Report {
             id,
             table: Some(table),
             detail,
+            is_unreadable: false,
         });
     }
 
@@ -105,6 +114,18 @@ impl Report {
             id: None,
             table: Some(table),
             detail,
+            is_unreadable: false,
+        });
+    }
+
+    /// Notes that a row cannot be read.
+    pub(super) fn unreadable_row(&mut self, table: Table, detail: impl Into<String>) {
+        self.problem(Problem {
+            sequence: None,
+            id: None,
+            table: Some(table),
+            detail: detail.into(),
+            is_unreadable: true,
         });
     }
 }
@@ -120,6 +141,9 @@ pub struct Problem {
     pub table: Option<Table>,
     /// What is wrong.
     pub detail: String,
+    /// Its checksum is wrong, or its bytes are none that are ever written: stored data was damaged. Otherwise what is
+    /// stored can be read and does not fit together. Not sent to clients.
+    pub is_unreadable: bool,
 }
 
 impl fmt::Display for Problem {
@@ -135,5 +159,23 @@ impl fmt::Display for Problem {
             write!(f, "table {table}: ")?;
         }
         f.write_str(&self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_read_is_damage_beyond_doubt() {
+        let mut report = Report::default();
+        for n in 0..=PROBLEMS_MAX {
+            report.row(Table::Meta, format!("{n} does not fit"));
+        }
+        assert!(report.first_damage().is_none() && !report.is_intact());
+        report.unreadable_row(Table::Kinds, "its checksum is wrong");
+        let damage = report.first_damage().expect("damage").to_string();
+        assert!(damage.contains("its checksum is wrong"), "{damage}");
+        assert_eq!(report.problems.len(), PROBLEMS_MAX);
     }
 }

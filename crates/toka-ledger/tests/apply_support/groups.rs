@@ -4,7 +4,7 @@
 
 use toka_ledger::command::{
     Command, CreateGroup, DeleteGroup, Deliver, MoveParked, ParkedAction, Settle, Settlement,
-    Verdict,
+    UpdateGroup, Verdict,
 };
 use toka_ledger::group::{self, Delivery, Group, SettleOutcome};
 use toka_ledger::{ConsumerName, GroupName, Outcome};
@@ -43,10 +43,20 @@ pub(crate) fn create_group(unix_ms: u64, settings: group::Settings, position: u6
     })
 }
 
-pub(crate) fn delete_group(unix_ms: u64) -> Command {
+pub(crate) fn delete_group(unix_ms: u64, incarnation: u64) -> Command {
     Command::DeleteGroup(DeleteGroup {
         unix_ms,
         name: name(),
+        incarnation,
+    })
+}
+
+pub(crate) fn update_group(unix_ms: u64, incarnation: u64, changes: group::Changes) -> Command {
+    Command::UpdateGroup(UpdateGroup {
+        unix_ms,
+        name: name(),
+        incarnation,
+        changes,
     })
 }
 
@@ -139,6 +149,13 @@ impl Vault {
             Outcome::Settled { outcomes, .. } => outcomes,
             other => panic!("not settled: {other:?}"),
         }
+    }
+
+    /// What the group has put aside.
+    pub(crate) fn parked(&self) -> Vec<u64> {
+        let parked = self.ledger.reader().group_parked(&name(), 0, 1_000);
+        let parked = parked.expect("readable").into_iter();
+        parked.map(|parked| parked.sequence).collect()
     }
 
     pub(crate) fn moved(&mut self, unix_ms: u64, of: Vec<u64>, action: ParkedAction) -> u32 {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use toka_ledger::command::{
     Command, CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction,
-    Precondition, SaveCursor, Settle, Settlement, Verdict,
+    Precondition, SaveCursor, Settle, Settlement, UpdateGroup, Verdict,
 };
 use toka_ledger::group::{self, Group};
 use toka_ledger::{ConsumerName, CursorName, GroupName, Reader};
@@ -23,6 +23,8 @@ pub(crate) enum CoordinationSpec {
     /// With one of two settings, behind an event.
     CreateGroup(usize, bool, u8),
     DeleteGroup(usize),
+    /// With so many outstanding at most.
+    UpdateGroup(usize, u32),
     /// What is planned, for so many events.
     Deliver(usize, usize),
     /// What nobody would plan: from the group's real place or one above it, so many events.
@@ -34,7 +36,7 @@ pub(crate) enum CoordinationSpec {
 pub(crate) fn coordination() -> impl Strategy<Value = CoordinationSpec> {
     let cursor = || 0..CURSORS.len();
     let group = || 0..GROUPS.len();
-    let settlement = (0..4_usize, prop::bool::weighted(0.8), 0..5_u8);
+    let settlement = (0..4_usize, prop::bool::weighted(0.8), 0..6_u8);
     prop_oneof![
         3 => (cursor(), any::<Option<bool>>(), 0..16_u8)
             .prop_map(|(name, from, to)| CoordinationSpec::SaveCursor(name, from, to)),
@@ -43,6 +45,7 @@ pub(crate) fn coordination() -> impl Strategy<Value = CoordinationSpec> {
         3 => (group(), any::<bool>(), 0..8_u8)
             .prop_map(|(name, is_small, at)| CoordinationSpec::CreateGroup(name, is_small, at)),
         2 => group().prop_map(CoordinationSpec::DeleteGroup),
+        2 => (group(), 1..5_u32).prop_map(|(name, max)| CoordinationSpec::UpdateGroup(name, max)),
         6 => (group(), 1..5_usize).prop_map(|(name, max)| CoordinationSpec::Deliver(name, max)),
         3 => (group(), any::<bool>(), 0..4_u8)
             .prop_map(|(name, holds, count)| CoordinationSpec::WildDeliver(name, holds, count)),
@@ -128,7 +131,17 @@ impl CoordinationSpec {
             }),
             Self::DeleteGroup(group) => Command::DeleteGroup(DeleteGroup {
                 unix_ms,
+                incarnation: incarnation(reader, &group_name(*group)),
                 name: group_name(*group),
+            }),
+            Self::UpdateGroup(group, unacknowledged_max) => Command::UpdateGroup(UpdateGroup {
+                unix_ms,
+                incarnation: incarnation(reader, &group_name(*group)),
+                name: group_name(*group),
+                changes: group::Changes {
+                    unacknowledged_max: Some(*unacknowledged_max),
+                    ..group::Changes::default()
+                },
             }),
             Self::Deliver(group, max) => planned(reader, unix_ms, &group_name(*group), *max),
             Self::WildDeliver(group, holds, count) => {
@@ -154,7 +167,11 @@ impl CoordinationSpec {
                     unix_ms,
                     incarnation: incarnation(reader, &group),
                     group,
-                    sequences: if *all { vec![] } else { vec![1, 2, 5, 6] },
+                    sequences: if *all {
+                        (1..60).collect()
+                    } else {
+                        vec![1, 2, 5, 6]
+                    },
                     action: if *replays {
                         ParkedAction::Replay
                     } else {
@@ -218,6 +235,7 @@ fn settlement(
                 reason,
             },
             3 => Verdict::Extend,
+            4 => Verdict::Release,
             _ => Verdict::Park { reason },
         },
     }

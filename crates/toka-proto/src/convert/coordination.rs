@@ -2,14 +2,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use toka_ledger::codec::{self, DecodeError};
-use toka_ledger::command::Verdict;
+use toka_ledger::command::{Precondition, Verdict};
 use toka_ledger::group::{
-    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Group, Settings, SettleOutcome,
+    ACK_TIMEOUT_MS_DEFAULT, DELIVERIES_MAX_DEFAULT, Group, ItemState, Settings, SettleOutcome,
     UNACKNOWLEDGED_MAX_DEFAULT,
 };
-use toka_ledger::{Filter, GroupName, Invalid};
+use toka_ledger::{ConsumerName, Filter, GroupName, Invalid, hash};
 
 use crate::v1;
+use crate::v1::outstanding_event::State;
 use crate::v1::settlement::Verdict as Message;
 
 /// Changes whenever the bytes of a token do; a token of another version is refused.
@@ -22,7 +23,7 @@ const TOKEN_BYTES_MAX: usize = 31;
 /// Its bytes: version u8 | incarnation varint | sequence varint | delivery varint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token {
-    /// Which group of that name.
+    /// Which group of that name; of a cluster, mixed with the group's name and the history ([`mixed`]).
     pub incarnation: u64,
     /// The event.
     pub sequence: u64,
@@ -51,6 +52,25 @@ impl Token {
             field,
             expected: "a token that came with a delivery",
         })
+    }
+}
+
+/// A group's incarnation as the tokens of its deliveries have it, and back: mixed with the group's name and the history,
+/// so that a token of another group, or of the vault that this one was restored from, names no group at all.
+#[must_use]
+pub fn mixed(history_id: u128, group: &GroupName, incarnation: u64) -> u64 {
+    incarnation ^ hash::deliveries(history_id, group)
+}
+
+/// [`mixed`], of the deliveries that a commit acknowledges.
+pub fn mix_deliveries(preconditions: &mut [Precondition], history_id: u128) {
+    for precondition in preconditions {
+        if let Precondition::Acknowledge {
+            group, incarnation, ..
+        } = precondition
+        {
+            *incarnation = mixed(history_id, group, *incarnation);
+        }
     }
 }
 
@@ -108,7 +128,47 @@ impl From<&Group> for v1::Group {
             unacknowledged: group.unacknowledged,
             parked: group.parked,
             created_unix_ms: group.created_unix_ms,
+            version: group.version,
+            is_ending: group.is_ending,
         }
+    }
+}
+
+impl From<ItemState> for State {
+    fn from(state: ItemState) -> Self {
+        match state {
+            ItemState::Leased {
+                consumer,
+                deadline_unix_ms,
+            } => Self::Leased(v1::Leased {
+                consumer: consumer.to_string(),
+                deadline_unix_ms,
+            }),
+            ItemState::Waiting {
+                not_before_unix_ms,
+                reason,
+            } => Self::Waiting(v1::Waiting {
+                not_before_unix_ms,
+                reason,
+            }),
+        }
+    }
+}
+
+impl TryFrom<State> for ItemState {
+    type Error = Invalid;
+
+    fn try_from(state: State) -> Result<Self, Invalid> {
+        Ok(match state {
+            State::Leased(leased) => Self::Leased {
+                consumer: ConsumerName::new(&leased.consumer)?,
+                deadline_unix_ms: leased.deadline_unix_ms,
+            },
+            State::Waiting(waiting) => Self::Waiting {
+                not_before_unix_ms: waiting.not_before_unix_ms,
+                reason: waiting.reason,
+            },
+        })
     }
 }
 
@@ -125,6 +185,8 @@ impl TryFrom<v1::Group> for Group {
             unacknowledged: group.unacknowledged,
             parked: group.parked,
             created_unix_ms: group.created_unix_ms,
+            version: group.version,
+            is_ending: group.is_ending,
         })
     }
 }
@@ -139,6 +201,7 @@ pub fn settlement_message(token: &Token, verdict: &Verdict) -> v1::Settlement {
             reason: reason.clone(),
         }),
         Verdict::Extend => Message::Extend(v1::Extend {}),
+        Verdict::Release => Message::Release(v1::Release {}),
         Verdict::Park { reason } => Message::Park(v1::Park {
             reason: reason.clone(),
         }),
@@ -162,6 +225,7 @@ pub fn settlement(message: v1::Settlement) -> Result<(Token, Verdict), Invalid> 
             reason: reject.reason,
         },
         Some(Message::Extend(_)) => Verdict::Extend,
+        Some(Message::Release(_)) => Verdict::Release,
         Some(Message::Park(park)) => Verdict::Park {
             reason: park.reason,
         },

@@ -8,6 +8,7 @@ mod violation;
 
 use std::time::Duration;
 
+use toka_ledger::command::ParentName;
 use toka_ledger::engine::EngineError;
 use toka_ledger::intent::IntentId;
 use toka_ledger::{Error, Invalid, Rejection};
@@ -73,6 +74,8 @@ pub mod reason {
     pub const STOPPING: &str = "STOPPING";
     /// The deadline came before all of a stream was sent.
     pub const OUT_OF_TIME: &str = "OUT_OF_TIME";
+    /// It is not known whether the call was carried out, and to repeat it might undo what others did since.
+    pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
     /// Stored data is damaged.
     pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
     /// The disk or the operating system failed.
@@ -132,13 +135,8 @@ pub fn rejection(rejection: &Rejection) -> Status {
         Rejection::UnknownPreconditionParent {
             precondition,
             parent,
-        } => {
-            let place = v1::unknown_parent::Place::PreconditionIndex(index(*precondition));
-            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND).with(&v1::UnknownParent {
-                place: Some(place),
-                parent: Some(parent.into()),
-            })
-        }
+        } => Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
+            .with(&unknown_in_precondition(*precondition, parent)),
         Rejection::UnknownIntent { intent } => return intent_not_found(*intent),
         Rejection::Preconditions { violations } => {
             let violations = violations.iter().map(violation::message).collect();
@@ -192,7 +190,7 @@ fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
             name.as_str(),
         ),
         Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
-        Rejection::PrefixTooWide { .. } => return Some(limit_reached("kinds", message)),
+        Rejection::CursorsFull { .. } => return Some(limit_reached("cursors", message)),
         // Whoever proposed the delivery plans another one, until its time is up.
         Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
         Rejection::PositionAhead { position, last } => {
@@ -206,6 +204,15 @@ fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
         ..Default::default()
     });
     Some(details.status(message))
+}
+
+/// A precondition that names an event that there is not.
+fn unknown_in_precondition(precondition: usize, parent: &ParentName) -> v1::UnknownParent {
+    let place = v1::unknown_parent::Place::PreconditionIndex(index(precondition));
+    v1::UnknownParent {
+        place: Some(place),
+        parent: Some(parent.into()),
+    }
 }
 
 fn index(index: usize) -> u32 {
@@ -222,6 +229,9 @@ pub fn error(error: &Error) -> Status {
         Error::NotFound { name } => event_not_found(name),
         Error::OutOfRange { sequence, last } => position_out_of_range(*sequence, *last),
         Error::LineageLimit { limit, .. } => limit_reached(limit, &error.to_string()),
+        Error::DescendantsLimit { .. } => {
+            limit_reached("filter.descendants_of", &error.to_string())
+        }
         Error::Closed => stopping(),
         Error::Corrupt { .. } | Error::Engine(EngineError::Corruption { .. }) => {
             Details::new(Code::DataLoss, reason::DATA_DAMAGED)
@@ -236,6 +246,12 @@ pub fn error(error: &Error) -> Status {
 pub fn storage_failed() -> Status {
     Details::new(Code::Internal, reason::STORAGE_FAILED)
         .status("storage of this node failed; see its log")
+}
+
+/// UNAVAILABLE: the call may have been carried out, and must not be repeated without a look.
+#[must_use]
+pub fn outcome_unknown(message: impl Into<String>) -> Status {
+    Details::new(Code::Unavailable, reason::OUTCOME_UNKNOWN).status(message)
 }
 
 /// NOT_FOUND: there is no such event.

@@ -18,7 +18,7 @@ use toka_ledger::{
 };
 use tonic::{Code, Status};
 
-use super::coordination::{Token, settlement, settlement_message};
+use super::coordination::{Token, mixed, settlement, settlement_message};
 use super::event::StoredEvent;
 use super::metadata::Leader;
 use super::read::{Consistency, Header, ReadOptions};
@@ -169,6 +169,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Acknowledge),
         Just(Verdict::Extend),
+        Just(Verdict::Release),
         (any::<u32>(), "[a-z ]{0,20}")
             .prop_map(|(delay_ms, reason)| Verdict::Reject { delay_ms, reason }),
         "[a-z ]{0,20}".prop_map(|reason| Verdict::Park { reason }),
@@ -195,6 +196,14 @@ fn violation() -> impl Strategy<Value = Violation> {
             name: cursor.clone(),
             expected,
             actual,
+        }),
+        ("[a-z.]{1,9}", any::<u64>())
+            .prop_map(|(prefix, max)| Violation::PrefixTooWide { prefix, max }),
+        (0..64_usize, stored_parent()).prop_map(|(precondition, parent)| {
+            Violation::UnknownEvent {
+                precondition,
+                parent,
+            }
         }),
         ("[a-z.]{1,9}", any::<(u64, u64)>()).prop_map(|(prefix, (expected, actual))| {
             Violation::KindPrefixSequence {
@@ -257,6 +266,19 @@ proptest! {
         let claim = Precondition::NoChild { parent, kind };
         let again = Precondition::try_from(sent(&v1::Precondition::from(&claim)));
         prop_assert_eq!(again, Ok(claim));
+    }
+
+    #[test]
+    fn incarnations_of_tokens_mean_nothing_to_others(
+        history_id: u128,
+        group in group_name(),
+        incarnation: u64,
+    ) {
+        let token = mixed(history_id, &group, incarnation);
+        prop_assert_eq!(mixed(history_id, &group, token), incarnation);
+        prop_assert_ne!(mixed(!history_id, &group, token), incarnation);
+        let other = GroupName::new(&format!("{group}/other")).expect("valid");
+        prop_assert_ne!(mixed(history_id, &other, token), incarnation);
     }
 
     #[test]
@@ -323,7 +345,8 @@ proptest! {
     #[test]
     fn group_round_trips(
         name in group_name(),
-        numbers: (u64, u64, u32, u32, u64),
+        numbers: (u64, u64, u32, u32, u64, u64),
+        is_ending: bool,
         ack_timeout_ms in 100..86_400_000_u32,
         unacknowledged_max in 1..10_000_u32,
         deliveries_max in 1..1_000_u32,
@@ -337,6 +360,8 @@ proptest! {
             unacknowledged: numbers.2,
             parked: numbers.3,
             created_unix_ms: numbers.4,
+            version: numbers.5,
+            is_ending,
         };
         let again = Group::try_from(sent(&v1::Group::from(&group)));
         prop_assert_eq!(again, Ok(group));
@@ -553,6 +578,14 @@ fn every_status_is_read_back() {
             Code::ResourceExhausted,
             Detail::LimitReached {
                 subject: "visited_events".to_owned(),
+            },
+            None,
+        ),
+        (
+            status::error(&toka_ledger::Error::DescendantsLimit { bytes_max: 5 }),
+            Code::ResourceExhausted,
+            Detail::LimitReached {
+                subject: "filter.descendants_of".to_owned(),
             },
             None,
         ),

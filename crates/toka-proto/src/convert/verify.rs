@@ -122,6 +122,7 @@ impl TryFrom<v1::VerifyProblem> for Problem {
             id,
             table,
             detail: message.detail,
+            is_unreadable: false,
         })
     }
 }
@@ -138,6 +139,7 @@ mod tests {
             id,
             table,
             detail: "the row is missing".to_owned(),
+            is_unreadable: false,
         };
         let verified = Verified {
             header: Header {

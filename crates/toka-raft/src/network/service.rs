@@ -429,11 +429,11 @@ impl RaftService for PeerService {
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
         let proven = Proven::of(&request);
         let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
-        let node = Some(self.parts.status.message());
         let report = Some(self.parts.reporter.report()).filter(Report::is_leaders);
         Ok(Response::new(pb::GetNodeStatusResponse {
             peer: self.reply(from),
-            node,
+            node: Some(self.parts.status.message()),
+            group_sums: self.parts.status.group_sums(),
             membership: report.as_ref().map(Report::membership),
             alarms: report.as_ref().map(Report::alarms).unwrap_or_default(),
         }))

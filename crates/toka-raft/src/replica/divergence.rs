@@ -144,13 +144,17 @@ impl Divergence {
             kept = state.map(|state| (sequence, state));
         }
         let reader = self.reader.clone();
-        let read = move || reader.groups_digest();
+        let read = move || -> Result<_, toka_ledger::Error> {
+            let mut groups = vec![reader.groups_digest()?];
+            groups.extend(reader.group_sums());
+            Ok(groups)
+        };
         let groups = self.membership.blocking.run(read).await?;
         Ok(Own {
             kept,
             position: self.reader.position(),
             intents: self.reader.intents_digest(),
-            groups: Some(groups),
+            groups,
         })
     }
 
@@ -169,13 +173,15 @@ impl Divergence {
             let mut client = self.networks.control(endpoint).ok()?;
             let request = pb::GetNodeStatusRequest { peer: peer() };
             let answer = client.get_node_status(request).await.ok()?.into_inner();
-            answer.node
+            Some((answer.node?, answer.group_sums))
         };
         let both = join(timeout(ASK_TIMEOUT, kept), timeout(ASK_TIMEOUT, status));
         let (kept, status) = both.await;
+        let (status, group_sums) = status.ok().flatten().unzip();
         let answer = Answer {
             kept: kept.ok().flatten(),
-            status: status.ok().flatten(),
+            status,
+            group_sums: group_sums.unwrap_or_default(),
         };
         (id, answer)
     }

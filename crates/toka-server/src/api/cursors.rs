@@ -117,6 +117,11 @@ fn cursor_name(vault: &str, name: &str) -> Result<CursorName, Status> {
 impl Coordinate for v1::SaveCursorRequest {
     type Response = v1::SaveCursorResponse;
 
+    /// Wherever the cursor is: a repeat might undo what somebody else has saved since.
+    fn is_repeatable(&self) -> bool {
+        self.from_sequence.is_some()
+    }
+
     fn check(&mut self, shared: &Shared) -> Result<(), Status> {
         cursor_name(&self.vault, &self.name)?;
         shared.check_history("history_id", &mut self.history_id)
@@ -159,6 +164,10 @@ impl Coordinate for v1::SaveCursorRequest {
 #[tonic::async_trait]
 impl Coordinate for v1::DeleteCursorRequest {
     type Response = v1::DeleteCursorResponse;
+
+    fn is_repeatable(&self) -> bool {
+        self.from_sequence.is_some()
+    }
 
     fn check(&mut self, shared: &Shared) -> Result<(), Status> {
         cursor_name(&self.vault, &self.name)?;

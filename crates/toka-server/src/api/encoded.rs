@@ -37,43 +37,59 @@ struct Kept {
 
 type Key = (u64, Shape);
 
+/// What happens with events that somebody else encodes right now.
+#[derive(Clone, Copy, Debug)]
+enum Others {
+    /// They are waited for. Blocking.
+    Await,
+    /// They are encoded here too: on the reactor, nobody waits for a thread.
+    Repeat,
+}
+
 impl Encoded {
     /// Events that were encoded since the node was started.
     pub(crate) fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// The events' messages, if all of them are there or nothing has to be read for them.
+    /// The events' messages, if all of them are there or nothing has to be read for them. Those up to the sequence
+    /// `old` are not kept: whoever reads history, and few do so in the same place, would push out what those that are
+    /// live are about to want.
     pub(super) fn at_hand(
         &self,
         include: Include,
         headers: &[Arc<EventHeader>],
+        old: u64,
     ) -> Option<Vec<Bytes>> {
         if !include.is_nothing() {
             return self.kept().get(include.shape(), headers);
         }
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        self.fill(include.shape(), headers, event).ok()
+        self.fill(include.shape(), headers, old, Others::Repeat, event)
+            .ok()
     }
 
-    /// The events' messages, with what is wanted of them. Blocking.
+    /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
     pub(super) fn load(
         &self,
         reader: &Reader,
         include: Include,
         headers: &[Arc<EventHeader>],
+        old: u64,
     ) -> Result<Vec<Bytes>, Error> {
-        self.fill(include.shape(), headers, |header| {
+        self.fill(include.shape(), headers, old, Others::Await, |header| {
             include.load(reader, header)
         })
     }
 
-    /// Encodes what is not there, and what nobody else is about to. Waits for the others, who do not wait while
-    /// they have something claimed.
+    /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
+    /// has nothing claimed. What is up to the sequence `old` is not kept.
     fn fill(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
+        old: u64,
+        others: Others,
         event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
     ) -> Result<Vec<Bytes>, Error> {
         let encode = |header: &EventHeader| {
@@ -81,7 +97,7 @@ impl Encoded {
             self.events.fetch_add(1, Ordering::Relaxed);
             Ok::<_, Error>(message)
         };
-        let (mut messages, claim) = self.claim(shape, headers);
+        let (mut messages, claim) = self.claim(shape, headers, old);
         let mut new = Vec::with_capacity(claim.keys.len());
         for (header, message) in headers.iter().zip(&mut messages) {
             if claim.has(header.sequence) {
@@ -97,16 +113,25 @@ impl Encoded {
             .zip(messages)
             .map(|(header, message)| match message {
                 Some(message) => Ok(message),
-                None => match self.wait((header.sequence, shape)) {
-                    Some(message) => Ok(message),
-                    None => encode(header),
+                None => match others {
+                    Others::Await => match self.wait((header.sequence, shape)) {
+                        Some(message) => Ok(message),
+                        None => encode(header),
+                    },
+                    Others::Repeat => encode(header),
                 },
             })
             .collect()
     }
 
-    /// The messages that are there, and a claim on those that are not and that nobody else has claimed.
-    fn claim(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> (Vec<Option<Bytes>>, Claim<'_>) {
+    /// The messages that are there, and a claim on those that are not, that nobody else has claimed, and that are
+    /// after the sequence `old`.
+    fn claim(
+        &self,
+        shape: Shape,
+        headers: &[Arc<EventHeader>],
+        old: u64,
+    ) -> (Vec<Option<Bytes>>, Claim<'_>) {
         let mut claim = Claim {
             encoded: self,
             keys: Vec::new(),
@@ -116,7 +141,7 @@ impl Encoded {
         for header in headers {
             let key = (header.sequence, shape);
             let message = kept.messages.get(&key).cloned();
-            if message.is_none() && kept.claimed.insert(key) {
+            if message.is_none() && header.sequence > old && kept.claimed.insert(key) {
                 claim.keys.push(key);
             }
             messages.push(message);
@@ -254,8 +279,12 @@ mod tests {
             calls.set(calls.get() + 1);
             Ok(v1::Event::from(header))
         };
-        let first = encoded.fill(shape(), &headers, event).expect("no storage");
-        let second = encoded.fill(shape(), &headers, event).expect("no storage");
+        let first = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
+        let second = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
         assert_eq!(
             (first == second, calls.get(), encoded.events()),
             (true, 2, 2)
@@ -264,23 +293,23 @@ mod tests {
             payload: true,
             ..Default::default()
         }));
-        assert_eq!(encoded.at_hand(other, &headers), None);
+        assert_eq!(encoded.at_hand(other, &headers, 0), None);
         encoded
-            .fill(other.shape(), &headers, event)
+            .fill(other.shape(), &headers, 0, Others::Await, event)
             .expect("no storage");
         assert_eq!(calls.get(), 4);
-        assert!(encoded.at_hand(other, &headers).is_some());
+        assert!(encoded.at_hand(other, &headers, 0).is_some());
     }
 
     #[test]
     fn an_event_that_another_failed_to_encode_is_encoded_here() {
         let encoded = Encoded::default();
         let headers = [header(1)];
-        let failed = encoded.fill(shape(), &headers, |_| Err(Error::Closed));
+        let failed = encoded.fill(shape(), &headers, 0, Others::Await, |_| Err(Error::Closed));
         assert!(failed.is_err());
         assert!(encoded.kept().claimed.is_empty());
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, event);
+        let messages = encoded.fill(shape(), &headers, 0, Others::Await, event);
         assert_eq!(messages.expect("no storage").len(), 1);
     }
 
@@ -289,9 +318,9 @@ mod tests {
         let encoded = Encoded::default();
         let headers = [header(1), header(2)];
         let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let (_, claim) = encoded.claim(shape(), &headers[..1]);
+        let (_, claim) = encoded.claim(shape(), &headers[..1], 0);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| encoded.fill(shape(), &headers, event));
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, event));
             // The second event shows that the other thread has come to wait for the first.
             while encoded.events() == 0 {
                 std::thread::yield_now();
@@ -306,12 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn headers_are_not_waited_for() {
+        let encoded = Encoded::default();
+        let headers = [header(1)];
+        let (_, claim) = encoded.claim(shape(), &headers, 0);
+        let messages = encoded.at_hand(Include::default(), &headers, 0);
+        assert_eq!(messages.map(|messages| messages.len()), Some(1));
+        drop(claim);
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let encoded = Encoded::default();
         for first in (1..=4 * ENCODED_EVENTS as u64).step_by(1_000) {
             let headers: Vec<_> = (first..first + 1_000).map(header).collect();
             let event = |header: &EventHeader| Ok(v1::Event::from(header));
-            encoded.fill(shape(), &headers, event).expect("no storage");
+            encoded
+                .fill(shape(), &headers, 0, Others::Await, event)
+                .expect("no storage");
         }
         let kept = encoded.kept();
         assert!(kept.order.len() <= ENCODED_EVENTS && kept.bytes <= ENCODED_BYTES);
@@ -324,6 +365,18 @@ mod tests {
         encoded.kept().put(shape(), large);
         let kept = encoded.kept();
         assert_eq!((kept.bytes, kept.order.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_old_is_encoded_and_not_kept() {
+        let encoded = Encoded::default();
+        let headers = [header(1), header(2), header(3)];
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let messages = encoded.fill(shape(), &headers, 2, Others::Await, event);
+        assert_eq!(messages.expect("no storage").len(), 3);
+        let kept = encoded.kept();
+        assert_eq!(kept.order, [(3, shape())]);
+        assert!(kept.claimed.is_empty());
     }
 
     #[test]

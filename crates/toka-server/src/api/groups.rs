@@ -2,6 +2,7 @@
 
 mod changes;
 mod idle;
+mod parked;
 mod pull;
 mod reads;
 mod settle;
@@ -61,6 +62,13 @@ impl GroupService for Groups {
         coordinate(&self.shared, request).await
     }
 
+    async fn update_group(
+        &self,
+        request: Request<v1::UpdateGroupRequest>,
+    ) -> Result<Response<v1::UpdateGroupResponse>, Status> {
+        coordinate(&self.shared, request).await
+    }
+
     async fn pull(
         &self,
         request: Request<v1::PullRequest>,
@@ -80,6 +88,13 @@ impl GroupService for Groups {
         request: Request<v1::ListParkedRequest>,
     ) -> Result<Response<v1::ListParkedResponse>, Status> {
         reads::list_parked(&self.shared, request).await
+    }
+
+    async fn list_outstanding(
+        &self,
+        request: Request<v1::ListOutstandingRequest>,
+    ) -> Result<Response<v1::ListOutstandingResponse>, Status> {
+        reads::list_outstanding(&self.shared, request).await
     }
 
     async fn replay_parked(

@@ -44,7 +44,7 @@ pub(super) async fn list(
     let mut position = shared.barrier(&call, read).await?;
     position = match token {
         // Another node may have given the token: this one must not take its own end for the list's.
-        Some(token) => shared.reach(token.until, call.deadline).await?,
+        Some(token) => shared.confirm(&call, token.until, position).await?,
         None => shared.confirm(&call, list.after, position).await?,
     };
     // The list keeps the event as it was named: tokens are bound to that.

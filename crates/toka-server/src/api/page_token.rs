@@ -162,40 +162,57 @@ impl IntentListIdentity {
     }
 }
 
-/// The last parked event of a page.
+/// A list of events of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ParkedPageToken {
+pub(crate) enum GroupList {
+    Outstanding,
+    Parked,
+}
+
+impl GroupList {
+    fn digest(self, group: &GroupName) -> [u8; 8] {
+        let context = match self {
+            Self::Outstanding => "toka-server v1 page token of outstanding events",
+            Self::Parked => "toka-server v1 page token of parked events",
+        };
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(group.as_str().as_bytes());
+        let mut digest = [0; 8];
+        hasher.finalize_xof().fill(&mut digest);
+        digest
+    }
+}
+
+/// The last event of a page of such a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupPageToken {
     pub(crate) sequence: u64,
     /// Which group of that name.
     pub(crate) incarnation: u64,
 }
 
-impl ParkedPageToken {
-    pub(crate) fn encode(&self, group: &GroupName) -> String {
-        encode([self.sequence, self.incarnation], parked_digest(group))
+impl GroupPageToken {
+    pub(crate) fn encode(&self, list: GroupList, group: &GroupName) -> String {
+        encode([self.sequence, self.incarnation], list.digest(group))
     }
 
     /// The token of a request.
     ///
     /// # Errors
     /// [`Invalid::Syntax`] for what is no token of this list; the empty text is none at all.
-    pub(crate) fn read(text: &str, group: &GroupName) -> Result<Option<Self>, Invalid> {
+    pub(crate) fn read(
+        text: &str,
+        list: GroupList,
+        group: &GroupName,
+    ) -> Result<Option<Self>, Invalid> {
         given(text, |text| {
-            let [sequence, incarnation] = decode(text, parked_digest(group))?;
+            let [sequence, incarnation] = decode(text, list.digest(group))?;
             Some(Self {
                 sequence,
                 incarnation,
             })
         })
     }
-}
-
-fn parked_digest(group: &GroupName) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new_derive_key("toka-server v1 page token of parked events");
-    hasher.update(group.as_str().as_bytes());
-    let mut digest = [0; 8];
-    hasher.finalize_xof().fill(&mut digest);
-    digest
 }
 
 fn given<T>(text: &str, decode: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Invalid> {
@@ -345,18 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn token_of_parked_events_is_one_of_its_group() {
+    fn token_of_a_group_is_one_of_its_list() {
         let group = |name| GroupName::new(name).expect("valid");
-        let token = ParkedPageToken {
+        let (parked, outstanding) = (GroupList::Parked, GroupList::Outstanding);
+        let token = GroupPageToken {
             sequence: 5,
             incarnation: 9,
         };
-        let text = token.encode(&group("work"));
+        let text = token.encode(parked, &group("work"));
         assert_eq!(
-            ParkedPageToken::read(&text, &group("work")),
+            GroupPageToken::read(&text, parked, &group("work")),
             Ok(Some(token))
         );
-        assert!(ParkedPageToken::read(&text, &group("play")).is_err());
+        assert!(GroupPageToken::read(&text, parked, &group("play")).is_err());
+        assert!(GroupPageToken::read(&text, outstanding, &group("work")).is_err());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What all services of a node share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use toka_ledger::{Error, Position, Reader, seam};
+use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN};
+use toka_ledger::{Error, Position, Reader, Rejection, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
 use toka_proto::convert::{ident, metadata, status};
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
+    /// The vault is known to have the feature level of cursors and groups.
+    coordinates: AtomicBool,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
     /// A node never changes its cluster.
@@ -70,6 +74,7 @@ impl Shared {
             dispatchers: Dispatchers::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
+            coordinates: AtomicBool::new(false),
             limits,
             connections,
             draining,
@@ -181,6 +186,38 @@ impl Shared {
         }
     }
 
+    /// Refuses calls of cursors and groups while the vault is below their feature level.
+    pub(crate) async fn check_coordination(&self, call: &Call) -> Result<(), Status> {
+        if self.coordinates.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut level = self.level(call).await?;
+        if level < COORDINATION_LEVEL {
+            // This node may be behind.
+            let barrier = self
+                .replica
+                .read_barrier(Consistency::Linearizable, call.deadline);
+            barrier.await.map_err(|error| refusal::read(&error, 0))?;
+            level = self.level(call).await?;
+        }
+        if level < COORDINATION_LEVEL {
+            let needed = COORDINATION_LEVEL;
+            return Err(status::rejection(&Rejection::FeatureLevel {
+                needed,
+                level,
+            }));
+        }
+        // It never falls.
+        self.coordinates.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The vault's feature level, as this node has it.
+    async fn level(&self, call: &Call) -> Result<u32, Status> {
+        let settings = self.read(call.deadline, Reader::settings).await?;
+        Ok(settings.map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level))
+    }
+
     /// Waits until the node has what the read must see. The read sees the vault as of the position
     /// that is returned: what came later is not shown, and the reply's header says so.
     pub(crate) async fn barrier(
@@ -205,20 +242,6 @@ impl Shared {
             .map_err(|error| refusal::read(&error, wanted))
     }
 
-    /// Waits until the node has the event at `sequence`, of which the caller knows that it exists.
-    pub(crate) async fn reach(&self, sequence: u64, deadline: Instant) -> Result<Position, Status> {
-        let mut positions = self.reader.watch();
-        let reached = positions.wait_for(|position| position.sequence >= sequence);
-        match timeout_at(deadline, reached).await {
-            Ok(Ok(position)) => Ok(*position),
-            Ok(Err(_)) => Err(status::stopping()),
-            Err(_) => {
-                let position = self.reader.position();
-                Err(status::node_behind(position.revision, position.sequence, 0))
-            }
-        }
-    }
-
     /// Reads the storage, off the reactor. Waits for its turn until `deadline`.
     pub(crate) async fn read<T, F>(&self, deadline: Instant, work: F) -> Result<T, Status>
     where
@@ -237,10 +260,13 @@ impl Shared {
             drop(turn);
             result
         });
-        result.await?.map_err(|error| {
-            self.replica.note_failed_read(&error);
-            refusal::ledger(&error)
-        })
+        result.await?.map_err(|error| self.failed_read(&error))
+    }
+
+    /// What a client is told of a read that failed. Damage stops the node.
+    pub(crate) fn failed_read(&self, error: &Error) -> Status {
+        self.replica.note_failed_read(error);
+        refusal::ledger(error)
     }
 }
 

@@ -12,6 +12,7 @@ use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
 use toka_ledger::feed::{Message, Start, Subscription};
+use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
@@ -26,7 +27,11 @@ use super::Shared;
 use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
-use crate::refusal;
+
+/// About what an event takes on the wire without its attributes, its parents, and what comes with it, bytes;
+const HEADER_BYTES: usize = 256;
+/// and each parent: an id and a digest.
+const PARENT_BYTES: usize = 64;
 
 /// Where a request wants to start.
 enum Place {
@@ -56,7 +61,7 @@ pub(super) async fn open(
     shared.find_root(&call, &mut filter).await?;
     let mut subscription = shared.reader.subscribe(start, filter);
     let settled = subscription.settle().await;
-    settled.map_err(|error| refusal::ledger(&error))?;
+    settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
     let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
     let answers = stream::unfold(Some(feed), |feed| async move {
@@ -142,7 +147,7 @@ impl Feed {
                     biased;
                     () = draining.cancelled() => return Err(self.shared.stopping()),
                     message = self.subscription.next() => {
-                        message.map_err(|error| refusal::ledger(&error))?
+                        message.map_err(|error| self.shared.failed_read(&error))?
                     }
                     () = tokio::time::sleep_until(self.checkpoint_at) => continue,
                 },
@@ -209,7 +214,8 @@ impl Feed {
         (sequence, head.max(sequence))
     }
 
-    /// Bytes that come with the header.
+    /// About the bytes of the event's message: of its header, which may have some thousand of attributes and
+    /// parents, and of what comes with it.
     fn size(&self, header: &EventHeader) -> usize {
         let payload = if self.include.payload {
             header.payload_bytes as usize
@@ -221,7 +227,12 @@ impl Feed {
             Some(info) if self.include.embedding => 4 * usize::from(info.dimension),
             _ => 0,
         };
-        payload + embedding
+        let attributes = header.attributes.iter();
+        let attributes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        let parents = header.parents.len() * PARENT_BYTES;
+        HEADER_BYTES + attributes + parents + payload + embedding
     }
 
     /// Where the stream is. Asked for only when nothing is read ahead.
@@ -258,11 +269,14 @@ async fn load(
     include: Include,
     headers: Vec<Arc<EventHeader>>,
 ) -> Result<Vec<Bytes>, Status> {
-    if let Some(messages) = shared.encoded.at_hand(include, &headers) {
+    // Where the ring ends, only those are that catch up.
+    let head = shared.reader.position().sequence;
+    let old = head.saturating_sub(RING_EVENTS_MAX as u64);
+    if let Some(messages) = shared.encoded.at_hand(include, &headers, old) {
         return Ok(messages);
     }
     let owner = Arc::clone(&shared);
-    let load = move |reader: &Reader| owner.encoded.load(reader, include, &headers);
+    let load = move |reader: &Reader| owner.encoded.load(reader, include, &headers, old);
     // A subscription waits for its turn as long as it takes: nobody waits for it but its client.
     let deadline = Instant::now() + shared.limits.request_timeout_max;
     shared.read(deadline, load).await

@@ -63,12 +63,14 @@ impl Verifying {
         tracing::info!(node_id, "verifying the vault");
         let verified = tokio::select! {
             biased;
+            // First: what was found counts, also if its caller has just gone. What was found until then is noted
+            // when this is dropped.
+            verified = self.verify() => verified,
             () = self.shared.draining.cancelled() => Err(status::stopping()),
             () = self.parts.closed() => {
                 tracing::info!(node_id, "verification broken off by its caller");
                 return;
             }
-            verified = self.verify() => verified,
         };
         match verified {
             Ok(verified) => self.tell(verified).await,
@@ -106,7 +108,7 @@ impl Verifying {
         })
     }
 
-    /// Tells the caller, and then, if something is wrong, stops the node.
+    /// Tells the caller, and then, if something cannot be read, stops the node.
     async fn tell(&self, verified: Verified) {
         let (node_id, problems) = (verified.header.node_id, verified.report.problems_total);
         let report = verified.report.clone();
@@ -117,7 +119,7 @@ impl Verifying {
             tracing::info!(node_id, events = report.events, is_told, "vault verified");
             return;
         }
-        tracing::error!(node_id, problems, is_told, "the vault is damaged");
+        tracing::error!(node_id, problems, is_told, "the vault is not sound");
         // A caller that has the report lets go of the stream.
         let _ = timeout(VERIFY_DAMAGE_TIMEOUT, self.parts.closed()).await;
         self.shared.replica.note_damage(&report);

@@ -9,6 +9,7 @@ mod reply;
 mod time_limit;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Connections that are kept to other nodes: more than a cluster has members.
 const CHANNELS_MAX: usize = 64;
+/// Connections to one node over which calls wait. A node takes 4,096 calls over one, unless it is configured otherwise,
+/// and [`PULLS_MAX`](crate::limits::PULLS_MAX) of them may wait.
+const WAITING_LANES: usize = 4;
 
 /// Where a call belongs.
 #[derive(Clone, Debug)]
@@ -62,8 +66,8 @@ impl Route {
 enum Lane {
     /// That of calls which are answered at once.
     Calls,
-    /// That of calls which wait: they must not take the places of the others.
-    Waits,
+    /// Those of calls which wait: they must not take the places of the others.
+    Waits(usize),
 }
 
 /// Finds the leader and the way to it.
@@ -73,6 +77,8 @@ pub(crate) struct Router {
     leader: watch::Receiver<Option<Leader>>,
     transport: Arc<dyn Transport>,
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
+    /// Calls that wait, so far.
+    waiting: AtomicUsize,
     members: watch::Receiver<Arc<[Member]>>,
     /// The members' endpoints as they stand in replies, and of which members that is.
     named: Mutex<(Arc<[Member]>, Option<HeaderValue>)>,
@@ -102,6 +108,7 @@ impl Router {
             leader,
             transport,
             channels: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             members,
             named: Mutex::new((Arc::new([]), None)),
         }
@@ -229,12 +236,13 @@ impl Router {
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    /// As [`Router::groups`], for calls that wait.
+    /// As [`Router::groups`], for calls that wait, each over the next one of the connections for those.
     pub(crate) fn waiting_groups(
         &self,
         leader: &Leader,
     ) -> Result<GroupServiceClient<Channel>, Status> {
-        let channel = self.channel_of(leader, Lane::Waits)?;
+        let number = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let channel = self.channel_of(leader, Lane::Waits(number % WAITING_LANES))?;
         Ok(GroupServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod coordination;
 mod http;
 mod lifecycle;
 mod lineage;

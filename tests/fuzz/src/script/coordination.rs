@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use toka_ledger::command::{
     Command, CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction,
-    Precondition, SaveCursor, Settle, Settlement, Verdict,
+    Precondition, SaveCursor, Settle, Settlement, UpdateGroup, Verdict,
 };
 use toka_ledger::group::{self, Group, Item};
 use toka_ledger::{ConsumerName, CursorName, GroupName, Reader};
@@ -30,7 +30,7 @@ impl Groups {
     /// The next command. May be one that validation refuses.
     pub(super) fn command(&self, input: &mut Unstructured<'_>) -> Result<Command> {
         let unix_ms = time(input)?;
-        Ok(match input.int_in_range(0_u8..=15)? {
+        Ok(match input.int_in_range(0_u8..=16)? {
             0 | 1 => Command::SaveCursor(SaveCursor {
                 unix_ms,
                 name: cursor(input)?,
@@ -48,10 +48,26 @@ impl Groups {
                 settings: settings(input)?,
                 position: number(input)?,
             }),
-            5 => Command::DeleteGroup(DeleteGroup {
-                unix_ms,
-                name: name(input)?,
-            }),
+            5 => {
+                let (name, incarnation, _) = self.group(input)?;
+                Command::DeleteGroup(DeleteGroup {
+                    unix_ms,
+                    name,
+                    incarnation,
+                })
+            }
+            16 => {
+                let (name, incarnation, _) = self.group(input)?;
+                Command::UpdateGroup(UpdateGroup {
+                    unix_ms,
+                    name,
+                    incarnation,
+                    changes: group::Changes {
+                        unacknowledged_max: Some(input.int_in_range(1..=3)?),
+                        ..group::Changes::default()
+                    },
+                })
+            }
             6..=9 => Command::Deliver(self.deliver(input, unix_ms)?),
             10..=13 => {
                 let (group, incarnation, _) = self.group(input)?;
@@ -133,12 +149,13 @@ impl Groups {
 
     fn settlement(&self, input: &mut Unstructured<'_>) -> Result<Settlement> {
         let (sequence, delivery) = self.delivery(input)?;
-        let verdict = match input.int_in_range(0_u8..=3)? {
+        let verdict = match input.int_in_range(0_u8..=4)? {
             0 => Verdict::Acknowledge,
             1 => Verdict::Extend,
             2 => Verdict::Park {
                 reason: input.arbitrary()?,
             },
+            3 => Verdict::Release,
             _ => Verdict::Reject {
                 delay_ms: input.int_in_range(0..=200)?,
                 reason: "a reason".to_owned(),

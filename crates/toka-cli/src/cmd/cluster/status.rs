@@ -40,7 +40,8 @@ pub(super) fn show(status: &ClusterStatus, format: Format, is_wide: bool) -> Res
     }
 }
 
-fn json(status: &ClusterStatus) -> Value {
+/// Everything that is known of the cluster.
+pub(crate) fn json(status: &ClusterStatus) -> Value {
     let settings = status.settings.as_ref().map(|settings| {
         json!({
             "feature_level": settings.feature_level,
@@ -77,7 +78,7 @@ fn is_joint(status: &ClusterStatus) -> bool {
     status.membership.voter_sets.len() > 1
 }
 
-fn alarm_json(alarm: &v1::Alarm) -> Value {
+pub(super) fn alarm_json(alarm: &v1::Alarm) -> Value {
     json!({
         "kind": alarm_kind(alarm),
         "node_id": alarm.node_id,
@@ -87,7 +88,7 @@ fn alarm_json(alarm: &v1::Alarm) -> Value {
     })
 }
 
-fn alarm_kind(alarm: &v1::Alarm) -> String {
+pub(super) fn alarm_kind(alarm: &v1::Alarm) -> String {
     let name = alarm.kind().as_str_name();
     name.strip_prefix("ALARM_KIND_")
         .unwrap_or(name)
@@ -95,7 +96,7 @@ fn alarm_kind(alarm: &v1::Alarm) -> String {
 }
 
 /// Whether as many voters answer as are needed, as far as the cluster knows.
-fn has_quorum(status: &ClusterStatus) -> bool {
+pub(super) fn has_quorum(status: &ClusterStatus) -> bool {
     let is_lost = |alarm: &v1::Alarm| {
         matches!(
             alarm.kind(),
@@ -106,7 +107,7 @@ fn has_quorum(status: &ClusterStatus) -> bool {
 }
 
 /// The node, as the leader knows it.
-fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
+pub(super) fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
     let mut members = status.membership.members.iter();
     members.find(|member| member.node_id == node_id)
 }
@@ -149,7 +150,7 @@ fn intents_json(settings: IntentSettings) -> Value {
 }
 
 /// Whether the node has told its state: of one that has not nothing is known, and no number is 0.
-fn answered(node: &v1::NodeStatus) -> bool {
+pub(super) fn answered(node: &v1::NodeStatus) -> bool {
     !node.version.is_empty()
 }
 
@@ -224,7 +225,7 @@ fn scrub_line<'a>(nodes: impl Iterator<Item = &'a v1::NodeStatus>) -> Option<Str
     Some(format!("looked for damage: {}", each.join("; ")))
 }
 
-fn role(status: &NodeStatus) -> String {
+pub(super) fn role(status: &NodeStatus) -> String {
     let name = status.node.role().as_str_name();
     name.strip_prefix("ROLE_")
         .unwrap_or(name)
@@ -367,12 +368,12 @@ fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; COLUMNS.len()] 
 }
 
 /// What is not known is no number.
-fn or_dash(known: Option<String>) -> String {
+pub(super) fn or_dash(known: Option<String>) -> String {
     known.unwrap_or_else(|| "-".to_owned())
 }
 
 /// What it does, and what is planned for it.
-fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
+pub(super) fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
     let role = role(status).replace('_', " ");
     let Some(member) = member(cluster, status.node.node_id) else {
         return role;
@@ -388,7 +389,7 @@ fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
     }
 }
 
-fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
+pub(super) fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
     let since = member(cluster, node.node_id).and_then(|member| member.unreachable_since_unix_ms);
     match since {
         Some(since) => {
@@ -402,7 +403,7 @@ fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
 }
 
 /// Bytes, for people.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
     match bytes {

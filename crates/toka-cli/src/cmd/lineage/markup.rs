@@ -9,6 +9,7 @@ use anyhow::Result;
 use toka_ledger::EventHeader;
 
 use super::Shown;
+use crate::output::visible;
 
 /// Takes one line.
 type Line<'a> = dyn FnMut(&str) -> Result<()> + 'a;
@@ -72,7 +73,8 @@ fn label(header: &EventHeader) -> impl Iterator<Item = String> {
         .map(|source| format!("source={source}"));
     let pairs = attributes.pairs.iter();
     let pairs = pairs.map(|(name, value)| format!("{name}={value}"));
-    [name].into_iter().chain(source).chain(pairs)
+    let lines = [name].into_iter().chain(source).chain(pairs);
+    lines.map(|line| visible(&line).into_owned())
 }
 
 /// Text in the quotes of a label, in which a backslash begins an escape.

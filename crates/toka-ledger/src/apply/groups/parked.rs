@@ -6,7 +6,7 @@ use crate::apply::{Outcome, Refused};
 use crate::command::{MoveParked, ParkedAction};
 use crate::core::GroupName;
 use crate::core::groups::{Item, ItemState, Parked};
-use crate::core::limits::PARKED_MOVES_MAX;
+use crate::core::limits::GROUP_UNACKNOWLEDGED_MAX;
 use crate::engine::{Engine, Table};
 use crate::error::Error;
 use crate::store::{corrupt, group_parked};
@@ -21,7 +21,8 @@ pub(in crate::apply) fn move_parked(
     let mut moved = 0;
     for parked in groups.parked(&group.name, &moves.sequences)? {
         if moves.action == ParkedAction::Replay {
-            if group.unacknowledged >= group.settings.unacknowledged_max {
+            // Above what the settings say: new events wait meanwhile, and a busy group would have no room for long.
+            if group.unacknowledged >= GROUP_UNACKNOWLEDGED_MAX {
                 break;
             }
             let item = Item {
@@ -41,7 +42,7 @@ pub(in crate::apply) fn move_parked(
         group.parked = group.parked.saturating_sub(1);
         moved += 1;
     }
-    groups.put_group(&group)?;
+    groups.put_changed(group)?;
     Ok(Outcome::ParkedMoved {
         revision: groups.writer.state.revision,
         moved,
@@ -49,25 +50,10 @@ pub(in crate::apply) fn move_parked(
 }
 
 impl Groups<'_, '_> {
-    /// Those of `sequences` that are parked, or the first ones that are if it is empty.
+    /// Those of `sequences` that are parked.
     fn parked(&self, name: &GroupName, sequences: &[u64]) -> Result<Vec<Parked>, Error> {
         let view = self.view();
         let mut parked = Vec::new();
-        if sequences.is_empty() {
-            let (lower, upper) = (
-                group_parked::key(name, 0),
-                group_parked::key(name, u64::MAX),
-            );
-            for (key, row) in view.group_rows(&lower, &upper, PARKED_MOVES_MAX)? {
-                let decoded = match group_parked::decode_key(&key) {
-                    Ok(Some((_, sequence))) => group_parked::decode(name, sequence, row).map(Some),
-                    Ok(None) => Ok(None),
-                    Err(error) => Err(error),
-                };
-                parked.extend(decoded.map_err(corrupt(Table::Meta, &key))?);
-            }
-            return Ok(parked);
-        }
         for &sequence in sequences {
             let key = group_parked::key(name, sequence);
             if let Some(row) = view.group_row(&key)? {

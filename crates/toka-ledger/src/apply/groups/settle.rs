@@ -33,7 +33,8 @@ impl Groups<'_, '_> {
         settlement: &Settlement,
     ) -> Result<SettleOutcome, Error> {
         let item = item(self.view(), &group.name, settlement.sequence)?;
-        let Some(item) = item.filter(|item| item.deliveries == settlement.delivery) else {
+        let is_current = |item: &Item| item.is_leased_at(settlement.delivery);
+        let Some(item) = item.filter(is_current) else {
             return Ok(SettleOutcome::Stale);
         };
         match &settlement.verdict {
@@ -47,17 +48,34 @@ impl Groups<'_, '_> {
                 self.park(group, item, reason.clone())?;
             }
             Verdict::Extend => return self.extend(group, item),
+            Verdict::Release => self.release(group, item)?,
         }
         Ok(SettleOutcome::Done)
     }
 
-    fn extend(&mut self, group: &Group, item: Item) -> Result<SettleOutcome, Error> {
-        let ItemState::Leased { consumer, .. } = item.state else {
+    /// Gives an event back to which nothing was done: this delivery does not count.
+    fn release(&mut self, group: &mut Group, item: Item) -> Result<(), Error> {
+        let forgiven = item.forgiven.saturating_add(1).min(item.deliveries);
+        let now = self.now();
+        self.put_waiting(group, Item { forgiven, ..item }, now, String::new())
+    }
+
+    fn extend(&mut self, group: &mut Group, item: Item) -> Result<SettleOutcome, Error> {
+        let ItemState::Leased {
+            consumer,
+            deadline_unix_ms: before,
+        } = item.state
+        else {
             return Ok(SettleOutcome::Stale);
         };
+        let deadline_unix_ms = later(self.now(), group.settings.ack_timeout_ms);
+        // The timeout may have been made shorter since.
+        if deadline_unix_ms < before {
+            group.version = group.version.saturating_add(1);
+        }
         let state = ItemState::Leased {
             consumer,
-            deadline_unix_ms: later(self.now(), group.settings.ack_timeout_ms),
+            deadline_unix_ms,
         };
         self.put_item(group, &Item { state, ..item })?;
         Ok(SettleOutcome::Done)

@@ -4,12 +4,12 @@ use bytes::{BufMut, BytesMut};
 
 use super::{
     COMMAND_CREATE_GROUP, COMMAND_DELETE_CURSOR, COMMAND_DELETE_GROUP, COMMAND_DELIVER,
-    COMMAND_MOVE_PARKED, COMMAND_SAVE_CURSOR, COMMAND_SETTLE, invalid,
+    COMMAND_MOVE_PARKED, COMMAND_SAVE_CURSOR, COMMAND_SETTLE, COMMAND_UPDATE_GROUP, invalid,
 };
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::command::{
     CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
-    Settlement, Verdict,
+    Settlement, UpdateGroup, Verdict,
 };
 use crate::core::limits::{
     CONSUMER_NAME_BYTES_MAX, CURSOR_NAME_BYTES_MAX, DELIVER_EVENTS_MAX, GROUP_NAME_BYTES_MAX,
@@ -22,6 +22,7 @@ const VERDICT_ACKNOWLEDGE: u8 = 1;
 const VERDICT_REJECT: u8 = 2;
 const VERDICT_EXTEND: u8 = 3;
 const VERDICT_PARK: u8 = 4;
+const VERDICT_RELEASE: u8 = 5;
 const ACTION_REPLAY: u8 = 1;
 const ACTION_DISCARD: u8 = 2;
 
@@ -78,13 +79,41 @@ pub(super) fn put_delete_group(out: &mut BytesMut, delete: &DeleteGroup) {
     out.put_u8(COMMAND_DELETE_GROUP);
     out.put_u64_le(delete.unix_ms);
     put_prefixed(out, delete.name.as_str().as_bytes());
+    put_varint(out, delete.incarnation);
 }
 
 pub(super) fn read_delete_group(reader: &mut Reader) -> Result<DeleteGroup, DecodeError> {
     Ok(DeleteGroup {
         unix_ms: reader.u64("unix_ms")?,
         name: read_group(reader)?,
+        incarnation: reader.varint("incarnation")?,
     })
+}
+
+pub(super) fn put_update_group(out: &mut BytesMut, update: &UpdateGroup) {
+    out.put_u8(COMMAND_UPDATE_GROUP);
+    out.put_u64_le(update.unix_ms);
+    put_prefixed(out, update.name.as_str().as_bytes());
+    put_varint(out, update.incarnation);
+    let changes = &update.changes;
+    put_optional(out, changes.ack_timeout_ms.map(u64::from));
+    put_optional(out, changes.unacknowledged_max.map(u64::from));
+    put_optional(out, changes.deliveries_max.map(u64::from));
+}
+
+pub(super) fn read_update_group(reader: &mut Reader) -> Result<UpdateGroup, DecodeError> {
+    let update = UpdateGroup {
+        unix_ms: reader.u64("unix_ms")?,
+        name: read_group(reader)?,
+        incarnation: reader.varint("incarnation")?,
+        changes: groups::Changes {
+            ack_timeout_ms: read_optional_u32(reader, "ack timeout")?,
+            unacknowledged_max: read_optional_u32(reader, "unacknowledged max")?,
+            deliveries_max: read_optional_u32(reader, "deliveries max")?,
+        },
+    };
+    update.changes.check().map_err(invalid("group settings"))?;
+    Ok(update)
 }
 
 pub(super) fn put_deliver(out: &mut BytesMut, deliver: &Deliver) {
@@ -138,6 +167,7 @@ pub(super) fn put_settle(out: &mut BytesMut, settle: &Settle) {
                 out.put_u8(VERDICT_PARK);
                 put_prefixed(out, reason.as_bytes());
             }
+            Verdict::Release => out.put_u8(VERDICT_RELEASE),
         }
     }
 }
@@ -149,12 +179,14 @@ pub(super) fn read_settle(reader: &mut Reader) -> Result<Settle, DecodeError> {
     let settlements = (0..reader.count("settlements", SETTLE_ITEMS_MAX)?)
         .map(|_| read_settlement(reader))
         .collect::<Result<_, _>>()?;
-    Ok(Settle {
+    let settle = Settle {
         unix_ms,
         group,
         incarnation,
         settlements,
-    })
+    };
+    settle.check().map_err(invalid("settlements"))?;
+    Ok(settle)
 }
 
 fn read_settlement(reader: &mut Reader) -> Result<Settlement, DecodeError> {
@@ -171,6 +203,7 @@ fn read_settlement(reader: &mut Reader) -> Result<Settlement, DecodeError> {
             VERDICT_PARK => Verdict::Park {
                 reason: reader.text("reason", REASON_BYTES_MAX)?,
             },
+            VERDICT_RELEASE => Verdict::Release,
             _ => return Err(DecodeError::Invalid { field: "verdict" }),
         },
     })
@@ -231,6 +264,13 @@ fn read_optional(reader: &mut Reader, field: &'static str) -> Result<Option<u64>
         1 => reader.varint(field).map(Some),
         _ => Err(DecodeError::Invalid { field }),
     }
+}
+
+fn read_optional_u32(reader: &mut Reader, field: &'static str) -> Result<Option<u32>, DecodeError> {
+    read_optional(reader, field)?
+        .map(u32::try_from)
+        .transpose()
+        .map_err(|_| DecodeError::Invalid { field })
 }
 
 fn read_cursor(reader: &mut Reader) -> Result<CursorName, DecodeError> {

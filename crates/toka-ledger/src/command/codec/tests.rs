@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::command::{
     COORDINATION_LEVEL, CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction,
-    Precondition, SaveCursor, Settle, Settlement, Verdict,
+    Precondition, SaveCursor, Settle, Settlement, UpdateGroup, Verdict,
 };
 use crate::core::{ConsumerName, CursorName, GroupName, groups};
 
@@ -92,7 +92,8 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         Just(Verdict::Acknowledge),
         Just(Verdict::Extend),
-        (any::<u32>(), "[a-zß\n]{0,9}")
+        Just(Verdict::Release),
+        (0..=86_400_000_u32, "[a-zß\n]{0,9}")
             .prop_map(|(delay_ms, reason)| Verdict::Reject { delay_ms, reason }),
         "[a-zß\n]{0,9}".prop_map(|reason| Verdict::Park { reason }),
     ]
@@ -135,7 +136,8 @@ fn any_cursor_command() -> impl Strategy<Value = Command> {
     prop_oneof![save, delete]
 }
 
-fn any_group_command() -> impl Strategy<Value = Command> {
+/// A group that is made, changed or deleted.
+fn any_group_change() -> impl Strategy<Value = Command> {
     let create = (any::<u64>(), any_group(), any_settings(), any::<u64>()).prop_map(
         |(unix_ms, name, settings, position)| {
             Command::CreateGroup(CreateGroup {
@@ -146,8 +148,35 @@ fn any_group_command() -> impl Strategy<Value = Command> {
             })
         },
     );
-    let delete = (any::<u64>(), any_group())
-        .prop_map(|(unix_ms, name)| Command::DeleteGroup(DeleteGroup { unix_ms, name }));
+    let delete = (any::<(u64, u64)>(), any_group()).prop_map(|((unix_ms, incarnation), name)| {
+        Command::DeleteGroup(DeleteGroup {
+            unix_ms,
+            name,
+            incarnation,
+        })
+    });
+    let update = (
+        any::<(u64, u64)>(),
+        any_group(),
+        any_settings(),
+        any::<[bool; 3]>(),
+    )
+        .prop_map(|((unix_ms, incarnation), name, settings, has)| {
+            Command::UpdateGroup(UpdateGroup {
+                unix_ms,
+                name,
+                incarnation,
+                changes: groups::Changes {
+                    ack_timeout_ms: has[0].then_some(settings.ack_timeout_ms),
+                    unacknowledged_max: has[1].then_some(settings.unacknowledged_max),
+                    deliveries_max: has[2].then_some(settings.deliveries_max),
+                },
+            })
+        });
+    prop_oneof![create, delete, update]
+}
+
+fn any_group_command() -> impl Strategy<Value = Command> {
     let sequences = || {
         proptest::collection::btree_set(1..1_000_u64, 0..9)
             .prop_map(|sequences| sequences.into_iter().collect::<Vec<_>>())
@@ -196,7 +225,7 @@ fn any_group_command() -> impl Strategy<Value = Command> {
             })
         },
     );
-    prop_oneof![create, delete, deliver, settle, moves]
+    prop_oneof![3 => any_group_change(), 1 => deliver, 1 => settle, 1 => moves]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -404,8 +433,20 @@ fn bytes_of_level_2_stay_as_they_are() {
     let delete = Command::DeleteGroup(DeleteGroup {
         unix_ms,
         name: group.clone(),
+        incarnation: 5,
     });
-    pinned(&delete, &[1, 8], &[1, b'g']);
+    pinned(&delete, &[1, 8], &[1, b'g', 5]);
+    let update = Command::UpdateGroup(UpdateGroup {
+        unix_ms,
+        name: group.clone(),
+        incarnation: 5,
+        changes: groups::Changes {
+            ack_timeout_ms: Some(100),
+            unacknowledged_max: None,
+            deliveries_max: Some(3),
+        },
+    });
+    pinned(&update, &[1, 12], &[1, b'g', 5, 1, 100, 0, 1, 3]);
     let deliver = Command::Deliver(Deliver {
         unix_ms,
         group: group.clone(),
@@ -437,13 +478,15 @@ fn bytes_of_level_2_stay_as_they_are() {
             ),
             settlement(9, Verdict::Extend),
             settlement(10, Verdict::Park { reason: reason() }),
+            settlement(11, Verdict::Release),
         ],
     });
     let verdicts = [
-        &[1, b'g', 5, 4, 7, 1, 1][..],
+        &[1, b'g', 5, 5, 7, 1, 1][..],
         &[8, 1, 2, 9, 1, b'x'],
         &[9, 1, 3],
         &[10, 1, 4, 1, b'x'],
+        &[11, 1, 5],
     ];
     pinned(&settle, &[1, 10], &verdicts.concat());
     let moves = Command::MoveParked(MoveParked {
@@ -454,6 +497,27 @@ fn bytes_of_level_2_stay_as_they_are() {
         action: ParkedAction::Discard,
     });
     pinned(&moves, &[1, 11], &[1, b'g', 5, 1, 7, 2]);
+}
+
+#[test]
+fn delays_of_more_than_a_day_are_refused() {
+    for (delay_ms, is_good) in [(86_400_000, true), (86_400_001, false)] {
+        let reason = String::new();
+        let settle = Command::Settle(Settle {
+            unix_ms: 1,
+            group: GroupName::new("g").expect("valid"),
+            incarnation: 1,
+            settlements: vec![Settlement {
+                sequence: 1,
+                delivery: 1,
+                verdict: Verdict::Reject { delay_ms, reason },
+            }],
+        });
+        let mut batch = Batch::default();
+        batch.push(&encode(&settle));
+        assert_eq!(decode_batch(batch.finish()).is_ok(), is_good);
+        assert_eq!(settle.check().is_ok(), is_good);
+    }
 }
 
 #[test]

@@ -18,10 +18,11 @@ pub const UNACKNOWLEDGED_MAX_DEFAULT: u32 = 1_000;
 /// Deliveries of one event after which it is parked, where nothing else is said.
 pub const DELIVERIES_MAX_DEFAULT: u32 = 5;
 
-/// What is fixed for the life of a group.
+/// Which events a group gets, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The events that it gets: by kind prefixes, attributes and intents. It has no other condition.
+    /// The events that it gets: by kind prefixes, attributes and intents. It has no other condition. Fixed for the
+    /// life of the group.
     pub filter: Filter,
     /// Time in which a consumer must acknowledge, milliseconds, 100 to 86,400,000.
     pub ack_timeout_ms: u32,
@@ -30,6 +31,40 @@ pub struct Settings {
     pub unacknowledged_max: u32,
     /// Deliveries after which an event is parked, 1 to 1,000.
     pub deliveries_max: u32,
+}
+
+/// What is to change of a group's settings; what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Time in which a consumer must acknowledge what is delivered from now on.
+    pub ack_timeout_ms: Option<u32>,
+    /// Events that are outstanding at most. Those that there are above it stay.
+    pub unacknowledged_max: Option<u32>,
+    /// Deliveries after which an event is parked.
+    pub deliveries_max: Option<u32>,
+}
+
+impl Changes {
+    /// The settings with these changes.
+    #[must_use]
+    pub fn of(&self, settings: &Settings) -> Settings {
+        Settings {
+            filter: settings.filter.clone(),
+            ack_timeout_ms: self.ack_timeout_ms.unwrap_or(settings.ack_timeout_ms),
+            unacknowledged_max: self
+                .unacknowledged_max
+                .unwrap_or(settings.unacknowledged_max),
+            deliveries_max: self.deliveries_max.unwrap_or(settings.deliveries_max),
+        }
+    }
+
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the field.
+    pub fn check(&self) -> Result<(), Invalid> {
+        self.of(&Settings::default()).check()
+    }
 }
 
 impl Default for Settings {

@@ -36,7 +36,7 @@ pub(super) fn verify(db: &DB, path: &Path) -> Result<(), EngineError> {
 }
 
 /// Valid as long as what it points to.
-fn pointer<T>(database: &impl AsRawPtr<T>) -> *mut c_void {
+fn pointer(database: &DB) -> *mut c_void {
     // SAFETY: whoever uses it sees to it that it is valid.
     let pointer = unsafe { database.as_raw_ptr() };
     pointer.cast()

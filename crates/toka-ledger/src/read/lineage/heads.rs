@@ -9,8 +9,11 @@ use crate::error::Error;
 use crate::read::{Filter, PAGE_EVENTS_MAX, Query, Reader};
 use crate::store::{children, corrupt, encode_sequence};
 
-/// Events that one page looks at.
-const EXAMINED_EVENTS_MAX: usize = 10_000;
+/// Looks for a child that one page makes, an event's last ones included: one for each event, and where its first child
+/// is too new one for each kind of its children.
+const LOOKS_MAX: usize = 10_000;
+/// Looks after which the caller is asked whether to go on.
+const ASK_LOOKS: usize = 64;
 /// Events that are looked up at once.
 const CHUNK_EVENTS: usize = 256;
 
@@ -38,15 +41,20 @@ pub struct HeadsPage {
     pub next: Option<u64>,
 }
 
-pub(super) fn page(reader: &Reader, heads: &Heads) -> Result<HeadsPage, Error> {
+pub(super) fn page(
+    reader: &Reader,
+    heads: &Heads,
+    go_on: &dyn Fn() -> bool,
+) -> Result<HeadsPage, Error> {
     let as_of = reader.end_at(heads.as_of);
     let engine = reader.engine();
     let filter = Filter {
         kind_prefixes: heads.kind_prefixes.clone(),
         ..Filter::default()
     };
-    let wanted = reader.wanted(&filter, as_of, &|| true)?;
+    let wanted = reader.wanted(&filter, as_of, go_on)?;
     let limit = heads.limit.clamp(1, PAGE_EVENTS_MAX);
+    let rows_max = reader.bounds().scan_rows;
     let mut query = Query {
         after: 0,
         until: heads.from.min(as_of),
@@ -54,47 +62,65 @@ pub(super) fn page(reader: &Reader, heads: &Heads) -> Result<HeadsPage, Error> {
         direction: Direction::Backward,
         limit: CHUNK_EVENTS,
     };
-    let (mut headers, mut examined) = (Vec::new(), 0);
+    let (mut headers, mut looks) = (Vec::new(), 0);
+    let page = |headers, next| HeadsPage {
+        headers,
+        as_of,
+        next,
+    };
     loop {
-        let candidates = list::list(&*engine, query.until, &query, &wanted, &|| true)?;
+        let candidates = list::list(&*engine, query.until, &query, &wanted, rows_max, go_on)?;
         let is_short = candidates.headers.len() < CHUNK_EVENTS;
         for header in candidates.headers {
-            let before = header.sequence - 1;
-            if !has_child(&*engine, header.sequence, as_of)? {
-                headers.push(header);
+            let sequence = header.sequence;
+            match has_child(&*engine, sequence, as_of, &mut looks, go_on)? {
+                Some(true) => {}
+                Some(false) => headers.push(header),
+                // It was not found out.
+                None => return Ok(page(headers, Some(sequence))),
             }
-            examined += 1;
-            if headers.len() == limit || examined == EXAMINED_EVENTS_MAX {
-                return Ok(HeadsPage {
-                    headers,
-                    as_of,
-                    next: Some(before).filter(|before| *before > 0),
-                });
+            if headers.len() == limit || looks >= LOOKS_MAX {
+                let next = Some(sequence - 1).filter(|before| *before > 0);
+                return Ok(page(headers, next));
             }
         }
         match candidates.next {
             Some(next) if !is_short => query.until = next,
             // The end, or as many rows as one call may look at.
-            next => {
-                return Ok(HeadsPage {
-                    headers,
-                    as_of,
-                    next,
-                });
-            }
+            next => return Ok(page(headers, next)),
         }
     }
 }
 
-/// Whether any event up to `as_of` depends on the one at `parent`. The first row tells, unless that came later.
-fn has_child(engine: &dyn Engine, parent: u64, as_of: u64) -> Result<bool, Error> {
-    let (lower, upper) = (encode_sequence(parent), encode_sequence(parent + 1));
-    for row in engine.scan(Table::Children, &lower, Some(&upper), Direction::Forward) {
-        let (key, _) = row?;
-        let (_, _, child) = children::decode_key(&key).map_err(corrupt(Table::Children, &key))?;
-        if child <= as_of {
-            return Ok(true);
+/// Whether any event up to `as_of` depends on the one at `parent`; `None` if `go_on` says no before that is known.
+/// The first row tells, unless that came later; then the first child of each further kind does.
+fn has_child(
+    engine: &dyn Engine,
+    parent: u64,
+    as_of: u64,
+    looks: &mut usize,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Option<bool>, Error> {
+    let (mut lower, upper) = (
+        encode_sequence(parent).to_vec(),
+        encode_sequence(parent + 1),
+    );
+    loop {
+        *looks += 1;
+        if looks.is_multiple_of(ASK_LOOKS) && !go_on() {
+            return Ok(None);
         }
+        let mut rows = engine.scan(Table::Children, &lower, Some(&upper), Direction::Forward);
+        let Some(row) = rows.next() else {
+            return Ok(Some(false));
+        };
+        let (key, _) = row?;
+        let (_, kind, child) =
+            children::decode_key(&key).map_err(corrupt(Table::Children, &key))?;
+        if child <= as_of {
+            return Ok(Some(true));
+        }
+        // Past the kind's children, which come in order: their keys have a 0 there.
+        lower = [&encode_sequence(parent)[..], kind.as_str().as_bytes(), &[1]].concat();
     }
-    Ok(false)
 }

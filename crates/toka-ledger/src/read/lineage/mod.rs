@@ -139,7 +139,20 @@ impl Reader {
     /// # Errors
     /// [`Error::Engine`], [`Error::Corrupt`].
     pub fn heads(&self, heads: &Heads) -> Result<HeadsPage, Error> {
-        heads::page(self, heads)
+        heads::page(self, heads, &|| true)
+    }
+
+    /// As [`Reader::heads`], and ends the page early, though maybe without having come any further, once `go_on`
+    /// says no.
+    ///
+    /// # Errors
+    /// As [`Reader::heads`].
+    pub fn heads_while(
+        &self,
+        heads: &Heads,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<HeadsPage, Error> {
+        heads::page(self, heads, go_on)
     }
 
     /// The sequence at which a question as of `until` sees the vault end.

@@ -109,6 +109,8 @@ pub enum Detail {
         /// The revision that was asked for; 0: a linearizable read.
         wanted_revision: u64,
     },
+    /// It is not known whether the call was carried out.
+    OutcomeUnknown,
     /// The node is stopping.
     Stopping,
     /// Stored data of the node is damaged.
@@ -225,6 +227,7 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
                 wanted_revision,
             })
         }
+        reason::OUTCOME_UNKNOWN => Some(Detail::OutcomeUnknown),
         reason::STOPPING => Some(Detail::Stopping),
         reason::DATA_DAMAGED => Some(Detail::DataDamaged),
         reason::STORAGE_FAILED => Some(Detail::StorageFailed),

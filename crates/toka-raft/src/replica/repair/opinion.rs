@@ -97,11 +97,13 @@ impl Repair<'_> {
             kept: kept.as_ref().map(|kept| (kept.sequence, kept.own)),
             position: compared.position,
             intents: compared.intents,
-            groups: Some(compared.groups),
+            groups: vec![compared.groups],
         };
+        let (status, group_sums) = status.unzip();
         let answer = Answer {
             kept: kept.map(|kept| kept.theirs),
             status,
+            group_sums: group_sums.unwrap_or_default(),
         };
         comparisons(&own, &[(id, answer)])
     }
@@ -127,12 +129,17 @@ impl Repair<'_> {
         None
     }
 
-    async fn ask_status(&self, id: u64, endpoint: &str) -> Option<v1::NodeStatus> {
+    async fn ask_status(
+        &self,
+        id: u64,
+        endpoint: &str,
+    ) -> Option<(v1::NodeStatus, Vec<v1::GroupsDigest>)> {
         let mut client = raft_client(self.channels, endpoint, Traffic::Control).ok()?;
         let peer = Some(self.identity.peer(id));
         let request = pb::GetNodeStatusRequest { peer };
         let answer = timeout(ASK_TIMEOUT, client.get_node_status(request)).await;
-        answer.ok()?.ok()?.into_inner().node
+        let answer = answer.ok()?.ok()?.into_inner();
+        Some((answer.node?, answer.group_sums))
     }
 }
 

@@ -1,19 +1,19 @@
-//! Groups that are made and deleted, and parked events that are moved.
+//! Groups that are made, changed and deleted.
 
-use toka_ledger::command::{Command, CreateGroup, DeleteGroup, MoveParked, ParkedAction};
-use toka_ledger::core::limits::PARKED_MOVES_MAX;
-use toka_ledger::group::Settings;
-use toka_ledger::{GroupName, Invalid, Outcome, Reader, Rejection};
-use toka_proto::convert::read::{check_count, check_vault};
+use toka_ledger::command::{Command, CreateGroup, DeleteGroup, UpdateGroup};
+use toka_ledger::group::{Changes, Group, Settings};
+use toka_ledger::{GroupName, Outcome, Reader, Rejection};
+use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
-use toka_raft::Leader;
+use toka_raft::{Consistency, Leader};
 use tonic::{Request, Response, Status};
 
 use super::start::Start;
 use crate::api::Shared;
 use crate::api::commit::Refused;
 use crate::api::coordination::{Coordinate, caught_up, leader_header, propose};
+use crate::refusal;
 use crate::routing::Call;
 
 /// The group that a request names.
@@ -49,6 +49,11 @@ impl Coordinate for v1::CreateGroupRequest {
         let name = group_name(&self.vault, &self.name).map_err(Refused::Final)?;
         let settings = settings(self.settings.clone()).map_err(Refused::Final)?;
         caught_up(shared, call).await?;
+        // One whose deletion was not brought to its end is in the way.
+        let known = find(shared, call, &name).await.map_err(Refused::Final)?;
+        if let Some(ending) = known.filter(|group| group.is_ending) {
+            delete_all(shared, call, &name, ending.incarnation).await?;
+        }
         let start = Start::of(self.start.as_ref());
         let resolve = move |reader: &Reader| start.position(reader);
         let position = shared.read(call.deadline, resolve).await;
@@ -88,6 +93,17 @@ impl Coordinate for v1::DeleteGroupRequest {
         group_name(&self.vault, &self.name).map(drop)
     }
 
+    /// One that is made since with that name must not be deleted by a second try.
+    async fn resolve(
+        &mut self,
+        shared: &Shared,
+        call: &Call,
+    ) -> Result<Option<Self::Response>, Status> {
+        let name = group_name(&self.vault, &self.name)?;
+        name_incarnation(shared, call, &name, &mut self.incarnation).await?;
+        Ok(None)
+    }
+
     async fn make(
         &self,
         shared: &Shared,
@@ -95,14 +111,7 @@ impl Coordinate for v1::DeleteGroupRequest {
         _: &Leader,
     ) -> Result<Self::Response, Refused> {
         let name = group_name(&self.vault, &self.name).map_err(Refused::Final)?;
-        let deleted = propose(shared, call, "deletion", |unix_ms| {
-            let name = name.clone();
-            Command::DeleteGroup(DeleteGroup { unix_ms, name })
-        });
-        let Outcome::GroupDeleted { revision } = deleted.await? else {
-            unreachable!("a group was to be deleted")
-        };
-        shared.dispatchers.changed(&name);
+        let revision = delete_all(shared, call, &name, self.incarnation).await?;
         Ok(v1::DeleteGroupResponse {
             header: leader_header(shared, revision),
             revision,
@@ -118,116 +127,127 @@ impl Coordinate for v1::DeleteGroupRequest {
     }
 }
 
-/// Parked events that are to be moved.
-struct Parked<'a> {
-    vault: &'a str,
-    group: &'a str,
-    sequences: &'a [u64],
-}
+#[tonic::async_trait]
+impl Coordinate for v1::UpdateGroupRequest {
+    type Response = v1::UpdateGroupResponse;
 
-impl Parked<'_> {
-    fn check(&self) -> Result<GroupName, Status> {
-        const FIELD: &str = "sequences";
-        let group = group_name(self.vault, self.group)?;
-        let is_ascending = self.sequences.is_sorted_by(|a, b| a < b);
-        check_count(FIELD, PARKED_MOVES_MAX, self.sequences.len())
-            .and(match is_ascending {
-                true => Ok(()),
-                false => Err(Invalid::Syntax {
-                    field: FIELD,
-                    expected: "in ascending order, without repeats",
-                }),
-            })
-            .map_err(|error| status::invalid(&error))?;
-        Ok(group)
+    fn check(&mut self, _: &Shared) -> Result<(), Status> {
+        group_name(&self.vault, &self.name)?;
+        changes(self)
+            .check()
+            .map_err(|error| status::invalid(&error))
     }
 
-    /// Moves them; returns at which revision, and how many.
-    async fn carry_out(
+    async fn resolve(
+        &mut self,
+        shared: &Shared,
+        call: &Call,
+    ) -> Result<Option<Self::Response>, Status> {
+        let name = group_name(&self.vault, &self.name)?;
+        name_incarnation(shared, call, &name, &mut self.incarnation).await?;
+        Ok(None)
+    }
+
+    async fn make(
         &self,
         shared: &Shared,
         call: &Call,
-        action: ParkedAction,
-    ) -> Result<(u64, u32), Refused> {
-        let group = self.check().map_err(Refused::Final)?;
-        caught_up(shared, call).await?;
-        let wanted = group.clone();
-        let known = shared.read(call.deadline, move |reader: &Reader| reader.group(&wanted));
-        let Some(known) = known.await.map_err(Refused::Final)? else {
-            let unknown = Rejection::UnknownGroup { name: group };
-            return Err(Refused::Final(status::rejection(&unknown)));
-        };
-        let moved = propose(shared, call, "move", |unix_ms| {
-            Command::MoveParked(MoveParked {
+        _: &Leader,
+    ) -> Result<Self::Response, Refused> {
+        let name = group_name(&self.vault, &self.name).map_err(Refused::Final)?;
+        let (incarnation, changes) = (self.incarnation, changes(self));
+        let updated = propose(shared, call, "change", |unix_ms| {
+            Command::UpdateGroup(UpdateGroup {
                 unix_ms,
-                group: group.clone(),
-                incarnation: known.incarnation,
-                sequences: self.sequences.to_vec(),
-                action,
+                name: name.clone(),
+                incarnation,
+                changes,
             })
         });
-        let Outcome::ParkedMoved { revision, moved } = moved.await? else {
-            unreachable!("parked events were to be moved")
-        };
-        shared.dispatchers.changed(&group);
-        Ok((revision, moved))
+        match updated.await? {
+            Outcome::GroupUpdated { revision, group } => {
+                shared.dispatchers.changed(&name);
+                Ok(v1::UpdateGroupResponse {
+                    header: leader_header(shared, revision),
+                    revision,
+                    group: Some((&group).into()),
+                })
+            }
+            other => unreachable!("a group was to be changed: {other:?}"),
+        }
+    }
+
+    async fn forward(
+        shared: &Shared,
+        leader: &Leader,
+        request: Request<Self>,
+    ) -> Result<Response<Self::Response>, Status> {
+        shared.router.groups(leader)?.update_group(request).await
     }
 }
 
-macro_rules! moves_parked {
-    ($request:ty, $response:ident, $action:expr, $forward:ident) => {
-        #[tonic::async_trait]
-        impl Coordinate for $request {
-            type Response = v1::$response;
-
-            fn check(&mut self, _: &Shared) -> Result<(), Status> {
-                let parked = Parked {
-                    vault: &self.vault,
-                    group: &self.group,
-                    sequences: &self.sequences,
-                };
-                parked.check().map(drop)
-            }
-
-            async fn make(
-                &self,
-                shared: &Shared,
-                call: &Call,
-                _: &Leader,
-            ) -> Result<Self::Response, Refused> {
-                let parked = Parked {
-                    vault: &self.vault,
-                    group: &self.group,
-                    sequences: &self.sequences,
-                };
-                let (revision, moved) = parked.carry_out(shared, call, $action).await?;
-                Ok(v1::$response {
-                    header: leader_header(shared, revision),
-                    revision,
-                    moved,
-                })
-            }
-
-            async fn forward(
-                shared: &Shared,
-                leader: &Leader,
-                request: Request<Self>,
-            ) -> Result<Response<Self::Response>, Status> {
-                shared.router.groups(leader)?.$forward(request).await
-            }
-        }
-    };
+fn changes(request: &v1::UpdateGroupRequest) -> Changes {
+    Changes {
+        ack_timeout_ms: request.ack_timeout_ms,
+        unacknowledged_max: request.unacknowledged_max,
+        deliveries_max: request.deliveries_max,
+    }
 }
 
-moves_parked!(
-    v1::ReplayParkedRequest,
-    ReplayParkedResponse,
-    ParkedAction::Replay,
-    replay_parked
-);
-moves_parked!(
-    v1::DiscardParkedRequest,
-    DiscardParkedResponse,
-    ParkedAction::Discard,
-    discard_parked
-);
+/// Deletes a group by as many commands as it takes. Returns the revision of the last one.
+async fn delete_all(
+    shared: &Shared,
+    call: &Call,
+    name: &GroupName,
+    incarnation: u64,
+) -> Result<u64, Refused> {
+    loop {
+        let deleted = propose(shared, call, "deletion", |unix_ms| {
+            Command::DeleteGroup(DeleteGroup {
+                unix_ms,
+                name: name.clone(),
+                incarnation,
+            })
+        });
+        let Outcome::GroupDeleted {
+            revision,
+            rows_left,
+        } = deleted.await?
+        else {
+            unreachable!("a group was to be deleted")
+        };
+        shared.dispatchers.changed(name);
+        if rows_left == 0 {
+            return Ok(revision);
+        }
+    }
+}
+
+async fn find(shared: &Shared, call: &Call, name: &GroupName) -> Result<Option<Group>, Status> {
+    let wanted = name.clone();
+    let read = move |reader: &Reader| reader.group(&wanted);
+    shared.read(call.deadline, read).await
+}
+
+/// The group of that name as it was when the call came, or later.
+pub(super) async fn found(shared: &Shared, call: &Call, name: &GroupName) -> Result<Group, Status> {
+    let barrier = shared
+        .replica
+        .read_barrier(Consistency::Linearizable, call.deadline);
+    barrier.await.map_err(|error| refusal::read(&error, 0))?;
+    let group = find(shared, call, name).await?;
+    group.ok_or_else(|| status::rejection(&Rejection::UnknownGroup { name: name.clone() }))
+}
+
+/// Says which group of that name is meant, where the request does not.
+pub(super) async fn name_incarnation(
+    shared: &Shared,
+    call: &Call,
+    name: &GroupName,
+    incarnation: &mut u64,
+) -> Result<(), Status> {
+    if *incarnation == 0 {
+        *incarnation = found(shared, call, name).await?.incarnation;
+    }
+    Ok(())
+}

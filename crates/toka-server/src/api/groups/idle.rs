@@ -21,11 +21,12 @@ use crate::routing::Call;
 pub(super) struct Idle {
     name: GroupName,
     incarnation: u64,
+    version: u64,
     unacknowledged: u32,
     settings: Settings,
     /// Where the vault was: up to there nothing new is wanted.
     seen: Position,
-    /// When the next outstanding event is to be delivered again.
+    /// When the next outstanding event is to be delivered again, if one is.
     due: Option<Instant>,
 }
 
@@ -40,21 +41,17 @@ pub(super) enum Woken {
 
 impl Idle {
     /// `seen`: where the vault was before the group was looked at. `due_unix_ms`: when the next outstanding event is
-    /// due, of a time that is `now_unix_ms` now.
-    pub(super) fn new(
-        group: Group,
-        seen: Position,
-        due_unix_ms: Option<u64>,
-        now_unix_ms: u64,
-    ) -> Self {
-        let wait = |due: u64| Duration::from_millis(due.saturating_sub(now_unix_ms).max(1));
+    /// due (`u64::MAX`: there is none), of a time that is `now_unix_ms` now.
+    pub(super) fn new(group: Group, seen: Position, due_unix_ms: u64, now_unix_ms: u64) -> Self {
+        let wait = Duration::from_millis(due_unix_ms.saturating_sub(now_unix_ms).max(1));
         Self {
             name: group.name,
             incarnation: group.incarnation,
+            version: group.version,
             unacknowledged: group.unacknowledged,
             settings: group.settings,
             seen,
-            due: due_unix_ms.map(|due| Instant::now() + wait(due)),
+            due: (due_unix_ms < u64::MAX).then(|| Instant::now() + wait),
         }
     }
 
@@ -112,7 +109,8 @@ impl Idle {
         let Some(group) = reader.group(&self.name)? else {
             return Ok(true);
         };
-        let is_another = group.incarnation != self.incarnation;
+        // The version also tells of what nobody here has waited for: the caller of a settlement may have gone away.
+        let is_another = group.incarnation != self.incarnation || group.version != self.version;
         if is_another || group.unacknowledged != self.unacknowledged {
             return Ok(true);
         }

@@ -2,9 +2,9 @@
 
 use toka_ledger::command::{Command, Deliver};
 use toka_ledger::core::limits::DELIVER_EVENTS_MAX;
-use toka_ledger::group::{Delivery, Plan, plan_delivery};
+use toka_ledger::group::{Delivery, NotDue, Plan, plan_delivery_after};
 use toka_ledger::{ConsumerName, Error, GroupName, Invalid, Outcome, Reader, Rejection, Selector};
-use toka_proto::convert::coordination::Token;
+use toka_proto::convert::coordination::{Token, mixed};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -72,12 +72,15 @@ impl Coordinate for v1::PullRequest {
         leader: &Leader,
     ) -> Result<Self::Response, Refused> {
         let wanted = Wanted::of(self).map_err(|error| Refused::Final(status::invalid(&error)))?;
+        let left = call.deadline.saturating_duration_since(Instant::now());
         let pull = Pull {
             shared,
             call,
+            leader,
             wanted,
+            margin: PULL_RETURN.min(left / 4),
         };
-        pull.run(leader).await
+        pull.run().await
     }
 
     async fn forward(
@@ -93,7 +96,10 @@ impl Coordinate for v1::PullRequest {
 struct Pull<'a> {
     shared: &'a Shared,
     call: &'a Call,
+    leader: &'a Leader,
     wanted: Wanted,
+    /// So long before its deadline nothing is leased any more: the answer would come too late.
+    margin: Duration,
 }
 
 /// What a look at the group has come to.
@@ -106,7 +112,12 @@ enum Looked {
     TimeUp,
 }
 
-/// What is to be done next.
+/// What is to be done next, and what is known of the group's outstanding events then.
+struct Planned {
+    next: Next,
+    not_due: Option<NotDue>,
+}
+
 enum Next {
     Deliver { plan: Plan, ack_timeout_ms: u32 },
     Wait(Box<Idle>),
@@ -118,6 +129,8 @@ enum Delivered {
     Leased {
         revision: u64,
         deliveries: Vec<Delivery>,
+        /// All that was planned was done.
+        is_whole: bool,
     },
     /// The group got ahead, and has to be looked at again.
     GotAhead,
@@ -126,8 +139,9 @@ enum Delivered {
 }
 
 impl Pull<'_> {
-    async fn run(&self, leader: &Leader) -> Result<v1::PullResponse, Refused> {
-        let until = self.call.deadline.min(Instant::now() + self.wanted.wait);
+    async fn run(&self) -> Result<v1::PullResponse, Refused> {
+        let last = self.call.deadline - self.margin;
+        let until = last.min(Instant::now() + self.wanted.wait);
         caught_up(self.shared, self.call).await?;
         let dispatcher = self.shared.dispatchers.enter(&self.wanted.group);
         match self.look(&dispatcher).await? {
@@ -145,7 +159,7 @@ impl Pull<'_> {
                 Looked::Nothing(idle) => idle,
                 Looked::TimeUp => return Ok(self.nothing()),
             };
-            let woken = idle.wait(self.shared, self.call, leader, until, &mut changes);
+            let woken = idle.wait(self.shared, self.call, self.leader, until, &mut changes);
             if woken.await? == Woken::TimeUp {
                 return Ok(self.nothing());
             }
@@ -163,33 +177,47 @@ impl Pull<'_> {
     async fn look(&self, dispatcher: &Dispatcher) -> Result<Looked, Refused> {
         let turn = timeout_at(self.call.deadline, dispatcher.turn.lock()).await;
         let overloaded = || Refused::Final(status::overloaded(RETRY_AFTER));
-        let _turn = turn.map_err(|_| overloaded())?;
+        let mut turn = turn.map_err(|_| overloaded())?;
         let mut fruitless = 0;
         while fruitless < PULL_ROUNDS_MAX {
+            let begun = Instant::now();
             let unix_ms = proposed(self.call, "delivery", self.shared.replica.stamp()).await?;
-            let (plan, ack_timeout_ms) = match self.plan(unix_ms).await? {
-                Next::Wait(idle) => return Ok(Looked::Nothing(idle)),
+            // Not kept where nobody knows what became of a delivery.
+            let known = turn.take(self.leader.term);
+            let Planned { next, not_due } = self.plan(unix_ms, known).await?;
+            let (plan, ack_timeout_ms) = match next {
+                Next::Wait(idle) => {
+                    turn.keep(not_due);
+                    return Ok(Looked::Nothing(idle));
+                }
                 Next::Deliver {
                     plan,
                     ack_timeout_ms,
                 } => (plan, ack_timeout_ms),
             };
+            // Of a group far behind there may be many plans.
+            if Instant::now() + self.margin >= self.call.deadline {
+                return Ok(Looked::TimeUp);
+            }
             let incarnation = plan.incarnation;
             match self.deliver(plan, unix_ms).await? {
                 Delivered::Leased {
                     revision,
                     deliveries,
+                    is_whole,
                 } => {
+                    turn.keep(not_due.filter(|_| is_whole).map(|mut not_due| {
+                        not_due.deliver(unix_ms, ack_timeout_ms);
+                        not_due
+                    }));
+                    drop(turn);
                     let deliveries = self.load(incarnation, deliveries).await?;
                     return Ok(Looked::Leased(v1::PullResponse {
                         header: leader_header(self.shared, revision),
                         deliveries,
                         ack_timeout_ms,
+                        lease_ms_left: left(ack_timeout_ms, begun),
                     }));
-                }
-                // Of a group far behind that may be often.
-                Delivered::GotAhead if Instant::now() + PULL_RETURN >= self.call.deadline => {
-                    return Ok(Looked::TimeUp);
                 }
                 Delivered::GotAhead => {}
                 Delivered::Nothing => fruitless += 1,
@@ -198,15 +226,15 @@ impl Pull<'_> {
         Err(overloaded())
     }
 
-    async fn plan(&self, unix_ms: u64) -> Result<Next, Refused> {
+    async fn plan(&self, unix_ms: u64, known: Option<NotDue>) -> Result<Planned, Refused> {
         let wanted = self.wanted.clone();
-        let read = move |reader: &Reader| plan(reader, &wanted, unix_ms);
+        let read = move |reader: &Reader| plan(reader, &wanted, unix_ms, known);
         let next = self.shared.read(self.call.deadline, read).await;
         next.map_err(Refused::Final)
     }
 
     async fn deliver(&self, plan: Plan, unix_ms: u64) -> Result<Delivered, Refused> {
-        let moves = plan.to > plan.from;
+        let (moves, planned) = (plan.to > plan.from, plan.sequences.len());
         let command = Command::Deliver(Deliver {
             unix_ms,
             group: self.wanted.group.clone(),
@@ -224,6 +252,7 @@ impl Pull<'_> {
                 parked,
             } => Ok(match deliveries.is_empty() {
                 false => Delivered::Leased {
+                    is_whole: deliveries.len() + parked as usize == planned,
                     revision,
                     deliveries,
                 },
@@ -248,6 +277,7 @@ impl Pull<'_> {
         deliveries: Vec<Delivery>,
     ) -> Result<Vec<v1::Delivery>, Refused> {
         let include = self.wanted.include;
+        let incarnation = mixed(self.shared.history_id(), &self.wanted.group, incarnation);
         let read = move |reader: &Reader| {
             let deliveries = deliveries.iter();
             deliveries
@@ -259,32 +289,41 @@ impl Pull<'_> {
     }
 }
 
-/// What the group has for the consumer at `unix_ms`. Blocking.
-fn plan(reader: &Reader, wanted: &Wanted, unix_ms: u64) -> Result<Next, Error> {
+/// What is left of a lease that was asked for at `begun` or later, milliseconds.
+fn left(ack_timeout_ms: u32, begun: Instant) -> u32 {
+    let passed = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
+    ack_timeout_ms.saturating_sub(passed)
+}
+
+/// What the group has for the consumer at `unix_ms`, given what is `known` of when outstanding events are due. Blocking.
+fn plan(
+    reader: &Reader,
+    wanted: &Wanted,
+    unix_ms: u64,
+    known: Option<NotDue>,
+) -> Result<Planned, Error> {
     // Before everything else that is read: what comes later is looked at again.
     let seen = reader.position();
     let now = unix_ms.max(seen.unix_ms);
-    let name = &wanted.group;
-    let planned = plan_delivery(reader, name, now, wanted.events_max)?;
-    let Some(group) = reader.group(name)? else {
-        return Err(Rejection::UnknownGroup { name: name.clone() }.into());
-    };
-    if let Some(mut plan) = planned {
+    let planned = plan_delivery_after(reader, &wanted.group, now, wanted.events_max, known)?;
+    let (group, mut not_due) = (planned.group, planned.not_due);
+    if let Some(mut plan) = planned.plan {
+        let wanted_events = plan.sequences.len();
         cut(reader, &mut plan, wanted)?;
-        return Ok(Next::Deliver {
+        // What was cut off is due still.
+        not_due = not_due.filter(|_| plan.sequences.len() == wanted_events);
+        let next = Next::Deliver {
             plan,
             ack_timeout_ms: group.settings.ack_timeout_ms,
-        });
+        };
+        return Ok(Planned { next, not_due });
     }
-    let due = reader.group_due(name, now, 1)?;
-    let is_due = !due.sequences.is_empty();
-    let due_unix_ms = is_due.then_some(now).or(due.next_unix_ms);
-    Ok(Next::Wait(Box::new(Idle::new(
-        group,
-        seen,
-        due_unix_ms,
-        now,
-    ))))
+    let due_unix_ms = not_due.map_or(now, |not_due| not_due.before_unix_ms);
+    let idle = Idle::new(group, seen, due_unix_ms, now);
+    Ok(Planned {
+        next: Next::Wait(Box::new(idle)),
+        not_due,
+    })
 }
 
 /// Leaves out of a plan what would make the answer too large. One event stays whatever its size.

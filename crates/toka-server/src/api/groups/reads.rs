@@ -1,7 +1,9 @@
-//! Groups, and what they have put aside.
+//! Groups, what they have outstanding, and what they have put aside.
+
+use std::marker::PhantomData;
 
 use prost::Message;
-use toka_ledger::group::Parked;
+use toka_ledger::group::{Item, Parked};
 use toka_ledger::{Error, GroupName, Reader, Rejection, Selector};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
@@ -10,11 +12,12 @@ use tonic::{Request, Response, Status};
 
 use super::changes::group_name;
 use crate::api::Shared;
-use crate::api::coordination::page_size;
+use crate::api::coordination;
 use crate::api::name_token::NameList;
-use crate::api::page_token::ParkedPageToken;
+use crate::api::page_token::{GroupList, GroupPageToken};
 use crate::api::read::Include;
 use crate::limits::PAGE_BYTES;
+use crate::routing::Call;
 
 fn unknown(name: GroupName) -> Status {
     status::rejection(&Rejection::UnknownGroup { name })
@@ -27,6 +30,7 @@ pub(super) async fn get(
     let call = shared.admit(request.metadata())?;
     let request = request.into_inner();
     let name = group_name(&request.vault, &request.name)?;
+    shared.check_coordination(&call).await?;
     let position = shared.barrier(&call, request.read).await?;
     let wanted = name.clone();
     let read = move |reader: &Reader| reader.group(&wanted);
@@ -51,7 +55,7 @@ pub(super) async fn list(
     let after = check_vault(&request.vault)
         .and_then(|()| list.read(&request.page_token))
         .map_err(|error| status::invalid(&error))?;
-    let limit = page_size(request.page_size);
+    let limit = coordination::page_size(request.page_size);
     let position = shared.barrier(&call, request.read).await?;
     let all = shared.read(call.deadline, Reader::groups).await?;
     let after = after.unwrap_or_default();
@@ -83,74 +87,194 @@ pub(super) async fn list_parked(
 ) -> Result<Response<v1::ListParkedResponse>, Status> {
     let call = shared.admit(request.metadata())?;
     let request = request.into_inner();
-    let name = group_name(&request.vault, &request.group)?;
-    let token = ParkedPageToken::read(&request.page_token, &name)
-        .map_err(|error| status::invalid(&error))?;
-    let (limit, include) = (page_size(request.page_size), Include::new(request.include));
+    let list = List::<Parked>::of(
+        &request.vault,
+        &request.group,
+        &request.page_token,
+        request.page_size,
+        request.include,
+    )?;
+    shared.check_coordination(&call).await?;
     let position = shared.barrier(&call, request.read).await?;
-    let wanted = name.clone();
-    let read = move |reader: &Reader| page(reader, &wanted, token, limit, include);
-    let page = shared.read(call.deadline, read).await?;
-    let (parked, next) = page.ok_or_else(|| unknown(name.clone()))?;
-    let next_page_token = next.map(|next| next.encode(&name));
+    let (parked, next_page_token) = list.read(shared, &call).await?;
     Ok(Response::new(v1::ListParkedResponse {
         header: Some(shared.header(&position)),
         parked,
-        next_page_token: next_page_token.unwrap_or_default(),
+        next_page_token,
     }))
 }
 
-type Page = (Vec<v1::ParkedEvent>, Option<ParkedPageToken>);
+pub(super) async fn list_outstanding(
+    shared: &Shared,
+    request: Request<v1::ListOutstandingRequest>,
+) -> Result<Response<v1::ListOutstandingResponse>, Status> {
+    let call = shared.admit(request.metadata())?;
+    let request = request.into_inner();
+    let list = List::<Item>::of(
+        &request.vault,
+        &request.group,
+        &request.page_token,
+        request.page_size,
+        request.include,
+    )?;
+    shared.check_coordination(&call).await?;
+    let position = shared.barrier(&call, request.read).await?;
+    let (outstanding, next_page_token) = list.read(shared, &call).await?;
+    Ok(Response::new(v1::ListOutstandingResponse {
+        header: Some(shared.header(&position)),
+        outstanding,
+        next_page_token,
+    }))
+}
 
-/// A page of parked events, and where the next one begins; `None`: there is no such group. Blocking.
-fn page(
-    reader: &Reader,
-    name: &GroupName,
-    token: Option<ParkedPageToken>,
+/// An event of a group, of one list or the other.
+trait Listed: Sized {
+    type Message: Message + Send + 'static;
+
+    const LIST: GroupList;
+
+    /// Those behind the sequence `after`. Blocking.
+    fn read(
+        reader: &Reader,
+        group: &GroupName,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Self>, Error>;
+
+    fn sequence(&self) -> u64;
+
+    fn message(self, event: v1::Event) -> Self::Message;
+}
+
+impl Listed for Parked {
+    type Message = v1::ParkedEvent;
+
+    const LIST: GroupList = GroupList::Parked;
+
+    fn read(
+        reader: &Reader,
+        group: &GroupName,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Self>, Error> {
+        reader.group_parked(group, after, limit)
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn message(self, event: v1::Event) -> v1::ParkedEvent {
+        v1::ParkedEvent {
+            event: Some(event),
+            deliveries: self.deliveries,
+            parked_unix_ms: self.parked_unix_ms,
+            reason: self.reason,
+        }
+    }
+}
+
+impl Listed for Item {
+    type Message = v1::OutstandingEvent;
+
+    const LIST: GroupList = GroupList::Outstanding;
+
+    fn read(
+        reader: &Reader,
+        group: &GroupName,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Self>, Error> {
+        reader.group_items(group, after, limit)
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn message(self, event: v1::Event) -> v1::OutstandingEvent {
+        v1::OutstandingEvent {
+            event: Some(event),
+            deliveries: self.deliveries,
+            forgiven: self.forgiven,
+            state: Some(self.state.into()),
+        }
+    }
+}
+
+/// A page that is asked for.
+struct List<L> {
+    group: GroupName,
+    token: Option<GroupPageToken>,
     limit: usize,
     include: Include,
-) -> Result<Option<Page>, Error> {
-    let Some(group) = reader.group(name)? else {
-        return Ok(None);
-    };
-    let incarnation = group.incarnation;
-    if token.is_some_and(|token| token.incarnation != incarnation) {
-        return Ok(None);
-    }
-    let after = token.map_or(0, |token| token.sequence);
-    let mut messages: Vec<v1::ParkedEvent> = Vec::new();
-    let (mut bytes, mut last) = (0, after);
-    for parked in reader.group_parked(name, after, limit + 1)? {
-        // On a node that applies much at once, the event may not be published yet.
-        let Some(message) = message(reader, &parked, include)? else {
-            break;
-        };
-        bytes += message.encoded_len();
-        if !messages.is_empty() && (messages.len() == limit || bytes > PAGE_BYTES) {
-            let next = ParkedPageToken {
-                sequence: last,
-                incarnation,
-            };
-            return Ok(Some((messages, Some(next))));
-        }
-        last = parked.sequence;
-        messages.push(message);
-    }
-    Ok(Some((messages, None)))
+    listed: PhantomData<fn() -> L>,
 }
 
-fn message(
-    reader: &Reader,
-    parked: &Parked,
-    include: Include,
-) -> Result<Option<v1::ParkedEvent>, Error> {
-    let Some(header) = reader.header(&Selector::Sequence(parked.sequence))? else {
-        return Ok(None);
-    };
-    Ok(Some(v1::ParkedEvent {
-        event: Some(include.load(reader, &header)?),
-        deliveries: parked.deliveries,
-        parked_unix_ms: parked.parked_unix_ms,
-        reason: parked.reason.clone(),
-    }))
+impl<L: Listed + 'static> List<L> {
+    fn of(
+        vault: &str,
+        group: &str,
+        page_token: &str,
+        page_size: u32,
+        include: Option<v1::Include>,
+    ) -> Result<Self, Status> {
+        let group = group_name(vault, group)?;
+        let token = GroupPageToken::read(page_token, L::LIST, &group);
+        Ok(Self {
+            token: token.map_err(|error| status::invalid(&error))?,
+            limit: coordination::page_size(page_size),
+            include: Include::new(include),
+            group,
+            listed: PhantomData,
+        })
+    }
+
+    /// The page, and what asks for the next one.
+    async fn read(self, shared: &Shared, call: &Call) -> Result<(Vec<L::Message>, String), Status> {
+        let group = self.group.clone();
+        let read = move |reader: &Reader| self.page(reader);
+        let page = shared.read(call.deadline, read).await?;
+        let (messages, next) = page.ok_or_else(|| unknown(group.clone()))?;
+        let next = next.map(|next| next.encode(L::LIST, &group));
+        Ok((messages, next.unwrap_or_default()))
+    }
+
+    /// `None`: there is no such group. Blocking.
+    fn page(&self, reader: &Reader) -> Result<Option<Page<L::Message>>, Error> {
+        let Some(group) = reader.group(&self.group)? else {
+            return Ok(None);
+        };
+        let incarnation = group.incarnation;
+        if self
+            .token
+            .is_some_and(|token| token.incarnation != incarnation)
+        {
+            return Ok(None);
+        }
+        let after = self.token.map_or(0, |token| token.sequence);
+        let mut messages: Vec<L::Message> = Vec::new();
+        let (mut bytes, mut last) = (0, after);
+        for event in L::read(reader, &self.group, after, self.limit + 1)? {
+            let sequence = event.sequence();
+            // On a node that applies much at once, the event may not be published yet.
+            let Some(header) = reader.header(&Selector::Sequence(sequence))? else {
+                break;
+            };
+            let message = event.message(self.include.load(reader, &header)?);
+            bytes += message.encoded_len();
+            if !messages.is_empty() && (messages.len() == self.limit || bytes > PAGE_BYTES) {
+                let next = GroupPageToken {
+                    sequence: last,
+                    incarnation,
+                };
+                return Ok(Some((messages, Some(next))));
+            }
+            last = sequence;
+            messages.push(message);
+        }
+        Ok(Some((messages, None)))
+    }
 }
+
+type Page<M> = (Vec<M>, Option<GroupPageToken>);

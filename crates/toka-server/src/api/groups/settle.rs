@@ -3,8 +3,8 @@
 use toka_ledger::command::{Command, Settle, Settlement, Verdict};
 use toka_ledger::core::limits::SETTLE_ITEMS_MAX;
 use toka_ledger::group::SettleOutcome;
-use toka_ledger::{GroupName, Invalid, Outcome};
-use toka_proto::convert::coordination::{Token, settlement};
+use toka_ledger::{GroupName, Invalid, Outcome, Reader};
+use toka_proto::convert::coordination::{Token, mixed, settlement};
 use toka_proto::convert::read::{check_count, check_vault};
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -13,17 +13,18 @@ use tonic::{Request, Response, Status};
 
 use crate::api::Shared;
 use crate::api::commit::Refused;
-use crate::api::coordination::{Coordinate, leader_header, propose};
+use crate::api::coordination::{Coordinate, caught_up, leader_header, propose};
 use crate::routing::Call;
 
 /// A checked request.
 struct Wanted {
     group: GroupName,
+    /// With the group's incarnation as the ledger has it; of another group or history it is that of no group.
     settlements: Vec<(Token, Verdict)>,
 }
 
 impl Wanted {
-    fn of(request: &v1::SettleRequest) -> Result<Self, Invalid> {
+    fn of(request: &v1::SettleRequest, history_id: u128) -> Result<Self, Invalid> {
         check_vault(&request.vault)?;
         let settlements = &request.settlements;
         if settlements.is_empty() {
@@ -32,22 +33,37 @@ impl Wanted {
             });
         }
         check_count("settlements", SETTLE_ITEMS_MAX, settlements.len())?;
+        let group = GroupName::new(&request.group)?;
         let settlements = settlements.iter().cloned().map(settlement);
-        Ok(Self {
-            group: GroupName::new(&request.group)?,
-            settlements: settlements.collect::<Result<_, _>>()?,
-        })
+        let mut settlements = settlements.collect::<Result<Vec<_>, _>>()?;
+        for (token, _) in &mut settlements {
+            token.incarnation = mixed(history_id, &group, token.incarnation);
+        }
+        Ok(Self { group, settlements })
     }
 
-    /// Which group of that name: a later one than that of some tokens leaves those behind.
-    fn incarnation(&self) -> u64 {
-        let all = self.settlements.iter();
-        all.map(|(token, _)| token.incarnation).max().unwrap_or(0)
+    /// Which group of that name, if all tokens are of the same.
+    fn only_incarnation(&self) -> Option<u64> {
+        let mut all = self.settlements.iter().map(|(token, _)| token.incarnation);
+        let first = all.next()?;
+        all.all(|incarnation| incarnation == first).then_some(first)
     }
 
-    /// The outcomes of all, given those of the current incarnation.
-    fn outcomes(&self, settled: Vec<SettleOutcome>) -> Vec<i32> {
-        let incarnation = self.incarnation();
+    /// Which group of that name is meant: of several, the one that there is leaves the others behind.
+    async fn incarnation(&self, shared: &Shared, call: &Call) -> Result<u64, Refused> {
+        if let Some(only) = self.only_incarnation() {
+            return Ok(only);
+        }
+        caught_up(shared, call).await?;
+        let name = self.group.clone();
+        let read = move |reader: &Reader| reader.group(&name);
+        let group = shared.read(call.deadline, read).await;
+        let group = group.map_err(Refused::Final)?;
+        Ok(group.map_or(0, |group| group.incarnation))
+    }
+
+    /// The outcomes of all, given those of this incarnation.
+    fn outcomes(&self, incarnation: u64, settled: Vec<SettleOutcome>) -> Vec<i32> {
         let mut settled = settled.into_iter();
         let all = self.settlements.iter().map(|(token, _)| {
             let own = (token.incarnation == incarnation).then(|| settled.next());
@@ -62,8 +78,8 @@ impl Wanted {
 impl Coordinate for v1::SettleRequest {
     type Response = v1::SettleResponse;
 
-    fn check(&mut self, _: &Shared) -> Result<(), Status> {
-        let wanted = Wanted::of(self);
+    fn check(&mut self, shared: &Shared) -> Result<(), Status> {
+        let wanted = Wanted::of(self, shared.history_id());
         wanted.map(drop).map_err(|error| status::invalid(&error))
     }
 
@@ -73,8 +89,9 @@ impl Coordinate for v1::SettleRequest {
         call: &Call,
         _: &Leader,
     ) -> Result<Self::Response, Refused> {
-        let wanted = Wanted::of(self).map_err(|error| Refused::Final(status::invalid(&error)))?;
-        let incarnation = wanted.incarnation();
+        let wanted = Wanted::of(self, shared.history_id());
+        let wanted = wanted.map_err(|error| Refused::Final(status::invalid(&error)))?;
+        let incarnation = wanted.incarnation(shared, call).await?;
         let current = wanted.settlements.iter();
         let settlements = current
             .filter(|(token, _)| token.incarnation == incarnation)
@@ -99,7 +116,7 @@ impl Coordinate for v1::SettleRequest {
         Ok(v1::SettleResponse {
             header: leader_header(shared, revision),
             revision,
-            outcomes: wanted.outcomes(outcomes),
+            outcomes: wanted.outcomes(incarnation, outcomes),
         })
     }
 
@@ -120,22 +137,35 @@ mod tests {
 
     #[test]
     fn tokens_of_an_earlier_group_are_stale_and_the_others_keep_their_places() {
-        let settlement = |incarnation, sequence| {
+        let group = GroupName::new("work").expect("valid");
+        let settlement = |history_id, incarnation, sequence| {
             let token = Token {
-                incarnation,
+                incarnation: mixed(history_id, &group, incarnation),
                 sequence,
                 delivery: 1,
             };
             settlement_message(&token, &Verdict::Acknowledge)
         };
-        let request = v1::SettleRequest {
-            group: "work".to_owned(),
-            settlements: vec![settlement(4, 1), settlement(9, 2), settlement(9, 3)],
+        let request = |settlements| v1::SettleRequest {
+            group: group.to_string(),
+            settlements,
             ..Default::default()
         };
-        let wanted = Wanted::of(&request).expect("valid");
-        assert_eq!(wanted.incarnation(), 9);
-        let outcomes = wanted.outcomes(vec![SettleOutcome::Done, SettleOutcome::Stale]);
+        let own = request(vec![settlement(7, 9, 2), settlement(7, 9, 3)]);
+        let own = Wanted::of(&own, 7).expect("valid");
+        assert_eq!(own.only_incarnation(), Some(9));
+        // Of another history, which has a group of that incarnation too.
+        let foreign = request(vec![settlement(8, 9, 2)]);
+        let foreign = Wanted::of(&foreign, 7).expect("valid");
+        assert_ne!(foreign.only_incarnation(), Some(9));
+        let mixed = request(vec![
+            settlement(7, 4, 1),
+            settlement(7, 9, 2),
+            settlement(7, 9, 3),
+        ]);
+        let wanted = Wanted::of(&mixed, 7).expect("valid");
+        assert_eq!(wanted.only_incarnation(), None);
+        let outcomes = wanted.outcomes(9, vec![SettleOutcome::Done, SettleOutcome::Stale]);
         let expected = [
             v1::SettleOutcome::Stale,
             v1::SettleOutcome::Done,
@@ -153,7 +183,9 @@ mod tests {
         };
         let bare = v1::Settlement::default();
         assert_eq!(
-            Wanted::of(&request(bare)).err().map(|error| error.field()),
+            Wanted::of(&request(bare), 7)
+                .err()
+                .map(|error| error.field()),
             Some("settlements.token")
         );
         let token = Token {
@@ -166,7 +198,7 @@ mod tests {
             verdict: None,
         };
         assert_eq!(
-            Wanted::of(&request(undecided))
+            Wanted::of(&request(undecided), 7)
                 .err()
                 .map(|error| error.field()),
             Some("settlements.verdict")

@@ -13,6 +13,7 @@ use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::lineage_service_server::{LineageService, LineageServiceServer};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use self::walking::{Part, Walking};
@@ -158,7 +159,7 @@ impl LineageService for Lineage {
         let mut position = shared.barrier(&call, request.read).await?;
         if let Some(token) = token {
             // Another node may have given the token.
-            position = shared.reach(token.as_of, call.deadline).await?;
+            position = shared.confirm(&call, token.as_of, position).await?;
         }
         let heads = Heads {
             as_of: token.map_or(position.sequence, |token| token.as_of),
@@ -169,8 +170,9 @@ impl LineageService for Lineage {
                 size => (size as usize).min(PAGE_EVENTS_MAX),
             },
         };
-        let read = move |reader: &Reader| heads_page(reader, &heads);
-        let (events, next) = shared.read(call.deadline, read).await?;
+        let deadline = call.deadline;
+        let read = move |reader: &Reader| heads_page(reader, &heads, deadline);
+        let (events, next) = shared.read(deadline, read).await?;
         let next_page_token = next.map(|next| next.encode(identity));
         Ok(Response::new(v1::ListHeadsResponse {
             header: Some(shared.header(&position)),
@@ -239,12 +241,13 @@ impl HeaderPage {
     }
 }
 
-/// The heads of a page, and where the next one begins. Blocking.
+/// The heads of a page, and where the next one begins. Ends with what it has at `deadline`. Blocking.
 fn heads_page(
     reader: &Reader,
     heads: &Heads,
+    deadline: Instant,
 ) -> Result<(Vec<v1::Event>, Option<HeadsPageToken>), Error> {
-    let found = reader.heads(heads)?;
+    let found = reader.heads_while(heads, &|| Instant::now() < deadline)?;
     let as_of = found.as_of;
     let mut page = HeaderPage::default();
     for header in &found.headers {
