@@ -171,9 +171,10 @@ impl Consumer {
 
     /// Whether the group is there; it is not before every member knows the feature level.
     async fn make(&self, group: &GroupName) -> bool {
+        let settings = settings();
         let made = self
             .client
-            .create_group(group, &settings(), GroupStart::Beginning);
+            .create_group(group, &settings, GroupStart::Beginning);
         match made.await {
             Ok(_) => true,
             Err(error) => {
