@@ -327,7 +327,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     trace.line(format_args!("cursor {from} to {to}: {error}"));
-                    let is_passing = matches!(error, Error::Refused { .. });
+                    // A disk that is nearly full is a limit.
+                    let is_passing =
+                        matches!(error, Error::Refused { .. } | Error::LimitReached { .. });
                     if !error.is_retryable() && !is_passing {
                         oracle.fail(format!("cursor {from} to {to}: {error}"));
                     }
