@@ -147,11 +147,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::heads`].
-    pub fn heads_while(
-        &self,
-        heads: &Heads,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<HeadsPage, Error> {
+    pub fn heads_while(&self, heads: &Heads, go_on: &dyn Fn() -> bool) -> Result<HeadsPage, Error> {
         heads::page(self, heads, go_on)
     }
 
