@@ -166,6 +166,9 @@ async fn node_of_another_cluster_is_refused() -> Result<()> {
             "--data",
             &other.node(1).data.display().to_string(),
         )?;
+        while let Some(at) = arguments.iter().position(|flag| flag == "--initial-member") {
+            arguments.drain(at..at + 2);
+        }
         // At the addresses of this cluster's member, and known at its own: it would not start otherwise.
         let known = other.serve_arguments(1);
         for (advertised, listening) in [

@@ -196,7 +196,7 @@ async fn group_goes_on_while_nodes_are_upgraded() -> Result<()> {
     let seed = seed::draw();
     cluster::run(3, &SETTINGS, async |cluster: &mut Cluster| {
         let client = cluster.client().await?;
-        let kept = Work::start(&client, LONG_MS).await?;
+        let mut kept = Work::start(&client, LONG_MS).await?;
         let acks = Acks::default();
         kept.record(&acks, WRITER);
         let scene = Scene::start(cluster, seed, acks).await?;
@@ -219,6 +219,7 @@ async fn group_goes_on_while_nodes_are_upgraded() -> Result<()> {
         is_at(cluster, FEATURE_LEVEL + 1).await?;
         scene.goes_on(SOME).await?;
         kept.is_kept(&client, Consistency::Linearizable).await?;
+        kept.acknowledge_held(&client).await?;
         kept.finish(&client).await?;
         scene.finish(cluster).await
     })
