@@ -13,7 +13,7 @@ fn meaningless(command: &str) -> &'static [&'static str] {
         "serve" | "dev" => &["endpoint", "context", "timeout", "output"],
         "completions" | "man" => &["endpoint", "context", "timeout", "output", "data"],
         "context" => &["endpoint", "context", "timeout", "data"],
-        // Of `toka cluster` only `recover` works on data.
+        // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &["data"],
         "restore" => CLIENT,
@@ -46,6 +46,8 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
     let meaningless = match (name, below.subcommand_name()) {
         // Of a node that does not run.
         ("cluster", Some("recover")) => CLIENT,
+        // Of one, and of the cluster that is asked whether it is a member.
+        ("cluster", Some("vacate")) => &["context"],
         ("cluster", _) => &["data"],
         _ => meaningless(name),
     };
