@@ -89,6 +89,36 @@ pub(crate) const TEST: &[Need] = &[
     },
 ];
 
+/// What counts the instructions of the hot paths.
+pub(crate) const INSTRUCTIONS: &[Need] = &[Need {
+    what: "valgrind, which counts instructions",
+    apt: &["valgrind"],
+    dnf: &["valgrind"],
+    pacman: &["valgrind"],
+    brew: &[],
+    is_met: || on_path("valgrind"),
+}];
+
+/// What the comparison with peers needs. etcd itself is taken from a newer Debian, and not installed.
+pub(crate) const PEERS: &[Need] = &[
+    Need {
+        what: "protoc, which etcd's client is built with",
+        apt: &["protobuf-compiler"],
+        dnf: &["protobuf-compiler"],
+        pacman: &["protobuf"],
+        brew: &["protobuf"],
+        is_met: || std::env::var_os("PROTOC").is_some() || on_path("protoc"),
+    },
+    Need {
+        what: "Python 3 with venv",
+        apt: &["python3", "python3-venv"],
+        dnf: &["python3"],
+        pacman: &["python"],
+        brew: &["python"],
+        is_met: has_python_venv,
+    },
+];
+
 /// Makes sure that all `needs` are met.
 ///
 /// # Errors
