@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ const POLL: Duration = Duration::from_millis(5);
 const LOG_LINES: usize = 15;
 
 /// A program with its arguments, and the process that runs it, if one does. The process is killed, by its id, when
-/// this is dropped.
+/// this is dropped, and with the thread that has started it: start it from one that lasts.
 #[derive(Debug)]
 pub struct Server {
     name: String,
@@ -79,6 +81,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
+        end_with_parent(&mut command);
         let child = command
             .spawn()
             .map_err(process("start", self.program.display().to_string()))?;
@@ -177,6 +180,23 @@ impl Drop for Server {
         let _ = self.kill();
     }
 }
+
+/// Has the kernel kill the process when the thread that starts it is gone: a benchmark that is killed leaves nothing
+/// behind.
+#[cfg(target_os = "linux")]
+fn end_with_parent(command: &mut Command) {
+    let ask = || {
+        let signal = Some(Signal::KILL);
+        rustix::process::set_parent_process_death_signal(signal).map_err(std::io::Error::from)
+    };
+    // SAFETY: it runs between fork and exec, where nothing may allocate or lock: it is one system call.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent(_: &mut Command) {}
 
 fn process(action: &'static str, name: String) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Process {

@@ -102,12 +102,12 @@ pub(crate) const INSTRUCTIONS: &[Need] = &[Need {
 /// What the comparison with peers needs. etcd itself is taken from a newer Debian, and not installed.
 pub(crate) const PEERS: &[Need] = &[
     Need {
-        what: "protoc, which etcd's client is built with",
-        apt: &["protobuf-compiler"],
-        dnf: &["protobuf-compiler"],
+        what: "protoc with its own messages, which etcd's client is built with",
+        apt: &["protobuf-compiler", "libprotobuf-dev"],
+        dnf: &["protobuf-compiler", "protobuf-devel"],
         pacman: &["protobuf"],
         brew: &["protobuf"],
-        is_met: || std::env::var_os("PROTOC").is_some() || on_path("protoc"),
+        is_met: has_protoc,
     },
     Need {
         what: "Python 3 with venv",
@@ -261,6 +261,19 @@ fn has_python_venv() -> bool {
         .args(["-c", "import venv, ensurepip"])
         .output()
         .is_ok_and(|output| output.status.success())
+}
+
+fn has_protoc() -> bool {
+    let messages = [
+        "/usr/include",
+        "/usr/local/include",
+        "/opt/homebrew/include",
+    ];
+    let has_messages = std::env::var_os("PROTOC_INCLUDE").is_some()
+        || messages.iter().any(|directory| {
+            is_file(&Path::new(directory).join("google/protobuf/descriptor.proto"))
+        });
+    has_messages && (std::env::var_os("PROTOC").is_some() || on_path("protoc"))
 }
 
 /// Looks for the development files: the runtime library alone lacks the compiler's own headers.

@@ -45,7 +45,7 @@ impl Bench<'_> {
             (name::CATCH_UP, "200000", "768"),
             (name::CATCH_UP_SMALL, "1000000", "0"),
         ] {
-            let rows = self.run(&[
+            let arguments = [
                 "subscribe",
                 "--local",
                 "--subscribers",
@@ -54,8 +54,9 @@ impl Bench<'_> {
                 events,
                 "--dim",
                 dimension,
-            ]);
-            results.add_alone(figure, number(&rows.await?, "catch up", "per_second")?);
+            ];
+            let rows = self.run(&arguments).await?;
+            results.add_alone(figure, number(&rows, "catch up", "per_second")?);
         }
         let rows = self.run(&["restart", "--fill-events", "1000000"]).await?;
         results.add_alone(
@@ -83,7 +84,7 @@ impl Bench<'_> {
             (name::WRITTEN, name::ON_DISK, "768", EVENT_BYTES),
             (name::WRITTEN_SMALL, name::ON_DISK_SMALL, "0", SMALL_BYTES),
         ] {
-            let rows = self.run(&[
+            let arguments = [
                 "commit",
                 "--local",
                 "--mode",
@@ -96,8 +97,8 @@ impl Bench<'_> {
                 "30s",
                 "--dim",
                 dimension,
-            ]);
-            let rows = rows.await?;
+            ];
+            let rows = self.run(&arguments).await?;
             let of = |field| Ok::<_, anyhow::Error>(number(&rows, "commit", field)? / own);
             results.add_alone(written, of("written_bytes_per_item")?);
             results.add_alone(on_disk, of("ledger_bytes_per_event")?);
@@ -107,8 +108,8 @@ impl Bench<'_> {
 
     async fn embedded(&self, results: &mut Results) -> Result<()> {
         for (figure, dimension) in [(name::EMBEDDED_SMALL, "0"), (name::EMBEDDED, "768")] {
-            let rows = self.run(&["embedded", "--clients", "64", "--dim", dimension]);
-            let rows = rows.await?;
+            let arguments = ["embedded", "--clients", "64", "--dim", dimension];
+            let rows = self.run(&arguments).await?;
             let share = number(&rows, "embedded vault", "share_of_bare_percent")?;
             results.add_alone(figure, share);
         }

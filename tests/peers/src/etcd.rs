@@ -13,8 +13,7 @@ use tempfile::TempDir;
 use toka_measure::subscribers::Deliveries;
 use toka_measure::{Events, Pace, Plan, Server, Turn, gap, load, ports, reads};
 
-use crate::store::Calls;
-use crate::vault::{FAILOVER_CLIENTS, FAILOVER_LIMIT};
+use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
 const NODES: usize = 3;
 /// Connections to the leader, among which clients are divided; one alone is slower.

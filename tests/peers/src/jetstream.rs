@@ -13,8 +13,7 @@ use tempfile::TempDir;
 use toka_measure::subscribers::Deliveries;
 use toka_measure::{Events, Pace, Server, Turn, commits, gap, load, ports};
 
-use crate::store::Calls;
-use crate::vault::{FAILOVER_CLIENTS, FAILOVER_LIMIT};
+use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
 const NODES: usize = 3;
 /// Connections to the stream's leader, among which clients are divided.

@@ -3,6 +3,7 @@
 //! peers, and runs it; `docs/benchmarks.md` says what is compared and how.
 
 mod alone;
+mod calls;
 mod etcd;
 mod jetstream;
 mod load;

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use toka_measure::subscribers::Subscribers;
 use toka_measure::{Events, Meter, Pace, Plan, Summary};
 
+use crate::calls::Calls;
 use crate::load::Load;
 use crate::results::Results;
-use crate::store::{Calls, Programs, Store, System};
+use crate::store::{Programs, Store, System};
 use crate::unary_calls;
 
 const PAYLOAD_BYTES: usize = 256;

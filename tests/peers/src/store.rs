@@ -9,8 +9,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 use toka_measure::subscribers::Deliveries;
-use toka_measure::{Counted, Events, Pace};
+use toka_measure::{Events, Pace};
 
+use crate::calls::Calls;
 use crate::{etcd, jetstream, vault};
 
 /// A store.
@@ -54,9 +55,6 @@ pub(crate) struct Programs {
     pub(crate) etcd: PathBuf,
     pub(crate) nats: PathBuf,
 }
-
-/// Failures of a store, as it tells them.
-pub(crate) type Calls = Counted<String>;
 
 /// Three nodes of a store, which end when it is dropped.
 pub(crate) enum Store {

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::store::Calls;
+use crate::calls::Calls;
 
 /// The argument with which this program serves them.
 pub(crate) const COMMAND: &str = "serve-empty-calls";

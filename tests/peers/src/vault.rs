@@ -11,13 +11,9 @@ use toka_measure::commits::{self, Mode};
 use toka_measure::subscribers::{self, Deliveries};
 use toka_measure::{Events, Pace, Vault, gap, reads};
 
-use crate::store::Calls;
+use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
 const NODES: u64 = 3;
-/// Clients that commit while the leader is killed.
-pub(crate) const FAILOVER_CLIENTS: u32 = 16;
-/// For the first acknowledgement after that.
-pub(crate) const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
 /// Events that are read again and again.
 const READ_EVENTS_MAX: usize = 100_000;
 
