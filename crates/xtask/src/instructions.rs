@@ -61,8 +61,10 @@ pub(crate) fn run(workspace: &Workspace, processes: &Processes, update: bool) ->
             return Err(error).with_context(|| format!("reading {}{hint}", file.display()));
         }
     };
-    let now = count(workspace, processes)?;
+    let programs = build(workspace, processes)?;
+    let now = count(workspace, processes, &programs)?;
     print(&before, &now);
+    print_times(workspace, processes, &programs)?;
     if update {
         std::fs::write(&file, text(&now)).with_context(|| format!("writing {}", file.display()))?;
         println!("written: {}", file.display());
@@ -79,15 +81,28 @@ fn counts_here() -> bool {
     cfg!(target_arch = "x86_64") && cpus.split_whitespace().any(|flag| flag == "avx2")
 }
 
-fn count(workspace: &Workspace, processes: &Processes) -> Result<Counts> {
+/// Criterion's times of the same paths, which depend on the machine, and gate nothing.
+fn print_times(workspace: &Workspace, processes: &Processes, programs: &[PathBuf]) -> Result<()> {
+    for program in programs {
+        let mut times = Command::new(program);
+        times
+            .args(["--bench", "--quick", "--noplot", "--discard-baseline"])
+            .env("CARGO_TARGET_DIR", &workspace.target)
+            .current_dir(&workspace.root);
+        processes.run(&mut times)?;
+    }
+    Ok(())
+}
+
+fn count(workspace: &Workspace, processes: &Processes, programs: &[PathBuf]) -> Result<Counts> {
     let mut counts = Counts::new();
-    for program in build(workspace, processes)? {
-        let listed =
-            processes.run_captured(Command::new(&program).arg("--list-paths"), COUNT_LIMIT)?;
+    for program in programs {
+        let mut list = Command::new(program);
+        let listed = processes.run_captured(list.arg("--list-paths"), COUNT_LIMIT)?;
         for line in listed.lines() {
             let (name, items) = line.split_once('\t').context("a name and a number")?;
             let items: u64 = items.parse()?;
-            let total = count_path(workspace, processes, &program, name)?;
+            let total = count_path(workspace, processes, program, name)?;
             counts.insert(name.to_owned(), total / items);
         }
     }

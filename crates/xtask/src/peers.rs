@@ -87,7 +87,7 @@ fn build_comparison(workspace: &Workspace, processes: &Processes) -> Result<Path
     let target = workspace.target.join("peers");
     let mut command = workspace.cargo();
     command
-        .args(["build", "--release", "--locked"])
+        .args(["build", "--release"])
         .args(["--manifest-path", "tests/peers/Cargo.toml"])
         .arg("--target-dir")
         .arg(&target);
