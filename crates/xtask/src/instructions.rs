@@ -200,7 +200,7 @@ fn text(counts: &Counts) -> String {
 }
 
 fn change_percent(before: u64, now: u64) -> f64 {
-    (now as f64 / before.max(1) as f64 - 1.0) * 100.0
+    (now as f64 - before as f64) * 100.0 / before.max(1) as f64
 }
 
 fn print(before: &Counts, now: &Counts) {
