@@ -115,102 +115,107 @@ fn row(what: &'static str, of: &'static str, target: Target, figure: Option<f64>
     }
 }
 
+/// Rates of commits: what, of which load, as a multiple of whose, at least.
+const COMMIT_RATES: &[(&str, Load, System, f64)] = &[
+    (
+        "events, 64 clients, unary",
+        Load::Unary64,
+        System::Etcd,
+        2.0,
+    ),
+    (
+        "events, 64 clients, unary",
+        Load::Unary64,
+        System::Jetstream,
+        1.2,
+    ),
+    (
+        "events, 512 clients, unary",
+        Load::Unary512,
+        System::Etcd,
+        2.0,
+    ),
+    (
+        "events, 512 clients, unary",
+        Load::Unary512,
+        System::Jetstream,
+        1.2,
+    ),
+    (
+        "events, 512 in flight, stream",
+        Load::Stream512,
+        System::Etcd,
+        6.0,
+    ),
+    (
+        "events, 512 in flight, stream",
+        Load::Stream512,
+        System::Jetstream,
+        3.0,
+    ),
+    (
+        "small events, 512 clients, unary",
+        Load::SmallUnary512,
+        System::Etcd,
+        2.0,
+    ),
+    (
+        "small events, stream",
+        Load::SmallStream512,
+        System::Jetstream,
+        1.5,
+    ),
+    (
+        "small events, stream",
+        Load::SmallStream512,
+        System::Etcd,
+        5.0,
+    ),
+    (
+        "stretch: small events, stream",
+        Load::SmallStream512,
+        System::JetstreamUnsynced,
+        1.0,
+    ),
+    (
+        "stretch: events, stream",
+        Load::Stream512,
+        System::JetstreamUnsynced,
+        1.5,
+    ),
+];
+
 fn commits(results: &Results) -> Vec<Row> {
-    use System::{Etcd, Jetstream, JetstreamUnsynced};
-    use Target::{AtLeast, AtMost};
-    let rates = |what, load, other, of, target| {
-        row(what, of, AtLeast(target), ratio(results, load, other, rate))
+    let rates = COMMIT_RATES.iter().map(|&(what, load, other, target)| {
+        let of = match other {
+            System::Etcd => ETCD,
+            System::Jetstream => JETSTREAM,
+            System::JetstreamUnsynced => UNSYNCED,
+            System::Toka => "",
+        };
+        let figure = ratio(results, load, other, rate);
+        row(what, of, Target::AtLeast(target), figure)
+    });
+    // Against the better of the two.
+    let better = |figure: fn(&Summary) -> Option<f64>, load| {
+        let peers = [System::Etcd, System::Jetstream];
+        let ratios = peers.map(|peer| ratio(results, load, peer, figure));
+        ratios.into_iter().flatten().reduce(f64::max)
     };
-    // Against the faster of the two.
-    let faster = |figure: fn(&Summary) -> Option<f64>, load| {
-        let peers = [Etcd, Jetstream].map(|peer| ratio(results, load, peer, figure));
-        peers.into_iter().flatten().reduce(f64::max)
-    };
-    vec![
-        rates("events, 64 clients, unary", Load::Unary64, Etcd, ETCD, 2.0),
-        rates(
-            "events, 64 clients, unary",
-            Load::Unary64,
-            Jetstream,
-            JETSTREAM,
-            1.2,
-        ),
-        rates(
-            "events, 512 clients, unary",
-            Load::Unary512,
-            Etcd,
-            ETCD,
-            2.0,
-        ),
-        rates(
-            "events, 512 clients, unary",
-            Load::Unary512,
-            Jetstream,
-            JETSTREAM,
-            1.2,
-        ),
-        rates(
-            "events, 512 in flight, stream",
-            Load::Stream512,
-            Etcd,
-            ETCD,
-            6.0,
-        ),
-        rates(
-            "events, 512 in flight, stream",
-            Load::Stream512,
-            Jetstream,
-            JETSTREAM,
-            3.0,
-        ),
-        rates(
-            "small events, 512 clients, unary",
-            Load::SmallUnary512,
-            Etcd,
-            ETCD,
-            2.0,
-        ),
-        rates(
-            "small events, stream",
-            Load::SmallStream512,
-            Jetstream,
-            JETSTREAM,
-            1.5,
-        ),
-        rates(
-            "small events, stream",
-            Load::SmallStream512,
-            Etcd,
-            ETCD,
-            5.0,
-        ),
-        row(
-            "one client, unary, p50",
-            "x the faster of the two",
-            AtMost(1.0),
-            faster(p50, Load::Unary1),
-        ),
-        row(
-            "p99 at half of the maximum rate",
-            "x the better of the two",
-            AtMost(1.0),
-            faster(p99, Load::HalfRate),
-        ),
-        rates(
-            "stretch: small events, stream",
-            Load::SmallStream512,
-            JetstreamUnsynced,
-            UNSYNCED,
-            1.0,
-        ),
-        rates(
-            "stretch: events, stream",
-            Load::Stream512,
-            JetstreamUnsynced,
-            UNSYNCED,
-            1.5,
-        ),
-    ]
+    let mut rows: Vec<_> = rates.collect();
+    rows.push(row(
+        "one client, unary, p50",
+        "x the faster of the two",
+        Target::AtMost(1.0),
+        better(p50, Load::Unary1),
+    ));
+    rows.push(row(
+        "p99 at half of the maximum rate",
+        "x the better of the two",
+        Target::AtMost(1.0),
+        better(p99, Load::HalfRate),
+    ));
+    rows
 }
 
 fn reads(results: &Results) -> Vec<Row> {
