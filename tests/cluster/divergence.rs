@@ -91,7 +91,7 @@ async fn plant(cluster: &mut Cluster, acks: &Acks, random: &mut StdRng) -> Resul
 /// The node finds out, stops, and does not start again. That it does so within what docs/operations.md promises
 /// follows from the constants of `toka_raft::replica::divergence`, and is a unit test there: a machine that is busy
 /// with other tests takes as long as it likes.
-async fn stops(cluster: &mut Cluster, id: u64, begin: Instant) -> Result<()> {
+pub(crate) async fn stops(cluster: &mut Cluster, id: u64, begin: Instant) -> Result<()> {
     let mut process = cluster.take_process(id)?;
     let status = process.wait(PATIENCE).await.context("it goes on")?;
     println!("found after {:.1} s", begin.elapsed().as_secs_f64());

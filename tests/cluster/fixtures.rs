@@ -19,6 +19,10 @@ use toka_tests::{history, wait};
 
 /// The fixture whose vaults have saved their intents.
 const WITH_INTENTS: &str = "format-1-intents";
+/// The fixture whose vaults are of level 2, and have cursors and consumer groups.
+const LEVEL_2: &str = "format-1-level-2";
+/// Its group of which something is outstanding and parked.
+const GROUP: &str = "work";
 
 /// Size of a segment of the Raft log; the zeros at its end are not in the fixture.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -73,6 +77,59 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// Checks that the vault at `at` has the cursors and groups that `name` had, where it had any.
+    async fn coordinates(&self, toka: &Toka, at: &[&str], name: &str) -> Result<()> {
+        let expected = &self.expected[name]["coordination"];
+        if expected.is_null() {
+            return Ok(());
+        }
+        let parked = ["group", "parked", GROUP];
+        for (key, words) in [
+            ("cursors", &["cursor", "list"][..]),
+            ("groups", &["group", "list"][..]),
+            ("parked", &parked[..]),
+        ] {
+            let found = toka.json(&[at, words, &["-o", "json"]].concat()).await?;
+            let expected = expected[key].as_array().context("a list")?;
+            // Of each what was kept of it: builds may show more than those before.
+            let is_same = found.len() == expected.len()
+                && found.iter().zip(expected).all(|(found, expected)| {
+                    let mut fields = expected.as_object().into_iter().flatten();
+                    fields.all(|(field, value)| found[field] == *value)
+                });
+            let of = &self.name;
+            ensure!(is_same, "{of}: {name}: {key}: {found:?}, not {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// Checks that the group goes on, where the vault at `at` has one: what was outstanding comes first, and what was
+    /// parked can be replayed.
+    async fn goes_on(&self, toka: &Toka, at: &[&str], name: &str) -> Result<()> {
+        let coordination = &self.expected[name]["coordination"];
+        if coordination.is_null() {
+            return Ok(());
+        }
+        let outstanding = coordination["outstanding"].as_array().context("a list")?;
+        let consume = ["group", "consume", GROUP, "--until-empty", "-o", "json"];
+        let consume = [at, &consume[..]].concat();
+        let consumed = toka.json(&consume).await?;
+        let sequences = consumed.iter().map(|event| &event["sequence"]);
+        let is_first = sequences.take(outstanding.len()).eq(outstanding);
+        ensure!(is_first, "{consumed:?}, not {outstanding:?} first");
+        ensure!(consumed.len() > outstanding.len(), "nothing new came");
+        let replay = ["group", "replay", GROUP];
+        toka.ok(&[at, &replay[..]].concat()).await?;
+        let consumed = toka.json(&consume).await?;
+        let again = consumed.iter().map(|event| &event["sequence"]);
+        let parked = coordination["parked"].as_array().context("a list")?;
+        let is_replayed = again.eq(parked.iter().map(|event| &event["sequence"]));
+        ensure!(is_replayed, "{consumed:?}, not {parked:?}");
+        Ok(())
+    }
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -117,8 +174,10 @@ async fn embedded_vaults_of_every_format_are_read_and_go_on() -> Result<()> {
         let data = fixture.path("embedded");
         fixture.verify(&toka, &data, "embedded").await?;
         let at = ["--data", data.to_str().context("a path in UTF-8")?];
+        fixture.coordinates(&toka, &at, "embedded").await?;
         let before = digests(&toka, &at).await?;
         ensure!(before.len() as u64 == fixture.expected["embedded"]["events"]);
+        fixture.goes_on(&toka, &at, "embedded").await?;
         toka.ok(&[&at[..], &["commit", "next", "1", "--cursor", "reader=7:9"]].concat())
             .await?;
         let intents = toka.ok(&[&at[..], &["intents"]].concat()).await?.stdout;
@@ -143,6 +202,9 @@ async fn backups_and_exports_of_every_format_are_read() -> Result<()> {
         fixture
             .verify(&toka, Path::new(&restored), "backup")
             .await?;
+        let at = ["--data", restored.as_str()];
+        fixture.coordinates(&toka, &at, "backup").await?;
+        fixture.goes_on(&toka, &at, "backup").await?;
 
         // An import gives events new times, and their digests again.
         let (export, imported) = (name("export.jsonl")?, name("imported")?);
@@ -210,6 +272,25 @@ async fn fixture_with_saved_intents_has_them_in_every_ledger() -> Result<()> {
     Ok(())
 }
 
+/// What the fixture is for: the others have neither.
+#[test]
+fn fixture_of_level_2_has_cursors_and_groups_in_every_vault() -> Result<()> {
+    let mut all = Fixture::all()?.into_iter();
+    let fixture = all.find(|fixture| fixture.name == LEVEL_2);
+    let fixture = fixture.with_context(|| {
+        format!("there is no {LEVEL_2}; `cargo xtask fixtures --level-2` makes it")
+    })?;
+    for name in ["embedded", "node", "backup"] {
+        let coordination = &fixture.expected[name]["coordination"];
+        for key in ["cursors", "groups", "parked", "outstanding"] {
+            let list = coordination[key].as_array();
+            let has_some = list.is_some_and(|list| !list.is_empty());
+            ensure!(has_some, "{name} has no {key}: {coordination}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_of_every_format_serve_what_they_had() -> Result<()> {
     for fixture in Fixture::all()? {
@@ -250,8 +331,13 @@ async fn nodes_of_every_format_serve_what_they_had() -> Result<()> {
                 cluster.check_purged(0)
             })
             .await?;
+            fixture.coordinates(&cluster.toka(), &[], "node").await?;
             cluster.toka().ok(&["commit", "next", "1"]).await?;
-            becomes_two(cluster, found.len() as u64 + 1).await
+            becomes_two(cluster, found.len() as u64 + 1).await?;
+            let second = cluster.node(2).endpoint();
+            let at = ["--endpoint", second.as_str()];
+            fixture.coordinates(&cluster.toka(), &at, "node").await?;
+            fixture.goes_on(&cluster.toka(), &at, "node").await
         })
         .await?;
     }

@@ -8,6 +8,9 @@ use toka_tests::cluster::{self, Cluster};
 use toka_tests::history::{self, Acks};
 use toka_tests::{seed, wait};
 
+/// What a member says of a node of another cluster at the address of another member.
+const STRANGER: &str = "a node of another cluster is at the address of this member";
+
 async fn commit_one(cluster: &Cluster, acks: &Acks) -> Result<()> {
     let payload = json!({"number": acks.count()});
     let header = cluster
@@ -164,11 +167,13 @@ async fn node_of_another_cluster_is_refused() -> Result<()> {
             &other.node(1).data.display().to_string(),
         )?;
         cluster.launch_as(1, &arguments)?;
-        let reason = format!("this node belongs to cluster {foreign:032x}");
+        let reason = format!("cluster_id=\"{foreign:032x}\"");
         wait::until("a refusal", cluster::PATIENCE, async || {
-            let refused = [2, 3]
-                .into_iter()
-                .any(|id| cluster.log(id).contains(&reason));
+            let refused = [2, 3].into_iter().any(|id| {
+                let log = cluster.log(id);
+                let mut lines = log.lines();
+                lines.any(|line| line.contains(STRANGER) && line.contains(&reason))
+            });
             ensure!(refused, "nobody has been refused");
             Ok(())
         })

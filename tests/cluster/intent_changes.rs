@@ -111,7 +111,7 @@ impl Follower {
                     self.position = sequence;
                     self.events += 1;
                 }
-                Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
+                Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence, .. } => {
                     ensure!(
                         sequence >= self.position,
                         "{sequence} after {}",

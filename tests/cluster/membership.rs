@@ -1,9 +1,12 @@
 //! A cluster grows, shrinks and is repaired while commits and subscriptions go on.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use toka_client::EventDraft;
 use toka_proto::convert::read::Consistency;
+use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::follow::Follower;
 use toka_tests::load::SAVE_OFTEN;
@@ -50,6 +53,77 @@ async fn cluster_grows_to_seven_nodes_and_back_by_one_command_each() -> Result<(
         ensure!(last.code == Some(5), "the last voter went: {last:?}");
         ensure!(last.stderr.contains("last voter"), "{last:?}");
         traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Another address of node `id` for the other nodes, and what it is started with there.
+fn elsewhere(cluster: &Cluster, id: u64) -> Result<(SocketAddr, Vec<String>)> {
+    let mut moved = cluster.node(id).raft;
+    let port = moved.port();
+    moved.set_port(port.checked_add(5_000).unwrap_or(port - 5_000));
+    let mut arguments = cluster.serve_arguments(id);
+    while let Some(at) = arguments.iter().position(|word| word == "--initial-member") {
+        arguments.drain(at..at + 2);
+    }
+    let listen = arguments.iter().position(|word| word == "--raft-listen");
+    arguments[listen.context("it listens")? + 1] = moved.to_string();
+    Ok((moved, arguments))
+}
+
+/// Its ledger may not have the change by which it is not alone any more: the log has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_that_was_killed_when_others_had_joined_does_not_start_elsewhere() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let (second, third) = (cluster.join(&[]).await?, cluster.join(&[]).await?);
+        cluster.has_members(&[1, second, third], &[]).await?;
+        cluster.kill(1)?;
+        let (_, arguments) = elsewhere(cluster, 1)?;
+        let said = cluster.refuses_to_start_as(1, &arguments).await?;
+        ensure!(said.contains("where it would not be found"), "{said}");
+        cluster.restart(1).await?;
+        cluster.has_members(&[1, second, third], &[]).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// A copy of its data directory would do the same: somebody has to know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_voter_with_learners_that_has_moved_warns() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let learner = cluster.join(&["--learner"]).await?;
+        cluster.wait_ready(learner).await?;
+        cluster.terminate(1).await?;
+        let (_, arguments) = elsewhere(cluster, 1)?;
+        cluster.launch_as(1, &arguments)?;
+        cluster.wait_ready(1).await?;
+        let warns = "If its data directory was copied instead";
+        ensure!(cluster.log(1).contains(warns), "nothing is said");
+        Ok(())
+    })
+    .await
+}
+
+/// It is known at its new address before anybody joins it, and so starts there again when it is not alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_member_that_has_moved_is_joined_and_starts_again() -> Result<()> {
+    cluster::run(1, &SAVE_OFTEN, async |cluster: &mut Cluster| {
+        let (moved, arguments) = elsewhere(cluster, 1)?;
+        cluster.terminate(1).await?;
+        cluster.launch_as(1, &arguments)?;
+        cluster.wait_ready(1).await?;
+
+        let joined = cluster.join(&[]).await?;
+        let membership = cluster.has_members(&[1, joined], &[]).await?;
+        let known = membership.members.iter().find(|member| member.node_id == 1);
+        let known = known.context("it is a member")?;
+        ensure!(known.raft_endpoint == moved.to_string(), "{known:?}");
+        cluster.terminate(1).await?;
+        cluster.launch_as(1, &arguments)?;
+        cluster.wait_ready(1).await?;
+        cluster.has_members(&[1, joined], &[]).await?;
         Ok(())
     })
     .await
@@ -272,6 +346,40 @@ async fn client_outlives_every_node_that_it_was_told_of() -> Result<()> {
         ensure!(status.header.node_id == new);
         traffic.goes_on().await?;
         traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What a node that was removed says until it ends: that, and nothing of a change that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_was_removed_raises_no_alarm_about_it() -> Result<()> {
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let removed = cluster.followers().await?[0];
+        let id = removed.to_string();
+        // Asked from before the removal on: it ends by itself a moment later, and then there is nobody to ask.
+        let asking = async {
+            let mut asked = 0;
+            while let Ok(status) = cluster.status(removed).await {
+                let mut alarms = status.alarms.iter();
+                let is_false = |alarm: &v1::Alarm| {
+                    matches!(
+                        alarm.kind(),
+                        v1::AlarmKind::JointConfiguration | v1::AlarmKind::NoQuorum
+                    )
+                };
+                ensure!(!alarms.any(is_false), "{status:?}");
+                asked += 1;
+            }
+            ensure!(asked > 0, "it was never asked");
+            Ok::<_, anyhow::Error>(())
+        };
+        let toka = cluster.toka();
+        let command = ["cluster", "remove", &id];
+        let (asked, done) = tokio::join!(asking, toka.ok(&command));
+        asked?;
+        done?;
+        cluster.has_ended_removed(removed).await?;
         Ok(())
     })
     .await

@@ -103,3 +103,50 @@ async fn ids_are_not_used_again() -> Result<()> {
     })
     .await
 }
+
+/// Whoever asks for a learner to vote is told at once that it is not there, instead of waiting for it for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_learner_is_neither_promoted_nor_takes_a_place() -> Result<()> {
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let learner = cluster.join(&["--learner"]).await?;
+        cluster.wait_ready(learner).await?;
+        cluster.kill(learner)?;
+        let id = learner.to_string();
+        let why = format!("node {learner} does not answer");
+        for command in [
+            ["cluster", "promote", &id].as_slice(),
+            &["cluster", "replace", "1", "--with", &id],
+        ] {
+            let ran = cluster.toka().run(command).await?;
+            ensure!(ran.code == Some(5), "{command:?}: {ran:?}");
+            ensure!(ran.stderr.contains(&why), "{command:?}: {ran:?}");
+        }
+        let table = ["cluster", "status", "-o", "table"];
+        let shown = cluster.toka().ok(&table).await?.stdout;
+        let row = shown
+            .lines()
+            .find(|line| line.trim_start().starts_with(&id));
+        let cells: Vec<&str> = row.unwrap_or_default().split_whitespace().collect();
+        let unknown = cells.iter().filter(|cell| **cell == "-").count();
+        ensure!(
+            unknown >= 5,
+            "numbers of a node that does not answer: {shown}"
+        );
+        let json = &cluster
+            .toka()
+            .json(&["cluster", "status", "-o", "json"])
+            .await?[0];
+        let mut nodes = json["nodes"].as_array().into_iter().flatten();
+        let dead = nodes.find(|node| node["node_id"] == learner);
+        ensure!(
+            dead.is_some_and(|node| node["term"].is_null() && node["disk_bytes"].is_null()),
+            "{json}"
+        );
+
+        cluster.restart(learner).await?;
+        cluster.toka().ok(&["cluster", "promote", &id]).await?;
+        cluster.has_members(&[1, 2, 3, learner], &[]).await?;
+        Ok(())
+    })
+    .await
+}

@@ -7,9 +7,10 @@ use serde_json::json;
 use toka_client::{EventDraft, Selector};
 use toka_proto::convert::read::Consistency;
 use toka_proto::convert::status::{self, Detail};
-use toka_tests::cluster::{self, Cluster};
+use toka_proto::v1;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
-use toka_tests::request;
+use toka_tests::{request, wait};
 use tonic::{Code, Status};
 
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -61,6 +62,45 @@ async fn check_survivor(cluster: &Cluster, id: u64, sequence: u64) -> Result<()>
     Ok(())
 }
 
+/// Who has led leads no more, and whoever asks it for a change is told what is missing and what the way out is.
+async fn check_no_leader(cluster: &Cluster, id: u64) -> Result<()> {
+    let own = wait::until("it does not lead", PATIENCE, async || {
+        let status = cluster.status(id).await?;
+        ensure!(status.leader_id.is_none(), "{:?} leads", status.leader_id);
+        let own = status
+            .nodes
+            .into_iter()
+            .find(|node| node.node.node_id == id);
+        own.context("it does not list itself")
+    })
+    .await?;
+    ensure!(
+        own.node.role() == v1::Role::LeaderWithoutQuorum,
+        "{:?}",
+        own.node
+    );
+    let shown = cluster
+        .toka()
+        .run(&["cluster", "status", "-o", "table"])
+        .await?;
+    ensure!(shown.code == Some(3), "{shown:?}");
+    ensure!(
+        shown.stdout.contains("leader none (no quorum)"),
+        "{shown:?}"
+    );
+    ensure!(shown.stdout.contains("leader without quorum"), "{shown:?}");
+    let other = cluster.ids().into_iter().find(|other| *other != id);
+    let other = other.context("there is one")?.to_string();
+    let command = ["cluster", "remove", &other, "--force", "--timeout", "4s"];
+    let ran = cluster.toka().run(&command).await?;
+    ensure!(ran.code == Some(3), "{ran:?}");
+    for said in ["only 1 of 3 voters answer", "toka cluster recover"] {
+        ensure!(ran.stderr.contains(said), "{ran:?}");
+    }
+    ensure!(!ran.stderr.contains("commit"), "{ran:?}");
+    Ok(())
+}
+
 async fn commit_one(cluster: &Cluster, acks: &Acks) -> Result<u64> {
     let payload = json!({"number": acks.count()});
     let header = cluster
@@ -83,6 +123,7 @@ async fn leader_without_its_followers_serves_local_reads_only() -> Result<()> {
             cluster.kill(follower)?;
         }
         check_survivor(cluster, leader, sequence).await?;
+        check_no_leader(cluster, leader).await?;
         for id in cluster.ids().into_iter().filter(|id| *id != leader) {
             cluster.restart(id).await?;
         }

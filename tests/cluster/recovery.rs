@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use toka_client::{Client, Error, EventDraft, EventHeader, Precondition, Start, Subscribe};
 use toka_ledger::CursorName;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::command::Toka;
 use toka_tests::history;
 use toka_tests::process::Process;
 use toka_tests::wait;
@@ -17,6 +18,8 @@ use tokio::task::JoinSet;
 /// Writers give up soon: nobody will ever answer them.
 const PATIENCE_OF_WRITERS: Duration = Duration::from_secs(5);
 const WRITERS: u64 = 8;
+/// What a member says once of a node of another cluster at the address of another one.
+const STRANGER: &str = "a node of another cluster is at the address of this member";
 
 /// What writers were told.
 type Told = Arc<Mutex<Vec<EventHeader>>>;
@@ -47,7 +50,7 @@ async fn step(client: &Client, from: u64, to: u64) -> Result<(), Error> {
 }
 
 /// Runs `toka cluster recover` on a node's data.
-fn recover<'a>(data: &'a str, into: &'a str) -> [&'a str; 8] {
+pub(crate) fn recover<'a>(data: &'a str, into: &'a str) -> [&'a str; 8] {
     [
         "cluster",
         "recover",
@@ -107,7 +110,7 @@ async fn lose_most(cluster: &mut Cluster, told: &Told) -> Result<(u64, Vec<u64>)
 }
 
 /// `toka serve` for the first node of the new cluster, at the addresses of the old node `id`.
-fn serve(cluster: &Cluster, id: u64, data: &Path) -> Vec<String> {
+pub(crate) fn serve(cluster: &Cluster, id: u64, data: &Path) -> Vec<String> {
     let mut arguments = cluster.serve_arguments(id);
     let mut own = Vec::new();
     while let Some(argument) = (!arguments.is_empty()).then(|| arguments.remove(0)) {
@@ -175,11 +178,14 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
             },
         );
         noticed.await?;
-        let refused = step(&old_client, 1, 2).await;
-        ensure!(
-            matches!(refused, Err(Error::HistoryChanged { .. })),
-            "{refused:?}"
-        );
+        let hasty = old_client.with_timeout(PATIENCE_OF_WRITERS);
+        let refused = step(&hasty, 1, 2).await;
+        let old_cluster = old_client.cluster_id().context("no cluster id")?;
+        let refused = refused.err().context("a step in another cluster")?;
+        // The old members are only down, as far as the client knows.
+        ensure!(refused.is_retryable(), "{refused:?}");
+        let other = format!("and not to {old_cluster:032x}");
+        ensure!(refused.to_string().contains(&other), "{refused}");
         let status = &cluster
             .toka()
             .json(&["cluster", "status", "-ojson"])
@@ -191,7 +197,8 @@ async fn survivor_becomes_a_new_cluster_and_everybody_notices() -> Result<()> {
 
         // The old cluster's nodes are refused, and the new one goes on.
         cluster.launch(lost[0])?;
-        cluster.logs(lost[0], "belongs to cluster").await?;
+        cluster.logs(lost[0], STRANGER).await?;
+        check_old_member(cluster, lost[0], survivor).await?;
         cluster.kill(lost[0])?;
         let client = Client::builder()
             .connect([cluster.node(survivor).endpoint()])
@@ -234,6 +241,39 @@ async fn check_repeated(cluster: &Cluster, data: &str, new: &Path) -> Result<()>
     let refused = toka.run(&recover(data, &elsewhere)).await?;
     ensure!(refused.code == Some(7), "{refused:?}");
     ensure!(refused.stderr.contains("--into"), "{refused:?}");
+    Ok(())
+}
+
+/// A command that is given to a member of the old cluster does nothing in the new one, though a node of that is at the
+/// address of a member of the old one.
+async fn check_old_member(cluster: &Cluster, old: u64, survivor: u64) -> Result<()> {
+    let before = cluster.status(survivor).await?;
+    let endpoints = [cluster.node(old).endpoint()];
+    let toka = Toka::with_endpoints(cluster.directory(), &endpoints);
+    let id = survivor.to_string();
+    for command in [
+        ["cluster", "transfer", "--to", &id, "--timeout", "6s"].as_slice(),
+        &["cluster", "remove", &id, "--force", "--timeout", "6s"],
+        &["commit", "some", "1", "--timeout", "6s"],
+    ] {
+        let ran = toka.run(command).await?;
+        // Those of the old cluster may come back.
+        ensure!(ran.code == Some(3), "{command:?}: {ran:?}");
+        let new = format!("belongs to cluster {:032x}", before.header.cluster_id);
+        ensure!(ran.stderr.contains(&new), "{command:?}: {ran:?}");
+    }
+    let new = format!("a node of cluster {:032x}", before.header.cluster_id);
+    let advice = cluster.status(old).await?.membership.advice;
+    let is_said = advice.iter().any(|advice| advice.contains(&new));
+    ensure!(is_said, "{advice:?}");
+    let said = cluster.log(old).matches(STRANGER).count();
+    ensure!(said == 1, "it is said {said} times");
+    let after = cluster.status(survivor).await?;
+    ensure!(
+        after.membership.voter_sets == before.membership.voter_sets,
+        "{after:?}"
+    );
+    ensure!(after.header.sequence == before.header.sequence, "{after:?}");
     Ok(())
 }
 

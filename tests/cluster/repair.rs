@@ -7,6 +7,7 @@ mod refused;
 mod replay;
 mod running;
 mod tables;
+mod verified;
 
 use std::path::{Path, PathBuf};
 

@@ -141,11 +141,18 @@ async fn follower_on_a_slow_link_catches_up_after_its_snapshot() -> Result<()> {
         cluster.launch_all()?;
         cluster.wait_all_ready().await?;
         cluster.led_by_another_than(3).await?;
+        let last = cluster.state(3).await?.node.last_log_index;
         cluster.terminate(3).await?;
         let (client, acks) = (cluster.client().await?, Acks::default());
         for _ in 0..HISTORY_EVENTS {
             acks.record(0, &client.commit(large()).await?);
         }
+        // All of it may be written before the log is looked at once: then the log would do.
+        wait::until("logs are purged", PATIENCE, async || {
+            acks.record(0, &client.commit(large()).await?);
+            cluster.check_purged(last)
+        })
+        .await?;
         proxy.set(Quality {
             bytes_per_s: Some(LINK_BYTES_PER_S),
             ..Quality::default()

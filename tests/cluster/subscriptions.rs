@@ -47,7 +47,7 @@ impl Seen {
                 self.position = sequence;
                 self.checkpoints += 1;
             }
-            Message::CaughtUp { sequence } => {
+            Message::CaughtUp { sequence, .. } => {
                 ensure!(
                     sequence >= self.position,
                     "caught up {sequence} after {}",

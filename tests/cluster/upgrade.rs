@@ -1,14 +1,15 @@
 //! Two builds that differ in a feature level: the upgrade goes on under load, one node after the other, and a
 //! downgrade works until the level has risen, and is refused afterwards.
 //!
-//! What level 2 brings stands for any change of what nodes write: more preconditions in a commit. Builds of
-//! level 1 cannot decode such a commit.
+//! What the next level brings stands for any change of what nodes write: more preconditions in a commit. Builds of
+//! the level before cannot decode such a commit.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use toka_client::EventHeader;
+use toka_ledger::command::FEATURE_LEVEL;
 use toka_proto::convert::status::{Detail, parse};
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
@@ -17,9 +18,11 @@ use toka_tests::traffic::Traffic;
 use toka_tests::{process, request, wait};
 use tonic::Code;
 
+/// What the next build knows; the ordinary one knows [`FEATURE_LEVEL`].
+const NEXT_LEVEL: u32 = FEATURE_LEVEL + 1;
 /// Exit code of a build that does not know what it finds.
 const BEYOND_BUILD: i32 = 10;
-/// Preconditions that only level 2 allows.
+/// Preconditions that only the next level allows.
 const MANY: usize = 65;
 /// A writer of its own, beside those of the load.
 const WRITER: u64 = 1_000;
@@ -41,7 +44,7 @@ async fn cluster_is_upgraded_node_by_node_under_load() -> Result<()> {
         let traffic = Traffic::start(cluster).await?;
         let leader = cluster.leader().await?;
         let others = cluster.followers().await?;
-        ensure!(level(cluster).await? == 1);
+        ensure!(level(cluster).await? == FEATURE_LEVEL);
 
         // The first one catches up by a snapshot that the old build has made.
         restart_behind(cluster, &traffic, others[0], Some(&next)).await?;
@@ -63,12 +66,12 @@ async fn cluster_is_upgraded_node_by_node_under_load() -> Result<()> {
         is_refused(cluster, others[1], Refusal::Level).await?;
         wait::until("the leader has asked both", PATIENCE, async || {
             let members = known(cluster).await?;
-            let of_next = members.iter().filter(|known| **known == Some(2));
+            let of_next = members.iter().filter(|known| **known == Some(NEXT_LEVEL));
             ensure!(of_next.count() == 2, "{members:?}");
             Ok(())
         })
         .await?;
-        ensure!(level(cluster).await? == 1);
+        ensure!(level(cluster).await? == FEATURE_LEVEL);
 
         // The last one: the level rises by itself.
         change_build(cluster, leader, Some(&next)).await?;
@@ -80,10 +83,7 @@ async fn cluster_is_upgraded_node_by_node_under_load() -> Result<()> {
         traffic.goes_on().await?;
 
         let said = refuses(cluster, others[1]).await?;
-        ensure!(
-            said.contains("feature level 2") && said.contains("knows up to 1"),
-            "{said}"
-        );
+        names_both_levels(&said)?;
         traffic.goes_on().await?;
         change_build_of_stopped(cluster, others[1], Some(&next)).await?;
         traffic.goes_on().await?;
@@ -106,7 +106,8 @@ async fn operator_holds_the_level_and_old_builds_stay_out_of_a_raised_vault() ->
         }
         wait::until("what the members know", PATIENCE, async || {
             let members = known(cluster).await?;
-            ensure!(members == [Some(2), Some(2), Some(1)], "{members:?}");
+            let expected = [NEXT_LEVEL, NEXT_LEVEL, FEATURE_LEVEL].map(Some);
+            ensure!(members == expected, "{members:?}");
             Ok(())
         })
         .await?;
@@ -120,24 +121,20 @@ async fn operator_holds_the_level_and_old_builds_stay_out_of_a_raised_vault() ->
         change_build(cluster, 3, Some(&next)).await?;
         rises(cluster).await?;
         let text = cluster.toka().ok(&["cluster", "status"]).await?.stdout;
-        ensure!(text.contains("feature level 2"), "{text}");
+        let expected = format!("feature level {NEXT_LEVEL}");
+        ensure!(text.contains(&expected), "{text}");
 
         // A node that is held below the vault's level, or is of the old build, cannot join any more.
-        let held = cluster.prepare_joining(&["--feature-level-max", "1"])?;
+        let held_at = FEATURE_LEVEL.to_string();
+        let held = cluster.prepare_joining(&["--feature-level-max", &held_at])?;
         cluster.set_build(held, Some(&next));
         let said = cluster.refuses_to_start(held).await?;
-        ensure!(
-            said.contains("level 2") && said.contains("up to 1"),
-            "{said}"
-        );
+        names_both_levels(&said)?;
         cluster.set_build(held, None);
         let mut arguments = cluster.serve_arguments(held);
         arguments.truncate(arguments.len() - 2);
         let said = cluster.refuses_to_start_as(held, &arguments).await?;
-        ensure!(
-            said.contains("level 2") && said.contains("up to 1"),
-            "{said}"
-        );
+        names_both_levels(&said)?;
 
         backup_is_for_its_level(cluster, &next).await?;
         traffic.check(cluster).await?;
@@ -147,7 +144,7 @@ async fn operator_holds_the_level_and_old_builds_stay_out_of_a_raised_vault() ->
 }
 
 /// A node that is killed before it flushes has on its disk a ledger from before the rise: the old build gets as far
-/// as the log, out of which the rise, and what only level 2 can decode, come to it together. Whether it has flushed
+/// as the log, out of which the rise, and what only the next level can decode, come to it together. Whether it has flushed
 /// depends on the machine's speed, so it is given the ledger that it had at its last stop, as if it had not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() -> Result<()> {
@@ -186,10 +183,7 @@ async fn old_build_is_told_what_it_needs_after_a_kill_right_behind_the_rise() ->
         // The old build reads the ledger: it is the log that it does not know.
         cluster.toka().ok(&["--data", data, "verify"]).await?;
         let said = refuses_stopped(cluster, killed).await?;
-        ensure!(
-            said.contains("feature level 2") && said.contains("knows up to 1"),
-            "{said}"
-        );
+        names_both_levels(&said)?;
         change_build_of_stopped(cluster, killed, Some(&next)).await?;
         cluster.converged(last).await?;
         Ok(())
@@ -229,7 +223,8 @@ async fn backup_is_for_its_level(cluster: &Cluster, next: &Path) -> Result<()> {
     let restore = |data| ["--data", data, "restore", &repository, "--embedded"];
     let refused = cluster.toka().run(&restore(&old)).await?;
     ensure!(refused.code == Some(BEYOND_BUILD), "{refused:?}");
-    ensure!(refused.stderr.contains("feature level 2"), "{refused:?}");
+    let expected = format!("feature level {NEXT_LEVEL}");
+    ensure!(refused.stderr.contains(&expected), "{refused:?}");
     ensure!(!Path::new(&old).exists(), "something was written");
     let toka = cluster.toka().with_build(next);
     toka.ok(&restore(&new)).await?;
@@ -275,13 +270,13 @@ async fn restart_behind(
     Ok(())
 }
 
-/// Starts node `id` again with the next build; node 3 does not say that it knows level 2.
+/// Starts node `id` again with the next build; node 3 does not say that it knows the next level.
 async fn run_next(cluster: &mut Cluster, id: u64, next: &Path) -> Result<()> {
     cluster.terminate(id).await?;
     cluster.set_build(id, Some(next));
     let mut arguments = cluster.serve_arguments(id);
     if id == 3 {
-        arguments.extend(["--feature-level-max".to_owned(), "1".to_owned()]);
+        arguments.extend(["--feature-level-max".to_owned(), FEATURE_LEVEL.to_string()]);
     }
     cluster.launch_as(id, &arguments)?;
     cluster.wait_ready(id).await
@@ -302,7 +297,7 @@ async fn lead(cluster: &Cluster, id: u64) -> Result<()> {
     .await
 }
 
-/// How a leader refuses what only level 2 allows.
+/// How a leader refuses what only the next level allows.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     /// It does not know of it.
@@ -316,11 +311,14 @@ async fn is_refused(cluster: &Cluster, id: u64, refusal: Refusal) -> Result<()> 
     let status = attempt(cluster, id, MANY).await.err();
     let status = status.context("it was taken")?;
     let (code, words) = match refusal {
-        Refusal::Unknown => (Code::InvalidArgument, "64"),
-        Refusal::Level => (Code::FailedPrecondition, "feature level 2"),
+        Refusal::Unknown => (Code::InvalidArgument, "64".to_owned()),
+        Refusal::Level => (
+            Code::FailedPrecondition,
+            format!("feature level {NEXT_LEVEL}"),
+        ),
     };
     ensure!(status.code() == code, "{status:?}");
-    ensure!(status.message().contains(words), "{status:?}");
+    ensure!(status.message().contains(&words), "{status:?}");
     if matches!(refusal, Refusal::Level) {
         let detail = parse(&status).detail;
         ensure!(matches!(detail, Some(Detail::FeatureLevel)), "{detail:?}");
@@ -372,13 +370,23 @@ async fn known(cluster: &Cluster) -> Result<Vec<Option<u32>>> {
     Ok(members.iter().map(|member| member.feature_level).collect())
 }
 
-/// Waits until the vault is at level 2 on every node.
+/// Whether a build said which level it found, and which one it knows.
+fn names_both_levels(said: &str) -> Result<()> {
+    let (found, known) = (
+        format!("level {NEXT_LEVEL}"),
+        format!("up to {FEATURE_LEVEL}"),
+    );
+    ensure!(said.contains(&found) && said.contains(&known), "{said}");
+    Ok(())
+}
+
+/// Waits until the vault is at the next level on every node.
 async fn rises(cluster: &Cluster) -> Result<()> {
-    wait::until("level 2", PATIENCE, async || {
+    wait::until("the next level", PATIENCE, async || {
         for id in cluster.running() {
             let settings = cluster.status(id).await?.settings.context("no settings")?;
             let level = settings.feature_level;
-            ensure!(level == 2, "node {id} is at {level}");
+            ensure!(level == NEXT_LEVEL, "node {id} is at {level}");
         }
         Ok(())
     })
@@ -393,7 +401,7 @@ async fn rises(cluster: &Cluster) -> Result<()> {
         .json(&["cluster", "status", "-o", "json"])
         .await?;
     let level: &Value = &status.first().context("no status")?["settings"]["feature_level"];
-    ensure!(*level == 2, "{level}");
+    ensure!(*level == NEXT_LEVEL, "{level}");
     Ok(())
 }
 

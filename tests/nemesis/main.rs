@@ -6,17 +6,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use toka_client::{Consistency, Filter, GroupName, GroupSettings, GroupStart, List, Read};
 use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::consumers::{Consumers, Witness, make_group};
 use toka_tests::follow::Follower;
 use toka_tests::history;
 use toka_tests::linearizable::{self, Log};
-use toka_tests::nemesis::{Clients, Nemesis};
+use toka_tests::nemesis::{Clients, GROUP_KIND, Nemesis};
 use toka_tests::{netns, seed};
 
 const NAME: &str = "nothing_is_lost_and_nothing_diverges_whatever_happens_to_five_nodes";
 const NODES: u64 = 5;
 /// Subscriptions that last from the first event to the last, each begun at another node.
 const FOLLOWERS: u64 = 3;
+/// Consumers of one group.
+const CONSUMERS: u64 = 3;
 /// The faults of CI are the same each time.
 const SEED: u64 = 20_261_127;
 /// So long there are faults in CI, or for the six or seven rounds that it takes until each kind had an effect.
@@ -56,6 +60,32 @@ fn nothing_is_lost_and_nothing_diverges_whatever_happens_to_five_nodes() -> Resu
     ))
 }
 
+fn settings() -> GroupSettings {
+    GroupSettings {
+        filter: Filter {
+            kind_prefixes: vec![GROUP_KIND.to_owned()],
+            ..Filter::default()
+        },
+        ack_timeout_ms: 3_000,
+        unacknowledged_max: 200,
+        deliveries_max: 1_000,
+    }
+}
+
+/// Consumers of a group, from the first event on.
+async fn consume(cluster: &Cluster, seed: u64) -> Result<(GroupName, Consumers)> {
+    let (group, settings) = (GroupName::new("nemesis")?, settings());
+    let mut clients = Vec::new();
+    for _ in 0..CONSUMERS {
+        clients.push(cluster.client().await?);
+    }
+    let client = clients.first().context("there are some")?;
+    make_group(client, &group, &settings, GroupStart::Beginning).await?;
+    let witness = Witness::new(&settings);
+    let consumers = Consumers::start(clients, &group, witness, seed)?;
+    Ok((group, consumers))
+}
+
 async fn scenario(cluster: &mut Cluster, seed: u64, time: Duration) -> Result<()> {
     let mut nemesis = Nemesis::new(cluster, seed).await?;
     cluster.launch_all()?;
@@ -64,12 +94,31 @@ async fn scenario(cluster: &mut Cluster, seed: u64, time: Duration) -> Result<()
     for id in 1..=FOLLOWERS {
         followers.push(Follower::start(&cluster.client_of(id).await?).await?);
     }
+    let (group, consumers) = consume(cluster, seed).await?;
     let clients = Clients::start(cluster, seed).await?;
     clients.go_on(1, PATIENCE).await?;
     nemesis.rage(cluster, &clients, time).await?;
 
     let operations = clients.stop().await?;
+    let witness = consumers.witness().clone();
+    let client = cluster.client().await?;
+    let newest = List {
+        filter: settings().filter,
+        descending: true,
+        page_size: 1,
+        read: Read {
+            consistency: Consistency::Linearizable,
+            ..Read::default()
+        },
+        ..List::default()
+    };
+    let last = client.list(&newest, None).await?.events;
+    let last = last.first().map_or(0, |event| event.header.sequence);
+    consumers.finish(&client, &group, last).await?;
     let log = history::same_log(cluster, 0).await?;
+    let wanted = log.iter().filter(|event| event.kind == GROUP_KIND);
+    let wanted: Vec<_> = wanted.map(|event| event.sequence).collect();
+    println!("{:?} by a group", witness.check(&wanted)?);
     for follower in followers {
         follower.finish(&log).await?;
     }

@@ -9,6 +9,7 @@ pub mod bystander;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod consumers;
 pub mod follow;
 pub mod history;
 pub mod linearizable;
@@ -27,6 +28,7 @@ pub mod slow_disk;
 pub mod small_disk;
 pub mod traffic;
 pub mod wait;
+pub mod work;
 
 /// The directory of this package as of now, not as of when it was compiled: a target directory may be
 /// used by clones at several places.

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-pub use self::clients::Clients;
+pub use self::clients::{Clients, GROUP_KIND};
 use self::deck::{Deck, Hand};
 pub use self::errand::Errand;
 pub use self::fault::{Fault, Kind};

@@ -31,6 +31,20 @@ pub fn binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// `xtask`, beside the test's own executable: `cargo xtask` and `cargo build --workspace` build it.
+pub fn xtask() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent);
+    let binary = profile.context("the test has no directory")?.join("xtask");
+    if !binary.exists() {
+        bail!(
+            "{} is missing; run `cargo build -p xtask` or `cargo xtask test`",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}
+
 /// The `toka` of a build that differs in its feature level: `TOKA_NEXT_BIN`, else `toka-next` beside the
 /// other one. Only `cargo xtask test` builds it by itself.
 pub fn next_binary() -> Result<PathBuf> {

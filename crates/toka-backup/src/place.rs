@@ -11,8 +11,9 @@ use crate::error::Error;
 pub(crate) const OBJECTS: &str = "objects";
 pub(crate) const BACKUPS: &str = "backups";
 pub(crate) const LOCK: &str = "LOCK";
-/// What a new file system has in its root.
-const LOST_AND_FOUND: &str = "lost+found";
+/// What file systems, and machines that share them, put into directories by themselves, beside names that begin with
+/// a dot: snapshots of the volume, indexes, what was deleted.
+const NOBODYS: [&str; 4] = ["lost+found", "@eaDir", "#recycle", "#snapshot"];
 
 /// Looks at `place` before anything is made there.
 ///
@@ -35,14 +36,21 @@ pub(crate) fn check(place: &Path) -> Result<(), Error> {
     }
     let names = SystemDisk.list(place).map_err(Error::file("list", place))?;
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    if has(LOCK) && (has(OBJECTS) || has(BACKUPS)) {
+    // A copy of a place for backups may be without the lock; a lock alone is left by a backup that was refused.
+    if [LOCK, OBJECTS, BACKUPS]
+        .into_iter()
+        .filter(|own| has(own))
+        .count()
+        >= 2
+    {
         return Ok(());
     }
-    // A copy of a place for backups may be without the lock; a lock alone is left by a backup that was refused.
-    let known = [OBJECTS, BACKUPS, LOCK, LOST_AND_FOUND];
-    let foreign = names
-        .iter()
-        .find(|name| known.iter().all(|own| name != own));
+    let known = [OBJECTS, BACKUPS, LOCK].into_iter().chain(NOBODYS);
+    let known: Vec<&str> = known.collect();
+    let foreign = names.iter().find(|name| {
+        let is_hidden = name.to_string_lossy().starts_with('.');
+        !is_hidden && known.iter().all(|own| name != own)
+    });
     match foreign {
         None => Ok(()),
         Some(found) => Err(Error::NotEmpty {
@@ -101,6 +109,8 @@ mod tests {
                 "{refused}"
             );
             assert!(!refused.is_retryable());
+            let said = refused.to_string();
+            assert!(said.contains("move"), "what to do with older ones: {said}");
         }
         assert_eq!(names(&data), before, "something was written");
     }
@@ -123,7 +133,9 @@ mod tests {
     #[test]
     fn new_and_empty_directories_and_places_with_backups_hold_backups() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(dir.path().join(LOST_AND_FOUND)).expect("created");
+        for name in NOBODYS.into_iter().chain([".snapshot", ".DS_Store"]) {
+            std::fs::create_dir(dir.path().join(name)).expect("created");
+        }
         create(dir.path()).expect("as good as empty");
         create(&dir.path().join("a/b")).expect("new");
         let used = dir.path().join("used");
@@ -131,6 +143,11 @@ mod tests {
             std::fs::create_dir_all(used.join(name)).expect("created");
             create(&used).expect("a copy without the lock");
         }
+        let copied = dir.path().join("copied");
+        for name in [OBJECTS, BACKUPS, "README"] {
+            std::fs::create_dir_all(copied.join(name)).expect("created");
+        }
+        create(&copied).expect("a note does not matter in a copy either");
         std::fs::write(used.join(LOCK), "").expect("written");
         std::fs::write(used.join("README"), "ours").expect("written");
         create(&used).expect("a note does not matter");

@@ -3,10 +3,15 @@
 mod backup;
 mod bench;
 mod cluster;
+mod coordination;
+mod debug;
 mod embed;
 mod intents;
+mod lineage;
+mod place;
 mod scope;
 mod serve;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,10 +26,18 @@ pub(crate) use self::bench::{
     BenchRestart, BenchSubscribe, EmbeddedMode, EventShape, Incident, LoadShape, Mode, Nodes,
     OwnNodes, Stock,
 };
-pub(crate) use self::cluster::Cluster;
+pub(crate) use self::cluster::{Cluster, Reconcile, Top};
+pub(crate) use self::coordination::{
+    Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
+};
+pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
+pub(crate) use self::lineage::{Lineage, LineageFormat};
+pub(crate) use self::place::{From, Until};
+use self::place::{parse_start, parse_time, parse_until};
 pub(crate) use self::serve::Serve;
+pub(crate) use self::verify::Verify;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -32,7 +45,7 @@ Exit codes:
   1  any other failure
   2  the command line or the configuration is wrong
   3  no node answered, or the cluster has no leader; no endpoint embedded
-  4  there is no such event, intent or backup
+  4  there is no such event, intent, cursor, group or backup
   5  the input is not valid, or the vault refused the commit
   6  verification found damage
   7  the node was removed from its cluster, or its vault recovered elsewhere
@@ -129,6 +142,8 @@ pub(crate) enum Command {
     Log(Log),
     /// Follow events as they are committed.
     Watch(Watch),
+    /// Show what an event depends on, what depends on it, and what two histories have in common or have not.
+    Lineage(Lineage),
     /// Store events from JSON Lines; repeating it is free.
     Import(Import),
     /// Write events as JSON Lines.
@@ -138,13 +153,23 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Find the events nearest to a text or a vector.
     Search(Search),
+    /// Keep positions in the vault, under a name.
+    #[command(subcommand)]
+    Cursor(Cursor),
+    /// Share events between consumers: each goes to one of them at a time.
+    #[command(subcommand)]
+    Group(Group),
     /// Copy a vault into a new one with the embeddings of another model.
     Reembed(Reembed),
-    /// Check every event of a data directory (`--data`): an embedded vault's, or a stopped node's.
+    /// Check everything that a running node has, or that is in a data directory (`--data`).
     ///
-    /// Of a node that was killed, the last events may be in its Raft log alone, which is not checked here:
-    /// the node applies them when it starts.
-    Verify,
+    /// Of every event payload, digests, parents, order, indexes and intent, and both chains over all of them. Of a
+    /// running node, the one that answers and no other: give one --endpoint. It stops soon after it has found
+    /// something, and repairs itself when it is started again. With --data, of an embedded vault or of a node that
+    /// is stopped, every file: table files as wholes, the Raft log, snapshots, `VAULT`, `CURRENT`, `SCRUB`. Of a
+    /// node that was killed, the last events may be in its Raft log alone: that is sound or not, and the node applies
+    /// them when it starts.
+    Verify(Verify),
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),
@@ -156,6 +181,9 @@ pub(crate) enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(Box<Bench>),
+    /// Find out what is wrong.
+    #[command(subcommand)]
+    Debug(Debug),
     /// Name clusters and switch between them.
     #[command(subcommand)]
     Context(ContextCommand),
@@ -231,6 +259,9 @@ pub(crate) struct Filter {
     /// Only events of this intent, as they are grouped now; may be repeated, then any may match.
     #[arg(long, value_name = "ID")]
     pub(crate) intent: Vec<u64>,
+    /// Only events that descend from this one, by id, sequence or digest.
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) descendants_of: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +309,12 @@ pub(crate) struct Commit {
     /// Only if the last event of the kind is at this sequence (0: there is none).
     #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_pair)]
     pub(crate) kind_sequence: Vec<(String, String)>,
+    /// Only if the last event whose kind begins with the prefix is at this sequence (0: there is none).
+    #[arg(long, value_name = "PREFIX=SEQUENCE", value_parser = parse_pair)]
+    pub(crate) prefix_sequence: Vec<(String, String)>,
+    /// Acknowledge a delivery together with the commit (`toka group pull`), or do neither.
+    #[arg(long, value_name = "GROUP=TOKEN", value_parser = parse_pair)]
+    pub(crate) acknowledge: Vec<(String, String)>,
     /// Only if the vault's time has passed this, milliseconds since 1970.
     #[arg(long, value_name = "UNIX_MS")]
     pub(crate) time_passed: Option<u64>,
@@ -308,9 +345,12 @@ pub(crate) struct Log {
     /// Only events after this sequence.
     #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
     pub(crate) after: u64,
-    /// Only events up to this sequence.
-    #[arg(long, value_name = "SEQUENCE")]
-    pub(crate) until: Option<u64>,
+    /// Only events from this time on, such as 2026-11-27T09:30:00Z or 15m (ago).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) since: Option<u64>,
+    /// Only events up to this sequence, or up to this time.
+    #[arg(long, value_name = "SEQUENCE|TIME", value_parser = parse_until)]
+    pub(crate) until: Option<Until>,
     /// At most so many events [default: 20 on a terminal, else all].
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) limit: Option<u64>,
@@ -326,25 +366,6 @@ pub(crate) struct Log {
     pub(crate) read: Read,
 }
 
-/// Where to begin following.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
-    Beginning,
-    Now,
-    After(u64),
-}
-
-fn parse_start(text: &str) -> Result<From, String> {
-    match text {
-        "beginning" => Ok(From::Beginning),
-        "now" => Ok(From::Now),
-        _ => text
-            .parse()
-            .map(From::After)
-            .map_err(|_| "must be beginning, now or a sequence".to_owned()),
-    }
-}
-
 /// A history as it is written everywhere.
 fn parse_history(text: &str) -> Result<u128, String> {
     let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -356,9 +377,12 @@ fn parse_history(text: &str) -> Result<u128, String> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// beginning, now, or the sequence after which to begin.
+    /// beginning, now, the sequence after which to begin, or the time from which on.
     #[arg(long, default_value = "now", value_parser = parse_start, value_name = "WHERE")]
     pub(crate) from: From,
+    /// Begin after the place of this cursor.
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    pub(crate) from_cursor: Option<String>,
     /// The history that the sequences are of (`history_id` of the JSON lines); refused if the vault has
     /// another one by now, since it was restored or recovered.
     #[arg(long, value_name = "ID", value_parser = parse_history)]
@@ -501,6 +525,31 @@ mod tests {
         ))
         .expect("positions");
         assert!(parsed(&format!("toka commit k --history {digits}")).is_err());
+    }
+
+    #[test]
+    fn a_lineage_is_of_one_thing() {
+        for line in [
+            "toka lineage 7",
+            "toka lineage 7 --both --depth 3 --kind task. -n 10",
+            "toka lineage 7 --common 8",
+            "toka lineage --diff 7 8 --max 5",
+            "toka lineage --heads --kind task.",
+        ] {
+            parsed(line).expect(line);
+        }
+        for line in [
+            "toka lineage",
+            "toka lineage 7 --heads",
+            "toka lineage 7 --both --descendants",
+            "toka lineage 7 --diff 7 8",
+            "toka lineage --diff 7",
+            "toka lineage --common 8",
+            "toka lineage --heads --depth 2",
+            "toka lineage 7 --common 8 --kind a",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
     }
 
     #[test]

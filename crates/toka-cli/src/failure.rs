@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     /// No node answered, or there is no leader.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no such event, or intent.
+    /// There is no such event, intent, cursor or group.
     #[error("there is no {0}")]
     NotFound(String),
     /// The input is not valid, or the vault refused the commit.
@@ -96,7 +96,9 @@ fn is_misconfigured(refused: &toka_raft::StartError) -> bool {
     use toka_raft::StartError as Refused;
     matches!(
         refused,
-        Refused::AddressDiffers { .. } | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
+        Refused::AddressDiffers { .. }
+            | Refused::AddressTaken { .. }
+            | Refused::Ledger(toka_ledger::Error::OtherNode { .. })
     )
 }
 

@@ -50,9 +50,10 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
         Command::Bench(bench) => cmd::bench::run(&global, *bench, brief).await,
         Command::Context(command) => cmd::context::run(command, brief),
+        Command::Debug(command) => cmd::debug::run(&global, command, brief).await,
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
-        Command::Verify => cmd::verify::run(&global, brief).await,
+        Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
         on_a_vault => {
@@ -76,19 +77,23 @@ async fn run_on(
         Command::Get(flags) => cmd::read::get(target, flags, brief).await,
         Command::Log(flags) => cmd::read::log(target, flags, format).await,
         Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
+        Command::Lineage(flags) => cmd::lineage::run(target, flags, brief).await,
         Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
         Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
+        Command::Cursor(command) => cmd::cursor::run(target, command, brief).await,
+        Command::Group(command) => cmd::group::run(target, command, format).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)
         | Command::Bench(_)
         | Command::Context(_)
+        | Command::Debug(_)
         | Command::Backup(_)
         | Command::Restore(_)
-        | Command::Verify
+        | Command::Verify(_)
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),
     }

@@ -1,8 +1,10 @@
 //! The vault that a command works on: a cluster, or an embedded vault.
 
 mod cluster;
+mod coordination;
 mod embedded;
 mod intents;
+mod lineage;
 
 use anyhow::Result;
 use futures::stream::BoxStream;
@@ -10,11 +12,13 @@ use toka_ledger::command::Precondition;
 use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{Filter, Selector};
-use toka_ledger::{Digest, EventHeader, EventId};
+use toka_ledger::{CursorName, Digest, EventHeader, EventId};
 
 pub(crate) use self::cluster::{Remote, failure};
+pub(crate) use self::coordination::{Delivery, OutstandingEvent, ParkedEvent};
 pub(crate) use self::embedded::Local;
 pub(crate) use self::intents::{Hit, Intent, Wanted};
+pub(crate) use self::lineage::Bounds;
 use crate::cli::{self, Consistency, Global};
 use crate::context;
 use crate::failure::Failure;
@@ -55,11 +59,30 @@ pub(crate) struct Listing {
     pub(crate) after: u64,
     /// Up to this one.
     pub(crate) until: Option<u64>,
+    /// And within these times.
+    pub(crate) times: Times,
     pub(crate) filter: Filter,
     /// Newest first.
     pub(crate) reverse: bool,
     pub(crate) include: Include,
     pub(crate) consistency: Consistency,
+}
+
+/// Bounds of a list, milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// At or after.
+    pub(crate) from: Option<u64>,
+    /// At or before.
+    pub(crate) until: Option<u64>,
+}
+
+/// Where a watcher begins.
+#[derive(Clone, Debug)]
+pub(crate) enum Begin {
+    From(cli::From),
+    /// After the place of a cursor.
+    Cursor(CursorName),
 }
 
 /// What a watcher sees.
@@ -167,7 +190,7 @@ impl Target {
     /// Follows events; `history_id` is the history that the start is of, if that is known.
     pub(crate) async fn watch(
         &self,
-        from: cli::From,
+        from: Begin,
         history_id: Option<u128>,
         filter: Filter,
         include: Include,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use toka_proto::convert::backup::Part;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
-use tonic::{Request, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
@@ -55,7 +55,7 @@ impl Client {
             .shared
             .call(Route::Any, self.deadline(), |channel, _| {
                 // No deadline is sent: the stream is meant to last.
-                let request = Request::new(message.clone());
+                let request = self.shared.lasting_request(message.clone());
                 async move {
                     ClusterServiceClient::new(channel)
                         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -87,16 +87,8 @@ impl Backup {
         if self.has_ended {
             return Ok(None);
         }
-        let message = self.stream.message().await.map_err(|failed| {
-            let (verdict, failure) = judge(&failed);
-            match verdict {
-                Verdict::Unreachable => Error::Unreachable {
-                    endpoints: vec![self.endpoint.clone()],
-                    reason: format!("the connection broke: {}", failed.message()),
-                },
-                _ => Error::from_failure(&self.endpoint, failure),
-            }
-        })?;
+        let message = self.stream.message().await;
+        let message = message.map_err(|failed| broken_off(&self.endpoint, &failed))?;
         let Some(message) = message else {
             return Err(Error::Unavailable {
                 endpoint: self.endpoint.clone(),
@@ -106,5 +98,17 @@ impl Backup {
         let part = Part::try_from(message).map_err(|error| Error::reply(&self.endpoint, error))?;
         self.has_ended = part == Part::End;
         Ok(Some(part))
+    }
+}
+
+/// Why a stream of the node at `endpoint` ended before its time.
+pub(crate) fn broken_off(endpoint: &str, failed: &Status) -> Error {
+    let (verdict, failure) = judge(failed);
+    match verdict {
+        Verdict::Unreachable => Error::Unreachable {
+            endpoints: vec![endpoint.to_owned()],
+            reason: format!("the connection broke: {}", failed.message()),
+        },
+        _ => Error::from_failure(endpoint, failure),
     }
 }

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use toka_ledger::seam::Entropy;
+use toka_proto::convert::metadata;
 use toka_proto::convert::read::Header;
+use toka_proto::convert::status::{Detail, Failure};
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tonic::transport::Channel;
@@ -14,6 +16,8 @@ use tonic::{Code, Request, Response, Status};
 use crate::channel::Channels;
 use crate::config::{Config, MESSAGE_BYTES_MAX};
 use crate::error::Error;
+use crate::pin::{self, ClusterPin};
+use crate::reply::Reply;
 use crate::retry::{Backoff, Verdict, judge};
 use crate::routes::{Route, Routes};
 
@@ -24,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     pub(crate) channels: Channels,
     pub(crate) seen: Seen,
+    pub(crate) pin: ClusterPin,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -76,8 +81,14 @@ pub(crate) struct Tries {
     attempts: u32,
     /// Nodes whose own data or disk has failed.
     broken: BTreeSet<String>,
-    /// Everyone who was asked.
+    /// Everyone who was asked, but for nodes of other clusters: those of this one may have done something.
     asked: BTreeSet<String>,
+    /// Addresses at which nodes of other clusters are.
+    foreign: BTreeSet<String>,
+    /// One of those.
+    other: Option<Error>,
+    /// Clusters that nodes without a leader have named to a client that has none yet.
+    leaderless: BTreeSet<u128>,
     /// A redirection that was followed without a wait.
     redirected: bool,
     /// What someone said, if anyone did; the last failure to reach a node, if nobody did.
@@ -94,6 +105,9 @@ impl Shared {
             attempts: 0,
             broken: BTreeSet::new(),
             asked: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            other: None,
+            leaderless: BTreeSet::new(),
             redirected: false,
             answered: None,
             unreachable: "the deadline came first".to_owned(),
@@ -110,8 +124,10 @@ impl Shared {
         endpoint: &str,
         status: &Status,
     ) -> Result<(), Error> {
-        self.routes.learn_from(status.metadata());
         let (verdict, failure) = judge(status);
+        if let Err(other) = self.learn(tries, endpoint, status, &failure) {
+            return self.foreign(tries, endpoint, other).await;
+        }
         tracing::debug!(endpoint, code = ?failure.code, message = failure.message, "try failed");
         tries.asked.insert(endpoint.to_owned());
         let is_unreachable = matches!(verdict, Verdict::Unreachable);
@@ -154,13 +170,118 @@ impl Shared {
         if may_hurry {
             return Ok(());
         }
-        let wait = tries.backoff.wait(at_least);
-        if Instant::now() + wait >= tries.deadline {
-            return Err(tries.give_up());
+        tries.pause(at_least).await
+    }
+}
+
+impl Shared {
+    /// Learns from the head of a failed try, but not from a node of another cluster: nothing that it names is gone to.
+    ///
+    /// # Errors
+    /// [`Error::OtherCluster`].
+    fn learn(
+        &self,
+        tries: &mut Tries,
+        endpoint: &str,
+        status: &Status,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        if let Some(Detail::OtherCluster { expected, actual }) = failure.detail {
+            return Err(Error::OtherCluster {
+                endpoint: endpoint.to_owned(),
+                expected,
+                actual,
+                answered: false,
+            });
         }
-        sleep(wait).await;
+        let head = status.metadata();
+        let named = pin::named(endpoint, head).and_then(|named| {
+            let own = named.map_or(Ok(()), |id| self.pin.compare(endpoint, id));
+            own.map(|()| named)
+        });
+        let named = match named {
+            Ok(named) => named,
+            // That a position is of another history says more.
+            Err(_) if matches!(failure.detail, Some(Detail::HistoryChanged { .. })) => {
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+        };
+        if let Some(cluster_id) = named
+            && self.pin.get().is_none()
+        {
+            let has_leader = metadata::leader(head).is_some()
+                || matches!(failure.detail, Some(Detail::NotLeader { leader: Some(_) }));
+            if !has_leader && !self.is_only_cluster(tries, endpoint, cluster_id) {
+                // Members of which it speaks may be of a cluster that is not meant.
+                return Ok(());
+            }
+            self.pin.check(endpoint, cluster_id)?;
+        }
+        self.routes.learn_from(head);
         Ok(())
     }
+
+    /// Whether `endpoint` is the last one to be asked, and its cluster the only one that was named: then it is this
+    /// client's, though nobody in it knows a leader.
+    fn is_only_cluster(&self, tries: &mut Tries, endpoint: &str, cluster_id: u128) -> bool {
+        tries.leaderless.insert(cluster_id);
+        let mut asked = tries.asked.clone();
+        asked.insert(endpoint.to_owned());
+        tries.leaderless.len() == 1 && self.routes.are_all_among(&asked)
+    }
+
+    /// A node of another cluster is passed over: others may be of this one.
+    ///
+    /// # Errors
+    /// `other`, if there are only such nodes; as [`Shared::failed`].
+    pub(crate) async fn foreign(
+        &self,
+        tries: &mut Tries,
+        endpoint: &str,
+        other: Error,
+    ) -> Result<(), Error> {
+        self.routes.fail(endpoint, true);
+        let is_new = tries.foreign.insert(endpoint.to_owned());
+        if is_new {
+            tracing::warn!(endpoint, error = %other, "a node of another cluster is passed over");
+        }
+        // That something may have been done is said whatever else was found.
+        if !matches!(
+            tries.other,
+            Some(Error::OtherCluster { answered: true, .. })
+        ) {
+            tries.other = Some(other);
+        }
+        if self.routes.are_all_among(&tries.foreign) || tries.attempts >= self.config.attempts_max {
+            return Err(tries.give_up());
+        }
+        if is_new {
+            return Ok(());
+        }
+        tries.pause(Duration::ZERO).await
+    }
+}
+
+/// When a call may be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// After every failure: it makes no difference how often it is carried out.
+    Always,
+    /// Where it was surely not carried out.
+    IfUndone,
+}
+
+/// Whether a call may have been carried out that has failed like that. A node says so itself, of what it has taken.
+fn may_be_done(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return false;
+        }
+        source = error.source();
+    }
+    matches!(judge(status).0, Verdict::Unreachable)
 }
 
 /// The innermost cause: the others only say "transport error".
@@ -209,24 +330,66 @@ impl Tries {
         self.attempts = 0;
         self.redirected = false;
         self.asked.clear();
+        self.foreign.clear();
+        self.other = None;
+        self.leaderless.clear();
         self.broken.clear();
         self.answered = None;
         self.backoff.reset();
     }
 
+    /// When there is no more time.
+    pub(crate) const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits before the next try, `at_least` so long.
+    async fn pause(&mut self, at_least: Duration) -> Result<(), Error> {
+        let wait = self.backoff.wait(at_least);
+        if Instant::now() + wait >= self.deadline {
+            return Err(self.give_up());
+        }
+        sleep(wait).await;
+        Ok(())
+    }
+
+    /// Where a node of this cluster was asked it may be back soon, and have done what it did not answer: nodes of other
+    /// clusters are the last thing to name.
     fn give_up(&mut self) -> Error {
-        self.answered.take().unwrap_or_else(|| Error::Unreachable {
+        let other = self.other.take();
+        if self.asked.is_empty()
+            && let Some(other) = other
+        {
+            return other;
+        }
+        let answered = self.answered.take();
+        let error = answered.unwrap_or_else(|| Error::Unreachable {
             endpoints: self.asked.iter().cloned().collect(),
             reason: self.unreachable.clone(),
-        })
+        });
+        match &other {
+            Some(other) => error.beside(other),
+            None => error,
+        }
     }
 }
 
-/// A request that tells the node how long it has.
-pub(crate) fn request<M>(message: M, time: Duration) -> Request<M> {
-    let mut request = Request::new(message);
-    request.set_timeout(time);
-    request
+impl Shared {
+    /// A request that tells the node how long it has, and for which cluster it is.
+    pub(crate) fn request<M>(&self, message: M, time: Duration) -> Request<M> {
+        let mut request = self.lasting_request(message);
+        request.set_timeout(time);
+        request
+    }
+
+    /// The same, of a stream that is meant to last. A node of another cluster refuses it before it does anything.
+    pub(crate) fn lasting_request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(cluster_id) = self.pin.get() {
+            metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        }
+        request
+    }
 }
 
 /// The vault, behind a connection.
@@ -242,11 +405,32 @@ impl Shared {
         &self,
         route: Route,
         deadline: Instant,
+        attempt: F,
+    ) -> Result<Answer<T>, Error>
+    where
+        F: FnMut(Channel, Duration) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+        T: Reply,
+    {
+        self.make(route, deadline, Repeats::Always, attempt).await
+    }
+
+    /// As [`Shared::call`]. A call that must not be carried out twice is only repeated where it was surely not carried
+    /// out.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`], beside those of every call.
+    pub(crate) async fn make<T, F, A>(
+        &self,
+        route: Route,
+        deadline: Instant,
+        repeats: Repeats,
         mut attempt: F,
     ) -> Result<Answer<T>, Error>
     where
         F: FnMut(Channel, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
+        T: Reply,
     {
         let mut tries = self.tries(deadline);
         loop {
@@ -254,13 +438,17 @@ impl Shared {
             let (time, until) = tries.next()?;
             let channel = self.channels.get(&endpoint)?;
             let status = match timeout_at(until, attempt(channel, time)).await {
-                Ok(Ok(response)) => {
-                    self.routes.learn_from(response.metadata());
-                    return Ok(Answer {
-                        endpoint,
-                        message: response.into_inner(),
-                    });
-                }
+                Ok(Ok(response)) => match self.check_reply(&endpoint, &response) {
+                    Ok(()) => {
+                        let message = response.into_inner();
+                        return Ok(Answer { endpoint, message });
+                    }
+                    Err(other @ Error::OtherCluster { .. }) => {
+                        self.foreign(&mut tries, &endpoint, other).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
                 Ok(Err(status)) => {
                     // The connection watches the time too, and may be first to see it run out.
                     if Instant::now() >= until {
@@ -270,8 +458,42 @@ impl Shared {
                 }
                 Err(_) => tries.no_answer(),
             };
+            if repeats == Repeats::IfUndone && may_be_done(&status) {
+                return Err(Error::OutcomeUnknown {
+                    reason: reason(&status),
+                    endpoint,
+                });
+            }
             self.failed(&mut tries, &endpoint, &status).await?;
         }
+    }
+
+    /// Learns from a reply, unless it is another cluster's.
+    ///
+    /// # Errors
+    /// [`Error::OtherCluster`], [`Error::Reply`].
+    fn check_reply<T: Reply>(&self, endpoint: &str, reply: &Response<T>) -> Result<(), Error> {
+        let in_head = pin::named(endpoint, reply.metadata())?;
+        let header = reply.get_ref().header().cloned();
+        let header = header.map(|header| Header::try_from(Some(header)));
+        let header = header
+            .transpose()
+            .map_err(|error| Error::reply(endpoint, error))?;
+        let in_message = header.map(|header| header.cluster_id);
+        let only = BTreeSet::from([endpoint.to_owned()]);
+        let settles = reply.get_ref().settles() || self.routes.are_all_among(&only);
+        for cluster_id in in_head.into_iter().chain(in_message) {
+            let checked = if settles {
+                self.pin.check(endpoint, cluster_id)
+            } else {
+                self.pin.compare(endpoint, cluster_id)
+            };
+            checked.map_err(Error::after_answer)?;
+        }
+        if settles || self.pin.get().is_some() {
+            self.routes.learn_from(reply.metadata());
+        }
+        Ok(())
     }
 
     /// Remembers the position that a reply shows.
@@ -281,7 +503,33 @@ impl Shared {
         header: Option<toka_proto::v1::ResponseHeader>,
     ) -> Result<Header, Error> {
         let header = Header::try_from(header).map_err(|error| Error::reply(endpoint, error))?;
+        let checked = self.pin.check(endpoint, header.cluster_id);
+        checked.map_err(Error::after_answer)?;
         self.seen.observe(&header);
         Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::status;
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_has_answered_or_never_got_was_not_done() {
+        for undone in [
+            status::not_leader(None),
+            status::no_leader("election"),
+            status::stopping(),
+            status::overloaded(Duration::from_millis(1)),
+        ] {
+            assert!(!may_be_done(&undone), "{undone:?}");
+        }
+        let broken = Status::from_error(Box::new(std::io::Error::other("connection reset")));
+        let silent = Status::new(Code::DeadlineExceeded, "no answer in time");
+        for unknown in [broken, silent, Status::unavailable("")] {
+            assert!(may_be_done(&unknown), "{unknown:?}");
+        }
     }
 }

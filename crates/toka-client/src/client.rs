@@ -10,6 +10,7 @@ use crate::call::{Seen, Shared};
 use crate::channel::{Channels, TcpTransport, Transport, endpoint_of};
 use crate::config::Config;
 use crate::error::Error;
+use crate::pin::ClusterPin;
 use crate::routes::Routes;
 
 /// Endpoints of one client.
@@ -60,6 +61,13 @@ impl Client {
         self.shared.routes.leader()
     }
 
+    /// The cluster that this client is of, once that is known: [`Builder::cluster_id`], or that of the first reply.
+    /// It never changes: a node of another one is not used ([`Error::OtherCluster`]).
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<u128> {
+        self.shared.pin.get()
+    }
+
     /// The highest revision that a reply has shown; what [`ReadYourWrites`](crate::Consistency::ReadYourWrites) asks for.
     #[must_use]
     pub fn revision(&self) -> u64 {
@@ -96,6 +104,7 @@ pub struct Builder {
     config: Config,
     entropy: Arc<dyn Entropy>,
     transport: Option<Arc<dyn Transport>>,
+    cluster_id: Option<u128>,
 }
 
 impl Default for Builder {
@@ -104,6 +113,7 @@ impl Default for Builder {
             config: Config::default(),
             entropy: Arc::new(SystemEntropy),
             transport: None,
+            cluster_id: None,
         }
     }
 }
@@ -130,6 +140,13 @@ impl Builder {
     /// Sets how endpoints are reached; TCP if nothing else is said.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// Sets the cluster that the client is of; nodes of another one are not used. Without it that is the cluster
+    /// which the first reply names.
+    pub fn cluster_id(mut self, cluster_id: u128) -> Self {
+        self.cluster_id = Some(cluster_id);
         self
     }
 
@@ -163,6 +180,7 @@ impl Builder {
             routes: Routes::new(known, u32::from_le_bytes(start), self.config.leader_avoid),
             channels: Channels::new(transport),
             seen: Seen::default(),
+            pin: ClusterPin::new(self.cluster_id),
             entropy: self.entropy,
             config: self.config,
         };

@@ -7,7 +7,7 @@ use toka_ledger::seam::Entropy;
 use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::v1;
 
-use crate::call::{Shared, request, vault};
+use crate::call::{Shared, vault};
 use crate::client::Client;
 use crate::error::Error;
 use crate::routes::Route;
@@ -55,12 +55,14 @@ impl Client {
         let commit = prepare(events, preconditions, &*self.shared.entropy)?;
         let count = commit.events.len();
         let message = v1::CommitRequest::from(commit);
+        let deadline = self.deadline();
+        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .call(Route::Leader, deadline, |channel, time| {
                 let mut message = message.clone();
                 self.shared.name_history(&mut message.preconditions);
-                let request = request(message, time);
+                let request = self.shared.request(message, time);
                 async move { vault(channel).commit(request).await }
             })
             .await?;

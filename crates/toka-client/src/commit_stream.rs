@@ -205,6 +205,9 @@ impl Driver {
                 Ok(()) => return Ok(()),
                 Err(End::Redirected) => Ok(()),
                 Err(End::Status(status)) => shared.failed(&mut tries, &endpoint, &status).await,
+                Err(End::Error(other @ Error::OtherCluster { .. })) => {
+                    shared.foreign(&mut tries, &endpoint, other).await
+                }
                 Err(End::Error(error)) => Err(error),
             };
             if let Err(error) = result {
@@ -241,15 +244,20 @@ impl Driver {
         End,
     > {
         let shared = &*self.client.shared;
+        let known = self.client.know_cluster(tries.deadline()).await;
+        known.map_err(End::Error)?;
         let (_, until) = tries.next().map_err(End::Error)?;
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;
         let (requests, outgoing) = mpsc::channel(shared.config.stream_window.max(1));
         let mut vault = vault(channel);
-        let opening = vault.commit_stream(ReceiverStream::new(outgoing));
+        let outgoing = shared.lasting_request(ReceiverStream::new(outgoing));
+        let opening = vault.commit_stream(outgoing);
         let response = match timeout_at(until, opening).await {
             Ok(opened) => opened.map_err(End::Status)?,
             Err(_) => return Err(End::Status(tries.no_answer())),
         };
+        let pinned = shared.pin.check_head(endpoint, response.metadata());
+        pinned.map_err(End::Error)?;
         if let Some(leader) = metadata::leader(response.metadata()) {
             shared.routes.learn(leader);
             let is_elsewhere = shared.routes.pick(Route::Leader) != endpoint;
@@ -319,6 +327,10 @@ impl Driver {
         if first.message.request_number != answer.request_number {
             return Err(reply("it is out of order"));
         }
+        if answer.header.is_some() {
+            let observed = self.client.shared.observe(endpoint, answer.header);
+            observed.map_err(End::Error)?;
+        }
         let outcome = match answer.outcome {
             Some(Outcome::Result(result)) => {
                 let count = first.message.events.len();
@@ -334,12 +346,6 @@ impl Driver {
             }
             None => return Err(reply("it has no outcome")),
         };
-        if answer.header.is_some() {
-            self.client
-                .shared
-                .observe(endpoint, answer.header)
-                .map_err(End::Error)?;
-        }
         let first = self.in_flight.pop_front().expect("it was looked at above");
         // Who dropped the acknowledgement does not want to know.
         let _ = first.acknowledge.send(outcome);

@@ -80,6 +80,22 @@ pub enum Error {
         /// The vault's.
         actual: u128,
     },
+    /// All nodes that could be asked belong to another cluster than this client, and were not used: the addresses of
+    /// members were given to other nodes, or the vault was restored or recovered. A client keeps to the cluster that
+    /// its first reply has named, or [`Builder::cluster_id`](crate::Builder::cluster_id): for the other one begin with a
+    /// new client.
+    #[error("{}", of_another_cluster(endpoint, *expected, *actual, *answered))]
+    OtherCluster {
+        /// The node, `host:port`.
+        endpoint: String,
+        /// The client's cluster.
+        expected: u128,
+        /// The node's.
+        actual: u128,
+        /// It has done the call before it said so: a node of a build that does not read for which cluster a call is. What
+        /// was to be done may have been done there.
+        answered: bool,
+    },
     /// A limit of the cluster that does not pass by itself.
     #[error("{message}")]
     LimitReached {
@@ -110,6 +126,15 @@ pub enum Error {
         endpoint: String,
         /// What it said.
         message: String,
+    },
+    /// It is not known whether the call was carried out, and to repeat it might undo what somebody else has done since:
+    /// look first.
+    #[error("it is not known whether it was done: {endpoint}: {reason}")]
+    OutcomeUnknown {
+        /// The node that was asked.
+        endpoint: String,
+        /// What has happened.
+        reason: String,
     },
     /// A node refused the call in another way.
     #[error("{endpoint} refused the call ({code}): {message}")]
@@ -156,7 +181,9 @@ impl Error {
             | Self::MembershipRefused { .. }
             | Self::OutOfRange { .. }
             | Self::HistoryChanged { .. }
+            | Self::OtherCluster { .. }
             | Self::LimitReached { .. }
+            | Self::OutcomeUnknown { .. }
             | Self::Refused { .. }
             | Self::Reply { .. } => false,
         }
@@ -184,6 +211,12 @@ impl Error {
             Some(Detail::HistoryChanged { expected, actual }) => {
                 Self::HistoryChanged { expected, actual }
             }
+            Some(Detail::OtherCluster { expected, actual }) => Self::OtherCluster {
+                endpoint: endpoint.to_owned(),
+                expected,
+                actual,
+                answered: false,
+            },
             // Of a revision: the message says it.
             Some(Detail::PositionOutOfRange { sequence: 0, .. }) => Self::Refused {
                 endpoint: endpoint.to_owned(),
@@ -201,6 +234,10 @@ impl Error {
             },
             Some(Detail::LimitReached { subject }) => Self::LimitReached { subject, message },
             Some(Detail::Overloaded) => Self::Overloaded { message },
+            Some(Detail::OutcomeUnknown) => Self::OutcomeUnknown {
+                endpoint: endpoint.to_owned(),
+                reason: message,
+            },
             _ if matches!(code, Code::Unavailable | Code::DeadlineExceeded) => Self::Unavailable {
                 endpoint: endpoint.to_owned(),
                 message,
@@ -217,12 +254,44 @@ impl Error {
         }
     }
 
+    /// The same, of a node that has answered the call.
+    pub(crate) fn after_answer(mut self) -> Self {
+        if let Self::OtherCluster { answered, .. } = &mut self {
+            *answered = true;
+        }
+        self
+    }
+
+    /// The same, with what was found at another address.
+    pub(crate) fn beside(mut self, foreign: &Self) -> Self {
+        if let Self::Unavailable {
+            message: reason, ..
+        }
+        | Self::Unreachable { reason, .. } = &mut self
+        {
+            *reason = format!("{reason}; besides, {foreign}");
+        }
+        self
+    }
+
     pub(crate) fn reply(endpoint: &str, reason: impl ToString) -> Self {
         Self::Reply {
             endpoint: endpoint.to_owned(),
             reason: reason.to_string(),
         }
     }
+}
+
+fn of_another_cluster(endpoint: &str, expected: u128, actual: u128, answered: bool) -> String {
+    let done = if answered {
+        "it has answered all the same, and what was to be done may have been done there"
+    } else {
+        "it is not used"
+    };
+    format!(
+        "{endpoint} belongs to cluster {actual:032x}, and not to {expected:032x}, which this client is of: {done}. \
+         If the vault was restored or recovered as that one, begin again with endpoints of that one alone"
+    )
 }
 
 /// The description, with the field before it where it does not begin with that.

@@ -7,7 +7,6 @@ use toka_proto::v1;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use tonic::transport::Channel;
 
-use crate::call::request;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -95,7 +94,7 @@ impl Client {
             let answer = self
                 .shared
                 .call(route(read.consistency), deadline, |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { service(channel).list_intents(request).await }
                 })
                 .await?;
@@ -132,7 +131,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).get_intent(request).await }
             })
             .await?;
@@ -159,10 +158,12 @@ impl Client {
             intent: intent.0,
             label: label.unwrap_or_default().to_owned(),
         };
+        let deadline = self.deadline();
+        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+            .call(Route::Leader, deadline, |channel, time| {
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).label_intent(request).await }
             })
             .await?;
@@ -190,7 +191,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).classify_vector(request).await }
             })
             .await?;
@@ -229,7 +230,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { service(channel).search(request).await }
             })
             .await?;

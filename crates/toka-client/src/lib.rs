@@ -16,7 +16,9 @@
 //! Invariants: commits go to the leader where it is known, and elsewhere any node forwards them;
 //! every call is retried, on other nodes, with backoff, up to its deadline; a commit keeps its salts
 //! over all retries, so that it is applied once; a subscription delivers each match once and in order,
-//! over any number of nodes that die under it. This crate knows nothing of storage or of Raft.
+//! over any number of nodes that die under it; a client keeps to the cluster of its first reply, which every call names,
+//! so that a node of another one does nothing; a consumer of a group goes on with whichever node there is. This crate
+//! knows nothing of storage or of Raft.
 
 #![deny(missing_docs)]
 
@@ -29,23 +31,35 @@ mod commit;
 mod commit_stream;
 mod config;
 mod continued;
+mod cursors;
 mod error;
+mod groups;
 mod intents;
+mod lineage;
+mod pin;
 mod read;
+mod reply;
 mod retry;
 mod routes;
 mod subscribe;
+mod verify;
 
-pub use toka_ledger::command::Precondition;
+pub use toka_ledger::command::{Precondition, Verdict};
 pub use toka_ledger::feed::Start;
+pub use toka_ledger::group::{
+    Changes as GroupChanges, Group, ItemState, Settings as GroupSettings, SettleOutcome,
+};
 pub use toka_ledger::intent::{Classification, IntentId, MicroClusterId, Summary};
 pub use toka_ledger::prepare::EventDraft;
-pub use toka_ledger::{EventHeader, Filter, Selector, Stored};
+pub use toka_ledger::read::lineage::{Relation, Relative};
+pub use toka_ledger::{ConsumerName, CursorName, EventHeader, Filter, GroupName, Selector, Stored};
 pub use toka_proto::convert::backup as copy;
 pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
+pub use toka_proto::convert::coordination::Token;
 pub use toka_proto::convert::event::StoredEvent;
 pub use toka_proto::convert::metadata::Leader;
 pub use toka_proto::convert::read::Header;
+pub use toka_proto::convert::verify as verification;
 pub use tonic::Code;
 
 pub use crate::backup::{Backup, CreateBackup};
@@ -55,6 +69,11 @@ pub use crate::commit::Committed;
 pub use crate::commit_stream::{Acknowledgement, CommitStream};
 pub use crate::config::Config;
 pub use crate::error::Error;
+pub use crate::groups::{
+    Consume, Delivery, GroupConsumer, GroupStart, OutstandingEvent, ParkedEvent, Pull,
+};
 pub use crate::intents::{Found, Hit, Intent, Search};
+pub use crate::lineage::{CommonAncestors, Difference, HeadsPage, Lineage, Walk, WalkEnd};
 pub use crate::read::{Consistency, Include, List, Page, Read};
 pub use crate::subscribe::{Message, Subscribe, Subscription};
+pub use crate::verify::{Verification, Verify};

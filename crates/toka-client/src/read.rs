@@ -7,7 +7,7 @@ use toka_proto::convert::read::{self, ReadOptions, SELECTORS_MAX};
 use toka_proto::v1;
 use tokio::time::Instant;
 
-use crate::call::{request, vault};
+use crate::call::vault;
 use crate::client::Client;
 use crate::error::Error;
 use crate::routes::Route;
@@ -74,12 +74,18 @@ pub struct List {
     pub after: u64,
     /// Events up to this sequence, inclusive; `None`: to the end.
     pub until: Option<u64>,
+    /// Events at or after this time, milliseconds since the Unix epoch; `None`: from the beginning.
+    pub from_unix_ms: Option<u64>,
+    /// Events at or before this time, milliseconds since the Unix epoch; `None`: to the end.
+    pub until_unix_ms: Option<u64>,
     /// Which events.
     pub filter: Filter,
     /// Newest first.
     pub descending: bool,
     /// Events per page, 1 to 1,000; 0: 100.
     pub page_size: u32,
+    /// Bytes of a page's events, at most 4 MiB (one event may have more); 0: 4 MiB.
+    pub page_bytes: u32,
     /// How to read.
     pub read: Read,
 }
@@ -97,7 +103,8 @@ impl Client {
     /// Reads one event.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the vault does not have it.
+    /// [`Error::NotFound`] if the vault does not have it; [`Error::OutOfRange`] for a sequence that it has not
+    /// reached, as the leader has confirmed ([`Consistency::Linearizable`]).
     pub async fn get(&self, selector: &Selector, read: &Read) -> Result<StoredEvent, Error> {
         let message = v1::GetRequest {
             vault: String::new(),
@@ -108,7 +115,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), self.deadline(), |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { vault(channel).get(request).await }
             })
             .await?;
@@ -156,7 +163,7 @@ impl Client {
         let answer = self
             .shared
             .call(route(read.consistency), deadline, |channel, time| {
-                let request = request(message.clone(), time);
+                let request = self.shared.request(message.clone(), time);
                 async move { vault(channel).batch_get(request).await }
             })
             .await?;
@@ -182,7 +189,8 @@ impl Client {
     /// Reads a page; `page` is the `next` of the page before, for the same list.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] if the range starts after the vault's end.
+    /// [`Error::OutOfRange`] if the range starts after the vault's end; [`Error::NotFound`] if the event whose
+    /// descendants are wanted is not there.
     pub async fn list(&self, list: &List, page: Option<&str>) -> Result<Page, Error> {
         let order = if list.descending {
             v1::Order::Descending
@@ -199,6 +207,9 @@ impl Client {
             page_token: page.unwrap_or_default().to_owned(),
             include: Some(list.read.include.into()),
             read: Some(self.options(list.read.consistency)),
+            max_bytes: list.page_bytes,
+            from_unix_ms: list.from_unix_ms.unwrap_or(0),
+            until_unix_ms: list.until_unix_ms.unwrap_or(0),
         };
         let answer = self
             .shared
@@ -206,7 +217,7 @@ impl Client {
                 route(list.read.consistency),
                 self.deadline(),
                 |channel, time| {
-                    let request = request(message.clone(), time);
+                    let request = self.shared.request(message.clone(), time);
                     async move { vault(channel).list(request).await }
                 },
             )

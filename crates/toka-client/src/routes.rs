@@ -1,6 +1,6 @@
 //! Which node a call goes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use toka_proto::convert::metadata::{self, Leader};
@@ -71,6 +71,13 @@ impl Routes {
     /// How many endpoints there are to try.
     pub(crate) fn known(&self) -> usize {
         self.endpoints.len() + self.lock().learned.len()
+    }
+
+    /// Whether there is no endpoint to try but these.
+    pub(crate) fn are_all_among(&self, these: &BTreeSet<String>) -> bool {
+        let state = self.lock();
+        let mut all = self.endpoints.iter().chain(&state.learned);
+        all.all(|endpoint| these.contains(endpoint))
     }
 
     pub(crate) fn leader(&self) -> Option<Leader> {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use futures::stream::{self, Stream};
-use toka_ledger::Filter;
 use toka_ledger::feed::Start;
 use toka_ledger::intent::IntentId;
+use toka_ledger::{CursorName, Filter};
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::convert::ident;
 use toka_proto::convert::read::{Header, ReadOptions};
@@ -29,6 +29,8 @@ const MEMBERS_REFRESH: std::time::Duration = std::time::Duration::from_secs(30);
 pub struct Subscribe {
     /// Where it starts.
     pub start: Start,
+    /// The cursor after whose place it starts, in place of `start`; a node looks up where it is.
+    pub cursor: Option<CursorName>,
     /// Which events.
     pub filter: Filter,
     /// What comes with the headers.
@@ -48,10 +50,22 @@ impl Subscribe {
     pub fn from(start: Start) -> Self {
         Self {
             start,
+            cursor: None,
             filter: Filter::default(),
             include: Include::default(),
             consistency: Consistency::default(),
             history_id: None,
+        }
+    }
+
+    /// All events after the place of a cursor, headers only. The last move of the cursor that was
+    /// acknowledged counts.
+    #[must_use]
+    pub fn from_cursor(name: CursorName) -> Self {
+        Self {
+            cursor: Some(name),
+            consistency: Consistency::Linearizable,
+            ..Self::from(Start::Beginning)
         }
     }
 }
@@ -74,6 +88,8 @@ pub enum Message {
     CaughtUp {
         /// Up to this sequence.
         sequence: u64,
+        /// Events, matching or not, that the node has got since.
+        lag: u64,
     },
     /// An intent of the filter was retired: from here on its successor's events come. Comes once for
     /// each, over any number of nodes.
@@ -87,6 +103,8 @@ pub enum Message {
     FellBehind {
         /// Every match up to this sequence was delivered.
         sequence: u64,
+        /// Events, matching or not, that the node has after that.
+        lag: u64,
     },
 }
 
@@ -125,7 +143,7 @@ impl Client {
         let history_id = match (subscribe.history_id, subscribe.start) {
             (Some(history_id), _) => Some(history_id),
             (None, Start::After(_)) => self.shared.seen.first_history(),
-            (None, Start::Beginning | Start::Now) => None,
+            (None, Start::Beginning | Start::Now | Start::At(_)) => None,
         };
         let mut subscription = Subscription {
             client: self.clone(),
@@ -228,6 +246,10 @@ impl Subscription {
                     return Ok(());
                 }
                 Ok(Err(Failed::Status(status))) => status,
+                Ok(Err(Failed::Error(other @ Error::OtherCluster { .. }))) => {
+                    self.client.shared.foreign(tries, &endpoint, other).await?;
+                    continue;
+                }
                 Ok(Err(Failed::Error(error))) => return Err(error),
                 Err(_) => tries.no_answer(),
             };
@@ -246,14 +268,17 @@ impl Subscription {
             .channels
             .get(endpoint)
             .map_err(Failed::Error)?;
-        // No deadline is sent: the stream is meant to last.
+        // No deadline is sent: the stream is meant to last. Nor is the cluster: where its position is of another
+        // history a node says so, and of a node of another cluster nothing is taken.
         let request = Request::new(self.request());
         let response = vault(channel)
             .subscribe(request)
             .await
             .map_err(Failed::Status)?;
-        self.client.shared.routes.learn_from(response.metadata());
-        let mut stream = response.into_inner();
+        let pinned = &self.client.shared.pin;
+        let (head, mut stream, _) = response.into_parts();
+        let checked = pinned.check_head(endpoint, &head);
+        checked.map_err(Failed::Error)?;
         let first = stream.message().await.map_err(Failed::Status)?;
         let first = first.ok_or_else(|| Failed::Status(ended()))?;
         let header = Header::try_from(first.header)
@@ -264,6 +289,9 @@ impl Subscription {
                 "no checkpoint came first",
             )));
         };
+        let checked = self.client.shared.pin.check(endpoint, header.cluster_id);
+        checked.map_err(Failed::Error)?;
+        self.client.shared.routes.learn_from(&head);
         self.client.shared.seen.observe(&header);
         self.history_id = Some(header.history_id);
         // From the second node on the position is known, and the node was told.
@@ -273,12 +301,14 @@ impl Subscription {
 
     fn request(&self) -> v1::SubscribeRequest {
         use v1::subscribe_request::Start as Message;
-        let start = match (self.position, self.subscribe.start) {
-            (Some(position), _) | (None, Start::After(position)) => {
+        let start = match (self.position, &self.subscribe.cursor, self.subscribe.start) {
+            (Some(position), _, _) | (None, None, Start::After(position)) => {
                 Message::AfterSequence(position)
             }
-            (None, Start::Beginning) => Message::Beginning(v1::FromBeginning {}),
-            (None, Start::Now) => Message::Now(v1::FromNow {}),
+            (None, Some(cursor), _) => Message::Cursor(cursor.as_str().to_owned()),
+            (None, None, Start::Beginning) => Message::Beginning(v1::FromBeginning {}),
+            (None, None, Start::Now) => Message::Now(v1::FromNow {}),
+            (None, None, Start::At(unix_ms)) => Message::AtUnixMs(unix_ms),
         };
         let mut read: v1::ReadOptions = match self.position {
             // The start has been settled; what comes after it comes whenever the node has it.
@@ -324,6 +354,12 @@ impl Subscription {
                     return Ok(None);
                 }
                 *position = event.header.sequence;
+                // A node that goes on after a position does not know of the time. A cursor is in its place.
+                if self.subscribe.cursor.is_none()
+                    && matches!(self.subscribe.start, Start::At(from) if event.header.unix_ms < from)
+                {
+                    return Ok(None);
+                }
                 Ok(Some(Message::Event(Box::new(event))))
             }
             Some(Body::Checkpoint(v1::Checkpoint { sequence, unix_ms })) => {
@@ -333,10 +369,11 @@ impl Subscription {
                     unix_ms,
                 }))
             }
-            Some(Body::CaughtUp(v1::CaughtUp { sequence })) => {
-                *position = sequence.max(*position);
+            Some(Body::CaughtUp(caught_up)) => {
+                *position = caught_up.sequence.max(*position);
                 Ok(Some(Message::CaughtUp {
                     sequence: *position,
+                    lag: caught_up.lag_events,
                 }))
             }
             Some(Body::IntentContinued(v1::IntentContinued { intent, successor })) => {
@@ -345,9 +382,10 @@ impl Subscription {
                 let news = self.continued.take(filter, intent, successor);
                 Ok(news.map(|(intent, successor)| Message::IntentContinued { intent, successor }))
             }
-            Some(Body::FellBehind(v1::FellBehind { sequence })) => {
-                Ok(Some(Message::FellBehind { sequence }))
-            }
+            Some(Body::FellBehind(behind)) => Ok(Some(Message::FellBehind {
+                sequence: behind.sequence,
+                lag: behind.lag_events,
+            })),
             // A message that is newer than this client.
             None => Ok(None),
         }

@@ -5,9 +5,13 @@
 
 mod applier;
 mod builder;
+mod cursors;
 mod event;
+mod groups;
 mod intents;
+mod lineage;
 mod range;
+mod request;
 mod subscription;
 
 use std::fmt;
@@ -25,13 +29,12 @@ use tokio::sync::{mpsc, oneshot};
 use self::applier::Request;
 pub use self::builder::Builder;
 pub use self::event::EventCommit;
+pub use self::groups::Delivered;
 pub use self::range::Range;
 pub use self::subscription::Subscription;
 use crate::apply::Outcome;
-use crate::command::{Command, FEATURE_LEVEL_MIN, Precondition, SetFeatureLevel};
-use crate::core::{
-    CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, payload,
-};
+use crate::command::{Command, Precondition};
+use crate::core::{Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, payload};
 use crate::dir::DataDir;
 use crate::error::Error;
 use crate::feed::Start;
@@ -182,9 +185,7 @@ impl Future for Acknowledgement {
                     Ok(headers.into_iter().map(Arc::unwrap_or_clone).collect())
                 }
                 Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-                Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
-                    unreachable!("a commit is no other command")
-                }
+                other => unreachable!("a commit is no other command: {other:?}"),
             })
     }
 }
@@ -282,27 +283,6 @@ impl VaultBus {
         let command = Command::Commit(commit);
         self.request(Request { command, reply }).await?;
         Ok(Acknowledgement(answer))
-    }
-
-    /// Hands a command over; waits while the queue is full. If it needs a higher feature level the vault is
-    /// raised first: its only member is this build.
-    async fn request(&self, request: Request) -> Result<(), Error> {
-        let needed = request.command.level_needed();
-        let is_above = |settings: Settings| needed > settings.feature_level;
-        if needed > FEATURE_LEVEL_MIN && self.reader().settings()?.is_some_and(is_above) {
-            let (reply, _) = oneshot::channel();
-            let command = Command::SetFeatureLevel(SetFeatureLevel {
-                unix_ms: self.inner.seams.clock.unix_ms(),
-                level: needed,
-            });
-            self.send(Request { command, reply }).await?;
-        }
-        self.send(request).await
-    }
-
-    async fn send(&self, request: Request) -> Result<(), Error> {
-        let requests = self.inner.lock_requests().clone().ok_or(Error::Closed)?;
-        requests.send(request).await.map_err(|_| Error::Closed)
     }
 
     async fn commit_one(
@@ -409,14 +389,6 @@ impl VaultBus {
     /// [`Error::Invalid`] for a bad limit, [`Error::Corrupt`], [`Error::Engine`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
         self.inner.reader.list(query)
-    }
-
-    /// Where a cursor is; `None` if it was never moved.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::Engine`].
-    pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        self.inner.reader.cursor(name)
     }
 
     /// Where the vault is in its history.

@@ -6,14 +6,20 @@
 
 pub(crate) mod check;
 mod codec;
+mod coordination;
 mod level;
 
 use bytes::Bytes;
 
 pub use self::codec::{Batch, decode_batch, encode};
-pub use self::level::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+pub use self::coordination::{
+    CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
+    Settlement, UpdateGroup, Verdict,
+};
+pub use self::level::{COORDINATION_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+use crate::core::limits::GROUP_DELETE_ROWS_MAX;
 use crate::core::{
-    Attributes, CursorName, Digest, Embedding, EmbeddingModel, IntentLabel, Kind, Salt,
+    Attributes, CursorName, Digest, Embedding, EmbeddingModel, GroupName, IntentLabel, Kind, Salt,
 };
 use crate::core::{IntentId, Parameters};
 pub use crate::error::ParentName;
@@ -29,6 +35,53 @@ pub enum Command {
     Label(Label),
     /// A higher feature level, once every member knows it.
     SetFeatureLevel(SetFeatureLevel),
+    /// A new place for a cursor.
+    SaveCursor(SaveCursor),
+    /// The end of a cursor.
+    DeleteCursor(DeleteCursor),
+    /// A consumer group.
+    CreateGroup(CreateGroup),
+    /// The end of a consumer group.
+    DeleteGroup(DeleteGroup),
+    /// Events that a consumer of a group gets.
+    Deliver(Deliver),
+    /// What a group's consumers say about their deliveries.
+    Settle(Settle),
+    /// Parked events that are delivered again, or are done with.
+    MoveParked(MoveParked),
+    /// Another way for a consumer group to deliver.
+    UpdateGroup(UpdateGroup),
+}
+
+impl Command {
+    /// The events of a commit; none of any other command.
+    #[must_use]
+    pub fn events(&self) -> &[PreparedEvent] {
+        match self {
+            Self::Commit(commit) => &commit.events,
+            _ => &[],
+        }
+    }
+
+    /// How many things it may change, at least 1: about how much work it is to apply.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        let items = match self {
+            Self::Commit(commit) => commit.events.len() + commit.preconditions.len(),
+            Self::Deliver(deliver) => deliver.sequences.len(),
+            Self::Settle(settle) => settle.settlements.len(),
+            Self::MoveParked(moves) => moves.sequences.len(),
+            Self::DeleteGroup(_) => GROUP_DELETE_ROWS_MAX,
+            Self::Create(_)
+            | Self::Label(_)
+            | Self::SetFeatureLevel(_)
+            | Self::SaveCursor(_)
+            | Self::DeleteCursor(_)
+            | Self::CreateGroup(_)
+            | Self::UpdateGroup(_) => 1,
+        };
+        items.max(1)
+    }
 }
 
 /// The vault's first command: its settings.
@@ -135,5 +188,28 @@ pub enum Precondition {
         from: u64,
         /// Where it goes.
         to: u64,
+    },
+    /// The last event whose kind starts with a prefix is at this sequence; 0: there is none. Costs a look-up
+    /// for each kind with the prefix; it does not hold where there are more than 1,000. Needs feature level 2.
+    KindPrefixSequence {
+        /// What the kind starts with: 1 to 255 bytes, no control characters.
+        prefix: String,
+        /// The sequence.
+        sequence: u64,
+    },
+    /// A delivery of a group is the event's current one: it is leased, and has not been delivered again, whether
+    /// or not its time is over. Together with the commit it is acknowledged. Needs feature level 2.
+    ///
+    /// Where all of the commit's events are stored already, the commit succeeds whatever the delivery is, and
+    /// acknowledges it if it is current.
+    Acknowledge {
+        /// The group.
+        group: GroupName,
+        /// Which group of that name.
+        incarnation: u64,
+        /// The event.
+        sequence: u64,
+        /// Which of its deliveries, from 1.
+        delivery: u32,
     },
 }

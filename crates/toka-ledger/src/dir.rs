@@ -9,6 +9,7 @@
 //! `LOCK` is held while the directory is open. A crash at any step of creation leaves a directory
 //! that the next open completes.
 
+mod clearing;
 mod marker;
 mod restoring;
 

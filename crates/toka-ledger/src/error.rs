@@ -1,8 +1,11 @@
 //! What can go wrong.
 
+mod rejection;
+
 use std::path::PathBuf;
 
-use crate::core::{Digest, EventId, Kind};
+pub use self::rejection::{Rejection, Violation};
+use crate::core::{Digest, EventId};
 use crate::engine::EngineError;
 
 /// An input that breaks a rule; names the field, the limit and the value.
@@ -211,117 +214,6 @@ impl std::fmt::Display for ParentName {
     }
 }
 
-/// A precondition that did not hold, with the actual state.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// The parent has a child of that kind.
-    #[error("{parent} already has a child of kind {kind}: {child}")]
-    HasChild {
-        /// The parent.
-        parent: EventId,
-        /// The kind.
-        kind: Kind,
-        /// The first such child.
-        child: EventId,
-    },
-    /// The kind's last event is another one.
-    #[error("the last event of kind {kind} is at sequence {actual}, not {expected}")]
-    KindSequence {
-        /// The kind.
-        kind: Kind,
-        /// What the precondition said; 0 for none.
-        expected: u64,
-        /// What is; 0 for none.
-        actual: u64,
-    },
-    /// It is too early.
-    #[error("the vault's time is {actual} ms, before {expected} ms")]
-    TooEarly {
-        /// What the precondition said, milliseconds since the Unix epoch.
-        expected: u64,
-        /// The vault's time.
-        actual: u64,
-    },
-    /// The cursor is elsewhere.
-    #[error("cursor {name} is at {actual}, not {expected}")]
-    Cursor {
-        /// The cursor.
-        name: crate::core::CursorName,
-        /// What the precondition said.
-        expected: u64,
-        /// Where it is; 0 if there is none.
-        actual: u64,
-    },
-}
-
-/// Why a commit was not applied. A replicated result, the same on every node.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rejection {
-    /// A parent that the vault does not have.
-    #[error("event {event} of the commit names a parent that is not in the vault: {parent}")]
-    UnknownParent {
-        /// Index in the commit.
-        event: usize,
-        /// The parent as it was named.
-        parent: ParentName,
-    },
-    /// A precondition names a parent that the vault does not have.
-    #[error("precondition {precondition} names an event that is not in the vault: {parent}")]
-    UnknownPreconditionParent {
-        /// Index in the list of preconditions.
-        precondition: usize,
-        /// The parent as it was named.
-        parent: ParentName,
-    },
-    /// An input that the vault's settings do not admit.
-    #[error("event {event} of the commit: {invalid}")]
-    Invalid {
-        /// Index in the commit.
-        event: usize,
-        /// What is wrong.
-        invalid: Invalid,
-    },
-    /// Preconditions that did not hold, all of them.
-    #[error("preconditions failed: {}", join(violations))]
-    Preconditions {
-        /// Each with the actual state.
-        violations: Vec<Violation>,
-    },
-    /// An intent that the vault does not have.
-    #[error("there is no intent {intent}")]
-    UnknownIntent {
-        /// The intent as it was named.
-        intent: crate::core::IntentId,
-    },
-    /// All 2^42 sequences are used.
-    #[error("the vault is full: sequence 2^42 is reached")]
-    Full,
-    /// The vault's first command has not been applied yet.
-    #[error("the vault has not been created yet")]
-    NotCreated,
-    /// A second creation.
-    #[error("the vault has been created already")]
-    AlreadyCreated,
-    /// A command of a newer version than this vault's feature level.
-    #[error("the command needs feature level {needed}; the vault is at {level}")]
-    FeatureLevel {
-        /// Needed by the command.
-        needed: u32,
-        /// The vault's.
-        level: u32,
-    },
-}
-
-fn join(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
 /// Any failure of the embedded vault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -346,6 +238,23 @@ pub enum Error {
         /// The last event's sequence.
         last: u64,
     },
+    /// A walk through the graph of events would go beyond a limit.
+    #[error("the walk needs more than {max} {}: limit its depth, or begin nearer", limit.replace('_', " "))]
+    LineageLimit {
+        /// Of what: `remembered_events` or `visited_events`.
+        limit: &'static str,
+        /// How many there may be.
+        max: u64,
+    },
+    /// More events descend from the one that a filter names than can be filtered by.
+    #[error(
+        "filter.descendants_of: the event has more descendants than {bytes_max} bytes hold: name a later one, or walk \
+         through its lineage"
+    )]
+    DescendantsLimit {
+        /// Bytes that their sequences may take, compressed.
+        bytes_max: u64,
+    },
     /// The payload was erased.
     #[error("the payload of event {id} was erased")]
     Erased {
@@ -366,10 +275,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A restore into the path was broken off.
-    #[error(
-        "{} holds a restore that was not completed; run `toka restore` again, or remove the directory",
-        path.display()
-    )]
+    #[error("{} holds a restore that was not completed; run `toka restore` again, or remove the directory", path.display())]
     RestoreInterrupted {
         /// The path.
         path: PathBuf,
@@ -409,8 +315,7 @@ pub enum Error {
     },
     /// The path is that of a node which has asked a cluster to be added.
     #[error(
-        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the \
-         directory",
+        "{} belongs to a node that asks a cluster to be added; start it with --join, or empty the directory",
         path.display()
     )]
     JoiningNode {
@@ -478,6 +383,8 @@ impl Error {
             | Self::Rejected(_)
             | Self::NotFound { .. }
             | Self::OutOfRange { .. }
+            | Self::LineageLimit { .. }
+            | Self::DescendantsLimit { .. }
             | Self::Erased { .. }
             | Self::PayloadType { .. }
             | Self::NotAVault { .. }

@@ -1,12 +1,14 @@
 //! Causal hashing: every digest of the format (`docs/format.md`).
 
-use crate::core::{Digest, Kind, Salt};
+use crate::core::{Digest, GroupName, Kind, Salt};
 
 const EVENT_CONTEXT: &str = "toka-ledger v1 event";
 const LEAF_CONTEXT: &str = "toka-ledger v1 leaf";
 const NODE_CONTEXT: &str = "toka-ledger v1 node";
 const STATE_CONTEXT: &str = "toka-ledger v1 state";
+const GROUP_ROW_CONTEXT: &str = "toka-ledger v1 group row";
 const RESTORED_CONTEXT: &str = "toka-ledger v1 restored history";
+const DELIVERIES_CONTEXT: &str = "toka-ledger v1 deliveries of a group";
 
 /// BLAKE3 of the payload.
 #[must_use]
@@ -81,6 +83,27 @@ pub fn state(previous: &Digest, written: &[u8]) -> Digest {
     hasher.update(previous.as_bytes());
     hasher.update(written);
     hasher.finalize().into()
+}
+
+/// What a row of consumer groups counts for in the sum over all of them.
+#[must_use]
+pub fn group_row(key: &[u8], value: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key(GROUP_ROW_CONTEXT);
+    hasher.update(&length(key.len()).to_le_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize().into()
+}
+
+/// What the tokens of a group's deliveries are mixed with, so that they mean nothing to another group or history.
+#[must_use]
+pub fn deliveries(history_id: u128, group: &GroupName) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key(DELIVERIES_CONTEXT);
+    hasher.update(&history_id.to_le_bytes());
+    hasher.update(group.as_str().as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 fn length(n: usize) -> u32 {

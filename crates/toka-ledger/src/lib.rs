@@ -48,6 +48,7 @@ pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod feed;
+pub mod group;
 pub mod hash;
 pub mod history;
 pub mod intent;
@@ -63,8 +64,8 @@ pub mod verify;
 pub use crate::apply::{Ledger, LogMark, Outcome};
 pub use crate::bus::{Subscription, VaultBus};
 pub use crate::core::{
-    Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload,
-    IntentLabel, Kind, Parent, Salt,
+    Attributes, ConsumerName, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId,
+    EventPayload, GroupName, IntentLabel, Kind, Parent, Salt,
 };
 pub use crate::error::{Error, Invalid, Rejection, Violation};
 pub use crate::feed::Start;

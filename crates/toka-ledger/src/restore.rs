@@ -3,12 +3,16 @@
 //! A copy goes on under another log, or it ends at an earlier event. The latter is made by repeating the
 //! history: events and what changed beside them are in the tables, and `apply` comes to the same bits.
 
+mod groups;
+
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent, SetFeatureLevel,
+    COORDINATION_LEVEL, Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition,
+    PreparedEvent, SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;
@@ -95,7 +99,11 @@ pub fn is_beginning(base: &Reader, reader: &Reader) -> Result<bool, Error> {
 /// Everything is as it was there: headers, ids, times, indexes, intents and their labels, cursors, history
 /// root and state digest; the last two are compared at each multiple of 256. But for the revision, which
 /// counts no command that changed nothing, and one for each event. A label that was given behind the last event,
-/// or a rise of the feature level there, is left out.
+/// a rise of the feature level there, or a cursor that was saved or deleted there, is left out.
+///
+/// Consumer groups, of which there is no history, are as `source` has them, as far as they do not reach beyond
+/// `until`: nothing is leased, and deliveries from before are none of this vault. In a vault that had not been
+/// raised to their feature level by then there are none.
 ///
 /// # Errors
 /// [`Error::Erased`] for a payload that is gone; [`Error::Corrupt`] if an event does not come out as it was;
@@ -128,11 +136,23 @@ pub fn repeat(
         repetition.stretch(until)?;
         progress(repetition.at - begin);
     }
-    fix_model(&**engine, &repetition.ledger.reader(), &settings)?;
+    let restored = repetition.ledger.reader();
+    fix_model(&**engine, &restored, &settings)?;
+    let level = restored.settings()?.map_or(0, |now| now.feature_level);
+    if level >= COORDINATION_LEVEL {
+        let revision = restored.position().revision;
+        groups::take_over(&**engine, source, until, revision)?;
+    }
     drop(repetition);
     engine.flush()?;
     Ok(until.saturating_sub(begin))
 }
+
+/// Commands that are gathered at most before they are applied, beside those of 256 events.
+const TODO_MAX: usize = 4_096;
+
+/// A command, and the event that it is to come to, if to any.
+type Todo = (Command, Option<Arc<EventHeader>>);
 
 /// A history that is applied again.
 struct Repetition<'a> {
@@ -161,33 +181,16 @@ impl<'a> Repetition<'a> {
     /// Goes on up to `until`, or to the next stored state digest.
     fn stretch(&mut self, until: u64) -> Result<(), Error> {
         let end = ((self.at / STATE_DIGEST_EVENTS + 1) * STATE_DIGEST_EVENTS).min(until);
-        let headers = headers(self.source, self.at, end)?;
-        let changes = lookup::journal(&*self.source.engine(), self.at, end)?;
-        let (mut commands, mut expected) = (Vec::new(), Vec::new());
-        for header in &headers {
-            for change in self.changes(&changes, header.sequence - 1) {
-                commands.push(change);
-                expected.push(None);
-            }
-            let moves = self.moves(&changes, header.sequence)?;
-            commands.push(commit(self.source, header, moves)?);
-            expected.push(Some(header));
+        let engine = self.source.engine();
+        let mut journal = lookup::journal(&*engine, self.at, end).peekable();
+        let mut todo = Vec::new();
+        for header in headers(self.source, self.at, end)? {
+            self.changes(&mut journal, header.sequence - 1, &mut todo)?;
+            let moves = self.moves(&mut journal, header.sequence)?;
+            let commit = commit(self.source, &header, moves)?;
+            todo.push((commit, Some(header)));
         }
-        let outcomes = apply(&mut self.ledger, &commands)?;
-        for (header, outcome) in expected.into_iter().zip(outcomes) {
-            let is_same = match (&outcome, header) {
-                (Outcome::Committed { headers, .. }, Some(header)) => {
-                    headers[..] == [Arc::clone(header)]
-                }
-                (Outcome::Labelled { .. } | Outcome::Raised { .. }, None) => true,
-                _ => false,
-            };
-            if !is_same {
-                let sequence = header.map_or(self.at, |header| header.sequence);
-                let detail = format!("repeated, it is another one: {outcome:?}");
-                return Err(lost(sequence, &detail));
-            }
-        }
+        self.carry_out(&mut todo)?;
         self.at = end;
         self.known_revision = 0;
         let repeated = self.ledger.reader().state_digest_at(end)?;
@@ -198,63 +201,130 @@ impl<'a> Repetition<'a> {
         Ok(())
     }
 
-    /// The labels that were given, and the rises of the feature level, behind an event and before the next one.
-    fn changes(&self, changes: &[(Place, Change)], sequence: u64) -> Vec<Command> {
-        let is_new = |place: &Place| {
-            place.sequence == sequence
-                && (sequence > self.at || place.revision > self.known_revision)
-        };
-        let changes = changes.iter().filter(|(place, _)| is_new(place));
-        changes
-            .filter_map(|(_, change)| match change {
-                Change::Label { intent, label } => Some(Command::Label(Label {
-                    // The vault's time does not run back.
-                    unix_ms: 0,
-                    intent: *intent,
-                    label: label.clone(),
-                })),
-                Change::FeatureLevel { level } => {
-                    let level = *level;
-                    Some(Command::SetFeatureLevel(SetFeatureLevel {
-                        unix_ms: 0,
-                        level,
-                    }))
+    /// Applies what is to be done, which is then empty.
+    fn carry_out(&mut self, todo: &mut Vec<Todo>) -> Result<(), Error> {
+        let (commands, expected): (Vec<_>, Vec<_>) = todo.drain(..).unzip();
+        let outcomes = apply(&mut self.ledger, &commands)?;
+        for (header, outcome) in expected.into_iter().zip(outcomes) {
+            let is_same = match (&outcome, &header) {
+                (Outcome::Committed { headers, .. }, Some(header)) => {
+                    headers[..] == [Arc::clone(header)]
                 }
-                Change::Cursor { .. } => None,
-            })
-            .collect()
+                (
+                    Outcome::Labelled { .. }
+                    | Outcome::Raised { .. }
+                    | Outcome::CursorSaved { .. }
+                    | Outcome::CursorDeleted { .. },
+                    None,
+                ) => true,
+                _ => false,
+            };
+            if !is_same {
+                let sequence = header.map_or(self.at, |header| header.sequence);
+                let detail = format!("repeated, it is another one: {outcome:?}");
+                return Err(lost(sequence, &detail));
+            }
+        }
+        Ok(())
     }
 
-    /// The moves of cursors that belong to an event's commit.
+    /// Goes through the journal up to the event behind `sequence`: what commands of their own changed there is to be
+    /// done. There may be any number of them, so that some may be done already.
+    fn changes(
+        &mut self,
+        journal: &mut Peekable<impl Iterator<Item = Result<(Place, Change), Error>>>,
+        sequence: u64,
+        todo: &mut Vec<Todo>,
+    ) -> Result<(), Error> {
+        while let Some((place, change)) = next_of(journal, |place, _| place.sequence <= sequence)? {
+            let is_new = sequence > self.at || place.revision > self.known_revision;
+            if place.sequence == sequence && is_new {
+                todo.extend(self.change(&change).map(|command| (command, None)));
+            }
+            if todo.len() >= TODO_MAX {
+                self.carry_out(todo)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The command that makes a change; none where it was part of a commit.
+    fn change(&mut self, change: &Change) -> Option<Command> {
+        // The vault's time does not run back.
+        let unix_ms = 0;
+        Some(match change {
+            Change::Label { intent, label } => Command::Label(Label {
+                unix_ms,
+                intent: *intent,
+                label: label.clone(),
+            }),
+            Change::FeatureLevel { level } => {
+                let level = *level;
+                Command::SetFeatureLevel(SetFeatureLevel { unix_ms, level })
+            }
+            Change::CursorSaved { name, position } => {
+                self.cursors.insert(name.clone(), *position);
+                Command::SaveCursor(SaveCursor {
+                    unix_ms,
+                    name: name.clone(),
+                    from: None,
+                    to: *position,
+                })
+            }
+            Change::CursorDeleted { name } => {
+                self.cursors.insert(name.clone(), 0);
+                Command::DeleteCursor(DeleteCursor {
+                    unix_ms,
+                    name: name.clone(),
+                    from: None,
+                })
+            }
+            Change::Cursor { .. } => return None,
+        })
+    }
+
+    /// The moves of cursors that belong to an event's commit, which come first of what is behind it.
     fn moves(
         &mut self,
-        changes: &[(Place, Change)],
+        journal: &mut Peekable<impl Iterator<Item = Result<(Place, Change), Error>>>,
         sequence: u64,
     ) -> Result<Vec<Precondition>, Error> {
         let mut moves = Vec::new();
         let mut after = BTreeMap::new();
-        for (_, change) in changes
-            .iter()
-            .filter(|(place, _)| place.sequence == sequence)
-        {
+        let is_move = |place: &Place, change: &Change| {
+            place.sequence == sequence && matches!(change, Change::Cursor { .. })
+        };
+        while let Some((_, change)) = next_of(journal, is_move)? {
             let Change::Cursor { name, position } = change else {
                 continue;
             };
-            let from = match self.cursors.get(name) {
+            let from = match self.cursors.get(&name) {
                 Some(from) => *from,
-                None => self.ledger.reader().cursor(name)?.unwrap_or(0),
+                None => self.ledger.reader().cursor(&name)?.unwrap_or(0),
             };
             moves.push(Precondition::CursorMove {
                 name: name.clone(),
                 from,
-                to: *position,
+                to: position,
             });
-            after.insert(name.clone(), *position);
+            after.insert(name, position);
         }
         // Only now: of two moves of a cursor in one commit both begin where it was before.
         self.cursors.extend(after);
         Ok(moves)
     }
+}
+
+/// The next row of the journal, if it is one of those that are wanted.
+fn next_of(
+    journal: &mut Peekable<impl Iterator<Item = Result<(Place, Change), Error>>>,
+    is_wanted: impl Fn(&Place, &Change) -> bool,
+) -> Result<Option<(Place, Change)>, Error> {
+    let next = journal.next_if(|row| match row {
+        Ok((place, change)) => is_wanted(place, change),
+        Err(_) => true,
+    });
+    next.transpose()
 }
 
 fn apply(ledger: &mut Ledger, commands: &[Command]) -> Result<Vec<Outcome>, Error> {
@@ -347,9 +417,11 @@ fn begins_with(
     match repetition.stretch(position.sequence) {
         Ok(()) if repetition.at.is_multiple_of(STATE_DIGEST_EVENTS) => Ok(true),
         Ok(()) => {
-            let changes = lookup::journal(&*source.engine(), repetition.at, repetition.at)?;
-            let changes = repetition.changes(&changes, repetition.at);
-            apply(&mut repetition.ledger, &changes)?;
+            let (engine, at) = (source.engine(), repetition.at);
+            let mut journal = lookup::journal(&*engine, at, at).peekable();
+            let mut todo = Vec::new();
+            repetition.changes(&mut journal, at, &mut todo)?;
+            repetition.carry_out(&mut todo)?;
             Ok(repetition.ledger.position().state_digest == position.state_digest)
         }
         Err(Error::Corrupt { .. }) => Ok(false),

@@ -12,7 +12,8 @@ pub enum Bug {
     PurgeBeforeSnapshot = 2,
     /// Entries are applied before this node's own log has them durably.
     ApplyAheadOfLog = 3,
-    /// A follower gives its vote of a term to every candidate.
+    /// A follower forgets within a term whom it has voted for: it votes for every candidate, and follows each that
+    /// is elected.
     VoteTwice = 4,
     /// The commands of an entry are applied in the order of a hash map.
     HashMapOrder = 5,

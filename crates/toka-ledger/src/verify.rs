@@ -3,39 +3,108 @@
 //!
 //! Rows of damaged headers, payloads and embeddings name their event. A problem is told once, where
 //! it is: what only follows from it (a root over a header that cannot be read) is not told again.
+//!
+//! The two chains and the clustering go from event to event, in one thread. What can be said of an
+//! event without those before it is found out ahead of that, by a bounded number of threads that take
+//! turns with parts of the history; at the end they count the rows of the indexes. The report is the
+//! same with any number of threads.
 
+mod ahead;
 mod chain;
 mod clusters;
+mod event;
+mod groups;
 mod indexes;
 mod journal;
 mod meta;
+mod options;
+mod part;
 mod report;
 mod rows;
 mod walk;
 
+use std::sync::Arc;
+
+use self::ahead::Ahead;
+pub use self::options::{Blocks, Ended, Options, Pace, THREADS_MAX};
 pub use self::report::{PROBLEMS_MAX, Problem, Progress, Report};
-use crate::engine::EngineError;
+use crate::engine::{Engine, EngineError};
 use crate::error::Error;
 use crate::read::Reader;
 
 /// Checks everything up to the vault's present position; commits may go on meanwhile.
 ///
 /// Storage is read once past its caches, then once more in order. `progress` is told from time to
-/// time. Whatever is wrong with the data is in the report.
+/// time. Whatever is wrong with the data is in the report. In one thread: [`verify_with`] takes more.
 ///
 /// # Errors
 /// [`Error::Engine`] where storage cannot be read for another reason than damage.
 pub fn verify(reader: &Reader, progress: &mut dyn FnMut(Progress)) -> Result<Report, Error> {
+    let report = verify_with(reader, &Options::default(), progress)?;
+    Ok(report.expect("without a pace nobody ends it"))
+}
+
+/// As [`verify`], as `options` say; `None` if the pace has ended it.
+///
+/// In memory are at most two parts of the history for each thread, of 256 events without their payloads, and
+/// one payload for each.
+///
+/// # Errors
+/// As [`verify`].
+///
+/// # Panics
+/// If one of the threads does.
+pub fn verify_with(
+    reader: &Reader,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Report>, Error> {
+    let mut report = Report::default();
+    let verified = check(reader, options, &mut report, progress);
+    if matches!(verified, Ok(true)) {
+        return Ok(Some(report));
+    }
+    if let Some(ended) = &options.ended {
+        ended(&report);
+    }
+    verified.map(|_| None)
+}
+
+/// Whether everything was checked.
+fn check(
+    reader: &Reader,
+    options: &Options,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<bool, Error> {
     let position = reader.position();
     let engine = reader.engine();
-    let mut report = Report::default();
     // Finds damage in blocks that memory still has sound copies of.
-    if let Err(error) = engine.verify_checksums() {
+    if options.blocks == Blocks::Reread
+        && let Err(error) = engine.verify_checksums()
+    {
         report.damage(error)?;
     }
-    let walked = walk::walk(&*engine, &position, &mut report, progress)?;
-    indexes::check_extra_rows(&*engine, &walked, &mut report)?;
-    Ok(report)
+    // Beside the walk, which then finds in memory what both of them read.
+    let files = (options.blocks == Blocks::WholeFiles).then(|| whole_files(&engine, options));
+    let Some(walked) = walk::walk(&engine, &position, options, report, progress)? else {
+        return Ok(false);
+    };
+    if !indexes::check_extra_rows(&engine, walked, options, report)? {
+        return Ok(false);
+    }
+    for checked in files.into_iter().flatten() {
+        if let Err(error) = checked {
+            report.damage(error)?;
+        }
+    }
+    Ok(true)
+}
+
+/// The one result of [`Engine::verify_files`].
+fn whole_files(engine: &Arc<dyn Engine>, options: &Options) -> Ahead<Result<(), EngineError>> {
+    let engine = Arc::clone(engine);
+    Ahead::start(options, 1, move |_| engine.verify_files())
 }
 
 impl Report {
@@ -50,6 +119,7 @@ impl Report {
             id: None,
             table,
             detail: error.to_string(),
+            is_unreadable: true,
         });
         Ok(())
     }

@@ -166,6 +166,14 @@ fn check_outcomes(history: &History) {
             | Outcome::Created { revision }
             | Outcome::Labelled { revision, .. }
             | Outcome::Raised { revision, .. }
+            | Outcome::CursorSaved { revision, .. }
+            | Outcome::CursorDeleted { revision }
+            | Outcome::GroupCreated { revision, .. }
+            | Outcome::GroupDeleted { revision, .. }
+            | Outcome::GroupUpdated { revision, .. }
+            | Outcome::Delivered { revision, .. }
+            | Outcome::Settled { revision, .. }
+            | Outcome::ParkedMoved { revision, .. }
             | Outcome::Rejected { revision, .. } => *revision,
         };
         assert_eq!(found, revision, "every command counts");
@@ -248,6 +256,14 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::Created { .. } => vec!["created"],
         Outcome::Labelled { .. } => vec!["labelled"],
         Outcome::Raised { .. } => vec!["raised"],
+        Outcome::CursorSaved { .. } => vec!["cursor saved"],
+        Outcome::CursorDeleted { .. } => vec!["cursor deleted"],
+        Outcome::GroupCreated { .. } => vec!["group created"],
+        Outcome::GroupDeleted { .. } => vec!["group deleted"],
+        Outcome::GroupUpdated { .. } => vec!["group updated"],
+        Outcome::Delivered { .. } => vec!["delivered"],
+        Outcome::Settled { .. } => vec!["settled"],
+        Outcome::ParkedMoved { .. } => vec!["parked moved"],
         Outcome::Committed { headers, .. } => headers
             .iter()
             .map(|header| {
@@ -268,6 +284,11 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
             },
             Rejection::AlreadyCreated => vec!["already created"],
             Rejection::UnknownIntent { .. } => vec!["unknown intent"],
+            Rejection::UnknownCursor { .. } => vec!["unknown cursor"],
+            Rejection::UnknownGroup { .. } => vec!["unknown group"],
+            Rejection::GroupExists { .. } => vec!["group exists"],
+            Rejection::GroupMoved { .. } => vec!["group moved"],
+            Rejection::PositionAhead { .. } => vec!["position ahead"],
             Rejection::Preconditions { violations } => violations
                 .iter()
                 .map(|violation| match violation {
@@ -275,6 +296,9 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
                     Violation::KindSequence { .. } => "kind sequence",
                     Violation::TooEarly { .. } => "too early",
                     Violation::Cursor { .. } => "cursor",
+                    Violation::KindPrefixSequence { .. } => "kind prefix",
+                    Violation::Delivery { .. } => "delivery",
+                    Violation::UnknownEvent { .. } => "unknown event",
                     other => panic!("unexpected: {other:?}"),
                 })
                 .collect(),
@@ -287,13 +311,13 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
 fn random_histories_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeMap::new();
-    for _ in 0..64 {
+    for _ in 0..96 {
         let specs = specs().new_tree(&mut runner).expect("a history").current();
         let history = History::new(&specs);
         for word in history.outcomes.iter().flat_map(words) {
             *reached.entry(word).or_insert(0) += 1;
         }
     }
-    assert_eq!(reached.len(), 14, "{reached:?}");
+    assert_eq!(reached.len(), 29, "{reached:?}");
     assert!(reached.values().all(|&times| times > 9), "{reached:?}");
 }

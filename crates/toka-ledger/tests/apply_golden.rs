@@ -3,13 +3,13 @@
 mod apply_support;
 
 use apply_support::*;
-use toka_ledger::command::{Commit, Precondition};
+use toka_ledger::command::{Commit, FEATURE_LEVEL_MIN, Precondition};
 use toka_ledger::engine::{Engine, Table};
 use toka_ledger::{CursorName, EventHeader};
 
-/// A fixed small stream: three commits, four events.
+/// A fixed small stream: three commits, four events, in a vault of the first level.
 fn stream() -> (Vault, Vec<EventHeader>) {
-    let mut vault = Vault::new();
+    let mut vault = Vault::of_level(FEATURE_LEVEL_MIN);
     let mut headers = vault.accept(commit([event("auth.login", "{\"user\":1}")]));
     let mut child = event("auth.update", "{\"user\":1,\"name\":\"ä\"}")
         .salted(&[1, 2, 3])

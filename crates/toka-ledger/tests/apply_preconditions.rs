@@ -166,8 +166,32 @@ fn all_violations_are_reported_in_order() {
 }
 
 #[test]
-fn a_precondition_on_an_unknown_event_is_refused() {
+fn a_precondition_on_an_unknown_event_hides_no_other() {
     let mut vault = Vault::new();
+    let parent = ParentName::Digest(Digest([1; 32]));
+    let claim = Precondition::NoChild {
+        parent,
+        kind: kind("claim"),
+    };
+    let preconditions = [claim, kind_sequence("a", 5)];
+    let rejection = vault.refuse(commit_if(preconditions, [event("a", "1")]));
+    let expected = [
+        Violation::UnknownEvent {
+            precondition: 0,
+            parent,
+        },
+        Violation::KindSequence {
+            kind: kind("a"),
+            expected: 5,
+            actual: 0,
+        },
+    ];
+    assert_eq!(violations(rejection), expected);
+}
+
+#[test]
+fn in_a_vault_of_level_1_a_precondition_on_an_unknown_event_is_refused() {
+    let mut vault = Vault::of_level(1);
     for parent in [ParentName::Digest(Digest([1; 32])), ParentName::Batch(0)] {
         let precondition = Precondition::NoChild {
             parent,

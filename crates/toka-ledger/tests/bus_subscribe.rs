@@ -10,8 +10,10 @@ use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::feed::{Message, Subscription};
 use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::prepare_commit;
-use toka_ledger::read::RING_EVENTS_MAX;
-use toka_ledger::{Error, EventDraft, EventHeader, Filter, Ledger, LogMark, Start, VaultBus};
+use toka_ledger::read::{Bounds, RING_EVENTS_MAX};
+use toka_ledger::{
+    Error, EventDraft, EventHeader, Filter, Ledger, LogMark, Selector, Start, VaultBus,
+};
 
 fn vault() -> VaultBus {
     VaultBus::builder().open_in_memory().expect("opened")
@@ -190,6 +192,56 @@ async fn subscription_goes_on_when_a_snapshot_is_installed() {
     assert_eq!(events.next().await.expect("open"), Message::CaughtUp);
 }
 
+#[tokio::test]
+async fn catching_up_gets_ahead_while_every_look_up_is_outdated_by_a_commit() {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    let behind = RING_EVENTS_MAX as u64 + 500;
+    let (mut ledger, _) = replica(behind);
+    let filter = Filter {
+        descendants_of: Some(Selector::Sequence(1)),
+        ..Filter::default()
+    };
+    let mut events = ledger.reader().subscribe(Start::Beginning, filter);
+    let mut last = behind;
+    poll_fn(|cx| {
+        if events.position() >= behind {
+            return Poll::Ready(());
+        }
+        assert!(last < behind + 100, "still at {}", events.position());
+        // What was begun by the last poll has ended: the vault has moved on since.
+        last += 1;
+        apply_event(&mut ledger, last);
+        let message = events.poll_message(cx);
+        assert!(message.is_pending(), "nothing matches: {message:?}");
+        Poll::Pending
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn subscribers_that_are_not_asked_keep_nobody_from_reading() {
+    let vault = vault();
+    vault.reader().narrow(Bounds {
+        ring_events: 4,
+        ..Bounds::WIDE
+    });
+    commit(&vault, 1, 100).await;
+    let mut idle: Vec<_> = (0..100)
+        .map(|_| vault.subscribe_from(Start::Beginning, Filter::default()))
+        .collect();
+    for events in &mut idle {
+        // Each begins to read, and is not asked again.
+        let _ = futures::FutureExt::now_or_never(events.recv());
+    }
+    let mut events = vault.subscribe_from(Start::Beginning, Filter::default());
+    for sequence in 1..=100 {
+        assert_eq!(events.recv().await.expect("open").sequence, sequence);
+    }
+    drop(idle);
+}
+
 #[test]
 fn subscription_needs_no_tokio_runtime() {
     let vault = vault();
@@ -335,6 +387,7 @@ async fn run(steps: Vec<Step>) {
                     Start::Beginning => 0,
                     Start::Now => history.len() as u64,
                     Start::After(sequence) => sequence,
+                    Start::At(_) => unreachable!("not drawn"),
                 },
                 filter,
                 received: Vec::new(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use apply_support::*;
 use intent_support::*;
-use toka_ledger::command::{Command, Label};
+use toka_ledger::command::{Command, FEATURE_LEVEL_MIN, Label};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
 use toka_ledger::feed::{Message, Subscription};
@@ -40,7 +40,8 @@ fn small() -> Parameters {
 }
 
 fn stream() -> Vec<Command> {
-    let mut commands = vec![create_with(small())];
+    let first = create_at(FEATURE_LEVEL_MIN);
+    let mut commands = vec![with_intents(first, small())];
     commands.extend(intent_support::commands(&vectors(7, EVENTS, DIMENSION, 40)));
     commands
 }
@@ -113,7 +114,7 @@ fn state_digest_of_a_fixed_stream_is_pinned() {
     let digest = replica.ledger.position().state_digest.to_string();
     assert_eq!(digest, PINNED_SMALL);
 
-    let mut commands = vec![create_with(Parameters::default())];
+    let mut commands = vec![create_at(FEATURE_LEVEL_MIN)];
     commands.extend(intent_support::commands(&vectors(11, 400, 384, 25)));
     let replica = Replica::new().apply_in(&commands, 1);
     let digest = replica.ledger.position().state_digest.to_string();

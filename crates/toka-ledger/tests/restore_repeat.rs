@@ -42,11 +42,11 @@ fn reader(engine: &Arc<dyn Engine>) -> Reader {
     Ledger::read_only(Arc::clone(engine)).expect("opens").0
 }
 
-/// All rows but for revisions.
+/// All rows but for revisions, and for consumer groups, which are in no history (`apply_groups_model.rs` has them).
 fn rows(engine: &dyn Engine) -> Vec<(Table, Bytes, Bytes)> {
     let mut rows = Vec::new();
     for (table, key, value) in contents(engine) {
-        if key[..] == *meta::APPLIED {
+        if key[..] == *meta::APPLIED || table == Table::Meta && key.starts_with(b"group") {
             continue;
         }
         match journal::decode_key(&key) {

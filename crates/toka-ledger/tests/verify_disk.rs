@@ -4,10 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
 use toka_ledger::engine::{Engine, EngineError};
-use toka_ledger::{Error, EventDraft, VaultBus};
+use toka_ledger::verify::{Blocks, Options, Report, verify_with};
+use toka_ledger::{Error, EventDraft, Ledger, VaultBus};
 
 /// A closed vault in `dir`, all of it in table files.
 async fn make(dir: &Path) {
@@ -80,4 +82,57 @@ fn is_named(dir: &Path, file: &Path, at: usize) -> bool {
                 .any(|problem| problem.sequence.is_some())
         }
     }
+}
+
+/// Parts of a file of each of which a byte is flipped.
+const PARTS: usize = 24;
+
+/// Checks the files of the closed vault in `dir` as wholes, in two threads.
+fn check_files(dir: &Path) -> Result<Report, Error> {
+    let options = RocksOptions {
+        create: false,
+        read_only: true,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(&dir.join("ledger"), &options)?;
+    let (reader, _) = Ledger::read_only(Arc::new(engine))?;
+    let options = Options {
+        blocks: Blocks::WholeFiles,
+        ..Options::parallel(2)
+    };
+    Ok(verify_with(&reader, &options, &mut |_| {})?.expect("nobody ends it"))
+}
+
+/// The list of table files in use, and the pointer to it.
+fn lists(dir: &Path) -> Vec<PathBuf> {
+    let ledger = dir.join("ledger");
+    let pointer = ledger.join("CURRENT");
+    let name = fs::read_to_string(&pointer).expect("read");
+    vec![ledger.join(name.trim()), pointer]
+}
+
+#[tokio::test]
+async fn flipped_byte_anywhere_in_a_file_is_found_also_where_no_row_is() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    make(dir.path()).await;
+    let report = check_files(dir.path()).expect("sound");
+    assert!(report.is_intact(), "{:?}", report.problems);
+    let files = table_files(dir.path());
+    for file in files.into_iter().chain(lists(dir.path())) {
+        let sound = fs::read(&file).expect("read");
+        for part in 0..PARTS {
+            let mut damaged = sound.clone();
+            let at = damaged.len() * part / PARTS;
+            damaged[at] ^= 0x10;
+            fs::write(&file, &damaged).expect("written");
+            let place = format!("byte {at} of {}", file.display());
+            match check_files(dir.path()) {
+                Ok(report) => assert!(!report.is_intact(), "{place}"),
+                Err(error) => assert!(error.is_damage(), "{place}: {error}"),
+            }
+        }
+        fs::write(&file, &sound).expect("written");
+    }
+    let report = check_files(dir.path()).expect("sound");
+    assert!(report.is_intact(), "{:?}", report.problems);
 }

@@ -115,6 +115,10 @@ impl Engine for GuardedEngine {
         self.checked(self.engine.verify_rows(each))
     }
 
+    fn verify_files(&self) -> Result<(), EngineError> {
+        self.checked(self.engine.verify_files())
+    }
+
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
         self.checked(self.engine.checkpoint(dir))
     }

@@ -80,11 +80,17 @@ impl Identity {
 
     /// Checks a message; returns the sender.
     pub(crate) fn check(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
+        let sender = check_protocol(peer)?;
+        let (theirs, ours) = (decode_cluster_id(&sender.cluster_id), self.cluster_id());
+        if let (Some(theirs), Some(ours)) = (theirs, ours)
+            && theirs != ours
+        {
+            // Before the node: in another cluster an id is another node's.
+            return Err(Mismatch::Cluster { theirs, ours });
+        }
         let from = self.check_node(peer)?;
-        let theirs = peer.and_then(|peer| decode_cluster_id(&peer.cluster_id));
-        match (theirs, self.cluster_id()) {
-            (Some(theirs), Some(ours)) if theirs == ours => Ok(from),
-            (Some(theirs), Some(ours)) => Err(Mismatch::Cluster { theirs, ours }),
+        match (theirs, ours) {
+            (Some(_), Some(_)) => Ok(from),
             (None, Some(ours)) => Err(Mismatch::SenderHasNone { ours }),
             (Some(theirs), None) => Err(Mismatch::NotAdopted { theirs }),
             (None, None) => Err(Mismatch::Anonymous),
@@ -93,14 +99,7 @@ impl Identity {
 
     /// Checks a message that is sent before there is a cluster; returns the sender.
     pub(crate) fn check_node(&self, peer: Option<&pb::Peer>) -> Result<u64, Mismatch> {
-        let peer = peer.ok_or(Mismatch::Anonymous)?;
-        // First: in another version the rest may mean something else.
-        if peer.protocol != PROTOCOL {
-            return Err(Mismatch::Protocol {
-                theirs: peer.protocol,
-                ours: PROTOCOL,
-            });
-        }
+        let peer = check_protocol(peer)?;
         if peer.to != self.node_id {
             return Err(Mismatch::Node {
                 to: peer.to,
@@ -108,6 +107,19 @@ impl Identity {
             });
         }
         Ok(peer.from)
+    }
+}
+
+/// First: in another version the rest may mean something else.
+fn check_protocol(peer: Option<&pb::Peer>) -> Result<&pb::Peer, Mismatch> {
+    let peer = peer.ok_or(Mismatch::Anonymous)?;
+    if peer.protocol == PROTOCOL {
+        Ok(peer)
+    } else {
+        Err(Mismatch::Protocol {
+            theirs: peer.protocol,
+            ours: PROTOCOL,
+        })
     }
 }
 
@@ -128,13 +140,16 @@ mod tests {
     fn message_of_another_cluster_is_refused_with_both_names() {
         let ours = Identity::new(1, Some(10));
         let theirs = Identity::new(2, Some(11));
-        assert_eq!(
-            ours.check(Some(&theirs.peer(1))),
-            Err(Mismatch::Cluster {
-                theirs: 11,
-                ours: 10
-            })
-        );
+        // Also where it is for the node of another id, which was at this address.
+        for to in [1, 3] {
+            assert_eq!(
+                ours.check(Some(&theirs.peer(to))),
+                Err(Mismatch::Cluster {
+                    theirs: 11,
+                    ours: 10
+                })
+            );
+        }
     }
 
     #[test]

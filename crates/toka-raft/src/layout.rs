@@ -4,6 +4,7 @@
 //! DIR/VAULT              marker: format, cluster id, node id (toka_ledger::dir)
 //! DIR/CURRENT            name of the current ledger directory
 //! DIR/SCRUB              when everything was last read to find damage; may be missing (scrub)
+//! DIR/TRIED              what repairs have gone on from; missing on a sound node (replica::repair)
 //! DIR/ledger-<n>/        the ledger; a new one with each installed snapshot
 //! DIR/raft/              the Raft log
 //! DIR/snapshots/<id>/    snapshots, each with its META
@@ -18,6 +19,7 @@ use toka_ledger::disk::{Disk, is_unreadable};
 const CURRENT: &str = "CURRENT";
 const LEDGER_PREFIX: &str = "ledger-";
 const SCRUB: &str = "SCRUB";
+const TRIED: &str = "TRIED";
 const TEMPORARY: &str = ".tmp";
 
 /// The directories of a node.
@@ -55,6 +57,15 @@ impl Layout {
     /// What is about to become the note.
     pub(crate) fn scrub_note_in_progress(&self) -> PathBuf {
         self.root.join(format!("{SCRUB}{TEMPORARY}"))
+    }
+
+    pub(crate) fn tried_note(&self) -> PathBuf {
+        self.root.join(TRIED)
+    }
+
+    /// What is about to become the note.
+    pub(crate) fn tried_note_in_progress(&self) -> PathBuf {
+        self.root.join(format!("{TRIED}{TEMPORARY}"))
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {
@@ -117,29 +128,85 @@ impl Layout {
         })
     }
 
+    /// Whether the pointer has the very bytes with which ledger `number` was made the current one.
+    #[cfg(feature = "storage")]
+    pub(crate) fn is_current_exactly(&self, number: u64) -> bool {
+        let bytes = self.disk.read(&self.current_pointer());
+        bytes.is_ok_and(|bytes| bytes == pointer(number).as_bytes())
+    }
+
     /// Makes ledger `number` the current one, durably and at once: a crash leaves the old or the new.
     pub(crate) fn set_current(&self, number: u64) -> io::Result<()> {
         let temporary = self.root.join(format!("{CURRENT}{TEMPORARY}"));
-        let name = format!("{LEDGER_PREFIX}{number}\n");
+        let name = pointer(number);
         self.disk
             .replace(&self.current_pointer(), &temporary, name.as_bytes())
     }
 
+    /// Removes what repairs and installations that were broken off have left: ledgers that were not complete, and,
+    /// where the pointer leads to one, those besides it and the first one. That is the one that was damaged, unless a
+    /// repair got as far as opening what took its place, which removes all others.
+    ///
+    /// # Errors
+    /// The first one; what comes after it is removed all the same.
+    pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
+        let mut removed = Ok(());
+        for name in self.disk.list(&self.root)? {
+            let is_unfinished = name.to_str().is_some_and(|name| {
+                name.strip_suffix(TEMPORARY)
+                    .is_some_and(|name| ledger_number(name).is_some())
+            });
+            if is_unfinished {
+                removed = removed.and(self.remove_leftover(&self.root.join(&name)));
+            }
+        }
+        let current = match self.current() {
+            Ok(Some(number)) if self.disk.is_dir(&self.ledger(number)) => number,
+            Ok(_) => return removed,
+            // Any of them may be the one that it led to.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
+                return removed;
+            }
+            Err(error) => return Err(error),
+        };
+        let numbers = self.numbers()?;
+        let first = numbers.iter().min().copied();
+        for number in numbers {
+            if number != current && Some(number) != first {
+                removed = removed.and(self.remove_leftover(&self.ledger(number)));
+            }
+        }
+        removed
+    }
+
+    fn remove_leftover(&self, path: &Path) -> io::Result<()> {
+        tracing::info!(path = %path.display(), "removing a leftover ledger");
+        self.disk.remove_dir_all(path)
+    }
+
     /// Removes ledgers that are not `current`: replaced ones, and ones that never became current.
+    ///
+    /// # Errors
+    /// As [`Layout::remove_leftovers`].
     pub(crate) fn remove_other_ledgers(&self, current: u64) -> io::Result<()> {
         let keep = self.ledger(current);
+        let mut removed = Ok(());
         for name in self.disk.list(&self.root)? {
             let path = self.root.join(&name);
             let is_ledger = name
                 .to_str()
                 .is_some_and(|name| name.starts_with(LEDGER_PREFIX));
             if is_ledger && path != keep {
-                tracing::info!(path = %path.display(), "removing a leftover ledger");
-                self.disk.remove_dir_all(&path)?;
+                removed = removed.and(self.remove_leftover(&path));
             }
         }
-        Ok(())
+        removed
     }
+}
+
+/// What the pointer to ledger `number` holds.
+fn pointer(number: u64) -> String {
+    format!("{LEDGER_PREFIX}{number}\n")
 }
 
 fn ledger_number(name: &str) -> Option<u64> {
@@ -212,6 +279,54 @@ mod tests {
         assert_eq!(unnamed(), Some(2), "the other one is not complete");
         disk.create_dir(&layout.ledger(3)).expect("created");
         assert_eq!(unnamed(), None, "it may have been either");
+    }
+
+    #[test]
+    fn leftovers_of_repairs_go_and_the_damaged_ledger_stays_with_the_one_in_use() {
+        let (disk, layout) = layout();
+        for number in 2..=6 {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        let unfinished = layout.ledger_in_progress(7);
+        disk.create_dir(&unfinished).expect("created");
+        layout.remove_leftovers().expect("removed");
+        assert!(!disk.exists(&unfinished));
+        let there = || -> Vec<u64> {
+            let numbers = (1..=7).filter(|number| disk.is_dir(&layout.ledger(*number)));
+            numbers.collect()
+        };
+        assert_eq!(there().len(), 5, "nobody knows which one is in use");
+        layout.set_current(5).expect("written");
+        layout.remove_leftovers().expect("removed");
+        assert_eq!(there(), [2, 5]);
+    }
+
+    #[test]
+    fn leftover_that_cannot_be_removed_keeps_no_other() {
+        let (disk, layout) = layout();
+        for number in 1..=3 {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        layout.set_current(2).expect("written");
+        // No directory.
+        let stuck = layout.ledger_in_progress(1);
+        disk.overwrite(&stuck, b"x").expect("written");
+        layout.remove_leftovers().expect_err("one is left");
+        assert!(disk.exists(&stuck) && !disk.exists(&layout.ledger(3)));
+        layout.remove_other_ledgers(2).expect_err("one is left");
+        assert!(!disk.exists(&layout.ledger(1)) && disk.is_dir(&layout.ledger(2)));
+    }
+
+    #[test]
+    fn ledger_that_never_got_the_pointer_goes() {
+        let (disk, layout) = layout();
+        for number in [1, 2] {
+            disk.create_dir(&layout.ledger(number)).expect("created");
+        }
+        layout.set_current(1).expect("written");
+        layout.remove_leftovers().expect("removed");
+        assert!(disk.is_dir(&layout.ledger(1)) && !disk.exists(&layout.ledger(2)));
+        layout.remove_leftovers().expect("nothing is left");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::layout::{Layout, sync_files};
 use crate::roster::Roster;
 use crate::snapshot::{Contents, SnapshotError, is_immutable, is_part_of_copy};
 use crate::storage::Storage;
+use crate::tried;
 use crate::type_config::{Applied, Commands, Entry, EntryPayload, LogId, StoredMembership};
 
 /// Owns the ledger and the engine under it.
@@ -84,9 +85,9 @@ impl LedgerHost {
         ledger.reader().settings()?;
         guard.wake();
         // Only now: while the one in use was not opened, another might be the only sound one.
-        layout
-            .remove_other_ledgers(number)
-            .map_err(StartError::file("clean up", &root))?;
+        if let Err(error) = layout.remove_other_ledgers(number) {
+            tracing::warn!(%error, "ledgers that nobody needs cannot be removed");
+        }
         let roster = Arc::new(Roster::default());
         let applied = decode_membership(&ledger.log_mark());
         roster.set(applied.map_err(|error| membership_error(&dir, &error))?);
@@ -175,7 +176,8 @@ impl LedgerHost {
             .map(|applied| encode_applied_membership(applied).into());
         #[cfg(simulation)]
         let commands = in_hash_map_order(commands);
-        let outcomes = ledger.apply(&commands, mark, Durability::Volatile)?;
+        let outcomes = ledger.apply(&commands, mark, Durability::Volatile);
+        let outcomes = outcomes.map_err(|error| self.not_applied(error))?;
         self.check_sound()?;
         if let Some(applied) = applied_membership {
             self.roster.set(applied);
@@ -185,6 +187,14 @@ impl LedgerHost {
             outcomes: outcomes.by_ref().take(count).collect(),
         };
         Ok(counts.into_iter().map(split).collect())
+    }
+
+    /// Rows that can be read and contradict an entry are no better the next time, unlike a disk that cannot be read.
+    fn not_applied(&self, error: toka_ledger::Error) -> FatalError {
+        if matches!(error, toka_ledger::Error::Corrupt { .. }) {
+            tried::failed(&self.layout);
+        }
+        error.into()
     }
 
     /// Makes everything applied so far durable.
@@ -352,7 +362,7 @@ fn undecodable(
     let levels = before.iter().filter_map(|command| match command {
         Command::Create(create) => Some(create.feature_level),
         Command::SetFeatureLevel(set) => Some(set.level),
-        Command::Commit(_) | Command::Label(_) => None,
+        _ => None,
     });
     match levels.max() {
         Some(found) if found > FEATURE_LEVEL => toka_ledger::Error::FeatureLevel {

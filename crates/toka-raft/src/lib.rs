@@ -51,11 +51,14 @@ mod slow_disk;
 pub mod snapshot;
 mod state_machine;
 mod status;
+#[cfg(feature = "storage")]
+pub mod stopped;
 pub mod storage;
 #[cfg(test)]
 mod testing;
 mod ticker;
 pub mod transport;
+mod tried;
 pub mod type_config;
 mod vitals;
 mod wire;

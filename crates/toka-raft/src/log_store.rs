@@ -29,6 +29,8 @@ pub use raft_log::{LogHandle, LogOptions, QUEUE_BYTES_MAX, RaftLog};
 pub use reader::{LogReader, READ_BYTES_MAX};
 #[cfg(fuzzing)]
 pub(crate) use segment::fuzzing as segment_fuzzing;
+#[cfg(feature = "storage")]
+pub(crate) use segment::log_problems;
 pub use segment::{FramePlace, SegmentLog, SegmentOptions, frames};
 pub use syncs::SyncTimes;
 pub use tail::TailLimits;

@@ -30,6 +30,8 @@ use crate::vitals::Vitals;
 
 /// When to try again if too much is queued: about the time in which a full queue drains.
 const RETRY_AFTER_MS: u64 = 50;
+/// Items ([`Command::items`]) after which an entry takes no further commands: each is work to apply, whatever its bytes.
+const ENTRY_ITEMS_MAX: usize = 8_192;
 /// Room for the length before a command and for the entry's header.
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
 
@@ -39,6 +41,8 @@ type Answers = Result<Vec<Outcome>, CommitError>;
 /// Commands that wait for their outcomes, and are never split between entries.
 struct Proposal {
     commands: Vec<Bytes>,
+    /// How many items they have.
+    items: usize,
     answer: oneshot::Sender<Answers>,
     /// Its share of the queue's bytes, until there is an outcome.
     _room: OwnedSemaphorePermit,
@@ -132,6 +136,7 @@ impl Proposer {
         // What no node can decode would stop every one of them.
         commands.iter().try_for_each(Command::check)?;
         self.check_level(commands)?;
+        let items = commands.iter().map(Command::items).sum();
         let commands: Vec<Bytes> = commands.iter().map(command::encode).collect();
         let bytes: usize = commands.iter().map(Bytes::len).sum();
         // Each command stands behind its length, of at most eight bytes.
@@ -152,6 +157,7 @@ impl Proposer {
         self.queue
             .try_send(Proposal {
                 commands,
+                items,
                 answer,
                 _room: room,
             })
@@ -212,14 +218,17 @@ impl Batcher {
     fn send(&mut self, first: Proposal) -> BoxFuture<'static, ()> {
         let mut batch = command::Batch::default();
         let mut waiting = Vec::new();
+        let mut items: usize = 0;
         let mut next = Some(first);
         while let Some(proposal) = next {
             for command in &proposal.commands {
                 batch.push(command);
             }
+            items = items.saturating_add(proposal.items);
             waiting.push(proposal);
             let is_full = batch.commands() >= self.limits.entry_commits
-                || batch.bytes() >= self.limits.entry_bytes;
+                || batch.bytes() >= self.limits.entry_bytes
+                || items >= ENTRY_ITEMS_MAX;
             next = if is_full {
                 None
             } else {

@@ -276,6 +276,12 @@ impl Scrubber {
     }
 }
 
+/// Whether the note of the last pass is not what was written.
+#[cfg(feature = "storage")]
+pub(crate) fn is_note_damaged(layout: &Layout) -> std::io::Result<bool> {
+    Note::is_damaged(layout)
+}
+
 fn check_ledger(
     host: &LedgerHost,
     store: &SnapshotStore,
@@ -287,7 +293,8 @@ fn check_ledger(
     Ok(check_rows(&*engine, pace)?)
 }
 
-fn check_snapshot(
+/// Reads a snapshot, and checks it.
+pub(crate) fn check_snapshot(
     host: &LedgerHost,
     snapshot: &SnapshotDir,
     pace: &mut Pace,

@@ -1,7 +1,7 @@
 //! What a node says of itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Raft, ServerState};
@@ -24,6 +24,8 @@ use crate::type_config::{Member, TypeConfig};
 pub enum Role {
     /// It orders the commits.
     Leader,
+    /// It has led, and no majority of the voters has confirmed lately that it does.
+    LeaderWithoutQuorum,
     /// It follows and votes.
     Follower,
     /// It stands for election.
@@ -93,20 +95,25 @@ pub(crate) struct StatusSource {
     pub(crate) fatal: Fatal,
     pub(crate) this: Member,
     pub(crate) leader: watch::Receiver<Option<Leader>>,
+    /// This node leads, and no quorum has confirmed it for long.
+    pub(crate) lost_quorum: Arc<AtomicBool>,
 }
 
 impl StatusSource {
     pub(crate) fn status(&self) -> Status {
         // Cloned at once: a guard that is held blocks the Raft task (openraft #1238).
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let role = match metrics.state {
-            ServerState::Leader => Role::Leader,
-            ServerState::Follower => Role::Follower,
-            ServerState::Candidate => Role::Candidate,
-            ServerState::Learner => Role::Learner,
-            ServerState::Shutdown => Role::Stopped,
-        };
+        let role = role(metrics.state, self.lost_quorum.load(Ordering::Relaxed));
         let membership = metrics.membership_config.membership();
+        let node_id = self.identity.node_id();
+        // A new leader knows it a moment before the others of this node are told.
+        let own = membership.get_node(&node_id);
+        let own = own.filter(|_| role == Role::Leader).map(|member| Leader {
+            node_id,
+            member: member.clone(),
+            term: metrics.current_term,
+        });
+        let leader = own.or_else(|| self.leader.borrow().clone());
         let voters: Vec<u64> = membership.voter_ids().collect();
         let matched = |id: &u64| {
             let replicated = metrics.replication.as_ref()?.get(id)?;
@@ -133,7 +140,7 @@ impl StatusSource {
                 role
             },
             term: metrics.current_term,
-            leader: self.leader.borrow().clone(),
+            leader,
             last_log_index: metrics.last_log_index,
             committed_index: metrics.local_committed.map(|log_id| log_id.index),
             applied_index: metrics.last_applied.map(|log_id| log_id.index),
@@ -158,9 +165,15 @@ impl StatusSource {
         let digest =
             |digest: &toka_ledger::Digest| bytes::Bytes::copy_from_slice(digest.as_bytes());
         let intents_digest = self.reader.intents_digest();
+        // Two rows that every command of groups writes: they are in memory.
+        let groups_digest = self.reader.groups_digest().ok();
         let (healthy, reason) = match (&status.failure, &status.leader, status.cluster_id) {
             (Some(failure), _, _) => (false, failure.clone()),
             (None, _, None) => (false, "the node belongs to no cluster yet".to_owned()),
+            (None, None, Some(_)) if status.role == Role::LeaderWithoutQuorum => (
+                false,
+                "it has led, and no majority of the voters answers it".to_owned(),
+            ),
             (None, None, Some(_)) => (false, "no leader is known".to_owned()),
             (None, Some(_), Some(_)) => match self.room.borrow().shortage() {
                 Some((free_bytes, reserve_bytes)) => (
@@ -202,8 +215,36 @@ impl StatusSource {
                 sequence,
                 digest: digest(&made),
             }),
+            groups_digest: groups_digest.map(|(revision, sum)| v1::GroupsDigest {
+                revision,
+                digest: digest(&sum),
+            }),
             last_scrub: self.scrub.report().last.map(|pass| pass.message()),
         }
+    }
+}
+
+impl StatusSource {
+    /// What was stored of consumer groups at some revisions, for peers.
+    pub(crate) fn group_sums(&self) -> Vec<v1::GroupsDigest> {
+        let sums = self.reader.group_sums().into_iter();
+        sums.map(|(revision, sum)| v1::GroupsDigest {
+            revision,
+            digest: bytes::Bytes::copy_from_slice(sum.as_bytes()),
+        })
+        .collect()
+    }
+}
+
+/// openraft calls itself a leader until it hears of another one, for ever where nobody is left.
+const fn role(state: ServerState, lost_quorum: bool) -> Role {
+    match state {
+        ServerState::Leader if lost_quorum => Role::LeaderWithoutQuorum,
+        ServerState::Leader => Role::Leader,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
     }
 }
 
@@ -211,9 +252,22 @@ fn role_message(role: Role, cluster_id: Option<u128>) -> v1::Role {
     match role {
         _ if cluster_id.is_none() => v1::Role::Idle,
         Role::Leader => v1::Role::Leader,
+        Role::LeaderWithoutQuorum => v1::Role::LeaderWithoutQuorum,
         Role::Follower => v1::Role::Follower,
         Role::Candidate => v1::Role::Candidate,
         Role::Learner => v1::Role::Learner,
         Role::Stopped => v1::Role::Idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_leader_leads_until_it_has_had_the_time_to_be_confirmed() {
+        assert_eq!(role(ServerState::Leader, false), Role::Leader);
+        assert_eq!(role(ServerState::Leader, true), Role::LeaderWithoutQuorum);
+        assert_eq!(role(ServerState::Follower, true), Role::Follower);
     }
 }

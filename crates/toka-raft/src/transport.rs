@@ -10,8 +10,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
 mod memory;
+mod proven;
 
 pub use memory::{MemoryListener, MemoryNetwork, MemoryStream, MemoryTransport};
+pub use proven::Proven;
 
 /// Bytes that may be under way on one stream, and on one connection: enough for a fast network with
 /// a few milliseconds of round trip, and a bound on what a slow reader has to keep.

@@ -88,6 +88,11 @@ impl Member {
         }
     }
 
+    /// Whether it has these addresses.
+    pub(crate) fn is_at(&self, raft_endpoint: &str, client_endpoint: &str) -> bool {
+        self.raft_endpoint == raft_endpoint && self.client_endpoint == client_endpoint
+    }
+
     /// The member whose place it takes, or has taken.
     pub(crate) fn replaces(&self) -> Option<u64> {
         self.joined.and_then(|joined| joined.replaces)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toka_ledger::command::{Command, Commit, Create, FEATURE_LEVEL};
+use toka_ledger::command::{Command, Commit, Create, FEATURE_LEVEL_MIN};
 use toka_ledger::disk::Disk as _;
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Direction, Durability};
@@ -60,6 +60,8 @@ impl Cluster {
             let mut config = Config::new(id, PathBuf::from(DATA), members.clone());
             config.runtime = runtime;
             config.creation = creation.clone();
+            // The vault is at this level from the start, and no rise comes in between.
+            config.feature_level_max = FEATURE_LEVEL_MIN;
             // A snapshot every few entries, and nothing kept before it.
             config.compaction = Compaction {
                 snapshot_log_entries: 10,
@@ -416,7 +418,7 @@ fn alone(intents: Parameters, commits: &[Commit]) -> Position {
     let create = Command::Create(Create {
         cluster_id: identity,
         history_id: identity,
-        feature_level: FEATURE_LEVEL,
+        feature_level: FEATURE_LEVEL_MIN,
         dimension: None,
         model: None,
         intents,

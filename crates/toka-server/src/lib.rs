@@ -1,7 +1,7 @@
 //! A node: gRPC services, health and metrics over the replicated ledger.
 //!
 //! ```text
-//! node -> api/{commit, commit_stream, read, list, subscribe, cluster} -> routing -> refusal
+//! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> routing -> refusal
 //!      -> http, health -> metrics -> status; config; limits
 //! ```
 //!

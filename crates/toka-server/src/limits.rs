@@ -14,14 +14,21 @@ pub const PAGE_EVENTS_DEFAULT: usize = 100;
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Events that a subscription reads ahead of its reader,
 pub const SUBSCRIPTION_EVENTS: usize = 256;
-/// and bytes of their payloads and embeddings (one event may have more).
+/// and about the bytes of their messages (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// Encoded events that a node keeps for subscriptions that come to them later,
+pub const ENCODED_EVENTS: usize = 16_384;
+/// and their bytes.
+pub const ENCODED_BYTES: usize = 16 << 20;
 /// A commit above this size is prepared off the reactor, bytes.
 pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
 /// How long the other nodes have to tell their state.
 pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// So long, and no longer than a quarter of the call's time, a change of the membership that was not made asks who
+/// answers, to say why.
+pub const REASON_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Copies for backups that a node makes at the same time. Each pins the files that it has linked.
 pub const BACKUPS_MAX: usize = 2;
 /// Digests of files that a caller may say it has.
@@ -30,6 +37,14 @@ pub const BACKUP_KNOWN_FILES_MAX: usize = 131_072;
 pub const BACKUP_PARTS_AHEAD: usize = 2;
 /// A caller that takes no part of a backup for this long is given up: its copy holds disk space.
 pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Checks of everything that a node makes at the same time.
+pub const VERIFICATIONS_MAX: usize = 1;
+/// Messages that say how far a check is, and wait to be taken.
+pub const VERIFY_PARTS_AHEAD: usize = 4;
+/// A caller that does not take the report of a check for this long is given up.
+pub const VERIFY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a caller that was told of damage has to go away before the node stops.
+pub const VERIFY_DAMAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// When to try again what a full limit has refused.
 pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -44,10 +59,30 @@ pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
 pub const REQUEST_GRACE: Duration = Duration::from_secs(5);
 /// Connections of other nodes: several times what the largest cluster has.
 pub const PEER_CONNECTIONS_MAX: usize = 512;
+/// How long a connection of another node may take until a message over it has shown that it is one (longer, up to a bound,
+/// while it sends something): otherwise whoever opens as many as that, and leaves them open, would keep the nodes out.
+pub const PEER_PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections for `/livez`, `/readyz` and `/metrics`.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Bytes of commits that a stream reads ahead of those that it proposes (one commit may be larger).
 pub const STREAM_AHEAD_BYTES: usize = 4 << 20;
+
+/// Cursors, groups or parked events on one page, unless the request says otherwise.
+pub const COORDINATION_PAGE_DEFAULT: usize = 100;
+/// Cursors, groups or parked events on one page.
+pub const COORDINATION_PAGE_MAX: usize = 1_000;
+/// Consumers that wait for events of their groups at a node: its own, and on the leader those of all nodes.
+pub const PULLS_MAX: usize = 10_000;
+/// Events that a consumer is given at once, unless the request says otherwise.
+pub const PULL_EVENTS_DEFAULT: usize = 100;
+/// Longest time that a consumer waits in one call.
+pub const PULL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// While consumers wait, events that their group does not get are looked at together, so often.
+pub const PULL_LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// A consumer is told that nothing was found so long before its call's deadline, while there is more to look at.
+pub const PULL_RETURN: Duration = Duration::from_millis(200);
+/// Rounds of one call in which nothing is delivered and the group does not get ahead.
+pub const PULL_ROUNDS_MAX: usize = 16;
 
 /// Examples of one intent.
 pub const INTENT_EXAMPLES_MAX: usize = 8;
@@ -65,3 +100,10 @@ pub const CLASSIFY_INTENTS_MAX: usize = 100;
 pub const SEARCH_EXACT_EVENTS_MAX: u64 = 4_000_000;
 /// Hits of a search, unless the request says otherwise.
 pub const SEARCH_HITS_DEFAULT: usize = 10;
+
+/// Walks through the graph of events that a node serves at the same time: each remembers events.
+pub const WALKS_MAX: usize = 32;
+/// Events that a walk returns,
+pub const WALK_EVENTS_MAX: usize = 1_000_000;
+/// and unless the request says otherwise.
+pub const WALK_EVENTS_DEFAULT: usize = 1_000;

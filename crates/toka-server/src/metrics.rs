@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use toka_ledger::group::Group;
 use toka_proto::v1;
 use toka_raft::{Role, ScrubReport, Status, Survey};
 
@@ -15,6 +16,7 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
     let mut text = String::new();
     let values = node_values(shared, &status, readiness)
         .into_iter()
+        .chain(group_values(shared))
         .chain(raft_values(&status))
         .chain(membership_values(&shared.replica.own_survey()))
         .chain(scrub_values(&shared.replica.scrub()));
@@ -40,12 +42,15 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
 
-fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 13] {
+fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 17] {
     let Gates {
         subscriptions,
         commits,
         commit_streams,
         backups,
+        walks,
+        verifications,
+        pulls,
     } = &shared.gates;
     let is_ready = u64::from(*readiness == Readiness::Ready);
     let (revision, sequence) = (status.position.revision, status.position.sequence);
@@ -84,6 +89,12 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             open(subscriptions),
         ),
         (
+            "toka_subscription_events_encoded",
+            "counter",
+            "Events encoded for subscriptions: each once for all that want the same of it.",
+            shared.encoded.events(),
+        ),
+        (
             "toka_commit_streams_open",
             "gauge",
             "Open commit streams.",
@@ -100,6 +111,24 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Copies for backups that are being sent.",
             open(backups),
+        ),
+        (
+            "toka_walks_open",
+            "gauge",
+            "Walks through the graph of events.",
+            open(walks),
+        ),
+        (
+            "toka_verifications_open",
+            "gauge",
+            "Checks of everything that the node has.",
+            open(verifications),
+        ),
+        (
+            "toka_pulls_open",
+            "gauge",
+            "Consumers that wait for events of their groups, those whose calls were forwarded included.",
+            open(pulls),
         ),
         (
             "toka_intents",
@@ -124,6 +153,49 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             "gauge",
             "Memory of all else that the intents need.",
             count(usage.other_bytes),
+        ),
+    ]
+}
+
+/// Sums over all consumer groups, of which there may be a thousand: `toka group list` shows each. Nothing where they
+/// cannot be read, which the log says elsewhere.
+fn group_values(shared: &Shared) -> Vec<Value> {
+    let last = shared.reader.position().sequence;
+    let Ok(groups) = shared.reader.groups() else {
+        return Vec::new();
+    };
+    let sum = |of: &dyn Fn(&Group) -> u64| groups.iter().map(of).sum::<u64>();
+    let lag = |group: &Group| last.saturating_sub(group.position);
+    vec![
+        (
+            "toka_groups",
+            "gauge",
+            "Consumer groups.",
+            count(groups.len()),
+        ),
+        (
+            "toka_group_outstanding",
+            "gauge",
+            "Events that consumer groups have outstanding, all together.",
+            sum(&|group| group.unacknowledged.into()),
+        ),
+        (
+            "toka_group_parked",
+            "gauge",
+            "Events that consumer groups have put aside, all together.",
+            sum(&|group| group.parked.into()),
+        ),
+        (
+            "toka_group_lag",
+            "gauge",
+            "Events behind the positions of the consumer groups, all together; they need not want them.",
+            sum(&lag),
+        ),
+        (
+            "toka_group_lag_max",
+            "gauge",
+            "Events behind the position of the consumer group that is furthest behind.",
+            groups.iter().map(lag).max().unwrap_or(0),
         ),
     ]
 }
@@ -276,6 +348,7 @@ fn count(number: usize) -> u64 {
 fn role(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
+        Role::LeaderWithoutQuorum => "leader_without_quorum",
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",

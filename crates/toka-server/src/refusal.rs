@@ -132,9 +132,12 @@ pub(crate) fn change(error: &ChangeError) -> Status {
         ChangeError::LastVoter { node_id }
         | ChangeError::NoQuorum { node_id, .. }
         | ChangeError::EndpointTaken { node_id, .. }
+        | ChangeError::Elsewhere { node_id, .. }
         | ChangeError::ReplacedAlready { node_id, .. }
         | ChangeError::ReplacesItself { node_id }
-        | ChangeError::NotALearner { node_id } => refused(*node_id),
+        | ChangeError::NotALearner { node_id }
+        | ChangeError::Unreachable { node_id }
+        | ChangeError::Awaited { node_id } => refused(*node_id),
         ChangeError::FeatureLevel { .. } => {
             status::membership_refused("feature_level", error.to_string())
         }
@@ -157,6 +160,8 @@ pub(crate) fn ledger(error: &Error) -> Status {
         | Error::Rejected(_)
         | Error::NotFound { .. }
         | Error::OutOfRange { .. }
+        | Error::LineageLimit { .. }
+        | Error::DescendantsLimit { .. }
         | Error::Closed => {}
         error => tracing::error!(%error, "the ledger cannot be read"),
     }

@@ -1,8 +1,11 @@
-//! `cargo xtask fixtures`: writes what the tests of the format open, `tests/fixtures/format-1`, and with
-//! `--intents-save-events 16` that of vaults which have saved their intents, `tests/fixtures/format-1-intents`.
+//! `cargo xtask fixtures`: writes what the tests of the format open, `tests/fixtures/format-1`; with
+//! `--intents-save-events 16` that of vaults which have saved their intents, `tests/fixtures/format-1-intents`; and with
+//! `--level-2` that of vaults with cursors and consumer groups, `tests/fixtures/format-1-level-2`.
 //!
 //! Small, and made by the `toka` binary alone. Of the Raft log's segments the zeros at the end are cut off;
 //! what processes leave for themselves (locks, RocksDB's logs and notes of its options, free segments) is left out.
+
+mod coordination;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,6 +25,8 @@ use crate::workspace::Workspace;
 const FORMAT: &str = "format-1";
 /// Beside it, what it does not have: saved micro-clusters.
 const FORMAT_INTENTS: &str = "format-1-intents";
+/// Beside it, what came with feature level 2: cursors that are saved, and consumer groups.
+const FORMAT_LEVEL_2: &str = "format-1-level-2";
 /// Events of an import: more than 256, so that there is a state digest in the history.
 const EVENTS: usize = 258;
 /// Events of the cluster's.
@@ -31,22 +36,34 @@ const DIMENSION: usize = 8;
 const PAGE: usize = 4_096;
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Which fixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// [`FORMAT`].
+    Plain,
+    /// [`FORMAT_INTENTS`], whose vaults save their intents every so many embedded events.
+    Intents(u32),
+    /// [`FORMAT_LEVEL_2`].
+    Level2,
+}
+
 /// Makes the fixture; anew, if it is to `replace` one.
 pub(crate) fn run(
     workspace: &Workspace,
     processes: &Processes,
     replace: bool,
-    intents_save_events: Option<u32>,
+    which: Which,
 ) -> Result<()> {
     processes.run(&mut workspace.build_toka())?;
     let maker = Maker {
         toka: Toka::new(workspace.toka_bin(), processes.clone()),
         processes: processes.clone(),
-        intents_save_events,
+        which,
     };
-    let (format, cluster_events, readme) = match intents_save_events {
-        None => (FORMAT, CLUSTER_EVENTS, README),
-        Some(_) => (FORMAT_INTENTS, EVENTS, README_INTENTS),
+    let (format, cluster_events, readme) = match which {
+        Which::Plain => (FORMAT, CLUSTER_EVENTS, README),
+        Which::Intents(_) => (FORMAT_INTENTS, EVENTS, README_INTENTS),
+        Which::Level2 => (FORMAT_LEVEL_2, CLUSTER_EVENTS, README_LEVEL_2),
     };
     let fixture = workspace.root.join("tests/fixtures").join(format);
     check_place(&fixture, replace)?;
@@ -61,9 +78,9 @@ pub(crate) fn run(
     fs::write(work.join("node.jsonl"), import_lines(cluster_events)?)?;
     let mut expected = json!({});
     maker.node(&work, &fixture, &mut expected)?;
-    expected["embedded"] = match intents_save_events {
-        None => maker.embedded(&work, &fixture)?,
-        Some(_) => maker.restored(&work, &fixture)?,
+    expected["embedded"] = match which {
+        Which::Plain | Which::Level2 => maker.embedded(&work, &fixture)?,
+        Which::Intents(_) => maker.restored(&work, &fixture)?,
     };
     let text = serde_json::to_string_pretty(&expected)? + "\n";
     fs::write(fixture.join("expected.json"), text)?;
@@ -97,6 +114,16 @@ fn check_format(data: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A fixture of level 2 that is made by a build of another level would be of that one.
+fn check_level(status: &Value) -> Result<()> {
+    let level = &status["settings"]["feature_level"];
+    ensure!(
+        *level == 2,
+        "the vault is at feature level {level}: {FORMAT_LEVEL_2} is kept as the build of level 2 has made it"
+    );
+    Ok(())
+}
+
 const README: &str = "# Format 1
 
 Made by `cargo xtask fixtures`; opened by `tests/cluster/fixtures.rs`, which compares it with `expected.json`.
@@ -117,6 +144,15 @@ table `clusters`, and more embedded events follow behind the last save.
 
 - `embedded/`: an embedded vault, restored from `backup/`, with one more event: that is how it comes to have the setting
 - `node/`, `backup/`, `export.jsonl`: as in `../format-1`
+";
+
+const README_LEVEL_2: &str = "# Format 1, at feature level 2
+
+Made by `cargo xtask fixtures --level-2`; otherwise as `../format-1`, whose vaults are of level 1. Here every vault has
+cursors that were saved and deleted by themselves, and consumer groups: events of `work` are acknowledged (one of them
+together with a commit), leased, rejected, parked and replayed. `expected.json` has them as `coordination`.
+
+- `embedded/`, `node/`, `backup/`, `export.jsonl`: as in `../format-1`
 ";
 
 /// Events in three directions and some without an embedding, in a tree.
@@ -149,8 +185,7 @@ fn import_lines(events: usize) -> Result<String> {
 struct Maker {
     toka: Toka,
     processes: Processes,
-    /// How often the cluster's vault saves its intents, if not as by default.
-    intents_save_events: Option<u32>,
+    which: Which,
 }
 
 impl Maker {
@@ -165,20 +200,25 @@ impl Maker {
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// What every vault of the fixture has.
-    fn fill(&self, at: &[&str], import: &Path) -> Result<()> {
+    /// What every vault of the fixture has. Returns its cursors and groups, where it has any; `null`: it does not.
+    fn fill(&self, at: &[&str], import: &Path) -> Result<Value> {
         self.call(at, &["import", text(import)?])?;
         self.call(at, &["commit", "read", "1", "--cursor", "reader=0:3"])?;
         self.call(at, &["intents", "label", "1", "the first intent"])?;
         self.call(at, &["commit", "read", "2", "--cursor", "reader=3:7"])?;
-        Ok(())
+        if self.which != Which::Level2 {
+            return Ok(Value::Null);
+        }
+        let outstanding = self.coordinate(at)?;
+        self.coordination(at, &outstanding)
     }
 
     fn embedded(&self, work: &Path, fixture: &Path) -> Result<Value> {
         let data = work.join("embedded");
         let at = ["--data", text(&data)?];
-        self.fill(&at, &work.join("embedded.jsonl"))?;
-        let expected = self.ask(&at, &["verify"])?;
+        let coordination = self.fill(&at, &work.join("embedded.jsonl"))?;
+        let mut expected = self.ask(&at, &["verify"])?;
+        expected["coordination"] = coordination;
         copy(&data, &fixture.join("embedded"))?;
         Ok(expected)
     }
@@ -215,7 +255,10 @@ impl Maker {
             "--keep-log-entries",
             "3",
         ];
-        let save_events = self.intents_save_events.map(|events| events.to_string());
+        let save_events = match self.which {
+            Which::Intents(events) => Some(events.to_string()),
+            Which::Plain | Which::Level2 => None,
+        };
         if let Some(events) = &save_events {
             arguments.extend(["--intents-save-events", events]);
         }
@@ -225,10 +268,15 @@ impl Maker {
         wait("the node", || {
             self.ask(&at, &["cluster", "status"]).map(drop)
         })?;
-        self.fill(&at, &work.join("node.jsonl"))?;
+        let coordination = self.fill(&at, &work.join("node.jsonl"))?;
         self.call(&at, &["backup", "create", text(&fixture.join("backup"))?])?;
         self.call(&at, &["export", text(&fixture.join("export.jsonl"))?])?;
-        expected["backup"] = place(&self.ask(&at, &["cluster", "status"])?);
+        let status = self.ask(&at, &["cluster", "status"])?;
+        if self.which == Which::Level2 {
+            check_level(&status)?;
+        }
+        expected["backup"] = place(&status);
+        expected["backup"]["coordination"] = coordination.clone();
         wait("a snapshot", || {
             self.call(&at, &["commit", "later", "1", "--unique"])?;
             let snapshots = fs::read_dir(data.join("snapshots"))?;
@@ -244,6 +292,7 @@ impl Maker {
         ensure!(status.success(), "the node ended with {status}");
         check_format(&data)?;
         expected["node"] = self.ask(&["--data", text(&data)?], &["verify"])?;
+        expected["node"]["coordination"] = coordination;
         copy(&data, &fixture.join("node"))
     }
 }

@@ -4,6 +4,7 @@
 //! and the counters that guide libFuzzer.
 
 use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::workspace::Workspace;
 
 /// Seconds for each target where nobody says otherwise: the ten minutes of `docs/fuzzing.md`.
 pub(crate) const SECONDS: u64 = 600;
+/// Seconds for each target in `cargo xtask test`, from its corpus on.
+const SMOKE_SECONDS: u64 = 3;
 
 const TOOLCHAIN: &str = "nightly";
 /// The version that the options below are of.
@@ -26,9 +29,11 @@ const MEMORY_MIB: u64 = 1024;
 /// The longest that one input may take, seconds.
 const INPUT_SECONDS: u64 = 10;
 const ASK_LIMIT: Duration = Duration::from_secs(60);
+/// The longest that all kept inputs of a target may take together.
+const REPLAY_LIMIT: Duration = Duration::from_secs(120);
 
 /// What the targets are built and run with.
-struct Fuzzer<'a> {
+pub(crate) struct Fuzzer<'a> {
     workspace: &'a Workspace,
     processes: &'a Processes,
     /// Where `cargo-fuzz` is, in front of what is there already.
@@ -63,14 +68,13 @@ pub(crate) fn run(
         if seeds {
             fuzzer.write_seeds(name)?;
         } else {
-            fuzzer.run(name, seconds)?;
+            fuzzer.run(name, seconds, &fuzzer.found(name))?;
         }
     }
     Ok(())
 }
 
-/// Every kept input once, by the ordinary toolchain: with the sanitizer everything that the targets link would have to
-/// be compiled once more, and by nightly.
+/// Every kept input once, by the ordinary toolchain: for whoever has no nightly.
 pub(crate) fn replay_corpora(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo();
     command
@@ -84,7 +88,10 @@ pub(crate) fn replay_corpora(workspace: &Workspace) -> Command {
 
 impl<'a> Fuzzer<'a> {
     /// Installs what is missing and builds all targets.
-    fn build(workspace: &'a Workspace, processes: &'a Processes) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Nightly or cargo-fuzz cannot be installed, or a target does not build.
+    pub(crate) fn build(workspace: &'a Workspace, processes: &'a Processes) -> Result<Self> {
         require_toolchain(processes)?;
         let tools = workspace.target.join("xtask-tools");
         install_cargo_fuzz(processes, &tools)?;
@@ -124,20 +131,69 @@ impl<'a> Fuzzer<'a> {
         Ok(listed.lines().map(ToOwned::to_owned).collect())
     }
 
-    /// Runs a target over its corpus and for `seconds`; what it finds new goes into `target/`, to this machine's
-    /// earlier findings.
-    fn run(&self, name: &str, seconds: u64) -> Result<()> {
+    /// The inputs of a target that are kept in the repository.
+    fn corpus(&self, name: &str) -> Result<PathBuf> {
         let corpus = self.dir.join("corpus").join(name);
         ensure!(
             corpus.is_dir(),
             "{} is missing; `cargo xtask fuzz --seeds` writes it",
             corpus.display()
         );
-        let found = self.workspace.target.join("fuzz-corpus").join(name);
-        std::fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
+        Ok(corpus)
+    }
+
+    /// Where this machine's findings go, from one run to the next.
+    fn found(&self, name: &str) -> PathBuf {
+        self.workspace.target.join("fuzz-corpus").join(name)
+    }
+
+    /// Every kept input once, whole, however long it is.
+    ///
+    /// # Errors
+    /// One of them breaks a promise, or a corpus is missing.
+    pub(crate) fn replay_kept_inputs(&self) -> Result<()> {
+        for name in self.targets()? {
+            let corpus = self.corpus(&name)?;
+            let entries = std::fs::read_dir(&corpus)?.collect::<std::io::Result<Vec<_>>>()?;
+            let mut inputs: Vec<PathBuf> = entries.iter().map(DirEntry::path).collect();
+            inputs.sort();
+            ensure!(!inputs.is_empty(), "{} is empty", corpus.display());
+            let mut command = self.cargo_fuzz("run");
+            command.arg(&name).args(&inputs).arg("--").args([
+                format!("-rss_limit_mb={MEMORY_MIB}"),
+                format!("-timeout={INPUT_SECONDS}"),
+            ]);
+            let replayed = self.processes.run_captured(&mut command, REPLAY_LIMIT);
+            replayed.with_context(|| format!("target {name}"))?;
+            println!("{name}: {} inputs", inputs.len());
+        }
+        Ok(())
+    }
+
+    /// Each target for a moment; what it finds new is not kept.
+    ///
+    /// # Errors
+    /// An input breaks a promise; the message before says which file holds it.
+    pub(crate) fn smoke(&self) -> Result<()> {
+        let found = self.workspace.target.join("fuzz-smoke");
+        for name in self.targets()? {
+            if found.exists() {
+                std::fs::remove_dir_all(&found)
+                    .with_context(|| format!("removing {}", found.display()))?;
+            }
+            self.run(&name, SMOKE_SECONDS, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a target over its corpus and for `seconds`, beginning with what is in `found` too, where it puts what it
+    /// finds new.
+    fn run(&self, name: &str, seconds: u64, found: &Path) -> Result<()> {
+        let corpus = self.corpus(name)?;
+        std::fs::create_dir_all(found).with_context(|| format!("creating {}", found.display()))?;
         let mut command = self.cargo_fuzz("run");
         // libFuzzer writes to the first directory only.
-        command.arg(name).arg(&found).arg(&corpus).arg("--").args([
+        command.arg(name).arg(found).arg(&corpus).arg("--").args([
             format!("-max_total_time={seconds}"),
             format!("-max_len={INPUT_BYTES_MAX}"),
             format!("-rss_limit_mb={MEMORY_MIB}"),

@@ -5,14 +5,17 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fixtures;
 mod fuzz;
+mod image;
 mod instructions;
 mod metadata;
 mod namespace;
 mod peers;
 mod process;
 mod python;
+mod release;
 mod setup;
 mod simulate;
 mod soak;
@@ -80,6 +83,9 @@ enum Task {
         /// embedded events
         #[arg(long, value_name = "N")]
         intents_save_events: Option<u32>,
+        /// Write tests/fixtures/format-1-level-2 instead: its vaults have cursors and consumer groups
+        #[arg(long, conflicts_with = "intents_save_events")]
+        level_2: bool,
     },
     /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
     Fuzz {
@@ -120,6 +126,30 @@ enum Task {
         #[arg(long, value_name = "S")]
         seed: Option<u64>,
     },
+    /// Write an OCI archive with `toka`: an image without a container daemon, from Debian's packages
+    Image {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// The image's name, with its registry and without a tag
+        #[arg(long, value_name = "NAME", default_value = "toka-vault")]
+        name: String,
+        /// Debian's release [default: the one of this machine]
+        #[arg(long, value_name = "CODENAME")]
+        suite: Option<String>,
+        /// Where to write it [default: dist, below the target directory]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+    /// Write an archive to give away: `toka`, completions, manual pages, licences, SBOM, checksums
+    Dist {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// Where to write it [default: dist, below the target directory]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -151,7 +181,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Fixtures {
             replace,
             intents_save_events,
-        } => fixtures::run(&workspace, &processes, *replace, *intents_save_events),
+            level_2,
+        } => {
+            let which = match (level_2, intents_save_events) {
+                (true, _) => fixtures::Which::Level2,
+                (false, Some(events)) => fixtures::Which::Intents(*events),
+                (false, None) => fixtures::Which::Plain,
+            };
+            fixtures::run(&workspace, &processes, *replace, which)
+        }
         Task::Fuzz {
             target,
             seconds,
@@ -171,11 +209,28 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Task::Next => suite::build_next(&workspace, &processes),
         Task::Soak { minutes, seed } => soak::run(&workspace, &processes, *minutes, *seed),
+        Task::Image {
+            bin,
+            name,
+            suite,
+            output,
+        } => {
+            let wanted = image::Wanted {
+                bin: bin.as_deref(),
+                name,
+                suite: suite.as_deref(),
+                output: output.as_deref(),
+            };
+            image::run(&workspace, &processes, &wanted)
+        }
+        Task::Dist { bin, output } => {
+            dist::run(&workspace, &processes, bin.as_deref(), output.as_deref())
+        }
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
             setup::ensure(
                 &processes,
-                &[setup::BUILD, setup::TEST, setup::INSTRUCTIONS],
+                &[setup::BUILD, setup::TEST, setup::IMAGE, setup::INSTRUCTIONS],
             )?;
             namespace::ensure(&processes)?;
             python::prepare(&workspace, &processes)?;

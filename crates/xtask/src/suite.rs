@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{instructions, namespace, python, setup, tidy};
+use crate::{fuzz, instructions, namespace, python, setup, simulate, tidy};
 
 /// Workspaces of their own.
 const FORMATTED_APART: [&str; 2] = ["tests/fuzz/Cargo.toml", "tests/peers/Cargo.toml"];
@@ -54,7 +54,7 @@ impl Suite {
     }
 }
 
-/// Runs all steps, or with `fast` those without documentation and clusters.
+/// Runs all steps, or with `fast` those without documentation, clusters, real and simulated, and fuzz targets.
 pub(crate) fn run(workspace: &Workspace, processes: &Processes, fast: bool) -> Result<()> {
     let mut suite = Suite {
         started: Instant::now(),
@@ -76,6 +76,7 @@ fn run_steps(
         if fast {
             return Ok(());
         }
+        setup::ensure(processes, &[setup::IMAGE])?;
         namespace::ensure(processes)
     })?;
     let rocksdb_before = workspace.rocksdb_builds();
@@ -113,6 +114,7 @@ fn run_steps(
         suite.step("documentation", || {
             processes.run(&mut documentation(workspace))
         })?;
+        simulate_and_fuzz(suite, workspace, processes)?;
     }
     suite.step("tests", || {
         let mut command = tests(workspace, fast);
@@ -142,6 +144,30 @@ fn count_instructions(
     suite.step("instructions of the hot paths", || {
         instructions::run(workspace, processes, false)
     })
+}
+
+/// What has builds of its own, with flags that the others must not have. None of them compiles RocksDB.
+fn simulate_and_fuzz(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+) -> Result<()> {
+    suite.step("clippy of the simulation", || {
+        processes.run(&mut simulate::clippy(workspace))
+    })?;
+    suite.step("tests of the simulation", || {
+        processes.run(&mut simulate::tests(workspace))
+    })?;
+    suite.step("simulation", || {
+        simulate::run_seeds_of_suite(workspace, processes)
+    })?;
+    let fuzzer = suite.step("build fuzz targets", || {
+        fuzz::Fuzzer::build(workspace, processes)
+    })?;
+    suite.step("kept inputs of the fuzz targets", || {
+        fuzzer.replay_kept_inputs()
+    })?;
+    suite.step("fuzz, briefly", || fuzzer.smoke())
 }
 
 /// Ten minutes each time: the steps must agree on the features of RocksDB's build script.

@@ -68,6 +68,18 @@ impl Workspace {
         command
     }
 
+    /// The `toka` binary as the release profile builds it.
+    pub(crate) fn release_bin(&self) -> PathBuf {
+        self.target.join("release").join("toka")
+    }
+
+    /// `cargo build` of the `toka` binary for others.
+    pub(crate) fn build_release(&self) -> Command {
+        let mut command = self.build_toka();
+        command.args(["--release", "--locked"]);
+        command
+    }
+
     /// The `toka` binary of the next feature level, for tests of upgrades.
     pub(crate) fn next_bin(&self) -> PathBuf {
         self.target.join("debug").join("toka-next")

@@ -1,6 +1,7 @@
 //! Backups of clusters under load, and what is restored from them.
 
 mod create;
+mod groups;
 mod interrupted;
 mod point_in_time;
 mod refused;

@@ -19,7 +19,7 @@ use super::{
 
 /// What a file is, and with that what becomes of a node in which a bit of it is flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     /// Locks, and the notes that a restore is under way or a snapshot was used: no bytes, so nothing to flip. RocksDB's write-ahead
     /// log, which is off, has none either.
     Empty,
@@ -46,7 +46,7 @@ enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Unread {
+pub(super) enum Unread {
     LedgerOptions,
     LedgerIdentity,
     LedgerNotes,
@@ -83,6 +83,22 @@ const FOUND_LATER: [Kind; 4] = [
     Kind::SnapshotManifest,
     Kind::SnapshotCurrent,
     Kind::SnapshotTable,
+];
+
+/// What `toka verify` reads of a node that is stopped: of the others nobody can say what was written.
+pub(super) const CHECKED: [Kind; 12] = [
+    Kind::Marker,
+    Kind::Pointer,
+    Kind::LedgerManifest,
+    Kind::LedgerCurrent,
+    Kind::LedgerTable,
+    Kind::SnapshotNote,
+    Kind::SnapshotManifest,
+    Kind::SnapshotCurrent,
+    Kind::SnapshotTable,
+    Kind::LogSegment,
+    Kind::Unread(Unread::LogMark),
+    Kind::Unread(Unread::ScrubNote),
 ];
 
 /// Whether a snapshot has them is RocksDB's business; everything else is there sooner or later.
@@ -209,7 +225,11 @@ async fn catches_up(cluster: &Cluster, id: u64, acks: &Acks) -> Result<()> {
 const STOPS_MAX: usize = 5;
 
 /// Stops node `id` when it has a file of `kind`, which there may be none of between two snapshots.
-async fn stop_with(cluster: &mut Cluster, id: u64, kind: Kind) -> Result<Option<(PathBuf, u64)>> {
+pub(super) async fn stop_with(
+    cluster: &mut Cluster,
+    id: u64,
+    kind: Kind,
+) -> Result<Option<(PathBuf, u64)>> {
     let data = cluster.node(id).data.clone();
     for _ in 0..STOPS_MAX {
         cluster.terminate(id).await?;

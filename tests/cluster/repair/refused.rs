@@ -1,6 +1,7 @@
 //! What ends a repair for good.
 
 use anyhow::{Context as _, Result, ensure};
+use toka_ledger::command::FEATURE_LEVEL;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
 use toka_tests::{process, wait};
@@ -9,6 +10,8 @@ use super::{ARGUMENTS, REPAIRED, commit_some, flip, refuses_with, ruin, supervis
 
 /// Of a node that was removed.
 const REMOVED: i32 = 7;
+/// What the next build knows; the ordinary one knows [`FEATURE_LEVEL`].
+const NEXT_LEVEL: u32 = FEATURE_LEVEL + 1;
 /// Of a node that is not to have a vault of such a level.
 const BEYOND_BUILD: i32 = 10;
 
@@ -34,13 +37,14 @@ async fn damaged_node_that_was_removed_meanwhile_says_so() -> Result<()> {
 /// Starts node 3, which must refuse, held below the vault's level.
 async fn refuses_held(cluster: &mut Cluster) -> Result<()> {
     let mut arguments = cluster.serve_arguments(3);
-    arguments.extend(["--feature-level-max".to_owned(), "1".to_owned()]);
+    arguments.extend(["--feature-level-max".to_owned(), FEATURE_LEVEL.to_string()]);
     let before = cluster.log(3).len();
     cluster.launch_as(3, &arguments)?;
     let status = cluster.take_process(3)?.wait(PATIENCE).await?;
     let said = cluster.log(3).split_off(before);
     ensure!(status.code() == Some(BEYOND_BUILD), "{status}: {said}");
-    ensure!(said.contains("feature level 2"), "{said}");
+    let expected = format!("feature level {NEXT_LEVEL}");
+    ensure!(said.contains(&expected), "{said}");
     Ok(())
 }
 
@@ -54,9 +58,9 @@ async fn damaged_node_takes_no_vault_of_a_level_that_it_may_not_have() -> Result
         cluster.launch_all()?;
         cluster.wait_all_ready().await?;
         let (client, acks) = (cluster.client().await?, Acks::default());
-        wait::until("level 2", PATIENCE, async || {
+        wait::until("the next level", PATIENCE, async || {
             let settings = cluster.status(3).await?.settings.context("no settings")?;
-            ensure!(settings.feature_level == 2, "{settings:?}");
+            ensure!(settings.feature_level == NEXT_LEVEL, "{settings:?}");
             Ok(())
         })
         .await?;

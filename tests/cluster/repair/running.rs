@@ -29,7 +29,7 @@ fn flip_in_place(file: &File, at: u64) -> Result<()> {
 }
 
 /// Flips a bit in the largest table of the ledger in `dir`, if there is one.
-fn flip_in_a_table(dir: &Path) -> Result<PathBuf> {
+pub(super) fn flip_in_a_table(dir: &Path) -> Result<PathBuf> {
     let mut largest = None;
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();

@@ -22,7 +22,7 @@ const NAME: &[u8] = b"name";
 const EVENTS: u64 = 300;
 
 /// Commits events with everything that an event can have, each the child of the one before: every table gets rows.
-async fn fill(client: &Client, acks: &Acks) -> Result<()> {
+pub(super) async fn fill(client: &Client, acks: &Acks) -> Result<()> {
     let mut last: Option<EventHeader> = None;
     for _ in 0..EVENTS {
         let number = acks.count();

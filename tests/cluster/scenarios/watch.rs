@@ -59,7 +59,7 @@ impl Watcher {
                         );
                         events.push(at);
                     }
-                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
+                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence, .. } => {
                         let last = events.last().copied().unwrap_or(0);
                         ensure!(sequence >= promised, "{sequence} after {promised}");
                         ensure!(sequence >= last, "{sequence} after event {last}");

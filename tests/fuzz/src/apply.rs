@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
-use toka_ledger::command::{
-    Batch, Command, FEATURE_LEVEL, FEATURE_LEVEL_MIN, decode_batch, encode,
-};
+use toka_ledger::command::{Batch, Command, FEATURE_LEVEL, decode_batch, encode};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::{Direction, Durability, Engine, Table};
 use toka_ledger::read::{Query, Search};
@@ -94,14 +92,14 @@ fn asks_for(commands: &[Command], level: u32) -> bool {
     commands.iter().any(|command| match command {
         Command::Create(create) => create.feature_level == level,
         Command::SetFeatureLevel(set) => set.level == level,
-        Command::Commit(_) | Command::Label(_) => false,
+        _ => false,
     })
 }
 
 /// The command as every node reads it, if validation admits it.
 fn admitted(command: &Command) -> Option<Command> {
     command.check().ok()?;
-    if command.level_needed() > FEATURE_LEVEL_MIN {
+    if command.level_needed() > FEATURE_LEVEL {
         return None;
     }
     let mut batch = Batch::default();
@@ -138,6 +136,7 @@ fn play(input: &mut Unstructured<'_>) -> Result<()> {
                 script.learn(headers);
             }
         }
+        script.look(&first.ledger.reader());
         entries.push((commands, outcomes));
     }
     repeat_with_restart(&first, &entries, restart);

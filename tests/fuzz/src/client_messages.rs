@@ -188,6 +188,7 @@ pub fn seeds() -> Vec<Seed> {
                 value: "alice".to_owned(),
             }],
             intents: vec![1, 2],
+            descendants_of: None,
         }),
         ..v1::ListRequest::default()
     };
@@ -269,6 +270,7 @@ fn statuses() -> Vec<Status> {
         }),
         status::not_leader(None),
         status::history_changed(1, 2),
+        status::other_cluster(1, 2),
         status::position_out_of_range(3, 2),
         status::node_behind(1, 2, 3),
     ]

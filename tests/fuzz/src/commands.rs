@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use toka_ledger::command::{
-    Batch, Command, Commit, Create, FEATURE_LEVEL, Label, ParentName, Precondition,
-    SetFeatureLevel, decode_batch, encode,
+    Batch, Command, Commit, Create, CreateGroup, DeleteCursor, DeleteGroup, Deliver, FEATURE_LEVEL,
+    Label, MoveParked, ParentName, ParkedAction, Precondition, SaveCursor, SetFeatureLevel, Settle,
+    Settlement, UpdateGroup, Verdict, decode_batch, encode,
 };
+use toka_ledger::group;
 use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
-use toka_ledger::{CursorName, Digest, EventId, IntentLabel, Kind};
+use toka_ledger::{ConsumerName, CursorName, Digest, EventId, GroupName, IntentLabel, Kind};
 
 use crate::apply::Replica;
 use crate::{Seed, of_kind};
@@ -82,6 +84,10 @@ fn commits() -> Vec<(&'static str, Commit)> {
             sequence: 0,
         },
         Precondition::TimePassed { unix_ms: 5 },
+        Precondition::KindPrefixSequence {
+            prefix: "task.".to_owned(),
+            sequence: 0,
+        },
         Precondition::CursorMove {
             name: CursorName::new("reader").expect("valid"),
             from: 0,
@@ -131,6 +137,7 @@ pub fn seeds() -> Vec<Seed> {
     ];
     let commits = commits().into_iter();
     commands.extend(commits.map(|(name, commit)| (name, Command::Commit(commit))));
+    commands.extend(coordination());
     let mut all = Batch::default();
     let mut seeds = Vec::new();
     for (name, command) in commands {
@@ -142,4 +149,110 @@ pub fn seeds() -> Vec<Seed> {
     }
     seeds.push(("all".to_owned(), of_kind(0, all.finish())));
     seeds
+}
+
+/// Of cursors and groups, in an order in which something comes of each; a group is there at the end.
+fn coordination() -> Vec<(&'static str, Command)> {
+    const UNIX_MS: u64 = 1_700_000_000_100;
+    /// The revision of the first group, behind the four commands and the commits before it, and the two of cursors.
+    const INCARNATION: u64 = 12;
+    let cursor = || CursorName::new("saved").expect("valid");
+    let group = || GroupName::new("g").expect("valid");
+    let create = |name| {
+        Command::CreateGroup(CreateGroup {
+            unix_ms: UNIX_MS,
+            name: GroupName::new(name).expect("valid"),
+            settings: group::Settings::default(),
+            position: 0,
+        })
+    };
+    let settlement = |sequence, verdict| Settlement {
+        sequence,
+        delivery: 1,
+        verdict,
+    };
+    let reason = || "no water".to_owned();
+    let reject = Verdict::Reject {
+        delay_ms: 10,
+        reason: reason(),
+    };
+    vec![
+        (
+            "save-cursor",
+            Command::SaveCursor(SaveCursor {
+                unix_ms: UNIX_MS,
+                name: cursor(),
+                from: Some(0),
+                to: 1,
+            }),
+        ),
+        (
+            "delete-cursor",
+            Command::DeleteCursor(DeleteCursor {
+                unix_ms: UNIX_MS,
+                name: cursor(),
+                from: None,
+            }),
+        ),
+        ("create-group", create("g")),
+        (
+            "deliver",
+            Command::Deliver(Deliver {
+                unix_ms: UNIX_MS,
+                group: group(),
+                incarnation: INCARNATION,
+                consumer: ConsumerName::new("robot").expect("valid"),
+                from: 0,
+                to: 3,
+                sequences: vec![1, 2, 3],
+            }),
+        ),
+        (
+            "settle",
+            Command::Settle(Settle {
+                unix_ms: UNIX_MS,
+                group: group(),
+                incarnation: INCARNATION,
+                settlements: vec![
+                    settlement(1, reject),
+                    settlement(2, Verdict::Extend),
+                    settlement(3, Verdict::Park { reason: reason() }),
+                    settlement(4, Verdict::Acknowledge),
+                    settlement(5, Verdict::Release),
+                ],
+            }),
+        ),
+        (
+            "move-parked",
+            Command::MoveParked(MoveParked {
+                unix_ms: UNIX_MS,
+                group: group(),
+                incarnation: INCARNATION,
+                sequences: vec![4],
+                action: ParkedAction::Discard,
+            }),
+        ),
+        ("create-group-again", create("h")),
+        (
+            "delete-group",
+            Command::DeleteGroup(DeleteGroup {
+                unix_ms: UNIX_MS,
+                name: GroupName::new("h").expect("valid"),
+                // Behind the first group's, and what is done to that.
+                incarnation: INCARNATION + 4,
+            }),
+        ),
+        (
+            "update-group",
+            Command::UpdateGroup(UpdateGroup {
+                unix_ms: UNIX_MS,
+                name: group(),
+                incarnation: INCARNATION,
+                changes: group::Changes {
+                    deliveries_max: Some(7),
+                    ..group::Changes::default()
+                },
+            }),
+        ),
+    ]
 }

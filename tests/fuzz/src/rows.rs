@@ -10,9 +10,10 @@ use toka_ledger::store::history::STATE_HEIGHT;
 use toka_ledger::store::journal::{self, Place};
 use toka_ledger::store::{
     attributes, checksum, children, clusters, decode_sequence, embeddings, encode_sequence, events,
-    headers, history, kinds, meta, micros, payload_digests, payloads,
+    group_items, group_parked, group_sum, groups, headers, history, kinds, meta, micros,
+    payload_digests, payloads,
 };
-use toka_ledger::{CursorName, Digest};
+use toka_ledger::{CursorName, Digest, GroupName};
 
 use crate::apply::Replica;
 use crate::commands;
@@ -57,7 +58,7 @@ pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 24 {
+    match kind % 32 {
         0 => header(bytes),
         1 => value(
             &encode_sequence(SEQUENCE),
@@ -79,7 +80,7 @@ pub fn run(data: &[u8]) {
                 payload_digests::encode(*sequence).to_vec()
             });
         }
-        4..=7 => index_key(kind % 24, bytes),
+        4..=7 => index_key(kind % 32, bytes),
         8 => {
             let _ = history::decode_key(bytes);
             for height in [STATE_HEIGHT, 2 * STATE_HEIGHT] {
@@ -90,8 +91,9 @@ pub fn run(data: &[u8]) {
                 );
             }
         }
-        9..=14 => cluster(kind % 24, bytes),
-        15..=21 => setting(kind % 24, bytes),
+        9..=14 => cluster(kind % 32, bytes),
+        15..=21 => setting(kind % 32, bytes),
+        24..=27 => group(kind % 32, bytes),
         _ => {
             let _ = decode_sequence(bytes).map(|sequence| {
                 assert_eq!(encode_sequence(sequence), bytes);
@@ -182,6 +184,42 @@ fn cluster(kind: u8, bytes: &[u8]) {
     }
 }
 
+fn group(kind: u8, bytes: &[u8]) {
+    let name = GroupName::new("g").expect("valid");
+    match kind {
+        24 => value(
+            &groups::key(&name),
+            bytes,
+            |value| groups::decode(&name, value),
+            groups::encode,
+        ),
+        25 => value(
+            &group_items::key(&name, SEQUENCE),
+            bytes,
+            |value| group_items::decode(&name, SEQUENCE, value),
+            |item| group_items::encode(&name, item),
+        ),
+        26 => value(
+            &group_parked::key(&name, SEQUENCE),
+            bytes,
+            |value| group_parked::decode(&name, SEQUENCE, value),
+            |parked| group_parked::encode(&name, parked),
+        ),
+        _ => {
+            value(group_sum::KEY, bytes, group_sum::decode, group_sum::encode);
+            if let Ok(Some(name)) = groups::decode_key(bytes) {
+                assert_eq!(groups::key(&name), bytes);
+            }
+            if let Ok(Some((name, sequence))) = group_items::decode_key(bytes) {
+                assert_eq!(group_items::key(&name, sequence), bytes);
+            }
+            if let Ok(Some((name, sequence))) = group_parked::decode_key(bytes) {
+                assert_eq!(group_parked::key(&name, sequence), bytes);
+            }
+        }
+    }
+}
+
 fn setting(kind: u8, bytes: &[u8]) {
     match kind {
         15 => value(
@@ -257,6 +295,10 @@ pub fn seeds() -> Vec<Seed> {
             Table::Meta if key == meta::APPLIED => of_kind(15, body(&row)),
             Table::Meta if key == meta::SETTINGS => of_kind(16, body(&row)),
             Table::Meta if key.starts_with(journal::PREFIX) => of_kind(20, body(&row)),
+            Table::Meta if key.starts_with(groups::PREFIX) => of_kind(24, body(&row)),
+            Table::Meta if key.starts_with(group_items::PREFIX) => of_kind(25, body(&row)),
+            Table::Meta if key.starts_with(group_parked::PREFIX) => of_kind(26, body(&row)),
+            Table::Meta if key == group_sum::KEY => of_kind(27, body(&row)),
             Table::Meta => of_kind(21, key),
         };
         seeds.push((format!("{table}-{at}"), seed));
@@ -304,7 +346,7 @@ fn body(row: &[u8]) -> &[u8] {
 
 /// A vault that has had every kind of command.
 pub(crate) fn vault() -> Replica {
-    assert_eq!(FEATURE_LEVEL, 1, "the seeds are of this level");
+    assert_eq!(FEATURE_LEVEL, 2, "the seeds are of this level");
     let mut replica = Replica::new();
     for (name, seed) in commands::seeds() {
         let (_, entry) = seed.split_first().expect("there is a first byte");

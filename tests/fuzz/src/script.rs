@@ -1,5 +1,7 @@
 //! Commands made of an input's bytes: such as validation admits, and such that they have to do with each other.
 
+mod coordination;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +14,10 @@ use toka_ledger::command::{
 use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, IntentLabel,
-    Kind, Salt, hash,
+    Kind, Reader, Salt, hash,
 };
+
+use self::coordination::Groups;
 
 const KINDS: [&str; 5] = ["a", "a.b", "b", "ab", "é"];
 const CURSORS: [&str; 2] = ["c", "c/d"];
@@ -28,6 +32,7 @@ pub(crate) struct Script {
     /// Events that are in the vault.
     headers: Vec<Arc<EventHeader>>,
     dimension: usize,
+    groups: Groups,
     /// Not all digests are those of their payloads.
     pub(crate) has_false_digests: bool,
 }
@@ -36,6 +41,11 @@ impl Script {
     /// Takes note of stored events.
     pub(crate) fn learn(&mut self, headers: &[Arc<EventHeader>]) {
         self.headers.extend_from_slice(headers);
+    }
+
+    /// Takes note of what the vault has besides.
+    pub(crate) fn look(&mut self, reader: &Reader) {
+        self.groups.look(reader);
     }
 
     /// The next command. May be one that validation refuses.
@@ -50,6 +60,7 @@ impl Script {
                 },
             }),
             2..=4 => Command::Label(label(input)?),
+            5..=12 => self.groups.command(input)?,
             _ => Command::Commit(self.commit(input)?),
         })
     }
@@ -164,7 +175,9 @@ impl Script {
     }
 
     fn precondition(&self, input: &mut Unstructured<'_>) -> Result<Precondition> {
-        Ok(match input.int_in_range(0_u8..=3)? {
+        Ok(match input.int_in_range(0_u8..=5)? {
+            4 => coordination::prefix(input)?,
+            5 => self.groups.acknowledge(input)?,
             0 => Precondition::NoChild {
                 parent: self.parent(input, 0)?,
                 kind: kind(input)?,

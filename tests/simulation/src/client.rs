@@ -33,11 +33,22 @@ pub(crate) struct Workload {
     pub(crate) delivered: AtomicU64,
     /// Clients that are not done.
     pub(crate) busy: AtomicU64,
+    /// Consumers and keepers of cursors that are not done.
+    pub(crate) consuming: AtomicU64,
+    /// Deliveries of a group.
+    pub(crate) consumed: AtomicU64,
     /// Where each subscriber is.
     pub(crate) subscribers: Mutex<Vec<u64>>,
 }
 
-fn count(counter: &AtomicU64) {
+impl Workload {
+    /// Whether nobody commits any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+    }
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -14,7 +14,8 @@ use toka_raft::config::{Compaction, RuntimeChoice};
 use toka_raft::{Config, FatalError, Member, Replica};
 use tokio::runtime::Runtime;
 
-use crate::client::{Client, Subscriber, Workload};
+use crate::client::{Client, Subscriber, Workload, count};
+use crate::consumer::{Book, Consumer, Keeper};
 use crate::host::{Directory, Failure, Host, World, client_endpoint, raft_endpoint, runtime, step};
 use crate::interpose;
 use crate::membership::{Changed, Changes};
@@ -31,6 +32,8 @@ const FORMING_MS: u64 = 30_000;
 const HEALING_MS: u64 = 120_000;
 const CLIENTS: u64 = 4;
 const SUBSCRIBERS: usize = 2;
+/// Of one group, where nodes have servers.
+const CONSUMERS: u64 = 2;
 
 /// The first panic of any task.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
@@ -170,6 +173,34 @@ impl Cluster {
             }
             self.clients.spawn(subscriber.run());
         }
+        if self.has_servers {
+            self.start_consumers();
+        }
+    }
+
+    fn start_consumers(&mut self) {
+        let book = Book::default();
+        for n in 1..=CONSUMERS {
+            let name = format!("consumer-{n}");
+            let consumer = Consumer {
+                client: self.remote(&name),
+                name,
+                world: self.world.clone(),
+                workload: Arc::clone(&self.workload),
+                random: self.random.fork(),
+                book: book.clone(),
+            };
+            count(&self.workload.consuming);
+            self.clients.spawn(consumer.run());
+        }
+        let keeper = Keeper {
+            client: self.remote("keeper"),
+            world: self.world.clone(),
+            workload: Arc::clone(&self.workload),
+            random: self.random.fork(),
+        };
+        count(&self.workload.consuming);
+        self.clients.spawn(keeper.run());
     }
 
     /// A client on a machine of its own, which knows the first nodes.
@@ -289,7 +320,8 @@ impl Cluster {
 
     /// Whether everything that was begun has ended, and all nodes are equal.
     fn is_done(&self) -> bool {
-        if self.workload.busy.load(Ordering::Relaxed) > 0 {
+        let workload = &self.workload;
+        if workload.busy.load(Ordering::Relaxed) + workload.consuming.load(Ordering::Relaxed) > 0 {
             return false;
         }
         let floor = self.world.oracle.floor();
@@ -314,9 +346,10 @@ impl Cluster {
         }
         let mut text = what.to_owned();
         let busy = self.workload.busy.load(Ordering::Relaxed);
+        let consuming = self.workload.consuming.load(Ordering::Relaxed);
         let _ = write!(
             text,
-            ": {busy} clients wait; {:?}",
+            ": {busy} clients and {consuming} consumers wait; {:?}",
             self.world.oracle.floor()
         );
         for host in self.hosts.values() {
@@ -384,13 +417,14 @@ impl Cluster {
         let workload = &self.workload;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let mut figures = format!(
-            "ms={} lines={lines} messages={} commits={} attempts={} reads={} delivered={} checks={}",
+            "ms={} lines={lines} messages={} commits={} attempts={} reads={} delivered={} consumed={} checks={}",
             self.world.now.ms(),
             self.world.network.messages(),
             get(&workload.commits),
             get(&workload.attempts),
             get(&workload.reads),
             get(&workload.delivered),
+            get(&workload.consumed),
             self.world.oracle.checks(),
         );
         for (fault, count) in &nemesis.counts {

@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     ClockJump,
     /// Leadership is handed over.
     Transfer,
+    /// Two nodes that do not reach each other stand for election at once.
+    Rivals,
     /// A node joins that is to vote.
     Add,
     /// A node joins that is a learner, and is promoted later.
@@ -55,7 +57,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All kinds; those that come more often, more often.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Cut,
         Self::OneWay,
         Self::OneWay,
@@ -81,6 +83,9 @@ impl Fault {
         Self::FullDisk,
         Self::ClockJump,
         Self::Transfer,
+        Self::Rivals,
+        Self::Rivals,
+        Self::Rivals,
         Self::Add,
         Self::AddLearner,
         Self::Remove,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main -> runs -> cluster -> nemesis -> host -> network, outside -> interpose
-//!                         -> client, membership -> oracle -> trace
+//!                         -> client, consumer, membership -> oracle -> trace
 //! ```
 //!
 //! Only a build with `--cfg simulation` has it (`cargo xtask simulate`): what that cfg changes in the product is
@@ -13,6 +13,8 @@
 mod client;
 #[cfg(simulation)]
 mod cluster;
+#[cfg(simulation)]
+mod consumer;
 #[cfg(simulation)]
 mod fault;
 #[cfg(simulation)]

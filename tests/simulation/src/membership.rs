@@ -88,6 +88,7 @@ fn is_refused(error: &ChangeError) -> bool {
         ChangeError::NotLeader { .. }
             | ChangeError::Busy { .. }
             | ChangeError::Interrupted { .. }
+            | ChangeError::Unreachable { .. }
             | ChangeError::Stopped
     )
 }

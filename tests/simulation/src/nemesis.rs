@@ -1,5 +1,7 @@
 //! Lets things go wrong, some of them at once, and puts them right again after a while.
 
+mod rivals;
+
 use std::collections::BTreeMap;
 
 use crate::cluster::Cluster;
@@ -23,6 +25,8 @@ enum Repair {
     Start(u64),
     /// Cuts the power, if it has not been yet, and starts.
     CutAndStart(u64),
+    /// No repair: cuts the power of a node that runs. It starts again after so many milliseconds.
+    Cut(u64, u64),
     Disk(u64),
     Clock(u64),
     Promote(u64),
@@ -114,6 +118,12 @@ impl Nemesis {
                 if cluster.hosts.get(&id).is_some_and(|host| host.is_failing) {
                     self.cut_power(cluster, id, false);
                     with(cluster, id, Host::start);
+                }
+            }
+            Repair::Cut(id, after_ms) => {
+                if Self::nodes(cluster).contains(&id) {
+                    self.cut_power(cluster, id, false);
+                    self.later(cluster.world.now.ms() + after_ms, Repair::Start(id));
                 }
             }
             Repair::Disk(id) => with(cluster, id, |host| {
@@ -280,6 +290,7 @@ impl Nemesis {
                     .spawn(async move { replica.transfer_leadership(to).await });
                 true
             }
+            Fault::Rivals => self.let_two_stand(cluster, &nodes, leader),
             Fault::Add | Fault::AddLearner | Fault::Remove | Fault::Replace => {
                 self.change_membership(cluster, fault, id)
             }

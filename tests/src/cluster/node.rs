@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::cursor_service_client::CursorServiceClient;
+use toka_proto::v1::group_service_client::GroupServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
+use toka_proto::v1::lineage_service_client::LineageServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Channel, Endpoint};
@@ -90,6 +93,23 @@ impl Node {
     /// Its intents.
     pub fn intents(&self) -> IntentServiceClient<Channel> {
         IntentServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Walks through its graph of events.
+    pub fn lineage(&self) -> LineageServiceClient<Channel> {
+        LineageServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Its cursors.
+    pub fn cursors(&self) -> CursorServiceClient<Channel> {
+        CursorServiceClient::new(self.channel.clone())
+    }
+
+    /// Its consumer groups.
+    pub fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }

@@ -36,6 +36,17 @@ const BATCH_EVENTS: std::ops::RangeInclusive<u64> = 1..=3;
 /// Calls in 10 that are commits.
 const COMMITS_IN_10: u32 = 6;
 const KIND: &str = "nemesis";
+/// What a consumer group gets,
+pub const GROUP_KIND: &str = "nemesis.group";
+/// one in so many events of a client.
+const EVENTS_PER_GROUP_EVENT: u64 = 8;
+
+fn kind(name: &Name) -> &'static str {
+    match name.number.is_multiple_of(EVENTS_PER_GROUP_EVENT) {
+        true => GROUP_KIND,
+        false => KIND,
+    }
+}
 
 /// One node, asked directly.
 #[derive(Clone, Debug)]
@@ -179,7 +190,7 @@ impl Worker {
     async fn commit_smart(&mut self, client: &Client) -> Result<()> {
         let names = self.names();
         let draft = |name: &Name| {
-            let draft = EventDraft::new(KIND).payload(&json!({ "number": name.number }));
+            let draft = EventDraft::new(kind(name)).payload(&json!({ "number": name.number }));
             draft.salt(&name.salt())
         };
         let drafts = names.iter().map(draft).collect();
@@ -213,7 +224,7 @@ impl Worker {
         let names = self.names();
         let event = |name: &Name| v1::NewEvent {
             salt: name.salt().into(),
-            ..request::event(KIND, &json!({ "number": name.number }))
+            ..request::event(kind(name), &json!({ "number": name.number }))
         };
         let commit = request::commit(names.iter().map(event).collect());
         let mut node = self.node();

@@ -19,7 +19,7 @@ const CLOCK_HOLD: Duration = Duration::from_secs(5);
 /// Longest that a node takes to say what it knows.
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 /// How the log names the alarm of a node without room, and what one says that has ended for want of it.
-const FULL: [&str; 2] = ["ALARM_KIND_DISK_NEARLY_FULL", "the disk is full"];
+const FULL: [&str; 2] = ["disk_nearly_full", "the disk is full"];
 /// How the kernel names processes that are stopped, and such that have ended.
 const STOPPED: char = 'T';
 const ENDED: char = 'Z';

@@ -1,8 +1,13 @@
 //! The commands of `toka cluster`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+/// Shortest and longest time between two looks of `toka cluster top`: the leader asks the members more often than the
+/// shortest itself.
+const INTERVAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3_600)];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
@@ -13,6 +18,8 @@ pub(crate) enum Cluster {
         #[arg(long)]
         wide: bool,
     },
+    /// Watch every node: what it does in a second, how far it is behind, its health. Ctrl-C ends it.
+    Top(Top),
     /// Hand leadership over.
     #[command(visible_alias = "transfer-leadership")]
     Transfer {
@@ -65,4 +72,68 @@ pub(crate) enum Cluster {
         #[arg(long = "with", value_name = "NODE_ID")]
         with_node_id: u64,
     },
+    /// Make the members those that there are to be, as a deployment says it: remove what is too much, wait for the rest.
+    ///
+    /// Members are told by their client endpoints, which differ in an ordinal, as those of a StatefulSet's pods do.
+    /// Those beyond --replicas are removed, the highest ordinal first and one at a time, and never so that those
+    /// that stay have no majority that answers. Then it waits until each of the others votes, serves, and has taken the
+    /// place of a node that it replaces: nodes join by themselves (`toka serve --join`). Members at other endpoints are
+    /// left as they are. It can be repeated at any time; exit code 3 says that it was not done within --within.
+    Reconcile(Reconcile),
+    /// Empty the data directory (--data) of a node that was removed from its cluster, so that a new one can join with it.
+    ///
+    /// The cluster (--endpoint) has to confirm that the node was its member and is none any more. In every other case the
+    /// directory is left as it is, and that is no failure: it is meant to be run before each start of a node. It fails if
+    /// the directory says itself that the node was removed, and the cluster does not answer (exit code 3) or is another one
+    /// (7).
+    Vacate,
+}
+
+/// What there is to be.
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// How many nodes there are to be, with the ordinals from 0 on.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=7))]
+    pub(crate) replicas: u64,
+    /// Client endpoint of a node, with `{ordinal}` for its ordinal, such as vault-{ordinal}.vault:7311.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) member: String,
+    /// Only remove what is too much, and do not wait for the others.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long all of it may take.
+    #[arg(long, default_value = "4m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) within: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Time between two looks; rates are those of the time between them.
+    #[arg(long, short = 'i', default_value = "2s", value_name = "TIME", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+    /// Look twice, an interval apart, show what was between, and stop.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let [min, max] = INTERVAL;
+    match (min..=max).contains(&interval) {
+        true => Ok(interval),
+        false => Err(format!("must be between {min:?} and {max:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_has_bounds() {
+        assert_eq!(parse_interval("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["0s", "99ms", "2h", "2"] {
+            assert!(parse_interval(wrong).is_err(), "{wrong}");
+        }
+    }
 }

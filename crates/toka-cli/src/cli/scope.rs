@@ -16,7 +16,7 @@ fn meaningless(command: &str) -> &'static [&'static str] {
         // Of `toka cluster` only `recover` works on data.
         "cluster" => &[],
         "backup" => &["data"],
-        "verify" | "restore" => CLIENT,
+        "restore" => CLIENT,
         _ => &[],
     }
 }

@@ -46,7 +46,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ID=RAFT_ENDPOINT,CLIENT_ENDPOINT")]
     initial_member: Vec<InitialMember>,
     /// Join the cluster that has this client endpoint; more than one separated by commas. The node becomes
-    /// a learner, catches up and votes by itself. Of no effect once it is a member.
+    /// a learner, catches up and votes by itself. Of no effect once it is a member. With --initial-member: form the
+    /// cluster if this node's addresses are among them and there is none yet, else join.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
     /// With --join: stay a learner, a read replica.
@@ -55,6 +56,10 @@ pub(crate) struct Serve {
     /// With --join: take the place of this member, which is removed.
     #[arg(long, value_name = "NODE_ID")]
     replace: Option<u64>,
+    /// With --join: if a member has this node's addresses, its data is lost, and this node takes its place. Only
+    /// where nobody else ever has these addresses, as of the pods of a StatefulSet.
+    #[arg(long)]
+    replace_lost: bool,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -209,6 +214,7 @@ impl Serve {
             join: Some(self.join).filter(|endpoints| !endpoints.is_empty()),
             learner: self.learner.then_some(true),
             replace: self.replace,
+            replace_lost: self.replace_lost.then_some(true),
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,

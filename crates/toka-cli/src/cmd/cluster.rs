@@ -1,10 +1,16 @@
 //! `toka cluster`: state, leadership and members.
 
+mod reconcile;
 mod recover;
 mod status;
+mod top;
+mod vacate;
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use toka_client::ClusterStatus;
 use toka_proto::v1;
 
 use crate::cli::{Cluster, Format, Global};
@@ -12,28 +18,34 @@ use crate::failure::Failure;
 use crate::output;
 use crate::target::{Remote, endpoints, failure};
 
+pub(crate) use self::status::json as status_json;
+
 pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Result<()> {
-    if let Cluster::Recover {
-        into,
-        node_id,
-        accept_data_loss,
-    } = command
-    {
-        return recover::run(global, into, node_id, accept_data_loss, format).await;
+    match command {
+        Cluster::Recover {
+            into,
+            node_id,
+            accept_data_loss,
+        } => recover::run(global, into, node_id, accept_data_loss, format).await,
+        Cluster::Vacate => vacate::run(global, format).await,
+        _ if global.data.is_some() => {
+            bail!("an embedded vault (--data) has no cluster; leave --data out")
+        }
+        Cluster::Reconcile(flags) => reconcile::run(global, flags, format).await,
+        command => run_on(global, command, format).await,
     }
-    if global.data.is_some() {
-        bail!("an embedded vault (--data) has no cluster; leave --data out");
-    }
-    let remote = Remote::connect(endpoints(global)?, global.timeout).await?;
+}
+
+/// Runs what is a matter of one call or two.
+async fn run_on(global: &Global, command: Cluster, format: Format) -> Result<()> {
+    let remote = Remote::connect(endpoints(global)?, patience(global, &command)).await?;
     let client = remote.client();
     match command {
+        Cluster::Top(flags) => top::run(client, &flags, format).await,
         Cluster::Status { wide } => {
             let status = client.cluster_status().await.map_err(failure)?;
             status::show(&status, format, wide)?;
-            if status.leader_id.is_none() {
-                bail!(Failure::Unavailable("the cluster has no leader".to_owned()));
-            }
-            Ok(())
+            has_leader(&status)
         }
         Cluster::Transfer { to } => {
             let leader = client.transfer_leadership(to).await.map_err(failure)?;
@@ -51,7 +63,9 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
                 )),
             }
         }
-        Cluster::Recover { .. } => unreachable!("it needs no connection"),
+        Cluster::Recover { .. } | Cluster::Reconcile(_) | Cluster::Vacate => {
+            unreachable!("these were run before")
+        }
         Cluster::Promote { node_id } => {
             let status = client.cluster_status().await.map_err(failure)?;
             let mut members = status.membership.members.iter();
@@ -83,6 +97,22 @@ pub(crate) async fn run(global: &Global, command: Cluster, format: Format) -> Re
             found.show(node_id, with_node_id, format)
         }
     }
+}
+
+/// How long a call may take: who watches wants to see something.
+fn patience(global: &Global, command: &Cluster) -> Duration {
+    match command {
+        Cluster::Top(_) => global.timeout.min(top::LOOK_MAX),
+        _ => global.timeout,
+    }
+}
+
+/// An error, of the exit code that scripts look for, if the cluster has none.
+fn has_leader(status: &ClusterStatus) -> Result<()> {
+    if status.leader_id.is_none() {
+        bail!(Failure::Unavailable("the cluster has no leader".to_owned()));
+    }
+    Ok(())
 }
 
 /// How far a replacement is when it is asked for, and nothing refuses it.

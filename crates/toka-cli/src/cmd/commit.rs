@@ -8,7 +8,8 @@ use bytes::Bytes;
 use toka_ledger::command::{ParentName, Precondition};
 use toka_ledger::prepare::{EventDraft, is_claim};
 use toka_ledger::read::Selector;
-use toka_ledger::{CursorName, EventHeader, Kind};
+use toka_ledger::{CursorName, EventHeader, GroupName, Kind};
+use toka_proto::convert::coordination::Token;
 
 use crate::cli::{self, Consistency, Format, Global};
 use crate::embed::{self, Embedder};
@@ -152,6 +153,24 @@ async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Preco
         preconditions.push(Precondition::KindSequence {
             kind: Kind::new(kind)?,
             sequence,
+        });
+    }
+    for (prefix, sequence) in &flags.prefix_sequence {
+        let sequence = sequence
+            .parse()
+            .context("--prefix-sequence needs PREFIX=SEQUENCE")?;
+        preconditions.push(Precondition::KindPrefixSequence {
+            prefix: prefix.clone(),
+            sequence,
+        });
+    }
+    for (group, token) in &flags.acknowledge {
+        let token = Token::decode("acknowledge", &payload::from_hex(token)?.into())?;
+        preconditions.push(Precondition::Acknowledge {
+            group: GroupName::new(group)?,
+            incarnation: token.incarnation,
+            sequence: token.sequence,
+            delivery: token.delivery,
         });
     }
     if let Some(unix_ms) = flags.time_passed {

@@ -9,12 +9,13 @@ use futures::StreamExt as _;
 use super::import::Line;
 use crate::cli::{self, Consistency};
 use crate::progress;
-use crate::target::{Include, Listing, Target};
+use crate::target::{Include, Listing, Target, Times};
 
 pub(crate) async fn run(target: &Target, flags: cli::Export) -> Result<()> {
     let listing = Listing {
         after: flags.after,
         until: flags.until,
+        times: Times::default(),
         filter: target.filter(flags.filter).await?,
         reverse: false,
         include: Include {

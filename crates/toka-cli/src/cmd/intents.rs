@@ -11,7 +11,7 @@ use toka_ledger::{Embedding, Filter};
 
 use super::read;
 use crate::cli::{self, Consistency, Format, Global, IntentsCommand};
-use crate::target::{Hit, Include, Intent, Listing, Target, Wanted};
+use crate::target::{Hit, Include, Intent, Listing, Target, Times, Wanted};
 use crate::{embed, output};
 
 /// Intents that are shown on a terminal unless told otherwise.
@@ -185,6 +185,7 @@ async fn events(target: &Target, intent: IntentId, limit: u64, format: Format) -
         .list(Listing {
             after: 0,
             until: None,
+            times: Times::default(),
             filter: Filter {
                 intents: vec![intent],
                 ..Filter::default()

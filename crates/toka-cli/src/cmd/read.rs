@@ -4,11 +4,14 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
+use toka_ledger::CursorName;
 
-use crate::cli::{self, Format};
+use crate::cli::{self, Format, Until};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
-use crate::target::{Include, Listing, Record, Target, Watched, Watching, parse_selector};
+use crate::target::{
+    Begin, Include, Listing, Record, Target, Times, Watched, Watching, parse_selector,
+};
 
 /// Events that `toka log` shows on a terminal unless told otherwise.
 const TERMINAL_LIMIT: u64 = 20;
@@ -79,10 +82,20 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
         .unwrap_or(u64::MAX);
     // On a terminal the last events are wanted, oldest of them first, as `git log` pages show
     // the newest; a range or an order that was asked for is followed as it is.
-    let tail = on_terminal && !flags.reverse && flags.after == 0 && flags.limit.is_none();
+    let is_bounded = flags.after > 0 || flags.since.is_some() || flags.limit.is_some();
+    let tail = on_terminal && !flags.reverse && !is_bounded;
+    let (until, until_time) = match flags.until {
+        None => (None, None),
+        Some(Until::Sequence(sequence)) => (Some(sequence), None),
+        Some(Until::Time(unix_ms)) => (None, Some(unix_ms)),
+    };
     let listing = Listing {
         after: flags.after,
-        until: flags.until,
+        until,
+        times: Times {
+            from: flags.since,
+            until: until_time,
+        },
         filter: target.filter(flags.filter).await?,
         reverse: flags.reverse || tail,
         include: Include {
@@ -134,6 +147,10 @@ pub(crate) fn row(record: &Record) -> [String; 6] {
     ]
 }
 
+fn cursor_name(name: &str) -> Result<CursorName> {
+    CursorName::new(name).map_err(|error| Failure::Usage(error.to_string()).into())
+}
+
 pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) -> Result<()> {
     let include = Include {
         payload: !flags.no_payload,
@@ -141,7 +158,11 @@ pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) ->
     };
     let until = flags.until.unwrap_or(u64::MAX);
     let filter = target.filter(flags.filter).await?;
-    let watching = target.watch(flags.from, flags.history, filter, include);
+    let from = match flags.from_cursor {
+        Some(name) => Begin::Cursor(cursor_name(&name)?),
+        None => Begin::From(flags.from),
+    };
+    let watching = target.watch(from, flags.history, filter, include);
     let Watching {
         history_id,
         mut messages,

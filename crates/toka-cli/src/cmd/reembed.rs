@@ -19,7 +19,7 @@ use crate::embed::{self, Embedder, Unembedded};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
 use crate::progress;
-use crate::target::{Include, Listing, Record, Target};
+use crate::target::{Include, Listing, Record, Target, Times};
 
 /// Commits without an answer.
 const IN_FLIGHT: usize = 512;
@@ -161,6 +161,7 @@ fn listing(after: u64, include: Include) -> Listing {
     Listing {
         after,
         until: None,
+        times: Times::default(),
         filter: Filter::default(),
         reverse: false,
         include,

@@ -1,132 +1,93 @@
-//! `toka verify`: checks every event of a data directory.
+//! `toka verify`: checks everything that a node has, or that is in a data directory.
 
-use std::path::Path;
-use std::sync::Arc;
+mod running;
+mod stopped;
 
-use anyhow::{Context as _, Result, bail};
-use toka_ledger::dir::{DataDir, Mode};
-use toka_ledger::disk::SystemDisk;
-use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
-use toka_ledger::verify::{Progress, Report, verify};
-use toka_ledger::{Error, Ledger, Reader, VaultBus};
+use std::time::{Duration, Instant};
 
-use crate::cli::{Format, Global};
-use crate::failure::{Failure, describe};
+use anyhow::{Result, bail};
+use toka_ledger::verify::Report;
+
+use crate::cli::{Format, Global, Verify};
+use crate::failure::Failure;
 use crate::output;
-use crate::progress;
 
-pub(crate) async fn run(global: &Global, format: Format) -> Result<()> {
-    let Some(path) = &global.data else {
-        bail!(Failure::Usage(
-            "say with --data DIR which data directory to check".to_owned()
-        ));
+/// What a check has come to.
+struct Checked {
+    /// Absent: nothing was checked beyond the files.
+    report: Option<Report>,
+    /// What is wrong with files, and where.
+    files: Vec<String>,
+    /// The node that was checked, where it is one that runs.
+    node_id: Option<u64>,
+}
+
+impl Checked {
+    fn problems_total(&self) -> u64 {
+        let rows = self
+            .report
+            .as_ref()
+            .map_or(0, |report| report.problems_total);
+        rows + self.files.len() as u64
+    }
+}
+
+pub(crate) async fn run(global: &Global, flags: Verify, format: Format) -> Result<()> {
+    let begin = Instant::now();
+    let checked = match &global.data {
+        Some(_) if !global.endpoint.is_empty() => bail!(Failure::Usage(
+            "either --data, of a node that is stopped, or --endpoint, of one that runs".to_owned()
+        )),
+        Some(_) if flags.rate_limit.is_some() => bail!(Failure::Usage(
+            "--rate-limit is for a node that runs: nobody else waits for the disk".to_owned()
+        )),
+        Some(path) => stopped::check(path, flags.threads).await?,
+        None => running::check(global, &flags).await?,
     };
-    let report = match DataDir::read(&SystemDisk, path)? {
-        None => bail!(Failure::Usage(format!(
-            "there is no vault in {}",
-            path.display()
-        ))),
-        Some(Mode::Joining { .. }) => bail!(Failure::Usage(format!(
-            "{} is that of a node which has not joined a cluster yet; it holds no vault",
-            path.display()
-        ))),
-        Some(Mode::Embedded) => embedded(path).await?,
-        Some(mode @ Mode::Node { .. }) => {
-            // A node that runs has more than what can be seen from here.
-            let _kept_out = DataDir::open_or_create(Arc::new(SystemDisk), path, mode)
-                .context("a node can be verified when it is stopped")?;
-            checked(&node_reader(path)?)?
-        }
-    };
-    show(&report, format)?;
-    match report.problems_total {
+    show(&checked, begin.elapsed(), format)?;
+    match checked.problems_total() {
         0 => Ok(()),
         problems => bail!(Failure::Damaged(format!("{problems} problems found"))),
     }
 }
 
-/// Opened as usual, which cuts off what a crash has torn; if damage keeps it from being opened, that
-/// is looked for without opening it.
-async fn embedded(path: &Path) -> Result<Report> {
-    let refused = match VaultBus::open(path) {
-        Ok(vault) => {
-            let report = checked(vault.reader());
-            vault.close().await;
-            return report;
-        }
-        Err(error) => error,
-    };
-    let is_damage = match &refused {
-        Error::Corrupt { .. } => true,
-        Error::Engine(error) => error.is_corruption(),
-        _ => false,
-    };
-    if !is_damage {
-        return Err(refused.into());
-    }
-    match reader(&path.join("ledger"), true)
-        .map_err(Into::into)
-        .and_then(|reader| checked(&reader))
-    {
-        Ok(report) if report.problems_total > 0 => Ok(report),
-        _ => bail!(Failure::Damaged(describe(&refused.into()))),
-    }
-}
-
-/// What a node has that is stopped, without changing anything. What a crash has left in the Raft
-/// log alone is not in it yet.
-fn node_reader(path: &Path) -> Result<Reader> {
-    let pointer = path.join("CURRENT");
-    let name = std::fs::read_to_string(&pointer)
-        .with_context(|| format!("cannot read {}", pointer.display()))?;
-    Ok(reader(&path.join(name.trim()), false)?)
-}
-
-/// Reads a store that nobody has open.
-fn reader(store: &Path, wal: bool) -> Result<Reader, Error> {
-    let options = RocksOptions {
-        wal,
-        create: false,
-        read_only: true,
-        ..RocksOptions::default()
-    };
-    let engine = RocksEngine::open(store, &options)?;
-    let (reader, _) = Ledger::read_only(Arc::new(engine))?;
-    Ok(reader)
-}
-
-fn checked(reader: &Reader) -> Result<Report> {
-    let bar = progress::bar(reader.position().sequence, "events");
-    let report = verify(reader, &mut |progress: Progress| {
-        bar.set_position(progress.checked);
-    })?;
-    bar.finish_and_clear();
-    Ok(report)
-}
-
-fn show(report: &Report, format: Format) -> Result<()> {
+fn show(checked: &Checked, elapsed: Duration, format: Format) -> Result<()> {
+    let none = Report::default();
+    let report = checked.report.as_ref().unwrap_or(&none);
+    let rows = report.problems.iter().map(ToString::to_string);
+    let problems: Vec<String> = checked.files.iter().cloned().chain(rows).collect();
     if format == Format::Json {
         return output::json(&serde_json::json!({
+            "node_id": checked.node_id,
             "events": report.events,
             "payloads": report.payloads,
             "embeddings": report.embeddings,
             "erased": report.erased,
             "history_root": report.history_root,
             "state_digest": report.state_digest,
-            "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "problems_total": report.problems_total,
+            "bytes": report.bytes,
+            "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "problems": problems,
+            "problems_total": checked.problems_total(),
         }));
     }
-    for problem in &report.problems {
-        output::line(&problem.to_string())?;
+    for problem in &problems {
+        output::line(problem)?;
     }
-    let root = if report.is_intact() {
-        format!("; history root {}", report.history_root)
-    } else {
-        String::new()
+    let root = match checked.problems_total() {
+        0 => format!("; history root {}", report.history_root),
+        _ => String::new(),
     };
+    let node = checked
+        .node_id
+        .map_or_else(String::new, |node_id| format!("node {node_id}: "));
     output::line(&format!(
-        "{} events checked, {} payloads, {} embeddings, {} erased{root}",
-        report.events, report.payloads, report.embeddings, report.erased
+        "{node}{} events checked, {} payloads, {} embeddings, {} erased; {} bytes of rows in {:.1} s{root}",
+        report.events,
+        report.payloads,
+        report.embeddings,
+        report.erased,
+        report.bytes,
+        elapsed.as_secs_f64()
     ))
 }

@@ -15,7 +15,7 @@ use toka_ledger::intent::Parameters;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
 use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
-use super::{DEFAULT_ENDPOINT, Include, Listing, Record, Watched, Watching};
+use super::{Begin, DEFAULT_ENDPOINT, Include, Listing, Record, Watched, Watching};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -111,7 +111,7 @@ impl Remote {
             .await
         {
             Ok(event) => Ok(Some(record(event))),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(Error::NotFound { .. } | Error::OutOfRange { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
         }
     }
@@ -120,9 +120,12 @@ impl Remote {
         let list = List {
             after: listing.after,
             until: listing.until,
+            from_unix_ms: listing.times.from,
+            until_unix_ms: listing.times.until,
             filter: listing.filter,
             descending: listing.reverse,
             page_size: u32::try_from(PAGE_EVENTS_MAX).expect("a page is small"),
+            page_bytes: 0,
             read: read(listing.include, listing.consistency),
         };
         self.client
@@ -134,23 +137,39 @@ impl Remote {
 
     pub(super) async fn watch(
         &self,
-        from: cli::From,
+        from: Begin,
         history_id: Option<u128>,
         filter: Filter,
         include: Include,
     ) -> Result<Watching<'_>> {
-        let start = match from {
-            cli::From::Beginning => Start::Beginning,
-            cli::From::Now => Start::Now,
-            cli::From::After(sequence) => Start::After(sequence),
+        let cursor = match &from {
+            Begin::From(_) => None,
+            Begin::Cursor(name) => Some(name.clone()),
+        };
+        let from = match from {
+            Begin::From(from) => Subscribe::from(start(from)),
+            Begin::Cursor(name) => Subscribe::from_cursor(name),
         };
         let subscribe = Subscribe {
             filter,
             include: include.into(),
             history_id,
-            ..Subscribe::from(start)
+            ..from
         };
-        let subscription = self.client.subscribe(subscribe).await.map_err(failure)?;
+        let subscribed = self.client.subscribe(subscribe).await;
+        let subscription = subscribed.map_err(|error| {
+            let is_not_found = matches!(
+                &error,
+                Error::Refused {
+                    code: Code::NotFound,
+                    ..
+                }
+            );
+            match cursor {
+                Some(name) if is_not_found => Failure::NotFound(format!("cursor {name}")).into(),
+                _ => failure(error),
+            }
+        })?;
         let history_id = subscription.history_id();
         let watched = subscription
             .into_stream()
@@ -158,7 +177,7 @@ impl Remote {
             .try_filter_map(|message| async {
                 Ok(match message {
                     Message::Event(event) => Some(Watched::Event(Box::new(record(*event)))),
-                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence } => {
+                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence, .. } => {
                         Some(Watched::Checkpoint(sequence))
                     }
                     Message::IntentContinued { intent, successor } => {
@@ -171,6 +190,16 @@ impl Remote {
             history_id,
             messages: watched.boxed(),
         })
+    }
+}
+
+/// A start as the vault has it.
+pub(super) const fn start(from: cli::From) -> Start {
+    match from {
+        cli::From::Beginning => Start::Beginning,
+        cli::From::Now => Start::Now,
+        cli::From::After(sequence) => Start::After(sequence),
+        cli::From::At(unix_ms) => Start::At(unix_ms),
     }
 }
 
@@ -256,7 +285,10 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
             };
             Failure::Unavailable(format!("{error}; {hint}")).into()
         }
-        Error::Unavailable { .. } | Error::Overloaded { .. } | Error::StreamEnded => {
+        Error::Unavailable { .. }
+        | Error::Overloaded { .. }
+        | Error::OutcomeUnknown { .. }
+        | Error::StreamEnded => {
             Failure::Unavailable(format!("{error}; `toka cluster status` shows the nodes")).into()
         }
         Error::NodeNotFound { node_id } => Failure::NotFound(format!(
@@ -266,6 +298,12 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::NotFound { name } => Failure::NotFound(format!("event {name}")).into(),
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
+        }
+        Error::Rejected(Rejection::UnknownCursor { name }) => {
+            Failure::NotFound(format!("cursor {name}")).into()
+        }
+        Error::Rejected(Rejection::UnknownGroup { name }) => {
+            Failure::NotFound(format!("group {name}")).into()
         }
         Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
             let hint =
@@ -277,6 +315,7 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         | Error::Rejected(_)
         | Error::OutOfRange { .. }
         | Error::HistoryChanged { .. }
+        | Error::OtherCluster { .. }
         | Error::ChangeInProgress { .. }
         | Error::MembershipRefused { .. }
         | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),

@@ -15,8 +15,7 @@ use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
 use toka_ledger::{Error, EventHeader, Filter, Reader, Rejection, Stored, VaultBus};
 
-use super::{Include, Listing, Record, Watched, Watching};
-use crate::cli;
+use super::{Begin, Include, Listing, Record, Watched, Watching};
 use crate::failure::Failure;
 use crate::output::PayloadView;
 
@@ -109,9 +108,13 @@ impl Local {
 
     pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
         let reader = self.vault.reader();
+        let (after, until) = match self.bounds(&listing) {
+            Ok(bounds) => bounds,
+            Err(error) => return futures::stream::iter([Err(failure(error))]).boxed(),
+        };
         let query = Query {
-            after: listing.after,
-            until: listing.until.unwrap_or(u64::MAX),
+            after,
+            until,
             filter: listing.filter,
             direction: if listing.reverse {
                 Direction::Backward
@@ -125,7 +128,7 @@ impl Local {
             let Some(mut query) = query else {
                 return Ok(None);
             };
-            let page = reader.list(&query)?;
+            let page = reader.list(&query).map_err(failure)?;
             let records = page
                 .headers
                 .iter()
@@ -144,9 +147,22 @@ impl Local {
         .boxed()
     }
 
+    /// The sequences that a list is between.
+    fn bounds(&self, listing: &Listing) -> Result<(u64, u64), Error> {
+        let reader = self.vault.reader();
+        let (mut after, mut until) = (listing.after, listing.until.unwrap_or(u64::MAX));
+        if let Some(from) = listing.times.from {
+            after = after.max(reader.last_before(from)?);
+        }
+        if let Some(last) = listing.times.until {
+            until = until.min(reader.last_before(last.saturating_add(1))?);
+        }
+        Ok((after, until))
+    }
+
     pub(super) fn watch(
         &self,
-        from: cli::From,
+        from: Begin,
         history_id: Option<u128>,
         filter: Filter,
         include: Include,
@@ -154,14 +170,16 @@ impl Local {
         let history_id = self.check_history(history_id)?;
         let reader = self.vault.reader();
         let start = match from {
-            cli::From::Beginning => Start::Beginning,
-            cli::From::Now => Start::Now,
-            cli::From::After(sequence) => Start::After(sequence),
+            Begin::From(from) => super::cluster::start(from),
+            Begin::Cursor(name) => match reader.cursor(&name)? {
+                Some(sequence) => Start::After(sequence),
+                None => bail!(Failure::NotFound(format!("cursor {name}"))),
+            },
         };
         let subscription = reader.subscribe(start, filter);
         let messages =
             futures::stream::try_unfold(subscription, move |mut subscription| async move {
-                let watched = match subscription.next().await? {
+                let watched = match subscription.next().await.map_err(failure)? {
                     Message::Event(header) => {
                         Watched::Event(Box::new(record(reader, &header, include)?))
                     }
@@ -214,6 +232,13 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
     match error {
         Error::Rejected(Rejection::UnknownIntent { intent }) => {
             Failure::NotFound(format!("intent {intent}")).into()
+        }
+        Error::NotFound { name } => Failure::NotFound(format!("event {name}")).into(),
+        Error::Rejected(Rejection::UnknownCursor { name }) => {
+            Failure::NotFound(format!("cursor {name}")).into()
+        }
+        Error::Rejected(Rejection::UnknownGroup { name }) => {
+            Failure::NotFound(format!("group {name}")).into()
         }
         Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
         other => other.into(),

@@ -7,7 +7,7 @@ use toka_ledger::read::Search;
 use toka_ledger::{Embedding, Filter};
 
 use super::embedded::{failure as local_failure, record as local_record};
-use super::{Include, Record, Target, cluster, failure};
+use super::{Include, Record, Target, cluster, failure, parse_selector};
 use crate::cli;
 use crate::failure::Failure;
 
@@ -95,10 +95,12 @@ impl Target {
                 known => known?,
             };
         }
+        let descendants_of = flags.descendants_of.as_deref().map(parse_selector);
         Ok(Filter {
             kind_prefixes: flags.kind,
             attributes: flags.attribute,
             intents,
+            descendants_of: descendants_of.transpose()?,
         })
     }
 

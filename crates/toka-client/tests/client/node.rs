@@ -1,14 +1,21 @@
 //! A server that fails as it is told.
 
+mod cluster;
+mod coordination;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use toka_client::{Builder, Client, Config, Leader};
-use toka_proto::convert::metadata::put_leader;
+use toka_proto::convert::metadata::{cluster_id, put_cluster_id, put_leader};
 use toka_proto::convert::read::Header;
+use toka_proto::convert::status;
 use toka_proto::v1;
+use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::cursor_service_server::CursorServiceServer;
+use toka_proto::v1::group_service_server::GroupServiceServer;
 use toka_proto::v1::vault_service_server::{VaultService, VaultServiceServer};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -39,8 +46,25 @@ pub(crate) struct Script {
     pub(crate) batch_get: Option<Reply<v1::BatchGetRequest, v1::BatchGetResponse>>,
     pub(crate) list: Option<Reply<v1::ListRequest, v1::ListResponse>>,
     pub(crate) subscribe: Option<SubscribeHandler>,
+    pub(crate) save_cursor: Option<Reply<v1::SaveCursorRequest, v1::SaveCursorResponse>>,
+    pub(crate) get_cursor: Option<Reply<v1::GetCursorRequest, v1::GetCursorResponse>>,
+    pub(crate) list_cursors: Option<Reply<v1::ListCursorsRequest, v1::ListCursorsResponse>>,
+    pub(crate) pull: Option<Reply<v1::PullRequest, v1::PullResponse>>,
+    pub(crate) settle: Option<Reply<v1::SettleRequest, v1::SettleResponse>>,
+    pub(crate) list_parked: Option<Reply<v1::ListParkedRequest, v1::ListParkedResponse>>,
     /// Named in every reply.
     pub(crate) leader: Option<Leader>,
+    /// Named in every reply to a commit and a read; what names another one is refused.
+    pub(crate) cluster_id: Option<u128>,
+    /// What it says when it is asked for its state.
+    pub(crate) status: Option<State>,
+}
+
+/// The state of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    pub(crate) cluster_id: u128,
+    pub(crate) leader_id: Option<u64>,
 }
 
 /// What arrived at a node.
@@ -52,6 +76,12 @@ pub(crate) struct Seen {
     pub(crate) batch_gets: Vec<v1::BatchGetRequest>,
     pub(crate) lists: Vec<v1::ListRequest>,
     pub(crate) subscribes: Vec<v1::SubscribeRequest>,
+    pub(crate) statuses: usize,
+    pub(crate) cursor_saves: Vec<v1::SaveCursorRequest>,
+    pub(crate) cursor_lists: Vec<v1::ListCursorsRequest>,
+    pub(crate) pulls: Vec<v1::PullRequest>,
+    pub(crate) settles: Vec<v1::SettleRequest>,
+    pub(crate) parked_lists: Vec<v1::ListParkedRequest>,
 }
 
 #[derive(Clone)]
@@ -91,7 +121,10 @@ impl Node {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("it is non-blocking");
             tonic::transport::Server::builder()
-                .add_service(VaultServiceServer::new(service))
+                .add_service(ClusterServiceServer::new(service.clone()))
+                .add_service(VaultServiceServer::new(service.clone()))
+                .add_service(CursorServiceServer::new(service.clone()))
+                .add_service(GroupServiceServer::new(service))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
         });
@@ -163,8 +196,13 @@ pub(crate) async fn client(endpoints: &[&str]) -> Client {
 }
 
 pub(crate) fn header(revision: u64) -> Option<v1::ResponseHeader> {
+    header_of(1, revision)
+}
+
+/// That of a node of another cluster.
+pub(crate) fn header_of(cluster_id: u128, revision: u64) -> Option<v1::ResponseHeader> {
     let header = Header {
-        cluster_id: 1,
+        cluster_id,
         history_id: 2,
         node_id: 1,
         term: 1,
@@ -212,9 +250,30 @@ impl Service {
         let Some(answer) = script(call, request) else {
             return std::future::pending().await;
         };
-        let mut response = Response::new(answer?);
+        let mut response = Response::new(answer.map_err(|refusal| self.named(refusal))?);
         put_leader(response.metadata_mut(), self.script.leader.as_ref());
+        if let Some(cluster_id) = self.script.cluster_id {
+            put_cluster_id(response.metadata_mut(), cluster_id);
+        }
         Ok(response)
+    }
+
+    fn named(&self, mut refusal: Status) -> Status {
+        if let Some(cluster_id) = self.script.cluster_id {
+            put_cluster_id(refusal.metadata_mut(), cluster_id);
+        }
+        refusal
+    }
+
+    /// As a node does it, before anything else.
+    fn check_cluster<M>(&self, request: &Request<M>) -> Result<(), Status> {
+        let named = cluster_id(request.metadata()).expect("an id or nothing");
+        match (named, self.script.cluster_id) {
+            (Some(expected), Some(actual)) if expected != actual => {
+                Err(self.named(status::other_cluster(expected, actual)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn note(&self, note: impl FnOnce(&mut Seen) -> usize) -> usize {
@@ -233,6 +292,7 @@ impl VaultService for Service {
         &self,
         request: Request<v1::CommitRequest>,
     ) -> Result<Response<v1::CommitResponse>, Status> {
+        self.check_cluster(&request)?;
         let request = request.into_inner();
         let call = self.note(|seen| push(&mut seen.commits, request.clone()));
         self.reply(call, &self.script.commit, request).await

@@ -1,4 +1,5 @@
 use toka_client::{Error, Message, Start, Subscribe};
+use toka_ledger::CursorName;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as Sent;
@@ -135,6 +136,18 @@ async fn subscription_from_now_resumes_where_it_started() {
 }
 
 #[tokio::test]
+async fn a_cursor_replaces_a_start_at_a_time() {
+    let node = Node::start(vault(3, 10, fall_silent));
+    let client = client(&[&node.endpoint]).await;
+    let subscribe = Subscribe {
+        start: Start::At(u64::MAX),
+        ..Subscribe::from_cursor(CursorName::new("c").expect("a name"))
+    };
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    assert_eq!(take(&mut subscription, 3).await, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn checkpoint_moves_the_place_of_resumption() {
     let first = Node::start(Script {
         subscribe: Some(Box::new(|_, _, sender| {
@@ -183,8 +196,15 @@ async fn messages_between_events_are_delivered() {
             for message in [
                 checkpoint(0),
                 next(1),
-                other(Body::FellBehind(v1::FellBehind { sequence: 1 })),
-                other(Body::CaughtUp(v1::CaughtUp { sequence: 2 })),
+                other(Body::FellBehind(v1::FellBehind {
+                    sequence: 1,
+                    head_sequence: 8,
+                    lag_events: 7,
+                })),
+                other(Body::CaughtUp(v1::CaughtUp {
+                    sequence: 2,
+                    ..Default::default()
+                })),
                 checkpoint(3),
             ] {
                 let _ = sender.send(Ok(message));
@@ -201,11 +221,17 @@ async fn messages_between_events_are_delivered() {
     assert!(matches!(subscription.next().await, Ok(Message::Event(_))));
     assert_eq!(
         subscription.next().await.ok(),
-        Some(Message::FellBehind { sequence: 1 })
+        Some(Message::FellBehind {
+            sequence: 1,
+            lag: 7
+        })
     );
     assert_eq!(
         subscription.next().await.ok(),
-        Some(Message::CaughtUp { sequence: 2 })
+        Some(Message::CaughtUp {
+            sequence: 2,
+            lag: 0
+        })
     );
     assert_eq!(
         subscription.next().await.ok(),

@@ -5,6 +5,9 @@
 //! rejected, and a rejection is a result like any other, the same on every replica. How commands
 //! are gathered into calls makes no difference to what is stored.
 
+mod cursors;
+mod groups;
+mod outcome;
 mod overlay;
 mod plan;
 mod preconditions;
@@ -17,19 +20,20 @@ use bytes::Bytes;
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
+pub use self::outcome::Outcome;
 use self::overlay::{Overlay, View};
 use self::state::{State, check_level};
 use self::write::Writer;
 use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
-use crate::core::{Embedding, EventHeader};
+use crate::core::Embedding;
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
-use crate::intent::{self, IntentId};
+use crate::intent;
 use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
 
-/// Events after which whoever reads the intents gets a turn.
-const TURN_EVENTS: usize = 64;
+/// Events, and what else commands change, after which whoever reads the intents gets a turn.
+const TURN_ITEMS: usize = 64;
 
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,44 +42,6 @@ pub struct LogMark {
     pub log_id: Option<Bytes>,
     /// Membership as of that entry; `None`: unchanged.
     pub membership: Option<Bytes>,
-}
-
-/// What became of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The commit was applied, or had been before.
-    Committed {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// One per event of the commit, in its order.
-        headers: Vec<Arc<EventHeader>>,
-    },
-    /// The vault was created.
-    Created {
-        /// Commands applied, this one included.
-        revision: u64,
-    },
-    /// An intent was labelled.
-    Labelled {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// The intent; the successor of one that was retired.
-        intent: IntentId,
-    },
-    /// The feature level was raised, or had been before.
-    Raised {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// The vault's level.
-        level: u32,
-    },
-    /// The command was refused; nothing but the revision and the time changed.
-    Rejected {
-        /// Commands applied, this one included.
-        revision: u64,
-        /// Why.
-        rejection: Rejection,
-    },
 }
 
 /// The single writer of a vault. When it is dropped, the vault is closed to its readers'
@@ -174,6 +140,7 @@ impl Ledger {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut overlay = Overlay::new(self.state.sequence());
         let mut batch = Batch::new();
+        let mut group_sums = Vec::new();
         for commands in turns(commands) {
             let mut clusterer = self.reader.clusterer_mut();
             let mut writer = Writer {
@@ -184,6 +151,7 @@ impl Ledger {
             };
             for command in commands {
                 outcomes.push(apply_command(&*self.engine, &mut writer, command)?);
+                group_sums.extend(writer.state.kept_group_sum());
             }
             Writer { overlay, batch, .. } = writer;
             RwLockWriteGuard::unlock_fair(clusterer);
@@ -192,6 +160,7 @@ impl Ledger {
         self.engine.write(batch, durability)?;
         // The new headers first: whoever hears of a position may ask for them.
         self.reader.ring().push(overlay.headers());
+        self.reader.new_group_sums().push(group_sums);
         publisher.send_replace(self.state.position());
         self.publisher = Some(publisher);
         Ok(outcomes)
@@ -212,6 +181,7 @@ impl Ledger {
         *self.reader.clusterer_mut() = clusterer;
         // What the ring has is no longer next to what comes.
         self.reader.ring().clear();
+        self.reader.new_group_sums().clear();
         publisher.send_replace(state.position());
         self.engine = engine;
         self.state = state;
@@ -229,17 +199,14 @@ fn clusterer(
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
 }
 
-/// The commands in runs of about [`TURN_EVENTS`] events.
+/// The commands in runs of about [`TURN_ITEMS`] items.
 fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    let mut events = 0;
+    let mut items = 0;
     commands.chunk_by(move |command, _| {
-        events += match command {
-            Command::Commit(commit) => commit.events.len(),
-            Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => 0,
-        };
-        let is_same = events < TURN_EVENTS;
+        items += command.items();
+        let is_same = items < TURN_ITEMS;
         if !is_same {
-            events = 0;
+            items = 0;
         }
         is_same
     })
@@ -247,10 +214,7 @@ fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
 
 /// The embeddings of all events, in the order in which they would be applied.
 fn embeddings(commands: &[Command]) -> Vec<Embedding> {
-    let events = commands.iter().flat_map(|command| match command {
-        Command::Commit(commit) => &commit.events[..],
-        Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => &[],
-    });
+    let events = commands.iter().flat_map(Command::events);
     events.filter_map(|event| event.embedding.clone()).collect()
 }
 
@@ -284,6 +248,14 @@ fn apply_command(
         Command::Commit(commit) => apply_commit(engine, writer, commit),
         Command::Label(label) => apply_label(writer, label),
         Command::SetFeatureLevel(set) => apply_level(writer, set),
+        Command::SaveCursor(save) => cursors::save(engine, writer, save),
+        Command::DeleteCursor(delete) => cursors::delete(engine, writer, delete),
+        Command::CreateGroup(create) => groups::create(engine, writer, create),
+        Command::DeleteGroup(delete) => groups::delete(engine, writer, delete),
+        Command::Deliver(deliver) => groups::deliver(engine, writer, deliver),
+        Command::Settle(settle) => groups::settle(engine, writer, settle),
+        Command::MoveParked(moves) => groups::move_parked(engine, writer, moves),
+        Command::UpdateGroup(update) => groups::update(engine, writer, update),
     };
     match applied {
         Ok(outcome) => Ok(outcome),
@@ -323,7 +295,11 @@ fn apply_commit(
     };
     let has_embeddings = writer.clusterer.embedded() > 0;
     let plan = plan::plan(view, writer.state, has_embeddings, commit)?;
+    if !plan.new.is_empty() {
+        cursors::make_room(view, writer.state, &commit.preconditions)?;
+    }
     let headers = writer.commit(plan, &commit.preconditions);
+    groups::acknowledge(engine, writer, commit)?;
     Ok(Outcome::Committed {
         revision: writer.state.revision,
         headers,

@@ -4,10 +4,14 @@
 //! it. Only accepted commands put anything in here.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
-use crate::engine::{Engine, Table};
+use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::store::{encode_sequence, lookup, missing};
 
@@ -24,7 +28,10 @@ pub(super) struct Overlay {
     children: BTreeMap<(u64, Kind), u64>,
     /// The last event of each kind.
     kinds: BTreeMap<Kind, u64>,
-    cursors: BTreeMap<CursorName, u64>,
+    /// Where cursors are; `None` of one that was deleted.
+    cursors: BTreeMap<CursorName, Option<u64>>,
+    /// Rows of consumer groups by their keys; `None` of one that was deleted.
+    group_rows: BTreeMap<Vec<u8>, Option<Bytes>>,
 }
 
 impl Overlay {
@@ -38,6 +45,7 @@ impl Overlay {
             children: BTreeMap::new(),
             kinds: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            group_rows: BTreeMap::new(),
         }
     }
 
@@ -56,9 +64,14 @@ impl Overlay {
         self.headers.push(header);
     }
 
-    /// Adds an accepted move of a cursor.
-    pub(super) fn move_cursor(&mut self, name: CursorName, position: u64) {
+    /// Adds an accepted move of a cursor; `None`: its deletion.
+    pub(super) fn move_cursor(&mut self, name: CursorName, position: Option<u64>) {
         self.cursors.insert(name, position);
+    }
+
+    /// Adds a row of a consumer group; `None`: its deletion.
+    pub(super) fn set_group_row(&mut self, key: Vec<u8>, row: Option<Bytes>) {
+        self.group_rows.insert(key, row);
     }
 
     /// All events added, in order.
@@ -127,12 +140,95 @@ impl View<'_> {
         }
     }
 
-    /// Where a cursor is; 0 if there is none.
-    pub(super) fn cursor(&self, name: &CursorName) -> Result<u64, Error> {
+    /// The last event whose kind starts with `prefix`, 0 if there is none; `None` if there are more such kinds
+    /// than are looked through.
+    pub(super) fn last_of_prefix(&self, prefix: &str) -> Result<Option<u64>, Error> {
+        let Some(mut kinds) = lookup::kinds_of_prefix(self.engine, prefix, PREFIX_KINDS_MAX)?
+        else {
+            return Ok(None);
+        };
+        let from: (Bound<&str>, Bound<&str>) = (Bound::Included(prefix), Bound::Unbounded);
+        let new = self.overlay.kinds.range::<str, _>(from);
+        let new = new.take_while(|(kind, _)| kind.as_str().starts_with(prefix));
+        kinds.extend(new.map(|(kind, _)| kind.clone()));
+        // Both together, so that it makes no difference how commands are gathered.
+        if kinds.len() > PREFIX_KINDS_MAX {
+            return Ok(None);
+        }
+        let mut last = 0;
+        for kind in &kinds {
+            last = last.max(self.last_of_kind(kind)?.unwrap_or(0));
+        }
+        Ok(Some(last))
+    }
+
+    /// Where a cursor is; `None` if there is none.
+    pub(super) fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
         match self.overlay.cursors.get(name) {
             Some(&position) => Ok(position),
-            None => Ok(lookup::cursor(self.engine, name)?.unwrap_or(0)),
+            None => lookup::cursor(self.engine, name),
         }
+    }
+
+    /// How many cursors there are.
+    pub(super) fn count_cursors(&self) -> Result<u64, Error> {
+        let mut count = lookup::count_cursors(self.engine)?;
+        for (name, position) in &self.overlay.cursors {
+            let was_there = lookup::cursor(self.engine, name)?.is_some();
+            match (was_there, position.is_some()) {
+                (false, true) => count += 1,
+                (true, false) => count = count.saturating_sub(1),
+                (true, true) | (false, false) => {}
+            }
+        }
+        Ok(count)
+    }
+
+    /// A row of a consumer group.
+    pub(super) fn group_row(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.overlay.group_rows.get(key) {
+            Some(row) => Ok(row.clone()),
+            None => Ok(self.engine.get(Table::Meta, key)?),
+        }
+    }
+
+    /// The first `limit` rows of a consumer group with keys from `lower` up to and not including `upper`.
+    pub(super) fn group_rows(
+        &self,
+        lower: &[u8],
+        upper: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let range = (Bound::Included(lower), Bound::Excluded(upper));
+        let mut new = self.overlay.group_rows.range::<[u8], _>(range).peekable();
+        let mut old = self
+            .engine
+            .scan(Table::Meta, lower, Some(upper), Direction::Forward)
+            .peekable();
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            let next_old = match old.peek() {
+                Some(Ok((key, _))) => Some(&key[..]),
+                Some(Err(_)) | None => None,
+            };
+            let is_new = match (new.peek(), next_old) {
+                (Some((new, _)), Some(old)) => &new[..] <= old,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if is_new && let Some((key, row)) = new.next() {
+                // It stands for the old one with the same key.
+                if next_old == Some(&key[..]) {
+                    old.next();
+                }
+                rows.extend(row.clone().map(|row| (Bytes::copy_from_slice(key), row)));
+            } else if let Some(row) = old.next() {
+                rows.push(row?);
+            } else {
+                break;
+            }
+        }
+        Ok(rows)
     }
 }
 

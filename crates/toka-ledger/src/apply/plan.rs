@@ -67,7 +67,7 @@ pub(super) fn plan<'c>(
         // A retry: what the preconditions asked for was so when the events were stored.
         return Ok(plan);
     }
-    preconditions::check(view, state.unix_ms, &commit.preconditions)?;
+    preconditions::check(view, state, &commit.preconditions)?;
     check_space(state, has_embeddings, commit, &plan)?;
     let payloads: Vec<_> = plan
         .new

@@ -1,19 +1,23 @@
 //! What must hold of the vault before a commit.
 
-use super::Refused;
 use super::overlay::View;
-use crate::command::{ParentName, Precondition};
+use super::state::State;
+use super::{Refused, groups};
+use crate::command::{COORDINATION_LEVEL, ParentName, Precondition};
+use crate::core::groups::{Item, ItemState};
+use crate::core::limits::PREFIX_KINDS_MAX;
+use crate::core::{GroupName, Kind};
 use crate::error::{Error, Rejection, Violation};
 
-/// Checks all of them against the vault before the commit; `unix_ms` is the vault's time.
+/// Checks all of them against the vault before the commit.
 pub(super) fn check(
     view: View<'_>,
-    unix_ms: u64,
+    state: &State,
     preconditions: &[Precondition],
 ) -> Result<(), Refused> {
     let mut violations = Vec::new();
     for (index, precondition) in preconditions.iter().enumerate() {
-        violations.extend(violation(view, unix_ms, index, precondition)?);
+        violations.extend(violation(view, state, index, precondition)?);
     }
     if violations.is_empty() {
         Ok(())
@@ -24,28 +28,16 @@ pub(super) fn check(
 
 fn violation(
     view: View<'_>,
-    unix_ms: u64,
+    state: &State,
     index: usize,
     precondition: &Precondition,
 ) -> Result<Option<Violation>, Refused> {
+    let unix_ms = state.unix_ms;
     match precondition {
-        Precondition::NoChild { parent: name, kind } => {
-            let unknown = Rejection::UnknownPreconditionParent {
-                precondition: index,
-                parent: *name,
-            };
-            let parent = find(view, *name)?.ok_or(unknown)?;
-            let parent = view.indexed_header(parent)?.id;
-            let Some(child) = view.first_child(parent.sequence(), kind)? else {
-                return Ok(None);
-            };
-            let child = view.indexed_header(child)?.id;
-            Ok(Some(Violation::HasChild {
-                parent,
-                kind: kind.clone(),
-                child,
-            }))
-        }
+        Precondition::NoChild { parent, kind } => match find(view, *parent)? {
+            Some(parent) => child_violation(view, parent, kind),
+            None => Ok(Some(unknown_event(state, index, *parent)?)),
+        },
         Precondition::KindSequence {
             kind,
             sequence: expected,
@@ -72,7 +64,7 @@ fn violation(
             ..
         } => {
             let (name, expected) = (name.clone(), *expected);
-            let actual = view.cursor(&name)?;
+            let actual = view.cursor(&name)?.unwrap_or(0);
             let violation = Violation::Cursor {
                 name,
                 expected,
@@ -80,7 +72,91 @@ fn violation(
             };
             Ok((actual != expected).then_some(violation))
         }
+        Precondition::KindPrefixSequence {
+            prefix,
+            sequence: expected,
+        } => prefix_violation(view, prefix, *expected),
+        Precondition::Acknowledge {
+            group,
+            incarnation,
+            sequence,
+            delivery,
+        } => {
+            let item = groups::current_item(view, group, *incarnation, *sequence)?;
+            Ok(delivery_violation(group, *sequence, *delivery, item))
+        }
     }
+}
+
+/// Whether the event at `parent` has a child of that kind.
+fn child_violation(view: View<'_>, parent: u64, kind: &Kind) -> Result<Option<Violation>, Refused> {
+    let parent = view.indexed_header(parent)?.id;
+    let Some(child) = view.first_child(parent.sequence(), kind)? else {
+        return Ok(None);
+    };
+    let child = view.indexed_header(child)?.id;
+    Ok(Some(Violation::HasChild {
+        parent,
+        kind: kind.clone(),
+        child,
+    }))
+}
+
+/// An event that is not there hides no other violation, but in a vault of level 1, which has refused it alone.
+fn unknown_event(
+    state: &State,
+    precondition: usize,
+    parent: ParentName,
+) -> Result<Violation, Rejection> {
+    if state.level() < Some(COORDINATION_LEVEL) {
+        return Err(Rejection::UnknownPreconditionParent {
+            precondition,
+            parent,
+        });
+    }
+    Ok(Violation::UnknownEvent {
+        precondition,
+        parent,
+    })
+}
+
+/// `item` is what the group has outstanding of the event.
+fn delivery_violation(
+    group: &GroupName,
+    sequence: u64,
+    delivery: u32,
+    item: Option<Item>,
+) -> Option<Violation> {
+    let actual = item.and_then(|item| {
+        let is_leased = matches!(item.state, ItemState::Leased { .. });
+        is_leased.then_some(item.deliveries)
+    });
+    let violation = Violation::Delivery {
+        group: group.clone(),
+        sequence,
+        delivery,
+        actual,
+    };
+    (actual != Some(delivery)).then_some(violation)
+}
+
+fn prefix_violation(
+    view: View<'_>,
+    prefix: &str,
+    expected: u64,
+) -> Result<Option<Violation>, Refused> {
+    let Some(actual) = view.last_of_prefix(prefix)? else {
+        return Ok(Some(Violation::PrefixTooWide {
+            prefix: prefix.to_owned(),
+            max: PREFIX_KINDS_MAX as u64,
+        }));
+    };
+    let violation = Violation::KindPrefixSequence {
+        prefix: prefix.to_owned(),
+        expected,
+        actual,
+    };
+    Ok((actual != expected).then_some(violation))
 }
 
 /// The sequence of the event that a precondition names.

@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 
-use super::LogMark;
+use super::overlay::View;
+use super::{LogMark, Refused};
 use crate::command::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::Digest;
-use crate::core::limits::UNIX_MS_END;
+use crate::core::limits::{CURSORS_MAX, UNIX_MS_END};
 use crate::engine::{Batch, Engine, Table};
 use crate::error::{Error, Rejection};
 use crate::hash;
 use crate::history::Frontier;
-use crate::read::Position;
+use crate::read::{GROUP_SUM_REVISIONS, Position};
+use crate::store::group_sum::{self, GroupSum};
 use crate::store::lookup;
 use crate::store::meta::{self, Applied, Settings};
 
@@ -24,6 +26,12 @@ pub(super) struct State {
     pub(super) frontier: Frontier,
     pub(super) settings: Option<Settings>,
     pub(super) mark: LogMark,
+    /// What all rows of consumer groups come to; absent where there never was a group.
+    group_sum: Option<GroupSum>,
+    /// It was changed, and is to be written.
+    has_new_group_sum: bool,
+    /// Number of cursors, once somebody wanted to know it.
+    cursors: Option<u64>,
 }
 
 impl State {
@@ -54,6 +62,9 @@ impl State {
                 log_id: applied.log_id,
                 membership: lookup::membership(engine)?,
             },
+            group_sum: lookup::group_sum(engine)?,
+            has_new_group_sum: false,
+            cursors: None,
         })
     }
 
@@ -98,7 +109,43 @@ impl State {
         self.state_digest = hash::state(&self.state_digest, written);
     }
 
-    /// Takes over a log's mark, and puts it and the position into `batch`.
+    /// Makes room for so many more cursors, of a vault as `view` shows it.
+    pub(super) fn add_cursors(&mut self, view: View<'_>, more: u64) -> Result<(), Refused> {
+        let count = match self.cursors {
+            Some(count) => count,
+            None => view.count_cursors()?,
+        };
+        self.cursors = Some(count);
+        if more > 0 && count.saturating_add(more) > CURSORS_MAX {
+            return Err(Rejection::CursorsFull { max: CURSORS_MAX }.into());
+        }
+        self.cursors = Some(count + more);
+        Ok(())
+    }
+
+    /// A cursor was deleted.
+    pub(super) fn remove_cursor(&mut self) {
+        self.cursors = self.cursors.map(|count| count.saturating_sub(1));
+    }
+
+    /// Number of consumer groups.
+    pub(super) fn groups(&self) -> u64 {
+        self.group_sum.map_or(0, |sum| sum.groups)
+    }
+
+    /// What all rows of consumer groups come to, if it is kept as of this revision.
+    pub(super) fn kept_group_sum(&self) -> Option<(u64, Digest)> {
+        let is_kept = self.revision.is_multiple_of(GROUP_SUM_REVISIONS);
+        is_kept.then(|| (self.revision, self.group_sum.unwrap_or_default().digest()))
+    }
+
+    /// What all rows of consumer groups come to, to be changed.
+    pub(super) fn group_sum_mut(&mut self) -> &mut GroupSum {
+        self.has_new_group_sum = true;
+        self.group_sum.get_or_insert_default()
+    }
+
+    /// Takes over a log's mark, and puts it, the position, and what changed of the groups' sum into `batch`.
     pub(super) fn finish(&mut self, mark: LogMark, batch: &mut Batch) {
         if mark.log_id.is_some() {
             self.mark.log_id = mark.log_id;
@@ -120,6 +167,12 @@ impl State {
             log_id: self.mark.log_id.clone(),
         };
         batch.put(Table::Meta, meta::APPLIED, meta::encode_applied(&applied));
+        if let Some(sum) = &self.group_sum
+            && self.has_new_group_sum
+        {
+            batch.put(Table::Meta, group_sum::KEY, group_sum::encode(sum));
+        }
+        self.has_new_group_sum = false;
     }
 }
 

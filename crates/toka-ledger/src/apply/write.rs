@@ -247,11 +247,33 @@ impl Writer<'_> {
             position,
         };
         self.note(index, &change);
+        self.put_cursor(name, position);
+    }
+
+    /// Puts a cursor somewhere, by a command of its own.
+    pub(super) fn save_cursor(&mut self, name: &CursorName, position: u64) {
+        let change = Change::CursorSaved {
+            name: name.clone(),
+            position,
+        };
+        self.note(0, &change);
+        self.put_cursor(name, position);
+    }
+
+    fn put_cursor(&mut self, name: &CursorName, position: u64) {
         let key = meta::cursor_key(name);
         let row = meta::encode_cursor(name, position);
         self.chain_meta(&key, &row);
         self.batch.put(Table::Meta, key, row);
-        self.overlay.move_cursor(name.clone(), position);
+        self.overlay.move_cursor(name.clone(), Some(position));
+    }
+
+    /// Removes a cursor that is there.
+    pub(super) fn delete_cursor(&mut self, name: &CursorName) {
+        self.note(0, &Change::CursorDeleted { name: name.clone() });
+        self.state.chain(&meta::cursor_deletion_link(name));
+        self.batch.delete(Table::Meta, meta::cursor_key(name));
+        self.overlay.move_cursor(name.clone(), None);
     }
 
     /// Notes what changes beside the events. Not in the state chain: that has what it changes.

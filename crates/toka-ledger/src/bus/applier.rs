@@ -65,10 +65,7 @@ fn size(request: &Request) -> usize {
     let event_bytes = |event: &crate::command::PreparedEvent| {
         event.payload.len() + event.embedding.as_ref().map_or(0, |e| e.as_bytes().len())
     };
-    match &request.command {
-        Command::Commit(commit) => commit.events.iter().map(event_bytes).sum(),
-        Command::Create(_) | Command::Label(_) | Command::SetFeatureLevel(_) => 0,
-    }
+    request.command.events().iter().map(event_bytes).sum()
 }
 
 /// Gives everybody in the group their own outcome, or all of them the error, which is returned too.

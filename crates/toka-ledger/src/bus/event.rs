@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::VaultBus;
+use super::{Delivered, VaultBus};
 use crate::command::Precondition;
 use crate::core::{CursorName, Digest, EventHeader, EventId, EventPayload, Kind};
 use crate::error::{Error, Invalid, ParentName};
@@ -137,6 +137,22 @@ impl<'v> EventCommit<'v> {
         let name = CursorName::new(name);
         self.add(name.map(|name| Precondition::CursorMove { name, from, to }));
         self
+    }
+
+    /// Commits only while the last event whose kind starts with `prefix` is at `sequence`, 0 for none.
+    pub fn last_of_prefix(mut self, prefix: &str, sequence: u64) -> Self {
+        let precondition = Kind::new(prefix).map(|prefix| Precondition::KindPrefixSequence {
+            prefix: prefix.to_string(),
+            sequence,
+        });
+        self.add(precondition);
+        self
+    }
+
+    /// Commits only while a delivery is its event's current one, and acknowledges it: both happen, or neither.
+    /// On retry keep the salt; then it succeeds again, once it has succeeded.
+    pub fn acknowledge(self, delivered: &Delivered) -> Self {
+        self.precondition(delivered.precondition())
     }
 
     fn add(&mut self, precondition: Result<Precondition, Invalid>) {

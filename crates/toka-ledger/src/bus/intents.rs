@@ -1,8 +1,6 @@
 //! Intents of an embedded vault; [`VaultBus::reader`] has the rest of the questions.
 
-use tokio::sync::oneshot;
-
-use super::{Request, VaultBus};
+use super::VaultBus;
 use crate::apply::Outcome;
 use crate::command::{Command, Label};
 use crate::core::{Embedding, IntentLabel};
@@ -36,14 +34,9 @@ impl VaultBus {
             intent,
             label: label.map(IntentLabel::new).transpose()?,
         });
-        let (reply, answer) = oneshot::channel();
-        self.request(Request { command, reply }).await?;
-        match answer.await.map_err(|_| Error::Closed)?? {
+        match self.execute(command).await? {
             Outcome::Labelled { intent, .. } => Ok(intent),
-            Outcome::Rejected { rejection, .. } => Err(rejection.into()),
-            Outcome::Committed { .. } | Outcome::Created { .. } | Outcome::Raised { .. } => {
-                unreachable!("a label commits nothing")
-            }
+            other => unreachable!("an intent was to be labelled: {other:?}"),
         }
     }
 

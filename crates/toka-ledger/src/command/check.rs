@@ -1,6 +1,7 @@
 //! What a command must be, beyond what its types say, so that every node can decode it.
 
 use super::{Command, Commit, Create, Precondition, PreparedEvent};
+use crate::core::Kind;
 use crate::core::limits::{
     BATCH_EVENTS_MAX, DIMENSIONS_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
 };
@@ -17,8 +18,17 @@ impl Command {
         match self {
             Self::Create(create) => create.check(),
             // Their types allow nothing else.
-            Self::Label(_) | Self::SetFeatureLevel(_) => Ok(()),
+            Self::Label(_)
+            | Self::SetFeatureLevel(_)
+            | Self::SaveCursor(_)
+            | Self::DeleteCursor(_)
+            | Self::DeleteGroup(_) => Ok(()),
             Self::Commit(commit) => commit.check(),
+            Self::CreateGroup(create) => create.settings.check(),
+            Self::Deliver(deliver) => deliver.check(),
+            Self::Settle(settle) => settle.check(),
+            Self::MoveParked(moves) => moves.check(),
+            Self::UpdateGroup(update) => update.changes.check(),
         }
     }
 }
@@ -99,6 +109,12 @@ pub(crate) fn check_preconditions(preconditions: &[Precondition]) -> Result<(), 
             field: "preconditions.parent",
             expected: "the id or the digest of an event that is in the vault already",
         });
+    }
+    for precondition in preconditions {
+        if let Precondition::KindPrefixSequence { prefix, .. } = precondition {
+            // A prefix obeys the rules of kinds.
+            Kind::new(prefix)?;
+        }
     }
     Ok(())
 }

@@ -1,19 +1,19 @@
 //! Bytes of commands (`docs/format.md`, section "Commands").
 
+mod coordination;
+mod precondition;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{
-    Command, Commit, Create, Label, ParentName, Precondition, PreparedEvent, SetFeatureLevel,
-};
+use super::{Command, Commit, Create, Label, ParentName, PreparedEvent, SetFeatureLevel};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::limits::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, BATCH_BYTES_MAX,
-    BATCH_EVENTS_MAX, CURSOR_NAME_BYTES_MAX, DIMENSIONS_MAX, EMBEDDING_MODEL_BYTES_MAX,
-    INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX,
-    SALT_BYTES_MAX,
+    BATCH_EVENTS_MAX, DIMENSIONS_MAX, EMBEDDING_MODEL_BYTES_MAX, INTENT_LABEL_BYTES_MAX,
+    KIND_BYTES_MAX, PARENTS_MAX, PAYLOAD_BYTES_MAX, PRECONDITIONS_MAX, SALT_BYTES_MAX,
 };
 use crate::core::{
-    Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventId, IntentLabel, Kind, Salt,
+    Attributes, Digest, Embedding, EmbeddingModel, EventId, IntentLabel, Kind, Salt,
 };
 use crate::core::{IntentId, Parameters};
 use crate::error::Invalid;
@@ -26,13 +26,17 @@ const COMMAND_CREATE: u8 = 1;
 const COMMAND_COMMIT: u8 = 2;
 const COMMAND_LABEL: u8 = 3;
 const COMMAND_SET_FEATURE_LEVEL: u8 = 4;
+const COMMAND_SAVE_CURSOR: u8 = 5;
+const COMMAND_DELETE_CURSOR: u8 = 6;
+const COMMAND_CREATE_GROUP: u8 = 7;
+const COMMAND_DELETE_GROUP: u8 = 8;
+const COMMAND_DELIVER: u8 = 9;
+const COMMAND_SETTLE: u8 = 10;
+const COMMAND_MOVE_PARKED: u8 = 11;
+const COMMAND_UPDATE_GROUP: u8 = 12;
 const PARENT_ID: u8 = 1;
 const PARENT_DIGEST: u8 = 2;
 const PARENT_BATCH: u8 = 3;
-const PRECONDITION_NO_CHILD: u8 = 1;
-const PRECONDITION_KIND_SEQUENCE: u8 = 2;
-const PRECONDITION_TIME_PASSED: u8 = 3;
-const PRECONDITION_CURSOR_MOVE: u8 = 4;
 
 // Which optional parts an event has.
 const HAS_EMBEDDING: u8 = 1;
@@ -112,7 +116,7 @@ pub fn encode(command: &Command) -> Bytes {
             out.put_u64_le(commit.unix_ms);
             put_varint(&mut out, commit.preconditions.len() as u64);
             for precondition in &commit.preconditions {
-                put_precondition(&mut out, precondition);
+                precondition::put(&mut out, precondition);
             }
             put_varint(&mut out, commit.events.len() as u64);
             for event in &commit.events {
@@ -130,6 +134,14 @@ pub fn encode(command: &Command) -> Bytes {
             out.put_u64_le(set.unix_ms);
             put_varint(&mut out, set.level.into());
         }
+        Command::SaveCursor(save) => coordination::put_save_cursor(&mut out, save),
+        Command::DeleteCursor(delete) => coordination::put_delete_cursor(&mut out, delete),
+        Command::CreateGroup(create) => coordination::put_create_group(&mut out, create),
+        Command::DeleteGroup(delete) => coordination::put_delete_group(&mut out, delete),
+        Command::Deliver(deliver) => coordination::put_deliver(&mut out, deliver),
+        Command::Settle(settle) => coordination::put_settle(&mut out, settle),
+        Command::MoveParked(moves) => coordination::put_move_parked(&mut out, moves),
+        Command::UpdateGroup(update) => coordination::put_update_group(&mut out, update),
     }
     out.freeze()
 }
@@ -216,31 +228,6 @@ fn put_parent(out: &mut BytesMut, parent: &ParentName) {
     }
 }
 
-fn put_precondition(out: &mut BytesMut, precondition: &Precondition) {
-    match precondition {
-        Precondition::NoChild { parent, kind } => {
-            out.put_u8(PRECONDITION_NO_CHILD);
-            put_parent(out, parent);
-            put_prefixed(out, kind.as_str().as_bytes());
-        }
-        Precondition::KindSequence { kind, sequence } => {
-            out.put_u8(PRECONDITION_KIND_SEQUENCE);
-            put_prefixed(out, kind.as_str().as_bytes());
-            put_varint(out, *sequence);
-        }
-        Precondition::TimePassed { unix_ms } => {
-            out.put_u8(PRECONDITION_TIME_PASSED);
-            put_varint(out, *unix_ms);
-        }
-        Precondition::CursorMove { name, from, to } => {
-            out.put_u8(PRECONDITION_CURSOR_MOVE);
-            put_prefixed(out, name.as_str().as_bytes());
-            put_varint(out, *from);
-            put_varint(out, *to);
-        }
-    }
-}
-
 fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8("command version")?;
@@ -258,6 +245,16 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
             unix_ms: reader.u64("unix_ms")?,
             level: read_level(&mut reader)?,
         }),
+        COMMAND_SAVE_CURSOR => Command::SaveCursor(coordination::read_save_cursor(&mut reader)?),
+        COMMAND_DELETE_CURSOR => {
+            Command::DeleteCursor(coordination::read_delete_cursor(&mut reader)?)
+        }
+        COMMAND_CREATE_GROUP => Command::CreateGroup(coordination::read_create_group(&mut reader)?),
+        COMMAND_DELETE_GROUP => Command::DeleteGroup(coordination::read_delete_group(&mut reader)?),
+        COMMAND_DELIVER => Command::Deliver(coordination::read_deliver(&mut reader)?),
+        COMMAND_SETTLE => Command::Settle(coordination::read_settle(&mut reader)?),
+        COMMAND_MOVE_PARKED => Command::MoveParked(coordination::read_move_parked(&mut reader)?),
+        COMMAND_UPDATE_GROUP => Command::UpdateGroup(coordination::read_update_group(&mut reader)?),
         _ => {
             return Err(DecodeError::Invalid {
                 field: "command tag",
@@ -324,7 +321,7 @@ fn read_optional<T>(
 fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
     let unix_ms = reader.u64("unix_ms")?;
     let preconditions = (0..reader.count("preconditions", PRECONDITIONS_MAX)?)
-        .map(|_| read_precondition(reader))
+        .map(|_| precondition::read(reader))
         .collect::<Result<_, _>>()?;
     let count = reader.count("events", BATCH_EVENTS_MAX)?;
     if count == 0 {
@@ -425,42 +422,6 @@ fn read_parent(reader: &mut Reader, index: usize) -> Result<ParentName, DecodeEr
         }
         _ => Err(DecodeError::Invalid {
             field: "parent tag",
-        }),
-    }
-}
-
-fn read_precondition(reader: &mut Reader) -> Result<Precondition, DecodeError> {
-    match reader.u8("precondition tag")? {
-        PRECONDITION_NO_CHILD => {
-            // Index 0: no event of the batch can be named.
-            let parent = read_parent(reader, 0)?;
-            Ok(Precondition::NoChild {
-                parent,
-                kind: read_kind(reader)?,
-            })
-        }
-        PRECONDITION_KIND_SEQUENCE => {
-            let kind = read_kind(reader)?;
-            Ok(Precondition::KindSequence {
-                kind,
-                sequence: reader.varint("kind sequence")?,
-            })
-        }
-        PRECONDITION_TIME_PASSED => Ok(Precondition::TimePassed {
-            unix_ms: reader.varint("time")?,
-        }),
-        PRECONDITION_CURSOR_MOVE => {
-            let name = reader.text("cursor", CURSOR_NAME_BYTES_MAX)?;
-            let name = CursorName::new(&name).map_err(invalid("cursor"))?;
-            let from = reader.varint("cursor from")?;
-            Ok(Precondition::CursorMove {
-                name,
-                from,
-                to: reader.varint("cursor to")?,
-            })
-        }
-        _ => Err(DecodeError::Invalid {
-            field: "precondition tag",
         }),
     }
 }

@@ -14,14 +14,14 @@ pub const SALT_BYTES_MAX: usize = 32;
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Encoded size of one atomic commit, bytes.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Preconditions of one commit, in a vault at feature level 1.
-pub const PRECONDITIONS_LEVEL_1: usize = 64;
+/// Preconditions of one commit, in a vault at feature level 1 or 2.
+pub const PRECONDITIONS_LEVEL_2: usize = 64;
 /// Preconditions of one commit. That there may be more stands for a change of the format in tests of upgrades,
 /// and is in no release.
 pub const PRECONDITIONS_MAX: usize = if cfg!(feature = "next-feature-level") {
     128
 } else {
-    PRECONDITIONS_LEVEL_1
+    PRECONDITIONS_LEVEL_2
 };
 /// Attribute pairs of one event, `source` and `content_type` not counted.
 pub const ATTRIBUTES_MAX: usize = 16;
@@ -31,6 +31,40 @@ pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
 pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
 /// Name of a cursor, bytes of UTF-8.
 pub const CURSOR_NAME_BYTES_MAX: usize = 255;
+/// Name of a consumer group, bytes of UTF-8.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
+/// Name of a consumer in a group, bytes of UTF-8.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 255;
+/// Consumer groups of one vault.
+pub const GROUPS_MAX: u64 = 1_000;
+/// Events that a group may have outstanding; what its settings say is at most this.
+pub const GROUP_UNACKNOWLEDGED_MAX: u32 = 10_000;
+/// Deliveries of one event after which it is parked; what a group's settings say is at most this.
+pub const GROUP_DELIVERIES_MAX: u32 = 1_000;
+/// Shortest time in which a consumer must acknowledge, milliseconds.
+pub const GROUP_ACK_TIMEOUT_MS_MIN: u32 = 100;
+/// Longest time in which a consumer must acknowledge, milliseconds: a day.
+pub const GROUP_ACK_TIMEOUT_MS_MAX: u32 = 86_400_000;
+/// Longest time that a consumer may have an event wait which it gives back, milliseconds: a day.
+pub const GROUP_DELAY_MS_MAX: u32 = 86_400_000;
+/// Events that a group may have parked.
+pub const GROUP_PARKED_MAX: u32 = 100_000;
+/// Kind prefixes, and intents, in the filter of a group.
+pub const GROUP_FILTER_ITEMS_MAX: usize = 64;
+/// Events that one command delivers.
+pub const DELIVER_EVENTS_MAX: usize = 1_000;
+/// Deliveries that one command settles.
+pub const SETTLE_ITEMS_MAX: usize = 1_000;
+/// Rows of a group that one command deletes; a group that has more is deleted by several.
+pub const GROUP_DELETE_ROWS_MAX: usize = 2_000;
+/// Cursors of one vault. One that had more before feature level 2 keeps them.
+pub const CURSORS_MAX: u64 = 100_000;
+/// Parked events that one command moves.
+pub const PARKED_MOVES_MAX: usize = 1_000;
+/// Why an event was rejected or parked, bytes of UTF-8.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Kinds that the prefix of a precondition may have.
+pub const PREFIX_KINDS_MAX: usize = 1_000;
 /// Label of an intent, bytes of UTF-8.
 pub const INTENT_LABEL_BYTES_MAX: usize = 256;
 /// Name of the model that makes a vault's embeddings, bytes of UTF-8.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::limits::{
-    CURSOR_NAME_BYTES_MAX, EMBEDDING_MODEL_BYTES_MAX, INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX,
-    SALT_BYTES_MAX,
+    CONSUMER_NAME_BYTES_MAX, CURSOR_NAME_BYTES_MAX, EMBEDDING_MODEL_BYTES_MAX,
+    GROUP_NAME_BYTES_MAX, INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX, SALT_BYTES_MAX,
 };
 use crate::error::Invalid;
 
@@ -129,6 +129,14 @@ text!(
 text!(
     /// Name of a cursor: UTF-8, 1 to 255 bytes, no control characters.
     CursorName, "cursor", CURSOR_NAME_BYTES_MAX
+);
+text!(
+    /// Name of a consumer group: UTF-8, 1 to 255 bytes, no control characters.
+    GroupName, "group", GROUP_NAME_BYTES_MAX
+);
+text!(
+    /// Name of a consumer in a group: UTF-8, 1 to 255 bytes, no control characters.
+    ConsumerName, "consumer", CONSUMER_NAME_BYTES_MAX
 );
 text!(
     /// Name of the model that makes embeddings, such as `all-MiniLM-L6-v2`: UTF-8, 1 to 255 bytes, no

@@ -198,6 +198,15 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
+    /// Checks the files of the store as wholes, with what no row is read from: filters, properties, the list of
+    /// files. In one go, and as fast as it goes. An engine without such files has nothing to check.
+    ///
+    /// # Errors
+    /// [`EngineError::Corruption`] for the first damage, [`EngineError::Io`].
+    fn verify_files(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Makes a consistent copy of everything written so far in `dir`, which must not exist and
     /// whose parent must, and syncs it. Flushes. `dir` with `.tmp` appended is overwritten on the
     /// way.

@@ -4,37 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Reader;
-use crate::core::EventHeader;
+use super::family::{Extent, Family};
+use crate::core::{EventHeader, Filter};
+use crate::error::Error;
 use crate::intent::{IntentId, MicroClusterId};
-
-/// Which events are wanted; the default is all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The kind starts with any of these; empty: every kind.
-    pub kind_prefixes: Vec<String>,
-    /// All of these (name, value) pairs are among the event's attributes. A list walks the index
-    /// of the first one: the rarest should be it.
-    pub attributes: Vec<(String, String)>,
-    /// The event is of any of these intents, as they are grouped when the event is looked at; of a
-    /// retired one its successor is meant. Empty: of every intent, or none.
-    pub intents: Vec<IntentId>,
-}
-
-impl Filter {
-    /// Whether an event is wanted, intents not considered.
-    #[must_use]
-    pub fn matches_header(&self, header: &EventHeader) -> bool {
-        let prefixes = &self.kind_prefixes;
-        (prefixes.is_empty()
-            || prefixes
-                .iter()
-                .any(|prefix| header.kind.as_str().starts_with(prefix)))
-            && self
-                .attributes
-                .iter()
-                .all(|(name, value)| header.attributes.get(name) == Some(value))
-    }
-}
 
 /// A filter with the intents' micro-clusters as of some moment.
 #[derive(Clone, Debug)]
@@ -42,6 +15,8 @@ pub(crate) struct Wanted {
     filter: Filter,
     /// Every id under which the intents have events; `None`: intents do not matter.
     members: Option<BTreeSet<MicroClusterId>>,
+    /// The descendants, and up to which sequence they are complete; `None`: they do not matter.
+    family: Option<(Arc<Family>, u64)>,
 }
 
 impl Wanted {
@@ -51,6 +26,20 @@ impl Wanted {
 
     pub(super) const fn members(&self) -> Option<&BTreeSet<MicroClusterId>> {
         self.members.as_ref()
+    }
+
+    pub(super) const fn family(&self) -> Option<&Arc<Family>> {
+        match &self.family {
+            Some((family, _)) => Some(family),
+            None => None,
+        }
+    }
+
+    /// Up to which sequence it can be said what matches.
+    pub(super) fn complete(&self) -> u64 {
+        self.family
+            .as_ref()
+            .map_or(u64::MAX, |(_, complete)| *complete)
     }
 
     pub(super) fn is_everything(&self) -> bool {
@@ -64,21 +53,48 @@ impl Wanted {
                     .micro_cluster
                     .is_some_and(|micro| members.contains(&micro))
             })
+            && self
+                .family
+                .as_ref()
+                .is_none_or(|(family, _)| family.contains(header.sequence))
     }
 }
 
 impl Reader {
-    /// The filter as of now.
-    pub(crate) fn wanted(&self, filter: &Filter) -> Wanted {
+    /// The filter as of now, for events up to `until`, which is not above the head; for fewer of them if
+    /// `go_on` says no before all descendants are known.
+    pub(crate) fn wanted(
+        &self,
+        filter: &Filter,
+        until: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Wanted, Error> {
+        let extent = Extent {
+            until,
+            enough: None,
+        };
+        self.wanted_in(filter, extent, go_on)
+    }
+
+    /// As [`Reader::wanted`]; of descendants as far as `extent` wants them.
+    pub(super) fn wanted_in(
+        &self,
+        filter: &Filter,
+        extent: Extent,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Wanted, Error> {
         let members = (!filter.intents.is_empty()).then(|| {
             let clusterer = self.clusterer();
             let intents = filter.intents.iter();
             clusterer.members(&intents.filter_map(|&of| clusterer.resolve(of)).collect())
         });
-        Wanted {
+        let family = filter.descendants_of.as_ref();
+        let family = family.map(|of| self.family_of(of, extent, go_on));
+        Ok(Wanted {
             filter: filter.clone(),
             members,
-        }
+            family: family.transpose()?,
+        })
     }
 
     /// Puts successors in the place of the filter's intents that were retired, returns which, and drops

@@ -1,9 +1,9 @@
 //! Pages of the history.
 //!
-//! A filter by attributes walks the index of its first attribute; one by intents those of their
-//! micro-clusters, merged by sequence; one by kinds walks the runs of
-//! all kinds with the prefixes at once, merged by sequence; everything else, and too many kinds,
-//! walks the headers.
+//! A filter by descendants walks their set, where it has few members in the range; one by attributes walks
+//! the index of its first attribute; one by intents those of their micro-clusters, merged by sequence; one by
+//! kinds walks the runs of all kinds with the prefixes at once, merged by sequence. Of several the first of
+//! these is taken. Everything else, and too many kinds, walks the headers.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -19,14 +19,14 @@ use crate::store::{
 
 /// Events on one page.
 pub const PAGE_EVENTS_MAX: usize = 1_000;
-/// Rows that one call looks at.
-const SCAN_ROWS_MAX: usize = 20_000;
 /// Kinds whose runs are merged; above it the headers are walked.
 const KINDS_MERGED_MAX: usize = 64;
 /// Micro-clusters whose runs are merged; above it the headers are walked.
 const MICROS_MERGED_MAX: usize = 256;
 /// Headers that are looked up at once.
 const LOOKUP_EVENTS_MAX: usize = 256;
+/// Headers after which the caller is asked whether to go on.
+const ASK_EVENTS: u64 = 256;
 
 /// A part of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,19 @@ pub struct Query {
     pub limit: usize,
 }
 
+/// Everything, oldest first, on pages as large as they may be.
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            after: 0,
+            until: u64::MAX,
+            filter: Filter::default(),
+            direction: Direction::Forward,
+            limit: PAGE_EVENTS_MAX,
+        }
+    }
+}
+
 /// Events in the query's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -53,26 +66,84 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// The page of the history up to `head` that `query` asks for.
+/// How many descendants a page can do with, and after which sequence: going forward it may end where they are not known
+/// any more. Where the filter wants more of them than that they are descendants, a page looks at many.
+pub(super) fn enough(query: &Query, rows_max: usize) -> Option<(u64, u64)> {
+    if query.direction == Direction::Backward {
+        return None;
+    }
+    let filter = &query.filter;
+    let has_others = !filter.kind_prefixes.is_empty()
+        || !filter.attributes.is_empty()
+        || !filter.intents.is_empty();
+    let members = if has_others { rows_max } else { limit(query) };
+    Some((query.after, members as u64))
+}
+
+/// The page of the history up to `until`, which exists, that `query` asks for. Looks at `rows_max` rows
+/// at most.
 pub(super) fn list(
     engine: &dyn Engine,
-    head: u64,
+    until: u64,
     query: &Query,
     wanted: &Wanted,
+    rows_max: usize,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Page, Error> {
-    let range = Range {
+    let mut range = Range {
         after: query.after,
-        until: query.until.min(head),
+        until,
+        rows_max,
     };
     if range.after >= range.until {
-        return Ok(Page {
+        return Ok(Page::empty(None));
+    }
+    let complete = wanted.complete();
+    if complete >= range.until {
+        return walk(engine, range, query, wanted, go_on);
+    }
+    // The descendants are known up to there only. Backward the page would begin with those that are not.
+    match query.direction {
+        Direction::Backward => return Ok(Page::empty(Some(range.until))),
+        Direction::Forward if complete <= range.after => {
+            return Ok(Page::empty(Some(range.after)));
+        }
+        Direction::Forward => range.until = complete,
+    }
+    let mut page = walk(engine, range, query, wanted, go_on)?;
+    page.next = page.next.or(Some(complete));
+    Ok(page)
+}
+
+impl Page {
+    const fn empty(next: Option<u64>) -> Self {
+        Self {
             headers: Vec::new(),
-            next: None,
-        });
+            next,
+        }
+    }
+}
+
+fn walk(
+    engine: &dyn Engine,
+    range: Range,
+    query: &Query,
+    wanted: &Wanted,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Page, Error> {
+    let family = wanted.family();
+    let few = family.filter(|of| of.count(range.after, range.until) <= range.rows_max as u64);
+    if let Some(family) = few {
+        let members = Arc::clone(family).members(range.after, range.until, query.direction);
+        let mut members = members.map(Ok::<u64, Error>);
+        return walk_candidates(engine, range, &mut members, query, wanted, go_on);
     }
     match index_runs(engine, wanted)? {
-        Some(runs) => walk_index(engine, range, runs, query, wanted),
-        None => walk_headers(engine, range, query, wanted),
+        Some(runs) => {
+            let mut merge = Merge::new(engine, range, runs, query.direction);
+            walk_candidates(engine, range, &mut merge, query, wanted, go_on)
+        }
+        None => walk_headers(engine, range, query, wanted, go_on),
     }
 }
 
@@ -81,6 +152,8 @@ pub(super) fn list(
 struct Range {
     after: u64,
     until: u64,
+    /// Rows that are looked at.
+    rows_max: usize,
 }
 
 impl Range {
@@ -103,6 +176,7 @@ fn walk_headers(
     range: Range,
     query: &Query,
     wanted: &Wanted,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Page, Error> {
     let (lower, upper) = (
         encode_sequence(range.after + 1),
@@ -111,7 +185,7 @@ fn walk_headers(
     let mut rows = engine.scan(Table::Headers, &lower, Some(&upper), query.direction);
     let mut headers = Vec::new();
     let count = range.until - range.after;
-    for at in 0..count.min(SCAN_ROWS_MAX as u64) {
+    for at in 0..count.min(range.rows_max as u64) {
         let sequence = match query.direction {
             Direction::Forward => range.after + 1 + at,
             Direction::Backward => range.until - at,
@@ -125,7 +199,10 @@ fn walk_headers(
         if wanted.matches(&header) {
             headers.push(header);
         }
-        if headers.len() == limit(query) || at + 1 == SCAN_ROWS_MAX as u64 {
+        let looked_at = at + 1;
+        let is_over =
+            looked_at == range.rows_max as u64 || looked_at.is_multiple_of(ASK_EVENTS) && !go_on();
+        if headers.len() == limit(query) || is_over {
             return Ok(Page {
                 headers,
                 next: range.next(sequence, query.direction),
@@ -199,22 +276,21 @@ fn index_runs(engine: &dyn Engine, wanted: &Wanted) -> Result<Option<Runs>, Erro
     }))
 }
 
-fn walk_index(
+fn walk_candidates(
     engine: &dyn Engine,
     range: Range,
-    runs: Runs,
+    candidates: &mut dyn Iterator<Item = Result<u64, Error>>,
     query: &Query,
     wanted: &Wanted,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Page, Error> {
-    let mut candidates = Merge::new(engine, range, runs, query.direction);
     let mut headers: Vec<Arc<EventHeader>> = Vec::new();
     let mut examined = 0;
     loop {
         let count = (limit(query) - headers.len())
             .min(LOOKUP_EVENTS_MAX)
-            .min(SCAN_ROWS_MAX - examined);
-        let sequences = candidates
-            .by_ref()
+            .min(range.rows_max - examined);
+        let sequences = (&mut *candidates)
             .take(count)
             .collect::<Result<Vec<_>, _>>()?;
         let Some(&last) = sequences.last() else {
@@ -231,7 +307,7 @@ fn walk_index(
             }
         }
         examined += sequences.len();
-        if headers.len() == limit(query) || examined == SCAN_ROWS_MAX {
+        if headers.len() == limit(query) || examined == range.rows_max || !go_on() {
             return Ok(Page {
                 headers,
                 next: range.next(last, query.direction),

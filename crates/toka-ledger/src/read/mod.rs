@@ -1,24 +1,37 @@
 //! Reading the vault, from any thread.
 
+mod bounds;
+mod cursors;
+mod family;
 mod filter;
+mod group_sums;
 mod intents;
+pub mod lineage;
 mod list;
 mod ring;
 mod search;
+mod times;
 
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-pub use self::filter::Filter;
+#[doc(hidden)]
+pub use self::bounds::Bounds;
+use self::bounds::Narrowed;
+pub use self::family::{DESCENDANTS_BYTES_MAX, DESCENDANTS_KEPT_BYTES_MAX};
+use self::family::{Extent, Families};
 pub(crate) use self::filter::Wanted;
+use self::group_sums::GroupSums;
+pub use self::group_sums::{GROUP_SUM_REVISIONS, GROUP_SUMS_MAX};
 pub use self::list::{PAGE_EVENTS_MAX, Page, Query};
 pub use self::ring::{RING_EVENTS_MAX, Ring};
 pub use self::search::{Found, Hit, SEARCH_EVENTS_MAX, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
-use crate::core::{CursorName, Digest, Embedding, EventHeader, EventId};
+use crate::core::{Digest, Embedding, EventHeader};
+pub use crate::core::{Filter, Selector};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::Clusterer;
@@ -27,6 +40,9 @@ use crate::store::history::{self, STATE_HEIGHT};
 use crate::store::meta::Recovered;
 pub use crate::store::{Settings, Stored};
 use crate::store::{corrupt, embeddings, encode_sequence, lookup, missing, payloads};
+
+/// Pages that are read, and filters that are looked up, for subscriptions at the same time.
+const FOLLOW_READS_MAX: usize = 16;
 
 /// Where a vault is in its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +59,6 @@ pub struct Position {
     pub state_digest: Digest,
 }
 
-/// How an event is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// By its id, of which all 128 bits must match.
-    Id(EventId),
-    /// By its place in the order.
-    Sequence(u64),
-    /// By its identity.
-    Digest(Digest),
-}
-
 /// What the ledger and its readers share.
 #[derive(Debug)]
 struct Shared {
@@ -65,6 +70,32 @@ struct Shared {
     clusterer: FairRwLock<Clusterer>,
     /// What [`Reader::digest_intents`] said last, and after which event.
     intents_digest: Mutex<Option<(u64, Digest)>>,
+    /// Descendants of the events by which was filtered.
+    families: Families,
+    /// Whose turn it is to read for subscriptions.
+    turns: Turns,
+    bounds: Narrowed,
+    /// What was stored of consumer groups at some revisions.
+    group_sums: GroupSums,
+}
+
+/// Reads of subscriptions that are under way at the same time: after a failover, all of a node's subscribers come to
+/// it at once. Others wait for their turn.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// Pages from storage.
+    pub(crate) pages: Arc<Semaphore>,
+    /// Look-ups of what is wanted, which those that are live make with every event.
+    pub(crate) look_ups: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            pages: Arc::new(Semaphore::new(FOLLOW_READS_MAX)),
+            look_ups: Arc::new(Semaphore::new(FOLLOW_READS_MAX)),
+        }
+    }
 }
 
 /// Reads a vault; cheap to clone, for any thread.
@@ -89,6 +120,10 @@ impl Reader {
                 recent: Ring::new(),
                 clusterer: FairRwLock::new(clusterer),
                 intents_digest: Mutex::new(None),
+                families: Families::default(),
+                turns: Turns::default(),
+                bounds: Narrowed::default(),
+                group_sums: GroupSums::default(),
             }),
         }
     }
@@ -198,18 +233,27 @@ impl Reader {
     /// also in how much is looked at, so that a page may be short, or empty, and yet have a next.
     ///
     /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] and [`Error::DescendantsLimit`] where the filter is by descendants: there is no such
+    /// event, or it has more than [`DESCENDANTS_BYTES_MAX`] hold. [`Error::Engine`], [`Error::Corrupt`].
     pub fn list(&self, query: &Query) -> Result<Page, Error> {
-        let (head, engine) = (self.position().sequence, self.engine());
-        list::list(&*engine, head, query, &self.wanted(&query.filter))
+        self.list_while(query, &|| true)
     }
 
-    /// Where a cursor is; `None` if there is no cursor of that name.
+    /// As [`Reader::list`], and ends the page early, though maybe without having come any further, once
+    /// `go_on` says no. It is asked every few hundred rows.
     ///
     /// # Errors
-    /// [`Error::Engine`], [`Error::Corrupt`].
-    pub fn cursor(&self, name: &CursorName) -> Result<Option<u64>, Error> {
-        lookup::cursor(&*self.engine(), name)
+    /// As [`Reader::list`].
+    pub fn list_while(&self, query: &Query, go_on: &dyn Fn() -> bool) -> Result<Page, Error> {
+        let (head, engine) = (self.position().sequence, self.engine());
+        let until = query.until.min(head);
+        let rows_max = self.bounds().scan_rows;
+        let extent = Extent {
+            until,
+            enough: list::enough(query, rows_max),
+        };
+        let wanted = self.wanted_in(&query.filter, extent, go_on)?;
+        list::list(&*engine, until, query, &wanted, rows_max, go_on)
     }
 
     /// History root and state digest right after the event at `sequence`; `None` if it is not a
@@ -269,6 +313,32 @@ impl Reader {
     /// The intents, for the ledger to change.
     pub(crate) fn clusterer_mut(&self) -> RwLockWriteGuard<'_, Clusterer> {
         self.shared.clusterer.write()
+    }
+
+    /// The descendants of the events by which was filtered.
+    fn families(&self) -> &Families {
+        &self.shared.families
+    }
+
+    /// Whose turn it is to read for subscriptions.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.shared.turns
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.shared.bounds.get()
+    }
+
+    /// Narrows what all readers of this vault keep and look at, before anything is read; for tests.
+    #[doc(hidden)]
+    pub fn narrow(&self, bounds: Bounds) {
+        self.shared.bounds.set(bounds);
+        self.shared.recent.narrow(bounds.ring_events);
+    }
+
+    /// What was stored of consumer groups at some revisions, for the ledger to add to.
+    pub(crate) fn new_group_sums(&self) -> &GroupSums {
+        &self.shared.group_sums
     }
 
     /// The newest headers. They are pushed before their position is published.

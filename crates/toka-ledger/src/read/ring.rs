@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::core::EventHeader;
@@ -14,6 +15,8 @@ pub const RING_EVENTS_MAX: usize = 4_096;
 /// The writer pushes what it has written *before* it publishes the new position.
 pub struct Ring {
     headers: Mutex<VecDeque<Arc<EventHeader>>>,
+    /// How many it keeps.
+    events_max: AtomicUsize,
 }
 
 impl Ring {
@@ -22,12 +25,20 @@ impl Ring {
     pub const fn new() -> Self {
         Self {
             headers: Mutex::new(VecDeque::new()),
+            events_max: AtomicUsize::new(RING_EVENTS_MAX),
         }
+    }
+
+    /// Keeps fewer headers than [`RING_EVENTS_MAX`], for tests.
+    pub(super) fn narrow(&self, events_max: usize) {
+        let events_max = events_max.clamp(1, RING_EVENTS_MAX);
+        self.events_max.store(events_max, Ordering::Relaxed);
     }
 
     /// Appends new headers, in their order; the oldest make room.
     pub fn push(&self, new: &[Arc<EventHeader>]) {
         let Some(first) = new.first() else { return };
+        let events_max = self.events_max.load(Ordering::Relaxed);
         let mut headers = self.lock();
         // After a snapshot was installed the order goes on further ahead.
         if headers
@@ -38,10 +49,10 @@ impl Ring {
         }
         headers.extend(
             new.iter()
-                .skip(new.len().saturating_sub(RING_EVENTS_MAX))
+                .skip(new.len().saturating_sub(events_max))
                 .cloned(),
         );
-        let surplus = headers.len().saturating_sub(RING_EVENTS_MAX);
+        let surplus = headers.len().saturating_sub(events_max);
         headers.drain(..surplus);
     }
 
@@ -51,17 +62,27 @@ impl Ring {
         self.lock().clear();
     }
 
-    /// All headers after the sequence `after`; `None` if the ring no longer has the next one (or
-    /// does not have it yet), so that storage must be asked.
+    /// The first `events_max` headers after the sequence `after`; `None` if the ring no longer has the next one
+    /// (or does not have it yet), so that storage must be asked. The writer waits for as long as this takes.
     #[must_use]
-    pub fn range(&self, after: u64) -> Option<Vec<Arc<EventHeader>>> {
+    pub fn range(&self, after: u64, events_max: usize) -> Option<Vec<Arc<EventHeader>>> {
         let headers = self.lock();
         let (first, last) = (headers.front()?.sequence, headers.back()?.sequence);
         if after + 1 < first || after > last {
             return None;
         }
         let skip = usize::try_from(after + 1 - first).expect("the ring is shorter than usize");
-        Some(headers.range(skip..).cloned().collect())
+        Some(headers.range(skip..).take(events_max).cloned().collect())
+    }
+
+    /// Whether the ring has the event after the sequence `after`.
+    #[must_use]
+    pub fn has_next(&self, after: u64) -> bool {
+        let headers = self.lock();
+        match (headers.front(), headers.back()) {
+            (Some(first), Some(last)) => first.sequence <= after + 1 && after < last.sequence,
+            _ => false,
+        }
     }
 
     // Nothing panics halfway through a push, so a poisoned lock guards a sound ring.
@@ -119,7 +140,7 @@ mod tests {
 
     fn sequences(ring: &Ring, after: u64) -> Option<Vec<u64>> {
         Some(
-            ring.range(after)?
+            ring.range(after, usize::MAX)?
                 .iter()
                 .map(|header| header.sequence)
                 .collect(),
@@ -135,6 +156,27 @@ mod tests {
         assert_eq!(sequences(&ring, 2), Some(vec![3, 4, 5, 6]));
         assert_eq!(sequences(&ring, 6), Some(vec![]));
         assert_eq!(sequences(&ring, 7), None);
+    }
+
+    #[test]
+    fn a_range_is_bounded() {
+        let ring = Ring::new();
+        ring.push(&headers(3..=6));
+        let range = ring.range(3, 2).expect("it is there");
+        let range: Vec<_> = range.iter().map(|header| header.sequence).collect();
+        assert_eq!(range, [4, 5]);
+        let has_next: Vec<_> = (1..=6).map(|after| ring.has_next(after)).collect();
+        assert_eq!(has_next, [false, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_ring_may_be_narrower() {
+        let ring = Ring::new();
+        ring.narrow(3);
+        ring.push(&headers(1..=2));
+        ring.push(&headers(3..=4));
+        assert_eq!(sequences(&ring, 0), None);
+        assert_eq!(sequences(&ring, 1), Some(vec![2, 3, 4]));
     }
 
     #[test]

@@ -68,12 +68,11 @@ impl Reader {
     /// The events nearest to a vector, by cosine similarity.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another dimension than the vault's; [`Error::Engine`],
-    /// [`Error::Corrupt`].
+    /// [`Error::Invalid`] for another dimension than the vault's; those of [`Reader::list`].
     pub fn search(&self, search: &Search) -> Result<Found, Error> {
         self.check_dimension(&search.embedding)?;
         let (head, engine) = (self.position().sequence, self.engine());
-        let wanted = self.wanted(&search.filter);
+        let wanted = self.wanted(&search.filter, head, &|| true)?;
         let mut nearest = Nearest::new(&*engine, &search.embedding, search.limit, &wanted);
         let is_exact = match search.probes {
             None => {
@@ -118,7 +117,7 @@ impl Reader {
         let embedding = Embedding::from_f32(&centre)
             .or_else(|_| Embedding::from_f32(&vec![1.0; centre.len()]))
             .map_err(Error::Invalid)?;
-        let wanted = self.wanted(&Filter::default());
+        let wanted = self.wanted(&Filter::default(), head, &|| true)?;
         let mut nearest = Nearest::new(&*engine, &embedding, limit, &wanted);
         let mut sequences = Vec::new();
         for &micro in &probe.micro_clusters {

@@ -5,10 +5,12 @@
 //! value  version u8 = 1 | 1 u8 (a cursor moved) | name text | position varint | checksum
 //!                       | 2 u8 (an intent was labelled) | intent varint | label text (empty: none) | checksum
 //!                       | 3 u8 (the feature level was raised) | level varint | checksum
+//!                       | 4 u8 (a cursor was deleted) | name text | checksum
+//!                       | 5 u8 (a cursor was saved) | name text | position varint | checksum
 //! ```
 //!
 //! The sequence is that of the last event before it; where the change is part of a commit, the commit's
-//! last. The revision is the command's, the index counts what one command did. So the rows behind an
+//! last. A cursor moves with a commit, and is saved by a command of its own. The revision is the command's, the index counts what one command did. So the rows behind an
 //! event, in the order of their keys, are what the state chain goes on with before the next event.
 
 use bytes::{BufMut, Bytes};
@@ -26,6 +28,8 @@ const VERSION: u8 = 1;
 const CURSOR: u8 = 1;
 const LABEL: u8 = 2;
 const LEVEL: u8 = 3;
+const CURSOR_DELETED: u8 = 4;
+const CURSOR_SAVED: u8 = 5;
 
 /// Where a change stands in the vault's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +63,18 @@ pub enum Change {
     FeatureLevel {
         /// To this one.
         level: u32,
+    },
+    /// A cursor was deleted.
+    CursorDeleted {
+        /// The cursor.
+        name: CursorName,
+    },
+    /// A cursor was saved, by a command of its own.
+    CursorSaved {
+        /// The cursor.
+        name: CursorName,
+        /// Where it went.
+        position: u64,
     },
 }
 
@@ -112,6 +128,15 @@ pub fn encode(place: Place, change: &Change) -> Vec<u8> {
             out.put_u8(LEVEL);
             put_varint(&mut out, u64::from(*level));
         }
+        Change::CursorDeleted { name } => {
+            out.put_u8(CURSOR_DELETED);
+            put_prefixed(&mut out, name.as_str().as_bytes());
+        }
+        Change::CursorSaved { name, position } => {
+            out.put_u8(CURSOR_SAVED);
+            put_prefixed(&mut out, name.as_str().as_bytes());
+            put_varint(&mut out, *position);
+        }
     }
     seal(&key(place), &mut out);
     out
@@ -127,13 +152,10 @@ pub fn decode(place: Place, value: Bytes) -> Result<Change, DecodeError> {
     let mut reader = Reader::new(unseal(&key(place), value)?);
     read_version(&mut reader, FIELD, VERSION)?;
     let change = match reader.u8(FIELD)? {
-        CURSOR => {
-            let name = reader.text("cursor", CURSOR_NAME_BYTES_MAX)?;
-            Change::Cursor {
-                name: CursorName::new(&name).map_err(|_| invalid)?,
-                position: reader.varint("cursor")?,
-            }
-        }
+        CURSOR => Change::Cursor {
+            name: read_cursor(&mut reader)?,
+            position: reader.varint("cursor")?,
+        },
         LABEL => {
             let intent = IntentId(reader.varint("intent")?);
             let label = reader.text("label", INTENT_LABEL_BYTES_MAX)?;
@@ -146,10 +168,23 @@ pub fn decode(place: Place, value: Bytes) -> Result<Change, DecodeError> {
         LEVEL => Change::FeatureLevel {
             level: u32::try_from(reader.varint("feature level")?).map_err(|_| invalid)?,
         },
+        CURSOR_DELETED => Change::CursorDeleted {
+            name: read_cursor(&mut reader)?,
+        },
+        CURSOR_SAVED => Change::CursorSaved {
+            name: read_cursor(&mut reader)?,
+            position: reader.varint("cursor")?,
+        },
         _ => return Err(invalid),
     };
     reader.finish()?;
     Ok(change)
+}
+
+fn read_cursor(reader: &mut Reader) -> Result<CursorName, DecodeError> {
+    const FIELD: &str = "cursor";
+    let name = reader.text(FIELD, CURSOR_NAME_BYTES_MAX)?;
+    CursorName::new(&name).map_err(|_| DecodeError::Invalid { field: FIELD })
 }
 
 #[cfg(test)]
@@ -171,7 +206,15 @@ mod tests {
                 }
             });
         let level = any::<u32>().prop_map(|level| Change::FeatureLevel { level });
-        prop_oneof![cursor, label, level]
+        let deleted = "[a-zß/]{1,20}".prop_map(|name| Change::CursorDeleted {
+            name: CursorName::new(&name).expect("valid"),
+        });
+        let saved =
+            ("[a-zß/]{1,20}", any::<u64>()).prop_map(|(name, position)| Change::CursorSaved {
+                name: CursorName::new(&name).expect("valid"),
+                position,
+            });
+        prop_oneof![cursor, label, level, deleted, saved]
     }
 
     proptest! {

@@ -1,15 +1,22 @@
 //! Rows looked up in an engine, and decoded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::clusters::end_of;
+use super::group_sum::{self, GroupSum};
 use super::journal::{self, Change, Place};
 use super::meta::{self, Applied, Settings};
 use super::sequence::split_sequence;
-use super::{children, corrupt, encode_sequence, events, headers, kinds, payload_digests};
+use super::{
+    children, corrupt, encode_sequence, events, group_items, group_parked, groups, headers, kinds,
+    payload_digests,
+};
 use crate::codec::DecodeError;
-use crate::core::{CursorName, Digest, EventHeader, Kind};
+use crate::core::groups::{Group, Item, Parked};
+use crate::core::{CursorName, Digest, EventHeader, GroupName, Kind};
 use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 
@@ -94,6 +101,31 @@ pub(crate) fn last_of_kind(engine: &dyn Engine, kind: &Kind) -> Result<Option<u6
     )
 }
 
+/// The kinds that start with `prefix`, which is not empty; `None` if there are more than `max`.
+pub(crate) fn kinds_of_prefix(
+    engine: &dyn Engine,
+    prefix: &str,
+    max: usize,
+) -> Result<Option<BTreeSet<Kind>>, Error> {
+    let mut kinds = BTreeSet::new();
+    let upper = end_of(prefix.as_bytes());
+    let mut lower = prefix.as_bytes().to_vec();
+    loop {
+        let mut rows = engine.scan(Table::Kinds, &lower, Some(&upper), Direction::Forward);
+        let Some(row) = rows.next() else {
+            return Ok(Some(kinds));
+        };
+        let (key, _) = row?;
+        let (kind, _) = kinds::decode_key(&key).map_err(corrupt(Table::Kinds, &key))?;
+        // Past the kind's run: its keys have a 0 there.
+        lower = [kind.as_str().as_bytes(), &[1]].concat();
+        kinds.insert(kind);
+        if kinds.len() > max {
+            return Ok(None);
+        }
+    }
+}
+
 /// The sequence in the first row of a scan over an index.
 fn end_of_run(
     engine: &dyn Engine,
@@ -119,12 +151,117 @@ pub(crate) fn cursor(engine: &dyn Engine, name: &CursorName) -> Result<Option<u6
         .map_err(corrupt(Table::Meta, &key))
 }
 
+/// A consumer group.
+pub(crate) fn group(engine: &dyn Engine, name: &GroupName) -> Result<Option<Group>, Error> {
+    let key = groups::key(name);
+    let row = engine.get(Table::Meta, &key)?;
+    row.map(|row| groups::decode(name, row))
+        .transpose()
+        .map_err(corrupt(Table::Meta, &key))
+}
+
+/// The outstanding events of a group behind the sequence `after`, in order.
+pub(crate) fn group_items<'e>(
+    engine: &'e dyn Engine,
+    name: &'e GroupName,
+    after: u64,
+) -> impl Iterator<Item = Result<Item, Error>> + 'e {
+    let lower = group_items::key(name, after.saturating_add(1));
+    let upper = group_items::key(name, u64::MAX);
+    let rows = engine.scan(Table::Meta, &lower, Some(&upper), Direction::Forward);
+    rows.map(|row| {
+        let (key, value) = row?;
+        let (name, sequence) = group_items::decode_key(&key)
+            .and_then(|place| {
+                place.ok_or(DecodeError::Invalid {
+                    field: "group item",
+                })
+            })
+            .map_err(corrupt(Table::Meta, &key))?;
+        group_items::decode(&name, sequence, value).map_err(corrupt(Table::Meta, &key))
+    })
+}
+
+/// The parked events of a group behind the sequence `after`, in order.
+pub(crate) fn group_parked<'e>(
+    engine: &'e dyn Engine,
+    name: &'e GroupName,
+    after: u64,
+) -> impl Iterator<Item = Result<Parked, Error>> + 'e {
+    let lower = group_parked::key(name, after.saturating_add(1));
+    let upper = group_parked::key(name, u64::MAX);
+    let rows = engine.scan(Table::Meta, &lower, Some(&upper), Direction::Forward);
+    rows.map(|row| {
+        let (key, value) = row?;
+        let (name, sequence) = group_parked::decode_key(&key)
+            .and_then(|place| {
+                place.ok_or(DecodeError::Invalid {
+                    field: "parked event",
+                })
+            })
+            .map_err(corrupt(Table::Meta, &key))?;
+        group_parked::decode(&name, sequence, value).map_err(corrupt(Table::Meta, &key))
+    })
+}
+
+/// What all rows of groups come to; `None` where there never was a group.
+pub(crate) fn group_sum(engine: &dyn Engine) -> Result<Option<GroupSum>, Error> {
+    decode_group_sum(engine.get(Table::Meta, group_sum::KEY)?)
+}
+
+/// The revision, and what all rows of groups come to as of it.
+pub(crate) fn revision_and_group_sum(engine: &dyn Engine) -> Result<(u64, GroupSum), Error> {
+    // Both as of one moment.
+    let rows = engine.multi_get(Table::Meta, &[meta::APPLIED, group_sum::KEY])?;
+    let mut rows = rows.into_iter();
+    let applied = decode_applied(rows.next().flatten())?;
+    let sum = decode_group_sum(rows.next().flatten())?;
+    let revision = applied.map_or(0, |applied| applied.revision);
+    Ok((revision, sum.unwrap_or_default()))
+}
+
+fn decode_group_sum(row: Option<Bytes>) -> Result<Option<GroupSum>, Error> {
+    row.map(group_sum::decode)
+        .transpose()
+        .map_err(corrupt(Table::Meta, group_sum::KEY))
+}
+
+/// The cursors behind the one called `after`, by name.
+pub(crate) fn cursors<'e>(
+    engine: &'e dyn Engine,
+    after: Option<&CursorName>,
+) -> impl Iterator<Item = Result<(CursorName, u64), Error>> + use<'e> {
+    let (first, upper) = meta::cursor_range();
+    // No name has a control character: nothing comes between the key and this one.
+    let lower = after.map_or(first, |after| [&meta::cursor_key(after)[..], &[0]].concat());
+    let rows = engine.scan(Table::Meta, &lower, Some(&upper), Direction::Forward);
+    rows.map(|row| {
+        let (key, value) = row?;
+        let name = meta::decode_cursor_key(&key)
+            .and_then(|name| name.ok_or(DecodeError::Invalid { field: "cursor" }))
+            .map_err(corrupt(Table::Meta, &key))?;
+        let at = meta::decode_cursor(&name, value).map_err(corrupt(Table::Meta, &key))?;
+        Ok::<_, Error>((name, at))
+    })
+}
+
+/// How many cursors there are. Costs a look at each.
+pub(crate) fn count_cursors(engine: &dyn Engine) -> Result<u64, Error> {
+    let (lower, upper) = meta::cursor_range();
+    let mut count = 0;
+    for row in engine.scan(Table::Meta, &lower, Some(&upper), Direction::Forward) {
+        row?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// What changed behind the event at `first` and before the one behind `last`, in order.
 pub(crate) fn journal(
     engine: &dyn Engine,
     first: u64,
     last: u64,
-) -> Result<Vec<(Place, Change)>, Error> {
+) -> impl Iterator<Item = Result<(Place, Change), Error>> {
     let begin = |sequence| {
         journal::key(Place {
             sequence,
@@ -142,7 +279,6 @@ pub(crate) fn journal(
         let (key, value) = row?;
         decode_journal(&key, value).map_err(corrupt(Table::Meta, &key))
     })
-    .collect()
 }
 
 /// Reads a row of the journal.

@@ -16,11 +16,13 @@
 //!                           vault that went on alone after its cluster lost its quorum
 //! key "cursor/NAME"  value  version u8 = 1 | position varint | checksum
 //! key "journal/..."  see store/journal.rs
+//! key "group/NAME"   see store/groups.rs, and store/group_items.rs, store/group_parked.rs, store/group_sum.rs
 //! ```
 
 use bytes::{BufMut, Bytes};
 
 use super::checksum::{seal, unseal};
+use super::clusters::end_of;
 use super::read_version;
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::Parameters;
@@ -158,6 +160,12 @@ pub fn state_link(key: &[u8], row: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn cursor_key(name: &CursorName) -> Vec<u8> {
     [CURSOR_PREFIX, name.as_str().as_bytes()].concat()
+}
+
+/// The keys of all cursors are from the first one to the second one.
+#[must_use]
+pub fn cursor_range() -> (Vec<u8>, Vec<u8>) {
+    (CURSOR_PREFIX.to_vec(), end_of(CURSOR_PREFIX))
 }
 
 /// Reads a cursor's key; `None` for another row's key.
@@ -323,6 +331,13 @@ pub fn level_link(level: u32) -> Vec<u8> {
     let mut row = vec![VERSION];
     put_varint(&mut row, level.into());
     state_link(b"feature_level", &row)
+}
+
+/// What the state chain goes on with when a cursor is deleted.
+#[must_use]
+pub fn cursor_deletion_link(name: &CursorName) -> Vec<u8> {
+    // No row is empty.
+    state_link(&cursor_key(name), &[])
 }
 
 /// The value of a cursor's row.

@@ -23,7 +23,7 @@ pub(super) struct Chains<'a> {
     frontier: Option<Frontier>,
     /// What the chain may be at here; empty where it is not known.
     states: Vec<Digest>,
-    /// Links are missing that are not in the history, or could not be found again.
+    /// Links are missing that could not be found again.
     has_unknown_links: bool,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Chains<'a> {
             engine,
             frontier: Some(Frontier::default()),
             states,
-            has_unknown_links: meta.has_unknown_links,
+            has_unknown_links: false,
         }
     }
 
@@ -151,13 +151,19 @@ impl<'a> Chains<'a> {
     ) -> Result<Option<Subtree>, Error> {
         let problem = |detail: String| format!("subtree {index} of height {height}: {detail}");
         let decoded = match get(self.engine, Table::History, &history::key(height, index))? {
-            Row::Present(row) => history::decode(height, row).map_err(|error| error.to_string()),
-            Row::Missing => Err("the row is missing".to_owned()),
-            Row::Damaged(error) => Err(error.to_string()),
+            Row::Present(row) => {
+                history::decode(height, row).map_err(|error| (error.to_string(), true))
+            }
+            Row::Missing => Err(("the row is missing".to_owned(), false)),
+            Row::Damaged(error) => Err((error.to_string(), true)),
         };
         Ok(match decoded {
             Ok(subtree) => Some(subtree),
-            Err(detail) => {
+            Err((detail, true)) => {
+                report.unreadable_row(Table::History, problem(detail));
+                None
+            }
+            Err((detail, false)) => {
                 report.row(Table::History, problem(detail));
                 None
             }

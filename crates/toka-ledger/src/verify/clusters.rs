@@ -12,7 +12,7 @@ use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::intent::{Clusterer, Parameters};
 use crate::read::Position;
-use crate::seam::InlineThreads;
+use crate::seam::Threads;
 use crate::store::clusters::{LABEL, RECORD, decode_intent_key, decode_label};
 use crate::store::{self, Settings};
 
@@ -26,10 +26,11 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
-    pub(super) fn new(settings: Option<&Settings>) -> Self {
+    /// Macro-clusterings that do not fit between two events run on `threads`.
+    pub(super) fn new(settings: Option<&Settings>, threads: &Arc<dyn Threads>) -> Self {
         Self {
             parameters: settings.map_or_else(Parameters::default, |settings| settings.intents),
-            clusterer: settings.map(|_| Clusterer::new(Arc::new(InlineThreads))),
+            clusterer: settings.map(|_| Clusterer::new(Arc::clone(threads))),
             expected: BTreeMap::new(),
         }
     }
@@ -37,6 +38,13 @@ impl Clusters {
     /// Whether all events so far could be clustered.
     pub(super) const fn is_complete(&self) -> bool {
         self.clusterer.is_some()
+    }
+
+    /// Announces the embeddings that come next, in order: they are scored together.
+    pub(super) fn expect(&mut self, embeddings: Vec<Embedding>) {
+        if let Some(clusterer) = &mut self.clusterer {
+            clusterer.expect(embeddings);
+        }
     }
 
     /// Goes on past an event that cannot be read, or was erased.

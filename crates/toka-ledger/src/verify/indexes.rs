@@ -1,6 +1,10 @@
 //! Rows that no header asks for.
 
+use std::sync::Arc;
+
+use super::ahead::Ahead;
 use super::meta::stored_sequence;
+use super::options::{Options, Pace};
 use super::report::Report;
 use super::rows::{Row, get};
 use super::walk::Walked;
@@ -29,81 +33,142 @@ const TABLES: [Table; 10] = [
 ];
 
 /// Looks for rows that belong to no event. Since all expected rows are there (or were reported), it
-/// is enough to count, and to look at each row only in tables where the count is off.
+/// is enough to count, and to look at each row only in tables where the count is off. `false` if it is to end.
 pub(super) fn check_extra_rows(
-    engine: &dyn Engine,
-    walked: &Walked,
+    engine: &Arc<dyn Engine>,
+    walked: Walked,
+    options: &Options,
     report: &mut Report,
-) -> Result<(), Error> {
-    for table in TABLES {
-        let has_problem = report
-            .problems
-            .iter()
-            .any(|problem| problem.table == Some(table));
-        let is_suspect = has_problem
-            || !walked.damaged.is_empty()
-            || report.problems_total > report.problems.len() as u64;
-        let expected = match table {
-            Table::History => STORED_HEIGHTS
-                .iter()
-                .map(|height| walked.head >> height)
-                .sum(),
-            _ => walked.rows[table.index()],
+) -> Result<bool, Error> {
+    let has_problem = TABLES.map(|table| {
+        let mut problems = report.problems.iter();
+        problems.any(|problem| problem.table == Some(table))
+    });
+    let is_suspect =
+        !walked.damaged.is_empty() || report.problems_total > report.problems.len() as u64;
+    let (engine, pace) = (Arc::clone(engine), options.pace.clone());
+    let found = Ahead::start(options, TABLES.len() as u64, move |at| {
+        let at = usize::try_from(at).expect("an index of that array");
+        let check = Check {
+            engine: &*engine,
+            table: TABLES[at],
+            walked: &walked,
+            pace: pace.as_ref(),
+            has_problem: has_problem[at],
         };
-        let scan = Check {
-            engine,
-            table,
-            walked,
-        };
-        if is_suspect || scan.count(report)? != Some(expected) {
-            scan.each_row(report)?;
+        check.run(is_suspect)
+    });
+    for found in found {
+        match found? {
+            Some(found) => report.add_problems(found),
+            None => return Ok(false),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Check<'a> {
     engine: &'a dyn Engine,
     table: Table,
     walked: &'a Walked,
+    pace: Option<&'a Pace>,
+    /// Whether one of the table was told before.
+    has_problem: bool,
+}
+
+/// What counting has come to.
+enum Counted {
+    Rows(u64),
+    /// One belongs to no event for sure, or damage hides some.
+    Unsure,
+    /// It is to end.
+    Ended,
 }
 
 impl Check<'_> {
-    /// Number of rows up to the last checked event; `None` if one belongs to no event for sure.
-    fn count(&self, report: &mut Report) -> Result<Option<u64>, Error> {
-        let mut rows = 0;
-        let mut stored = self.walked.head;
-        for row in self.engine.scan(self.table, &[], None, Direction::Forward) {
-            match row {
-                Ok((key, value)) => match owner(self.table, &key, &value) {
-                    Ok(sequence) if sequence <= self.walked.head => rows += 1,
-                    Ok(sequence) => {
-                        // Rows of commits since the check began come with a new position.
-                        if sequence > stored {
-                            stored = stored_sequence(self.engine)?;
-                        }
-                        if sequence > stored {
-                            return Ok(None);
-                        }
-                    }
-                    Err(_) => return Ok(None),
-                },
-                Err(error) => {
-                    report.damage(error)?;
-                    return Ok(None);
-                }
+    /// What is wrong with the table; `None` if it is to end.
+    fn run(&self, is_suspect: bool) -> Result<Option<Report>, Error> {
+        let mut report = Report::default();
+        if !is_suspect && !self.has_problem {
+            match self.count(&mut report)? {
+                Counted::Rows(rows) if rows == self.expected() => return Ok(Some(report)),
+                Counted::Rows(_) | Counted::Unsure => {}
+                Counted::Ended => return Ok(None),
             }
         }
-        Ok(Some(rows))
+        let is_whole = self.each_row(&mut report)?;
+        Ok(is_whole.then_some(report))
     }
 
-    fn each_row(&self, report: &mut Report) -> Result<(), Error> {
+    /// Rows that there should be.
+    fn expected(&self) -> u64 {
+        match self.table {
+            Table::History => STORED_HEIGHTS
+                .iter()
+                .map(|height| self.walked.head >> height)
+                .sum(),
+            table => self.walked.counts.rows[table.index()],
+        }
+    }
+
+    /// Number of rows up to the last checked event. Those of a table that was walked were counted then, but for
+    /// those behind that event.
+    fn count(&self, report: &mut Report) -> Result<Counted, Error> {
+        let head = self.walked.head;
+        let (mut rows, lower) = match self.walked.counts.walked(self.table) {
+            Some(Some(rows)) => (rows, encode_sequence(head + 1).to_vec()),
+            Some(None) => return Ok(Counted::Unsure),
+            None => (0, Vec::new()),
+        };
+        let mut stored = head;
+        for row in self
+            .engine
+            .scan(self.table, &lower, None, Direction::Forward)
+        {
+            let (key, value) = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    report.damage(error)?;
+                    return Ok(Counted::Unsure);
+                }
+            };
+            match owner(self.table, &key, &value) {
+                Ok(sequence) if sequence <= head => rows += 1,
+                Ok(sequence) => {
+                    // Rows of commits since the check began come with a new position.
+                    if sequence > stored {
+                        stored = stored_sequence(self.engine)?;
+                    }
+                    if sequence > stored {
+                        return Ok(Counted::Unsure);
+                    }
+                }
+                Err(_) => return Ok(Counted::Unsure),
+            }
+            if !self.go_on(&key, &value) {
+                return Ok(Counted::Ended);
+            }
+        }
+        Ok(Counted::Rows(rows))
+    }
+
+    /// `false` if it is to end.
+    fn each_row(&self, report: &mut Report) -> Result<bool, Error> {
         for row in self.engine.scan(self.table, &[], None, Direction::Forward) {
             let (key, value) = match row {
                 Ok(row) => row,
-                // What can be found behind the damage was looked for by key.
-                Err(error) if error.is_corruption() => return Ok(()),
-                Err(error) => return Err(error.into()),
+                // What can be found behind the damage was looked for by key, and the damage told then, if it is
+                // an event's whose header can be read.
+                Err(error) if self.has_problem || !report.is_intact() => {
+                    return match error.is_corruption() {
+                        true => Ok(true),
+                        false => Err(error.into()),
+                    };
+                }
+                Err(error) => {
+                    report.damage(error)?;
+                    return Ok(true);
+                }
             };
             let is_extra = match owner(self.table, &key, &value) {
                 Ok(sequence) => self.is_extra(sequence, &key)?,
@@ -116,8 +181,15 @@ impl Check<'_> {
                     format!("row {} belongs to no event", store::hex(&key)),
                 );
             }
+            if !self.go_on(&key, &value) {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn go_on(&self, key: &[u8], value: &[u8]) -> bool {
+        Options::go_on(self.pace, (key.len() + value.len()) as u64)
     }
 
     fn is_extra(&self, sequence: u64, key: &[u8]) -> Result<bool, Error> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::groups::Groups;
 use super::report::Report;
 use super::rows::{Row, get};
 use crate::codec::DecodeError;
@@ -10,7 +11,6 @@ use crate::engine::{Direction, Engine, Table};
 use crate::error::Error;
 use crate::read::Position;
 use crate::store::Settings;
-use crate::store::clusters::{LABEL, end_of};
 use crate::store::journal::Change;
 use crate::store::meta::{
     APPLIED, Applied, MEMBERSHIP, RECOVERED, SETTINGS, decode_applied, decode_cursor,
@@ -21,8 +21,6 @@ use crate::store::{journal, lookup};
 /// What `meta` says about the rest.
 pub(super) struct Meta {
     pub(super) settings: Option<Settings>,
-    /// Cursors were moved or intents labelled before such things were noted in the journal.
-    pub(super) has_unknown_links: bool,
 }
 
 /// Checks that every row can be read.
@@ -31,42 +29,45 @@ pub(super) fn check(
     position: &Position,
     report: &mut Report,
 ) -> Result<Meta, Error> {
-    let mut meta = Meta {
-        settings: None,
-        has_unknown_links: false,
-    };
-    let has_labels = has_labels(engine)?;
+    let mut meta = Meta { settings: None };
     // Where cursors are, and where the journal says that they went last.
     let (mut cursors, mut moved) = (BTreeMap::new(), BTreeMap::new());
-    let mut has_journal = false;
     let mut has_position = false;
     let mut raised = None;
+    let mut groups = Groups::default();
     for row in engine.scan(Table::Meta, &[], None, Direction::Forward) {
         let (key, value) = match row {
             Ok(row) => row,
             Err(error) => {
                 report.damage(error)?;
+                groups.lose();
                 break;
             }
         };
         let checked = match &key[..] {
             APPLIED => {
                 has_position = true;
-                decode_applied(value).map(|applied| check_position(&applied, position, report))
+                decode_applied(value).map(|applied| {
+                    groups.last = Some(applied.sequence);
+                    check_position(&applied, position, report);
+                })
             }
             SETTINGS => decode_settings(value).map(|settings| meta.settings = Some(settings)),
             MEMBERSHIP => decode_membership(value).map(drop),
             RECOVERED => decode_recovered(value).map(drop),
             key if key.starts_with(journal::PREFIX) => {
-                has_journal = true;
                 lookup::decode_journal(key, value).map(|(_, change)| match change {
-                    Change::Cursor { name, position } => {
+                    Change::Cursor { name, position } | Change::CursorSaved { name, position } => {
                         moved.insert(name, position);
+                    }
+                    Change::CursorDeleted { name } => {
+                        moved.remove(&name);
                     }
                     Change::FeatureLevel { level } => raised = Some(level),
                     Change::Label { .. } => {}
                 })
             }
+            key if Groups::has(key) => groups.row(key, value),
             _ => match decode_cursor_key(&key) {
                 Ok(Some(name)) => decode_cursor(&name, value).map(|at| {
                     cursors.insert(name, at);
@@ -76,16 +77,14 @@ pub(super) fn check(
             },
         };
         if let Err(error) = checked {
-            report.row(
+            report.unreadable_row(
                 Table::Meta,
                 format!("{:?}: {error}", String::from_utf8_lossy(&key)),
             );
         }
     }
-    meta.has_unknown_links = !has_journal && (has_labels || !cursors.is_empty());
-    if !meta.has_unknown_links {
-        check_cursors(&cursors, &moved, report);
-    }
+    groups.finish(report);
+    check_cursors(&cursors, &moved, report);
     if let Some(settings) = &meta.settings {
         let (level, expected) = (
             settings.feature_level,
@@ -124,18 +123,6 @@ fn check_cursors(
             Table::Meta,
             format!("cursor {name} was moved and is missing"),
         );
-    }
-}
-
-fn has_labels(engine: &dyn Engine) -> Result<bool, Error> {
-    let upper = end_of(LABEL);
-    let mut labels = engine.scan(Table::Clusters, LABEL, Some(&upper), Direction::Forward);
-    match labels.next() {
-        Some(Ok(_)) => Ok(true),
-        None => Ok(false),
-        // Told when the table is read.
-        Some(Err(error)) if error.is_corruption() => Ok(true),
-        Some(Err(error)) => Err(error.into()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::core::{Digest, EventId};
 use crate::engine::Table;
+use crate::error::Error;
 
 /// Problems that a report lists; further ones are only counted.
 pub const PROBLEMS_MAX: usize = 1_000;
@@ -35,6 +36,9 @@ pub struct Report {
     /// Stretches of the state chain that were recomputed and agree (256 events each, the last one
     /// fewer).
     pub state_stretches: u64,
+    /// Keys and values that were read, one by one and in order, bytes: what is read for the counts of indexes and
+    /// past the caches is not among them.
+    pub bytes: u64,
     /// What is wrong, the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
     /// How many problems there are.
@@ -48,10 +52,39 @@ impl Report {
         self.problems_total == 0
     }
 
-    pub(super) fn problem(&mut self, problem: Problem) {
+    /// The first problem that is damage beyond doubt ([`Problem::is_unreadable`]) as an error, by which a node knows
+    /// that its ledger is damaged.
+    #[must_use]
+    pub fn first_damage(&self) -> Option<Error> {
+        let mut unreadable = self.problems.iter().filter(|problem| problem.is_unreadable);
+        unreadable.next().map(|problem| Error::Corrupt {
+            table: problem.table.map_or("store", Table::name),
+            key: problem
+                .sequence
+                .map_or_else(String::new, |sequence| format!("of event {sequence}")),
+            detail: problem.detail.clone(),
+        })
+    }
+
+    /// Adds what another thread has found.
+    pub(super) fn add_problems(&mut self, found: Self) {
+        self.problems_total += found.problems_total - found.problems.len() as u64;
+        found
+            .problems
+            .into_iter()
+            .for_each(|problem| self.problem(problem));
+    }
+
+    /// Adds a problem.
+    pub fn problem(&mut self, problem: Problem) {
         self.problems_total += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
+        } else if problem.is_unreadable
+            && !self.problems.iter().any(|known| known.is_unreadable)
+            && let Some(last) = self.problems.last_mut()
+        {
+            *last = problem;
         }
     }
 
@@ -69,6 +102,7 @@ impl Report {
             id,
             table: Some(table),
             detail,
+            is_unreadable: false,
         });
     }
 
@@ -80,6 +114,18 @@ impl Report {
             id: None,
             table: Some(table),
             detail,
+            is_unreadable: false,
+        });
+    }
+
+    /// Notes that a row cannot be read.
+    pub(super) fn unreadable_row(&mut self, table: Table, detail: impl Into<String>) {
+        self.problem(Problem {
+            sequence: None,
+            id: None,
+            table: Some(table),
+            detail: detail.into(),
+            is_unreadable: true,
         });
     }
 }
@@ -95,6 +141,9 @@ pub struct Problem {
     pub table: Option<Table>,
     /// What is wrong.
     pub detail: String,
+    /// Its checksum is wrong, or its bytes are none that are ever written: stored data was damaged. Otherwise what is
+    /// stored can be read and does not fit together. Not sent to clients.
+    pub is_unreadable: bool,
 }
 
 impl fmt::Display for Problem {
@@ -110,5 +159,23 @@ impl fmt::Display for Problem {
             write!(f, "table {table}: ")?;
         }
         f.write_str(&self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_read_is_damage_beyond_doubt() {
+        let mut report = Report::default();
+        for n in 0..=PROBLEMS_MAX {
+            report.row(Table::Meta, format!("{n} does not fit"));
+        }
+        assert!(report.first_damage().is_none() && !report.is_intact());
+        report.unreadable_row(Table::Kinds, "its checksum is wrong");
+        let damage = report.first_damage().expect("damage").to_string();
+        assert!(damage.contains("its checksum is wrong"), "{damage}");
+        assert_eq!(report.problems.len(), PROBLEMS_MAX);
     }
 }

@@ -24,10 +24,15 @@ pub(crate) fn kind(kind: &str) -> Kind {
 }
 
 pub(crate) fn create() -> Command {
+    create_at(FEATURE_LEVEL)
+}
+
+/// The creation of a vault at a feature level.
+pub(crate) fn create_at(feature_level: u32) -> Command {
     Command::Create(Create {
         cluster_id: 0xc1,
         history_id: 0x41,
-        feature_level: FEATURE_LEVEL,
+        feature_level,
         dimension: None,
         model: None,
         intents: Parameters::default(),
@@ -52,8 +57,13 @@ pub(crate) fn hurried() -> Parameters {
 
 /// The creation of a vault with `intents`.
 pub(crate) fn create_with(intents: Parameters) -> Command {
-    let Command::Create(create) = create() else {
-        unreachable!("made by the function of that name")
+    with_intents(create(), intents)
+}
+
+/// A creation with other `intents`.
+pub(crate) fn with_intents(creation: Command, intents: Parameters) -> Command {
+    let Command::Create(create) = creation else {
+        panic!("not a creation: {creation:?}")
     };
     Command::Create(Create { intents, ..create })
 }
@@ -148,6 +158,14 @@ impl Vault {
     pub(crate) fn new() -> Self {
         let mut vault = Self::pristine();
         assert_eq!(vault.apply(&[create()]), [Outcome::Created { revision: 1 }]);
+        vault
+    }
+
+    /// A vault that has been created at a feature level.
+    pub(crate) fn of_level(feature_level: u32) -> Self {
+        let mut vault = Self::pristine();
+        let created = vault.apply(&[create_at(feature_level)]);
+        assert_eq!(created, [Outcome::Created { revision: 1 }]);
         vault
     }
 

@@ -1,5 +1,8 @@
 //! Random histories of commands.
 
+#[path = "random_coordination.rs"]
+mod coordination;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 use toka_ledger::command::{
@@ -8,6 +11,7 @@ use toka_ledger::command::{
 use toka_ledger::intent::IntentId;
 use toka_ledger::{CursorName, Digest, EmbeddingModel, EventHeader, EventId, IntentLabel, Outcome};
 
+use self::coordination::{CoordinationSpec, acknowledge, coordination};
 use crate::apply_support::{NOW, Vault, With, by_digest, by_id, create_with, event, hurried, kind};
 
 const KINDS: [&str; 4] = ["task", "task.claim", "note", "ñ"];
@@ -44,6 +48,10 @@ pub(crate) enum PreconditionSpec {
     TimePassed(i8),
     /// From the cursor's real place, or one above it.
     CursorMove(usize, bool, u8),
+    /// The real last sequence of the kinds that start as this one, or one above it.
+    KindPrefixSequence(usize, bool),
+    /// A group, an outstanding event of it, and whether its delivery is the right one.
+    Acknowledge(usize, usize, bool),
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +63,8 @@ pub(crate) enum CommandSpec {
     Again(Index),
     /// An intent, and whether it gets a label or loses it.
     Label(u8, bool),
+    /// Change of the proposer's clock, and what it is about.
+    Coordination(i16, CoordinationSpec),
 }
 
 fn parent() -> impl Strategy<Value = ParentSpec> {
@@ -102,6 +112,10 @@ fn precondition() -> impl Strategy<Value = PreconditionSpec> {
         (-100_i8..20).prop_map(PreconditionSpec::TimePassed),
         (0..CURSORS.len(), holds(), any::<u8>())
             .prop_map(|(name, holds, to)| PreconditionSpec::CursorMove(name, holds, to)),
+        (0..KINDS.len(), any::<bool>())
+            .prop_map(|(kind, holds)| PreconditionSpec::KindPrefixSequence(kind, holds)),
+        (0..2_usize, 0..4_usize, holds())
+            .prop_map(|(group, pick, holds)| PreconditionSpec::Acknowledge(group, pick, holds)),
     ]
 }
 
@@ -117,6 +131,8 @@ pub(crate) fn command() -> impl Strategy<Value = CommandSpec> {
             .prop_map(|(time, events, preconditions)| CommandSpec::Commit(time, events, preconditions)),
         3 => any::<Index>().prop_map(CommandSpec::Again),
         2 => (0_u8..12, any::<bool>()).prop_map(|(intent, set)| CommandSpec::Label(intent, set)),
+        10 => (0_i16..200, coordination())
+            .prop_map(|(time, spec)| CommandSpec::Coordination(time, spec)),
     ]
 }
 
@@ -172,6 +188,10 @@ impl History {
                 intent: IntentId(u64::from(*intent)),
                 label: set.then(|| IntentLabel::new("label").expect("valid")),
             }),
+            CommandSpec::Coordination(time, spec) => {
+                self.clock = self.clock.saturating_add_signed(i64::from(*time));
+                spec.command(&self.vault.ledger.reader(), self.clock)
+            }
             CommandSpec::Again(earlier) => earlier.get(&self.commands).clone(),
             CommandSpec::Commit(time, events, preconditions) => {
                 self.clock = self.clock.saturating_add_signed(i64::from(*time));
@@ -255,6 +275,19 @@ impl History {
                     kind,
                     sequence: last + u64::from(!holds),
                 }
+            }
+            PreconditionSpec::KindPrefixSequence(of_kind, holds) => {
+                let prefix = KINDS[*of_kind].to_owned();
+                let is_like = |header: &&EventHeader| header.kind.as_str().starts_with(&prefix);
+                let last = self.stored.iter().rfind(is_like);
+                let last = last.map_or(0, |header| header.sequence);
+                Precondition::KindPrefixSequence {
+                    prefix,
+                    sequence: last + u64::from(!holds),
+                }
+            }
+            PreconditionSpec::Acknowledge(group, pick, holds) => {
+                acknowledge(&self.vault.ledger.reader(), *group, *pick, *holds)
             }
             PreconditionSpec::TimePassed(ahead) => Precondition::TimePassed {
                 unix_ms: self.clock.saturating_add_signed(i64::from(*ahead)),

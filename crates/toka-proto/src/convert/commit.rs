@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use toka_ledger::command::{Commit, ParentName, Precondition, PreparedEvent};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
-use toka_ledger::{Attributes, CursorName, Invalid, Kind};
+use toka_ledger::{Attributes, CursorName, GroupName, Invalid, Kind};
 
+use super::coordination::Token;
 use super::ident;
 use crate::v1;
 use crate::v1::new_event::Embedding;
@@ -176,6 +177,28 @@ impl From<&Precondition> for v1::Precondition {
                     history_id: Bytes::new(),
                 }))
             }
+            Precondition::KindPrefixSequence { prefix, sequence } => {
+                Some(Condition::KindPrefixSequence(v1::KindPrefixSequence {
+                    prefix: prefix.clone(),
+                    sequence: *sequence,
+                }))
+            }
+            Precondition::Acknowledge {
+                group,
+                incarnation,
+                sequence,
+                delivery,
+            } => {
+                let token = Token {
+                    incarnation: *incarnation,
+                    sequence: *sequence,
+                    delivery: *delivery,
+                };
+                Some(Condition::Acknowledge(v1::AcknowledgeDelivery {
+                    group: group.to_string(),
+                    token: token.encode(),
+                }))
+            }
             // One that this crate cannot write: the node refuses an empty one, and nothing is
             // committed without it.
             _ => None,
@@ -210,6 +233,20 @@ impl TryFrom<v1::Precondition> for Precondition {
                 from: cursor.from_sequence,
                 to: cursor.to_sequence,
             }),
+            // What is wrong with the prefix comes to light when the commit is prepared.
+            Some(Condition::KindPrefixSequence(last)) => Ok(Self::KindPrefixSequence {
+                prefix: last.prefix,
+                sequence: last.sequence,
+            }),
+            Some(Condition::Acknowledge(delivery)) => {
+                let token = Token::decode("preconditions.acknowledge.token", &delivery.token)?;
+                Ok(Self::Acknowledge {
+                    group: GroupName::new(&delivery.group)?,
+                    incarnation: token.incarnation,
+                    sequence: token.sequence,
+                    delivery: token.delivery,
+                })
+            }
             None => Err(Invalid::Empty {
                 field: "preconditions.condition",
             }),

@@ -1,5 +1,6 @@
 //! What travels beside the messages, as gRPC metadata.
 
+use toka_ledger::Invalid;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// Node id of the leader, decimal. On replies and errors.
@@ -8,6 +9,9 @@ pub const LEADER_ID: &str = "toka-leader-id";
 pub const LEADER_ENDPOINT: &str = "toka-leader-endpoint";
 /// Advertised `host:port` of all members for clients, separated by commas. On replies and errors.
 pub const MEMBER_ENDPOINTS: &str = "toka-member-endpoints";
+/// Id of the cluster, 32 hexadecimal digits. On replies and errors: the node's. On a request: the one that it is
+/// for; a node of another cluster refuses it before it does anything.
+pub const CLUSTER_ID: &str = "toka-cluster-id";
 /// `true` on a request: refuse the call rather than forward it.
 pub const REQUIRES_LEADER: &str = "toka-requires-leader";
 /// Node id of the follower that forwarded the request, decimal. It is not forwarded again.
@@ -71,4 +75,56 @@ pub fn requires_leader(metadata: &MetadataMap) -> bool {
     metadata
         .get(REQUIRES_LEADER)
         .is_some_and(|value| value == "true")
+}
+
+/// How the id of a cluster stands in metadata.
+#[must_use]
+pub fn cluster_id_text(cluster_id: u128) -> String {
+    format!("{cluster_id:032x}")
+}
+
+/// Says which cluster a request is for.
+pub fn put_cluster_id(metadata: &mut MetadataMap, cluster_id: u128) {
+    let text = cluster_id_text(cluster_id);
+    let value =
+        MetadataValue::try_from(text.as_str()).expect("hexadecimal digits can stand in a header");
+    metadata.insert(CLUSTER_ID, value);
+}
+
+/// The cluster that a request is for, or that a node belongs to, if it is named.
+///
+/// # Errors
+/// [`Invalid::Syntax`] if what stands there is none: whoever wrote it meant some cluster.
+pub fn cluster_id(metadata: &MetadataMap) -> Result<Option<u128>, Invalid> {
+    let Some(value) = metadata.get(CLUSTER_ID) else {
+        return Ok(None);
+    };
+    let digits = value.to_str().ok();
+    let digits = digits.filter(|digits| {
+        digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    });
+    let id = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    id.map(Some).ok_or(Invalid::Syntax {
+        field: CLUSTER_ID,
+        expected: "32 hexadecimal digits",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cluster_id_is_read_back_or_refused() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(cluster_id(&metadata), Ok(None));
+        for id in [0, 7, u128::MAX] {
+            put_cluster_id(&mut metadata, id);
+            assert_eq!(cluster_id(&metadata), Ok(Some(id)));
+        }
+        for text in ["", "7", "+0000000000000000000000000000007"] {
+            metadata.insert(CLUSTER_ID, text.parse().expect("ascii"));
+            assert!(cluster_id(&metadata).is_err(), "{text}");
+        }
+    }
 }

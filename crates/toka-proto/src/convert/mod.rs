@@ -5,12 +5,15 @@
 pub mod backup;
 pub mod cluster;
 pub mod commit;
+pub mod coordination;
 pub mod event;
 pub mod ident;
 pub mod intent;
+pub mod lineage;
 pub mod metadata;
 pub mod read;
 pub mod status;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

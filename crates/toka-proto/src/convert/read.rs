@@ -157,6 +157,7 @@ impl From<&Filter> for v1::EventFilter {
             kind_prefixes: filter.kind_prefixes.clone(),
             attributes: filter.attributes.iter().map(attribute).collect(),
             intents: filter.intents.iter().map(|intent| intent.0).collect(),
+            descendants_of: filter.descendants_of.as_ref().map(Into::into),
         }
     }
 }
@@ -181,10 +182,12 @@ impl TryFrom<v1::EventFilter> for Filter {
             .into_iter()
             .map(|a| (a.name, a.value))
             .collect();
+        let descendants_of = filter.descendants_of.map(Selector::try_from);
         Ok(Self {
             kind_prefixes: filter.kind_prefixes,
             attributes,
             intents: filter.intents.into_iter().map(IntentId).collect(),
+            descendants_of: descendants_of.transpose()?,
         })
     }
 }

@@ -8,6 +8,7 @@ mod violation;
 
 use std::time::Duration;
 
+use toka_ledger::command::ParentName;
 use toka_ledger::engine::EngineError;
 use toka_ledger::intent::IntentId;
 use toka_ledger::{Error, Invalid, Rejection};
@@ -35,6 +36,12 @@ pub mod reason {
     pub const INTENT_NOT_FOUND: &str = "INTENT_NOT_FOUND";
     /// The cluster does not have the node.
     pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
+    /// The vault does not have the cursor.
+    pub const CURSOR_NOT_FOUND: &str = "CURSOR_NOT_FOUND";
+    /// The vault does not have the consumer group, or not any more.
+    pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
+    /// There is a consumer group of that name with other settings.
+    pub const GROUP_EXISTS: &str = "GROUP_EXISTS";
     /// Changes of the membership are made one at a time.
     pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
     /// The cluster could not work, or not safely, if its membership were changed like that.
@@ -45,6 +52,8 @@ pub mod reason {
     pub const NOT_LEADER: &str = "NOT_LEADER";
     /// The vault has another history.
     pub const HISTORY_CHANGED: &str = "HISTORY_CHANGED";
+    /// The node belongs to another cluster than the one that the call is for.
+    pub const OTHER_CLUSTER: &str = "OTHER_CLUSTER";
     /// The command needs a newer feature level.
     pub const FEATURE_LEVEL: &str = "FEATURE_LEVEL";
     /// The vault exists already.
@@ -63,6 +72,10 @@ pub mod reason {
     pub const NODE_BEHIND: &str = "NODE_BEHIND";
     /// The node is stopping, or its vault is closed.
     pub const STOPPING: &str = "STOPPING";
+    /// The deadline came before all of a stream was sent.
+    pub const OUT_OF_TIME: &str = "OUT_OF_TIME";
+    /// It is not known whether the call was carried out, and to repeat it might undo what others did since.
+    pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
     /// Stored data is damaged.
     pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
     /// The disk or the operating system failed.
@@ -105,6 +118,9 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
+    if let Some(status) = of_coordination(rejection, &message) {
+        return status;
+    }
     let details = match rejection {
         Rejection::Invalid { event, invalid } => {
             return invalid_field(format!("events[{event}].{}", field_path(invalid)), invalid);
@@ -119,13 +135,8 @@ pub fn rejection(rejection: &Rejection) -> Status {
         Rejection::UnknownPreconditionParent {
             precondition,
             parent,
-        } => {
-            let place = v1::unknown_parent::Place::PreconditionIndex(index(*precondition));
-            Details::new(Code::NotFound, reason::PARENT_NOT_FOUND).with(&v1::UnknownParent {
-                place: Some(place),
-                parent: Some(parent.into()),
-            })
-        }
+        } => Details::new(Code::NotFound, reason::PARENT_NOT_FOUND)
+            .with(&unknown_in_precondition(*precondition, parent)),
         Rejection::UnknownIntent { intent } => return intent_not_found(*intent),
         Rejection::Preconditions { violations } => {
             let violations = violations.iter().map(violation::message).collect();
@@ -157,6 +168,53 @@ pub fn rejection(rejection: &Rejection) -> Status {
     details.status(message)
 }
 
+/// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
+fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
+    let (code, reason, kind, name) = match rejection {
+        Rejection::UnknownCursor { name } => (
+            Code::NotFound,
+            reason::CURSOR_NOT_FOUND,
+            "cursor",
+            name.as_str(),
+        ),
+        Rejection::UnknownGroup { name } => (
+            Code::NotFound,
+            reason::GROUP_NOT_FOUND,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupExists { name } => (
+            Code::AlreadyExists,
+            reason::GROUP_EXISTS,
+            "group",
+            name.as_str(),
+        ),
+        Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
+        Rejection::CursorsFull { .. } => return Some(limit_reached("cursors", message)),
+        // Whoever proposed the delivery plans another one, until its time is up.
+        Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
+        Rejection::PositionAhead { position, last } => {
+            return Some(position_out_of_range(*position, *last));
+        }
+        _ => return None,
+    };
+    let details = Details::new(code, reason).with(&pb::ResourceInfo {
+        resource_type: kind.to_owned(),
+        resource_name: name.to_owned(),
+        ..Default::default()
+    });
+    Some(details.status(message))
+}
+
+/// A precondition that names an event that there is not.
+fn unknown_in_precondition(precondition: usize, parent: &ParentName) -> v1::UnknownParent {
+    let place = v1::unknown_parent::Place::PreconditionIndex(index(precondition));
+    v1::UnknownParent {
+        place: Some(place),
+        parent: Some(parent.into()),
+    }
+}
+
 fn index(index: usize) -> u32 {
     u32::try_from(index).expect("a commit has at most 1,000 events and 64 preconditions")
 }
@@ -170,6 +228,10 @@ pub fn error(error: &Error) -> Status {
         Error::Rejected(source) => rejection(source),
         Error::NotFound { name } => event_not_found(name),
         Error::OutOfRange { sequence, last } => position_out_of_range(*sequence, *last),
+        Error::LineageLimit { limit, .. } => limit_reached(limit, &error.to_string()),
+        Error::DescendantsLimit { .. } => {
+            limit_reached("filter.descendants_of", &error.to_string())
+        }
         Error::Closed => stopping(),
         Error::Corrupt { .. } | Error::Engine(EngineError::Corruption { .. }) => {
             Details::new(Code::DataLoss, reason::DATA_DAMAGED)
@@ -184,6 +246,12 @@ pub fn error(error: &Error) -> Status {
 pub fn storage_failed() -> Status {
     Details::new(Code::Internal, reason::STORAGE_FAILED)
         .status("storage of this node failed; see its log")
+}
+
+/// UNAVAILABLE: the call may have been carried out, and must not be repeated without a look.
+#[must_use]
+pub fn outcome_unknown(message: impl Into<String>) -> Status {
+    Details::new(Code::Unavailable, reason::OUTCOME_UNKNOWN).status(message)
 }
 
 /// NOT_FOUND: there is no such event.
@@ -282,6 +350,19 @@ pub fn history_changed(expected: u128, actual: u128) -> Status {
         ))
 }
 
+/// FAILED_PRECONDITION: the call is for the cluster `expected`, and this node belongs to `actual`.
+#[must_use]
+pub fn other_cluster(expected: u128, actual: u128) -> Status {
+    Details::new(Code::FailedPrecondition, reason::OTHER_CLUSTER)
+        .with(&v1::OtherCluster {
+            expected_cluster_id: ident::u128_bytes(expected),
+            actual_cluster_id: ident::u128_bytes(actual),
+        })
+        .status(format!(
+            "this node belongs to cluster {actual:032x}, and the call is for cluster {expected:032x}: nothing was done"
+        ))
+}
+
 /// OUT_OF_RANGE, once the leader has confirmed that the vault ends at `last` (0: it is empty).
 #[must_use]
 pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
@@ -362,6 +443,12 @@ pub fn node_behind(revision: u64, sequence: u64, wanted_revision: u64) -> Status
         .status(format!(
             "this node is at revision {revision}, behind {wanted}"
         ))
+}
+
+/// DEADLINE_EXCEEDED: the call's deadline came first; the message says before what.
+#[must_use]
+pub fn out_of_time(message: impl Into<String>) -> Status {
+    Details::new(Code::DeadlineExceeded, reason::OUT_OF_TIME).status(message)
 }
 
 /// UNAVAILABLE: the node is stopping.

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -5,16 +6,19 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
-use toka_ledger::command::{Commit, ParentName, Precondition, PreparedEvent};
+use toka_ledger::command::{Commit, ParentName, Precondition, PreparedEvent, Verdict};
 use toka_ledger::core::EmbeddingInfo;
+use toka_ledger::group::{Group, Settings};
 use toka_ledger::intent::{IntentId, MicroClusterId};
 use toka_ledger::prepare::EventDraft;
+use toka_ledger::read::lineage::Relative;
 use toka_ledger::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId, Filter,
-    Invalid, Kind, Parent, Rejection, Salt, Selector, Stored, Violation,
+    GroupName, Invalid, Kind, Parent, Rejection, Salt, Selector, Stored, Violation,
 };
 use tonic::{Code, Status};
 
+use super::coordination::{Token, mixed, settlement, settlement_message};
 use super::event::StoredEvent;
 use super::metadata::Leader;
 use super::read::{Consistency, Header, ReadOptions};
@@ -102,6 +106,14 @@ fn precondition() -> impl Strategy<Value = Precondition> {
         any::<u64>().prop_map(|unix_ms| Precondition::TimePassed { unix_ms }),
         (cursor(), any::<u64>(), any::<u64>())
             .prop_map(|(name, from, to)| Precondition::CursorMove { name, from, to }),
+        ("[a-z.]{1,9}", any::<u64>())
+            .prop_map(|(prefix, sequence)| Precondition::KindPrefixSequence { prefix, sequence }),
+        (group_name(), token()).prop_map(|(group, token)| Precondition::Acknowledge {
+            group,
+            incarnation: token.incarnation,
+            sequence: token.sequence,
+            delivery: token.delivery,
+        }),
     ]
 }
 
@@ -141,6 +153,29 @@ fn header() -> impl Strategy<Value = EventHeader> {
     )
 }
 
+fn group_name() -> impl Strategy<Value = GroupName> {
+    "[a-z]{1,9}".prop_map(|name| GroupName::new(&name).expect("valid"))
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    any::<(u64, u64, u32)>().prop_map(|(incarnation, sequence, delivery)| Token {
+        incarnation,
+        sequence,
+        delivery,
+    })
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Acknowledge),
+        Just(Verdict::Extend),
+        Just(Verdict::Release),
+        (any::<u32>(), "[a-z ]{0,20}")
+            .prop_map(|(delay_ms, reason)| Verdict::Reject { delay_ms, reason }),
+        "[a-z ]{0,20}".prop_map(|reason| Verdict::Park { reason }),
+    ]
+}
+
 fn violation() -> impl Strategy<Value = Violation> {
     let cursor = CursorName::new("worker").expect("valid");
     prop_oneof![
@@ -162,6 +197,29 @@ fn violation() -> impl Strategy<Value = Violation> {
             expected,
             actual,
         }),
+        ("[a-z.]{1,9}", any::<u64>())
+            .prop_map(|(prefix, max)| Violation::PrefixTooWide { prefix, max }),
+        (0..64_usize, stored_parent()).prop_map(|(precondition, parent)| {
+            Violation::UnknownEvent {
+                precondition,
+                parent,
+            }
+        }),
+        ("[a-z.]{1,9}", any::<(u64, u64)>()).prop_map(|(prefix, (expected, actual))| {
+            Violation::KindPrefixSequence {
+                prefix,
+                expected,
+                actual,
+            }
+        }),
+        (group_name(), any::<(u64, u32)>(), option::of(any::<u32>())).prop_map(
+            |(group, (sequence, delivery), actual)| Violation::Delivery {
+                group,
+                sequence,
+                delivery,
+                actual,
+            }
+        ),
     ]
 }
 
@@ -177,6 +235,11 @@ fn rejection() -> impl Strategy<Value = Rejection> {
             }
         }),
         vec(violation(), 1..5).prop_map(|violations| Rejection::Preconditions { violations }),
+        group_name().prop_map(|name| Rejection::UnknownGroup { name }),
+        group_name().prop_map(|name| Rejection::GroupExists { name }),
+        "[a-z]{1,9}".prop_map(|name| Rejection::UnknownCursor {
+            name: CursorName::new(&name).expect("valid")
+        }),
     ]
 }
 
@@ -206,9 +269,29 @@ proptest! {
     }
 
     #[test]
+    fn incarnations_of_tokens_mean_nothing_to_others(
+        history_id: u128,
+        group in group_name(),
+        incarnation: u64,
+    ) {
+        let token = mixed(history_id, &group, incarnation);
+        prop_assert_eq!(mixed(history_id, &group, token), incarnation);
+        prop_assert_ne!(mixed(!history_id, &group, token), incarnation);
+        let other = GroupName::new(&format!("{group}/other")).expect("valid");
+        prop_assert_ne!(mixed(history_id, &other, token), incarnation);
+    }
+
+    #[test]
     fn header_round_trips(header in header()) {
         let again = EventHeader::try_from(sent(&v1::Event::from(&header)));
         prop_assert_eq!(again, Ok(header));
+    }
+
+    #[test]
+    fn relative_round_trips(header in header(), depth in any::<u32>()) {
+        let relative = Relative { header: Arc::new(header), depth };
+        let again = Relative::try_from(sent(&v1::Relative::from(&relative)));
+        prop_assert_eq!(again, Ok(relative));
     }
 
     #[test]
@@ -243,6 +326,45 @@ proptest! {
         let failure = status::parse(&status::rejection(&rejection));
         prop_assert_eq!(failure.message, rejection.to_string());
         prop_assert_eq!(failure.detail, Some(Detail::Rejected(rejection)));
+    }
+
+    #[test]
+    fn settlement_round_trips(token in token(), verdict in verdict()) {
+        let again = settlement(sent(&settlement_message(&token, &verdict)));
+        prop_assert_eq!(again, Ok((token, verdict)));
+    }
+
+    #[test]
+    fn any_bytes_as_a_token_are_read_without_a_panic(bytes in vec(any::<u8>(), 0..40)) {
+        let bytes = Bytes::from(bytes);
+        if let Ok(token) = Token::decode("token", &bytes) {
+            prop_assert_eq!(token.encode(), bytes);
+        }
+    }
+
+    #[test]
+    fn group_round_trips(
+        name in group_name(),
+        numbers: (u64, u64, u32, u32, u64, u64),
+        is_ending: bool,
+        ack_timeout_ms in 100..86_400_000_u32,
+        unacknowledged_max in 1..10_000_u32,
+        deliveries_max in 1..1_000_u32,
+    ) {
+        let filter = Filter { kind_prefixes: vec!["task.".to_owned()], ..Filter::default() };
+        let group = Group {
+            name,
+            incarnation: numbers.0,
+            settings: Settings { filter, ack_timeout_ms, unacknowledged_max, deliveries_max },
+            position: numbers.1,
+            unacknowledged: numbers.2,
+            parked: numbers.3,
+            created_unix_ms: numbers.4,
+            version: numbers.5,
+            is_ending,
+        };
+        let again = Group::try_from(sent(&v1::Group::from(&group)));
+        prop_assert_eq!(again, Ok(group));
     }
 
     #[test]
@@ -301,6 +423,7 @@ fn filter_round_trips_and_is_bounded() {
         kind_prefixes: vec!["auth.".to_owned(), "task".to_owned()],
         attributes: vec![("source".to_owned(), "me".to_owned())],
         intents: vec![IntentId(7)],
+        descendants_of: Some(Selector::Sequence(8)),
     };
     assert_eq!(
         Filter::try_from(sent(&v1::EventFilter::from(&filter))),
@@ -415,6 +538,15 @@ fn every_status_is_read_back() {
             None,
         ),
         (
+            status::other_cluster(1, 2),
+            Code::FailedPrecondition,
+            Detail::OtherCluster {
+                expected: 1,
+                actual: 2,
+            },
+            None,
+        ),
+        (
             status::position_out_of_range(9, 7),
             Code::OutOfRange,
             Detail::PositionOutOfRange {
@@ -435,6 +567,25 @@ fn every_status_is_read_back() {
             Code::ResourceExhausted,
             Detail::LimitReached {
                 subject: "subscriptions".to_owned(),
+            },
+            None,
+        ),
+        (
+            status::error(&toka_ledger::Error::LineageLimit {
+                limit: "visited_events",
+                max: 5,
+            }),
+            Code::ResourceExhausted,
+            Detail::LimitReached {
+                subject: "visited_events".to_owned(),
+            },
+            None,
+        ),
+        (
+            status::error(&toka_ledger::Error::DescendantsLimit { bytes_max: 5 }),
+            Code::ResourceExhausted,
+            Detail::LimitReached {
+                subject: "filter.descendants_of".to_owned(),
             },
             None,
         ),

@@ -14,7 +14,7 @@ mod report;
 mod requests;
 mod steward;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(crate) struct Changes {
 /// What changes are made with.
 pub(crate) struct Parts {
     pub(crate) node_id: u64,
+    /// Where this node says that it is; empty where nobody has told it.
+    pub(crate) advertised: Member,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) reader: toka_ledger::Reader,
@@ -195,6 +197,7 @@ impl Parts {
             let metrics = committed.map_err(|_| ChangeError::Stopped)?;
             let view = View {
                 reachable: self.reachable(),
+                advertised: self.advertised.clone(),
                 ..View::of(self.node_id, &metrics.membership_config)
             };
             if !view.is_joint() {
@@ -233,10 +236,19 @@ impl Parts {
         &self,
         is_enough: impl Fn(BTreeSet<u64>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.answer_in(self.silence, is_enough).await
+    }
+
+    /// The same, for `time`.
+    async fn answer_in<E>(
+        &self,
+        time: Duration,
+        is_enough: impl Fn(BTreeSet<u64>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = Instant::now();
         loop {
             match is_enough(self.answered_within(start.elapsed())) {
-                Err(_) if start.elapsed() < self.silence => sleep(LISTEN).await,
+                Err(_) if start.elapsed() < time => sleep(LISTEN).await,
                 done => return done,
             }
         }
@@ -260,6 +272,17 @@ impl Parts {
         // Adds nobody: openraft goes on to the last set of voters.
         let nothing = ChangeMembers::AddVoterIds(BTreeSet::new());
         self.change(observed, nothing).await
+    }
+
+    /// This node, which is the only voter, is known where it is from now on.
+    async fn move_to(
+        &self,
+        observed: &StoredMembership,
+        member: Member,
+    ) -> Result<(), ChangeError> {
+        // Safe where nobody else votes: no other voter can be mistaken for this one.
+        let moved = ChangeMembers::SetNodes(BTreeMap::from([(self.node_id, member)]));
+        self.change(observed, moved).await
     }
 
     /// Makes one change, if the membership is still the one that was observed. Voters that go are no

@@ -14,6 +14,8 @@ const PROMOTION_LAG_MAX: u64 = 1_000;
 pub(crate) struct View {
     /// The leader.
     pub(crate) this: u64,
+    /// Where it says that it is; empty where nobody has told it.
+    pub(crate) advertised: Member,
     /// Sets of voters; more than one while the configuration is joint, the next one last.
     pub(crate) configs: Vec<BTreeSet<u64>>,
     /// All members.
@@ -45,6 +47,8 @@ pub(crate) enum Step {
     },
     /// A member whose place is taken goes.
     Remove(u64),
+    /// The only voter is known where it is not, and says where it is.
+    Move(Member),
 }
 
 impl View {
@@ -112,6 +116,10 @@ impl View {
                 self.heir(&voters).map(|to| Step::HandOver { to })
             };
         }
+        if self.has_moved() {
+            // Others would not find it before.
+            return self.moved().map(Step::Move);
+        }
         let replacing = self
             .nodes
             .iter()
@@ -123,6 +131,32 @@ impl View {
             }
         }
         self.promote(&voters)
+    }
+
+    /// The leader's entry as it has to be, where it is the only voter and not where it is known. Nobody else decides
+    /// about an address: with another voter two nodes might be found at one, and vote twice.
+    pub(crate) fn moved(&self) -> Option<Member> {
+        let ours = &self.advertised;
+        let known = self.nodes.get(&self.this)?;
+        let is_taken = self.nodes.iter().any(|(id, other)| {
+            *id != self.this
+                && (other.raft_endpoint == ours.raft_endpoint
+                    || other.client_endpoint == ours.client_endpoint)
+        });
+        (self.has_moved() && !is_taken).then(|| Member {
+            joined: known.joined,
+            ..ours.clone()
+        })
+    }
+
+    /// Whether the leader is the only voter and not where it is known.
+    pub(crate) fn has_moved(&self) -> bool {
+        let ours = &self.advertised;
+        let is_only_voter = !self.is_joint() && self.voters() == BTreeSet::from([self.this]);
+        let known = self.nodes.get(&self.this);
+        is_only_voter
+            && !ours.raft_endpoint.is_empty()
+            && known.is_some_and(|known| !known.is_at(&ours.raft_endpoint, &ours.client_endpoint))
     }
 
     fn replace(&self, voters: &BTreeSet<u64>, id: u64, joined: Joined, old: u64) -> Option<Step> {

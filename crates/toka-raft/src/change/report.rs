@@ -90,6 +90,20 @@ impl Report {
         self
     }
 
+    /// What a node that was removed has to say: how the change has ended that has removed it, it was not told.
+    pub(crate) fn removed(mut self) -> v1::Membership {
+        let last = self.view.configs.pop();
+        self.view.configs = last.into_iter().collect();
+        let advice = format!(
+            "node {} was removed from its cluster, for good, and ends by itself: ask another node",
+            self.view.this
+        );
+        v1::Membership {
+            advice: vec![advice],
+            ..self.membership()
+        }
+    }
+
     /// What the members do and are to do.
     pub(crate) fn membership(&self) -> v1::Membership {
         let view = &self.view;
@@ -214,15 +228,21 @@ impl Report {
         });
         let needs: Vec<_> = needs.collect();
         let needs = needs.join("; and ");
+        let answer = stuck.iter().map(|(set, missing)| {
+            let there = set.len() - missing.len();
+            format!("{there} of {} voters answer", set.len())
+        });
+        let answer: Vec<_> = answer.collect();
+        let answer = answer.join(" and ");
         let (kind, message, command) = if self.view.is_joint() {
             let message = format!(
-                "the configuration is joint, and the change that has made it so cannot be finished: {needs}; the \
-                 rest follows by itself"
+                "the configuration is joint, and the change that has made it so cannot be finished, as only {answer}: \
+                 {needs}; the rest follows by itself. Only if they are lost for good: `toka cluster recover`"
             );
             (v1::AlarmKind::JointConfiguration, message, "")
         } else {
             let message = format!(
-                "there is no quorum: {needs}; the rest follows by itself. Only if they are lost for good, stop \
+                "there is no quorum, as only {answer}: {needs}; the rest follows by itself. Only if they are lost for good, stop \
                  those that are left and begin a new cluster from the one that has most, with `toka cluster \
                  recover`: without further options it says what a node has, and changes nothing"
             );
@@ -334,12 +354,23 @@ mod tests {
     }
 
     #[test]
+    fn node_that_was_removed_says_that_and_of_no_joint_configuration() {
+        let membership = report(&[&[1, 2, 3], &[2, 3]], &[2, 3]).removed();
+        assert_eq!(membership.voter_sets.len(), 1);
+        assert_eq!(membership.voter_sets[0].node_ids, [2, 3]);
+        assert_eq!(membership.advice.len(), 1, "{:?}", membership.advice);
+        assert!(membership.advice[0].contains("node 1 was removed"));
+    }
+
+    #[test]
     fn way_out_of_a_lost_quorum_is_named() {
         let alarms = report(&[&[1, 2, 3]], &[2, 3]).alarms();
         let lost = alarms.last().expect("an alarm");
         assert_eq!(lost.kind(), v1::AlarmKind::NoQuorum);
         let way_out = "1 of nodes 2, 3 must come back with their data, so that 2 of 3 voters (1, 2, 3) can agree";
         assert!(lost.message.contains(way_out), "{}", lost.message);
+        let said = "only 1 of 3 voters answer";
+        assert!(lost.message.contains(said), "{}", lost.message);
         assert!(lost.message.contains("lost for good"), "{}", lost.message);
         assert_eq!(lost.command, "toka cluster recover --data DIR");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -12,6 +13,11 @@ use crate::error::ChangeError;
 use crate::limits::{LEARNERS_MAX, VOTERS_MAX};
 use crate::transport::{TcpTransport, Traffic};
 use crate::type_config::{Joined, Member, StoredMembership};
+
+/// Longest wait for a sign of life of a learner that is to vote: shorter than a client waits for an answer,
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// unless heartbeats are rare: then for two, and so long for the answer.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// A node that asks to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +97,18 @@ async fn add(parts: Arc<Parts>, new: NewMember) -> Result<u64, ChangeError> {
             .is_some_and(|joined| joined.token == new.token)
     });
     if let Some((&node_id, member)) = with_token {
-        if is_at(member, &new) {
+        if member.is_at(&new.raft_endpoint, &new.client_endpoint) {
             return Ok(node_id);
         }
         // It asks because it does not know its id yet, so nobody has heard of it under that one.
         let gone = ChangeMembers::RemoveNodes(BTreeSet::from([node_id]));
         parts.change(&observed, gone).await?;
+        (observed, view) = parts.settled().await?;
+    }
+    if let Some(member) = view.moved() {
+        // The new member has to find this one, which could not start there again once it is not alone.
+        tracing::info!(node_id = parts.node_id, %member, "this node is known elsewhere, which is changed first");
+        parts.move_to(&observed, member).await?;
         (observed, view) = parts.settled().await?;
     }
     let joined = check_new(&view, &new)?;
@@ -129,12 +141,15 @@ fn check_level(parts: &Parts, known: u32) -> Result<(), ChangeError> {
     Ok(())
 }
 
-fn is_at(member: &Member, new: &NewMember) -> bool {
-    member.raft_endpoint == new.raft_endpoint && member.client_endpoint == new.client_endpoint
-}
-
 /// Whether a node may be added, and as what.
 fn check_new(view: &View, new: &NewMember) -> Result<Joined, ChangeError> {
+    if let Some(known) = view.nodes.get(&view.this).filter(|_| view.has_moved()) {
+        return Err(ChangeError::Elsewhere {
+            node_id: view.this,
+            known: known.to_string(),
+            advertised: view.advertised.to_string(),
+        });
+    }
     let votes = match new.replaces {
         None => !new.learner,
         Some(old) => votes_in_place_of(view, old)?,
@@ -245,6 +260,7 @@ async fn promote(parts: Arc<Parts>, node_id: u64) -> Result<(), ChangeError> {
     let Some(joined) = learner(&view, node_id)?.and_then(|member| member.joined) else {
         return Ok(());
     };
+    answers(&parts, node_id, joined.votes).await?;
     if joined.votes {
         return Ok(());
     }
@@ -258,19 +274,51 @@ async fn promote(parts: Arc<Parts>, node_id: u64) -> Result<(), ChangeError> {
 
 async fn replace(parts: Arc<Parts>, old: u64, by: u64) -> Result<(), ChangeError> {
     let (observed, view) = parts.settled().await?;
-    if view.nodes.get(&by).and_then(Member::replaces) == Some(old) {
-        // It was asked for already, and may even be done.
+    let is_asked_for = view.nodes.get(&by).and_then(Member::replaces) == Some(old);
+    if is_asked_for && view.voters().contains(&by) {
+        // It is done, or nearly.
         return Ok(());
     }
     let Some(joined) = learner(&view, by)?.and_then(|member| member.joined) else {
         return Err(ChangeError::NotALearner { node_id: by });
     };
+    if is_asked_for && !view.nodes.contains_key(&old) {
+        return Ok(());
+    }
+    answers(&parts, by, is_asked_for).await?;
+    if is_asked_for {
+        return Ok(());
+    }
     let replaces = Joined {
         votes: votes_in_place_of(&view, old)?,
         replaces: Some(old),
         ..joined
     };
     set_joined(&parts, &observed, &view, by, replaces).await
+}
+
+/// Makes sure that a node answers which is asked to catch up: nobody would be told that it never does. `is_recorded`: the
+/// same was asked for before.
+async fn answers(parts: &Parts, node_id: u64, is_recorded: bool) -> Result<(), ChangeError> {
+    let is_there = |reachable: BTreeSet<u64>| match reachable.contains(&node_id) {
+        true => Ok(()),
+        false => Err(silent(node_id, is_recorded)),
+    };
+    let time = answer_timeout(parts.hand_over.election.heartbeat);
+    parts.answer_in(time, is_there).await
+}
+
+fn silent(node_id: u64, is_recorded: bool) -> ChangeError {
+    if is_recorded {
+        ChangeError::Awaited { node_id }
+    } else {
+        ChangeError::Unreachable { node_id }
+    }
+}
+
+/// A member that is well answers what is sent to it within this, where it is sent something at every `heartbeat`.
+fn answer_timeout(heartbeat: Duration) -> Duration {
+    ANSWER_TIMEOUT.max(2 * heartbeat + ANSWER_MARGIN)
 }
 
 /// The member `node_id`, if it is a learner.
@@ -344,6 +392,39 @@ mod tests {
             ..new(3)
         };
         assert!(check_new(&view, &replacing).expect("allowed").votes);
+    }
+
+    #[test]
+    fn member_that_is_well_answers_in_time_however_rare_heartbeats_are() {
+        for heartbeat in [100, 1_500, 4_000].map(Duration::from_millis) {
+            assert!(answer_timeout(heartbeat) > 2 * heartbeat, "{heartbeat:?}");
+        }
+        assert_eq!(
+            answer_timeout(Duration::from_millis(100)),
+            ANSWER_TIMEOUT,
+            "a client waits for it"
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_before_is_not_said_to_be_undone() {
+        let said = |is_recorded| silent(4, is_recorded).to_string();
+        assert!(said(false).contains("nothing is changed"));
+        assert!(!said(true).contains("nothing is changed"));
+        assert!(said(true).contains("stays asked for"));
+    }
+
+    #[test]
+    fn nobody_joins_an_only_voter_that_is_not_where_it_is_known() {
+        let mut alone = view(&[1], &[2]);
+        alone.advertised = Member::new("raft-2:1", "client-1:1");
+        let refused = check_new(&alone, &new(3)).expect_err("it would not find node 1");
+        assert!(
+            matches!(refused, ChangeError::Elsewhere { node_id: 1, .. }),
+            "{refused}"
+        );
+        alone.advertised = Member::new("raft-1:1", "client-1:1");
+        check_new(&alone, &new(3)).expect("it is where it is known");
     }
 
     #[test]

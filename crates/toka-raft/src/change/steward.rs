@@ -155,6 +155,7 @@ async fn take(parts: Arc<Parts>, wanted: Step) -> Result<(), ChangeError> {
             };
             parts.change(observed, change).await
         }
+        Step::Move(member) => parts.move_to(observed, member).await,
     }
 }
 
@@ -181,6 +182,7 @@ impl Parts {
         View {
             lags: lags.collect(),
             reachable: self.reachable(),
+            advertised: self.advertised.clone(),
             ..View::of(self.node_id, &metrics.membership_config)
         }
     }
@@ -196,6 +198,7 @@ impl std::fmt::Display for Step {
                 write!(f, "{} can vote from now on", nodes.join(", "))
             }
             Self::Swap { old, new } => write!(f, "node {new} takes the place of node {old}"),
+            Self::Move(member) => write!(f, "the only voter is known at {member} from now on"),
             Self::Remove(node_id) => write!(f, "node {node_id}, which was replaced, is removed"),
         }
     }

@@ -50,6 +50,24 @@ pub enum ChangeError {
         /// The others.
         unreachable: Vec<u64>,
     },
+    /// A node that is to vote must be there to catch up.
+    #[error(
+        "node {node_id} does not answer, and could not catch up: nothing is changed. Start it again first, or remove it \
+         with `toka cluster remove {node_id}`"
+    )]
+    Unreachable {
+        /// The node.
+        node_id: u64,
+    },
+    /// A node that is to vote, as was asked for before, is not there to catch up.
+    #[error(
+        "node {node_id} does not answer: what was asked for before stays asked for, and is done once it has been started \
+         again and has caught up. To take it back, remove it with `toka cluster remove {node_id}`"
+    )]
+    Awaited {
+        /// The node.
+        node_id: u64,
+    },
     /// Two members cannot have one address.
     #[error(
         "{endpoint} is the address of node {node_id}, which is a member. If the new node has taken its \
@@ -61,6 +79,19 @@ pub enum ChangeError {
         endpoint: String,
         /// Whose it is.
         node_id: u64,
+    },
+    /// The only voter has moved to an address that another member has, so that its membership cannot say where it is.
+    #[error(
+        "node {node_id} is known at {known}, and is at {advertised}, an address of another member: a new node would not \
+         find it. Start node {node_id} with addresses of its own first"
+    )]
+    Elsewhere {
+        /// The only voter.
+        node_id: u64,
+        /// Where it is known.
+        known: String,
+        /// Where it says that it is.
+        advertised: String,
     },
     /// The node takes the place of another one already.
     #[error("node {node_id} is to be replaced by node {by} already")]

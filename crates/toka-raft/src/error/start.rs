@@ -42,6 +42,19 @@ pub enum StartError {
         /// What the membership says.
         known: String,
     },
+    /// The only voter has moved to where another member is known.
+    #[error(
+        "node {node_id} advertises {ours}, where its cluster knows node {other}: nobody would find either. Set \
+         advertise_raft and advertise_client to addresses of its own"
+    )]
+    AddressTaken {
+        /// This node.
+        node_id: u64,
+        /// What it was told to advertise.
+        ours: String,
+        /// The other member.
+        other: u64,
+    },
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] toka_ledger::Error),

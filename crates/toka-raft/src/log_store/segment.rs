@@ -29,6 +29,8 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "storage")]
+pub(crate) use inspect::log_problems;
 pub use inspect::{FramePlace, frames};
 
 use format::{FRAME_HEADER_LEN, FrameHeader, PAGE, PAGE_LEN, SegmentHeader, encode_change};

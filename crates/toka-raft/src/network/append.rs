@@ -18,8 +18,8 @@ use toka_proto::raft_v1 as pb;
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use super::Complaints;
 use super::client::{RpcError, left_behind, refused, timed_out};
+use super::{Complaints, Strangers};
 use crate::codec::entry_len;
 use crate::purge::{Purge, StreamMark};
 use crate::ticker::ticker;
@@ -263,11 +263,18 @@ impl Patience {
     }
 }
 
+/// Where it is noted that a stream was refused.
+#[derive(Clone)]
+pub(super) struct Refusals {
+    pub(super) complaints: Arc<Complaints>,
+    pub(super) strangers: Arc<Strangers>,
+}
+
 /// What the follower answered, until the first error. The sending ends when this is dropped.
 pub(super) fn results<S>(
     responses: Streaming<pb::AppendEntriesResponse>,
     window: Arc<Window>,
-    complaints: Arc<Complaints>,
+    refusals: Refusals,
     (from, to): (u64, u64),
     patience: Patience,
     closer: Closer<S>,
@@ -280,7 +287,7 @@ where
     let patience = Arc::new(patience);
     stream::unfold(Some(state), move |state| {
         let _dropped_with_this = &closer;
-        let (complaints, patience) = (Arc::clone(&complaints), Arc::clone(&patience));
+        let (refusals, patience) = (refusals.clone(), Arc::clone(&patience));
         async move {
             let (mut responses, window, mut check) = state?;
             let message = loop {
@@ -305,7 +312,10 @@ where
                 Ok(Some(message)) => wire::stream_result_from(message.result)
                     .map_err(|error| super::client::garbled(&error)),
                 Ok(None) => return None,
-                Err(status) => Err(refused(&complaints, to, &status)),
+                Err(status) => {
+                    let (complaints, strangers) = (&refusals.complaints, &refusals.strangers);
+                    Err(refused(complaints, strangers, to, &status))
+                }
             };
             window.answered();
             let goes_on = matches!(result, Ok(Ok(_)));

@@ -19,7 +19,7 @@ use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::transport::Channel;
 
-use super::{Complaints, append, status};
+use super::{Complaints, Strangers, append, status};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::identity::Identity;
@@ -58,6 +58,7 @@ pub(crate) struct PeerNetworks {
     pub(crate) append_timeout: Duration,
     pub(crate) purge: Arc<Purge>,
     pub(crate) complaints: Arc<Complaints>,
+    pub(crate) strangers: Arc<Strangers>,
 }
 
 impl PeerNetworks {
@@ -126,6 +127,15 @@ impl PeerNetwork {
             .map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
+    /// A node of another cluster at the peer's address, while that is not to be asked.
+    fn stranger(&self) -> Option<Unreachable<TypeConfig>> {
+        let cluster_id = self.networks.strangers.resting(self.target)?;
+        Some(Unreachable::from_string(format!(
+            "a node of cluster {cluster_id:032x} is at the address of node {}",
+            self.target
+        )))
+    }
+
     /// One call on the control connection, within openraft's time for it.
     async fn call<T>(
         &self,
@@ -133,10 +143,20 @@ impl PeerNetwork {
         option: &RPCOption,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, RpcError> {
+        if let Some(stranger) = self.stranger() {
+            return Err(RPCError::Unreachable(stranger));
+        }
+        let networks = &self.networks;
         let timeout = option.soft_ttl();
         match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(refused(&self.networks.complaints, self.target, &status)),
+            Ok(Ok(response)) => {
+                networks.strangers.answered(self.target);
+                Ok(response.into_inner())
+            }
+            Ok(Err(status)) => {
+                let (complaints, strangers) = (&networks.complaints, &networks.strangers);
+                Err(refused(complaints, strangers, self.target, &status))
+            }
             Err(_) => Err(RPCError::Timeout(Timeout {
                 action,
                 id: self.networks.identity.node_id(),
@@ -149,8 +169,15 @@ impl PeerNetwork {
 
 /// The peer did not do what was asked, or could not be reached. openraft waits before it tries again:
 /// a peer that refuses would otherwise be asked at the speed of the network (docs/openraft.md, section 6).
-pub(super) fn refused(complaints: &Complaints, target: u64, status: &tonic::Status) -> RpcError {
-    if status::is_mismatch(status)
+pub(super) fn refused(
+    complaints: &Complaints,
+    strangers: &Strangers,
+    target: u64,
+    status: &tonic::Status,
+) -> RpcError {
+    if let Some(cluster_id) = status::other_cluster(status) {
+        strangers.found(target, cluster_id);
+    } else if status::is_mismatch(status)
         && let Some(since) = complaints.due(target)
     {
         let (peer, reason) = (target, status.message());
@@ -247,6 +274,9 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            if let Some(stranger) = self.stranger() {
+                return Err(RPCError::Unreachable(stranger));
+            }
             let source = append::Source::new(futures::stream::iter([first]).chain(input));
             let closer = source.closer();
             let requests = append::Requests {
@@ -257,20 +287,27 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let begin = tokio::time::timeout(timeout, client.append_entries(requests));
             let responses = match begin.await {
                 Ok(Ok(response)) => response.into_inner(),
-                Ok(Err(status)) => return Err(refused(&self.networks.complaints, to, &status)),
+                Ok(Err(status)) => {
+                    let networks = &self.networks;
+                    let (complaints, strangers) = (&networks.complaints, &networks.strangers);
+                    return Err(refused(complaints, strangers, to, &status));
+                }
                 Err(_) => {
                     reconnect.next_time();
                     return Err(timed_out(from, to, timeout));
                 }
             };
-            let complaints = Arc::clone(&self.networks.complaints);
+            let refusals = append::Refusals {
+                complaints: Arc::clone(&self.networks.complaints),
+                strangers: Arc::clone(&self.networks.strangers),
+            };
             let patience = append::Patience {
                 timeout,
                 purge: Arc::clone(&self.networks.purge),
                 reconnect,
             };
             let ends = (from, to);
-            Ok(append::results(responses, window, complaints, ends, patience, closer).boxed())
+            Ok(append::results(responses, window, refusals, ends, patience, closer).boxed())
         })
     }
 
@@ -319,7 +356,16 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if let Some(stranger) = self.stranger() {
+            return Err(StreamingError::Unreachable(stranger));
+        }
+        let (strangers, target) = (Arc::clone(&self.networks.strangers), self.target);
         let outgoing = Outgoing {
+            refused: Box::new(move |status: &tonic::Status| {
+                if let Some(cluster_id) = status::other_cluster(status) {
+                    strangers.found(target, cluster_id);
+                }
+            }),
             client: self.bulk()?,
             peer: self.networks.identity.peer(self.target),
             store: Arc::clone(&self.networks.snapshots),

@@ -10,10 +10,12 @@ mod complaints;
 mod received;
 mod service;
 mod status;
+mod strangers;
 mod voting;
 
 pub(crate) use client::{PeerNetworks, raft_client};
 pub(crate) use complaints::Complaints;
 pub use service::PeerService;
 pub(crate) use service::ServiceParts;
-pub(crate) use status::is_removed;
+pub(crate) use status::{is_removed, other_cluster};
+pub(crate) use strangers::Strangers;

@@ -4,33 +4,41 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, stream};
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::AppendEntriesRequest;
 use toka_proto::raft_v1 as pb;
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
-use super::status;
+use super::{Strangers, status};
 use crate::contact::Contact;
 use crate::identity::Identity;
 use crate::log_store::LogHandle;
 use crate::room::Room;
-use crate::type_config::TypeConfig;
+use crate::state_machine::StateMachine;
+use crate::transport::Proven;
+use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
 use crate::wire;
 
 /// Why a stream was ended.
 pub(super) type Refused = Arc<Mutex<Option<Status>>>;
 
 /// A follower's half of a stream of appends: messages are checked on their way to openraft, and the
-/// first bad one ends the stream, with its reason in `refusal`.
+/// first bad one ends the stream, with its reason in `refusal`. The stream's connection is `proven` to be a peer's by the
+/// first that is from one.
 pub(super) fn checked_appends(
     identity: Arc<Identity>,
     contact: Arc<Contact>,
+    proven: Proven,
+    strangers: Arc<Strangers>,
     room: watch::Receiver<Room>,
     requests: Streaming<pb::AppendEntriesRequest>,
     refusal: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
     stream::unfold((requests, refusal), move |(mut requests, refusal)| {
         let (identity, contact) = (Arc::clone(&identity), Arc::clone(&contact));
+        let (proven, strangers) = (proven.clone(), Arc::clone(&strangers));
         let room = room.clone();
         async move {
             // A broken connection ends the stream too; the sender knows by itself.
@@ -40,7 +48,9 @@ pub(super) fn checked_appends(
             let checked = identity
                 .check(message.peer.as_ref())
                 .map_err(status::mismatch)
-                .and_then(|_| {
+                .and_then(|from| {
+                    proven.set();
+                    strangers.answered(from);
                     wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
                 });
             match checked {
@@ -75,6 +85,37 @@ pub(super) async fn once_durable<T, E: Display>(
     let answer = installing.await.map_err(status::unavailable)?;
     log.barrier().await.map_err(status::unavailable)?;
     Ok(answer)
+}
+
+/// openraft panics on a snapshot that no correct cluster can send (docs/openraft.md, section 5); a
+/// message from outside must not bring a node down.
+pub(super) fn check_plausible(
+    raft: &Raft<TypeConfig, StateMachine>,
+    vote: &Vote,
+    meta: &SnapshotMeta,
+) -> Result<(), Status> {
+    let Some(last) = meta.last_log_id else {
+        return Err(Status::invalid_argument("the snapshot is empty"));
+    };
+    if last.leader_id > vote.leader_id || !vote.committed {
+        return Err(Status::invalid_argument(
+            "the snapshot is newer than its sender's term",
+        ));
+    }
+    let committed = raft.data_metrics().borrow_watched().local_committed;
+    let contradicts =
+        committed.is_some_and(|committed| last > committed && last.index <= committed.index);
+    if contradicts {
+        tracing::error!(
+            ?last,
+            ?committed,
+            "a snapshot contradicts what is committed here"
+        );
+        return Err(Status::data_loss(
+            "the snapshot contradicts what is committed here",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

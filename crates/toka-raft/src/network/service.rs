@@ -18,8 +18,8 @@ use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::received::{Refused, checked_appends, once_durable};
-use super::{Complaints, status, voting};
+use super::received::{Refused, check_plausible, checked_appends, once_durable};
+use super::{Complaints, Strangers, status, voting};
 use crate::base::Base;
 use crate::blocking::Blocking;
 use crate::change::{Report, Reporter};
@@ -35,13 +35,15 @@ use crate::snapshot::{Asked, Receiver, SnapshotError, SnapshotStore, give};
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
-use crate::type_config::{SnapshotMeta, TypeConfig, Vote};
+use crate::transport::Proven;
+use crate::type_config::{TypeConfig, Vote};
 use crate::vitals::StampClock;
 use crate::wire;
 
 /// What the service works with.
 pub(crate) struct ServiceParts {
     pub(crate) identity: Arc<Identity>,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) contact: Arc<Contact>,
     pub(crate) raft: Raft<TypeConfig, StateMachine>,
     pub(crate) membership: Arc<Membership>,
@@ -77,18 +79,32 @@ impl PeerService {
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
 
-    /// Refuses a message that is not for this node; returns its sender.
-    fn check(&self, peer: Option<&pb::Peer>) -> Result<u64, Status> {
-        self.parts.identity.check(peer).map_err(status::mismatch)
+    /// Refuses a message that is not for this node; returns its sender. The connection over which it came is `proven` to
+    /// be a peer's otherwise.
+    fn check(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let checked = self.parts.identity.check(peer);
+        let from = checked.map_err(status::mismatch)?;
+        proven.set();
+        // A member that calls is there: it is not left out until it is asked again.
+        self.parts.strangers.answered(from);
+        Ok(from)
     }
 
     /// As [`PeerService::check`], and refuses a node that was removed: it may not know it yet. Not for
     /// what leaders send, whose term says whether it counts.
-    fn check_member(&self, peer: Option<&pb::Peer>) -> Result<u64, Status> {
-        let from = self.check(peer)?;
+    fn check_member(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let from = self.check(proven, peer)?;
         if self.parts.roster.has_removed(from) {
             return Err(status::removed(from));
         }
+        Ok(from)
+    }
+
+    /// As [`PeerService::check`], for what is sent before there is a cluster.
+    fn check_node(&self, proven: &Proven, peer: Option<&pb::Peer>) -> Result<u64, Status> {
+        let checked = self.parts.identity.check_node(peer);
+        let from = checked.map_err(status::mismatch)?;
+        proven.set();
         Ok(from)
     }
 
@@ -103,12 +119,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::ProbeRequest>,
     ) -> Result<Response<pb::ProbeResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self
-            .parts
-            .identity
-            .check_node(request.peer.as_ref())
-            .map_err(status::mismatch)?;
+        let from = self.check_node(&proven, request.peer.as_ref())?;
         let state = self
             .parts
             .membership
@@ -128,12 +141,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::AdoptRequest>,
     ) -> Result<Response<pb::AdoptResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self
-            .parts
-            .identity
-            .check_node(request.peer.as_ref())
-            .map_err(status::mismatch)?;
+        let from = self.check_node(&proven, request.peer.as_ref())?;
         let cluster_id = request
             .peer
             .and_then(|peer| decode_cluster_id(&peer.cluster_id))
@@ -157,8 +167,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::VoteRequest>,
     ) -> Result<Response<pb::VoteResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -176,8 +187,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::PreVoteRequest>,
     ) -> Result<Response<pb::PreVoteResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let transfer = request.leadership_transfer;
         let vote = wire::vote_request_from(request.vote, request.last_log_id, transfer)
             .map_err(|error| status::garbled(&error))?;
@@ -204,15 +216,23 @@ impl RaftService for PeerService {
         request: Request<Streaming<pb::AppendEntriesRequest>>,
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let refusal = Refused::default();
+        let proven = Proven::of(&request);
         let identity = Arc::clone(&self.parts.identity);
         let contact = Arc::clone(&self.parts.contact);
         let requests = checked_appends(
             identity,
             contact,
+            proven,
+            Arc::clone(&self.parts.strangers),
             self.parts.status.room.clone(),
             request.into_inner(),
             Arc::clone(&refusal),
         );
+        #[cfg(simulation)]
+        let requests = {
+            let raft = self.parts.raft.clone();
+            requests.map(move |append| voting::followed_twice(&raft, append))
+        };
         let peer = self.parts.identity.peer(0);
         let results = self
             .parts
@@ -239,9 +259,12 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check(&proven, request.peer.as_ref())?;
         let append = wire::append_from(request.append).map_err(|error| status::garbled(&error))?;
+        #[cfg(simulation)]
+        let append = voting::followed_twice(&self.parts.raft, append);
         // Before openraft has it: its answer may wait for the disk.
         self.parts.contact.heard(append.vote.leader_id.term);
         if !append.entries.is_empty() && self.parts.status.room.borrow().is_spent() {
@@ -265,7 +288,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<Streaming<pb::InstallSnapshotRequest>>,
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
-        let (from, vote) = self.take_snapshot(request.into_inner()).await?;
+        let proven = Proven::of(&request);
+        let (from, vote) = self.take_snapshot(request.into_inner(), proven).await?;
         Ok(Response::new(pb::InstallSnapshotResponse {
             peer: self.reply(from),
             vote: Some(wire::vote(&vote)),
@@ -279,8 +303,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::PullLedgerRequest>,
     ) -> Result<Response<Self::PullLedgerStream>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let parts = &self.parts;
         if parts.status.fatal.is_reported() {
             return Err(status::unavailable("this node has failed"));
@@ -305,8 +330,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check(request.peer.as_ref())?;
+        let from = self.check(&proven, request.peer.as_ref())?;
         let leader =
             wire::vote_from(request.from_leader).map_err(|error| status::garbled(&error))?;
         let last = wire::log_id_from(request.last_log_id);
@@ -339,7 +365,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let linearizer = self
             .parts
             .raft
@@ -363,8 +390,9 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetStateDigestRequest>,
     ) -> Result<Response<pb::GetStateDigestResponse>, Status> {
+        let proven = Proven::of(&request);
         let request = request.into_inner();
-        let from = self.check_member(request.peer.as_ref())?;
+        let from = self.check_member(&proven, request.peer.as_ref())?;
         let reader = self.parts.status.reader.clone();
         let read = move || reader.state_digest_at(request.sequence);
         let state = self.parts.blocking.run(read).await;
@@ -382,7 +410,8 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetVitalsRequest>,
     ) -> Result<Response<pb::GetVitalsResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let purged = self.parts.raft.metrics().borrow_watched().purged;
         let lacks = self.parts.base.is_outside_log(purged);
         Ok(Response::new(pb::GetVitalsResponse {
@@ -398,12 +427,13 @@ impl RaftService for PeerService {
         &self,
         request: Request<pb::GetNodeStatusRequest>,
     ) -> Result<Response<pb::GetNodeStatusResponse>, Status> {
-        let from = self.check_member(request.into_inner().peer.as_ref())?;
-        let node = Some(self.parts.status.message());
+        let proven = Proven::of(&request);
+        let from = self.check_member(&proven, request.into_inner().peer.as_ref())?;
         let report = Some(self.parts.reporter.report()).filter(Report::is_leaders);
         Ok(Response::new(pb::GetNodeStatusResponse {
             peer: self.reply(from),
-            node,
+            node: Some(self.parts.status.message()),
+            group_sums: self.parts.status.group_sums(),
             membership: report.as_ref().map(Report::membership),
             alarms: report.as_ref().map(Report::alarms).unwrap_or_default(),
         }))
@@ -412,14 +442,15 @@ impl RaftService for PeerService {
 
 impl PeerService {
     /// Receives a snapshot, checks it, and has openraft install it. Returns the sender and this
-    /// node's vote.
+    /// node's vote. The connection is `proven` to be a peer's by the first message.
     async fn take_snapshot(
         &self,
         mut messages: Streaming<pb::InstallSnapshotRequest>,
+        proven: Proven,
     ) -> Result<(u64, Vote), Status> {
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the transfer is empty"))?;
-        let from = self.check(first.peer.as_ref())?;
+        let from = self.check(&proven, first.peer.as_ref())?;
         let Some(Part::Manifest(manifest)) = first.part else {
             return Err(Status::invalid_argument(
                 "the first message is not the manifest",
@@ -442,7 +473,7 @@ impl PeerService {
         let (store, headroom) = (&self.parts.snapshots, &self.parts.headroom);
         let receiver = Receiver::begin(store, storage, blocking, headroom, manifest).await;
         let mut receiver = receiver.map_err(failed)?;
-        self.check_plausible(&vote, &receiver.contents().meta)?;
+        check_plausible(&self.parts.raft, &vote, &receiver.contents().meta)?;
         while let Some(message) = messages.message().await? {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(Status::invalid_argument("a second manifest"));
@@ -452,42 +483,10 @@ impl PeerService {
         let (snapshot, _only_one) = receiver.finish().await.map_err(failed)?;
         let meta = snapshot.contents().meta.clone();
         // Again: the node has gone on meanwhile.
-        self.check_plausible(&vote, &meta)?;
+        check_plausible(&self.parts.raft, &vote, &meta)?;
         let snapshot = openraft::Snapshot { meta, snapshot };
         let installing = self.parts.raft.install_full_snapshot(vote, snapshot);
         let installed = once_durable(installing, &self.parts.log).await?;
         Ok((from, installed.vote))
-    }
-
-    /// openraft panics on a snapshot that no correct cluster can send (docs/openraft.md, section 5); a
-    /// message from outside must not bring a node down.
-    fn check_plausible(&self, vote: &Vote, meta: &SnapshotMeta) -> Result<(), Status> {
-        let Some(last) = meta.last_log_id else {
-            return Err(Status::invalid_argument("the snapshot is empty"));
-        };
-        if last.leader_id > vote.leader_id || !vote.committed {
-            return Err(Status::invalid_argument(
-                "the snapshot is newer than its sender's term",
-            ));
-        }
-        let committed = self
-            .parts
-            .raft
-            .data_metrics()
-            .borrow_watched()
-            .local_committed;
-        let contradicts =
-            committed.is_some_and(|committed| last > committed && last.index <= committed.index);
-        if contradicts {
-            tracing::error!(
-                ?last,
-                ?committed,
-                "a snapshot contradicts what is committed here"
-            );
-            return Err(Status::data_loss(
-                "the snapshot contradicts what is committed here",
-            ));
-        }
-        Ok(())
     }
 }

@@ -63,6 +63,17 @@ pub(super) fn is_mismatch(status: &Status) -> bool {
     has_reason(status, MISMATCH)
 }
 
+/// The cluster that the node belongs to which has refused a message as one from another cluster; `None`: that is not
+/// why it was refused.
+pub(crate) fn other_cluster(status: &Status) -> Option<u128> {
+    let info = status.get_details_error_info()?;
+    let is_other = info.domain == DOMAIN
+        && info.reason == MISMATCH
+        && info.metadata.contains_key("sender_cluster_id");
+    let cluster_id = info.metadata.get("cluster_id").filter(|_| is_other)?;
+    u128::from_str_radix(cluster_id, 16).ok()
+}
+
 /// A message from a node that was a member and is none any more, nor ever will be.
 pub(super) fn removed(node_id: u64) -> Status {
     let message = format!("node {node_id} was removed from the cluster");
@@ -162,5 +173,19 @@ mod tests {
         let info = refused.get_details_error_info().expect("details");
         assert_eq!(info.metadata["free_bytes"], "10");
         assert_eq!(info.metadata["needed_bytes"], "20");
+    }
+
+    #[test]
+    fn only_a_node_of_another_cluster_names_one() {
+        let other = mismatch(Mismatch::Cluster { theirs: 7, ours: 8 });
+        assert_eq!(other_cluster(&other), Some(8));
+        for refusal in [
+            Mismatch::SenderHasNone { ours: 8 },
+            Mismatch::NotAdopted { theirs: 7 },
+            Mismatch::Node { to: 1, this: 2 },
+        ] {
+            assert_eq!(other_cluster(&mismatch(refusal)), None, "{refusal}");
+        }
+        assert_eq!(other_cluster(&removed(1)), None);
     }
 }

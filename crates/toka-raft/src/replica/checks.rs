@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures::TryStreamExt as _;
 use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 use toka_ledger::command::FEATURE_LEVEL;
@@ -15,7 +16,7 @@ use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::snapshot::SnapshotStore;
-use crate::type_config::{LogId, Member, StoredMembership};
+use crate::type_config::{EntryPayload, LogId, Member, StoredMembership};
 
 /// A node must know what its vault is made of, and say so.
 pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartError> {
@@ -32,16 +33,44 @@ pub(super) fn check_level(host: &LedgerHost, known: u32) -> Result<(), StartErro
     Ok(())
 }
 
-/// A node must be where the others, and clients that are sent to it, look for it. One that is alone is found by
-/// whoever starts it.
-pub(super) fn check_addresses(config: &Config, host: &LedgerHost) -> Result<(), StartError> {
-    let (_, membership) = host.applied_state().map_err(raft_error)?;
+/// A node must be where the others, and clients that are sent to it, look for it. The only voter changes where it is
+/// known as soon as it leads.
+pub(super) async fn check_addresses(
+    config: &Config,
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<(), StartError> {
+    let membership = newest_membership(host, snapshots, log).await?;
     check_member(config.node_id, &config.advertised, &membership)
 }
 
-/// Whether `known` has the addresses of `ours`.
-fn is_at(known: &Member, ours: &Member) -> bool {
-    known.raft_endpoint == ours.raft_endpoint && known.client_endpoint == ours.client_endpoint
+/// The membership that Raft begins with: the last one in the log, whether it is applied or not. After a crash the ledger
+/// may lack the end of the log.
+async fn newest_membership(
+    host: &LedgerHost,
+    snapshots: &SnapshotStore,
+    log: &mut RaftLog,
+) -> Result<StoredMembership, StartError> {
+    let (applied, mut newest) = host.applied_state().map_err(raft_error)?;
+    if let Some(snapshot) = snapshots.current() {
+        let stored = &snapshot.contents().meta.last_membership;
+        if stored.log_id() > newest.log_id() {
+            newest = stored.clone();
+        }
+    }
+    let after = applied.map_or(0, |log_id| log_id.index + 1);
+    let mut reader = log.get_log_reader().await;
+    let mut entries = Box::pin(reader.entries_stream(after..).await);
+    while let Some(entry) = entries.try_next().await.map_err(raft_error)? {
+        let log_id = Some(entry.log_id);
+        if let EntryPayload::Membership(membership) = entry.payload
+            && log_id > *newest.log_id()
+        {
+            newest = StoredMembership::new(log_id, membership);
+        }
+    }
+    Ok(newest)
 }
 
 fn check_member(
@@ -54,17 +83,19 @@ fn check_member(
     };
     // A replica without a server around it need not know where it is.
     let is_said = !ours.raft_endpoint.is_empty();
-    if !is_said || is_at(known, ours) {
+    if !is_said || known.is_at(&ours.raft_endpoint, &ours.client_endpoint) {
         return Ok(());
     }
-    let is_alone = membership.membership().nodes().count() == 1;
-    if is_alone || known.raft_endpoint == ours.raft_endpoint {
+    let is_only_voter = membership.membership().voter_ids().eq([node_id]);
+    if is_only_voter {
+        return check_move(node_id, ours, known, membership);
+    }
+    if known.raft_endpoint == ours.raft_endpoint {
         tracing::warn!(
             node_id,
             advertised = %ours,
             known = %known,
-            "this node advertises other addresses than its cluster knows: clients are sent to the old ones; let no \
-             other node join it there"
+            "this node advertises other addresses than its cluster knows: clients are sent to the old ones"
         );
         return Ok(());
     }
@@ -73,6 +104,46 @@ fn check_member(
         ours: ours.to_string(),
         known: known.to_string(),
     })
+}
+
+/// Of the only voter, which is not where it was.
+fn check_move(
+    node_id: u64,
+    ours: &Member,
+    known: &Member,
+    membership: &StoredMembership,
+) -> Result<(), StartError> {
+    let others = membership.membership().nodes();
+    let mut others = others.filter(|(id, _)| **id != node_id).peekable();
+    let learners = others.peek().is_some();
+    let taken = others.find(|(_, other)| {
+        other.raft_endpoint == ours.raft_endpoint || other.client_endpoint == ours.client_endpoint
+    });
+    if let Some((other, _)) = taken {
+        return Err(StartError::AddressTaken {
+            node_id,
+            ours: ours.to_string(),
+            other: *other,
+        });
+    }
+    if learners {
+        tracing::warn!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "this node has moved, which its membership will say as soon as it leads. If its data directory was copied \
+             instead, and the node that it was copied from runs too, stop one of them at once: both lead the same \
+             learners, and each acknowledges what the other does not have"
+        );
+    } else {
+        tracing::info!(
+            node_id,
+            advertised = %ours,
+            known = %known,
+            "this node has moved, which its membership will say as soon as it leads"
+        );
+    }
+    Ok(())
 }
 
 /// Why Raft could not be started: what this node has found out itself says more than openraft.
@@ -229,11 +300,17 @@ pub(super) async fn check_progress(
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
 
     use openraft::vote::RaftLeaderId as _;
+    use toka_ledger::disk::Disk as _;
+    use toka_ledger::seam::SystemThreads;
 
     use super::*;
-    use crate::type_config::{LeaderId, Membership};
+    use crate::layout::Layout;
+    use crate::log_store::{Change, LogEngine as _, LogOptions, MemoryLog};
+    use crate::storage::{MemoryStorage, Storage as _};
+    use crate::type_config::{Entry, LeaderId, Membership};
 
     fn member(host: &str) -> Member {
         Member::new(format!("{host}:7312"), format!("{host}:7311"))
@@ -246,6 +323,44 @@ mod tests {
         let membership = Membership::new(vec![voters], nodes).expect("valid");
         let log_id = LogId::new(LeaderId::new(1, 1), 0);
         StoredMembership::new(Some(log_id), membership)
+    }
+
+    /// Which members a node knows whose ledger has applied the first entry alone, and whose log has the second one too.
+    async fn known_after_a_crash(applied: &[u64], logged: &[u64]) -> StoredMembership {
+        let path = Path::new("/node");
+        let storage = MemoryStorage::new();
+        storage.disk.create_dir_all(path).expect("created");
+        let layout = Layout::new(storage.disk(), path.to_owned());
+        let snapshots = SnapshotStore::open(storage.disk(), layout.snapshots(), Blocking::Inline);
+        let snapshots = snapshots.expect("opened");
+        let (fatal, threads) = (Fatal::new(), Arc::new(SystemThreads));
+        let host = LedgerHost::open(layout, Arc::new(storage), threads, &fatal).expect("opened");
+        let entries = [applied, logged].into_iter().zip(0..).map(|(ids, index)| {
+            let stored = members(ids);
+            Entry {
+                log_id: LogId::new(LeaderId::new(1, 1), index),
+                payload: EntryPayload::Membership(stored.membership().clone()),
+            }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        host.apply(entries[..1].to_vec()).expect("applied");
+        let mut engine = MemoryLog::new();
+        engine.write(&[Change::Append(entries)]).expect("written");
+        engine.sync().expect("synced");
+        let log = RaftLog::start(engine, LogOptions::default(), &SystemThreads);
+        let mut log = log.expect("started");
+        let newest = newest_membership(&host, &snapshots, &mut log).await;
+        log.handle().close().await.expect("closed");
+        newest.expect("read")
+    }
+
+    #[tokio::test]
+    async fn log_says_who_the_members_are_where_the_ledger_lags_behind() {
+        let elsewhere = member("10.0.0.9");
+        let grown = known_after_a_crash(&[1], &[1, 2, 3]).await;
+        check_member(1, &elsewhere, &grown).expect_err("it is not alone any more");
+        let alone = known_after_a_crash(&[1, 2, 3], &[1]).await;
+        check_member(1, &elsewhere, &alone).expect("it is alone by now");
     }
 
     #[test]
@@ -266,13 +381,29 @@ mod tests {
         ours.client_endpoint = "10.0.0.2:1".to_owned();
         let checked = check_member(2, &ours, &members(&[1, 2, 3]));
         checked.expect("the others find it");
-        assert!(!is_at(&member("10.0.0.2"), &ours), "it is warned of");
+        let is_same = member("10.0.0.2").is_at(&ours.raft_endpoint, &ours.client_endpoint);
+        assert!(!is_same, "it is warned of");
     }
 
     #[test]
-    fn node_that_is_alone_or_no_member_yet_or_is_told_nothing_starts() {
+    fn only_voter_and_who_is_no_member_yet_or_is_told_nothing_starts() {
         let elsewhere = member("10.0.0.9");
         check_member(1, &elsewhere, &members(&[1])).expect("alone");
+        let nodes = [1, 2].map(|id| (id, member(&format!("10.0.0.{id}"))));
+        let with_learner = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from(nodes));
+        let log_id = LogId::new(LeaderId::new(1, 1), 0);
+        let with_learner = StoredMembership::new(Some(log_id), with_learner.expect("valid"));
+        check_member(1, &elsewhere, &with_learner).expect("it is the only voter");
+        let mut half = member("10.0.0.9");
+        half.client_endpoint = "10.0.0.2:7311".to_owned();
+        for taken in [member("10.0.0.2"), half] {
+            let refused = check_member(1, &taken, &with_learner);
+            assert!(
+                matches!(refused, Err(StartError::AddressTaken { other: 2, .. })),
+                "{refused:?}"
+            );
+        }
+        check_member(2, &elsewhere, &with_learner).expect_err("a learner");
         check_member(4, &elsewhere, &members(&[1, 2, 3])).expect("no member yet");
         check_member(1, &Member::default(), &members(&[1, 2, 3])).expect("told nothing");
     }

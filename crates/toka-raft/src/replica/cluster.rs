@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{MemberStatus, Replica};
 use crate::change::NewMember;
 use crate::error::ChangeError;
+use crate::network::{is_removed, other_cluster};
 use crate::type_config::Member;
 
 /// What the members of a cluster say of themselves.
@@ -30,6 +31,42 @@ struct Answer {
     membership: Option<v1::Membership>,
     alarms: Vec<v1::Alarm>,
     is_there: bool,
+    /// Why there is no answer, if there is none.
+    silence: Silence,
+}
+
+/// Why a member has not answered, where that says more than that it has not.
+#[derive(Clone, Debug, Default)]
+struct Silence {
+    /// In words.
+    reason: String,
+    /// It says that this node was removed.
+    says_removed: bool,
+    /// It is not the member, but a node of this cluster.
+    stranger_of: Option<u128>,
+}
+
+impl From<String> for Silence {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<tonic::Status> for Silence {
+    fn from(status: tonic::Status) -> Self {
+        let stranger_of = other_cluster(&status);
+        Self {
+            reason: stranger_of.map_or_else(
+                || status.message().to_owned(),
+                |cluster_id| format!("a node of cluster {cluster_id:032x} is at its address"),
+            ),
+            says_removed: is_removed(&status),
+            stranger_of,
+        }
+    }
 }
 
 impl Replica {
@@ -60,11 +97,14 @@ impl Replica {
         let asked = members.into_iter().map(|member| self.ask(member, timeout));
         let answers = join_all(asked).await;
         let leader = answers.iter().find(|answer| answer.membership.is_some());
-        let (membership, mut alarms) = match leader {
+        let was_removed = answers.iter().any(|answer| answer.silence.says_removed);
+        let (mut membership, mut alarms) = match leader {
             Some(leader) => (
                 leader.membership.clone().unwrap_or_default(),
                 leader.alarms.clone(),
             ),
+            // It has not heard how the change has ended that has removed it, and counts for nothing any more.
+            None if was_removed => (self.inner.node.reporter.report().removed(), Vec::new()),
             None => {
                 let there = answers.iter().filter(|answer| answer.is_there);
                 let there = there.map(|answer| answer.node.node_id).collect();
@@ -74,7 +114,15 @@ impl Replica {
         };
         let own = answers.iter().flat_map(|answer| &answer.node.alarms);
         alarms.extend(own.cloned());
+        membership.advice.extend(strangers(&answers));
         let mut nodes: Vec<_> = answers.into_iter().map(|answer| answer.node).collect();
+        if was_removed {
+            let this = self.inner.config.node_id;
+            for own in nodes.iter_mut().filter(|node| node.node_id == this) {
+                own.healthy = false;
+                "it was removed from its cluster, for good".clone_into(&mut own.reason);
+            }
+        }
         let ahead = nodes
             .iter()
             .find(|status| status.role() == v1::Role::Leader);
@@ -99,6 +147,7 @@ impl Replica {
                 membership: report.as_ref().map(|report| report.membership()),
                 alarms: report.map(|report| report.alarms()).unwrap_or_default(),
                 is_there: true,
+                silence: Silence::default(),
             };
         }
         let networks = inner.node.networks.clone();
@@ -107,17 +156,17 @@ impl Replica {
         let asked = inner.handle.spawn(async move {
             let mut client = networks
                 .control(&endpoint)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| Silence::from(error.to_string()))?;
             let request = pb::GetNodeStatusRequest {
                 peer: Some(networks.identity.peer(node_id)),
             };
             match tokio::time::timeout(timeout, client.get_node_status(request)).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
-                Ok(Err(status)) => Err(status.message().to_owned()),
-                Err(_) => Err(format!("no answer within {timeout:?}")),
+                Ok(Err(status)) => Err(Silence::from(status)),
+                Err(_) => Err(format!("no answer within {timeout:?}").into()),
             }
         });
-        let reason = match asked.await {
+        let silence: Silence = match asked.await {
             Ok(Ok(pb::GetNodeStatusResponse {
                 node: Some(node),
                 membership,
@@ -129,23 +178,25 @@ impl Replica {
                     membership,
                     alarms,
                     is_there: true,
+                    silence: Silence::default(),
                 };
             }
-            Ok(Ok(_)) => "the answer is empty".to_owned(),
-            Ok(Err(reason)) => reason,
-            Err(stopped) => stopped.to_string(),
+            Ok(Ok(_)) => "the answer is empty".to_owned().into(),
+            Ok(Err(silence)) => silence,
+            Err(stopped) => stopped.to_string().into(),
         };
         Answer {
             node: v1::NodeStatus {
                 node_id: member.node_id,
                 client_endpoint: member.member.client_endpoint,
                 raft_endpoint: member.member.raft_endpoint,
-                reason,
+                reason: silence.reason.clone(),
                 ..v1::NodeStatus::default()
             },
             membership: None,
             alarms: Vec::new(),
             is_there: false,
+            silence,
         }
     }
 
@@ -183,5 +234,32 @@ impl Replica {
     /// [`ChangeError`]. It can be repeated.
     pub async fn replace_node(&self, node_id: u64, by: u64) -> Result<(), ChangeError> {
         self.inner.node.changes.replace(node_id, by).await
+    }
+}
+
+/// What to do about nodes of another cluster at members' addresses.
+fn strangers(answers: &[Answer]) -> impl Iterator<Item = String> {
+    answers.iter().filter_map(|answer| {
+        let cluster_id = answer.silence.stranger_of?;
+        Some(format!(
+            "a node of cluster {cluster_id:032x} is at the address of node {}: if this cluster was recovered or \
+             restored as that one, stop the nodes of this one, empty their data directories, and let them join that one",
+            answer.node.node_id
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn member_that_is_just_not_there_says_nothing_else() {
+        let silence = Silence::from(Status::unavailable("it stops"));
+        assert_eq!(silence.reason, "it stops");
+        assert!(!silence.says_removed);
+        assert_eq!(silence.stranger_of, None);
     }
 }

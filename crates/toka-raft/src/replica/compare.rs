@@ -17,6 +17,8 @@ pub(super) enum Subject {
     Applied,
     /// What decides where the next events go.
     Intents,
+    /// What is stored of consumer groups.
+    Groups,
 }
 
 /// What this node knows of itself, or of a copy.
@@ -27,6 +29,8 @@ pub(super) struct Own {
     pub(super) position: Position,
     /// What decides where the events after one go.
     pub(super) intents: Option<(u64, Digest)>,
+    /// What is stored of consumer groups, as of one or several revisions.
+    pub(super) groups: Vec<(u64, Digest)>,
 }
 
 /// What another voter has answered.
@@ -35,6 +39,19 @@ pub(super) struct Answer {
     /// The state that is kept after the event that was asked for.
     pub(super) kept: Option<State>,
     pub(super) status: Option<v1::NodeStatus>,
+    /// What it had stored of consumer groups at some revisions.
+    pub(super) group_sums: Vec<v1::GroupsDigest>,
+}
+
+impl Answer {
+    /// What it has stored of consumer groups as of a revision, if that is known.
+    fn groups_at(&self, revision: u64) -> Option<State> {
+        let now = self.status.as_ref();
+        let now = now.and_then(|status| status.groups_digest.as_ref());
+        let mut all = self.group_sums.iter().chain(now);
+        let groups = all.find(|groups| groups.revision == revision)?;
+        Some((Digest::ZERO, digest(&groups.digest)?))
+    }
 }
 
 /// The state of this node, or of a copy, after an event, and those of the other voters of whom the same one is known.
@@ -91,6 +108,18 @@ pub(super) fn comparisons(own: &Own, answers: &[(u64, Answer)]) -> Vec<Compariso
             let is_same = intents.sequence == sequence;
             is_same.then(|| Some((Digest::ZERO, digest(&intents.digest)?)))?
         }),
+    }));
+    // Where most others are known, and of those the newest: nodes under load are seldom at the same revision.
+    let groups = own.groups.iter().max_by_key(|(revision, _)| {
+        let known = answers.iter();
+        let known = known.filter(|(_, answer)| answer.groups_at(*revision).is_some());
+        (known.count(), *revision)
+    });
+    comparisons.extend(groups.map(|(revision, groups)| Comparison {
+        subject: Subject::Groups,
+        sequence: position.sequence,
+        own: (Digest::ZERO, *groups),
+        others: others(&|answer| answer.groups_at(*revision)),
     }));
     comparisons
 }
@@ -196,6 +225,10 @@ mod tests {
 
     #[test]
     fn only_states_of_the_same_place_are_compared() {
+        let groups = |revision| v1::GroupsDigest {
+            revision,
+            digest: bytes(5),
+        };
         let status = |revision, at| v1::NodeStatus {
             revision,
             history_root: bytes(1),
@@ -204,9 +237,14 @@ mod tests {
                 sequence: at,
                 digest: bytes(3),
             }),
+            groups_digest: Some(groups(revision)),
             ..v1::NodeStatus::default()
         };
-        let answer = |status| Answer { kept: None, status };
+        let answer = |status| Answer {
+            kept: None,
+            status,
+            group_sums: Vec::new(),
+        };
         let answers = [
             (2, answer(Some(status(9, 7)))),
             (3, answer(Some(status(8, 7)))),
@@ -223,12 +261,53 @@ mod tests {
                 state_digest: Digest([2; 32]),
             },
             intents: Some((7, Digest([4; 32]))),
+            groups: vec![(8, Digest([6; 32]))],
         };
         let compared = comparisons(&own, &answers);
         let who = |index: usize| compared[index].others.keys().copied().collect::<Vec<_>>();
         assert_eq!((who(0), who(1)), (vec![2, 4], vec![2, 3]));
+        assert_eq!(who(2), vec![3]);
         assert_eq!(judge(&compared[0], true, 5), Verdict::Same);
         assert_eq!(judge(&compared[1], true, 3), Verdict::Wrong);
+        assert_eq!(judge(&compared[2], true, 3), Verdict::Others(vec![3]));
+    }
+
+    #[test]
+    fn groups_are_compared_where_most_of_the_others_are_known() {
+        let answer = |revisions: &[(u64, u8)]| Answer {
+            kept: None,
+            status: None,
+            group_sums: revisions
+                .iter()
+                .map(|&(revision, byte)| v1::GroupsDigest {
+                    revision,
+                    digest: bytes(byte),
+                })
+                .collect(),
+        };
+        let own = Own {
+            kept: None,
+            position: Position {
+                revision: 900,
+                sequence: 7,
+                unix_ms: 0,
+                history_root: Digest([1; 32]),
+                state_digest: Digest([2; 32]),
+            },
+            intents: None,
+            groups: [(900, 9), (768, 7), (512, 5), (256, 2)]
+                .map(|(revision, byte)| (revision, Digest([byte; 32])))
+                .to_vec(),
+        };
+        let answers = [
+            (2, answer(&[(768, 7), (512, 5), (256, 2)])),
+            (3, answer(&[(512, 6), (256, 2)])),
+        ];
+        let compared = comparisons(&own, &answers);
+        let groups = compared.last().expect("there are groups");
+        assert_eq!(groups.subject, Subject::Groups);
+        assert_eq!(groups.own.1, Digest([5; 32]));
+        assert_eq!(judge(groups, true, 3), Verdict::Others(vec![3]));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Whether this node's state is that of the others.
 //!
-//! Three things are compared with those of the voters, at a time that is about the same on all of them:
+//! Four things are compared with those of the voters, at a time that is about the same on all of them:
 //!
 //! - history root and state digest after a 256th event, which every node keeps. They cover everything that
 //!   `apply` writes, and centroids as of every 4,096th embedded event (a quarter of `save_events`);
 //! - history root and state digest as of now, with those who have applied as much;
 //! - what decides where the next events go, centroids included, with those who have seen the same event last.
-//!   On an idle cluster all have.
+//!   On an idle cluster all have;
+//! - what is stored of consumer groups, which the state digest does not cover, with those who have applied as much.
 //!
 //! A node that a majority contradicts stops, and does not start again with this data. Where there is no majority
 //! (two nodes, or too few that answer) nobody can tell who is wrong: it is reported, and all go on.
@@ -142,10 +143,18 @@ impl Divergence {
             let state = self.membership.blocking.run(read).await?;
             kept = state.map(|state| (sequence, state));
         }
+        let reader = self.reader.clone();
+        let read = move || -> Result<_, toka_ledger::Error> {
+            let mut groups = vec![reader.groups_digest()?];
+            groups.extend(reader.group_sums());
+            Ok(groups)
+        };
+        let groups = self.membership.blocking.run(read).await?;
         Ok(Own {
             kept,
             position: self.reader.position(),
             intents: self.reader.intents_digest(),
+            groups,
         })
     }
 
@@ -164,13 +173,15 @@ impl Divergence {
             let mut client = self.networks.control(endpoint).ok()?;
             let request = pb::GetNodeStatusRequest { peer: peer() };
             let answer = client.get_node_status(request).await.ok()?.into_inner();
-            answer.node
+            Some((answer.node?, answer.group_sums))
         };
         let both = join(timeout(ASK_TIMEOUT, kept), timeout(ASK_TIMEOUT, status));
         let (kept, status) = both.await;
+        let (status, group_sums) = status.ok().flatten().unzip();
         let answer = Answer {
             kept: kept.ok().flatten(),
-            status: status.ok().flatten(),
+            status,
+            group_sums: group_sums.unwrap_or_default(),
         };
         (id, answer)
     }

@@ -1,11 +1,13 @@
 //! Who leads, and who takes part.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, Raft};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Election;
@@ -22,10 +24,14 @@ pub(super) struct LeaderFollower {
     pub(super) election: Election,
     pub(super) leader: watch::Sender<Option<Leader>>,
     pub(super) members: watch::Sender<Arc<[Member]>>,
+    /// This node leads, and no quorum has confirmed it for long.
+    pub(super) lost_quorum: Arc<AtomicBool>,
+    /// The last term that this node was seen to lead in, and since when.
+    pub(super) led_since: Option<(u64, Instant)>,
 }
 
 impl LeaderFollower {
-    pub(super) async fn run(self, cancelled: CancellationToken) {
+    pub(super) async fn run(mut self, cancelled: CancellationToken) {
         // Not all metrics: those change with every entry.
         let mut metrics = self.raft.server_metrics();
         let mut check = ticker(self.election.heartbeat);
@@ -40,9 +46,14 @@ impl LeaderFollower {
         }
     }
 
-    fn update(&self) {
+    fn update(&mut self) {
         self.update_members();
-        let now = self.find();
+        let found = self.find();
+        let this = self.raft.server_metrics().borrow_watched().id;
+        let is_lost = |(leader, is_alive): &(Leader, bool)| leader.node_id == this && !is_alive;
+        let lost_quorum = found.as_ref().is_some_and(is_lost);
+        self.lost_quorum.store(lost_quorum, Ordering::Relaxed);
+        let now = found.and_then(|(leader, is_alive)| is_alive.then_some(leader));
         self.leader.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -71,8 +82,8 @@ impl LeaderFollower {
         });
     }
 
-    /// The leader according to openraft, if there has been a sign of life lately.
-    fn find(&self) -> Option<Leader> {
+    /// The leader according to openraft, and whether there has been a sign of life lately.
+    fn find(&mut self) -> Option<(Leader, bool)> {
         let (this, leader, voters) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
@@ -88,16 +99,23 @@ impl LeaderFollower {
         let is_alive = if leader.node_id != this {
             self.contact.is_recent(leader.term, self.silence())
         } else {
-            voters <= 1 || self.has_quorum()
+            voters <= 1 || self.has_quorum(leader.term)
         };
-        is_alive.then_some(leader)
+        Some((leader, is_alive))
     }
 
-    /// Whether a quorum has answered this leader lately. A new one counts as alive until then.
-    fn has_quorum(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let acked = metrics.borrow_watched().last_quorum_acked;
-        acked.is_none_or(|acked| acked.elapsed() <= self.silence())
+    /// Whether a quorum has answered this leader of `term` lately. A new one counts as alive until it has had the
+    /// time for that.
+    fn has_quorum(&mut self, term: u64) -> bool {
+        let acked = self.raft.metrics().borrow_watched().last_quorum_acked;
+        if let Some(acked) = acked {
+            return acked.elapsed() <= self.silence();
+        }
+        let led_since = self.led_since.filter(|(known, _)| *known == term);
+        let (_, since) = *self
+            .led_since
+            .insert(led_since.unwrap_or((term, Instant::now())));
+        since.elapsed() <= self.silence()
     }
 
     /// After so long without a sign of life there is no leader. An election that can succeed takes less

@@ -18,6 +18,7 @@ mod removal;
 mod repair;
 mod stop;
 mod tasks;
+mod verify;
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use crate::scrub_report::{ScrubPass, ScrubReport};
 pub use crate::status::{MemberStatus, Role, Status};
 pub use crate::type_config::Leader;
 pub use read::Consistency;
+pub use verify::Verified;
 
 use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
@@ -174,6 +176,7 @@ impl Replica {
         let (is_ready, ready) = watch::channel(false);
         let service = Arc::new(ServiceParts {
             identity: Arc::clone(&node.identity),
+            strangers: Arc::clone(&node.networks.strangers),
             contact: Arc::clone(&node.contact),
             raft: node.raft.clone(),
             membership: Arc::clone(&node.membership),
@@ -288,6 +291,24 @@ impl Replica {
             intent,
             label,
         });
+        let outcomes = self.propose(&[command]).await?;
+        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+    }
+
+    /// The time for a command, if this node leads and its clock can be trusted: what is planned as of it is not too
+    /// early for a command that has it.
+    ///
+    /// # Errors
+    /// [`CommitError::NotLeader`], [`CommitError::Clock`].
+    pub async fn stamp(&self) -> Result<u64, CommitError> {
+        self.inner.stamp().await
+    }
+
+    /// As [`Replica::commit`], any command, which has the time that [`Replica::stamp`] gave.
+    ///
+    /// # Errors
+    /// As [`Replica::commit`].
+    pub async fn command(&self, command: Command) -> Result<Outcome, CommitError> {
         let outcomes = self.propose(&[command]).await?;
         outcomes.into_iter().next().ok_or(CommitError::Unknown)
     }
@@ -430,3 +451,6 @@ impl Drop for Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

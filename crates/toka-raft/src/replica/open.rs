@@ -161,7 +161,7 @@ pub(super) async fn open(
         Err(error) => return Err(noted(error, data_dir, blocking).await),
     };
 
-    check_addresses(&config, &host)?;
+    check_addresses(&config, &host, &snapshots, &mut log).await?;
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
@@ -174,6 +174,7 @@ pub(super) async fn open(
         append_timeout: config.append_timeout,
         purge: Arc::default(),
         complaints: Arc::default(),
+        strangers: Arc::default(),
     };
     let state_machine = StateMachine {
         host: Arc::clone(&host),
@@ -226,6 +227,7 @@ pub(super) async fn open(
         scrub: Arc::default(),
         fatal: fatal.clone(),
         leader: leader.clone(),
+        lost_quorum: Arc::default(),
         this: config.advertised.clone(),
     };
     let roster = Arc::clone(host.roster());
@@ -252,6 +254,7 @@ pub(super) async fn open(
     };
     let changes = Changes::new(Parts {
         node_id: config.node_id,
+        advertised: config.advertised.clone(),
         raft: raft.clone(),
         roster: Arc::clone(&roster),
         reader: host.reader(),

@@ -17,7 +17,7 @@ use super::Leader;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
 use crate::membership::{Membership, effective};
-use crate::network::{PeerNetworks, is_removed};
+use crate::network::{PeerNetworks, is_removed, other_cluster};
 use crate::roster::Roster;
 use crate::ticker::ticker;
 
@@ -76,20 +76,29 @@ impl Removal {
     async fn ask(&self) -> bool {
         let stored = effective(&self.membership.raft);
         let identity = &self.membership.identity;
+        let strangers = &self.networks.strangers;
         let asked = stored.membership().nodes().filter_map(|(id, member)| {
+            if strangers.resting(*id).is_some() {
+                return None;
+            }
             let mut client = self.networks.control(&member.raft_endpoint).ok()?;
             let request = pb::GetNodeStatusRequest {
                 peer: Some(identity.peer(*id)),
             };
-            let asked = async move { client.get_node_status(request).await };
-            (*id != identity.node_id()).then(|| timeout(ASK_TIMEOUT, asked))
+            let id = *id;
+            let asked = async move { (id, client.get_node_status(request).await) };
+            (id != identity.node_id()).then(|| timeout(ASK_TIMEOUT, asked))
         });
         let mut answers: FuturesUnordered<_> = asked.collect();
         while let Some(answer) = answers.next().await {
-            if let Ok(Err(status)) = answer
-                && is_removed(&status)
-            {
+            let Ok((id, Err(status))) = answer else {
+                continue;
+            };
+            if is_removed(&status) {
                 return true;
+            }
+            if let Some(cluster_id) = other_cluster(&status) {
+                strangers.found(id, cluster_id);
             }
         }
         false

@@ -11,6 +11,7 @@ mod own;
 mod take;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
@@ -34,6 +35,7 @@ use crate::log_store::RaftLog;
 use crate::snapshot::{SnapshotDir, SnapshotError, SnapshotStore};
 use crate::storage::Storage;
 use crate::transport::Channels;
+use crate::tried::{self, Tried};
 use crate::type_config::{EntryPayload, LogId, Member, Vote};
 
 /// For `map_err`.
@@ -85,6 +87,7 @@ pub(super) async fn sound_ledger(
     let detail = match ledger {
         Ok(host) => {
             keep_only_current(&stores.snapshots, blocking(config)).await?;
+            tried::prune(&stores.layout);
             return Ok((stores, host));
         }
         Err(detail) => detail,
@@ -94,6 +97,8 @@ pub(super) async fn sound_ledger(
         initial_members: &config.initial_members,
         level_known: config.level_known(),
         layout: &stores.layout,
+        tried: Tried::read(&stores.layout),
+        gone_on_from: None,
         storage,
         snapshots: &stores.snapshots,
         log: &mut stores.log,
@@ -109,8 +114,14 @@ pub(super) async fn sound_ledger(
     if let Err(StartError::Removed { .. }) = repaired {
         stores.data_dir.set_removed()?;
     }
-    repaired?;
-    open_repaired(stores, config, storage, seams, fatal).await
+    let gone_on_from = repaired?;
+    let (stores, host) = open_repaired(stores, config, storage, seams, fatal).await?;
+    if let Some(dir) = gone_on_from {
+        // Only now: what a crash before this has kept from being used has not failed.
+        let noted = Tried::read(&stores.layout).note(&dir, &stores.layout);
+        noted.map_err(StartError::file("write", &stores.layout.tried_note()))?;
+    }
+    Ok((stores, host))
 }
 
 /// Opens what has taken the place of the damaged ledger, which the marker says until then.
@@ -172,6 +183,10 @@ pub(super) struct Repair<'a> {
     /// The highest feature level that this node may have.
     pub(super) level_known: u32,
     pub(super) layout: &'a Layout,
+    /// What earlier repairs have gone on from in vain.
+    tried: Tried,
+    /// The ledger or snapshot that this one goes on from.
+    gone_on_from: Option<PathBuf>,
     pub(super) storage: &'a Arc<dyn Storage>,
     pub(super) snapshots: &'a Arc<SnapshotStore>,
     pub(super) log: &'a mut RaftLog,
@@ -181,12 +196,16 @@ pub(super) struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// Goes on until there is a sound ledger. `detail` says what is damaged.
-    pub(super) async fn run(mut self, detail: String) -> Result<(), StartError> {
+    /// Goes on until there is a sound ledger. `detail` says what is damaged. Returns the directory of what it goes on
+    /// from.
+    pub(super) async fn run(mut self, detail: String) -> Result<Option<PathBuf>, StartError> {
         let node_id = self.identity.node_id();
         let state = self.log.get_log_state().await.map_err(raft)?;
         let purged = state.last_purged_log_id;
         tracing::error!(node_id, %detail, "the ledger is damaged");
+        self.remove_leftovers().await;
+        tried::prune(self.layout);
+        self.tried = Tried::read(self.layout);
         let mut members = self.members().await?;
         members.remove(&node_id);
         let is_alone = members.is_empty() || self.identity.cluster_id().is_none();
@@ -197,9 +216,10 @@ impl Repair<'_> {
         };
         let own = self.find_own(purged, may).await?;
         if own == Own::InPlace {
-            return Ok(());
+            return Ok(self.gone_on_from);
         }
         if is_alone {
+            let detail = self.lost(detail);
             return Err(StartError::LedgerLost { node_id, detail });
         }
         let nodes: Vec<u64> = members.keys().copied().collect();
@@ -220,7 +240,7 @@ impl Repair<'_> {
                 use_again: true,
             };
             if self.find_own(purged, may).await? == Own::InPlace {
-                return Ok(());
+                return Ok(self.gone_on_from);
             }
             ask_once = false;
         };
@@ -228,7 +248,28 @@ impl Repair<'_> {
         let last = last.ok_or_else(|| raft("a copy without entries was taken"))?;
         self.put_in_place(snapshot, last).await?;
         tracing::info!(node_id, log_id = ?last, "the ledger is repaired");
-        Ok(())
+        Ok(self.gone_on_from)
+    }
+
+    /// Why a node that is alone has lost its ledger.
+    fn lost(&self, detail: String) -> String {
+        match self.tried.describe() {
+            None => detail,
+            Some(tried) => format!(
+                "{detail}; the Raft log could not be applied to what this node has itself ({tried}), which is not \
+                 tried again as long as {} is there",
+                self.layout.tried_note().display()
+            ),
+        }
+    }
+
+    /// Of repairs that were broken off. What cannot be removed is in nobody's way.
+    async fn remove_leftovers(&self) {
+        let layout = self.layout.clone();
+        let removed = self.blocking.run(move || layout.remove_leftovers()).await;
+        if let Err(error) = removed {
+            tracing::warn!(%error, "what earlier repairs have left cannot be removed");
+        }
     }
 
     /// Goes on from a snapshot that ends with entry `last`.
@@ -237,6 +278,7 @@ impl Repair<'_> {
     /// whoever has given it may be gone at the next start.
     async fn put_in_place(&mut self, snapshot: SnapshotDir, last: LogId) -> Result<(), StartError> {
         let own = self.adopt(snapshot).await?;
+        self.gone_on_from = Some(own.dir().to_owned());
         settle_log(self.log, last).await?;
         self.install(own).await
     }
@@ -282,13 +324,16 @@ impl Repair<'_> {
         self.blocking.run(read).await
     }
 
-    /// Makes a snapshot the node's current one, durably. The others stay for now.
+    /// Makes a snapshot the node's current one, durably. The newest of the others stays for now.
     async fn adopt(&self, snapshot: SnapshotDir) -> Result<SnapshotDir, StartError> {
         let store = Arc::clone(self.snapshots);
         let adopt = move || -> Result<SnapshotDir, SnapshotError> {
             store.choose(None);
             let own = store.adopt(&snapshot)?;
             store.choose(Some(&own));
+            if let Err(error) = store.keep_one_other() {
+                tracing::warn!(%error, "snapshots that nobody needs cannot be removed");
+            }
             Ok(own)
         };
         self.blocking.run(adopt).await.map_err(raft)

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use toka_ledger::dir::{DataDir, Mode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -44,6 +45,21 @@ impl Replica {
             self.inner.check_heir(node_id).await?;
         }
         self.inner.node.hand_over.to(to).await
+    }
+
+    /// Notes that the data directory is nobody's, unless the node belongs to a cluster: the one that it was to form
+    /// has formed without it, and it cannot come back as this node. Nothing in the directory may be wanted any more.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn give_up(&self) -> Result<(), toka_ledger::Error> {
+        let note = |directory: &mut DataDir| match directory.mode() {
+            Mode::Node {
+                cluster_id: None, ..
+            } => directory.set_removed(),
+            Mode::Node { .. } | Mode::Joining { .. } | Mode::Embedded => Ok(()),
+        };
+        self.inner.node.membership.note(note).await
     }
 
     /// Hands leadership over, if this node has it and another one can take it. That it fails is only

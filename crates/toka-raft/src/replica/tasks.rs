@@ -36,6 +36,7 @@ use crate::scrub::Scrubber;
 use crate::slow_disk::SlowDisk;
 use crate::state_machine::StateMachine;
 use crate::ticker::ticker;
+use crate::tried;
 use crate::type_config::{LogId, TypeConfig};
 use crate::vitals::StampClock;
 
@@ -73,6 +74,8 @@ impl Inner {
             election: self.config.election,
             leader: node.leader_known.clone(),
             members: node.members.clone(),
+            lost_quorum: Arc::clone(&node.status.lost_quorum),
+            led_since: None,
         };
         let steward = Steward {
             changes: node.changes.clone(),
@@ -138,7 +141,7 @@ impl Inner {
             host: Arc::clone(&node.host),
             snapshots: Arc::clone(&node.snapshots),
             log: node.log.clone(),
-            layout: Layout::new(node.storage.disk(), self.config.data_dir.clone()),
+            layout: self.layout(),
             clock: Arc::clone(&seams.clock),
             settings: self.config.scrub,
             progress: Arc::clone(&node.status.scrub),
@@ -183,9 +186,15 @@ impl Inner {
         tasks.spawn_on(note_early(node, cancelled()), &self.handle);
         tasks.spawn_on(measure_disk(node, cancelled()), &self.handle);
         tasks.spawn_on(
-            make_ready(node, readying, is_ready, cancelled()),
+            make_ready(node, readying, is_ready, self.layout(), cancelled()),
             &self.handle,
         );
+    }
+}
+
+impl Inner {
+    fn layout(&self) -> Layout {
+        Layout::new(self.node.storage.disk(), self.config.data_dir.clone())
     }
 }
 
@@ -272,10 +281,11 @@ fn make_ready(
     node: &Node,
     readying: Readying,
     is_ready: watch::Sender<bool>,
+    layout: Layout,
     cancelled: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (raft, fatal) = (node.raft.clone(), node.fatal.clone());
-    let log_at_start = node.log_at_start;
+    let (log_at_start, blocking) = (node.log_at_start, node.blocking);
     let reader = node.host.reader();
     let mut positions = reader.watch();
     async move {
@@ -300,6 +310,8 @@ fn make_ready(
                 () = creating => unreachable!("it runs as long as the node does"),
             }
             is_ready.send_replace(true);
+            // All of the log could be applied to what a repair may have gone on from.
+            blocking.run(move || tried::forget(&layout)).await;
             Ok(())
         };
         tokio::select! {

@@ -17,6 +17,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "storage")]
+use toka_ledger::disk::is_unreadable;
+
 use crate::layout::Layout;
 use crate::scrub_report::ScrubPass;
 
@@ -66,6 +69,17 @@ impl Note {
             let end = note.last.map_or(0, |last| last.end_unix_ms);
             note.since_unix_ms.max(end) <= now_unix_ms
         })
+    }
+
+    /// Whether there is a note that nobody has written so.
+    #[cfg(feature = "storage")]
+    pub(super) fn is_damaged(layout: &Layout) -> io::Result<bool> {
+        match layout.disk().read(&layout.scrub_note()) {
+            Ok(bytes) => Ok(Self::decode(&bytes).is_none()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if is_unreadable(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts it in the place of the one before, durably and as a whole.

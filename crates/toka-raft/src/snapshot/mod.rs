@@ -31,6 +31,8 @@ pub(crate) use send::{Outgoing, send};
 pub use store::SnapshotDir;
 pub(crate) use store::{Place, SnapshotStore};
 pub(crate) use transfers::Transfers;
+#[cfg(feature = "storage")]
+pub(crate) use verify::snapshot_problems;
 pub(crate) use verify::{open_as_ledger, verify};
 
 /// The engine's files, inside the directory of a snapshot.

@@ -38,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) peer: pb::Peer,
     pub(crate) store: Arc<SnapshotStore>,
     pub(crate) blocking: Blocking,
+    /// Is told why the receiver did not take it.
+    pub(crate) refused: Box<dyn Fn(&tonic::Status) + Send + Sync>,
 }
 
 /// Sends `snapshot` and waits until the follower has installed it. HTTP/2's window is the flow
@@ -56,6 +58,7 @@ pub(crate) async fn send(
         peer,
         store,
         blocking,
+        refused,
     } = outgoing;
     let to = peer.to;
     let dir = snapshot.snapshot;
@@ -86,6 +89,7 @@ pub(crate) async fn send(
     }
     let response = response.map_err(|status| {
         tracing::warn!(to, %status, "the snapshot was not taken");
+        refused(&status);
         if status.code() == tonic::Code::DataLoss {
             store.suspect();
         }

@@ -74,7 +74,7 @@ impl SnapshotDir {
     }
 
     /// Where its note is.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.0.dir
     }
 
@@ -305,6 +305,16 @@ impl SnapshotStore {
         Ok(())
     }
 
+    /// As [`SnapshotStore::keep_only_current`], but keeps the newest of the others: repairs that fail would pile up more.
+    pub(crate) fn keep_one_other(&self) -> Result<(), SnapshotError> {
+        let mut others = self.others();
+        newest_first(&mut others);
+        let kept = others.len().min(1);
+        let superfluous = others.split_off(kept).into_iter();
+        let removed = superfluous.map(|snapshot| remove(&*self.ground.disk, snapshot.dir()));
+        removed.fold(Ok(()), Result::and)
+    }
+
     /// The node's current snapshot.
     pub(crate) fn current(&self) -> Option<SnapshotDir> {
         self.lock().clone()
@@ -481,7 +491,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), SnapshotError> {
     removed.map_err(SnapshotError::file("remove", path))
 }
 
-fn finished_number(path: &Path) -> Option<u64> {
+pub(super) fn finished_number(path: &Path) -> Option<u64> {
     path.file_name()?
         .to_str()?
         .strip_prefix(PREFIX)?

@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+#[cfg(feature = "storage")]
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use toka_ledger::Digest;
@@ -12,6 +14,10 @@ use toka_ledger::seam::InlineThreads;
 use toka_ledger::store::check_row;
 use toka_ledger::{Ledger, Reader, hash};
 
+#[cfg(feature = "storage")]
+use super::LEDGER_DIR;
+#[cfg(feature = "storage")]
+use super::store::finished_number;
 use super::{Contents, SnapshotError};
 use crate::ledger_host::contents;
 use crate::storage::Storage;
@@ -53,6 +59,46 @@ pub(crate) fn open_as_ledger(storage: &dyn Storage, dir: &Path) -> Result<Reader
     let reader = ledger.reader();
     reader.settings()?;
     Ok(reader)
+}
+
+/// What is damaged of the complete snapshots in `dir`, which nobody has open: the file or directory, and what is
+/// wrong with it.
+#[cfg(feature = "storage")]
+pub(crate) fn snapshot_problems(
+    storage: &dyn Storage,
+    dir: &Path,
+) -> Result<Vec<(PathBuf, String)>, SnapshotError> {
+    let disk = storage.disk();
+    let mut found = Vec::new();
+    if !disk.exists(dir) {
+        return Ok(found);
+    }
+    let names = disk.list(dir).map_err(SnapshotError::file("list", dir))?;
+    for path in names.into_iter().map(|name| dir.join(name)) {
+        if finished_number(&path).is_some() {
+            found.extend(snapshot_problem(storage, &path)?);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(feature = "storage")]
+fn snapshot_problem(
+    storage: &dyn Storage,
+    snapshot: &Path,
+) -> Result<Option<(PathBuf, String)>, SnapshotError> {
+    let ledger = snapshot.join(LEDGER_DIR);
+    let checked = Contents::read(&*storage.disk(), snapshot).and_then(|contents| {
+        verify(storage, &ledger, &contents)?;
+        Ok(storage.open_copy(&ledger)?.verify_files()?)
+    });
+    match checked {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_newer() => Err(error),
+        Err(SnapshotError::Contents { path, source }) => Ok(Some((path, source.to_string()))),
+        Err(error) if error.is_damaged_copy() => Ok(Some((ledger, error.to_string()))),
+        Err(error) => Err(error),
+    }
 }
 
 fn check_rows(engine: &dyn Engine) -> Result<(), SnapshotError> {

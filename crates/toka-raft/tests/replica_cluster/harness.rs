@@ -88,6 +88,8 @@ impl Cluster {
             let dir = root.path().join(format!("node-{id}"));
             let mut config = Config::new(*id, dir.clone(), members.clone());
             config.compaction = options.compaction;
+            // The vault is raised at no moment that a test does not know.
+            config.feature_level_max = toka_ledger::command::FEATURE_LEVEL_MIN;
             (
                 *id,
                 Node {

@@ -9,10 +9,10 @@ use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
 use super::vault::Answers;
-use super::{Shared, backup, membership};
+use super::{Shared, backup, membership, verify};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
 use crate::refusal;
-use crate::routing::{self, Call, Route};
+use crate::routing::{self, Route};
 
 /// The service.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl ClusterService for Cluster {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
-        let call = Call::new(request.metadata(), &shared.limits);
+        let call = shared.call(request.metadata())?;
         let survey = if request.get_ref().this_node_only {
             shared.replica.own_survey()
         } else {
@@ -71,6 +71,15 @@ impl ClusterService for Cluster {
         request: Request<v1::CreateBackupRequest>,
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
         backup::open(&self.shared, request).await
+    }
+
+    type VerifyStream = Answers<v1::VerifyResponse>;
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        verify::open(&self.shared, request).await
     }
 
     async fn transfer_leadership(

@@ -4,6 +4,7 @@ use prost::Message;
 use toka_ledger::command::Commit;
 use toka_ledger::{Outcome, Rejection};
 use toka_proto::convert::commit::{prepare, set_cursor_histories};
+use toka_proto::convert::coordination::mix_deliveries;
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -41,7 +42,7 @@ pub(super) async fn commit(
         let route = shared.router.route(&call).await?;
         let attempt = match &route {
             Route::Here(_) => {
-                let commit = work.prepare().await?;
+                let commit = work.prepare(shared.history_id()).await?;
                 let attempt = propose(shared, &call, commit.clone()).await;
                 work = Work::Prepared(commit);
                 attempt
@@ -99,14 +100,14 @@ enum Work {
 }
 
 impl Work {
-    /// For this node.
-    async fn prepare(self) -> Result<Commit, Status> {
+    /// For this node, whose history is `history_id`.
+    async fn prepare(self, history_id: u128) -> Result<Commit, Status> {
         match self {
             Self::Sent(v1::CommitRequest {
                 events,
                 preconditions,
                 ..
-            }) => prepare_events(events, preconditions).await,
+            }) => prepare_events(events, preconditions, history_id).await,
             Self::Prepared(commit) => Ok(commit),
         }
     }
@@ -116,17 +117,23 @@ impl Work {
     fn message(&self, history_id: u128) -> v1::CommitRequest {
         let mut request = match self {
             Self::Sent(request) => request.clone(),
-            Self::Prepared(commit) => commit.clone().into(),
+            Self::Prepared(commit) => {
+                let mut commit = commit.clone();
+                mix_deliveries(&mut commit.preconditions, history_id);
+                commit.into()
+            }
         };
         set_cursor_histories(&mut request.preconditions, history_id);
         request
     }
 }
 
-/// Checks and prepares; the leader's clock gives the time later.
+/// Checks and prepares; the leader's clock gives the time later. Deliveries that the commit acknowledges are of groups
+/// of the history `history_id`, or of none.
 pub(super) async fn prepare_events(
     events: Vec<v1::NewEvent>,
     preconditions: Vec<v1::Precondition>,
+    history_id: u128,
 ) -> Result<Commit, Status> {
     let bytes: usize = events.iter().map(Message::encoded_len).sum();
     let prepared = if bytes > PREPARE_INLINE_BYTES {
@@ -134,7 +141,9 @@ pub(super) async fn prepare_events(
     } else {
         prepare(events, preconditions, 0)
     };
-    prepared.map_err(|error| status::invalid(&error))
+    let mut commit = prepared.map_err(|error| status::invalid(&error))?;
+    mix_deliveries(&mut commit.preconditions, history_id);
+    Ok(commit)
 }
 
 async fn propose(
@@ -149,11 +158,11 @@ async fn propose(
 }
 
 /// What became of a command that was proposed on this node; `what` names it.
-pub(super) async fn proposed(
+pub(super) async fn proposed<T>(
     call: &Call,
     what: &str,
-    outcome: impl Future<Output = Result<Outcome, CommitError>>,
-) -> Result<Outcome, Refused> {
+    outcome: impl Future<Output = Result<T, CommitError>>,
+) -> Result<T, Refused> {
     match timeout_at(call.deadline, outcome).await {
         Ok(Ok(outcome)) => Ok(outcome),
         // A leader whose clock is wrong hands over: the next one is asked.
@@ -233,9 +242,7 @@ pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
-        Outcome::Created { .. } | Outcome::Labelled { .. } | Outcome::Raised { .. } => {
-            Err(status::rejection(&Rejection::AlreadyCreated))
-        }
+        _ => Err(status::rejection(&Rejection::AlreadyCreated)),
     }
 }
 
@@ -278,7 +285,7 @@ mod tests {
         let named = |work: &Work| cursor_histories(&work.message(7).preconditions);
         let sent = Work::Sent(request());
         assert_eq!(named(&sent), Ok(vec![7]));
-        let prepared = Work::Prepared(sent.prepare().await.expect("valid"));
+        let prepared = Work::Prepared(sent.prepare(7).await.expect("valid"));
         assert_eq!(named(&prepared), Ok(vec![7]));
 
         let mut by_client = request();

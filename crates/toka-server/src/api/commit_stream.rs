@@ -105,7 +105,10 @@ async fn item(shared: &Shared, request: v1::CommitStreamRequest) -> Item {
         .map_err(|invalid| status::invalid(&invalid))
         .and_then(|()| shared.check_cursors(&request.preconditions));
     let commit = match checked {
-        Ok(()) => prepare_events(request.events, request.preconditions).await,
+        Ok(()) => {
+            let history_id = shared.history_id();
+            prepare_events(request.events, request.preconditions, history_id).await
+        }
         Err(refused) => Err(refused),
     };
     Item {

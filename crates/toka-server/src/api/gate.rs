@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::config::Limits;
-use crate::limits::{BACKUPS_MAX, RETRY_AFTER};
+use crate::limits::{BACKUPS_MAX, PULLS_MAX, RETRY_AFTER, VERIFICATIONS_MAX, WALKS_MAX};
 
 /// A bounded number of something.
 #[derive(Clone, Debug)]
@@ -60,6 +60,12 @@ pub(crate) struct Gates {
     pub(crate) commit_streams: Gate,
     /// Copies for backups.
     pub(crate) backups: Gate,
+    /// Walks through the graph of events.
+    pub(crate) walks: Gate,
+    /// Checks of everything.
+    pub(crate) verifications: Gate,
+    /// Consumers that wait for events of their groups.
+    pub(crate) pulls: Gate,
 }
 
 impl Gates {
@@ -69,6 +75,9 @@ impl Gates {
             commits: Gate::new(limits.commits_max),
             commit_streams: Gate::new(limits.commit_streams_max),
             backups: Gate::new(BACKUPS_MAX),
+            walks: Gate::new(WALKS_MAX),
+            verifications: Gate::new(VERIFICATIONS_MAX),
+            pulls: Gate::new(PULLS_MAX),
         }
     }
 }

@@ -70,8 +70,6 @@ async fn propose(
             intent: intent.0,
         })),
         Outcome::Rejected { rejection, .. } => Err(Refused::Final(status::rejection(&rejection))),
-        Outcome::Committed { .. } | Outcome::Created { .. } | Outcome::Raised { .. } => {
-            unreachable!("a label has no other outcome")
-        }
+        other => unreachable!("a label has no other outcome: {other:?}"),
     }
 }

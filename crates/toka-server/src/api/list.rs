@@ -1,19 +1,17 @@
 //! Pages of the order.
 
-use std::sync::Arc;
-
 use prost::Message;
-use toka_ledger::core::EventHeader;
 use toka_ledger::engine::Direction;
 use toka_ledger::read::PAGE_EVENTS_MAX;
-use toka_ledger::{Error, Filter, Invalid, Page, Query, Reader};
+use toka_ledger::{Error, Filter, Invalid, Query, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use super::page_token::{ListIdentity, PageToken};
+use super::page_token::{ListIdentity, PageToken, Times};
 use super::read::Include;
 use crate::limits::{PAGE_BYTES, PAGE_EVENTS_DEFAULT};
 
@@ -24,7 +22,9 @@ struct List {
     until: u64,
     filter: Filter,
     direction: Direction,
+    times: Times,
     limit: usize,
+    bytes_max: usize,
     include: Include,
     history_id: u128,
 }
@@ -42,11 +42,18 @@ pub(super) async fn list(
         .token(&token)
         .map_err(|error| status::invalid(&error))?;
     let mut position = shared.barrier(&call, read).await?;
-    if let Some(token) = token {
+    position = match token {
         // Another node may have given the token: this one must not take its own end for the list's.
-        position = shared.reach(token.until, call.deadline).await?;
+        Some(token) => shared.confirm(&call, token.until, position).await?,
+        None => shared.confirm(&call, list.after, position).await?,
+    };
+    // The list keeps the event as it was named: tokens are bound to that.
+    let mut filter = list.filter.clone();
+    if let Some(found) = shared.find_root(&call, &mut filter).await? {
+        position = found;
     }
-    let (query, until) = list.query(token, position.sequence);
+    let bounds = list.bounds(shared, call.deadline).await?;
+    let (query, until) = list.query(filter, bounds, token, position.sequence);
     let header = Some(shared.header(&position));
     if query.after >= query.until {
         return Ok(Response::new(v1::ListResponse {
@@ -54,11 +61,14 @@ pub(super) async fn list(
             ..Default::default()
         }));
     }
-    let (include, after) = (list.include, list.after);
+    let page = Page {
+        after: bounds.after,
+        include: list.include,
+        bytes_max: list.bytes_max,
+        deadline: call.deadline,
+    };
     let (events, next) = shared
-        .read(call.deadline, move |reader| {
-            page(reader, &query, include, after)
-        })
+        .read(call.deadline, move |reader| page.read(reader, &query))
         .await?;
     let next_page_token = next
         .map(|next| PageToken { next, until }.encode(&list.identity()))
@@ -83,12 +93,21 @@ impl List {
                 .unwrap_or(usize::MAX)
                 .min(PAGE_EVENTS_MAX),
         };
+        let bytes_max = match request.max_bytes {
+            0 => PAGE_BYTES,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX).min(PAGE_BYTES),
+        };
         Ok(Self {
             after: request.after_sequence,
             until: request.until_sequence,
             filter: request.filter.unwrap_or_default().try_into()?,
             direction,
+            times: Times {
+                from_unix_ms: request.from_unix_ms,
+                until_unix_ms: request.until_unix_ms,
+            },
             limit,
+            bytes_max,
             include: Include::new(request.include),
             history_id,
         })
@@ -99,6 +118,7 @@ impl List {
             after: self.after,
             until: self.until,
             direction: self.direction,
+            times: self.times,
             filter: &self.filter,
             history_id: self.history_id,
         }
@@ -108,23 +128,49 @@ impl List {
         PageToken::read(text, &self.identity())
     }
 
+    /// The sequences that the list's bounds come to, its times included.
+    async fn bounds(&self, shared: &Shared, deadline: Instant) -> Result<Bounds, Status> {
+        let (after, times) = (self.after, self.times);
+        let until = match self.until {
+            0 => u64::MAX,
+            until => until,
+        };
+        if times == Times::default() {
+            return Ok(Bounds { after, until });
+        }
+        let find = move |reader: &Reader| {
+            let after = match times.from_unix_ms {
+                0 => after,
+                from => after.max(reader.last_before(from)?),
+            };
+            let until = match times.until_unix_ms {
+                0 => until,
+                last => until.min(reader.last_before(last.saturating_add(1))?),
+            };
+            Ok(Bounds { after, until })
+        };
+        shared.read(deadline, find).await
+    }
+
     /// The page's range, and where the whole list ends: at `head`, unless the first page has fixed
     /// another end.
-    fn query(&self, token: Option<PageToken>, head: u64) -> (Query, u64) {
-        let last = match (token, self.until) {
-            (Some(token), _) => token.until,
-            (None, 0) => head,
-            (None, until) => until.min(head),
-        };
+    fn query(
+        &self,
+        filter: Filter,
+        bounds: Bounds,
+        token: Option<PageToken>,
+        head: u64,
+    ) -> (Query, u64) {
+        let last = token.map_or(bounds.until.min(head), |token| token.until);
         let (after, until) = match (token, self.direction) {
             (Some(token), Direction::Forward) => (token.next, last),
-            (Some(token), Direction::Backward) => (self.after, token.next),
-            (None, _) => (self.after, last),
+            (Some(token), Direction::Backward) => (bounds.after, token.next),
+            (None, _) => (bounds.after, last),
         };
         let query = Query {
             after,
             until,
-            filter: self.filter.clone(),
+            filter,
             direction: self.direction,
             limit: self.limit,
         };
@@ -132,33 +178,58 @@ impl List {
     }
 }
 
-/// The events of a page, and where the next one begins. Blocking.
-fn page(
-    reader: &Reader,
-    query: &Query,
-    include: Include,
+/// Sequences above `after`, up to `until`.
+#[derive(Clone, Copy)]
+struct Bounds {
     after: u64,
-) -> Result<(Vec<v1::Event>, Option<u64>), Error> {
-    let Page { headers, next } = reader.list(query)?;
-    let mut events = Vec::with_capacity(headers.len());
-    let mut bytes = 0;
-    let mut last: Option<Arc<EventHeader>> = None;
-    for header in headers {
-        let event = include.load(reader, &header)?;
-        bytes += event.encoded_len();
-        if bytes > PAGE_BYTES
-            && let Some(last) = last
-        {
-            let next = match query.direction {
-                Direction::Forward => Some(last.sequence),
-                Direction::Backward => Some(last.sequence - 1).filter(|until| *until > after),
-            };
-            return Ok((events, next));
+    until: u64,
+}
+
+/// What a page may have.
+struct Page {
+    /// The list is after this sequence.
+    after: u64,
+    include: Include,
+    bytes_max: usize,
+    /// When the page ends with what it has.
+    deadline: Instant,
+}
+
+impl Page {
+    /// The events of a page, and where the next one begins. Blocking.
+    fn read(&self, reader: &Reader, query: &Query) -> Result<(Vec<v1::Event>, Option<u64>), Error> {
+        let go_on = || Instant::now() < self.deadline;
+        let toka_ledger::Page { headers, next } = reader.list_while(query, &go_on)?;
+        let mut events = Vec::with_capacity(headers.len());
+        let mut bytes = 0;
+        let mut last = None;
+        for header in headers {
+            // A page has one event in any case.
+            if let Some(last) = last
+                && !go_on()
+            {
+                return Ok((events, self.rest(query, last)));
+            }
+            let event = self.include.load(reader, &header)?;
+            bytes += event.encoded_len();
+            if let Some(last) = last
+                && bytes > self.bytes_max
+            {
+                return Ok((events, self.rest(query, last)));
+            }
+            events.push(event);
+            last = Some(header.sequence);
         }
-        events.push(event);
-        last = Some(header);
+        Ok((events, next))
     }
-    Ok((events, next))
+
+    /// Where the page after the one that ends at `last` begins.
+    fn rest(&self, query: &Query, last: u64) -> Option<u64> {
+        match query.direction {
+            Direction::Forward => Some(last),
+            Direction::Backward => Some(last - 1).filter(|until| *until > self.after),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,14 +244,23 @@ mod tests {
             until,
             filter,
             direction,
+            times: Times::default(),
             limit: 10,
+            bytes_max: PAGE_BYTES,
             include,
             history_id: 1,
         }
     }
 
     fn range(list: &List, token: Option<PageToken>, head: u64) -> (u64, u64, u64) {
-        let (query, last) = list.query(token, head);
+        let bounds = Bounds {
+            after: list.after,
+            until: match list.until {
+                0 => u64::MAX,
+                until => until,
+            },
+        };
+        let (query, last) = list.query(Filter::default(), bounds, token, head);
         (query.after, query.until, last)
     }
 

@@ -1,17 +1,18 @@
 //! Changes of the membership: made by the leader, forwarded from anywhere else, and tried again with the
 //! next leader, since each can be repeated.
 
-use toka_proto::convert::status;
+use toka_proto::convert::status::{self, Detail, parse};
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_raft::{ChangeError, Leader, NewMember, Replica};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
 use super::commit::{Refused, forwarded};
 use crate::config::check_endpoint;
+use crate::limits::REASON_TIMEOUT;
 use crate::refusal;
 use crate::routing::{Call, Pauses, Route};
 
@@ -42,7 +43,57 @@ pub(super) async fn change<C: Change>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.call(request.metadata())?;
+    let left = call.deadline.saturating_duration_since(Instant::now());
+    let until = match call.is_forwarded {
+        // The node that has forwarded it says why it was not made.
+        true => call.deadline,
+        false => call.deadline - (left / 4).min(REASON_TIMEOUT),
+    };
+    match made(shared, request, until).await {
+        Err(failed) if !call.is_forwarded => Err(explained(shared, failed, call.deadline).await),
+        made => made,
+    }
+}
+
+/// What a change that was not made for want of a quorum is answered with: who answers, and what the way out is.
+async fn explained(shared: &Shared, failed: Status, deadline: Instant) -> Status {
+    if !matches!(parse(&failed).detail, Some(Detail::NoLeader)) {
+        return failed;
+    }
+    let time = deadline.saturating_duration_since(Instant::now());
+    let survey = shared.replica.survey(time.min(REASON_TIMEOUT)).await;
+    let is_reason = |alarm: &&v1::Alarm| {
+        matches!(
+            alarm.kind(),
+            v1::AlarmKind::NoQuorum | v1::AlarmKind::JointConfiguration
+        )
+    };
+    match survey.alarms.iter().find(is_reason) {
+        Some(alarm) => status::no_leader(format!(
+            "the change of the membership is not made, or not finished; it is safe to repeat it. {}",
+            sentence(&alarm.message)
+        )),
+        None => failed,
+    }
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
+}
+
+/// Makes the change, or has it made, until `until`.
+async fn made<C: Change>(
+    shared: &Shared,
+    request: Request<C>,
+    until: Instant,
+) -> Result<Response<C::Response>, Status> {
+    let mut call = shared.admit(request.metadata())?;
+    call.deadline = call.deadline.min(until);
+    let call = call;
     let request = request.into_inner();
     request.check()?;
     let mut pauses = Pauses::default();
@@ -195,5 +246,16 @@ impl Change for v1::ReplaceNodeRequest {
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status> {
         client.replace_node(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_begins_as_a_sentence_does() {
+        assert_eq!(sentence("there is no quorum"), "There is no quorum");
+        assert_eq!(sentence(""), "");
     }
 }

@@ -1,14 +1,19 @@
 //! Page tokens: where a list goes on, bound to the list it belongs to.
 //!
 //! 25 bytes, in hexadecimal. Of events: version u8 | next u64 | until u64 | digest of the query, 8 bytes.
-//! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes.
+//! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes. Of heads: as of events.
+//! Of parked events: version u8 | sequence u64 | incarnation u64 | digest of the query, 8 bytes.
+
+mod heads;
 
 use std::cmp::Reverse;
 
-use toka_ledger::Invalid;
 use toka_ledger::engine::Direction;
 use toka_ledger::intent::{IntentId, Summary};
 use toka_ledger::read::Filter;
+use toka_ledger::{GroupName, Invalid};
+
+pub(crate) use self::heads::{HeadsIdentity, HeadsPageToken};
 
 /// Changes whenever the bytes do; a token of another version is refused.
 const VERSION: u8 = 1;
@@ -31,9 +36,17 @@ pub(crate) struct ListIdentity<'a> {
     /// As the request has it; 0 for the end.
     pub(crate) until: u64,
     pub(crate) direction: Direction,
+    pub(crate) times: Times,
     pub(crate) filter: &'a Filter,
     /// Positions mean nothing in another history.
     pub(crate) history_id: u128,
+}
+
+/// Bounds of a list by time, milliseconds since the Unix epoch; 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) from_unix_ms: u64,
+    pub(crate) until_unix_ms: u64,
 }
 
 impl ListIdentity<'_> {
@@ -60,6 +73,16 @@ impl ListIdentity<'_> {
         hasher.update(&self.until.to_le_bytes());
         hasher.update(&[u8::from(self.direction == Direction::Backward)]);
         hasher.update(&self.history_id.to_le_bytes());
+        // Only where they are given: tokens of nodes that did not know of them stay good.
+        if let Some(of) = &self.filter.descendants_of {
+            hasher.update(b"descendants of");
+            hasher.update(of.to_string().as_bytes());
+        }
+        if self.times != Times::default() {
+            hasher.update(b"times");
+            hasher.update(&self.times.from_unix_ms.to_le_bytes());
+            hasher.update(&self.times.until_unix_ms.to_le_bytes());
+        }
         let mut digest = [0; 8];
         hasher.finalize_xof().fill(&mut digest);
         digest
@@ -139,6 +162,59 @@ impl IntentListIdentity {
     }
 }
 
+/// A list of events of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupList {
+    Outstanding,
+    Parked,
+}
+
+impl GroupList {
+    fn digest(self, group: &GroupName) -> [u8; 8] {
+        let context = match self {
+            Self::Outstanding => "toka-server v1 page token of outstanding events",
+            Self::Parked => "toka-server v1 page token of parked events",
+        };
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(group.as_str().as_bytes());
+        let mut digest = [0; 8];
+        hasher.finalize_xof().fill(&mut digest);
+        digest
+    }
+}
+
+/// The last event of a page of such a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupPageToken {
+    pub(crate) sequence: u64,
+    /// Which group of that name.
+    pub(crate) incarnation: u64,
+}
+
+impl GroupPageToken {
+    pub(crate) fn encode(&self, list: GroupList, group: &GroupName) -> String {
+        encode([self.sequence, self.incarnation], list.digest(group))
+    }
+
+    /// The token of a request.
+    ///
+    /// # Errors
+    /// [`Invalid::Syntax`] for what is no token of this list; the empty text is none at all.
+    pub(crate) fn read(
+        text: &str,
+        list: GroupList,
+        group: &GroupName,
+    ) -> Result<Option<Self>, Invalid> {
+        given(text, |text| {
+            let [sequence, incarnation] = decode(text, list.digest(group))?;
+            Some(Self {
+                sequence,
+                incarnation,
+            })
+        })
+    }
+}
+
 fn given<T>(text: &str, decode: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Invalid> {
     if text.is_empty() {
         return Ok(None);
@@ -178,6 +254,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use toka_ledger::Selector;
+
     use super::*;
 
     fn filter(prefixes: &[&str], attributes: &[(&str, &str)]) -> Filter {
@@ -196,6 +274,7 @@ mod tests {
             after: 3,
             until: 0,
             direction: Direction::Forward,
+            times: Times::default(),
             filter,
             history_id: 9,
         }
@@ -240,6 +319,20 @@ mod tests {
                 ..base.clone()
             },
             ListIdentity {
+                times: Times {
+                    from_unix_ms: 5,
+                    until_unix_ms: 0,
+                },
+                ..base.clone()
+            },
+            ListIdentity {
+                filter: &Filter {
+                    descendants_of: Some(Selector::Sequence(1)),
+                    ..ours.clone()
+                },
+                ..base.clone()
+            },
+            ListIdentity {
                 history_id: 8,
                 ..base.clone()
             },
@@ -266,6 +359,23 @@ mod tests {
         ] {
             assert_eq!(PageToken::decode(text, &list(&filter)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn token_of_a_group_is_one_of_its_list() {
+        let group = |name| GroupName::new(name).expect("valid");
+        let (parked, outstanding) = (GroupList::Parked, GroupList::Outstanding);
+        let token = GroupPageToken {
+            sequence: 5,
+            incarnation: 9,
+        };
+        let text = token.encode(parked, &group("work"));
+        assert_eq!(
+            GroupPageToken::read(&text, parked, &group("work")),
+            Ok(Some(token))
+        );
+        assert!(GroupPageToken::read(&text, parked, &group("play")).is_err());
+        assert!(GroupPageToken::read(&text, outstanding, &group("work")).is_err());
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub(super) struct Include {
     form: v1::EmbeddingForm,
 }
 
+/// What makes the encoded forms of an event differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    payload: bool,
+    embedding: bool,
+    floats: bool,
+}
+
 impl Include {
     pub(super) fn new(message: Option<v1::Include>) -> Self {
         message.map_or_else(Self::default, |message| Self {
@@ -31,6 +39,28 @@ impl Include {
     /// Whether the header alone is wanted, for which no storage is read.
     pub(super) const fn is_nothing(self) -> bool {
         !self.payload && !self.embedding
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        Shape {
+            payload: self.payload,
+            embedding: self.embedding,
+            floats: self.embedding && self.form == v1::EmbeddingForm::Float,
+        }
+    }
+
+    /// About how many bytes of a message the event takes, with what is wanted of it.
+    pub(super) fn bytes(self, header: &EventHeader) -> usize {
+        let mut bytes = v1::Event::from(header).encoded_len();
+        if self.payload {
+            bytes += header.payload_bytes as usize;
+        }
+        if self.embedding {
+            let dimension = header.embedding.as_ref().map(|info| info.dimension);
+            // As floats.
+            bytes += usize::from(dimension.unwrap_or(0)) * 4;
+        }
+        bytes
     }
 
     /// The event, with what is wanted of it. Blocking.
@@ -58,7 +88,14 @@ pub(super) async fn get(
         .and_then(Selector::try_from)
         .map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
+    let is_confirmed = is_linearizable(request.read.as_ref());
     let position = shared.barrier(&call, request.read).await?;
+    if let Selector::Sequence(sequence) = selector
+        && sequence > position.sequence
+        && is_confirmed
+    {
+        return Err(status::position_out_of_range(sequence, position.sequence));
+    }
     let read = move |reader: &Reader| match reader.header(&selector)? {
         Some(header) if header.sequence <= position.sequence => {
             include.load(reader, &header).map(Some)
@@ -66,7 +103,7 @@ pub(super) async fn get(
         _ => Ok(None),
     };
     let event = shared.read(call.deadline, read).await?;
-    let event = event.ok_or_else(|| status::event_not_found(&name(&selector)))?;
+    let event = event.ok_or_else(|| status::event_not_found(&selector.to_string()))?;
     let header = Some(shared.header(&position));
     Ok(Response::new(v1::GetResponse {
         header,
@@ -118,10 +155,10 @@ fn selectors(messages: Vec<v1::EventSelector>) -> Result<Vec<Selector>, Invalid>
     messages.into_iter().map(Selector::try_from).collect()
 }
 
-fn name(selector: &Selector) -> String {
-    match selector {
-        Selector::Id(id) => id.to_string(),
-        Selector::Sequence(sequence) => format!("at sequence {sequence}"),
-        Selector::Digest(digest) => digest.to_string(),
-    }
+/// Whether the leader confirms where the vault ends.
+fn is_linearizable(read: Option<&v1::ReadOptions>) -> bool {
+    matches!(
+        read.and_then(|read| read.consistency.as_ref()),
+        Some(v1::read_options::Consistency::Linearizable(_))
+    )
 }

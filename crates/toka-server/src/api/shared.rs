@@ -1,11 +1,14 @@
 //! What all services of a node share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use toka_ledger::{Error, Position, Reader, seam};
+use bytes::Bytes;
+use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN};
+use toka_ledger::{Error, Position, Reader, Rejection, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
-use toka_proto::convert::{metadata, status};
+use toka_proto::convert::{ident, metadata, status};
 use toka_proto::v1;
 use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
@@ -13,8 +16,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
+use tonic::codegen::http::HeaderValue;
 use tonic::metadata::MetadataMap;
 
+use super::dispatchers::Dispatchers;
+use super::encoded::Encoded;
 use super::gate::Gates;
 use super::stalled::Streams;
 use crate::config::{Config, Connections, Limits};
@@ -32,13 +38,21 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     /// Answers that are sent one by one.
     pub(crate) streams: Arc<Streams>,
+    /// Events of subscriptions.
+    pub(crate) encoded: Encoded,
+    /// Groups whose consumers ask for events, on the leader.
+    pub(crate) dispatchers: Dispatchers,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
+    /// The vault is known to have the feature level of cursors and groups.
+    coordinates: AtomicBool,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
+    /// A node never changes its cluster.
+    cluster_header: OnceLock<HeaderValue>,
 }
 
 impl Shared {
@@ -56,12 +70,16 @@ impl Shared {
             router,
             gates: Gates::new(&limits),
             streams: Arc::new(Streams::new(connections.stall_timeout)),
+            encoded: Encoded::default(),
+            dispatchers: Dispatchers::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
+            coordinates: AtomicBool::new(false),
             limits,
             connections,
             draining,
             history_id: OnceLock::new(),
+            cluster_header: OnceLock::new(),
         }
     }
 
@@ -94,14 +112,33 @@ impl Shared {
         if self.draining.is_cancelled() {
             return Err(status::stopping());
         }
+        let call = self.call(metadata)?;
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
+                Some(_) if self.router.leader().is_none() => {
+                    "no leader is known: no majority of the voters has elected one"
+                }
                 Some(_) => "the node is catching up with what it had before it was stopped",
             };
             return Err(status::no_leader(reason));
         }
-        Ok(Call::new(metadata, &self.limits))
+        Ok(call)
+    }
+
+    /// The call's conditions, if it is for this node's cluster.
+    pub(crate) fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+        Call::new(metadata, &self.limits, self.replica.cluster_id())
+    }
+
+    /// This node's cluster, as it stands in the head of a reply, once it belongs to one.
+    pub(crate) fn cluster_header(&self) -> Option<HeaderValue> {
+        if let Some(header) = self.cluster_header.get() {
+            return Some(header.clone());
+        }
+        let text = metadata::cluster_id_text(self.replica.cluster_id()?);
+        let header = HeaderValue::try_from(text).ok()?;
+        Some(self.cluster_header.get_or_init(|| header).clone())
     }
 
     pub(crate) fn history_id(&self) -> u128 {
@@ -131,6 +168,56 @@ impl Shared {
         }
     }
 
+    /// Refuses positions of another history, and says that they are of this one.
+    pub(crate) fn check_history(
+        &self,
+        field: &'static str,
+        history_id: &mut Bytes,
+    ) -> Result<(), Status> {
+        let named = ident::u128_optional(field, history_id);
+        let named = named.map_err(|error| status::invalid(&error))?;
+        let actual = self.history_id();
+        match named.filter(|named| *named != actual) {
+            Some(expected) => Err(status::history_changed(expected, actual)),
+            None => {
+                *history_id = ident::u128_bytes(actual);
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses calls of cursors and groups while the vault is below their feature level.
+    pub(crate) async fn check_coordination(&self, call: &Call) -> Result<(), Status> {
+        if self.coordinates.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut level = self.level(call).await?;
+        if level < COORDINATION_LEVEL {
+            // This node may be behind.
+            let barrier = self
+                .replica
+                .read_barrier(Consistency::Linearizable, call.deadline);
+            barrier.await.map_err(|error| refusal::read(&error, 0))?;
+            level = self.level(call).await?;
+        }
+        if level < COORDINATION_LEVEL {
+            let needed = COORDINATION_LEVEL;
+            return Err(status::rejection(&Rejection::FeatureLevel {
+                needed,
+                level,
+            }));
+        }
+        // It never falls.
+        self.coordinates.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The vault's feature level, as this node has it.
+    async fn level(&self, call: &Call) -> Result<u32, Status> {
+        let settings = self.read(call.deadline, Reader::settings).await?;
+        Ok(settings.map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level))
+    }
+
     /// Waits until the node has what the read must see. The read sees the vault as of the position
     /// that is returned: what came later is not shown, and the reply's header says so.
     pub(crate) async fn barrier(
@@ -155,20 +242,6 @@ impl Shared {
             .map_err(|error| refusal::read(&error, wanted))
     }
 
-    /// Waits until the node has the event at `sequence`, of which the caller knows that it exists.
-    pub(crate) async fn reach(&self, sequence: u64, deadline: Instant) -> Result<Position, Status> {
-        let mut positions = self.reader.watch();
-        let reached = positions.wait_for(|position| position.sequence >= sequence);
-        match timeout_at(deadline, reached).await {
-            Ok(Ok(position)) => Ok(*position),
-            Ok(Err(_)) => Err(status::stopping()),
-            Err(_) => {
-                let position = self.reader.position();
-                Err(status::node_behind(position.revision, position.sequence, 0))
-            }
-        }
-    }
-
     /// Reads the storage, off the reactor. Waits for its turn until `deadline`.
     pub(crate) async fn read<T, F>(&self, deadline: Instant, work: F) -> Result<T, Status>
     where
@@ -187,10 +260,13 @@ impl Shared {
             drop(turn);
             result
         });
-        result.await?.map_err(|error| {
-            self.replica.note_failed_read(&error);
-            refusal::ledger(&error)
-        })
+        result.await?.map_err(|error| self.failed_read(&error))
+    }
+
+    /// What a client is told of a read that failed. Damage stops the node.
+    pub(crate) fn failed_read(&self, error: &Error) -> Status {
+        self.replica.note_failed_read(error);
+        refusal::ledger(error)
     }
 }
 

@@ -1,21 +1,24 @@
 //! Subscriptions.
 //!
 //! The stream is pulled: nothing is read before the client takes what was read before, but for one
-//! batch. A slow client thus costs the node that batch, and falls back to storage.
+//! batch. A slow client thus costs the node that batch, and falls back to storage. A batch is bytes, which all
+//! subscriptions share that want the same of its events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{FutureExt, stream};
+use prost::Message as _;
 use toka_ledger::core::EventHeader;
 use toka_ledger::feed::{Message, Start, Subscription};
-use toka_ledger::{Filter, Invalid, Position, Reader};
+use toka_ledger::read::RING_EVENTS_MAX;
+use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as StartMessage;
 use toka_proto::v1::subscribe_response::Message as Answer;
-use toka_raft::Consistency;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -24,28 +27,41 @@ use super::Shared;
 use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
-use crate::refusal;
-use crate::routing::Call;
 
+/// About what an event takes on the wire without its attributes, its parents, and what comes with it, bytes;
+const HEADER_BYTES: usize = 256;
+/// and each parent: an id and a digest.
+const PARENT_BYTES: usize = 64;
+
+/// Where a request wants to start.
+enum Place {
+    At(Start),
+    Cursor(CursorName),
+}
+
+/// Opens a subscription; its answers are encoded [`v1::SubscribeResponse`]s.
 pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::SubscribeRequest>,
-) -> Result<Response<Answers<v1::SubscribeResponse>>, Status> {
+) -> Result<Response<Answers<Bytes>>, Status> {
     let call = shared.admit(request.metadata())?;
     let permit = shared.gates.subscriptions.enter()?;
     let request = request.into_inner();
-    let (start, filter) = check(&request).map_err(|error| status::invalid(&error))?;
+    let (place, mut filter) = check(&request).map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
     let position = shared.barrier(&call, request.read).await?;
-    let start = match start {
-        Start::After(sequence) => {
-            wait_for(shared, &call, sequence, position).await?;
-            Start::After(sequence)
-        }
-        // Relative to what the node has: another one may be ahead.
-        start => start,
+    let start = match place {
+        Place::At(start) => start,
+        Place::Cursor(name) => Start::After(shared.find_cursor(&call, &name).await?),
     };
-    let subscription = shared.reader.subscribe(start, filter);
+    // The others are relative to what the node has: another one may be ahead.
+    if let Start::After(sequence) = start {
+        shared.confirm(&call, sequence, position).await?;
+    }
+    shared.find_root(&call, &mut filter).await?;
+    let mut subscription = shared.reader.subscribe(start, filter);
+    let settled = subscription.settle().await;
+    settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
     let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
     let answers = stream::unfold(Some(feed), |feed| async move {
@@ -59,39 +75,19 @@ pub(super) async fn open(
     Ok(Response::new(shared.streams.watch(Box::pin(answers))))
 }
 
-fn check(request: &v1::SubscribeRequest) -> Result<(Start, Filter), Invalid> {
+fn check(request: &v1::SubscribeRequest) -> Result<(Place, Filter), Invalid> {
     check_vault(&request.vault)?;
-    let start = match request.start {
-        None | Some(StartMessage::Beginning(_)) => Start::Beginning,
-        Some(StartMessage::Now(_)) => Start::Now,
-        Some(StartMessage::AfterSequence(sequence)) => Start::After(sequence),
+    let place = match &request.start {
+        None | Some(StartMessage::Beginning(_)) => Place::At(Start::Beginning),
+        Some(StartMessage::Now(_)) => Place::At(Start::Now),
+        Some(StartMessage::AfterSequence(sequence)) => Place::At(Start::After(*sequence)),
+        Some(StartMessage::AtUnixMs(unix_ms)) => Place::At(Start::At(*unix_ms)),
+        Some(StartMessage::Cursor(name)) => Place::Cursor(CursorName::new(name)?),
     };
     Ok((
-        start,
+        place,
         request.filter.clone().unwrap_or_default().try_into()?,
     ))
-}
-
-/// Waits until the node has the event at `sequence`; refuses one that the cluster does not have.
-async fn wait_for(
-    shared: &Shared,
-    call: &Call,
-    sequence: u64,
-    position: Position,
-) -> Result<(), Status> {
-    if position.sequence >= sequence {
-        return Ok(());
-    }
-    // The node may be behind; only the leader can tell how far the vault goes.
-    let confirmed = shared
-        .replica
-        .read_barrier(Consistency::Linearizable, call.deadline)
-        .await;
-    let position = confirmed.map_err(|error| refusal::read(&error, 0))?;
-    if position.sequence >= sequence {
-        return Ok(());
-    }
-    Err(status::position_out_of_range(sequence, position.sequence))
 }
 
 /// One open subscription.
@@ -100,7 +96,7 @@ struct Feed {
     subscription: Subscription,
     include: Include,
     /// Read ahead, in order.
-    ready: VecDeque<v1::SubscribeResponse>,
+    ready: VecDeque<Bytes>,
     /// A message that was met while events were gathered, and comes after them.
     after: Option<Message>,
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
@@ -132,7 +128,7 @@ impl Feed {
         feed
     }
 
-    async fn next(&mut self) -> Result<v1::SubscribeResponse, Status> {
+    async fn next(&mut self) -> Result<Bytes, Status> {
         let draining = self.shared.draining.clone();
         loop {
             if draining.is_cancelled() {
@@ -151,7 +147,7 @@ impl Feed {
                     biased;
                     () = draining.cancelled() => return Err(self.shared.stopping()),
                     message = self.subscription.next() => {
-                        message.map_err(|error| refusal::ledger(&error))?
+                        message.map_err(|error| self.shared.failed_read(&error))?
                     }
                     () = tokio::time::sleep_until(self.checkpoint_at) => continue,
                 },
@@ -159,8 +155,12 @@ impl Feed {
             match message {
                 Message::Event(header) => self.take_events(header).await?,
                 Message::CaughtUp => {
-                    let sequence = self.subscription.position();
-                    return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp { sequence })));
+                    let (sequence, head_sequence) = self.places();
+                    return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp {
+                        sequence,
+                        head_sequence,
+                        lag_events: head_sequence - sequence,
+                    })));
                 }
                 Message::Continued { intent, successor } => {
                     return Ok(self.answer(Answer::IntentContinued(v1::IntentContinued {
@@ -169,8 +169,12 @@ impl Feed {
                     })));
                 }
                 Message::FellBehind => {
-                    let sequence = self.subscription.position();
-                    return Ok(self.answer(Answer::FellBehind(v1::FellBehind { sequence })));
+                    let (sequence, head_sequence) = self.places();
+                    return Ok(self.answer(Answer::FellBehind(v1::FellBehind {
+                        sequence,
+                        head_sequence,
+                        lag_events: head_sequence - sequence,
+                    })));
                 }
             }
         }
@@ -199,16 +203,19 @@ impl Feed {
             self.sent = (last.sequence, last.unix_ms);
         }
         let events = load(Arc::clone(&self.shared), self.include, headers).await?;
-        self.ready
-            .extend(events.into_iter().map(|event| v1::SubscribeResponse {
-                // Left out, to save its bytes.
-                header: None,
-                message: Some(Answer::Event(event)),
-            }));
+        self.ready.extend(events);
         Ok(())
     }
 
-    /// Bytes that come with the header.
+    /// Sequences up to which every match was sent, and of the last event that the node has.
+    fn places(&self) -> (u64, u64) {
+        let sequence = self.subscription.position();
+        let head = self.shared.reader.position().sequence;
+        (sequence, head.max(sequence))
+    }
+
+    /// About the bytes of the event's message: of its header, which may have some thousand of attributes and
+    /// parents, and of what comes with it.
     fn size(&self, header: &EventHeader) -> usize {
         let payload = if self.include.payload {
             header.payload_bytes as usize
@@ -220,11 +227,16 @@ impl Feed {
             Some(info) if self.include.embedding => 4 * usize::from(info.dimension),
             _ => 0,
         };
-        payload + embedding
+        let attributes = header.attributes.iter();
+        let attributes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        let parents = header.parents.len() * PARENT_BYTES;
+        HEADER_BYTES + attributes + parents + payload + embedding
     }
 
     /// Where the stream is. Asked for only when nothing is read ahead.
-    fn checkpoint(&mut self) -> v1::SubscribeResponse {
+    fn checkpoint(&mut self) -> Bytes {
         self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
         let head = self.shared.reader.position();
         let sequence = self.subscription.position();
@@ -240,34 +252,31 @@ impl Feed {
         self.answer(Answer::Checkpoint(v1::Checkpoint { sequence, unix_ms }))
     }
 
-    fn answer(&self, message: Answer) -> v1::SubscribeResponse {
+    fn answer(&self, message: Answer) -> Bytes {
         let header = Some(self.shared.header(&self.shared.reader.position()));
-        v1::SubscribeResponse {
+        let answer = v1::SubscribeResponse {
             header,
             message: Some(message),
-        }
+        };
+        answer.encode_to_vec().into()
     }
 }
 
-/// The events, with what was asked for of them. Not a method: the feed must not be borrowed by a
+/// The events' messages, with what was asked for of them. Not a method: the feed must not be borrowed by a
 /// future that goes from thread to thread.
 async fn load(
     shared: Arc<Shared>,
     include: Include,
     headers: Vec<Arc<EventHeader>>,
-) -> Result<Vec<v1::Event>, Status> {
-    if include.is_nothing() {
-        return Ok(headers
-            .iter()
-            .map(|header| v1::Event::from(&**header))
-            .collect());
+) -> Result<Vec<Bytes>, Status> {
+    // Where the ring ends, only those are that catch up.
+    let head = shared.reader.position().sequence;
+    let old = head.saturating_sub(RING_EVENTS_MAX as u64);
+    if let Some(messages) = shared.encoded.at_hand(include, &headers, old) {
+        return Ok(messages);
     }
-    let load = move |reader: &Reader| {
-        headers
-            .iter()
-            .map(|header| include.load(reader, header))
-            .collect()
-    };
+    let owner = Arc::clone(&shared);
+    let load = move |reader: &Reader| owner.encoded.load(reader, include, &headers, old);
     // A subscription waits for its turn as long as it takes: nobody waits for it but its client.
     let deadline = Instant::now() + shared.limits.request_timeout_max;
     shared.read(deadline, load).await

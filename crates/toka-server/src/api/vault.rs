@@ -8,7 +8,8 @@ use toka_proto::v1;
 use toka_proto::v1::vault_service_server::{VaultService, VaultServiceServer};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, commit, commit_stream, list, read, subscribe};
+use super::passthrough::VaultServer;
+use super::{Shared, commit, commit_stream, list, read};
 use crate::limits::MESSAGE_BYTES_MAX;
 
 /// The service.
@@ -21,10 +22,14 @@ pub(crate) struct Vault {
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Vault {
-    pub(crate) fn server(shared: Arc<Shared>) -> VaultServiceServer<Self> {
-        VaultServiceServer::new(Self { shared })
+    pub(crate) fn server(shared: Arc<Shared>) -> VaultServer {
+        let rest = Self {
+            shared: Arc::clone(&shared),
+        };
+        let rest = VaultServiceServer::new(rest)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        VaultServer::new(shared, rest)
     }
 }
 
@@ -69,10 +74,11 @@ impl VaultService for Vault {
 
     type SubscribeStream = Answers<v1::SubscribeResponse>;
 
+    /// Never called: [`VaultServer`] takes these calls.
     async fn subscribe(
         &self,
-        request: Request<v1::SubscribeRequest>,
+        _: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        subscribe::open(&self.shared, request).await
+        Err(Status::unimplemented("Subscribe is served as bytes"))
     }
 }

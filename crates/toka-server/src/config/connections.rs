@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{COUNT_MAX, ConfigError, ConfigFile, Span};
+use crate::limits::PEER_PROOF_TIMEOUT;
 
 /// Connections of clients, unless told otherwise: more than there are streams for, if each had one of its own.
 /// Other nodes, who forward their clients' calls, are among them.
@@ -35,6 +36,8 @@ pub struct Connections {
     pub stall_timeout: Duration,
     /// How long a commit stream may send nothing while nothing of it is in progress.
     pub commit_stream_idle_timeout: Duration,
+    /// How long a connection of another node may take until it has shown that it is one. No setting: tests want less.
+    pub peer_proof_timeout: Duration,
 }
 
 impl Connections {
@@ -50,6 +53,7 @@ impl Connections {
                 layer.commit_stream_idle_timeout,
                 COMMIT_STREAM_IDLE_TIMEOUT,
             ),
+            peer_proof_timeout: PEER_PROOF_TIMEOUT,
         }
     }
 
@@ -61,6 +65,7 @@ impl Connections {
             ping_timeout,
             stall_timeout,
             commit_stream_idle_timeout,
+            peer_proof_timeout: _,
         } = *self;
         if !(1..=COUNT_MAX).contains(&max) {
             let detail = format!("{max} is not between 1 and {COUNT_MAX}");

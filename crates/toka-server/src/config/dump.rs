@@ -144,6 +144,7 @@ fn connections(connections: &Connections) -> ConfigFile {
         ping_timeout,
         stall_timeout,
         commit_stream_idle_timeout,
+        peer_proof_timeout: _,
     } = *connections;
     ConfigFile {
         connections_max: Some(max),

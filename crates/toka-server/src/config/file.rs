@@ -67,6 +67,8 @@ layer! {
     learner: bool,
     /// Node whose place is taken by joining.
     replace: u64,
+    /// Take the place of the member that has this node's addresses, by joining.
+    replace_lost: bool,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.

@@ -16,6 +16,8 @@ pub struct Join {
     pub learner: bool,
     /// The member whose place and role it takes.
     pub replaces: Option<u64>,
+    /// If a member has this node's addresses, that one's data is lost, and this node takes its place.
+    pub replaces_lost: bool,
 }
 
 /// The layer's settings of a node that joins, checked.
@@ -25,8 +27,13 @@ pub struct Join {
 pub(super) fn join(layer: &ConfigFile) -> Result<Option<Join>, ConfigError> {
     let endpoints = layer.join.clone().unwrap_or_default();
     let learner = layer.learner.unwrap_or(false);
+    let replaces_lost = layer.replace_lost.unwrap_or(false);
     if endpoints.is_empty() {
-        let alone = [("learner", learner), ("replace", layer.replace.is_some())];
+        let alone = [
+            ("learner", learner),
+            ("replace", layer.replace.is_some()),
+            ("replace_lost", replaces_lost),
+        ];
         return match alone.into_iter().find(|(_, given)| *given) {
             Some((key, _)) => Err(ConfigError::invalid(
                 key,
@@ -49,6 +56,12 @@ pub(super) fn join(layer: &ConfigFile) -> Result<Option<Join>, ConfigError> {
             "a node that replaces another one takes its role: leave learner or replace out",
         ));
     }
+    if replaces_lost && layer.replace.is_some() {
+        return Err(ConfigError::invalid(
+            "replace_lost",
+            "finds out whose place the node takes: leave replace or replace_lost out",
+        ));
+    }
     if layer.replace == Some(0) {
         return Err(ConfigError::invalid("replace", "is 0; ids start at 1"));
     }
@@ -56,5 +69,6 @@ pub(super) fn join(layer: &ConfigFile) -> Result<Option<Join>, ConfigError> {
         endpoints,
         learner,
         replaces: layer.replace,
+        replaces_lost,
     }))
 }

@@ -51,7 +51,8 @@ pub struct Config {
     pub advertise_raft: Option<String>,
     /// Members of a cluster that forms, by node id; empty: this node alone.
     pub initial_members: BTreeMap<u64, Member>,
-    /// How the node becomes a member of a cluster that is there; absent: it takes part in forming one.
+    /// How the node becomes a member of a cluster that is there; absent: it takes part in forming one. With
+    /// initial members besides, it forms one if it is among them and there is none yet, and else it joins.
     /// Of no effect once it is a member.
     pub join: Option<Join>,
     /// What is fixed when the vault is created; of no effect on one that is there.
@@ -200,8 +201,15 @@ impl Config {
                 "node_id",
                 "a node that joins is given its id by the cluster: leave node_id or join out",
             )),
-            (None, Some(_)) if !self.initial_members.is_empty() => {
-                invalid("a node that joins has none: leave initial_members or join out".to_owned())
+            (None, Some(join))
+                if !self.initial_members.is_empty()
+                    && (join.learner || join.replaces.is_some()) =>
+            {
+                invalid(
+                    "a node that may form the cluster is no learner, and takes nobody's place that is named: leave \
+                     initial_members, or learner and replace, out"
+                        .to_owned(),
+                )
             }
             (Some(id), None)
                 if !self.initial_members.is_empty() && !self.initial_members.contains_key(&id) =>

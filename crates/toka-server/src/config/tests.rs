@@ -92,6 +92,7 @@ fn every_key_can_be_set_by_the_file() {
         ping_timeout: seconds(5),
         stall_timeout: seconds(6),
         commit_stream_idle_timeout: seconds(7),
+        peer_proof_timeout: crate::limits::PEER_PROOF_TIMEOUT,
     };
     assert_eq!(config.connections, connections);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
@@ -174,11 +175,30 @@ fn a_node_that_joins_has_no_id_and_no_initial_members() {
 }
 
 #[test]
+fn a_node_may_be_told_both_how_to_form_and_how_to_join() {
+    let text = "initial_members = [\"1=a:1,a:2\", \"2=b:1,b:2\"]\nreplace_lost = true";
+    let config = joining(text).expect("valid");
+    assert_eq!(config.node_id, None);
+    assert!(config.join.as_ref().is_some_and(|join| join.replaces_lost));
+    let bound = "127.0.0.1:1".parse().expect("an address");
+    let resolved = config.resolve(bound, bound).expect("reachable");
+    assert_eq!(resolved.initial_members.len(), 2);
+}
+
+#[test]
 fn what_contradicts_joining_is_named() {
     for (text, key) in [
         ("node_id = 1", "node_id"),
-        ("initial_members = [\"1=a:1,a:2\"]", "initial_members"),
+        (
+            "initial_members = [\"1=a:1,a:2\"]\nlearner = true",
+            "initial_members",
+        ),
+        (
+            "initial_members = [\"1=a:1,a:2\"]\nreplace = 3",
+            "initial_members",
+        ),
         ("learner = true\nreplace = 3", "learner"),
+        ("replace_lost = true\nreplace = 3", "replace_lost"),
         ("replace = 0", "replace"),
     ] {
         let error = joining(text).expect_err(text).to_string();
@@ -187,6 +207,7 @@ fn what_contradicts_joining_is_named() {
     for (text, key) in [
         ("learner = true", "learner"),
         ("replace = 3", "replace"),
+        ("replace_lost = true", "replace_lost"),
         ("join = [\"http://a\"]", "join"),
         ("unreachable_after = \"1ms\"", "unreachable_after"),
         ("state_check_interval = \"9ms\"", "state_check_interval"),
@@ -350,7 +371,7 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 10] = [
+const NOT_FIXED: [&str; 11] = [
     "advertise_client",
     "advertise_raft",
     "dimension",
@@ -361,6 +382,7 @@ const NOT_FIXED: [&str; 10] = [
     "join",
     "learner",
     "replace",
+    "replace_lost",
 ];
 
 #[test]

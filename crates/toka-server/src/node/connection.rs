@@ -3,7 +3,7 @@
 //! tonic serves every connection in a task of its own that outlives the server's: without this a
 //! stopped node would go on answering on connections that are still open. Nor does it, or hyper, give up a
 //! connection that never says what it speaks, or one that takes nothing: an answer to a ping is not missed
-//! where the ping itself finds no room.
+//! where the ping itself finds no room. Of the connections of peers, each has to show that it is one.
 
 use std::io;
 use std::mem;
@@ -12,9 +12,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use toka_raft::transport::Proven;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
-use tokio::time::{Sleep, sleep};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::transport::server::{Connected, TcpIncoming};
@@ -28,6 +29,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Length of the preface with which every connection of HTTP/2 begins: `PRI * HTTP/2.0`, an empty line, `SM`,
 /// an empty line.
 const PREFACE_BYTES: usize = 24;
+/// Bytes that the operating system takes of a connection beyond those that are on their way. It says that there is room
+/// again when half of them are gone, which is what counts as progress: without a bound it takes megabytes, and a slow
+/// link would look stalled while they go out.
+const UNSENT_BYTES: u32 = 128 << 10;
+/// What a connection has to send in the time that it has to show that it is a peer's, to be given as much time again: a
+/// large first request over a slow link is no idle connection.
+const PROOF_BYTES: usize = 64 << 10;
+/// How often it is given as much time again: the largest request is through by then, over a link that can serve.
+const PROOF_EXTENSIONS_MAX: u32 = 12;
 
 /// One accepted connection.
 pub(super) struct Connection<S> {
@@ -35,6 +45,9 @@ pub(super) struct Connection<S> {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Until the client has said what it speaks.
     handshake: Option<Handshake>,
+    proven: Proven,
+    /// Until it has shown that it is a peer's, if it has to.
+    proof: Option<Proof>,
     stall_timeout: Duration,
     /// Runs while what is to be sent finds no room.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -42,19 +55,39 @@ pub(super) struct Connection<S> {
 }
 
 /// The connections that `listener` accepts.
-pub(super) fn tcp(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener)
+pub(super) fn tcp(
+    listener: TcpListener,
+) -> impl Stream<Item = io::Result<TcpStream>> + Send + 'static {
+    let accepted = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE))
+        .with_keepalive(Some(TCP_KEEPALIVE));
+    accepted.inspect(|accepted| {
+        if let Ok(stream) = accepted
+            && let Err(error) = bound_unsent(stream)
+        {
+            tracing::debug!(%error, "a connection is left as it is");
+        }
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn bound_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_send_buffer_size(UNSENT_BYTES as usize)
 }
 
 /// What is `accepted`, at most `max` connections at the same time; all of them end when `stop` says so, and each
-/// where it does what `bounds` do not allow.
+/// where it does what `bounds` do not allow, or does not show within `proof_timeout` that it is a peer's.
 pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
     accepted: A,
     stop: &Stop,
     max: usize,
     bounds: Connections,
+    proof_timeout: Option<Duration>,
 ) -> impl Stream<Item = io::Result<Connection<S>>> + use<S, A> {
     let Stop {
         at_once,
@@ -71,10 +104,13 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 }
                 return None;
             }
+            let proven = Proven::default();
             Some(Connection {
                 stream,
                 cut: Box::pin(at_once.clone().cancelled_owned()),
                 handshake: Some(Handshake::new(bounds.handshake_timeout)),
+                proof: proof_timeout.map(|timeout| Proof::new(proven.clone(), timeout)),
+                proven,
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
                 _open: connections.token(),
@@ -140,11 +176,55 @@ impl Handshake {
     }
 }
 
+/// Waits for a call that is a peer's.
+struct Proof {
+    proven: Proven,
+    timeout: Duration,
+    until: Pin<Box<Sleep>>,
+    /// What has come since `until` was set.
+    bytes: usize,
+    /// How often it was set anew.
+    extensions: u32,
+}
+
+impl Proof {
+    fn new(proven: Proven, timeout: Duration) -> Self {
+        Self {
+            proven,
+            timeout,
+            until: Box::pin(sleep(timeout)),
+            bytes: 0,
+            extensions: 0,
+        }
+    }
+
+    /// Whether it is there.
+    fn is_given(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.proven.is_set() {
+            return Ok(true);
+        }
+        while self.until.as_mut().poll(cx).is_ready() {
+            if self.bytes < PROOF_BYTES || self.extensions >= PROOF_EXTENSIONS_MAX {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.bytes = 0;
+            self.extensions += 1;
+            self.until.as_mut().reset(Instant::now() + self.timeout);
+        }
+        Ok(false)
+    }
+}
+
 impl<S> Connection<S> {
     /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if let Some(proof) = &mut self.proof
+            && proof.is_given(cx)?
+        {
+            self.proof = None;
         }
         let handshake = self
             .handshake
@@ -179,11 +259,11 @@ impl<S> Connection<S> {
     }
 }
 
-impl<S: Connected> Connected for Connection<S> {
-    type ConnectInfo = S::ConnectInfo;
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = Proven;
 
-    fn connect_info(&self) -> S::ConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Proven {
+        self.proven.clone()
     }
 }
 
@@ -198,9 +278,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if polled.is_ready()
-            && let Some(handshake) = &mut self.handshake
-            && handshake.is_over(&buffer.filled()[before..])
+        if polled.is_pending() {
+            return polled;
+        }
+        let came = &buffer.filled()[before..];
+        if let Some(proof) = &mut self.proof {
+            proof.bytes = proof.bytes.saturating_add(came.len());
+        }
+        if let Some(handshake) = &mut self.handshake
+            && handshake.is_over(came)
         {
             self.handshake = None;
         }
@@ -242,24 +328,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// How many bytes of `text` are read, one by one, until the handshake is over.
-    fn read(text: &[u8]) -> Option<usize> {
-        let mut handshake = Handshake::new(Duration::from_secs(1));
-        let over = text.iter().position(|byte| handshake.is_over(&[*byte]));
-        over.map(|index| index + 1)
-    }
-
-    #[tokio::test]
-    async fn a_handshake_is_over_with_the_preface_or_a_whole_head() {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        assert_eq!(read(preface), Some(PREFACE_BYTES));
-        let head = b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n";
-        assert_eq!(read(head), Some(head.len()));
-        assert_eq!(read(b"GET /livez HTTP/1.1\r\nHost: node\r\n\rX"), None);
-        assert_eq!(read(&preface[..PREFACE_BYTES - 1]), None);
-        assert_eq!(read(b"GET /livez HTTP/1.1\r\r\n\r\n"), Some(24));
-    }
-}
+mod tests;

@@ -47,6 +47,14 @@ pub enum RunError {
     /// The node must not go on; a restart may help or not, as the error says.
     #[error(transparent)]
     Fatal(#[from] FatalError),
+    /// The cluster that the node was to form is there already, and it has no part in it.
+    #[error(
+        "the cluster has formed without node {node_id}, whose data directory was empty: started again, it joins it"
+    )]
+    FormedWithout {
+        /// The node.
+        node_id: u64,
+    },
     /// Nobody listens any more.
     #[error("the server for {what} has ended")]
     Server {

@@ -19,7 +19,7 @@ use toka_raft::{Member, Storage};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
-use super::{Outside, StartError};
+use super::{Outside, StartError, lost};
 use crate::config::Join;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -159,12 +159,24 @@ async fn ask(
     outside: &Outside,
 ) -> Result<Added, StartError> {
     tracing::info!(endpoints = ?join.endpoints, "asking to join the cluster");
+    let mut request = request.clone();
     let mut pause = RETRY_MIN;
     let mut complained: Option<Instant> = None;
     for endpoint in join.endpoints.iter().cycle() {
-        let failed = match ask_at(endpoint, request, outside).await {
+        let failed = match ask_at(endpoint, &request, outside).await {
             Ok(added) => return Ok(added),
             Err(failed) if is_worth_a_retry(&failed) => failed,
+            Err(refusal) if join.replaces_lost && lost::is_about_a_member(&refusal) => {
+                match lost::find(endpoint, &request, outside).await {
+                    Ok(found) if found != request.replaces_node_id => {
+                        request.replaces_node_id = found;
+                        refusal
+                    }
+                    Ok(_) => return Err(refused(endpoint, &refusal)),
+                    Err(failed) if is_worth_a_retry(&failed) => failed,
+                    Err(refusal) => return Err(refused(endpoint, &refusal)),
+                }
+            }
             Err(refusal) => return Err(refused(endpoint, &refusal)),
         };
         if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {

@@ -2,7 +2,8 @@
 //!
 //! Order of a start: bind, HTTP, stores, peers, clients; the cluster forms while clients are told
 //! that it has not yet. A node that joins a cluster asks for its id before the stores are opened; one that is
-//! told neither an id nor a cluster has the id of its data directory. Order of a
+//! told neither an id nor a cluster has the id of its data directory; one that is told both how to form a cluster and
+//! which to join finds out what there is to do. Order of a
 //! stop: hand leadership over, let calls finish, stop answering peers, who vote for the next leader until then,
 //! and stop Raft, which nobody asks any more.
 
@@ -11,6 +12,8 @@ mod error;
 mod identity;
 mod join;
 mod listeners;
+mod lost;
+mod place;
 mod serve;
 
 use std::io;
@@ -36,6 +39,7 @@ use tonic_health::server::health_reporter;
 use self::connection::tcp;
 pub use self::error::{RunError, StartError};
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
+use self::place::{Place, Rivals};
 use self::serve::Stop;
 use crate::api::{self, Shared};
 use crate::config::{Config, Limits, Resolved};
@@ -79,6 +83,9 @@ pub struct Node {
     tasks: JoinSet<&'static str>,
     http: Stop,
     hands_over: bool,
+    /// Of a node that is to form a cluster, as nobody has answered, and has nothing: where one turns out to be there,
+    /// it gives up its data directory.
+    rivals: Option<Rivals>,
     _all: DropGuard,
 }
 
@@ -156,16 +163,20 @@ impl Node {
 
         let guard = all.clone().drop_guard();
         let storage = storage(&config, &outside);
-        let node_id = match (config.node_id, &config.join) {
-            (Some(node_id), _) => node_id,
-            (None, Some(join)) => {
+        let place = place::find(&config, &resolved, &storage, &outside).await?;
+        let node_id = match (place, &config.join) {
+            (Place::Known(node_id) | Place::Forms(node_id), _) => node_id,
+            (Place::Joins, Some(join)) => {
                 let level = config.storage.feature_level_max;
                 let advertised = &resolved.advertised;
                 join::node_id(join, &config.data, advertised, level, &storage, &outside).await?
             }
-            (None, None) => identity::of_directory(&config.data, &storage).await?,
+            (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
+        let rivals = Rivals::of(place, &config, &resolved, &outside);
         let replica = open(node_id, &config, resolved, storage, &outside).await?;
+        // A restored vault is not given up.
+        let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
         let opened = replica.clone();
         let assembled = async move {
             let peers = Stop::new(all.child_token(), &all);
@@ -212,6 +223,7 @@ impl Node {
                 tasks,
                 http: http_server,
                 hands_over: true,
+                rivals,
                 _all: guard,
             })
         };
@@ -270,10 +282,22 @@ impl Node {
     /// Why the node ended before, or could not be closed.
     pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut fatal = self.shared.replica.fatal();
+        let rivals = self.rivals.take();
+        let (asked, replica) = (rivals.as_ref(), self.shared.replica.clone());
+        let formed_without = async move {
+            match asked {
+                Some(rivals) => rivals.found(&replica).await,
+                None => std::future::pending().await,
+            }
+        };
         let ended = tokio::select! {
             biased;
             () = signal => None,
             error = failed(&mut fatal) => Some(RunError::Fatal(error)),
+            () = formed_without => {
+                let node_id = self.shared.replica.node_id();
+                Some(RunError::FormedWithout { node_id })
+            }
             Some(ended) = self.tasks.join_next() => {
                 Some(RunError::Server { what: ended.unwrap_or("a task of the node") })
             }
@@ -294,6 +318,9 @@ impl Node {
                 Err(damaged.into())
             }
             Some(error) => {
+                if rivals.is_some() && place::is_taken(&error) {
+                    place::give_up(&self.shared.replica).await;
+                }
                 // What has failed cannot hand anything over; the others elect a leader by themselves.
                 self.halt().await;
                 Err(error)

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use futures::Stream;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
+use toka_proto::v1::cursor_service_server::CursorServiceServer;
+use toka_proto::v1::group_service_server::GroupServiceServer;
 use toka_proto::v1::intent_service_server::IntentServiceServer;
+use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::transport::peer_server;
@@ -20,12 +23,13 @@ use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
+use tower::layer::layer_fn;
 use tower::util::MapResponseLayer;
 
 use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
-use crate::api::{Cluster, Intents, Shared, Vault};
+use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -33,7 +37,7 @@ use crate::limits::{
     REQUEST_GRACE, STREAM_WINDOW_BYTES,
 };
 use crate::refusal;
-use crate::routing::name_members;
+use crate::routing::{TimeLimit, name_cluster, name_members};
 
 /// How a server is stopped.
 #[derive(Clone, Debug)]
@@ -85,6 +89,9 @@ pub(super) fn routes(
     };
     Ok(Routes::new(Vault::server(Arc::clone(shared)))
         .add_service(Intents::server(Arc::clone(shared)))
+        .add_service(Lineage::server(Arc::clone(shared)))
+        .add_service(Cursors::server(Arc::clone(shared)))
+        .add_service(Groups::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -95,6 +102,9 @@ pub(super) fn routes(
 const REFLECTED: &[&str] = &[
     VaultServiceServer::<Vault>::NAME,
     IntentServiceServer::<Intents>::NAME,
+    LineageServiceServer::<Lineage>::NAME,
+    CursorServiceServer::<Cursors>::NAME,
+    GroupServiceServer::<Groups>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -109,16 +119,16 @@ pub(super) async fn clients<S: Wire>(
     stop: Stop,
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
+    let limit = limits.request_timeout_max + REQUEST_GRACE;
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
+        let response = name_cluster(response, shared.cluster_header());
         name_members(response, router.leader(), router.member_endpoints())
     });
     let served = Server::builder()
         // For gRPC-web.
         .accept_http1(true)
-        // Handlers keep to their deadlines themselves, but begin only when the request is there.
-        .timeout(limits.request_timeout_max + REQUEST_GRACE)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .max_concurrent_streams(limits.connection_streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -127,9 +137,12 @@ pub(super) async fn clients<S: Wire>(
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(GrpcWebLayer::new())
         .layer(name_members)
+        .layer(layer_fn(move |routes: Routes| {
+            TimeLimit::over(routes, limit)
+        }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            incoming(accepted, &stop, bounds.max, bounds),
+            incoming(accepted, &stop, bounds.max, bounds, None),
             stop.gently.cancelled(),
         )
         .await;
@@ -159,10 +172,11 @@ pub(super) fn peers<S, A>(
                 return;
             }
         };
+        let proof = Some(bounds.peer_proof_timeout);
         let served = peer_server()
             .add_service(service)
             .serve_with_incoming_shutdown(
-                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds),
+                incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds, proof),
                 stop.gently.cancelled(),
             )
             .await;
@@ -181,7 +195,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
-            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds),
+            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds, None),
             stop.gently.cancelled(),
         )
         .await;

@@ -1,7 +1,8 @@
 //! What a call says beside its message.
 
-use toka_proto::convert::metadata;
+use toka_proto::convert::{metadata, status};
 use tokio::time::Instant;
+use tonic::Status;
 use tonic::metadata::{KeyRef, MetadataMap};
 
 use super::deadline::deadline;
@@ -19,11 +20,28 @@ pub(crate) struct Call {
     pub(crate) requires_leader: bool,
     /// A follower has forwarded the call; it must not be forwarded again.
     pub(crate) is_forwarded: bool,
+    /// This node's cluster, once it belongs to one.
+    cluster_id: Option<u128>,
     carried: MetadataMap,
 }
 
 impl Call {
-    pub(crate) fn new(request: &MetadataMap, limits: &Limits) -> Self {
+    /// Of a call that has come to a node of the cluster `cluster_id`.
+    ///
+    /// # Errors
+    /// If the call is for another cluster: addresses are given to other nodes, and what is meant for one cluster
+    /// must do nothing in another.
+    pub(crate) fn new(
+        request: &MetadataMap,
+        limits: &Limits,
+        cluster_id: Option<u128>,
+    ) -> Result<Self, Status> {
+        let named = metadata::cluster_id(request).map_err(|error| status::invalid(&error))?;
+        if let (Some(expected), Some(actual)) = (named, cluster_id)
+            && expected != actual
+        {
+            return Err(status::other_cluster(expected, actual));
+        }
         let mut carried = MetadataMap::new();
         for key in request.keys() {
             // Binary metadata is nothing that the vault knows of.
@@ -34,18 +52,23 @@ impl Call {
                 carried.insert(key.clone(), value.clone());
             }
         }
-        Self {
+        Ok(Self {
             deadline: deadline(request, limits.request_timeout, limits.request_timeout_max),
             requires_leader: metadata::requires_leader(request),
             is_forwarded: metadata::is_forwarded(request),
+            cluster_id,
             carried,
-        }
+        })
     }
 
-    /// Metadata of the same call when node `node_id` forwards it.
+    /// Metadata of the same call when node `node_id` forwards it. The leader's address may be another cluster's by
+    /// now, so the cluster is named also where the caller has not.
     pub(crate) fn forwarded_by(&self, node_id: u64) -> MetadataMap {
         let mut metadata = self.carried.clone();
         metadata::put_forwarded_by(&mut metadata, node_id);
+        if let Some(cluster_id) = self.cluster_id {
+            metadata::put_cluster_id(&mut metadata, cluster_id);
+        }
         metadata
     }
 }
@@ -56,7 +79,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn a_forwarded_call_carries_its_caller_and_its_trace_and_nothing_else() {
+    fn a_forwarded_call_carries_its_caller_its_trace_and_its_cluster_and_nothing_else() {
         let mut request = MetadataMap::new();
         for (key, value) in [
             ("authorization", "Bearer t"),
@@ -67,12 +90,33 @@ mod tests {
             request.insert(key, value.parse().expect("ascii"));
         }
         let limits = Config::new(1, "unused".into()).limits;
-        let forwarded = Call::new(&request, &limits).forwarded_by(2);
-        assert_eq!(forwarded.len(), 3);
+        let call = Call::new(&request, &limits, Some(7)).expect("for this cluster");
+        let forwarded = call.forwarded_by(2);
+        assert_eq!(forwarded.len(), 4);
+        assert_eq!(metadata::cluster_id(&forwarded), Ok(Some(7)));
         assert_eq!(
             forwarded.get("authorization").map(|v| v.as_bytes()),
             Some(&b"Bearer t"[..])
         );
         assert!(metadata::is_forwarded(&forwarded));
+    }
+
+    #[test]
+    fn a_call_for_another_cluster_is_refused_with_both_ids() {
+        let limits = Config::new(1, "unused".into()).limits;
+        let mut request = MetadataMap::new();
+        assert!(
+            Call::new(&request, &limits, Some(7)).is_ok(),
+            "none is named"
+        );
+        metadata::put_cluster_id(&mut request, 7);
+        assert!(Call::new(&request, &limits, Some(7)).is_ok());
+        assert!(Call::new(&request, &limits, None).is_ok(), "not formed yet");
+        let refused = Call::new(&request, &limits, Some(8)).expect_err("another one");
+        let other = status::Detail::OtherCluster {
+            expected: 7,
+            actual: 8,
+        };
+        assert_eq!(status::parse(&refused).detail, Some(other));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 /// The answer must be under way before the caller gives up, or it never learns why: one tenth of
@@ -22,6 +23,17 @@ fn timeout(metadata: &MetadataMap, default: Duration, max: Duration) -> Duration
         .and_then(parse)
         .map(|timeout| timeout - (timeout / 10).min(RETURN_MAX));
     asked.unwrap_or(default).min(max)
+}
+
+/// How long a call with these headers may take until it is ended from outside: longer than its handler takes until it
+/// says why there is no answer, and less than its caller waits.
+pub(super) fn limit(headers: &HeaderMap, max: Duration) -> Duration {
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse)
+        .map(|timeout| timeout - (timeout / 20).min(RETURN_MAX / 2));
+    asked.map_or(max, |asked| asked.min(max))
 }
 
 /// A `grpc-timeout`: up to eight digits and a unit.
@@ -62,16 +74,30 @@ mod tests {
     #[test]
     fn a_deadline_is_bounded_and_leaves_time_for_the_answer() {
         let (default, max) = (Duration::from_secs(10), Duration::from_secs(60));
-        let after = |timeout: Option<&'static str>| {
+        let after = |asked: Option<&'static str>| {
             let mut metadata = MetadataMap::new();
-            if let Some(timeout) = timeout {
-                metadata.insert("grpc-timeout", timeout.parse().expect("ascii"));
+            if let Some(asked) = asked {
+                metadata.insert("grpc-timeout", asked.parse().expect("ascii"));
             }
-            super::timeout(&metadata, default, max).as_millis()
+            timeout(&metadata, default, max).as_millis()
         };
         assert_eq!(after(None), 10_000);
         assert_eq!(after(Some("500m")), 450);
         assert_eq!(after(Some("5S")), 4_900);
         assert_eq!(after(Some("2H")), 60_000);
+    }
+
+    #[test]
+    fn handlers_say_why_before_calls_are_ended() {
+        let max = Duration::from_secs(60);
+        assert_eq!(limit(&HeaderMap::new(), max), max);
+        for asked in ["500m", "5S", "10u"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", asked.parse().expect("a value"));
+            let limit = limit(&headers, max);
+            let metadata = MetadataMap::from_headers(headers);
+            assert!(timeout(&metadata, max, max) < limit, "{asked}");
+            assert!(limit < parse(asked).expect("valid"), "{asked}");
+        }
     }
 }

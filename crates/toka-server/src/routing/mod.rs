@@ -6,13 +6,17 @@
 mod call;
 mod deadline;
 mod reply;
+mod time_limit;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use toka_proto::convert::status;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
+use toka_proto::v1::cursor_service_client::CursorServiceClient;
+use toka_proto::v1::group_service_client::GroupServiceClient;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use toka_raft::transport::Traffic;
@@ -25,8 +29,9 @@ use tonic::{Request, Status};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::reply::{
-    is_worth_another_leader, name_members, out_of_time, relay, relay_status,
+    is_worth_another_leader, name_cluster, name_members, out_of_time, relay, relay_status,
 };
+pub(crate) use self::time_limit::TimeLimit;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::refusal;
 
@@ -35,6 +40,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Connections that are kept to other nodes: more than a cluster has members.
 const CHANNELS_MAX: usize = 64;
+/// Connections to one node over which calls wait. A node takes 4,096 calls over one, unless it is configured otherwise,
+/// and [`PULLS_MAX`](crate::limits::PULLS_MAX) of them may wait.
+const WAITING_LANES: usize = 4;
 
 /// Where a call belongs.
 #[derive(Clone, Debug)]
@@ -53,13 +61,24 @@ impl Route {
     }
 }
 
+/// Which connection to another node a call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// That of calls which are answered at once.
+    Calls,
+    /// Those of calls which wait: they must not take the places of the others.
+    Waits(usize),
+}
+
 /// Finds the leader and the way to it.
 #[derive(Debug)]
 pub(crate) struct Router {
     node_id: u64,
     leader: watch::Receiver<Option<Leader>>,
     transport: Arc<dyn Transport>,
-    channels: Mutex<BTreeMap<String, Channel>>,
+    channels: Mutex<BTreeMap<(String, Lane), Channel>>,
+    /// Calls that wait, so far.
+    waiting: AtomicUsize,
     members: watch::Receiver<Arc<[Member]>>,
     /// The members' endpoints as they stand in replies, and of which members that is.
     named: Mutex<(Arc<[Member]>, Option<HeaderValue>)>,
@@ -89,6 +108,7 @@ impl Router {
             leader,
             transport,
             channels: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             members,
             named: Mutex::new((Arc::new([]), None)),
         }
@@ -170,6 +190,17 @@ impl Router {
         }
     }
 
+    /// Waits until `leader` is not known to lead any more.
+    pub(crate) async fn lost(&self, leader: &Leader) {
+        let mut watch = self.leader.clone();
+        let leads = |known: &Leader| known.node_id == leader.node_id && known.term == leader.term;
+        let lost = watch.wait_for(|known| !known.as_ref().is_some_and(leads));
+        if lost.await.is_err() {
+            // The node stops, and will tell whoever waits.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// `message` as it is forwarded, to be answered before the call's deadline.
     pub(crate) fn request<T>(&self, call: &Call, message: T) -> Request<T> {
         let mut request = Request::new(message);
@@ -195,15 +226,40 @@ impl Router {
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
+    pub(crate) fn cursors(&self, leader: &Leader) -> Result<CursorServiceClient<Channel>, Status> {
+        Ok(CursorServiceClient::new(self.channel(leader)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn groups(&self, leader: &Leader) -> Result<GroupServiceClient<Channel>, Status> {
+        Ok(GroupServiceClient::new(self.channel(leader)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// As [`Router::groups`], for calls that wait, each over the next one of the connections for those.
+    pub(crate) fn waiting_groups(
+        &self,
+        leader: &Leader,
+    ) -> Result<GroupServiceClient<Channel>, Status> {
+        let number = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let channel = self.channel_of(leader, Lane::Waits(number % WAITING_LANES))?;
+        Ok(GroupServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
     pub(crate) fn cluster(&self, leader: &Leader) -> Result<ClusterServiceClient<Channel>, Status> {
         Ok(ClusterServiceClient::new(self.channel(leader)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
     fn channel(&self, leader: &Leader) -> Result<Channel, Status> {
+        self.channel_of(leader, Lane::Calls)
+    }
+
+    fn channel_of(&self, leader: &Leader, lane: Lane) -> Result<Channel, Status> {
         let endpoint = &leader.member.client_endpoint;
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(endpoint) {
+        let key = (endpoint.clone(), lane);
+        if let Some(channel) = channels.get(&key) {
             return Ok(channel.clone());
         }
         let channel = self
@@ -213,7 +269,7 @@ impl Router {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        channels.insert(endpoint.clone(), channel.clone());
+        channels.insert(key, channel.clone());
         Ok(channel)
     }
 }

@@ -1,10 +1,23 @@
 //! Replies: naming the leader in them, and passing on those of the leader.
 
-use toka_proto::convert::metadata::{self, LEADER_ENDPOINT, LEADER_ID, MEMBER_ENDPOINTS};
-use toka_proto::convert::status::{Detail, parse};
+use toka_proto::convert::metadata::{
+    self, CLUSTER_ID, LEADER_ENDPOINT, LEADER_ID, MEMBER_ENDPOINTS,
+};
+use toka_proto::convert::status::{self, Detail, parse};
 use toka_raft::Leader;
 use tonic::codegen::http;
 use tonic::{Code, Response, Status};
+
+/// Names this node's cluster in the head of a reply, so that a client notices a node of another one.
+pub(crate) fn name_cluster<B>(
+    mut response: http::Response<B>,
+    cluster: Option<http::HeaderValue>,
+) -> http::Response<B> {
+    if let Some(cluster) = cluster {
+        response.headers_mut().insert(CLUSTER_ID, cluster);
+    }
+    response
+}
 
 /// Names the members in the head of a reply, and the leader, unless the leader itself has done so.
 pub(crate) fn name_members<B>(
@@ -38,7 +51,16 @@ pub(crate) fn relay<T>(reply: Response<T>) -> Response<T> {
 }
 
 /// The leader's refusal, as it came but for the metadata of the connection to it.
+///
+/// The caller has asked the right cluster: that the leader's address is another one's by now is as if it could not be
+/// reached.
 pub(crate) fn relay_status(refusal: &Status) -> Status {
+    if matches!(parse(refusal).detail, Some(Detail::OtherCluster { .. })) {
+        return status::no_leader(format!(
+            "a node of another cluster is at the leader's address: {}",
+            refusal.message()
+        ));
+    }
     let details = refusal.details().to_vec().into();
     let mut relayed = Status::with_details(refusal.code(), refusal.message(), details);
     let leader = metadata::leader(refusal.metadata());
@@ -54,7 +76,12 @@ pub(crate) fn is_worth_another_leader(refusal: &Status) -> bool {
         return true;
     }
     match parse(refusal).detail {
-        Some(Detail::NotLeader { .. } | Detail::NoLeader | Detail::Stopping) => true,
+        Some(
+            Detail::NotLeader { .. }
+            | Detail::NoLeader
+            | Detail::Stopping
+            | Detail::OtherCluster { .. },
+        ) => true,
         Some(_) => false,
         None => refusal.code() == Code::Unavailable,
     }
@@ -63,16 +90,14 @@ pub(crate) fn is_worth_another_leader(refusal: &Status) -> bool {
 /// A refusal that an attempt leaves behind when there is no time for another one: never NOT_LEADER,
 /// which the caller has not asked for.
 pub(crate) fn out_of_time(last: &Status) -> Status {
-    toka_proto::convert::status::no_leader(format!(
-        "no leader took the commit before the deadline (last: {}); it is safe to repeat it",
+    status::no_leader(format!(
+        "no leader answered the call before the deadline (last: {}); it is safe to repeat it",
         last.message()
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use toka_proto::convert::status;
-
     use super::*;
 
     #[test]
@@ -110,5 +135,14 @@ mod tests {
         assert_eq!(parse(&relayed), parse(&refusal));
         assert_eq!(metadata::leader(relayed.metadata()), Some(leader));
         assert!(relayed.metadata().get("server").is_none());
+    }
+
+    #[test]
+    fn a_leader_whose_address_is_another_clusters_is_not_there() {
+        let refusal = status::other_cluster(7, 8);
+        assert!(is_worth_another_leader(&refusal));
+        let relayed = relay_status(&refusal);
+        assert_eq!(parse(&relayed).detail, Some(Detail::NoLeader));
+        assert!(relayed.message().contains("at the leader's address"));
     }
 }

@@ -3,8 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod coordination;
 mod http;
 mod lifecycle;
+mod lineage;
+mod peers;
 mod reads;
 mod routing;
 mod streams;

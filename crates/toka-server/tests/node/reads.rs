@@ -251,6 +251,29 @@ async fn a_page_token_of_another_list_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_beyond_the_end_is_refused_and_not_waited_for() {
+    let cluster = Cluster::start(1).await;
+    let mut vault = cluster.vault(0);
+    for i in 0..3 {
+        commit(&mut vault, "a", &i.to_string()).await;
+    }
+    let request = v1::ListRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let page = within(vault.list(request.clone())).await.expect("a page");
+    let mut token = page.into_inner().next_page_token;
+    // Behind the version and the place, the end of the list.
+    token.replace_range(18..34, "00ffffffffffffff");
+    let forged = v1::ListRequest {
+        page_token: token,
+        ..request
+    };
+    let refusal = within(vault.list(forged)).await.expect_err("far beyond");
+    assert_eq!(refusal.code(), Code::OutOfRange, "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_default_vault_exists() {
     let cluster = Cluster::start(1).await;
     let request = v1::ListRequest {

@@ -1,7 +1,8 @@
+use toka_proto::convert::metadata;
 use toka_proto::convert::status::{self, Detail, parse};
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::support::*;
 
@@ -129,6 +130,52 @@ async fn a_move_of_a_cursor_in_another_history_is_refused_on_every_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_another_cluster_does_nothing() {
+    fn of<T>(message: T, cluster_id: u128) -> Request<T> {
+        let mut request = Request::new(message);
+        metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        request
+    }
+    let cluster = Cluster::start(3).await;
+    let own = cluster.nodes[0].replica().cluster_id().expect("formed");
+    let detail = Detail::OtherCluster {
+        expected: 1,
+        actual: own,
+    };
+    for index in 0..3 {
+        let removal = v1::RemoveNodeRequest {
+            node_id: cluster.nodes[cluster.follower()].replica().node_id(),
+            force: true,
+        };
+        let commit = of(one(event("a", "1")), 1);
+        let refusals = [
+            within(cluster.vault(index).commit(commit)).await.err(),
+            within(cluster.status(index).remove_node(of(removal, 1)))
+                .await
+                .err(),
+            within(
+                cluster
+                    .status(index)
+                    .get_status(of(v1::GetStatusRequest::default(), 1)),
+            )
+            .await
+            .err(),
+        ];
+        for refusal in refusals {
+            let refusal = refusal.expect("refused");
+            assert_eq!(refusal.code(), Code::FailedPrecondition);
+            assert_eq!(parse(&refusal).detail.as_ref(), Some(&detail));
+            assert_eq!(metadata::cluster_id(refusal.metadata()), Ok(Some(own)));
+        }
+        assert_eq!(cluster.nodes[index].replica().status().members.len(), 3);
+    }
+    let mut follower = cluster.vault(cluster.follower());
+    let reply = within(follower.commit(of(one(event("a", "1")), own))).await;
+    let reply = reply.expect("of this cluster").into_inner();
+    assert_eq!(reply.events[0].sequence, 1, "nothing was stored before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commits_go_on_through_any_node_when_the_leader_stops() {
     let mut cluster = Cluster::start(3).await;
     let (first, _) = commit(&mut cluster.vault(0), "a", "before").await;
@@ -155,7 +202,7 @@ async fn without_a_leader_a_commit_waits_and_then_says_unavailable() {
         node.halt().await;
     }
     cluster.nodes.push(survivor);
-    let mut request = tonic::Request::new(one(event("a", "1")));
+    let mut request = Request::new(one(event("a", "1")));
     request.set_timeout(std::time::Duration::from_secs(3));
     let began = std::time::Instant::now();
     let refusal = within(cluster.vault(0).commit(request))

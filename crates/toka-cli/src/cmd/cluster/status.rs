@@ -40,7 +40,8 @@ pub(super) fn show(status: &ClusterStatus, format: Format, is_wide: bool) -> Res
     }
 }
 
-fn json(status: &ClusterStatus) -> Value {
+/// Everything that is known of the cluster.
+pub(crate) fn json(status: &ClusterStatus) -> Value {
     let settings = status.settings.as_ref().map(|settings| {
         json!({
             "feature_level": settings.feature_level,
@@ -77,7 +78,7 @@ fn is_joint(status: &ClusterStatus) -> bool {
     status.membership.voter_sets.len() > 1
 }
 
-fn alarm_json(alarm: &v1::Alarm) -> Value {
+pub(super) fn alarm_json(alarm: &v1::Alarm) -> Value {
     json!({
         "kind": alarm_kind(alarm),
         "node_id": alarm.node_id,
@@ -87,15 +88,26 @@ fn alarm_json(alarm: &v1::Alarm) -> Value {
     })
 }
 
-fn alarm_kind(alarm: &v1::Alarm) -> String {
+pub(super) fn alarm_kind(alarm: &v1::Alarm) -> String {
     let name = alarm.kind().as_str_name();
     name.strip_prefix("ALARM_KIND_")
         .unwrap_or(name)
         .to_lowercase()
 }
 
+/// Whether as many voters answer as are needed, as far as the cluster knows.
+pub(super) fn has_quorum(status: &ClusterStatus) -> bool {
+    let is_lost = |alarm: &v1::Alarm| {
+        matches!(
+            alarm.kind(),
+            v1::AlarmKind::NoQuorum | v1::AlarmKind::JointConfiguration
+        )
+    };
+    !status.alarms.iter().any(is_lost)
+}
+
 /// The node, as the leader knows it.
-fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
+pub(super) fn member(status: &ClusterStatus, node_id: u64) -> Option<&v1::Member> {
     let mut members = status.membership.members.iter();
     members.find(|member| member.node_id == node_id)
 }
@@ -137,6 +149,11 @@ fn intents_json(settings: IntentSettings) -> Value {
     })
 }
 
+/// Whether the node has told its state: of one that has not nothing is known, and no number is 0.
+pub(super) fn answered(node: &v1::NodeStatus) -> bool {
+    !node.version.is_empty()
+}
+
 fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
     let node = &status.node;
     let member = member(cluster, node.node_id);
@@ -153,19 +170,19 @@ fn node_json(cluster: &ClusterStatus, status: &NodeStatus) -> Value {
         "feature_level": member.and_then(|member| member.feature_level),
         "endpoint": node.client_endpoint,
         "raft_endpoint": node.raft_endpoint,
-        "term": node.term,
-        "revision": node.revision,
-        "sequence": node.sequence,
-        "unix_ms": node.unix_ms,
+        "term": answered(node).then_some(node.term),
+        "revision": answered(node).then_some(node.revision),
+        "sequence": answered(node).then_some(node.sequence),
+        "unix_ms": answered(node).then_some(node.unix_ms),
         "history_root": status.history_root,
         "state_digest": status.state_digest,
-        "last_log_index": node.last_log_index,
-        "committed_log_index": node.committed_log_index,
-        "applied_log_index": node.applied_log_index,
-        "snapshot_log_index": node.snapshot_log_index,
+        "last_log_index": answered(node).then_some(node.last_log_index),
+        "committed_log_index": answered(node).then_some(node.committed_log_index),
+        "applied_log_index": answered(node).then_some(node.applied_log_index),
+        "snapshot_log_index": answered(node).then_some(node.snapshot_log_index),
         "lag_entries": node.lag_entries,
-        "disk_bytes": node.disk_bytes,
-        "version": node.version,
+        "disk_bytes": answered(node).then_some(node.disk_bytes),
+        "version": answered(node).then_some(&node.version),
         "healthy": node.healthy,
         "reason": node.reason,
         "last_scrub": node.last_scrub.as_ref().map(scrub_json),
@@ -208,7 +225,7 @@ fn scrub_line<'a>(nodes: impl Iterator<Item = &'a v1::NodeStatus>) -> Option<Str
     Some(format!("looked for damage: {}", each.join("; ")))
 }
 
-fn role(status: &NodeStatus) -> String {
+pub(super) fn role(status: &NodeStatus) -> String {
     let name = status.node.role().as_str_name();
     name.strip_prefix("ROLE_")
         .unwrap_or(name)
@@ -228,9 +245,14 @@ fn intents_line(settings: IntentSettings, is_wide: bool) -> String {
 }
 
 fn table(status: &ClusterStatus, is_wide: bool) -> Result<()> {
+    let none = if has_quorum(status) {
+        "none"
+    } else {
+        "none (no quorum)"
+    };
     let leader = status
         .leader_id
-        .map_or_else(|| "none".to_owned(), |id| format!("node {id}"));
+        .map_or_else(|| none.to_owned(), |id| format!("node {id}"));
     output::line(&format!(
         "cluster {:032x}, leader {leader}, term {}",
         status.header.cluster_id, status.header.term
@@ -321,6 +343,7 @@ fn nodes_table(mut rows: Vec<[String; COLUMNS.len()]>, is_wide: bool) -> String 
 
 fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; COLUMNS.len()] {
     let node = &status.node;
+    let known = |number: u64| or_dash(answered(node).then(|| number.to_string()));
     let root = status
         .history_root
         .map(|root| root.to_string()[..12].to_owned());
@@ -328,24 +351,30 @@ fn row(cluster: &ClusterStatus, status: &NodeStatus) -> [String; COLUMNS.len()] 
         node.node_id.to_string(),
         role_of_member(cluster, status),
         node.client_endpoint.clone(),
-        node.term.to_string(),
-        node.sequence.to_string(),
-        node.applied_log_index.to_string(),
-        node.lag_entries
-            .map_or_else(String::new, |lag| lag.to_string()),
-        size(node.disk_bytes),
-        node.version.clone(),
-        member(cluster, node.node_id)
-            .and_then(|member| member.feature_level)
-            .map_or_else(String::new, |level| format!("level {level}")),
-        root.unwrap_or_default(),
+        known(node.term),
+        known(node.sequence),
+        known(node.applied_log_index),
+        or_dash(node.lag_entries.map(|lag| lag.to_string())),
+        or_dash(answered(node).then(|| size(node.disk_bytes))),
+        or_dash(answered(node).then(|| node.version.clone())),
+        or_dash(
+            member(cluster, node.node_id)
+                .and_then(|member| member.feature_level)
+                .map(|level| format!("level {level}")),
+        ),
+        or_dash(root),
         health(cluster, node),
     ]
 }
 
+/// What is not known is no number.
+pub(super) fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".to_owned())
+}
+
 /// What it does, and what is planned for it.
-fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
-    let role = role(status);
+pub(super) fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
+    let role = role(status).replace('_', " ");
     let Some(member) = member(cluster, status.node.node_id) else {
         return role;
     };
@@ -360,7 +389,7 @@ fn role_of_member(cluster: &ClusterStatus, status: &NodeStatus) -> String {
     }
 }
 
-fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
+pub(super) fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
     let since = member(cluster, node.node_id).and_then(|member| member.unreachable_since_unix_ms);
     match since {
         Some(since) => {
@@ -374,7 +403,7 @@ fn health(cluster: &ClusterStatus, node: &v1::NodeStatus) -> String {
 }
 
 /// Bytes, for people.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
     match bytes {
@@ -415,6 +444,67 @@ mod tests {
         let json = scrub_json(&pass(false).expect("a pass"));
         assert_eq!(json["result"], "no damage");
         assert_eq!(json["end_unix_ms"], 1_795_713_300_123_u64);
+    }
+
+    fn cluster_of(nodes: Vec<v1::NodeStatus>, alarms: Vec<v1::Alarm>) -> ClusterStatus {
+        let header = v1::ResponseHeader {
+            cluster_id: vec![7; 16].into(),
+            history_id: vec![7; 16].into(),
+            ..v1::ResponseHeader::default()
+        };
+        let message = v1::GetStatusResponse {
+            header: Some(header),
+            nodes,
+            alarms,
+            ..v1::GetStatusResponse::default()
+        };
+        message.try_into().expect("valid")
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_node_is_no_number() {
+        let dead = v1::NodeStatus {
+            node_id: 2,
+            client_endpoint: "b:7311".to_owned(),
+            reason: "tcp connect error".to_owned(),
+            ..v1::NodeStatus::default()
+        };
+        let alive = v1::NodeStatus {
+            node_id: 1,
+            version: "0.1.0".to_owned(),
+            role: v1::Role::LeaderWithoutQuorum.into(),
+            ..v1::NodeStatus::default()
+        };
+        let cluster = cluster_of(vec![alive, dead], Vec::new());
+        let [alive, dead] = &cluster.nodes[..] else {
+            panic!("{cluster:?}");
+        };
+        let shown = row(&cluster, dead);
+        assert_eq!(shown[1], "unknown");
+        assert_eq!(shown[3..11], ["-"; 8]);
+        let json = node_json(&cluster, dead);
+        for name in ["term", "sequence", "applied_log_index", "disk_bytes"] {
+            assert_eq!(json[name], Value::Null, "{name}");
+            assert_eq!(node_json(&cluster, alive)[name], 0, "{name}");
+        }
+        assert_eq!(row(&cluster, alive)[1], "leader without quorum");
+    }
+
+    #[test]
+    fn lost_quorum_is_told_from_an_election() {
+        let of = |kind: Option<v1::AlarmKind>| {
+            let alarm = |kind: v1::AlarmKind| v1::Alarm {
+                kind: kind.into(),
+                ..v1::Alarm::default()
+            };
+            has_quorum(&cluster_of(
+                Vec::new(),
+                kind.map(alarm).into_iter().collect(),
+            ))
+        };
+        assert!(of(None) && of(Some(v1::AlarmKind::NodeUnreachable)));
+        assert!(!of(Some(v1::AlarmKind::NoQuorum)));
+        assert!(!of(Some(v1::AlarmKind::JointConfiguration)));
     }
 
     #[test]

@@ -1,6 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::{
+    COORDINATION_LEVEL, CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction,
+    Precondition, SaveCursor, Settle, Settlement, UpdateGroup, Verdict,
+};
+use crate::core::{ConsumerName, CursorName, GroupName, groups};
 
 fn any_parent(index: usize) -> impl Strategy<Value = ParentName> {
     let batch = (0..=u16::MAX).prop_map(move |i| match index {
@@ -66,7 +71,161 @@ fn any_precondition() -> impl Strategy<Value = Precondition> {
                 to,
             }
         }),
+        ("[a-z.]{1,20}", any::<u64>())
+            .prop_map(|(prefix, sequence)| Precondition::KindPrefixSequence { prefix, sequence }),
+        (any_group(), any::<(u64, u64, u32)>()).prop_map(
+            |(group, (incarnation, sequence, delivery))| Precondition::Acknowledge {
+                group,
+                incarnation,
+                sequence,
+                delivery,
+            }
+        ),
     ]
+}
+
+fn any_group() -> impl Strategy<Value = GroupName> {
+    "[a-zß/]{1,9}".prop_map(|name| GroupName::new(&name).expect("valid"))
+}
+
+fn any_verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Acknowledge),
+        Just(Verdict::Extend),
+        Just(Verdict::Release),
+        (0..=86_400_000_u32, "[a-zß\n]{0,9}")
+            .prop_map(|(delay_ms, reason)| Verdict::Reject { delay_ms, reason }),
+        "[a-zß\n]{0,9}".prop_map(|reason| Verdict::Park { reason }),
+    ]
+}
+
+fn any_settings() -> impl Strategy<Value = groups::Settings> {
+    (100..=86_400_000_u32, 1..=10_000_u32, 1..=1_000_u32).prop_map(
+        |(ack_timeout_ms, unacknowledged_max, deliveries_max)| {
+            let mut settings = groups::Settings {
+                ack_timeout_ms,
+                unacknowledged_max,
+                deliveries_max,
+                ..groups::Settings::default()
+            };
+            settings.filter.kind_prefixes.push("task.".to_owned());
+            settings
+        },
+    )
+}
+
+fn any_cursor_command() -> impl Strategy<Value = Command> {
+    let name = || "[a-z]{1,9}".prop_map(|name| CursorName::new(&name).expect("valid"));
+    let save = (any::<u64>(), name(), any::<Option<u64>>(), any::<u64>()).prop_map(
+        |(unix_ms, name, from, to)| {
+            Command::SaveCursor(SaveCursor {
+                unix_ms,
+                name,
+                from,
+                to,
+            })
+        },
+    );
+    let delete = (any::<u64>(), name(), any::<Option<u64>>()).prop_map(|(unix_ms, name, from)| {
+        Command::DeleteCursor(DeleteCursor {
+            unix_ms,
+            name,
+            from,
+        })
+    });
+    prop_oneof![save, delete]
+}
+
+/// A group that is made, changed or deleted.
+fn any_group_change() -> impl Strategy<Value = Command> {
+    let create = (any::<u64>(), any_group(), any_settings(), any::<u64>()).prop_map(
+        |(unix_ms, name, settings, position)| {
+            Command::CreateGroup(CreateGroup {
+                unix_ms,
+                name,
+                settings,
+                position,
+            })
+        },
+    );
+    let delete = (any::<(u64, u64)>(), any_group()).prop_map(|((unix_ms, incarnation), name)| {
+        Command::DeleteGroup(DeleteGroup {
+            unix_ms,
+            name,
+            incarnation,
+        })
+    });
+    let update = (
+        any::<(u64, u64)>(),
+        any_group(),
+        any_settings(),
+        any::<[bool; 3]>(),
+    )
+        .prop_map(|((unix_ms, incarnation), name, settings, has)| {
+            Command::UpdateGroup(UpdateGroup {
+                unix_ms,
+                name,
+                incarnation,
+                changes: groups::Changes {
+                    ack_timeout_ms: has[0].then_some(settings.ack_timeout_ms),
+                    unacknowledged_max: has[1].then_some(settings.unacknowledged_max),
+                    deliveries_max: has[2].then_some(settings.deliveries_max),
+                },
+            })
+        });
+    prop_oneof![create, delete, update]
+}
+
+fn any_group_command() -> impl Strategy<Value = Command> {
+    let sequences = || {
+        proptest::collection::btree_set(1..1_000_u64, 0..9)
+            .prop_map(|sequences| sequences.into_iter().collect::<Vec<_>>())
+    };
+    let deliver = (any_group(), any::<(u64, u64)>(), 0..1_000_u64, sequences()).prop_map(
+        |(group, (unix_ms, incarnation), from, sequences)| {
+            Command::Deliver(Deliver {
+                unix_ms,
+                group,
+                incarnation,
+                consumer: ConsumerName::new("robot").expect("valid"),
+                from,
+                to: 1_000,
+                sequences,
+            })
+        },
+    );
+    let settlement =
+        (any::<(u64, u32)>(), any_verdict()).prop_map(|((sequence, delivery), verdict)| {
+            Settlement {
+                sequence,
+                delivery,
+                verdict,
+            }
+        });
+    let settlements = proptest::collection::vec(settlement, 0..5);
+    let settle = (any_group(), any::<(u64, u64)>(), settlements).prop_map(
+        |(group, (unix_ms, incarnation), settlements)| {
+            Command::Settle(Settle {
+                unix_ms,
+                group,
+                incarnation,
+                settlements,
+            })
+        },
+    );
+    let action = prop_oneof![Just(ParkedAction::Replay), Just(ParkedAction::Discard)];
+    let moves = (any_group(), any::<(u64, u64)>(), sequences(), action).prop_map(
+        |(group, (unix_ms, incarnation), sequences, action)| {
+            Command::MoveParked(MoveParked {
+                unix_ms,
+                group,
+                incarnation,
+                sequences,
+                action,
+            })
+        },
+    );
+    prop_oneof![3 => any_group_change(), 1 => deliver, 1 => settle, 1 => moves]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -123,7 +282,14 @@ fn any_command() -> impl Strategy<Value = Command> {
         });
     let level = (any::<u64>(), any::<u32>())
         .prop_map(|(unix_ms, level)| Command::SetFeatureLevel(SetFeatureLevel { unix_ms, level }));
-    prop_oneof![1 => create, 4 => commit, 1 => label, 1 => level]
+    prop_oneof![
+        1 => create,
+        4 => commit,
+        1 => label,
+        1 => level,
+        2 => any_cursor_command(),
+        4 => any_group_command(),
+    ]
 }
 
 proptest! {
@@ -227,4 +393,158 @@ fn creation_that_no_node_could_read_is_refused() {
         ..good
     };
     assert_eq!(field(create(None, bad)), Err("intents.count_cap"));
+}
+
+#[test]
+fn bytes_of_level_2_stay_as_they_are() {
+    let unix_ms = 0x0102;
+    let time = [0x02, 0x01, 0, 0, 0, 0, 0, 0];
+    let name = CursorName::new("c").expect("valid");
+    let group = GroupName::new("g").expect("valid");
+    let pinned = |command: &Command, front: &[u8], back: &[u8]| {
+        assert_eq!(encode(command)[..], [front, &time[..], back].concat());
+        assert_eq!(command.level_needed(), COORDINATION_LEVEL);
+    };
+    let save = Command::SaveCursor(SaveCursor {
+        unix_ms,
+        name: name.clone(),
+        from: Some(3),
+        to: 300,
+    });
+    pinned(&save, &[1, 5], &[1, b'c', 1, 3, 0xac, 0x02]);
+    let delete = Command::DeleteCursor(DeleteCursor {
+        unix_ms,
+        name,
+        from: None,
+    });
+    pinned(&delete, &[1, 6], &[1, b'c', 0]);
+    let create = Command::CreateGroup(CreateGroup {
+        unix_ms,
+        name: group.clone(),
+        settings: groups::Settings {
+            ack_timeout_ms: 100,
+            unacknowledged_max: 2,
+            deliveries_max: 3,
+            ..groups::Settings::default()
+        },
+        position: 4,
+    });
+    pinned(&create, &[1, 7], &[1, b'g', 0, 0, 0, 100, 2, 3, 4]);
+    let delete = Command::DeleteGroup(DeleteGroup {
+        unix_ms,
+        name: group.clone(),
+        incarnation: 5,
+    });
+    pinned(&delete, &[1, 8], &[1, b'g', 5]);
+    let update = Command::UpdateGroup(UpdateGroup {
+        unix_ms,
+        name: group.clone(),
+        incarnation: 5,
+        changes: groups::Changes {
+            ack_timeout_ms: Some(100),
+            unacknowledged_max: None,
+            deliveries_max: Some(3),
+        },
+    });
+    pinned(&update, &[1, 12], &[1, b'g', 5, 1, 100, 0, 1, 3]);
+    let deliver = Command::Deliver(Deliver {
+        unix_ms,
+        group: group.clone(),
+        incarnation: 5,
+        consumer: ConsumerName::new("r").expect("valid"),
+        from: 6,
+        to: 8,
+        sequences: vec![7, 8],
+    });
+    pinned(&deliver, &[1, 9], &[1, b'g', 5, 1, b'r', 6, 8, 2, 7, 8]);
+    let settlement = |sequence, verdict| Settlement {
+        sequence,
+        delivery: 1,
+        verdict,
+    };
+    let reason = || "x".to_owned();
+    let settle = Command::Settle(Settle {
+        unix_ms,
+        group: group.clone(),
+        incarnation: 5,
+        settlements: vec![
+            settlement(7, Verdict::Acknowledge),
+            settlement(
+                8,
+                Verdict::Reject {
+                    delay_ms: 9,
+                    reason: reason(),
+                },
+            ),
+            settlement(9, Verdict::Extend),
+            settlement(10, Verdict::Park { reason: reason() }),
+            settlement(11, Verdict::Release),
+        ],
+    });
+    let verdicts = [
+        &[1, b'g', 5, 5, 7, 1, 1][..],
+        &[8, 1, 2, 9, 1, b'x'],
+        &[9, 1, 3],
+        &[10, 1, 4, 1, b'x'],
+        &[11, 1, 5],
+    ];
+    pinned(&settle, &[1, 10], &verdicts.concat());
+    let moves = Command::MoveParked(MoveParked {
+        unix_ms,
+        group,
+        incarnation: 5,
+        sequences: vec![7],
+        action: ParkedAction::Discard,
+    });
+    pinned(&moves, &[1, 11], &[1, b'g', 5, 1, 7, 2]);
+}
+
+#[test]
+fn delays_of_more_than_a_day_are_refused() {
+    for (delay_ms, is_good) in [(86_400_000, true), (86_400_001, false)] {
+        let reason = String::new();
+        let settle = Command::Settle(Settle {
+            unix_ms: 1,
+            group: GroupName::new("g").expect("valid"),
+            incarnation: 1,
+            settlements: vec![Settlement {
+                sequence: 1,
+                delivery: 1,
+                verdict: Verdict::Reject { delay_ms, reason },
+            }],
+        });
+        let mut batch = Batch::default();
+        batch.push(&encode(&settle));
+        assert_eq!(decode_batch(batch.finish()).is_ok(), is_good);
+        assert_eq!(settle.check().is_ok(), is_good);
+    }
+}
+
+#[test]
+fn deliveries_that_are_out_of_order_or_beyond_their_end_are_refused() {
+    let field = |from, to, sequences: &[u64]| {
+        let deliver = Command::Deliver(Deliver {
+            unix_ms: 1,
+            group: GroupName::new("g").expect("valid"),
+            incarnation: 1,
+            consumer: ConsumerName::new("r").expect("valid"),
+            from,
+            to,
+            sequences: sequences.to_vec(),
+        });
+        let mut batch = Batch::default();
+        batch.push(&encode(&deliver));
+        let checked = deliver.check().map_err(|invalid| invalid.field());
+        // Decoding checks the same.
+        assert_eq!(decode_batch(batch.finish()).is_ok(), checked.is_ok());
+        checked
+    };
+    assert_eq!(field(1, 3, &[1, 2, 3]), Ok(()));
+    assert_eq!(field(3, 3, &[]), Ok(()));
+    assert_eq!(field(4, 3, &[]), Err("from"));
+    for sequences in [&[2, 1][..], &[1, 1], &[0], &[4]] {
+        assert_eq!(field(1, 3, sequences), Err("sequences"));
+    }
+    let many: Vec<u64> = (1..=1_001).collect();
+    assert_eq!(field(1, 2_000, &many), Err("sequences"));
 }

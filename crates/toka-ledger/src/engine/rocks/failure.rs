@@ -24,6 +24,8 @@ pub(super) fn open_error(path: &Path, error: rocksdb::Error) -> EngineError {
     }
 }
 
+/// How a text begins that says of damage.
+const CORRUPTION: &str = "Corruption";
 /// What is said of a file that is gone.
 const GONE: &str = "No such file or directory";
 /// What is said of a sector that the disk cannot read or write (with glibc, with musl).
@@ -50,6 +52,15 @@ fn is_lost(action: &str, message: &str) -> bool {
         return is_reading || message.contains(LINKING);
     }
     is_reading && FAILING.iter().any(says)
+}
+
+/// What RocksDB says in words of reading.
+pub(super) fn read_error(path: &Path, message: String) -> EngineError {
+    let action = "read";
+    if message.starts_with(CORRUPTION) || is_lost(action, &message) {
+        return EngineError::corruption(path, None, message);
+    }
+    EngineError::io(action, path)(io::Error::other(message))
 }
 
 pub(super) fn engine_error(

@@ -32,6 +32,7 @@ use crate::disk::parent;
 
 mod directory;
 mod failure;
+mod files;
 mod options;
 mod wal;
 
@@ -83,6 +84,14 @@ impl RocksEngine {
             wal::cut_torn_tail(path)?;
             Some(lock)
         };
+
+        // RocksDB would go on without what it takes for torn, and write another list. Whatever else is the
+        // matter with it, RocksDB says.
+        if let Err(error) = wal::check_manifest(path)
+            && error.is_corruption()
+        {
+            return Err(error);
+        }
 
         let block_cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options::database(options);
@@ -280,6 +289,11 @@ impl Engine for RocksEngine {
             }
         }
         Ok(())
+    }
+
+    fn verify_files(&self) -> Result<(), EngineError> {
+        wal::check_manifest(&self.path)?;
+        files::verify(&self.db, &self.path)
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {

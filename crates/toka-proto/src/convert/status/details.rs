@@ -34,6 +34,7 @@ detailed! {
     v1::HistoryChanged, "toka.vault.v1.HistoryChanged";
     v1::NodeBehind, "toka.vault.v1.NodeBehind";
     v1::NotLeader, "toka.vault.v1.NotLeader";
+    v1::OtherCluster, "toka.vault.v1.OtherCluster";
     v1::PositionOutOfRange, "toka.vault.v1.PositionOutOfRange";
     v1::UnknownParent, "toka.vault.v1.UnknownParent";
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use prost_types::Any;
-use toka_ledger::Rejection;
 use toka_ledger::command::ParentName;
 use toka_ledger::intent::IntentId;
+use toka_ledger::{CursorName, GroupName, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
@@ -43,7 +43,7 @@ pub enum Detail {
         /// As it was named.
         name: String,
     },
-    /// A command was refused: an unknown parent or intent, or preconditions.
+    /// A command was refused: an unknown parent, intent, cursor or group, or preconditions.
     Rejected(Rejection),
     /// The cluster does not have the node.
     NodeNotFound {
@@ -67,6 +67,13 @@ pub enum Detail {
         /// The call's.
         expected: u128,
         /// The vault's.
+        actual: u128,
+    },
+    /// The node belongs to another cluster than the one that the call is for.
+    OtherCluster {
+        /// The call's.
+        expected: u128,
+        /// The node's.
         actual: u128,
     },
     /// The command needs a newer feature level.
@@ -102,6 +109,8 @@ pub enum Detail {
         /// The revision that was asked for; 0: a linearizable read.
         wanted_revision: u64,
     },
+    /// It is not known whether the call was carried out.
+    OutcomeUnknown,
     /// The node is stopping.
     Stopping,
     /// Stored data of the node is damaged.
@@ -147,6 +156,19 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
             let intent = IntentId(name.parse().ok()?);
             Some(Detail::Rejected(Rejection::UnknownIntent { intent }))
         }
+        reason::CURSOR_NOT_FOUND => {
+            let name = find::<pb::ResourceInfo>(details)?.resource_name;
+            let name = CursorName::new(&name).ok()?;
+            Some(Detail::Rejected(Rejection::UnknownCursor { name }))
+        }
+        reason::GROUP_NOT_FOUND => {
+            let name = group_name(details)?;
+            Some(Detail::Rejected(Rejection::UnknownGroup { name }))
+        }
+        reason::GROUP_EXISTS => {
+            let name = group_name(details)?;
+            Some(Detail::Rejected(Rejection::GroupExists { name }))
+        }
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
         reason::NODE_NOT_FOUND => {
@@ -165,6 +187,7 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         }
         reason::NOT_LEADER => Some(not_leader(find(details)?)),
         reason::HISTORY_CHANGED => history_changed(&find(details)?),
+        reason::OTHER_CLUSTER => other_cluster(&find(details)?),
         reason::FEATURE_LEVEL => Some(Detail::FeatureLevel),
         reason::ALREADY_CREATED => Some(Detail::AlreadyCreated),
         reason::POSITION_OUT_OF_RANGE => {
@@ -204,11 +227,17 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
                 wanted_revision,
             })
         }
+        reason::OUTCOME_UNKNOWN => Some(Detail::OutcomeUnknown),
         reason::STOPPING => Some(Detail::Stopping),
         reason::DATA_DAMAGED => Some(Detail::DataDamaged),
         reason::STORAGE_FAILED => Some(Detail::StorageFailed),
         _ => None,
     }
+}
+
+fn group_name(details: &[Any]) -> Option<GroupName> {
+    let name = find::<pb::ResourceInfo>(details)?.resource_name;
+    GroupName::new(&name).ok()
 }
 
 fn unknown_parent(unknown: v1::UnknownParent) -> Option<Rejection> {
@@ -248,5 +277,12 @@ fn history_changed(changed: &v1::HistoryChanged) -> Option<Detail> {
     Some(Detail::HistoryChanged {
         expected: ident::u128("expected_history_id", &changed.expected_history_id).ok()?,
         actual: ident::u128("actual_history_id", &changed.actual_history_id).ok()?,
+    })
+}
+
+fn other_cluster(other: &v1::OtherCluster) -> Option<Detail> {
+    Some(Detail::OtherCluster {
+        expected: ident::u128("expected_cluster_id", &other.expected_cluster_id).ok()?,
+        actual: ident::u128("actual_cluster_id", &other.actual_cluster_id).ok()?,
     })
 }

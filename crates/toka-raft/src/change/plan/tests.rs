@@ -17,6 +17,7 @@ fn view(this: u64, configs: &[&[u64]], learners: &[(u64, Joined)]) -> View {
     }
     View {
         this,
+        advertised: Member::default(),
         configs: configs.iter().map(|ids| set(ids)).collect(),
         lags: nodes.keys().map(|id| (*id, 0)).collect(),
         reachable: nodes.keys().copied().collect(),
@@ -133,4 +134,34 @@ fn sets_without_a_reachable_majority_are_named() {
     assert_eq!(view.stuck(), []);
     view.reachable.remove(&2);
     assert_eq!(view.stuck(), [(set(&[1, 2]), set(&[2]))]);
+}
+
+#[test]
+fn only_voter_says_where_it_is_before_anything_else() {
+    let mut alone = view(1, &[&[1]], &[(2, VOTES)]);
+    let learner = alone.nodes.get_mut(&2).expect("a member");
+    learner.raft_endpoint = "raft-2:1".to_owned();
+    learner.client_endpoint = "client-2:1".to_owned();
+    let here = Member::new("raft-1:1", "client-1:1");
+    alone.advertised = here.clone();
+    assert_eq!(alone.next(), Some(Step::Move(here.clone())));
+    alone.nodes.insert(1, here.clone());
+    assert_eq!(alone.next(), Some(Step::Promote(set(&[2]))));
+
+    alone.advertised = Member::new("raft-2:1", "elsewhere:1");
+    assert_eq!(alone.moved(), None, "another member is there");
+    assert_eq!(alone.next(), None, "who is promoted would not find it");
+    let mut two = view(1, &[&[1, 2]], &[]);
+    two.advertised = here;
+    assert_eq!(two.next(), None, "it would not start");
+}
+
+#[test]
+fn who_moves_keeps_how_it_joined() {
+    let mut alone = view(3, &[&[3]], &[]);
+    let own = alone.nodes.get_mut(&3).expect("a member");
+    own.joined = Some(VOTES);
+    alone.advertised = Member::new("raft-3:1", "client-3:1");
+    let joined = alone.moved().and_then(|member| member.joined);
+    assert_eq!(joined, Some(VOTES));
 }

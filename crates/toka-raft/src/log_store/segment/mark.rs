@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use toka_ledger::disk::{Disk, DiskFile, is_unreadable};
 
+#[cfg(feature = "storage")]
+use super::format::PAGE_LEN;
 use super::format::{MARK_LEN, PAGE, decode_mark, encode_mark};
 use crate::log_store::LogError;
 use crate::log_store::error::IoContext;
@@ -38,6 +40,30 @@ impl Mark {
             latest = latest.max(decode_mark(&bytes).map(|(log, frame)| (frame, log)));
         }
         Ok(latest.map(|(frame, log)| (log, frame)))
+    }
+
+    /// What is wrong with the file: the other slot, or no mark at all, does for a start.
+    #[cfg(feature = "storage")]
+    pub(super) fn problem(
+        disk: &dyn Disk,
+        dir: &Path,
+    ) -> Result<Option<(PathBuf, String)>, LogError> {
+        let path = path(dir);
+        let bytes = match disk.read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_unreadable(&error) => return Ok(Some((path, error.to_string()))),
+            bytes => bytes.doing("read", &path)?,
+        };
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        for (number, page) in bytes.chunks(PAGE_LEN).enumerate() {
+            let (slot, rest) = page.split_at(page.len().min(MARK_LEN));
+            let is_slot = is_zero(slot) || (number < 2 && decode_mark(slot).is_some());
+            if !is_slot || !is_zero(rest) {
+                let detail = format!("slot {number} is not what was written; nobody depends on it");
+                return Ok(Some((path, detail)));
+            }
+        }
+        Ok(None)
     }
 
     /// Opens or creates the mark of a log.

@@ -369,3 +369,13 @@ async fn recovery_that_was_killed_before_it_marked_the_old_directory_is_not_done
     stopped.recover_and_die().await;
     assert_eq!(find_earlier(&stopped.old, &stopped.new, None), None);
 }
+
+#[tokio::test]
+async fn recovery_from_another_survivor_is_not_the_one_that_is_asked_for() {
+    let stopped = Stopped::new(20, 5, None).await;
+    stopped.recover().await.expect("recovered");
+    let another = Stopped::new(30, 25, None).await;
+    another.recover().await.expect("recovered");
+    assert_eq!(find_earlier(&another.old, &stopped.new, None), None);
+    assert!(find_earlier(&another.old, &another.new, None).is_some());
+}

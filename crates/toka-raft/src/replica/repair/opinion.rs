@@ -30,6 +30,8 @@ pub(super) struct Compared {
     position: Position,
     /// What decides where the events after one go.
     intents: Option<(u64, Digest)>,
+    /// What is stored of consumer groups as of a revision.
+    groups: (u64, Digest),
     /// After some events, the newest one first.
     states: Vec<(u64, State)>,
 }
@@ -56,13 +58,14 @@ impl Repair<'_> {
                 let state = reader.state_digest_at(sequence)?;
                 states.extend(state.map(|state| (sequence, state)));
             }
-            Ok((reader.intents_digest(), states))
+            Ok((reader.intents_digest(), reader.groups_digest()?, states))
         };
-        let (intents, states) = self.blocking.run(read).await?;
+        let (intents, groups, states) = self.blocking.run(read).await?;
         Ok(Compared {
             membership,
             position,
             intents,
+            groups,
             states,
         })
     }
@@ -94,10 +97,13 @@ impl Repair<'_> {
             kept: kept.as_ref().map(|kept| (kept.sequence, kept.own)),
             position: compared.position,
             intents: compared.intents,
+            groups: vec![compared.groups],
         };
+        let (status, group_sums) = status.unzip();
         let answer = Answer {
             kept: kept.map(|kept| kept.theirs),
             status,
+            group_sums: group_sums.unwrap_or_default(),
         };
         comparisons(&own, &[(id, answer)])
     }
@@ -123,12 +129,17 @@ impl Repair<'_> {
         None
     }
 
-    async fn ask_status(&self, id: u64, endpoint: &str) -> Option<v1::NodeStatus> {
+    async fn ask_status(
+        &self,
+        id: u64,
+        endpoint: &str,
+    ) -> Option<(v1::NodeStatus, Vec<v1::GroupsDigest>)> {
         let mut client = raft_client(self.channels, endpoint, Traffic::Control).ok()?;
         let peer = Some(self.identity.peer(id));
         let request = pb::GetNodeStatusRequest { peer };
         let answer = timeout(ASK_TIMEOUT, client.get_node_status(request)).await;
-        answer.ok()?.ok()?.into_inner().node
+        let answer = answer.ok()?.ok()?.into_inner();
+        Some((answer.node?, answer.group_sums))
     }
 }
 
@@ -174,11 +185,13 @@ fn contradicting(
 fn confirms(agreed: &Comparison, contradicted: &Comparison) -> bool {
     match (agreed.subject, contradicted.subject) {
         (Subject::Applied, Subject::Applied | Subject::Kept)
-        | (Subject::Intents, Subject::Intents) => true,
+        | (Subject::Intents, Subject::Intents)
+        | (Subject::Groups, Subject::Groups) => true,
         (Subject::Kept, Subject::Kept) => agreed.sequence >= contradicted.sequence,
-        (Subject::Kept | Subject::Intents, Subject::Applied)
-        | (Subject::Intents, Subject::Kept)
-        | (Subject::Applied | Subject::Kept, Subject::Intents) => false,
+        (Subject::Kept, Subject::Applied)
+        | (Subject::Intents | Subject::Groups, Subject::Applied | Subject::Kept)
+        | (Subject::Applied | Subject::Kept | Subject::Groups, Subject::Intents)
+        | (Subject::Applied | Subject::Kept | Subject::Intents, Subject::Groups) => false,
     }
 }
 

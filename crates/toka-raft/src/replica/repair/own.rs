@@ -54,6 +54,10 @@ impl Repair<'_> {
             let Some(last) = last.filter(|last| Some(*last) >= purged) else {
                 break;
             };
+            if self.tried.has(snapshot.dir()) {
+                tracing::warn!(node_id, snapshot = %snapshot.dir().display(), "this node's own snapshot was tried in vain");
+                continue;
+            }
             if snapshot.is_used() && !may.use_again {
                 found = Own::Used;
                 continue;
@@ -74,6 +78,7 @@ impl Repair<'_> {
         };
         // Raft would install a newer one at its start.
         self.snapshots.choose(covered.as_ref());
+        self.gone_on_from = Some(self.layout.ledger(number));
         let layout = self.layout.clone();
         let pointed = self.blocking.run(move || layout.set_current(number)).await;
         pointed.map_err(StartError::file("write the pointer in", self.layout.root()))?;
@@ -94,6 +99,10 @@ impl Repair<'_> {
             return Ok(None);
         };
         let (storage, dir) = (Arc::clone(self.storage), self.layout.ledger(number));
+        if self.tried.has(&dir) {
+            tracing::warn!(ledger = %dir.display(), "the ledger that is here was tried in vain");
+            return Ok(None);
+        }
         let checked = move || check_ledger(&*storage, &dir, purged);
         match self.blocking.run(checked).await {
             Ok(last) => Ok(Some((number, last))),

@@ -133,6 +133,8 @@ fn repair_of<'a>(
         initial_members,
         level_known: FEATURE_LEVEL,
         layout: &stores.layout,
+        tried: Tried::read(&stores.layout),
+        gone_on_from: None,
         storage,
         snapshots: &stores.snapshots,
         log: &mut stores.log,

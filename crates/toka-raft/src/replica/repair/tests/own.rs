@@ -58,7 +58,7 @@ async fn start(
 }
 
 /// Starts it, and returns up to where its ledger has applied the log.
-async fn applied_at_start(storage: &MemoryStorage) -> Result<Option<LogId>, StartError> {
+pub(super) async fn applied_at_start(storage: &MemoryStorage) -> Result<Option<LogId>, StartError> {
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let stores = open(&shared);
     let log = stores.log.handle();
@@ -135,6 +135,13 @@ fn embedded() -> Vec<Entry> {
 /// A node whose ledger is damaged, and that has a snapshot; it may lack a row without which the second embedding cannot
 /// have come to the intent that it is of.
 async fn with_snapshot(entries: Vec<Entry>, lacks_row: bool) -> MemoryStorage {
+    let storage = noted_with_snapshot(entries, lacks_row).await;
+    spoil_ledger(&storage, 1);
+    storage.crash(|| false)
+}
+
+/// As [`with_snapshot`], where all of the ledger can be read.
+async fn noted_with_snapshot(entries: Vec<Entry>, lacks_row: bool) -> MemoryStorage {
     let storage = MemoryStorage::new();
     let shared: Arc<dyn Storage> = Arc::new(storage.clone());
     let Stores {
@@ -159,8 +166,93 @@ async fn with_snapshot(entries: Vec<Entry>, lacks_row: bool) -> MemoryStorage {
     verify(&storage, &snapshot.ledger(), snapshot.contents()).expect("its rows are sound");
     data_dir.set_ledger_damaged().expect("noted");
     log.handle().close().await.expect("closed");
-    spoil_ledger(&storage, 1);
-    storage.crash(|| false)
+    storage
+}
+
+/// Notes what applying the log to the ledger finds: that it is damaged.
+async fn find_damaged(storage: &MemoryStorage) {
+    tried::failed(&Layout::new(storage.disk(), PathBuf::from(PATH)));
+    cannot_read(storage).await;
+}
+
+/// Notes what anybody may find who reads the ledger.
+async fn cannot_read(storage: &MemoryStorage) {
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let mut stores = open(&shared);
+    stores.data_dir.set_ledger_damaged().expect("noted");
+    stores.log.handle().close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn lone_node_tries_a_ledger_to_which_the_log_cannot_be_applied_only_once() {
+    let storage = noted(entries(), Flushed::All).await;
+    applied_at_start(&storage).await.expect("it can be read");
+    find_damaged(&storage).await;
+    for _ in 0..2 {
+        assert!(is_lost(&storage).await);
+    }
+    let error = applied_at_start(&storage).await.expect_err("lost");
+    let said = error.to_string();
+    assert!(
+        said.contains("(ledger-1)") && said.contains("TRIED"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn lone_node_goes_on_from_its_snapshot_where_the_log_cannot_be_applied_to_the_ledger() {
+    let storage = noted_with_snapshot(entries(), false).await;
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let mut ledgers = Vec::new();
+    while !is_lost(&storage).await {
+        ledgers.push(layout.current().expect("readable").expect("there is one"));
+        assert!(ledgers.len() < 9, "it goes on for ever: {ledgers:?}");
+        find_damaged(&storage).await;
+    }
+    // The first one again, then the snapshot's, and that one again.
+    assert_eq!(ledgers, [1, 2, 2]);
+}
+
+#[tokio::test]
+async fn node_that_was_ready_may_go_on_from_its_ledger_again() {
+    let storage = noted(entries(), Flushed::All).await;
+    applied_at_start(&storage).await.expect("it can be read");
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    tried::forget(&layout);
+    find_damaged(&storage).await;
+    applied_at_start(&storage).await.expect("it can be read");
+}
+
+#[tokio::test]
+async fn disk_that_could_not_be_read_for_a_moment_costs_a_lone_node_nothing() {
+    let storage = noted(entries(), Flushed::All).await;
+    for _ in 0..4 {
+        applied_at_start(&storage).await.expect("it can be read");
+        cannot_read(&storage).await;
+    }
+}
+
+#[tokio::test]
+async fn entry_that_cannot_be_applied_tells_of_what_the_repair_went_on_from() {
+    let storage = noted(entries(), Flushed::All).await;
+    applied_at_start(&storage).await.expect("it can be read");
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let engine = storage.open(&layout.ledger(1)).expect("opened");
+    let mut batch = Batch::new();
+    batch.delete(Table::Headers, encode_sequence(1));
+    engine.write(batch, Durability::Synced).expect("written");
+    drop(engine);
+    let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+    let stores = open(&shared);
+    let host = stores.ledger.expect("it opens");
+    // The first event again, which is answered with its header.
+    let again = testing::commit("event 2".to_owned(), 2);
+    let again = testing::entry(log_id(3, LAST + 1), &again);
+    assert!(!Tried::read(&layout).has(&layout.ledger(1)));
+    let failed = host.apply(vec![again]).expect_err("the header is gone");
+    assert!(failed.damage().is_some(), "{failed}");
+    assert!(Tried::read(&layout).has(&layout.ledger(1)));
+    stores.log.handle().close().await.expect("closed");
 }
 
 #[tokio::test]

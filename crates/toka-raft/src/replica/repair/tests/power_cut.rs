@@ -159,3 +159,36 @@ async fn power_cut_at_any_step_of_a_repair_leads_to_the_same_place() {
         }
     }
 }
+
+#[tokio::test]
+async fn repairs_that_fail_do_not_pile_up_copies() {
+    let (sent, _) = given().await;
+    let mut storage = damaged().await;
+    // What is no directory cannot be removed as one, and is in nobody's way.
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let stuck = storage.disk.overwrite(&layout.ledger_in_progress(0), b"x");
+    stuck.expect("written");
+    for _ in 0..4 {
+        let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+        let mut stores = open(&shared);
+        let log = stores.log.handle();
+        let snapshot = receive(&stores, &shared, &sent).await.expect("received");
+        let channels = Channels::new(Arc::new(TcpTransport));
+        let nobody = BTreeMap::new();
+        let mut repair = repair_of(&mut stores, &shared, &channels, &nobody);
+        repair.remove_leftovers().await;
+        let placed = repair.put_in_place(snapshot, log_id(3, LAST)).await;
+        placed.expect("in place");
+        log.close().await.expect("closed");
+        storage = storage.crash(|| true);
+    }
+    let layout = Layout::new(storage.disk(), PathBuf::from(PATH));
+    let snapshots = storage.disk.list(&layout.snapshots()).expect("listed");
+    assert_eq!(snapshots.len(), 2, "{snapshots:?}");
+    let names = storage.disk.list(layout.root()).expect("listed");
+    let is_ledger = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("ledger-");
+    // The one that cannot be removed, the damaged one, the one before, and the last one.
+    assert_eq!(names.iter().filter(is_ledger).count(), 4, "{names:?}");
+    let applied = own::applied_at_start(&storage).await;
+    assert_eq!(applied.expect("repaired"), Some(log_id(3, LAST)));
+}

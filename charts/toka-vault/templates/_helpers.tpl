@@ -1,0 +1,145 @@
+{{/* Name of the chart. */}}
+{{- define "toka.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 44 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of what is made. 44 characters: `-reconcile-before` has to follow it, and a pod's hash that. */}}
+{{- define "toka.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "toka.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 44 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "toka.headless" -}}
+{{ include "toka.fullname" . }}-headless
+{{- end -}}
+
+{{- define "toka.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "toka.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What pods are found by; never changes. */}}
+{{- define "toka.selector" -}}
+app.kubernetes.io/name: {{ include "toka.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "toka.nodeSelectorLabels" -}}
+{{ include "toka.selector" . }}
+app.kubernetes.io/component: node
+{{- end -}}
+
+{{/* Labels of everything. Call with (list $ "component"). */}}
+{{- define "toka.labels" -}}
+{{- $top := index . 0 -}}
+{{ include "toka.selector" $top }}
+app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/version: {{ $top.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $top.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+" "_" }}
+{{- with $top.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* `annotations:` of the given and the common ones, or nothing. Call with (list $ annotations indentation). */}}
+{{- define "toka.annotations" -}}
+{{- $top := index . 0 -}}
+{{- $all := merge (deepCopy (index . 1)) $top.Values.commonAnnotations -}}
+{{- if $all -}}
+{{- toYaml (dict "annotations" $all) | nindent (index . 2) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "toka.image" -}}
+{{- $image := .Values.image -}}
+{{- $name := $image.repository -}}
+{{- if $image.registry -}}
+{{- $name = printf "%s/%s" $image.registry $image.repository -}}
+{{- end -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Host of a pod, with {ordinal} in it. */}}
+{{- define "toka.podHost" -}}
+{{- if .Values.podHost -}}
+{{- .Values.podHost -}}
+{{- else -}}
+{{- printf "%s-{ordinal}.%s.%s.svc.%s" (include "toka.fullname" .) (include "toka.headless" .) .Release.Namespace .Values.clusterDomain -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Client endpoint of the Service. */}}
+{{- define "toka.serviceEndpoint" -}}
+{{- printf "%s.%s.svc.%s:%v" (include "toka.fullname" .) .Release.Namespace .Values.clusterDomain .Values.ports.client -}}
+{{- end -}}
+
+{{/* Pods that form the cluster at the first start. */}}
+{{- define "toka.initialMembers" -}}
+{{- min (int .Values.replicas) 3 -}}
+{{- end -}}
+
+{{/* Client endpoints by which members are found: those that form the cluster, and the Service for when they are gone.
+     They do not depend on how many pods there are beyond three: growing restarts nobody. */}}
+{{- define "toka.endpoints" -}}
+{{- $top := . -}}
+{{- $host := include "toka.podHost" . -}}
+{{- $all := list -}}
+{{- range $ordinal := until (int (include "toka.initialMembers" .)) -}}
+{{- $all = append $all (printf "%s:%v" (replace "{ordinal}" (toString $ordinal) $host) $top.Values.ports.client) -}}
+{{- end -}}
+{{- if not .Values.podHost -}}
+{{- $all = append $all (include "toka.serviceEndpoint" .) -}}
+{{- end -}}
+{{- join "," $all -}}
+{{- end -}}
+
+{{/* Client endpoints of all pods. */}}
+{{- define "toka.allEndpoints" -}}
+{{- $top := . -}}
+{{- $host := include "toka.podHost" . -}}
+{{- $all := list -}}
+{{- range $ordinal := until (int .Values.replicas) -}}
+{{- $all = append $all (printf "%s:%v" (replace "{ordinal}" (toString $ordinal) $host) $top.Values.ports.client) -}}
+{{- end -}}
+{{- join "," $all -}}
+{{- end -}}
+
+{{/* What the pods of Jobs and tests have in common. */}}
+{{- define "toka.jobPod" -}}
+serviceAccountName: {{ include "toka.serviceAccount" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* What the containers of Jobs and tests have in common. */}}
+{{- define "toka.jobContainer" -}}
+image: {{ include "toka.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+{{- end -}}

@@ -1,0 +1,209 @@
+//! Why a command was not applied.
+
+use super::{Invalid, ParentName};
+use crate::core::{CursorName, EventId, GroupName, IntentId, Kind};
+
+/// A precondition that did not hold, with the actual state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The parent has a child of that kind.
+    #[error("{parent} already has a child of kind {kind}: {child}")]
+    HasChild {
+        /// The parent.
+        parent: EventId,
+        /// The kind.
+        kind: Kind,
+        /// The first such child.
+        child: EventId,
+    },
+    /// The kind's last event is another one.
+    #[error("the last event of kind {kind} is at sequence {actual}, not {expected}")]
+    KindSequence {
+        /// The kind.
+        kind: Kind,
+        /// What the precondition said; 0 for none.
+        expected: u64,
+        /// What is; 0 for none.
+        actual: u64,
+    },
+    /// It is too early.
+    #[error("the vault's time is {actual} ms, before {expected} ms")]
+    TooEarly {
+        /// What the precondition said, milliseconds since the Unix epoch.
+        expected: u64,
+        /// The vault's time.
+        actual: u64,
+    },
+    /// The cursor is elsewhere.
+    #[error("cursor {name} is at {actual}, not {expected}")]
+    Cursor {
+        /// The cursor.
+        name: CursorName,
+        /// What the precondition said.
+        expected: u64,
+        /// Where it is; 0 if there is none.
+        actual: u64,
+    },
+    /// The last event with a kind prefix is another one.
+    #[error(
+        "the last event whose kind starts with {prefix:?} is at sequence {actual}, not {expected}"
+    )]
+    KindPrefixSequence {
+        /// The prefix.
+        prefix: String,
+        /// What the precondition said; 0 for none.
+        expected: u64,
+        /// What is; 0 for none.
+        actual: u64,
+    },
+    /// More kinds start with the prefix than are looked through: it is not known which is the last event.
+    #[error("more than {max} kinds start with {prefix:?}")]
+    PrefixTooWide {
+        /// The prefix.
+        prefix: String,
+        /// How many there may be.
+        max: u64,
+    },
+    /// The precondition names an event that the vault does not have. Below feature level 2 this is a
+    /// [`Rejection::UnknownPreconditionParent`].
+    #[error("precondition {precondition} names an event that is not in the vault: {parent}")]
+    UnknownEvent {
+        /// Index in the list of preconditions.
+        precondition: usize,
+        /// The event as it was named.
+        parent: ParentName,
+    },
+    /// A delivery is not, or no longer, the event's current one.
+    #[error(
+        "delivery {delivery} of event {sequence} to group {group} is not current: {}",
+        actual.map_or_else(|| "no consumer has the event".to_owned(), |actual| format!("it is {actual}"))
+    )]
+    Delivery {
+        /// The group.
+        group: GroupName,
+        /// The event.
+        sequence: u64,
+        /// What the precondition said.
+        delivery: u32,
+        /// The delivery that a consumer has; absent: none has the event, or there is no such group.
+        actual: Option<u32>,
+    },
+}
+
+/// Why a commit was not applied. A replicated result, the same on every node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A parent that the vault does not have.
+    #[error("event {event} of the commit names a parent that is not in the vault: {parent}")]
+    UnknownParent {
+        /// Index in the commit.
+        event: usize,
+        /// The parent as it was named.
+        parent: ParentName,
+    },
+    /// A precondition names a parent that the vault, which is below feature level 2, does not have. Above it is one
+    /// of the violations ([`Violation::UnknownEvent`]).
+    #[error("precondition {precondition} names an event that is not in the vault: {parent}")]
+    UnknownPreconditionParent {
+        /// Index in the list of preconditions.
+        precondition: usize,
+        /// The parent as it was named.
+        parent: ParentName,
+    },
+    /// An input that the vault's settings do not admit.
+    #[error("event {event} of the commit: {invalid}")]
+    Invalid {
+        /// Index in the commit.
+        event: usize,
+        /// What is wrong.
+        invalid: Invalid,
+    },
+    /// Preconditions that did not hold, all of them.
+    #[error("preconditions failed: {}", join(violations))]
+    Preconditions {
+        /// Each with the actual state.
+        violations: Vec<Violation>,
+    },
+    /// An intent that the vault does not have.
+    #[error("there is no intent {intent}")]
+    UnknownIntent {
+        /// The intent as it was named.
+        intent: IntentId,
+    },
+    /// The vault has as many cursors as it may have.
+    #[error("the vault has {max} cursors; it may not have more")]
+    CursorsFull {
+        /// How many there may be.
+        max: u64,
+    },
+    /// A cursor that the vault does not have.
+    #[error("there is no cursor {name}")]
+    UnknownCursor {
+        /// The cursor.
+        name: CursorName,
+    },
+    /// A consumer group that the vault does not have, or does not have any more: one that was made later with the
+    /// same name is another group.
+    #[error("there is no group {name}, or it is another one by now")]
+    UnknownGroup {
+        /// The group.
+        name: GroupName,
+    },
+    /// A group of that name that has other settings, or is being deleted.
+    #[error("there is a group {name} with other settings, or one that is being deleted")]
+    GroupExists {
+        /// The group.
+        name: GroupName,
+    },
+    /// The vault has as many consumer groups as it may have.
+    #[error("the vault has {max} groups; it may not have more")]
+    GroupsFull {
+        /// How many there may be.
+        max: u64,
+    },
+    /// The group's position is not the one that a delivery was planned for: plan it again.
+    #[error("group {name} is at {actual}, not {expected}")]
+    GroupMoved {
+        /// The group.
+        name: GroupName,
+        /// Where the command said that it is.
+        expected: u64,
+        /// Where it is.
+        actual: u64,
+    },
+    /// A position that the vault has not reached.
+    #[error("position {position} is not in the vault, which ends at {last}")]
+    PositionAhead {
+        /// What was asked for.
+        position: u64,
+        /// The last event's sequence.
+        last: u64,
+    },
+    /// All 2^42 sequences are used.
+    #[error("the vault is full: sequence 2^42 is reached")]
+    Full,
+    /// The vault's first command has not been applied yet.
+    #[error("the vault has not been created yet")]
+    NotCreated,
+    /// A second creation.
+    #[error("the vault has been created already")]
+    AlreadyCreated,
+    /// A command of a newer version than this vault's feature level.
+    #[error("the command needs feature level {needed}; the vault is at {level}")]
+    FeatureLevel {
+        /// Needed by the command.
+        needed: u32,
+        /// The vault's.
+        level: u32,
+    },
+}
+
+fn join(violations: &[Violation]) -> String {
+    violations
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,0 +1,372 @@
+//! Everything about an event that does not depend on those before it.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+use super::part::{Checked, Counts, Examined, Finding};
+use super::report::Problem;
+use super::rows::{Row, Rows, get};
+use crate::codec::DecodeError;
+use crate::core::{Digest, Embedding, EventHeader};
+use crate::engine::{Engine, Table};
+use crate::error::Error;
+use crate::hash;
+use crate::store::{
+    self, Settings, Stored, attributes, children, encode_sequence, events, kinds, micros,
+    payload_digests,
+};
+
+/// Goes through the events of a part.
+pub(super) struct Examination<'e> {
+    engine: &'e dyn Engine,
+    settings: Option<&'e Settings>,
+    payloads: Rows<'e>,
+    embeddings: Rows<'e>,
+    /// Of the event that is examined.
+    findings: Vec<Finding>,
+    /// Bytes of other rows that were read since it was asked last.
+    bytes: u64,
+}
+
+enum Other {
+    Found(Box<EventHeader>),
+    Missing,
+    Unreadable,
+}
+
+impl<'e> Examination<'e> {
+    pub(super) fn new(
+        engine: &'e dyn Engine,
+        settings: Option<&'e Settings>,
+        sequences: &RangeInclusive<u64>,
+    ) -> Self {
+        Self {
+            engine,
+            settings,
+            payloads: Rows::new(engine, Table::Payloads, sequences),
+            embeddings: Rows::new(engine, Table::Embeddings, sequences),
+            findings: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes that were read since it was asked last.
+    pub(super) fn take_bytes(&mut self) -> u64 {
+        let rows = self.payloads.take_bytes() + self.embeddings.take_bytes();
+        rows + std::mem::take(&mut self.bytes)
+    }
+
+    /// Reads what is left of the part. Rows of payloads and of embeddings that it has.
+    pub(super) fn finish(&mut self) -> Result<(Option<u64>, Option<u64>), Error> {
+        Ok((self.payloads.finish()?, self.embeddings.finish()?))
+    }
+
+    /// Checks the event whose header is in `row`.
+    pub(super) fn event(
+        &mut self,
+        sequence: u64,
+        row: Row,
+        counts: &mut Counts,
+    ) -> Result<Examined, Error> {
+        let decoded = match row {
+            Row::Missing => Err(("the row is missing".to_owned(), false)),
+            Row::Damaged(error) => Err((error.to_string(), true)),
+            Row::Present(row) => store::headers::decode(sequence, row.clone())
+                .map(|header| (header, row))
+                .map_err(|error| (error.to_string(), true)),
+        };
+        let checked = match decoded {
+            Ok((header, row)) => {
+                let embedding = self.examine(&header, counts)?;
+                Some(Checked {
+                    header,
+                    row,
+                    embedding,
+                })
+            }
+            Err((detail, is_unreadable)) => {
+                let problem = Problem {
+                    sequence: Some(sequence),
+                    id: None,
+                    table: Some(Table::Headers),
+                    detail,
+                    is_unreadable,
+                };
+                self.findings.push(Finding {
+                    problem,
+                    unless_damaged: None,
+                });
+                None
+            }
+        };
+        Ok(Examined {
+            checked,
+            findings: std::mem::take(&mut self.findings),
+        })
+    }
+
+    /// Checks everything about an event. Returns its embedding.
+    fn examine(
+        &mut self,
+        header: &EventHeader,
+        counts: &mut Counts,
+    ) -> Result<Option<Embedding>, Error> {
+        expect_row(counts, Table::Headers);
+        let parents: Vec<Digest> = header.parents.iter().map(|parent| parent.digest).collect();
+        let digest =
+            hash::event_digest(&header.kind, &header.payload_digest, &header.salt, &parents);
+        if digest != header.digest {
+            self.problem(
+                header,
+                Table::Headers,
+                format!("its digest should be {digest}"),
+            );
+        }
+        self.parents(header)?;
+        self.payload(header, counts)?;
+        let embedding = self.embedding(header, counts)?;
+        self.indexes(header, counts)?;
+        Ok(embedding)
+    }
+
+    fn parents(&mut self, header: &EventHeader) -> Result<(), Error> {
+        for parent in &header.parents {
+            let sequence = parent.id.sequence();
+            let unless_damaged = match self.other(header, sequence)? {
+                Other::Found(found) if found.id == parent.id && found.digest == parent.digest => {
+                    continue;
+                }
+                Other::Found(_) => None,
+                Other::Missing => Some(sequence),
+                // Its own problem.
+                Other::Unreadable => continue,
+            };
+            let detail = format!("its parent {} is not the event at {sequence}", parent.id);
+            self.finding(header, Table::Headers, detail, unless_damaged);
+        }
+        Ok(())
+    }
+
+    fn payload(&mut self, header: &EventHeader, counts: &mut Counts) -> Result<(), Error> {
+        let sequence = header.payload_sequence;
+        if sequence != header.sequence {
+            if let Other::Found(first) = self.other(header, sequence)?
+                && (first.payload_digest, first.payload_sequence)
+                    != (header.payload_digest, sequence)
+            {
+                let detail = format!("its payload is not that of the event at {sequence}");
+                self.problem(header, Table::Headers, detail);
+            }
+            return Ok(());
+        }
+        expect_row(counts, Table::Payloads);
+        expect_row(counts, Table::PayloadDigests);
+        let row = self.payloads.at(sequence)?;
+        let Some(row) = self.present(header, Table::Payloads, row) else {
+            return Ok(());
+        };
+        match store::payloads::decode(sequence, row) {
+            Ok(Stored::Present(payload)) => {
+                counts.payloads += 1;
+                if hash::payload_digest(&payload) != header.payload_digest
+                    || payload.len() != header.payload_bytes as usize
+                {
+                    self.problem(
+                        header,
+                        Table::Payloads,
+                        "not the bytes that the header names",
+                    );
+                }
+            }
+            Ok(Stored::Erased) => counts.erased += 1,
+            Err(error) => self.unreadable(header, Table::Payloads, error.to_string()),
+        }
+        let key = payload_digests::key(&header.payload_digest);
+        let row = self.get(Table::PayloadDigests, key)?;
+        self.points_back(header, Table::PayloadDigests, row, payload_digests::decode);
+        Ok(())
+    }
+
+    fn embedding(
+        &mut self,
+        header: &EventHeader,
+        counts: &mut Counts,
+    ) -> Result<Option<Embedding>, Error> {
+        let Some(info) = &header.embedding else {
+            return Ok(None);
+        };
+        expect_row(counts, Table::Embeddings);
+        if self
+            .settings
+            .is_some_and(|settings| settings.dimension != Some(info.dimension))
+        {
+            self.problem(
+                header,
+                Table::Headers,
+                "its embedding has not the vault's dimension",
+            );
+        }
+        let row = self.embeddings.at(header.sequence)?;
+        let Some(row) = self.present(header, Table::Embeddings, row) else {
+            return Ok(None);
+        };
+        match store::embeddings::decode(header.sequence, row) {
+            Ok(Stored::Present(embedding)) => {
+                counts.embeddings += 1;
+                if embedding.digest() == info.digest
+                    && embedding.dimension() == usize::from(info.dimension)
+                {
+                    return Ok(Some(embedding));
+                }
+                self.problem(
+                    header,
+                    Table::Embeddings,
+                    "not the vector that the header names",
+                );
+            }
+            Ok(Stored::Erased) => counts.erased += 1,
+            Err(error) => self.unreadable(header, Table::Embeddings, error.to_string()),
+        }
+        Ok(None)
+    }
+
+    fn indexes(&mut self, header: &EventHeader, counts: &mut Counts) -> Result<(), Error> {
+        let sequence = header.sequence;
+        expect_row(counts, Table::Events);
+        let row = self.get(Table::Events, events::key(&header.digest))?;
+        self.points_back(header, Table::Events, row, events::decode);
+
+        let kind = header.kind.as_str();
+        self.index(header, Table::Kinds, &kinds::key(kind, sequence), counts)?;
+        for (name, value) in header.attributes.iter() {
+            let key = attributes::key(name, value, sequence);
+            self.index(header, Table::Attributes, &key, counts)?;
+        }
+        for parent in &header.parents {
+            let key = children::key(parent.id.sequence(), kind, sequence);
+            self.index(header, Table::Children, &key, counts)?;
+        }
+        if let Some(micro) = header.micro_cluster {
+            self.index(header, Table::Micros, &micros::key(micro, sequence), counts)?;
+        }
+        Ok(())
+    }
+
+    /// An index row, which is all key.
+    fn index(
+        &mut self,
+        header: &EventHeader,
+        table: Table,
+        key: &[u8],
+        counts: &mut Counts,
+    ) -> Result<(), Error> {
+        expect_row(counts, table);
+        let row = self.get(table, key)?;
+        if let Some(value) = self.present(header, table, row)
+            && !value.is_empty()
+        {
+            self.problem(header, table, "the row is not empty");
+        }
+        Ok(())
+    }
+
+    /// A row that must lead to the event's sequence.
+    fn points_back(
+        &mut self,
+        header: &EventHeader,
+        table: Table,
+        row: Row,
+        decode: impl FnOnce(Bytes) -> Result<u64, DecodeError>,
+    ) {
+        let Some(row) = self.present(header, table, row) else {
+            return;
+        };
+        match decode(row) {
+            Ok(sequence) if sequence == header.sequence => {}
+            Ok(sequence) => {
+                self.problem(
+                    header,
+                    table,
+                    format!("the row leads to sequence {sequence}"),
+                );
+            }
+            Err(error) => self.unreadable(header, table, error.to_string()),
+        }
+    }
+
+    /// The header of another event that `header` names.
+    fn other(&mut self, header: &EventHeader, sequence: u64) -> Result<Other, Error> {
+        debug_assert!(
+            sequence < header.sequence,
+            "headers name earlier events only"
+        );
+        Ok(
+            match self.get(Table::Headers, &encode_sequence(sequence))? {
+                Row::Present(row) => store::headers::decode(sequence, row)
+                    .map_or(Other::Unreadable, |header| Other::Found(Box::new(header))),
+                Row::Missing => Other::Missing,
+                // Its own problem.
+                Row::Damaged(_) => Other::Unreadable,
+            },
+        )
+    }
+
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Row, Error> {
+        let row = get(self.engine, table, key)?;
+        if let Row::Present(value) = &row {
+            self.bytes += (key.len() + value.len()) as u64;
+        }
+        Ok(row)
+    }
+
+    fn present(&mut self, header: &EventHeader, table: Table, row: Row) -> Option<Bytes> {
+        match row {
+            Row::Present(row) => Some(row),
+            Row::Missing => {
+                self.problem(header, table, "the row is missing");
+                None
+            }
+            Row::Damaged(error) => {
+                self.unreadable(header, table, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Notes that a row of the event cannot be read.
+    fn unreadable(&mut self, header: &EventHeader, table: Table, detail: impl Into<String>) {
+        self.problem(header, table, detail);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.problem.is_unreadable = true;
+        }
+    }
+
+    fn problem(&mut self, header: &EventHeader, table: Table, detail: impl Into<String>) {
+        self.finding(header, table, detail, None);
+    }
+
+    fn finding(
+        &mut self,
+        header: &EventHeader,
+        table: Table,
+        detail: impl Into<String>,
+        unless_damaged: Option<u64>,
+    ) {
+        let problem = Problem {
+            sequence: Some(header.sequence),
+            id: Some(header.id),
+            table: Some(table),
+            detail: detail.into(),
+            is_unreadable: false,
+        };
+        self.findings.push(Finding {
+            problem,
+            unless_damaged,
+        });
+    }
+}
+
+fn expect_row(counts: &mut Counts, table: Table) {
+    counts.rows[table.index()] += 1;
+}

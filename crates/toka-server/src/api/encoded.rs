@@ -1,0 +1,388 @@
+//! Events as subscriptions send them, encoded once for all of those that want the same of them.
+//!
+//! A bounded number of the last ones that were encoded is kept. Where many subscriptions are live, each new event
+//! is read and encoded by the first one that comes to it, and the others pass on the same bytes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use prost::Message;
+use toka_ledger::{Error, EventHeader, Reader};
+use toka_proto::v1;
+use toka_proto::v1::subscribe_response::Message as Answer;
+
+use super::read::{Include, Shape};
+use crate::limits::{ENCODED_BYTES, ENCODED_EVENTS};
+
+/// What was encoded last.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    kept: Mutex<Kept>,
+    /// An event is claimed no more.
+    released: Condvar,
+    events: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    messages: HashMap<Key, Bytes>,
+    /// The oldest first.
+    order: VecDeque<Key>,
+    bytes: usize,
+    /// Events that somebody encodes right now.
+    claimed: HashSet<Key>,
+}
+
+type Key = (u64, Shape);
+
+/// What happens with events that somebody else encodes right now.
+#[derive(Clone, Copy, Debug)]
+enum Others {
+    /// They are waited for. Blocking.
+    Await,
+    /// They are encoded here too: on the reactor, nobody waits for a thread.
+    Repeat,
+}
+
+impl Encoded {
+    /// Events that were encoded since the node was started.
+    pub(crate) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// The events' messages, if all of them are there or nothing has to be read for them. Those up to the sequence
+    /// `old` are not kept: whoever reads history, and few do so in the same place, would push out what those that are
+    /// live are about to want.
+    pub(super) fn at_hand(
+        &self,
+        include: Include,
+        headers: &[Arc<EventHeader>],
+        old: u64,
+    ) -> Option<Vec<Bytes>> {
+        if !include.is_nothing() {
+            return self.kept().get(include.shape(), headers);
+        }
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        self.fill(include.shape(), headers, old, Others::Repeat, event)
+            .ok()
+    }
+
+    /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
+    pub(super) fn load(
+        &self,
+        reader: &Reader,
+        include: Include,
+        headers: &[Arc<EventHeader>],
+        old: u64,
+    ) -> Result<Vec<Bytes>, Error> {
+        self.fill(include.shape(), headers, old, Others::Await, |header| {
+            include.load(reader, header)
+        })
+    }
+
+    /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
+    /// has nothing claimed. What is up to the sequence `old` is not kept.
+    fn fill(
+        &self,
+        shape: Shape,
+        headers: &[Arc<EventHeader>],
+        old: u64,
+        others: Others,
+        event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
+    ) -> Result<Vec<Bytes>, Error> {
+        let encode = |header: &EventHeader| {
+            let message = encode(event(header)?);
+            self.events.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Error>(message)
+        };
+        let (mut messages, claim) = self.claim(shape, headers, old);
+        let mut new = Vec::with_capacity(claim.keys.len());
+        for (header, message) in headers.iter().zip(&mut messages) {
+            if claim.has(header.sequence) {
+                let encoded = encode(header)?;
+                new.push((header.sequence, encoded.clone()));
+                *message = Some(encoded);
+            }
+        }
+        self.kept().put(shape, new);
+        drop(claim);
+        headers
+            .iter()
+            .zip(messages)
+            .map(|(header, message)| match message {
+                Some(message) => Ok(message),
+                None => match others {
+                    Others::Await => match self.wait((header.sequence, shape)) {
+                        Some(message) => Ok(message),
+                        None => encode(header),
+                    },
+                    Others::Repeat => encode(header),
+                },
+            })
+            .collect()
+    }
+
+    /// The messages that are there, and a claim on those that are not, that nobody else has claimed, and that are
+    /// after the sequence `old`.
+    fn claim(
+        &self,
+        shape: Shape,
+        headers: &[Arc<EventHeader>],
+        old: u64,
+    ) -> (Vec<Option<Bytes>>, Claim<'_>) {
+        let mut claim = Claim {
+            encoded: self,
+            keys: Vec::new(),
+        };
+        let mut kept = self.kept();
+        let mut messages = Vec::with_capacity(headers.len());
+        for header in headers {
+            let key = (header.sequence, shape);
+            let message = kept.messages.get(&key).cloned();
+            if message.is_none() && header.sequence > old && kept.claimed.insert(key) {
+                claim.keys.push(key);
+            }
+            messages.push(message);
+        }
+        drop(kept);
+        (messages, claim)
+    }
+
+    /// Waits while somebody encodes the event; `None` if nothing came of it.
+    fn wait(&self, key: Key) -> Option<Bytes> {
+        let mut kept = self.kept();
+        loop {
+            if let Some(message) = kept.messages.get(&key) {
+                return Some(message.clone());
+            }
+            if !kept.claimed.contains(&key) {
+                return None;
+            }
+            kept = self
+                .released
+                .wait(kept)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // Nothing panics while it is held.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Events that one caller encodes, in order; others wait until it is dropped.
+struct Claim<'e> {
+    encoded: &'e Encoded,
+    keys: Vec<Key>,
+}
+
+impl Claim<'_> {
+    fn has(&self, sequence: u64) -> bool {
+        let found = self.keys.binary_search_by_key(&sequence, |(of, _)| *of);
+        found.is_ok()
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if self.keys.is_empty() {
+            return;
+        }
+        let mut kept = self.encoded.kept();
+        for key in &self.keys {
+            kept.claimed.remove(key);
+        }
+        drop(kept);
+        self.encoded.released.notify_all();
+    }
+}
+
+impl Kept {
+    fn get(&self, shape: Shape, headers: &[Arc<EventHeader>]) -> Option<Vec<Bytes>> {
+        let message = |header: &Arc<EventHeader>| self.messages.get(&(header.sequence, shape));
+        headers
+            .iter()
+            .map(|header| message(header).cloned())
+            .collect()
+    }
+
+    fn put(&mut self, shape: Shape, new: Vec<(u64, Bytes)>) {
+        for (sequence, message) in new {
+            let key = (sequence, shape);
+            self.bytes += message.len();
+            match self.messages.insert(key, message) {
+                Some(old) => self.bytes -= old.len(),
+                None => self.order.push_back(key),
+            }
+        }
+        while self.bytes > ENCODED_BYTES || self.order.len() > ENCODED_EVENTS {
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            if let Some(message) = self.messages.remove(&oldest) {
+                self.bytes -= message.len();
+            }
+        }
+    }
+}
+
+/// The message with an event; its header is left out, to save its bytes.
+fn encode(event: v1::Event) -> Bytes {
+    let message = v1::SubscribeResponse {
+        header: None,
+        message: Some(Answer::Event(event)),
+    };
+    message.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use toka_ledger::core::{Attributes, Digest, EventId, Kind, Salt};
+
+    use super::*;
+
+    fn header(sequence: u64) -> Arc<EventHeader> {
+        Arc::new(EventHeader {
+            id: EventId::new(1, sequence, &Digest::ZERO),
+            sequence,
+            unix_ms: 1,
+            kind: Kind::new("k").expect("valid"),
+            digest: Digest::ZERO,
+            payload_digest: Digest::ZERO,
+            payload_bytes: 0,
+            payload_sequence: sequence,
+            salt: Salt::default(),
+            parents: Vec::new(),
+            embedding: None,
+            attributes: Attributes::default(),
+            micro_cluster: None,
+            intent: None,
+            deduplicated: false,
+        })
+    }
+
+    fn shape() -> Shape {
+        Include::default().shape()
+    }
+
+    #[test]
+    fn an_event_is_encoded_once_for_all_who_want_the_same_of_it() {
+        let encoded = Encoded::default();
+        let headers = [header(1), header(2)];
+        let calls = Cell::new(0);
+        let event = |header: &EventHeader| {
+            calls.set(calls.get() + 1);
+            Ok(v1::Event::from(header))
+        };
+        let first = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
+        let second = encoded
+            .fill(shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
+        assert_eq!(
+            (first == second, calls.get(), encoded.events()),
+            (true, 2, 2)
+        );
+        let other = Include::new(Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }));
+        assert_eq!(encoded.at_hand(other, &headers, 0), None);
+        encoded
+            .fill(other.shape(), &headers, 0, Others::Await, event)
+            .expect("no storage");
+        assert_eq!(calls.get(), 4);
+        assert!(encoded.at_hand(other, &headers, 0).is_some());
+    }
+
+    #[test]
+    fn an_event_that_another_failed_to_encode_is_encoded_here() {
+        let encoded = Encoded::default();
+        let headers = [header(1)];
+        let failed = encoded.fill(shape(), &headers, 0, Others::Await, |_| Err(Error::Closed));
+        assert!(failed.is_err());
+        assert!(encoded.kept().claimed.is_empty());
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let messages = encoded.fill(shape(), &headers, 0, Others::Await, event);
+        assert_eq!(messages.expect("no storage").len(), 1);
+    }
+
+    #[test]
+    fn what_is_claimed_is_waited_for() {
+        let encoded = Encoded::default();
+        let headers = [header(1), header(2)];
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let (_, claim) = encoded.claim(shape(), &headers[..1], 0);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, event));
+            // The second event shows that the other thread has come to wait for the first.
+            while encoded.events() == 0 {
+                std::thread::yield_now();
+            }
+            let message = encode(v1::Event::from(&*headers[0]));
+            encoded.kept().put(shape(), vec![(1, message.clone())]);
+            drop(claim);
+            let messages = waits.join().expect("no panic").expect("no storage");
+            assert_eq!((messages.len(), &messages[0]), (2, &message));
+        });
+        assert_eq!(encoded.events(), 1);
+    }
+
+    #[test]
+    fn headers_are_not_waited_for() {
+        let encoded = Encoded::default();
+        let headers = [header(1)];
+        let (_, claim) = encoded.claim(shape(), &headers, 0);
+        let messages = encoded.at_hand(Include::default(), &headers, 0);
+        assert_eq!(messages.map(|messages| messages.len()), Some(1));
+        drop(claim);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let encoded = Encoded::default();
+        for first in (1..=4 * ENCODED_EVENTS as u64).step_by(1_000) {
+            let headers: Vec<_> = (first..first + 1_000).map(header).collect();
+            let event = |header: &EventHeader| Ok(v1::Event::from(header));
+            encoded
+                .fill(shape(), &headers, 0, Others::Await, event)
+                .expect("no storage");
+        }
+        let kept = encoded.kept();
+        assert!(kept.order.len() <= ENCODED_EVENTS && kept.bytes <= ENCODED_BYTES);
+        assert_eq!(kept.order.len(), kept.messages.len());
+        let bytes: usize = kept.messages.values().map(Bytes::len).sum();
+        assert_eq!(bytes, kept.bytes);
+        drop(kept);
+
+        let large = vec![(1, Bytes::from(vec![0; ENCODED_BYTES + 1]))];
+        encoded.kept().put(shape(), large);
+        let kept = encoded.kept();
+        assert_eq!((kept.bytes, kept.order.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_old_is_encoded_and_not_kept() {
+        let encoded = Encoded::default();
+        let headers = [header(1), header(2), header(3)];
+        let event = |header: &EventHeader| Ok(v1::Event::from(header));
+        let messages = encoded.fill(shape(), &headers, 2, Others::Await, event);
+        assert_eq!(messages.expect("no storage").len(), 3);
+        let kept = encoded.kept();
+        assert_eq!(kept.order, [(3, shape())]);
+        assert!(kept.claimed.is_empty());
+    }
+
+    #[test]
+    fn a_message_is_what_a_client_reads() {
+        let message = encode(v1::Event::from(&*header(7)));
+        let message = v1::SubscribeResponse::decode(message).expect("a message");
+        assert!(matches!(message.message, Some(Answer::Event(event)) if event.sequence == 7));
+    }
+}

@@ -1,0 +1,121 @@
+//! What ends a connection, and what does not.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+/// How many bytes of `text` are read, one by one, until the handshake is over.
+fn read(text: &[u8]) -> Option<usize> {
+    let mut handshake = Handshake::new(Duration::from_secs(1));
+    let over = text.iter().position(|byte| handshake.is_over(&[*byte]));
+    over.map(|index| index + 1)
+}
+
+#[tokio::test]
+async fn a_handshake_is_over_with_the_preface_or_a_whole_head() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert_eq!(read(preface), Some(PREFACE_BYTES));
+    let head = b"GET /livez HTTP/1.1\r\nHost: node\r\n\r\n";
+    assert_eq!(read(head), Some(head.len()));
+    assert_eq!(read(b"GET /livez HTTP/1.1\r\nHost: node\r\n\rX"), None);
+    assert_eq!(read(&preface[..PREFACE_BYTES - 1]), None);
+    assert_eq!(read(b"GET /livez HTTP/1.1\r\r\n\r\n"), Some(24));
+}
+
+/// So long that what is there at once comes in time.
+const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A connection that has to show that it is a peer's, and its other end.
+async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
+    let (near, far) = tokio::io::duplex(2 * PROOF_BYTES);
+    let root = CancellationToken::new();
+    let stop = Stop::new(root.clone(), &root);
+    let bounds = Connections {
+        max: 1,
+        handshake_timeout: Duration::from_secs(3_600),
+        ping_interval: PROOF_TIMEOUT,
+        ping_timeout: PROOF_TIMEOUT,
+        stall_timeout: PROOF_TIMEOUT,
+        commit_stream_idle_timeout: PROOF_TIMEOUT,
+        peer_proof_timeout: PROOF_TIMEOUT,
+    };
+    let accepted = futures::stream::iter([Ok(near)]);
+    let mut connections = Box::pin(incoming(accepted, &stop, 1, bounds, Some(PROOF_TIMEOUT)));
+    let connection = connections.next().await.expect("one is accepted");
+    (connection.expect("it is sound"), far)
+}
+
+#[tokio::test]
+async fn connection_that_shows_no_peer_ends_although_it_is_open() {
+    let (mut connection, mut far) = unproven().await;
+    far.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut preface = [0; PREFACE_BYTES];
+    let read = connection.read_exact(&mut preface).await;
+    read.expect("there is time");
+    let end = connection.read(&mut preface).await;
+    assert_eq!(end.expect_err("it is cut").kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn connection_of_a_peer_may_be_silent() {
+    let (mut connection, mut far) = unproven().await;
+    connection.connect_info().set();
+    // Its time is over then, whatever else has happened.
+    sleep(2 * PROOF_TIMEOUT).await;
+    far.write_all(b"x").await.expect("sent");
+    let mut byte = [0];
+    let read = connection.read_exact(&mut byte).await;
+    read.expect("it goes on");
+}
+
+#[tokio::test]
+async fn first_request_over_a_slow_link_is_waited_for() {
+    let (mut connection, mut far) = unproven().await;
+    let mut part = vec![0; PROOF_BYTES];
+    for _ in 0..5 {
+        far.write_all(&part).await.expect("sent");
+        let read = connection.read_exact(&mut part).await;
+        read.expect("it goes on");
+        sleep(PROOF_TIMEOUT).await;
+    }
+    let end = connection.read(&mut part).await;
+    assert_eq!(
+        end.expect_err("no more came").kind(),
+        io::ErrorKind::TimedOut
+    );
+}
+
+#[tokio::test]
+async fn connection_that_sends_much_and_shows_no_peer_ends_too() {
+    let time = Duration::from_millis(2);
+    let mut proof = Proof::new(Proven::default(), time);
+    let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+    let mut times = 0;
+    let end = loop {
+        proof.bytes = PROOF_BYTES;
+        match proof.is_given(&mut cx) {
+            Ok(is_given) => assert!(!is_given, "nobody has shown anything"),
+            Err(end) => break end,
+        }
+        times += 1;
+        assert!(times <= 100, "it goes on for ever");
+        sleep(10 * time).await;
+    };
+    assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn operating_system_holds_little_that_is_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("bound");
+    let mut accepted = Box::pin(tcp(listener));
+    let _client = TcpStream::connect(address).await.expect("connected");
+    let accepted = accepted.next().await.expect("one is accepted");
+    let accepted = accepted.expect("it is sound");
+    let held = socket2::SockRef::from(&accepted).tcp_notsent_lowat();
+    assert_eq!(held.expect("readable"), UNSENT_BYTES);
+}

@@ -1,0 +1,13 @@
+//! The chart, as the real helm renders it: against the schemas of Kubernetes and its policies, and with real processes
+//! that are run as its pods would be.
+
+mod documents;
+mod facts;
+mod helm;
+mod matrix;
+mod pod;
+mod refused;
+mod release;
+mod rollout;
+mod security;
+mod writers;

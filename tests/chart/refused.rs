@@ -1,0 +1,133 @@
+//! Values that make no sense are refused, with their name.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::helm::Helm;
+
+#[test]
+fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
+    let helm = Helm::new()?;
+    for (values, said) in [
+        (json!({ "replicas": 2 }), "/replicas"),
+        (json!({ "replicas": 4 }), "/replicas"),
+        (json!({ "replicas": 0 }), "/replicas"),
+        (json!({ "replicas": 9 }), "/replicas"),
+        (json!({ "replicas": "3" }), "/replicas"),
+        (json!({ "replica": 3 }), "'replica' not allowed"),
+        (json!({ "tls": { "enabled": true } }), "'tls' not allowed"),
+        (json!({ "image": { "name": "x" } }), "/image"),
+        (json!({ "image": { "digest": "latest" } }), "/image/digest"),
+        (
+            json!({ "image": { "pullPolicy": "Sometimes" } }),
+            "/image/pullPolicy",
+        ),
+        (
+            json!({ "settings": { "node_id": 1 } }),
+            "'node_id' not allowed",
+        ),
+        (
+            json!({ "settings": { "listen": "0.0.0.0:1" } }),
+            "'listen' not allowed",
+        ),
+        (
+            json!({ "settings": { "request_timeout": 5 } }),
+            "/settings/request_timeout",
+        ),
+        (
+            json!({ "settings": { "cache_bytes": "many" } }),
+            "/settings/cache_bytes",
+        ),
+        (json!({ "podHost": "vault.example" }), "/podHost"),
+        (json!({ "listenHost": "localhost" }), "/listenHost"),
+        (json!({ "ports": { "client": 0 } }), "/ports/client"),
+        (
+            json!({ "persistence": { "size": "20 GB" } }),
+            "/persistence/size",
+        ),
+        (
+            json!({ "persistence": { "accessModes": ["ReadWriteMany"] } }),
+            "/persistence/accessModes",
+        ),
+        (
+            json!({ "persistence": { "retention": { "whenScaled": "Keep" } } }),
+            "/persistence/retention/whenScaled",
+        ),
+        (
+            json!({ "service": { "type": "ExternalName" } }),
+            "/service/type",
+        ),
+        (
+            json!({ "service": { "nodePort": 80 } }),
+            "/service/nodePort",
+        ),
+        (
+            json!({ "podDisruptionBudget": { "maxUnavailable": 9 } }),
+            "/podDisruptionBudget",
+        ),
+        (
+            json!({ "networkPolicy": { "clients": [{ "from": {} }] } }),
+            "/networkPolicy/clients",
+        ),
+        (
+            json!({ "resources": { "limits": { "memory": "much" } } }),
+            "/resources/limits",
+        ),
+        (
+            json!({ "readinessProbe": { "type": "exec" } }),
+            "/readinessProbe/type",
+        ),
+        (
+            json!({ "livenessProbe": { "periodSeconds": 0 } }),
+            "/livenessProbe/periodSeconds",
+        ),
+        (
+            json!({ "terminationGracePeriodSeconds": 5 }),
+            "/terminationGracePeriodSeconds",
+        ),
+        (json!({ "antiAffinity": "maybe" }), "/antiAffinity"),
+        (json!({ "zoneSpread": "Never" }), "/zoneSpread"),
+        (
+            json!({ "commonLabels": { "app.kubernetes.io/name": "x" } }),
+            "app.kubernetes.io/name",
+        ),
+        (json!({ "podLabels": { "a": "not a label" } }), "/podLabels"),
+        (
+            json!({ "extraEnv": [{ "name": "POD_INDEX", "value": "0" }] }),
+            "/extraEnv",
+        ),
+        (
+            json!({ "reconcile": { "within": "soon" } }),
+            "/reconcile/within",
+        ),
+        (
+            json!({ "backup": { "schedule": "daily" } }),
+            "/backup/schedule",
+        ),
+        (json!({ "ingress": { "enabled": true } }), "/ingress/hosts"),
+    ] {
+        let refused = helm.refuses(&values)?;
+        ensure!(refused.contains(said), "{values}: {refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()> {
+    let helm = Helm::new()?;
+    let claim = json!({ "existingClaim": "c" });
+    let gateway = |route: &str| json!({ "gateway": { route: { "enabled": true } } });
+    for (values, said) in [
+        (json!({ "backup": { "enabled": true } }), "say where to"),
+        (
+            json!({ "backup": { "enabled": true, "volume": claim, "s3": { "bucket": "b" } } }),
+            "not both",
+        ),
+        (gateway("grpcRoute"), "gateway.parentRefs"),
+        (gateway("httpRoute"), "gateway.parentRefs"),
+    ] {
+        let refused = helm.refuses(&values)?;
+        ensure!(refused.contains(said), "{values}: {refused}");
+    }
+    Ok(())
+}

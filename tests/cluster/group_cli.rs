@@ -1,0 +1,117 @@
+//! `toka cursor` and `toka group`, on a cluster and on an embedded vault.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use toka_tests::cluster::{self, Cluster};
+use toka_tests::command::{Ran, Toka};
+use toka_tests::consumers::has_groups;
+
+/// Runs `words`, apart by blanks, with JSON as output.
+async fn json(toka: &Toka, first: &[&str], words: &str) -> Result<Vec<Value>> {
+    let words: Vec<&str> = words.split(' ').collect();
+    toka.json(&[first, &words[..], &["-o", "json"]].concat())
+        .await
+}
+
+/// The same, whatever comes of it.
+async fn run(toka: &Toka, first: &[&str], words: &str) -> Result<Ran> {
+    let words: Vec<&str> = words.split(' ').collect();
+    toka.run(&[first, &words[..]].concat()).await
+}
+
+/// What a user does with cursors and groups; `first` says where the vault is. It has no event.
+async fn use_it(toka: &Toka, first: &[&str]) -> Result<()> {
+    for number in 1..=3 {
+        let payload = number.to_string();
+        let commit: [&str; 3] = ["commit", "task", &payload];
+        toka.ok(&[first, &commit[..]].concat()).await?;
+    }
+    let saved = json(toka, first, "cursor save reader 2").await?;
+    let expected = [json!({ "cursor": "reader", "sequence": 2 })];
+    ensure!(saved == expected, "{saved:?}");
+    for read in ["cursor list", "cursor get reader"] {
+        let shown = json(toka, first, read).await?;
+        ensure!(shown == saved, "{read}: {shown:?}");
+    }
+    let refused = run(toka, first, "cursor save reader 3 --from 1").await?;
+    ensure!(refused.code == Some(5), "{refused:?}");
+    ensure!(refused.stderr.contains("is at 2, not 1"), "{refused:?}");
+    json(toka, first, "cursor delete reader --from 2").await?;
+    let gone = run(toka, first, "cursor get reader").await?;
+    ensure!(gone.code == Some(4), "{gone:?}");
+
+    let create = "group create work --kind task --deliveries-max 1 --ack-timeout 1h";
+    let made = json(toka, first, create).await?;
+    ensure!(made[0]["position"] == 0, "{made:?}");
+    let again = json(toka, first, create).await?;
+    ensure!(again == made, "{again:?}");
+    let pulled = json(toka, first, "group pull work -n 2").await?;
+    let payloads: Vec<_> = pulled.iter().map(|each| &each["payload"]).collect();
+    ensure!(payloads == [&json!(1), &json!(2)], "{pulled:?}");
+    let token = |at: usize| pulled[at]["token"].as_str().context("a token");
+    let outstanding = json(toka, first, "group outstanding work").await?;
+    ensure!(outstanding.len() == 2, "{outstanding:?}");
+    ensure!(outstanding[0]["consumer"] == "toka", "{outstanding:?}");
+    let extend = format!("group extend work {}", token(0)?);
+    let extended = json(toka, first, &extend).await?;
+    ensure!(
+        extended == [json!({ "extended": 1, "stale": 0 })],
+        "{extended:?}"
+    );
+    let updated = json(toka, first, "group update work --unacknowledged-max 7").await?;
+    ensure!(updated[0]["unacknowledged_max"] == 7, "{updated:?}");
+    ensure!(updated[0]["position"] == 2, "{updated:?}");
+    let ack = format!("group ack work {}", token(0)?);
+    let acked = json(toka, first, &ack).await?;
+    ensure!(
+        acked == [json!({ "acknowledged": 1, "stale": 0 })],
+        "{acked:?}"
+    );
+    let again = run(toka, first, &ack).await?;
+    ensure!(again.code == Some(5), "{again:?}");
+    let reject = format!("group reject work {} --reason broken", token(1)?);
+    json(toka, first, &reject).await?;
+    let parked = json(toka, first, "group parked work").await?;
+    ensure!(parked.len() == 1, "{parked:?}");
+    ensure!(parked[0]["reason"] == "broken", "{parked:?}");
+    ensure!(parked[0]["deliveries"] == 1, "{parked:?}");
+    // It has one delivery, which does not count.
+    let third = json(toka, first, "group pull work").await?;
+    let third = third[0]["token"].as_str().context("a token")?;
+    json(toka, first, &format!("group release work {third}")).await?;
+    let replayed = json(toka, first, "group replay work").await?;
+    ensure!(replayed == [json!({ "replayed": 1 })], "{replayed:?}");
+    let consumed = json(toka, first, "group consume work --until-empty").await?;
+    let payloads: Vec<_> = consumed.iter().map(|each| &each["payload"]).collect();
+    ensure!(payloads == [&json!(2), &json!(3)], "{consumed:?}");
+    let shown = json(toka, first, "group show work").await?;
+    ensure!(shown[0]["unacknowledged"] == 0, "{shown:?}");
+    ensure!(shown[0]["parked"] == 0, "{shown:?}");
+    let listed = json(toka, first, "group list").await?;
+    ensure!(listed == shown, "{listed:?}");
+    json(toka, first, "group delete work").await?;
+    let gone = run(toka, first, "group show work").await?;
+    ensure!(gone.code == Some(4), "{gone:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_keeps_cursors_and_shares_events_through_a_follower() -> Result<()> {
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        has_groups(&cluster.client().await?).await?;
+        let follower = cluster.followers().await?[0];
+        let endpoint = [cluster.node(follower).endpoint()];
+        let toka = Toka::with_endpoints(cluster.directory(), &endpoint);
+        use_it(&toka, &[]).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn user_keeps_cursors_and_shares_events_in_an_embedded_vault() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-groups-")?;
+    let toka = Toka::new(home.path());
+    let vault = home.path().join("vault").display().to_string();
+    use_it(&toka, &["--data", &vault]).await
+}
