@@ -109,7 +109,7 @@ fn raft_is_for_nodes_alone_and_clients_are_of_the_namespace() -> Result<()> {
     ensure!(allowed("raft") == [json!({ "podSelector": nodes })]);
     let of_the_namespace = json!({ "podSelector": {} });
     ensure!(allowed("grpc").contains(&of_the_namespace));
-    ensure!(allowed("http") == [of_the_namespace.clone()]);
+    ensure!(allowed("http") == std::slice::from_ref(&of_the_namespace));
 
     let clients = json!([{ "namespaceSelector": { "matchLabels": { "a": "b" } } }]);
     let given = json!({ "networkPolicy": { "clients": clients } });

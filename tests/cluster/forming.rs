@@ -166,6 +166,16 @@ async fn node_of_another_cluster_is_refused() -> Result<()> {
             "--data",
             &other.node(1).data.display().to_string(),
         )?;
+        // At the addresses of this cluster's member, and known at its own: it would not start otherwise.
+        let known = other.serve_arguments(1);
+        for (advertised, listening) in [
+            ("--advertise-client", "--listen"),
+            ("--advertise-raft", "--raft-listen"),
+        ] {
+            let at = known.iter().position(|argument| argument == listening);
+            let at = at.with_context(|| format!("no {listening}"))?;
+            arguments.extend([advertised.to_owned(), known[at + 1].clone()]);
+        }
         cluster.launch_as(1, &arguments)?;
         let reason = format!("cluster_id=\"{foreign:032x}\"");
         wait::until("a refusal", cluster::PATIENCE, async || {

@@ -234,9 +234,12 @@ async fn lineage_that_cannot_be_is_refused_with_its_reason() -> Result<()> {
     .await
 }
 
+/// Labels of nodes by sequence, and edges between them.
+type Graph = (BTreeMap<u64, String>, Vec<(u64, u64)>);
+
 /// The sequences of the nodes of a DOT graph with their labels, and its edges. Strict about what `toka` writes: any
 /// line that is none of these is an error.
-fn parse_dot(dot: &str) -> Result<(BTreeMap<u64, String>, Vec<(u64, u64)>)> {
+fn parse_dot(dot: &str) -> Result<Graph> {
     let sequence = |name: &str| -> Result<u64> {
         Ok(name.strip_prefix('e').context("no node")?.parse::<u64>()?)
     };

@@ -6,12 +6,13 @@ use toka_ledger::seam::{Entropy, SystemEntropy};
 use toka_proto::convert::metadata::Leader;
 use tokio::time::{Duration, Instant};
 
-use crate::call::{Seen, Shared};
+use crate::call::Shared;
 use crate::channel::{Channels, TcpTransport, Transport, endpoint_of};
 use crate::config::Config;
 use crate::error::Error;
 use crate::pin::ClusterPin;
 use crate::routes::Routes;
+use crate::seen::Seen;
 
 /// Endpoints of one client.
 const ENDPOINTS_MAX: usize = 64;

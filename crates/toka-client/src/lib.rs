@@ -41,6 +41,7 @@ mod read;
 mod reply;
 mod retry;
 mod routes;
+mod seen;
 mod subscribe;
 mod verify;
 

@@ -311,7 +311,7 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
 fn random_histories_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeMap::new();
-    for _ in 0..96 {
+    for _ in 0..160 {
         let specs = specs().new_tree(&mut runner).expect("a history").current();
         let history = History::new(&specs);
         for word in history.outcomes.iter().flat_map(words) {

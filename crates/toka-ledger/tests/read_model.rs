@@ -44,7 +44,7 @@ struct Asked {
 
 /// Which of them, and how they are read.
 #[derive(Clone, Debug)]
-struct Bounds {
+struct Part {
     after: u64,
     until: Option<u64>,
     from_ms: Option<u64>,
@@ -88,7 +88,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         })
 }
 
-fn bounds() -> impl Strategy<Value = Bounds> {
+fn bounds() -> impl Strategy<Value = Part> {
     (
         prop_oneof![Just(0), 0..90_u64],
         option::of(0..90_u64),
@@ -99,7 +99,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
         1..4_usize,
     )
         .prop_map(
-            |(after, until, from_ms, until_ms, is_backward, limit, patience)| Bounds {
+            |(after, until, from_ms, until_ms, is_backward, limit, patience)| Part {
                 after,
                 until,
                 from_ms,
@@ -267,7 +267,7 @@ impl Model {
         family
     }
 
-    fn check_pages(&self, asked: &Asked, bounds: &Bounds) {
+    fn check_pages(&self, asked: &Asked, bounds: &Part) {
         let (reader, filter) = (self.reader(), self.filter(asked));
         let mut query = Query {
             after: bounds.after,

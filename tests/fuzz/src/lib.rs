@@ -30,7 +30,12 @@ mod line;
 #[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]
 mod manifest;
 #[path = "../../../crates/toka-server/src/api/page_token.rs"]
-#[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "only its decoder is wanted"
+)]
 mod page_token;
 #[path = "../../../crates/toka-cli/src/payload.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]

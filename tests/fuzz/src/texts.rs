@@ -8,7 +8,7 @@ use toka_ledger::read::Filter;
 use toka_ledger::{Digest, EventId};
 
 use crate::line::Line;
-use crate::page_token::{IntentListIdentity, IntentPageToken, ListIdentity, PageToken};
+use crate::page_token::{IntentListIdentity, IntentPageToken, ListIdentity, PageToken, Times};
 use crate::{Seed, of_kind, payload};
 
 /// See above. The first byte says what the rest is.
@@ -43,6 +43,7 @@ fn list(filter: &Filter) -> ListIdentity<'_> {
         after: 3,
         until: 0,
         direction: Direction::Forward,
+        times: Times::default(),
         filter,
         history_id: 9,
     }

@@ -171,9 +171,10 @@ impl Consumer {
 
     /// Whether the group is there; it is not before every member knows the feature level.
     async fn make(&self, group: &GroupName) -> bool {
+        let settings = settings();
         let made = self
             .client
-            .create_group(group, &settings(), GroupStart::Beginning);
+            .create_group(group, &settings, GroupStart::Beginning);
         match made.await {
             Ok(_) => true,
             Err(error) => {
@@ -326,7 +327,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     trace.line(format_args!("cursor {from} to {to}: {error}"));
-                    let is_passing = matches!(error, Error::Refused { .. });
+                    // A disk that is nearly full is a limit.
+                    let is_passing =
+                        matches!(error, Error::Refused { .. } | Error::LimitReached { .. });
                     if !error.is_retryable() && !is_passing {
                         oracle.fail(format!("cursor {from} to {to}: {error}"));
                     }

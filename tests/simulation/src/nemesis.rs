@@ -131,12 +131,13 @@ impl Nemesis {
                 host.storage.disk.set_free(ROOM_BYTES);
             }),
             Repair::Clock(id) => with(cluster, id, |host| host.clock.set_offset(0)),
+            // One that has been removed since has nobody to wait for.
+            Repair::Promote(id) if !cluster.hosts.contains_key(&id) => {}
+            Repair::Promote(id) if self.is_changing => {
+                self.promote_later(cluster.world.now.ms(), id);
+            }
             Repair::Promote(id) => {
                 let (world, changes) = (cluster.world.clone(), cluster.changes.clone());
-                if self.is_changing || !cluster.hosts.contains_key(&id) {
-                    self.promote_later(cluster.world.now.ms(), id);
-                    return;
-                }
                 self.is_changing = true;
                 cluster.clients.spawn(promote(world, changes, id));
             }

@@ -170,10 +170,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        let results = workers.into_iter().map(|worker| worker.join());
-        results
-            .map(|result| result.unwrap_or_else(|_| Err("a worker has panicked".to_owned())))
-            .collect::<Result<(), String>>()
+        let mut results = workers.into_iter().map(|worker| worker.join());
+        results.try_for_each(|result| {
+            result.unwrap_or_else(|_| Err("a worker has panicked".to_owned()))
+        })
     })?;
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     report(arguments.bug, &totals)

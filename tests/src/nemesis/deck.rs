@@ -84,7 +84,7 @@ fn goes_with(kind: Kind, others: &[Kind], tally: &Tally) -> bool {
     let is_new = tally.of(kind).took_effect == 0;
     let bears = |other: &Kind| {
         let both_heavy = kind.is_heavy() && other.is_heavy();
-        !kind.excludes(*other) && !(is_new && both_heavy)
+        !(kind.excludes(*other) || is_new && both_heavy)
     };
     others.iter().all(bears)
 }

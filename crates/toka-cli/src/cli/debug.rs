@@ -11,7 +11,7 @@ pub(crate) enum Debug {
     /// Versions, the settings that a node started here would have, the state of the cluster as each node sees it,
     /// alarms, metrics, the ends of log files, and the names of environment variables. What cannot be had is left out,
     /// and said: a cluster that is down has a bundle too. What looks like a secret or a payload is replaced by
-    /// [redacted], also in logs; addresses, names of nodes and paths are not. Look through it before you send it.
+    /// `[redacted]`, also in logs; addresses, names of nodes and paths are not. Look through it before you send it.
     Bundle(Bundle),
 }
 

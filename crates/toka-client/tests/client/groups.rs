@@ -55,6 +55,7 @@ fn pulled(deliveries: Vec<v1::Delivery>) -> v1::PullResponse {
     };
     response.deliveries = deliveries;
     response.ack_timeout_ms = ACK_TIMEOUT_MS;
+    response.lease_ms_left = ACK_TIMEOUT_MS;
     response
 }
 

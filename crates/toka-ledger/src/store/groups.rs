@@ -113,7 +113,7 @@ mod tests {
             position: u64,
             unacknowledged in 0..=GROUP_UNACKNOWLEDGED_MAX,
             parked in 0..=GROUP_PARKED_MAX,
-            (created_unix_ms, version, is_ending): (u64, u64, bool),
+            (created_unix_ms, version, is_ending) in any::<(u64, u64, bool)>(),
         ) {
             let name = GroupName::new(&name).expect("valid");
             let group = Group {

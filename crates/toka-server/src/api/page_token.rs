@@ -4,6 +4,8 @@
 //! Of intents: version u8 | events u64 | intent u64 | digest of the query, 8 bytes. Of heads: as of events.
 //! Of parked events: version u8 | sequence u64 | incarnation u64 | digest of the query, 8 bytes.
 
+// Said, since the fuzz targets include this file from elsewhere.
+#[path = "page_token/heads.rs"]
 mod heads;
 
 use std::cmp::Reverse;

@@ -76,6 +76,20 @@ impl GroupService for Service {
         unscripted()
     }
 
+    async fn update_group(
+        &self,
+        _: Request<v1::UpdateGroupRequest>,
+    ) -> Answer<v1::UpdateGroupResponse> {
+        unscripted()
+    }
+
+    async fn list_outstanding(
+        &self,
+        _: Request<v1::ListOutstandingRequest>,
+    ) -> Answer<v1::ListOutstandingResponse> {
+        unscripted()
+    }
+
     async fn pull(&self, request: Request<v1::PullRequest>) -> Answer<v1::PullResponse> {
         let request = request.into_inner();
         let call = self.note(|seen| push(&mut seen.pulls, request.clone()));

@@ -7,16 +7,16 @@
 //! Everything rests on one fact: a parent's sequence is below its children's. A walk upwards in descending sequence
 //! has seen every descendant of an event before the event itself, and need not remember it any longer after.
 
-mod common;
 mod difference;
 mod heads;
+mod nearest;
 mod walk;
 
 use std::sync::Arc;
 
-pub use self::common::CommonAncestors;
 pub use self::difference::Difference;
 pub use self::heads::{Heads, HeadsPage};
+pub use self::nearest::CommonAncestors;
 pub use self::walk::Walk;
 use super::{Reader, Selector};
 use crate::core::EventHeader;
