@@ -135,7 +135,6 @@ fn drafts(events: &Events, turn: &Turn, size: u64) -> Vec<EventDraft> {
 }
 
 /// Event `number` of a load, due at `due`.
-#[must_use]
 pub fn draft(events: &Events, number: u64, due: Instant) -> EventDraft {
     let draft = EventDraft::new("bench.commit").payload_bytes(events.payload(number, due));
     match events.embedding(number) {
