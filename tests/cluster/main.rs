@@ -1,6 +1,7 @@
 //! Scenarios on clusters of real processes.
 
 mod backup;
+mod bench;
 mod claims;
 mod cli;
 mod clocks;

@@ -21,7 +21,11 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
-pub(crate) use self::bench::{Bench, BenchCommit, Mode};
+pub(crate) use self::bench::{
+    Bench, BenchCommit, BenchEmbedded, BenchFailover, BenchGet, BenchImport, BenchList,
+    BenchRestart, BenchSubscribe, EmbeddedMode, EventShape, Incident, LoadShape, Mode, Nodes,
+    OwnNodes, Stock,
+};
 pub(crate) use self::cluster::{Cluster, Reconcile, Top};
 pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
@@ -176,7 +180,7 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Measure.
     #[command(subcommand)]
-    Bench(Bench),
+    Bench(Box<Bench>),
     /// Find out what is wrong.
     #[command(subcommand)]
     Debug(Debug),

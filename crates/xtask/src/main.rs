@@ -9,8 +9,10 @@ mod dist;
 mod fixtures;
 mod fuzz;
 mod image;
+mod instructions;
 mod metadata;
 mod namespace;
+mod peers;
 mod process;
 mod python;
 mod release;
@@ -51,6 +53,20 @@ enum Task {
         /// A `toka` binary to use instead of building one
         #[arg(long, value_name = "PATH")]
         bin: Option<PathBuf>,
+    },
+    /// Run the same loads on Toka Vault, etcd and NATS JetStream, side by side; downloads the two
+    Peers {
+        #[command(flatten)]
+        programs: peers::Programs,
+        /// What the comparison itself is told; `cargo xtask peers -- --help` lists it
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Count the instructions of the hot paths, and compare them with crates/xtask/instructions.tsv
+    Instructions {
+        /// Write the file anew
+        #[arg(long)]
+        update: bool,
     },
     /// Run every check and test; the same as CI
     Test {
@@ -156,6 +172,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Task::Demo { bin } => demo::run(&workspace, &processes, bin.as_deref()),
         Task::Bench { bin } => bench::run(&workspace, &processes, bin.as_deref()),
+        Task::Peers {
+            programs,
+            arguments,
+        } => peers::run(&workspace, &processes, programs, arguments),
+        Task::Instructions { update } => instructions::run(&workspace, &processes, *update),
         Task::Test { fast } => suite::run(&workspace, &processes, *fast),
         Task::Fixtures {
             replace,
@@ -207,7 +228,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
-            setup::ensure(&processes, &[setup::BUILD, setup::TEST, setup::IMAGE])?;
+            setup::ensure(
+                &processes,
+                &[setup::BUILD, setup::TEST, setup::IMAGE, setup::INSTRUCTIONS],
+            )?;
             namespace::ensure(&processes)?;
             python::prepare(&workspace, &processes)?;
             println!("this machine has all that `cargo xtask demo` and `cargo xtask test` need");

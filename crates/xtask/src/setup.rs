@@ -109,6 +109,36 @@ pub(crate) const IMAGE: &[Need] = &[
     },
 ];
 
+/// What counts the instructions of the hot paths.
+pub(crate) const INSTRUCTIONS: &[Need] = &[Need {
+    what: "valgrind, which counts instructions",
+    apt: &["valgrind"],
+    dnf: &["valgrind"],
+    pacman: &["valgrind"],
+    brew: &[],
+    is_met: || on_path("valgrind"),
+}];
+
+/// What the comparison with peers needs. etcd itself is taken from a newer Debian, and not installed.
+pub(crate) const PEERS: &[Need] = &[
+    Need {
+        what: "protoc with its own messages, which etcd's client is built with",
+        apt: &["protobuf-compiler", "libprotobuf-dev"],
+        dnf: &["protobuf-compiler", "protobuf-devel"],
+        pacman: &["protobuf"],
+        brew: &["protobuf"],
+        is_met: has_protoc,
+    },
+    Need {
+        what: "Python 3 with venv",
+        apt: &["python3", "python3-venv"],
+        dnf: &["python3"],
+        pacman: &["python"],
+        brew: &["python"],
+        is_met: has_python_venv,
+    },
+];
+
 /// Makes sure that all `needs` are met.
 ///
 /// # Errors
@@ -251,6 +281,19 @@ fn has_python_venv() -> bool {
         .args(["-c", "import venv, ensurepip"])
         .output()
         .is_ok_and(|output| output.status.success())
+}
+
+fn has_protoc() -> bool {
+    let messages = [
+        "/usr/include",
+        "/usr/local/include",
+        "/opt/homebrew/include",
+    ];
+    let has_messages = std::env::var_os("PROTOC_INCLUDE").is_some()
+        || messages.iter().any(|directory| {
+            is_file(&Path::new(directory).join("google/protobuf/descriptor.proto"))
+        });
+    has_messages && (std::env::var_os("PROTOC").is_some() || on_path("protoc"))
 }
 
 /// Looks for the development files: the runtime library alone lacks the compiler's own headers.

@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{fuzz, namespace, python, setup, simulate, tidy};
+use crate::{fuzz, instructions, namespace, python, setup, simulate, tidy};
 
+/// Workspaces of their own.
+const FORMATTED_APART: [&str; 2] = ["tests/fuzz/Cargo.toml", "tests/peers/Cargo.toml"];
 /// The longest that a check without compilation may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
 
@@ -85,7 +87,9 @@ fn run_steps(
     };
     suite.step("format", || {
         captured(format_check(workspace))?;
-        captured(format_check_of_fuzz_targets(workspace))
+        FORMATTED_APART
+            .iter()
+            .try_for_each(|manifest| captured(format_check_of(workspace, manifest)))
     })?;
     suite.step("tidy", || tidy::run(workspace))?;
     let tools = suite.step("python tools", || python::prepare(workspace, processes))?;
@@ -120,8 +124,25 @@ fn run_steps(
             .env("TOKA_PYTHON", &tools.python);
         processes.run(&mut command)
     })?;
+    if !fast {
+        count_instructions(suite, workspace, processes)?;
+    }
     suite.step("RocksDB compiled at most once", || {
         check_compiled_once(&rocksdb_before, &workspace.rocksdb_builds())
+    })
+}
+
+/// Until somebody has written down what the hot paths take, there is nothing to compare with, and no such step.
+fn count_instructions(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+) -> Result<()> {
+    if !instructions::has_baseline(workspace) {
+        return Ok(());
+    }
+    suite.step("instructions of the hot paths", || {
+        instructions::run(workspace, processes, false)
     })
 }
 
@@ -184,10 +205,9 @@ fn format_check(workspace: &Workspace) -> Command {
     command
 }
 
-/// They are a workspace of their own.
-fn format_check_of_fuzz_targets(workspace: &Workspace) -> Command {
+fn format_check_of(workspace: &Workspace, manifest: &str) -> Command {
     let mut command = workspace.cargo();
-    command.args(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]);
+    command.args(["fmt", "--manifest-path", manifest, "--check"]);
     command
 }
 

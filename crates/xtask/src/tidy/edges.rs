@@ -14,6 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
     ),
+    (
+        "toka-measure",
+        &["toka-client", "toka-ledger", "toka-proto"],
+    ),
     ("toka-agents", &["toka-client"]),
     ("toka-python", &["toka-client", "toka-ledger"]),
     ("toka-runtime", &["toka-agents", "toka-ledger"]),
@@ -25,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-backup",
             "toka-client",
             "toka-ledger",
+            "toka-measure",
             "toka-proto",
             "toka-raft",
             "toka-runtime",

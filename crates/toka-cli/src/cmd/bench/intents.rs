@@ -13,7 +13,7 @@ use crate::cli::{BenchIntents, Format};
 use crate::failure::Failure;
 use crate::output;
 
-pub(crate) async fn run(flags: BenchIntents, format: Format) -> Result<()> {
+pub(super) async fn run(flags: BenchIntents, format: Format) -> Result<()> {
     let rows = Rows::read(&flags.file, usize::from(flags.dim))?;
     let order = match &flags.order {
         Some(file) => read_order(file, rows.len())?,
