@@ -240,7 +240,9 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownGroup { name }) => {
             Failure::NotFound(format!("group {name}")).into()
         }
-        Error::Invalid(_) | Error::Rejected(_) => Failure::Refused(error.to_string()).into(),
+        Error::Invalid(_) | Error::Rejected(_) | Error::DescendantsLimit { .. } => {
+            Failure::Refused(error.to_string()).into()
+        }
         other => other.into(),
     }
 }
