@@ -9,13 +9,16 @@
 #![deny(missing_docs)]
 
 mod grant;
+pub mod jwt;
 mod limits;
 mod principal;
+mod scope;
 mod stored;
 mod token;
 
 pub use grant::{Action, Grant, GrantError, Role, UnknownAction};
 pub use limits::Limits;
 pub use principal::{Principal, Source};
+pub use scope::{AUDIT_KIND_PREFIX, Narrowed, Visibility, Writable};
 pub use stored::{PreviousSecret, Refusal, SecretHash, StoredToken, verify};
 pub use token::{Secret, Token, TokenError, TokenId};
