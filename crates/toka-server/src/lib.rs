@@ -21,6 +21,7 @@ pub mod node;
 mod refusal;
 mod routing;
 mod status;
+pub mod transport;
 
 pub use config::{Config, ConfigError, ConfigFile};
 pub use node::{Addresses, Listeners, Node, Outside, RunError, StartError, Wire, Wires};

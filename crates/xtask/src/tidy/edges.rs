@@ -6,9 +6,13 @@ use crate::metadata::{Dependency, Metadata, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("smart-embedder", &[]),
     ("toka-ledger", &[]),
+    ("toka-auth", &[]),
     ("toka-proto", &["toka-ledger"]),
     ("toka-raft", &["toka-ledger", "toka-proto"]),
-    ("toka-server", &["toka-raft", "toka-proto", "toka-ledger"]),
+    (
+        "toka-server",
+        &["toka-raft", "toka-proto", "toka-ledger", "toka-auth"],
+    ),
     ("toka-client", &["toka-proto", "toka-ledger"]),
     (
         "toka-backup",
@@ -26,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "smart-embedder",
             "toka-agents",
+            "toka-auth",
             "toka-backup",
             "toka-client",
             "toka-ledger",
@@ -39,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "toka-tests",
         &[
+            "toka-auth",
             "toka-ledger",
             "toka-proto",
             "toka-client",
