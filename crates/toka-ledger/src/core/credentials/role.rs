@@ -92,6 +92,12 @@ impl Role {
         check_grants(&self.grants)
     }
 
+    /// Whether it is one of those that every vault has.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        is_built_in(&self.name)
+    }
+
     /// Whether it allows everything that an administrator may do.
     #[must_use]
     pub fn is_admin(&self) -> bool {
