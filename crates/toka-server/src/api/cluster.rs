@@ -8,6 +8,7 @@ use toka_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServe
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
+use super::credentials::Caller;
 use super::vault::Answers;
 use super::{Shared, backup, membership, verify};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
@@ -88,6 +89,7 @@ impl ClusterService for Cluster {
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let shared = &self.shared;
         let call = shared.admit(request.metadata())?;
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         match shared.router.route(&call).await? {
             Route::Here(leader) => {
@@ -99,6 +101,11 @@ impl ClusterService for Cluster {
                         .await
                         .map_err(|error| refusal::transfer(&error))?
                 };
+                let to = leader_id.to_string();
+                let fields = [("to", &*to)];
+                shared
+                    .audit
+                    .note_of(&caller, "leadership.transferred", &fields);
                 let header = Some(shared.header(&shared.reader.position()));
                 Ok(Response::new(v1::TransferLeadershipResponse {
                     header,

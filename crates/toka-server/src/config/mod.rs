@@ -65,6 +65,9 @@ pub struct Config {
     pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
+    /// File with the text of a token (`toka_<id>_<secret>`), the same on every node: it is made, with the role `admin`,
+    /// as long as the vault has no token with which it can be administered.
+    pub bootstrap_admin_token_file: Option<PathBuf>,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -166,6 +169,7 @@ impl Config {
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
+            bootstrap_admin_token_file: layer.bootstrap_admin_token_file,
         })
     }
 

@@ -371,9 +371,10 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 11] = [
+const NOT_FIXED: [&str; 12] = [
     "advertise_client",
     "advertise_raft",
+    "bootstrap_admin_token_file",
     "dimension",
     "disk_reserve",
     "embedding_model",

@@ -41,7 +41,7 @@ pub use self::error::{RunError, StartError};
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
-use crate::api::{self, Shared};
+use crate::api::{self, Bootstrap, Shared};
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
@@ -147,6 +147,8 @@ impl Node {
         for warning in config.warnings() {
             tracing::warn!(warning, "configuration");
         }
+        let bootstrap = config.bootstrap_admin_token_file.as_deref();
+        let bootstrap = bootstrap.map(Bootstrap::read).transpose()?;
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
         let pages = Pages {
@@ -192,6 +194,7 @@ impl Node {
                 replica,
                 router,
                 &config,
+                Arc::clone(&outside.seams.entropy),
                 clients.connections.clone(),
                 clients.gently.clone(),
             ));
@@ -200,13 +203,15 @@ impl Node {
             let served =
                 serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
             tasks.spawn(named("clients", served));
-            let background: [BoxFuture<'static, ()>; 4] = [
+            let background: [BoxFuture<'static, ()>; 5] = [
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
+                shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
-            for task in background {
+            let bootstrap = bootstrap.map(|first| bootstrapped(first, Arc::clone(&shared)).boxed());
+            for task in background.into_iter().chain(bootstrap) {
                 tasks.spawn(until(all.clone(), task));
             }
             // Only this place sets it.
@@ -434,6 +439,12 @@ async fn open(
     }
     let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
+}
+
+/// Makes the first token, and then does nothing: tasks of a node do not end before it does.
+async fn bootstrapped(first: Bootstrap, shared: Arc<Shared>) {
+    first.run(shared).await;
+    std::future::pending::<()>().await;
 }
 
 /// Opens the services once the cluster has formed and the vault is there. Ends only if they cannot

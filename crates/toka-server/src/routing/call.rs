@@ -1,5 +1,6 @@
 //! What a call says beside its message.
 
+use toka_ledger::credentials::Actor;
 use toka_proto::convert::{metadata, status};
 use tokio::time::Instant;
 use tonic::Status;
@@ -20,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) requires_leader: bool,
     /// A follower has forwarded the call; it must not be forwarded again.
     pub(crate) is_forwarded: bool,
+    /// Who calls, where that makes a difference to what is done.
+    pub(crate) actor: Actor,
     /// This node's cluster, once it belongs to one.
     cluster_id: Option<u128>,
     carried: MetadataMap,
@@ -56,6 +59,7 @@ impl Call {
             deadline: deadline(request, limits.request_timeout, limits.request_timeout_max),
             requires_leader: metadata::requires_leader(request),
             is_forwarded: metadata::is_forwarded(request),
+            actor: Actor::anonymous(),
             cluster_id,
             carried,
         })
