@@ -9,6 +9,9 @@ use toka_server::config::{ByteSize, ConfigFile, InitialMember, Span};
 /// Of settings that only the vault's creation reads.
 const CREATION: &str = "Fixed when the vault is created, the same on every initial member";
 
+/// Of settings that say who may call.
+const ACCESS: &str = "Who may call this node, and for what";
+
 /// Settings of a node. Each is also an environment variable (`--node-id`: `TOKA_NODE_ID`) and a
 /// key of the file (`node_id`); flags win over the environment, the environment over the file.
 #[derive(Debug, Args)]
@@ -60,6 +63,36 @@ pub(crate) struct Serve {
     /// where nobody else ever has these addresses, as of the pods of a StatefulSet.
     #[arg(long)]
     replace_lost: bool,
+    /// Callers have to show who they are, by a token, a JWT or a certificate, and may do only what they are granted.
+    #[arg(long, help_heading = ACCESS)]
+    auth: bool,
+    /// File with a token whose holder may do everything; the same on each node.
+    #[arg(long, value_name = "FILE", help_heading = ACCESS)]
+    auth_root_token_file: Option<PathBuf>,
+    /// Issuer of the JWTs that are taken.
+    #[arg(long, value_name = "TEXT", help_heading = ACCESS)]
+    jwt_issuer: Option<String>,
+    /// Audience that they must be for.
+    #[arg(long, value_name = "TEXT", help_heading = ACCESS)]
+    jwt_audience: Option<String>,
+    /// File with the issuer's public keys, a JWK set; read anew when it changes.
+    #[arg(long, value_name = "FILE", help_heading = ACCESS)]
+    jwt_jwks_file: Option<PathBuf>,
+    /// Claim with the names of the roles [default: toka_roles].
+    #[arg(long, value_name = "NAME", help_heading = ACCESS)]
+    jwt_roles_claim: Option<String>,
+    /// Role of who shows a client certificate with this name; may be repeated.
+    #[arg(long, value_name = "NAME=ROLE", help_heading = ACCESS)]
+    certificate_role: Vec<String>,
+    /// Calls of one principal in a second, where nothing else is said of it [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_requests_per_second: Option<u32>,
+    /// Bytes to and from one principal in a second [default: no limit].
+    #[arg(long, value_name = "SIZE", help_heading = ACCESS)]
+    principal_bytes_per_second: Option<ByteSize>,
+    /// Open subscriptions of one principal [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_subscriptions: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -215,6 +248,16 @@ impl Serve {
             learner: self.learner.then_some(true),
             replace: self.replace,
             replace_lost: self.replace_lost.then_some(true),
+            auth: self.auth.then_some(true),
+            auth_root_token_file: self.auth_root_token_file,
+            jwt_issuer: self.jwt_issuer,
+            jwt_audience: self.jwt_audience,
+            jwt_jwks_file: self.jwt_jwks_file,
+            jwt_roles_claim: self.jwt_roles_claim,
+            certificate_roles: Some(self.certificate_role).filter(|roles| !roles.is_empty()),
+            principal_requests_per_second: self.principal_requests_per_second,
+            principal_bytes_per_second: self.principal_bytes_per_second,
+            principal_subscriptions: self.principal_subscriptions,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,

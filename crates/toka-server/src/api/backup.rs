@@ -28,7 +28,7 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::CreateBackupRequest>,
 ) -> Result<Response<Answers<v1::CreateBackupResponse>>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let permit = shared.gates.backups.enter_or_leave("backups")?;
     let request = request.into_inner();
     let known = check_vault(&request.vault)

@@ -36,7 +36,7 @@ impl ClusterService for Cluster {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.call(request.metadata())?;
+        let call = shared.call(&request)?;
         let survey = if request.get_ref().this_node_only {
             shared.replica.own_survey()
         } else {
@@ -87,7 +87,7 @@ impl ClusterService for Cluster {
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         match shared.router.route(&call).await? {
             Route::Here(leader) => {

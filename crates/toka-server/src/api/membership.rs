@@ -43,7 +43,7 @@ pub(super) async fn change<C: Change>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let call = shared.call(request.metadata())?;
+    let call = shared.call(&request)?;
     let left = call.deadline.saturating_duration_since(Instant::now());
     let until = match call.is_forwarded {
         // The node that has forwarded it says why it was not made.
@@ -91,7 +91,7 @@ async fn made<C: Change>(
     request: Request<C>,
     until: Instant,
 ) -> Result<Response<C::Response>, Status> {
-    let mut call = shared.admit(request.metadata())?;
+    let mut call = shared.admit(&request)?;
     call.deadline = call.deadline.min(until);
     let call = call;
     let request = request.into_inner();

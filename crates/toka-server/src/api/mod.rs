@@ -16,6 +16,7 @@ mod lineage;
 mod list;
 mod membership;
 mod name_token;
+mod named;
 mod page_token;
 mod passthrough;
 mod place;

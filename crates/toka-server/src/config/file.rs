@@ -69,6 +69,26 @@ layer! {
     replace: u64,
     /// Take the place of the member that has this node's addresses, by joining.
     replace_lost: bool,
+    /// Callers have to show who they are, and may do only what they are granted.
+    auth: bool,
+    /// File with a token of which the holder may do everything.
+    auth_root_token_file: PathBuf,
+    /// Issuer of JWTs that are taken.
+    jwt_issuer: String,
+    /// Audience that JWTs must be for.
+    jwt_audience: String,
+    /// File with the public keys of the issuer.
+    jwt_jwks_file: PathBuf,
+    /// Claim of a JWT that names its roles.
+    jwt_roles_claim: String,
+    /// Roles of those who show a certificate with a name.
+    certificate_roles: Vec<String>,
+    /// Calls of one principal in a second.
+    principal_requests_per_second: u32,
+    /// Bytes to and from one principal in a second.
+    principal_bytes_per_second: ByteSize,
+    /// Open subscriptions of one principal.
+    principal_subscriptions: u32,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.

@@ -1,5 +1,6 @@
 //! Configuration of a node: flags over `TOKA_*` environment over file over default.
 
+mod auth;
 mod connections;
 mod creation;
 mod dump;
@@ -22,6 +23,7 @@ use toka_raft::Member;
 use toka_raft::config::{Compaction, Creation, Scrub};
 use toka_raft::limits::VOTERS_MAX;
 
+pub use self::auth::{Auth, Jwt};
 pub use self::connections::Connections;
 pub use self::error::ConfigError;
 pub use self::file::ConfigFile;
@@ -65,6 +67,8 @@ pub struct Config {
     pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
+    /// Who may call this node, and for what.
+    pub auth: Auth,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -163,6 +167,7 @@ impl Config {
             limits: limits(&layer),
             connections: Connections::of(&layer),
             storage: storage(&layer),
+            auth: auth::auth(&layer)?,
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,

@@ -371,16 +371,25 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 11] = [
+const NOT_FIXED: [&str; 20] = [
     "advertise_client",
     "advertise_raft",
+    "auth_root_token_file",
+    "certificate_roles",
     "dimension",
     "disk_reserve",
     "embedding_model",
     "feature_level_max",
     "initial_members",
     "join",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_jwks_file",
+    "jwt_roles_claim",
     "learner",
+    "principal_bytes_per_second",
+    "principal_requests_per_second",
+    "principal_subscriptions",
     "replace",
     "replace_lost",
 ];

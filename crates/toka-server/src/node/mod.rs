@@ -42,6 +42,7 @@ pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
 use crate::api::{self, Shared};
+use crate::auth::{self, Guard, RootOnly, Traced};
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
@@ -197,15 +198,24 @@ impl Node {
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
-            let served =
-                serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
-            tasks.spawn(named("clients", served));
-            let background: [BoxFuture<'static, ()>; 4] = [
+            let authorization = authorization(&config, &outside.seams)?;
+            let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
             ];
+            if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
+                background.push(issuer.follow().boxed());
+            }
+            let served = serve::clients(
+                wires.clients,
+                Arc::clone(&shared),
+                authorization,
+                routes,
+                clients.clone(),
+            );
+            tasks.spawn(named("clients", served));
             for task in background {
                 tasks.spawn(until(all.clone(), task));
             }
@@ -369,6 +379,13 @@ impl Node {
         tracing::info!(node_id, "stopped");
         closed
     }
+}
+
+/// What decides about calls; `None`: nothing does.
+fn authorization(config: &Config, seams: &Seams) -> Result<Option<Arc<Guard>>, StartError> {
+    let (directory, denials) = (Arc::new(RootOnly), Arc::new(Traced::default()));
+    let guard = auth::guard(&config.auth, directory, denials, Arc::clone(&seams.clock))?;
+    Ok(guard.map(Arc::new))
 }
 
 fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {

@@ -30,6 +30,7 @@ use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::auth::{Authorized, Guard};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -115,6 +116,7 @@ const REFLECTED: &[&str] = &[
 pub(super) async fn clients<S: Wire>(
     accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
+    guard: Option<Arc<Guard>>,
     routes: Routes,
     stop: Stop,
 ) {
@@ -138,7 +140,8 @@ pub(super) async fn clients<S: Wire>(
         .layer(GrpcWebLayer::new())
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            TimeLimit::over(routes, limit)
+            // Outermost what no call gets past.
+            Authorized::over(TimeLimit::over(routes, limit), guard.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
