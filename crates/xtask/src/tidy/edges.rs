@@ -6,10 +6,14 @@ use crate::metadata::{Dependency, Metadata, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("smart-embedder", &[]),
     ("toka-ledger", &[]),
+    ("toka-tls", &[]),
     ("toka-proto", &["toka-ledger"]),
     ("toka-raft", &["toka-ledger", "toka-proto"]),
-    ("toka-server", &["toka-raft", "toka-proto", "toka-ledger"]),
-    ("toka-client", &["toka-proto", "toka-ledger"]),
+    (
+        "toka-server",
+        &["toka-raft", "toka-proto", "toka-ledger", "toka-tls"],
+    ),
+    ("toka-client", &["toka-proto", "toka-ledger", "toka-tls"]),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -34,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-raft",
             "toka-runtime",
             "toka-server",
+            "toka-tls",
         ],
     ),
     (
