@@ -1,4 +1,4 @@
-//! What a certificate says: whose it is, and until when.
+//! What a certificate says: whose it is, and when it holds.
 
 use rustls::pki_types::CertificateDer;
 
@@ -51,8 +51,17 @@ pub fn is_allowed(names: &[String], allowed: &[String]) -> bool {
     })
 }
 
-/// Until when the certificate holds, seconds since the Unix epoch; absent: it cannot be read.
-pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
+/// When a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From then on, seconds since the Unix epoch.
+    pub not_before: u64,
+    /// Until then, seconds since the Unix epoch.
+    pub not_after: u64,
+}
+
+/// When the certificate holds; absent: it cannot be read.
+pub(crate) fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
     let mut outer = Der(certificate.as_ref());
     let mut signed = Der(Der(outer.expect(SEQUENCE)?).expect(SEQUENCE)?);
     let (tag, _) = signed.next()?;
@@ -62,16 +71,22 @@ pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
     // Signature algorithm, issuer, validity.
     signed.expect(SEQUENCE)?;
     signed.expect(SEQUENCE)?;
-    let mut validity = Der(signed.expect(SEQUENCE)?);
-    validity.next()?;
-    match validity.next()? {
-        (UTC_TIME, text) => {
+    let mut times = Der(signed.expect(SEQUENCE)?);
+    Some(Validity {
+        not_before: time(times.next()?)?,
+        not_after: time(times.next()?)?,
+    })
+}
+
+fn time((tag, text): (u8, &[u8])) -> Option<u64> {
+    match tag {
+        UTC_TIME => {
             let (year, rest) = text.split_at_checked(2)?;
             let year = number(year)?;
             // RFC 5280, section 4.1.2.5.1.
             unix_seconds(if year < 50 { 2_000 } else { 1_900 } + year, rest)
         }
-        (GENERALIZED_TIME, text) => {
+        GENERALIZED_TIME => {
             let (year, rest) = text.split_at_checked(4)?;
             unix_seconds(number(year)?, rest)
         }
@@ -139,7 +154,8 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The time `MMDDHHMMSSZ` of `year`. Days are counted from the first of March, so that a leap day is a year's last.
+/// The time `MMDDHHMMSSZ` of `year`; 0 for one before the epoch. Days are counted from the first of March, so that a leap
+/// day is a year's last.
 fn unix_seconds(year: u64, rest: &[u8]) -> Option<u64> {
     let rest = rest.strip_suffix(b"Z")?;
     if rest.len() != 10 {
@@ -149,8 +165,11 @@ fn unix_seconds(year: u64, rest: &[u8]) -> Option<u64> {
     let mut next = || pairs.next().flatten();
     let (month, day) = (next()?, next()?);
     let (hour, minute, second) = (next()?, next()?, next()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1_970 {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
+    }
+    if year < 1_970 {
+        return Some(0);
     }
     let (year, month) = if month > 2 {
         (year, month - 3)
@@ -159,7 +178,7 @@ fn unix_seconds(year: u64, rest: &[u8]) -> Option<u64> {
     };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     // Days from the first of March of the year 0 to the epoch.
-    let since_epoch = days.checked_sub(719_468)?;
+    let since_epoch = days.saturating_sub(719_468);
     Some(since_epoch * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
@@ -188,7 +207,7 @@ mod tests {
         assert!(Der(&[SEQUENCE, 0x82, 1]).next().is_none());
         assert!(Der(&[SEQUENCE, 0x85, 0, 0, 0, 0, 1, 0]).next().is_none());
         assert_eq!(Der(&[SET, 1, 7]).next(), Some((SET, &[7][..])));
-        assert_eq!(not_after(&CertificateDer::from(vec![SEQUENCE, 0x80])), None);
+        assert_eq!(validity(&CertificateDer::from(vec![SEQUENCE, 0x80])), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use crate::certificate::{is_allowed, names, not_after};
+use crate::certificate::{Validity, is_allowed, names, validity};
 use crate::error::Error;
 use crate::material::{File, Pair};
 use crate::reload::Reloading;
@@ -34,14 +34,14 @@ const SOUND: &str = "ring has what both versions of TLS need";
 #[derive(Clone, Debug)]
 pub struct Served {
     pub(crate) config: Arc<ServerConfig>,
-    not_after: Option<u64>,
+    validity: Option<Validity>,
 }
 
 impl Served {
-    /// Until when its certificate holds, seconds since the Unix epoch; absent: it cannot be read.
+    /// When its certificate holds; absent: it cannot be read.
     #[must_use]
-    pub const fn not_after(&self) -> Option<u64> {
-        self.not_after
+    pub const fn validity(&self) -> Option<Validity> {
+        self.validity
     }
 }
 
@@ -97,6 +97,9 @@ pub struct Trust {
     /// It is a node, and says so.
     pub is_node: bool,
 }
+
+/// Whom a caller trusts, and what it shows, as the files say it at the moment.
+pub type Trusted = Reloading<ClientConfig>;
 
 impl ForClients {
     /// Reads the files. Blocks on the disk.
@@ -173,7 +176,7 @@ impl Trust {
     ///
     /// # Errors
     /// [`Error`], naming the setting and the file.
-    pub fn open(self) -> Result<Reloading<ClientConfig>, Error> {
+    pub fn open(self) -> Result<Trusted, Error> {
         let mut files: Vec<File> = self.ca.iter().cloned().collect();
         if let Some(pair) = &self.pair {
             files.extend([pair.certificate.clone(), pair.key.clone()]);
@@ -231,7 +234,7 @@ fn served(
 ) -> Result<Served, Error> {
     let certificates = pair.certificate.certificates(content(contents, 0))?;
     let key = pair.key.key(content(contents, 1))?;
-    let not_after = certificates.first().and_then(not_after);
+    let validity = certificates.first().and_then(validity);
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .expect(SOUND);
@@ -248,7 +251,7 @@ fn served(
     config.send_tls13_tickets = 0;
     Ok(Served {
         config: Arc::new(config),
-        not_after,
+        validity,
     })
 }
 

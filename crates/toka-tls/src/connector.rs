@@ -10,16 +10,16 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
+use crate::config::Trusted;
 use crate::dialed::Dialed;
 use crate::error::Error;
 use crate::reason;
-use crate::reload::{Refreshed, Reloading};
+use crate::reload::Refreshed;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,7 +27,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How TLS is made with whoever is called.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    config: Arc<Reloading<ClientConfig>>,
+    config: Arc<Trusted>,
     /// The name that the certificate must have; absent: the host that is called.
     server_name: Option<ServerName<'static>>,
     looks_first: bool,
@@ -40,7 +40,7 @@ impl Dialer {
     /// # Errors
     /// [`Error::ServerName`]: `setting` is none.
     pub fn new(
-        config: Arc<Reloading<ClientConfig>>,
+        config: Arc<Trusted>,
         setting: &'static str,
         server_name: Option<&str>,
     ) -> Result<Self, Error> {

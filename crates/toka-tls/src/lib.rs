@@ -28,9 +28,9 @@ mod tests;
 
 pub use crate::accepted::Accepted;
 pub use crate::acceptor::Acceptor;
-pub use crate::certificate::is_allowed;
+pub use crate::certificate::{Validity, is_allowed};
 pub use crate::config::{
-    ClientCertificates, ClientsCa, ForClients, ForNodes, NODE_PROTOCOL, Served, Trust,
+    ClientCertificates, ClientsCa, ForClients, ForNodes, NODE_PROTOCOL, Served, Trust, Trusted,
 };
 pub use crate::connector::{BoxError, Connector, Dialer};
 pub use crate::dialed::Dialed;

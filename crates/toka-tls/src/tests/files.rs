@@ -4,7 +4,7 @@ use rcgen::SanType;
 use rustls::pki_types::CertificateDer;
 
 use super::*;
-use crate::certificate::{names, not_after};
+use crate::certificate::{names, validity};
 
 fn for_clients(pair: &Pair) -> ForClients {
     ForClients {
@@ -37,12 +37,15 @@ fn common_name_that_is_an_alternative_name_too_stands_once() {
 }
 
 #[test]
-fn end_of_a_certificate_is_read_in_both_forms_of_time() {
+fn times_of_a_certificate_are_read_in_both_forms() {
     let ca = Ca::new("ca");
     for (year, seconds) in [(2030, 1_893_456_000), (2060, 2_840_140_800)] {
         let mut params = params("node", &[]);
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        assert_eq!(not_after(&signed(&ca, &params)), Some(seconds), "{year}");
+        let read = validity(&signed(&ca, &params)).expect("readable");
+        assert_eq!(read.not_before, 1_767_225_600);
+        assert_eq!(read.not_after, seconds, "{year}");
     }
 }
 
