@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, variable};
 use super::member::InitialMember;
+use super::tls::ClientAuth;
 use super::units::{ByteSize, Span};
 
 macro_rules! layer {
@@ -59,6 +60,28 @@ layer! {
     advertise_client: String,
     /// `host:port` under which other nodes reach this node.
     advertise_raft: String,
+    /// Listen to others than this machine although what is said is not encrypted, or nobody has to say who they are.
+    insecure: bool,
+    /// Certificate that clients are shown, PEM, with those between it and its CA.
+    tls_cert: PathBuf,
+    /// Its key, PEM.
+    tls_key: PathBuf,
+    /// CA of clients' certificates, PEM.
+    tls_client_ca: PathBuf,
+    /// Whether clients must show a certificate where `tls_client_ca` is given.
+    tls_client_auth: ClientAuth,
+    /// TLS for HTTP too, with the certificate that clients are shown.
+    http_tls: bool,
+    /// Certificate that this node shows to nodes, PEM.
+    raft_tls_cert: PathBuf,
+    /// Its key, PEM.
+    raft_tls_key: PathBuf,
+    /// CA of the nodes' certificates, PEM.
+    raft_tls_ca: PathBuf,
+    /// Names of which a node's certificate must have one.
+    raft_tls_names: Vec<String>,
+    /// The name that certificates of nodes have, in place of the host at which they are reached.
+    raft_tls_server_name: String,
     /// Members of a cluster that forms, the same list on each.
     initial_members: Vec<InitialMember>,
     /// Client endpoints of a cluster that the node joins.
@@ -222,7 +245,7 @@ macro_rules! from_variable {
 }
 
 from_variable!(
-    bool, u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize
+    bool, u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize, ClientAuth
 );
 
 impl FromVariable for Vec<String> {

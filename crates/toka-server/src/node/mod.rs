@@ -47,6 +47,7 @@ use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
 use crate::status::Readiness;
+use crate::transport::{self, Security};
 use crate::{health, status};
 
 /// What a node takes from outside: time, randomness, threads, the network, the disk.
@@ -108,9 +109,14 @@ impl Node {
     pub async fn start_on(
         listeners: Listeners,
         config: Config,
-        outside: Outside,
+        mut outside: Outside,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
+        let security = Security::of(config.tls.as_ref()).await?;
+        let (for_clients, for_nodes) = transport::acceptors(security.as_deref());
+        if let Some(security) = &security {
+            outside.transport = security.transport();
+        }
         let peers = listeners.raft.into_std();
         let peers = peers.map_err(|source| StartError::Bind {
             key: "raft_listen",
@@ -118,9 +124,10 @@ impl Node {
             source,
         })?;
         let wires = Wires {
-            clients: tcp(listeners.client),
-            peers: move || TcpListener::from_std(peers).map(tcp),
+            clients: tcp(listeners.client, for_clients),
+            peers: move || TcpListener::from_std(peers).map(|listener| tcp(listener, for_nodes)),
             http: Some(listeners.http),
+            security,
         };
         // It is large, and whoever waits for it would be, too.
         Box::pin(Self::start_over(wires, addresses, config, outside)).await
@@ -153,6 +160,7 @@ impl Node {
         let pages = Pages {
             shared: Arc::new(OnceLock::new()),
             readiness: readiness.clone(),
+            security: wires.security.clone(),
         };
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
@@ -160,6 +168,11 @@ impl Node {
         if let Some(listener) = wires.http {
             let served = serve::http(listener, pages.clone(), bounds, http_server.clone());
             tasks.spawn(named("HTTP", served));
+        }
+        if let Some(security) = wires.security {
+            // Before the node has an id, too: it may wait long for its cluster.
+            let watched = security.watch(Arc::clone(&outside.seams.clock), pages.alarm());
+            tasks.spawn(until(all.clone(), watched));
         }
 
         let guard = all.clone().drop_guard();
