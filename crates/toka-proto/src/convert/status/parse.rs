@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::details::{find, read};
-use super::{DOMAIN, ident, reason, violation};
+use super::{DOMAIN, credentials, ident, reason, violation};
 use crate::convert::metadata::Leader;
 use crate::v1;
 
@@ -43,7 +43,7 @@ pub enum Detail {
         /// As it was named.
         name: String,
     },
-    /// A command was refused: an unknown parent, intent, cursor or group, or preconditions.
+    /// A command was refused: an unknown parent, intent, cursor, group, token or role, or preconditions.
     Rejected(Rejection),
     /// The cluster does not have the node.
     NodeNotFound {
@@ -176,6 +176,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
             let name = group_name(details)?;
             Some(Detail::Rejected(Rejection::GroupExists { name }))
         }
+        reason::TOKEN_NOT_FOUND
+        | reason::TOKEN_EXISTS
+        | reason::TOKEN_ENDED
+        | reason::ROLE_NOT_FOUND
+        | reason::ADMIN_EXISTS => credentials::read(reason, details).map(Detail::Rejected),
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
         reason::NODE_NOT_FOUND => {
