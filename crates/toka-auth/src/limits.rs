@@ -1,7 +1,7 @@
 //! What one principal may use of a node.
 
 /// Bounds for one principal, on each node by itself; absent: the node's default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Limits {
     /// Calls in a second; a message of a commit stream counts as one.
     pub requests_per_second: Option<u32>,

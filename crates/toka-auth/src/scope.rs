@@ -74,10 +74,24 @@ impl Visibility {
         covers(self.prefixes.as_deref(), kind)
     }
 
-    /// Whether all events whose kind starts with `prefix` are seen, audit events apart where the prefix does not name
-    /// them.
+    /// Whether all events whose kind starts with `prefix` are seen.
     pub fn sees_all(&self, prefix: &str) -> bool {
-        self.sees(prefix)
+        let has_audit =
+            prefix.starts_with(AUDIT_KIND_PREFIX) || AUDIT_KIND_PREFIX.starts_with(prefix);
+        match has_audit && !self.audit {
+            true => false,
+            false => self.sees(prefix),
+        }
+    }
+
+    /// Whether all events with the kinds of a filter (prefixes; empty: any) are seen, audit events apart.
+    pub fn sees_delivered(&self, kind_prefixes: &[String]) -> bool {
+        match kind_prefixes {
+            [] => self.is_of_all_kinds(),
+            prefixes => prefixes
+                .iter()
+                .all(|prefix| covers(self.prefixes.as_deref(), prefix)),
+        }
     }
 
     /// The kinds of a request (prefixes; empty: any), as far as they are seen. Of a principal that sees everything it is
@@ -233,6 +247,24 @@ mod tests {
         assert!(visibility(&["admin:toka.audit."]).sees("toka.audit.token"));
         assert!(!visibility(&["admin:task."]).sees("toka.audit.token"));
         assert_eq!(narrowed(&["read"], &[]), (vec![], true));
+    }
+
+    #[test]
+    fn prefix_is_seen_if_all_kinds_behind_it_are() {
+        assert!(visibility(&["read:task."]).sees_all("task.new"));
+        assert!(!visibility(&["read:task."]).sees_all("task"));
+        assert!(!visibility(&["read"]).sees_all("tok"));
+        assert!(!visibility(&["read"]).sees_all("toka.audit.token"));
+        assert!(visibility(&["admin"]).sees_all("tok"));
+    }
+
+    #[test]
+    fn filter_of_all_kinds_is_seen_by_who_reads_all() {
+        let task = ["task.".to_owned()];
+        assert!(visibility(&["read"]).sees_delivered(&[]));
+        assert!(visibility(&["read:task."]).sees_delivered(&task));
+        assert!(!visibility(&["read:task."]).sees_delivered(&[]));
+        assert!(!visibility(&["read:chat."]).sees_delivered(&task));
     }
 
     #[test]

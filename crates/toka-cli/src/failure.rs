@@ -82,7 +82,7 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         };
     }
     match cause.downcast_ref::<StartError>() {
-        Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Config(_) | StartError::Tls(_)) => Some(2),
         Some(StartError::Replica(refused)) if is_misconfigured(refused) => Some(2),
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),

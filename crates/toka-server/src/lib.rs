@@ -1,7 +1,7 @@
 //! A node: gRPC services, health and metrics over the replicated ledger.
 //!
 //! ```text
-//! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> routing -> refusal
+//! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> auth -> routing -> refusal
 //!      -> http, health -> metrics -> status; config; limits
 //! ```
 //!
@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod api;
+mod auth;
 pub mod config;
 mod health;
 mod http;

@@ -8,10 +8,11 @@ use toka_raft::{Role, ScrubReport, Status, Survey};
 
 use crate::api::{Gate, Gates, Shared};
 use crate::status::Readiness;
+use crate::transport::Security;
 
 /// The node in Prometheus' text format. Blocks for as long as `apply` changes the intents. Names and
 /// meanings are part of the API (docs/operations.md).
-pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
+pub(crate) fn text(shared: &Shared, readiness: &Readiness, security: Option<&Security>) -> String {
     let status = shared.replica.status();
     let mut text = String::new();
     let values = node_values(shared, &status, readiness)
@@ -19,7 +20,8 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
         .chain(group_values(shared))
         .chain(raft_values(&status))
         .chain(membership_values(&shared.replica.own_survey()))
-        .chain(scrub_values(&shared.replica.scrub()));
+        .chain(scrub_values(&shared.replica.scrub()))
+        .chain(security.into_iter().flat_map(tls_values));
     for (name, kind, help, value) in values {
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -41,6 +43,33 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
 
 /// Name, type, help, value.
 type Value = (&'static str, &'static str, &'static str, u64);
+
+/// Of a node with TLS.
+fn tls_values(security: &Security) -> impl Iterator<Item = Value> + use<> {
+    let end = security.first_end().map(|end| {
+        (
+            "toka_tls_certificate_not_after_seconds",
+            "gauge",
+            "When the first of the node's certificates expires, since the Unix epoch.",
+            end,
+        )
+    });
+    let counts = [
+        (
+            "toka_tls_reload_failures",
+            "gauge",
+            "Files with certificates that have changed and cannot be used.",
+            count(security.failures()),
+        ),
+        (
+            "toka_tls_refused_connections",
+            "counter",
+            "Callers who were refused in the handshake.",
+            security.refused(),
+        ),
+    ];
+    counts.into_iter().chain(end)
+}
 
 fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Value; 17] {
     let Gates {

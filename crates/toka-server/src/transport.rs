@@ -1,21 +1,14 @@
-//! Who is at the other end of a connection, as TLS has shown it.
+//! TLS of a node: who is at the other end of a connection, what its listeners show, and how it calls other nodes.
+//!
+//! ```text
+//! security -> nodes; expiry
+//! ```
 
-/// What the certificate of a caller says, in the extensions of each of its requests
-/// (`request.extensions().get::<PeerIdentity>()`).
-///
-/// Absent where the caller has shown none: over a connection without TLS, and to a listener that does not demand one.
-/// A certificate that is not valid (another CA, expired, not for clients) never comes so far: the connection is refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerIdentity {
-    /// Subject alternative names of the kinds URI and DNS, as they stand in the certificate, and last the subject's common
-    /// name where that is not among them. Bounded by [`NAMES_MAX`](crate::transport::NAMES_MAX); those of a node are no
-    /// principals.
-    pub names: Vec<String>,
-    /// The certificate is that of a node of this cluster: signed by the CA of the nodes, with a name that is allowed
-    /// (`raft_tls_names`). Nodes call with what they forward for their clients; the caller's own credentials are in the
-    /// metadata then.
-    pub is_node: bool,
-}
+mod expiry;
+mod nodes;
+mod security;
 
-/// Names of one certificate that are looked at; further ones are left out.
-pub const NAMES_MAX: usize = 64;
+pub use toka_tls::{NAMES_MAX, PeerIdentity};
+
+pub use self::security::Security;
+pub(crate) use self::security::acceptors;

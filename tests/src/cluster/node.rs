@@ -149,6 +149,10 @@ impl Node {
         ]
         .map(str::to_owned)
         .to_vec();
+        if !self.client.ip().is_loopback() {
+            // A host of a network that nobody else is on.
+            arguments.push("--insecure".to_owned());
+        }
         if self.behind.is_some() {
             arguments.extend(["--advertise-raft".to_owned(), self.raft.to_string()]);
         }

@@ -2,6 +2,7 @@
 //!
 //! `proto/toka/vault/v1/errors.proto` has the table of codes, reasons and details.
 
+mod access;
 mod credentials;
 mod details;
 mod parse;
@@ -16,6 +17,7 @@ use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
+pub use self::access::{permission_denied, throttled, unauthenticated};
 use self::details::Details;
 pub use self::parse::{Detail, Failure, parse};
 use super::ident;
@@ -91,6 +93,10 @@ pub mod reason {
     pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
     /// Stored data is damaged.
     pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
+    /// The caller has not shown who it is, or not in a way that counts.
+    pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+    /// The caller may not do that.
+    pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
     /// The disk or the operating system failed.
     pub const STORAGE_FAILED: &str = "STORAGE_FAILED";
 }

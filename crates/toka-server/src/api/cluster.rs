@@ -8,7 +8,6 @@ use toka_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServe
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::credentials::Caller;
 use super::vault::Answers;
 use super::{Shared, backup, membership, verify};
 use crate::limits::{MESSAGE_BYTES_MAX, STATUS_TIMEOUT};
@@ -37,7 +36,7 @@ impl ClusterService for Cluster {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.call(request.metadata())?;
+        let call = shared.call(&request)?;
         let survey = if request.get_ref().this_node_only {
             shared.replica.own_survey()
         } else {
@@ -88,8 +87,7 @@ impl ClusterService for Cluster {
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
-        let caller = Caller::of(request.extensions());
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         match shared.router.route(&call).await? {
             Route::Here(leader) => {
@@ -105,7 +103,7 @@ impl ClusterService for Cluster {
                 let fields = [("to", &*to)];
                 shared
                     .audit
-                    .note_of(&caller, "leadership.transferred", &fields);
+                    .note_of(&call.access, "leadership.transferred", &fields);
                 let header = Some(shared.header(&shared.reader.position()));
                 Ok(Response::new(v1::TransferLeadershipResponse {
                     header,

@@ -9,8 +9,8 @@ use toka_raft::{Consistency, Leader};
 use tonic::{Code, Request, Response, Status};
 
 use super::commit::{Refused, forwarded, header, proposed};
-use super::credentials::Caller;
 use super::{Gate, Shared};
+use crate::auth::Access;
 use crate::limits::{COORDINATION_PAGE_DEFAULT, COORDINATION_PAGE_MAX};
 use crate::refusal;
 use crate::routing::{Call, Pauses, Route};
@@ -28,6 +28,17 @@ pub(super) trait Coordinate: Clone + Send + Sync + Sized + 'static {
 
     /// Whether it makes sense, and is of this node's history. Names that to the leader.
     fn check(&mut self, shared: &Shared) -> Result<(), Status>;
+
+    /// The group that it works on: the caller must see all that this delivers.
+    fn group(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the caller may ask for it, as far as the request alone tells.
+    fn check_access(&self, access: &Access) -> Result<(), Status> {
+        let _ = access;
+        Ok(())
+    }
 
     /// Whether it may be carried out twice. If not, it is tried again only where it was surely not carried out.
     fn is_repeatable(&self) -> bool {
@@ -65,8 +76,7 @@ pub(super) async fn coordinate<C: Coordinate>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let mut call = shared.admit(request.metadata())?;
-    call.actor = Caller::of(request.extensions()).actor();
+    let call = shared.admit(&request)?;
     let gate: &Gate = match C::WAITS {
         true => &shared.gates.pulls,
         false => &shared.gates.commits,
@@ -74,6 +84,10 @@ pub(super) async fn coordinate<C: Coordinate>(
     let _inside = gate.enter()?;
     let mut request = request.into_inner();
     request.check(shared)?;
+    request.check_access(&call.access)?;
+    if let Some(name) = request.group() {
+        shared.check_group(&call, name).await?;
+    }
     shared.check_level(&call, C::LEVEL).await?;
     if let Some(response) = request.resolve(shared, &call).await? {
         return Ok(Response::new(response));

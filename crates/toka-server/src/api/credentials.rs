@@ -3,6 +3,7 @@
 mod actor;
 mod audit;
 mod bootstrap;
+mod denials;
 mod directory;
 mod lists;
 mod roles;
@@ -16,9 +17,10 @@ use toka_proto::v1;
 use toka_proto::v1::auth_service_server::{AuthService, AuthServiceServer};
 use tonic::{Request, Response, Status};
 
-pub(crate) use self::actor::Caller;
 pub(crate) use self::audit::Audit;
 pub(crate) use self::bootstrap::Bootstrap;
+pub(crate) use self::denials::Audited;
+pub(crate) use self::directory::VaultDirectory;
 use super::Shared;
 use super::coordination::coordinate;
 use crate::limits::MESSAGE_BYTES_MAX;

@@ -11,7 +11,6 @@ use tonic::{Request, Response, Status};
 
 use super::Shared;
 use super::commit::{Refused, forwarded};
-use super::credentials::Caller;
 use crate::config::check_endpoint;
 use crate::limits::REASON_TIMEOUT;
 use crate::refusal;
@@ -47,9 +46,8 @@ pub(super) async fn change<C: Change>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let caller = Caller::of(request.extensions());
     let (action, nodes) = request.get_ref().audited();
-    let call = shared.call(request.metadata())?;
+    let call = shared.call(&request)?;
     let left = call.deadline.saturating_duration_since(Instant::now());
     let until = match call.is_forwarded {
         // The node that has forwarded it says why it was not made.
@@ -61,7 +59,7 @@ pub(super) async fn change<C: Change>(
             // Where it was forwarded, the node that has forwarded it notes it.
             if !call.is_forwarded {
                 let fields: Vec<_> = nodes.iter().map(|(name, id)| (*name, &**id)).collect();
-                shared.audit.note_of(&caller, action, &fields);
+                shared.audit.note_of(&call.access, action, &fields);
             }
             Ok(response)
         }
@@ -105,7 +103,7 @@ async fn made<C: Change>(
     request: Request<C>,
     until: Instant,
 ) -> Result<Response<C::Response>, Status> {
-    let mut call = shared.admit(request.metadata())?;
+    let mut call = shared.admit(&request)?;
     call.deadline = call.deadline.min(until);
     let call = call;
     let request = request.into_inner();

@@ -17,6 +17,7 @@ mod lineage;
 mod list;
 mod membership;
 mod name_token;
+mod named;
 mod page_token;
 mod passthrough;
 mod place;
@@ -28,7 +29,7 @@ mod vault;
 mod verify;
 
 pub(crate) use self::cluster::Cluster;
-pub(crate) use self::credentials::{Auth, Bootstrap};
+pub(crate) use self::credentials::{Audited, Auth, Bootstrap, VaultDirectory};
 pub(crate) use self::cursors::Cursors;
 pub(crate) use self::gate::{Gate, Gates};
 pub(crate) use self::groups::Groups;

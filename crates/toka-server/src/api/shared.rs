@@ -16,15 +16,15 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 use tonic::codegen::http::HeaderValue;
-use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
 use super::credentials::Audit;
 use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
 use super::stalled::Streams;
+use crate::auth::Access;
 use crate::config::{Config, Connections, Limits};
 use crate::limits::RETRY_AFTER;
 use crate::refusal;
@@ -117,11 +117,11 @@ impl Shared {
     }
 
     /// The call's conditions, if the node serves.
-    pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+    pub(crate) fn admit<T>(&self, request: &Request<T>) -> Result<Call, Status> {
         if self.draining.is_cancelled() {
             return Err(status::stopping());
         }
-        let call = self.call(metadata)?;
+        let call = self.call(request)?;
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
@@ -136,8 +136,10 @@ impl Shared {
     }
 
     /// The call's conditions, if it is for this node's cluster.
-    pub(crate) fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
-        Call::new(metadata, &self.limits, self.replica.cluster_id())
+    pub(crate) fn call<T>(&self, request: &Request<T>) -> Result<Call, Status> {
+        let access = Access::of(request.extensions())?;
+        let cluster_id = self.replica.cluster_id();
+        Call::new(request.metadata(), &self.limits, cluster_id, access)
     }
 
     /// This node's cluster, as it stands in the head of a reply, once it belongs to one.

@@ -44,8 +44,11 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::SubscribeRequest>,
 ) -> Result<Response<Answers<Bytes>>, Status> {
-    let call = shared.admit(request.metadata())?;
-    let permit = shared.gates.subscriptions.enter()?;
+    let call = shared.admit(&request)?;
+    let permits = (
+        call.access.subscribe()?,
+        shared.gates.subscriptions.enter()?,
+    );
     let request = request.into_inner();
     let (place, mut filter) = check(&request).map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
@@ -59,11 +62,12 @@ pub(super) async fn open(
         shared.confirm(&call, sequence, position).await?;
     }
     shared.find_root(&call, &mut filter).await?;
+    call.access.narrow(&mut filter);
     let mut subscription = shared.reader.subscribe(start, filter);
     let settled = subscription.settle().await;
     settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
-    let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
+    let feed = Feed::new(Arc::clone(shared), subscription, include, permits);
     let answers = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
@@ -90,6 +94,9 @@ fn check(request: &v1::SubscribeRequest) -> Result<(Place, Filter), Invalid> {
     ))
 }
 
+/// The places of a subscription among its principal's and the node's.
+type Permits = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+
 /// One open subscription.
 struct Feed {
     shared: Arc<Shared>,
@@ -102,7 +109,7 @@ struct Feed {
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
     sent: (u64, u64),
     checkpoint_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
 
 impl Feed {
@@ -110,7 +117,7 @@ impl Feed {
         shared: Arc<Shared>,
         subscription: Subscription,
         include: Include,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Self {
         let sent = (subscription.position(), 0);
         let mut feed = Self {
@@ -121,7 +128,7 @@ impl Feed {
             after: None,
             sent,
             checkpoint_at: Instant::now(),
-            _permit: permit,
+            _permits: permits,
         };
         let first = feed.checkpoint();
         feed.ready.push_back(first);

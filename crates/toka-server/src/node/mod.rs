@@ -41,11 +41,13 @@ pub use self::error::{RunError, StartError};
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
-use crate::api::{self, Bootstrap, Shared};
+use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory};
+use crate::auth::{self, Guard};
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
 use crate::status::Readiness;
+use crate::transport::{self, Security};
 use crate::{health, status};
 
 /// What a node takes from outside: time, randomness, threads, the network, the disk.
@@ -107,9 +109,14 @@ impl Node {
     pub async fn start_on(
         listeners: Listeners,
         config: Config,
-        outside: Outside,
+        mut outside: Outside,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
+        let security = Security::of(config.tls.as_ref()).await?;
+        let (for_clients, for_nodes) = transport::acceptors(security.as_deref());
+        if let Some(security) = &security {
+            outside.transport = security.transport();
+        }
         let peers = listeners.raft.into_std();
         let peers = peers.map_err(|source| StartError::Bind {
             key: "raft_listen",
@@ -117,9 +124,10 @@ impl Node {
             source,
         })?;
         let wires = Wires {
-            clients: tcp(listeners.client),
-            peers: move || TcpListener::from_std(peers).map(tcp),
+            clients: tcp(listeners.client, for_clients),
+            peers: move || TcpListener::from_std(peers).map(|listener| tcp(listener, for_nodes)),
             http: Some(listeners.http),
+            security,
         };
         // It is large, and whoever waits for it would be, too.
         Box::pin(Self::start_over(wires, addresses, config, outside)).await
@@ -154,6 +162,7 @@ impl Node {
         let pages = Pages {
             shared: Arc::new(OnceLock::new()),
             readiness: readiness.clone(),
+            security: wires.security.clone(),
         };
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
@@ -161,6 +170,11 @@ impl Node {
         if let Some(listener) = wires.http {
             let served = serve::http(listener, pages.clone(), bounds, http_server.clone());
             tasks.spawn(named("HTTP", served));
+        }
+        if let Some(security) = wires.security {
+            // Before the node has an id, too: it may wait long for its cluster.
+            let watched = security.watch(Arc::clone(&outside.seams.clock), pages.alarm());
+            tasks.spawn(until(all.clone(), watched));
         }
 
         let guard = all.clone().drop_guard();
@@ -200,18 +214,28 @@ impl Node {
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
-            let served =
-                serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
-            tasks.spawn(named("clients", served));
-            let background: [BoxFuture<'static, ()>; 5] = [
+            let authorization = authorization(&config, &shared, &outside.seams)?;
+            let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
                 shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
-            let bootstrap = bootstrap.map(|first| bootstrapped(first, Arc::clone(&shared)).boxed());
-            for task in background.into_iter().chain(bootstrap) {
+            background
+                .extend(bootstrap.map(|first| bootstrapped(first, Arc::clone(&shared)).boxed()));
+            if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
+                background.push(issuer.follow().boxed());
+            }
+            let served = serve::clients(
+                wires.clients,
+                Arc::clone(&shared),
+                authorization,
+                routes,
+                clients.clone(),
+            );
+            tasks.spawn(named("clients", served));
+            for task in background {
                 tasks.spawn(until(all.clone(), task));
             }
             // Only this place sets it.
@@ -374,6 +398,18 @@ impl Node {
         tracing::info!(node_id, "stopped");
         closed
     }
+}
+
+/// What decides about calls; `None`: nothing does.
+fn authorization(
+    config: &Config,
+    shared: &Shared,
+    seams: &Seams,
+) -> Result<Option<Arc<Guard>>, StartError> {
+    let directory = Arc::new(VaultDirectory(shared.reader.auth_view()));
+    let denials = Arc::new(Audited::new(shared.audit.clone()));
+    let guard = auth::guard(&config.auth, directory, denials, Arc::clone(&seams.clock))?;
+    Ok(guard.map(Arc::new))
 }
 
 fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {

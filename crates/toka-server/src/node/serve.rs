@@ -13,6 +13,7 @@ use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::transport::peer_server;
+use toka_tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,12 +26,13 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
 use tower::layer::layer_fn;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
-use super::connection::{incoming, tcp};
+use super::connection::{announce, incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use crate::api::{Auth, Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::auth::{Authorized, Guard};
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -118,6 +120,7 @@ const REFLECTED: &[&str] = &[
 pub(super) async fn clients<S: Wire>(
     accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
+    guard: Option<Arc<Guard>>,
     routes: Routes,
     stop: Stop,
 ) {
@@ -138,10 +141,12 @@ pub(super) async fn clients<S: Wire>(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
+        .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
         .layer(GrpcWebLayer::new())
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            TimeLimit::over(routes, limit)
+            // Outermost what no call gets past.
+            Authorized::over(TimeLimit::over(routes, limit), guard.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
@@ -177,6 +182,7 @@ pub(super) fn peers<S, A>(
         };
         let proof = Some(bounds.peer_proof_timeout);
         let served = peer_server()
+            .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
             .add_service(service)
             .serve_with_incoming_shutdown(
                 incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds, proof),
@@ -191,6 +197,12 @@ pub(super) fn peers<S, A>(
 
 /// Serves HTTP until `stop` says otherwise. By tonic's server: axum's own waits for ever for the end of a head.
 pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connections, stop: Stop) {
+    let security = pages.security.as_ref();
+    let acceptor = security.map_or_else(
+        || Acceptor::plain("http_listen"),
+        |security| security.http.clone(),
+    );
+    let accepted = tcp(listener, acceptor);
     let served = Server::builder()
         .accept_http1(true)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
@@ -198,7 +210,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
-            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds, None),
+            incoming(accepted, &stop, HTTP_CONNECTIONS_MAX, bounds, None),
             stop.gently.cancelled(),
         )
         .await;

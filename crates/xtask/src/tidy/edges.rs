@@ -7,13 +7,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("smart-embedder", &[]),
     ("toka-ledger", &[]),
     ("toka-auth", &[]),
+    ("toka-tls", &[]),
     ("toka-proto", &["toka-ledger"]),
     ("toka-raft", &["toka-ledger", "toka-proto"]),
     (
         "toka-server",
-        &["toka-raft", "toka-proto", "toka-ledger", "toka-auth"],
+        &[
+            "toka-raft",
+            "toka-proto",
+            "toka-ledger",
+            "toka-auth",
+            "toka-tls",
+        ],
     ),
-    ("toka-client", &["toka-proto", "toka-ledger"]),
+    ("toka-client", &["toka-proto", "toka-ledger", "toka-tls"]),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -39,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-raft",
             "toka-runtime",
             "toka-server",
+            "toka-tls",
         ],
     ),
     (

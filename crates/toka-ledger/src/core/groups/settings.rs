@@ -78,7 +78,20 @@ impl Default for Settings {
     }
 }
 
+/// Events in which the vault writes down what concerns its security are no work to be shared, and those who take a
+/// group's events may not be the ones who may read them.
+const UNDELIVERED_KIND_PREFIX: &str = "toka.audit.";
+
 impl Settings {
+    /// The filter for what is delivered next: the group's, without the kinds that no group gets.
+    #[must_use]
+    pub fn delivered(&self) -> Filter {
+        Filter {
+            hidden_kind_prefixes: vec![UNDELIVERED_KIND_PREFIX.to_owned()],
+            ..self.filter.clone()
+        }
+    }
+
     /// Checks every bound.
     ///
     /// # Errors

@@ -115,6 +115,13 @@ pub enum Detail {
     Stopping,
     /// Stored data of the node is damaged.
     DataDamaged,
+    /// The caller has not shown who it is, or not in a way that counts.
+    Unauthenticated,
+    /// The caller may not do that.
+    PermissionDenied {
+        /// The grant that it lacks, for example `write:task.new`.
+        missing: String,
+    },
     /// Disk or operating system of the node failed.
     StorageFailed,
 }
@@ -235,6 +242,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         reason::OUTCOME_UNKNOWN => Some(Detail::OutcomeUnknown),
         reason::STOPPING => Some(Detail::Stopping),
         reason::DATA_DAMAGED => Some(Detail::DataDamaged),
+        reason::UNAUTHENTICATED => Some(Detail::Unauthenticated),
+        reason::PERMISSION_DENIED => {
+            let missing = find::<pb::ResourceInfo>(details)?.resource_name;
+            Some(Detail::PermissionDenied { missing })
+        }
         reason::STORAGE_FAILED => Some(Detail::StorageFailed),
         _ => None,
     }

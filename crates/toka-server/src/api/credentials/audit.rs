@@ -15,8 +15,9 @@ use toka_ledger::credentials::{Actor, AuditRecord, TokenId};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::actor::Caller;
+use super::actor::actor;
 use crate::api::Shared;
+use crate::auth::Access;
 use crate::limits::{AUDIT_INTERVAL, AUDIT_PENDING_MAX};
 
 /// What stands for further notes that were not kept one by one.
@@ -81,9 +82,9 @@ impl Audit {
     }
 
     /// As [`Audit::note`], where callers have to show who they are. Where nobody has to, the audit would say nothing.
-    pub(crate) fn note_of(&self, caller: &Caller, action: &'static str, fields: &[(&str, &str)]) {
-        if caller.principal().is_some() {
-            self.note(action, caller.actor(), fields);
+    pub(crate) fn note_of(&self, access: &Access, action: &'static str, fields: &[(&str, &str)]) {
+        if access.principal().is_some() {
+            self.note(action, actor(access), fields);
         }
     }
 

@@ -4,19 +4,19 @@ use toka_auth::{Action, Grant, Limits, SecretHash};
 use toka_ledger::credentials;
 use toka_ledger::credentials::{AuthView, TokenId};
 
+use crate::auth::Directory;
+
 /// Tokens and roles as this node has them.
 #[derive(Clone, Debug)]
 pub(crate) struct VaultDirectory(pub(crate) AuthView);
 
-impl VaultDirectory {
-    /// What is kept of a token; `None`: there is none of that id.
-    pub(crate) fn token(&self, id: toka_auth::TokenId) -> Option<toka_auth::StoredToken> {
+impl Directory for VaultDirectory {
+    fn token(&self, id: toka_auth::TokenId) -> Option<toka_auth::StoredToken> {
         let id = TokenId(id.0.to_be_bytes());
         self.0.by_id(id).map(|token| stored_token(&token))
     }
 
-    /// A role, also a built-in one; `None`: there is none of that name.
-    pub(crate) fn role(&self, name: &str) -> Option<toka_auth::Role> {
+    fn role(&self, name: &str) -> Option<toka_auth::Role> {
         self.0.role(name).map(|role| toka_auth::Role {
             name: role.name.to_string(),
             grants: role.grants.iter().map(grant).collect(),

@@ -16,7 +16,7 @@ pub(super) async fn tokens(
     shared: &Shared,
     request: Request<v1::ListTokensRequest>,
 ) -> Result<Response<v1::ListTokensResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let list = list(shared, "tokens");
     let after = check_vault(&request.vault)
@@ -40,7 +40,7 @@ pub(super) async fn roles(
     shared: &Shared,
     request: Request<v1::ListRolesRequest>,
 ) -> Result<Response<v1::ListRolesResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let list = list(shared, "roles");
     let after = check_vault(&request.vault)

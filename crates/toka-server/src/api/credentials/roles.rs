@@ -9,6 +9,7 @@ use toka_proto::v1;
 use toka_raft::Leader;
 use tonic::{Request, Response, Status};
 
+use super::actor::actor;
 use crate::api::Shared;
 use crate::api::commit::Refused;
 use crate::api::coordination::{Coordinate, leader_header, propose};
@@ -50,7 +51,7 @@ impl Coordinate for v1::PutRoleRequest {
         _: &Leader,
     ) -> Result<Self::Response, Refused> {
         let role = role(self).map_err(Refused::Final)?;
-        let actor = call.actor.clone();
+        let actor = actor(&call.access);
         let put = propose(shared, call, "role", |unix_ms| {
             Command::PutRole(PutRole {
                 unix_ms,
@@ -94,7 +95,7 @@ impl Coordinate for v1::DeleteRoleRequest {
         _: &Leader,
     ) -> Result<Self::Response, Refused> {
         let name = role_name(self).map_err(Refused::Final)?;
-        let actor = call.actor.clone();
+        let actor = actor(&call.access);
         let deleted = propose(shared, call, "deletion", |unix_ms| {
             Command::DeleteRole(DeleteRole {
                 unix_ms,

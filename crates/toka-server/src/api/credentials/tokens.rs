@@ -11,6 +11,7 @@ use toka_proto::v1;
 use toka_raft::Leader;
 use tonic::{Request, Response, Status};
 
+use super::actor::actor;
 use super::secret::Drawn;
 use crate::api::Shared;
 use crate::api::commit::Refused;
@@ -52,7 +53,7 @@ impl Coordinate for v1::CreateTokenRequest {
     ) -> Result<Self::Response, Refused> {
         let new = new_token(self).map_err(Refused::Final)?;
         let drawn = Drawn::new(&*shared.entropy);
-        let (actor, id, verifier) = (call.actor.clone(), drawn.id(), drawn.verifier);
+        let (actor, id, verifier) = (actor(&call.access), drawn.id(), drawn.verifier);
         let created = propose(shared, call, "token", |unix_ms| {
             Command::CreateToken(CreateToken {
                 unix_ms,
@@ -119,7 +120,7 @@ impl Coordinate for v1::RotateTokenRequest {
         let id = token_id(&self.vault, &self.id).map_err(Refused::Final)?;
         let (grace_ms, expires_unix_ms) = (self.grace_ms, self.expires_unix_ms);
         let drawn = Drawn::new(&*shared.entropy);
-        let (actor, new_id, verifier) = (call.actor.clone(), drawn.id(), drawn.verifier);
+        let (actor, new_id, verifier) = (actor(&call.access), drawn.id(), drawn.verifier);
         let rotated = propose(shared, call, "token", |unix_ms| {
             Command::RotateToken(RotateToken {
                 unix_ms,
@@ -168,7 +169,7 @@ impl Coordinate for v1::RevokeTokenRequest {
         _: &Leader,
     ) -> Result<Self::Response, Refused> {
         let id = token_id(&self.vault, &self.id).map_err(Refused::Final)?;
-        let actor = call.actor.clone();
+        let actor = actor(&call.access);
         let revoked = propose(shared, call, "revocation", |unix_ms| {
             Command::RevokeToken(RevokeToken { unix_ms, actor, id })
         });

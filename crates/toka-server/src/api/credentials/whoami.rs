@@ -1,27 +1,27 @@
 //! Who the caller is.
 
-use toka_auth::{Action, Grant, Limits, Principal, Source};
+use toka_auth::{Action, Grant, Limits, Source};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
 use toka_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::actor::Caller;
+use super::actor::actor;
 use crate::api::Shared;
 
 pub(super) fn who_am_i(
     shared: &Shared,
     request: &Request<v1::WhoAmIRequest>,
 ) -> Result<Response<v1::WhoAmIResponse>, Status> {
-    shared.admit(request.metadata())?;
+    let call = shared.admit(request)?;
     check_vault(&request.get_ref().vault).map_err(|error| status::invalid(&error))?;
-    let caller = Caller::of(request.extensions());
     let header = Some(shared.header(&shared.reader.position()));
-    let Some(principal) = caller.principal() else {
+    let name = actor(&call.access).principal.to_string();
+    let Some(principal) = call.access.principal() else {
         // Nobody is asked, and everybody may do everything.
         return Ok(Response::new(v1::WhoAmIResponse {
             header,
-            principal: caller.actor().principal.to_string(),
+            principal: name,
             credential: v1::CredentialKind::None.into(),
             grants: vec![grant(&Grant::of_all(Action::Admin))],
             ..Default::default()
@@ -33,20 +33,16 @@ pub(super) fn who_am_i(
     };
     Ok(Response::new(v1::WhoAmIResponse {
         header,
-        principal: name(&caller, principal),
+        principal: match principal.name.is_empty() {
+            true => name,
+            false => principal.name.clone(),
+        },
         credential: kind(principal.source).into(),
         token_id,
         grants: principal.grants.iter().map(grant).collect(),
         limits: limits(principal.limits),
         is_enforced: true,
     }))
-}
-
-fn name(caller: &Caller, principal: &Principal) -> String {
-    match principal.name.is_empty() {
-        true => caller.actor().principal.to_string(),
-        false => principal.name.clone(),
-    }
 }
 
 fn kind(source: Source) -> v1::CredentialKind {

@@ -62,7 +62,7 @@ async fn connection_that_shows_no_peer_ends_although_it_is_open() {
 #[tokio::test]
 async fn connection_of_a_peer_may_be_silent() {
     let (mut connection, mut far) = unproven().await;
-    connection.connect_info().set();
+    connection.connect_info().proven.set();
     // Its time is over then, whatever else has happened.
     sleep(2 * PROOF_TIMEOUT).await;
     far.write_all(b"x").await.expect("sent");
@@ -112,7 +112,7 @@ async fn connection_that_sends_much_and_shows_no_peer_ends_too() {
 async fn operating_system_holds_little_that_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
-    let mut accepted = Box::pin(tcp(listener));
+    let mut accepted = Box::pin(sockets(listener));
     let _client = TcpStream::connect(address).await.expect("connected");
     let accepted = accepted.next().await.expect("one is accepted");
     let accepted = accepted.expect("it is sound");
