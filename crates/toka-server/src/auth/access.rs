@@ -83,18 +83,16 @@ impl Access {
         access.ok_or_else(|| status::unauthenticated("the call was not authenticated"))
     }
 
+    /// Puts it into a request, and beside it who calls.
     pub(super) fn put(self, extensions: &mut Extensions) {
+        if let Some(principal) = &self.0.principal {
+            extensions.insert(principal.clone());
+        }
         extensions.insert(self);
     }
 
     pub(super) fn account(&self) -> Option<&Arc<Account>> {
         self.0.account.as_ref()
-    }
-
-    /// Who calls; `None`: nobody has to show that.
-    #[allow(dead_code, reason = "asked by the services of tokens and of the audit")]
-    pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.0.principal.as_ref()
     }
 
     /// The name that goes with a forwarded call whose caller is known by a certificate, which ends at this node.
