@@ -19,6 +19,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Certificates or keys cannot be used, or the name that the nodes are to have.
+    #[error(transparent)]
+    Tls(#[from] toka_tls::Error),
     /// Bad input; nothing was sent.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -173,6 +176,7 @@ impl Error {
             | Self::StreamEnded => true,
             Self::NoEndpoints
             | Self::Endpoint { .. }
+            | Self::Tls(_)
             | Self::Invalid(_)
             | Self::InvalidField { .. }
             | Self::Rejected(_)

@@ -1,18 +1,23 @@
 //! `toka context`: named clusters.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
-use crate::cli::{ContextCommand, Format};
-use crate::context::{Contexts, Entry, default_path};
+use crate::cli::{ContextCommand, Format, Global};
+use crate::context::{Contexts, Entry, Tls, default_path};
 use crate::output;
 
-pub(crate) fn run(command: ContextCommand, format: Format) -> Result<()> {
+pub(crate) fn run(global: &Global, command: ContextCommand, format: Format) -> Result<()> {
     let path = default_path()?;
     let mut contexts = Contexts::read(&path)?;
     match command {
         ContextCommand::List => return list(&contexts, format),
         ContextCommand::Set { name, endpoints } => {
-            contexts.contexts.insert(name.clone(), Entry { endpoints });
+            let tls = tls(global)?;
+            contexts
+                .contexts
+                .insert(name.clone(), Entry { endpoints, tls });
             contexts.current.get_or_insert(name);
         }
         ContextCommand::Use { name } => {
@@ -31,6 +36,17 @@ pub(crate) fn run(command: ContextCommand, format: Format) -> Result<()> {
     contexts.write(&path)
 }
 
+/// What the flags say, so that it means the same in every directory.
+fn tls(global: &Global) -> Result<Tls> {
+    let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+    Ok(Tls {
+        ca: absolute(&global.ca)?,
+        cert: absolute(&global.cert)?,
+        key: absolute(&global.key)?,
+        server_name: global.server_name.clone(),
+    })
+}
+
 fn list(contexts: &Contexts, format: Format) -> Result<()> {
     match format {
         Format::Json => {
@@ -38,6 +54,7 @@ fn list(contexts: &Contexts, format: Format) -> Result<()> {
                 output::json(&serde_json::json!({
                     "name": name,
                     "endpoints": entry.endpoints,
+                    "tls": entry.tls,
                     "current": contexts.current.as_ref() == Some(name),
                 }))?;
             }

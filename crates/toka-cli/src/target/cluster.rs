@@ -15,7 +15,7 @@ use toka_ledger::intent::Parameters;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
 use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
-use super::{Begin, DEFAULT_ENDPOINT, Include, Listing, Record, Watched, Watching};
+use super::{Begin, DEFAULT_ENDPOINT, Endpoints, Include, Listing, Record, Watched, Watching};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -29,12 +29,14 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) async fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self> {
-        answers_at_all(&endpoints).await?;
-        let client = Client::builder()
-            .timeout(timeout)
-            .connect(endpoints)
-            .await?;
+    pub(crate) async fn connect(endpoints: Endpoints, timeout: Duration) -> Result<Self> {
+        let Endpoints { written, tls } = endpoints;
+        answers_at_all(&written).await?;
+        let mut builder = Client::builder().timeout(timeout);
+        if let Some(tls) = tls {
+            builder = builder.tls(tls);
+        }
+        let client = builder.connect(written).await?;
         Ok(Self { client })
     }
 
@@ -207,7 +209,11 @@ pub(super) const fn start(from: cli::From) -> Start {
 /// lasts longer (an election, a slow network) is left to the client's retries.
 async fn answers_at_all(endpoints: &[String]) -> Result<()> {
     let tries = endpoints.iter().map(|endpoint| async {
-        let address = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+        let schemes = ["https://", "http://"];
+        let bare = schemes
+            .iter()
+            .find_map(|scheme| endpoint.trim().strip_prefix(scheme));
+        let address = bare.unwrap_or(endpoint).trim_end_matches('/');
         let connecting = tokio::net::TcpStream::connect(address);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
