@@ -1,5 +1,6 @@
 //! The command line.
 
+mod auth;
 mod backup;
 mod bench;
 mod cluster;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::auth::{Auth, CreateToken, RoleCommand, TokenCommand, from_now};
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
@@ -186,6 +188,9 @@ pub(crate) enum Command {
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Say who may use a cluster, and for what.
+    #[command(subcommand)]
+    Auth(Auth),
     /// Make backups of a running cluster, and look after them.
     #[command(subcommand)]
     Backup(Backup),

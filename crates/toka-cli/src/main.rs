@@ -48,6 +48,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Serve(flags) => cmd::serve::run(*flags, global.data).await,
         Command::Dev(flags) => cmd::dev::run(flags, global.data).await,
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
+        Command::Auth(command) => cmd::auth::run(&global, command, brief).await,
         Command::Bench(bench) => cmd::bench::run(&global, *bench, brief).await,
         Command::Context(command) => cmd::context::run(&global, command, brief),
         Command::Debug(command) => cmd::debug::run(&global, command, brief).await,
@@ -88,6 +89,7 @@ async fn run_on(
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)
+        | Command::Auth(_)
         | Command::Bench(_)
         | Command::Context(_)
         | Command::Debug(_)

@@ -23,6 +23,7 @@
 
 #![deny(missing_docs)]
 
+mod auth;
 mod backup;
 mod call;
 mod channel;
@@ -48,6 +49,7 @@ mod tls;
 mod verify;
 
 pub use toka_ledger::command::{Precondition, Verdict};
+pub use toka_ledger::credentials::{Action, Grant, Limits as TokenLimits, Role, TokenId};
 pub use toka_ledger::feed::Start;
 pub use toka_ledger::group::{
     Changes as GroupChanges, Group, ItemState, Settings as GroupSettings, SettleOutcome,
@@ -55,7 +57,11 @@ pub use toka_ledger::group::{
 pub use toka_ledger::intent::{Classification, IntentId, MicroClusterId, Summary};
 pub use toka_ledger::prepare::EventDraft;
 pub use toka_ledger::read::lineage::{Relation, Relative};
-pub use toka_ledger::{ConsumerName, CursorName, EventHeader, Filter, GroupName, Selector, Stored};
+pub use toka_ledger::{
+    ConsumerName, CursorName, EventHeader, Filter, GroupName, PrincipalName, RoleName, Selector,
+    Stored,
+};
+pub use toka_proto::convert::auth::{NewToken, TokenInfo};
 pub use toka_proto::convert::backup as copy;
 pub use toka_proto::convert::cluster::{ClusterStatus, NodeStatus};
 pub use toka_proto::convert::coordination::Token;
@@ -65,6 +71,7 @@ pub use toka_proto::convert::read::Header;
 pub use toka_proto::convert::verify as verification;
 pub use tonic::Code;
 
+pub use crate::auth::{CredentialKind, Identity, Issued};
 pub use crate::backup::{Backup, CreateBackup};
 pub use crate::channel::{TcpTransport, Transport};
 pub use crate::client::{Builder, Client};

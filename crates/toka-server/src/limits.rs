@@ -71,6 +71,10 @@ pub const STREAM_AHEAD_BYTES: usize = 4 << 20;
 pub const COORDINATION_PAGE_DEFAULT: usize = 100;
 /// Cursors, groups or parked events on one page.
 pub const COORDINATION_PAGE_MAX: usize = 1_000;
+/// Different notes for the audit that wait on a node; further ones are counted together.
+pub const AUDIT_PENDING_MAX: usize = 512;
+/// How long notes for the audit wait for others to go with them.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Consumers that wait for events of their groups at a node: its own, and on the leader those of all nodes.
 pub const PULLS_MAX: usize = 10_000;
 /// Events that a consumer is given at once, unless the request says otherwise.

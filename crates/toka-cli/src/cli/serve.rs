@@ -203,6 +203,10 @@ pub(crate) struct Serve {
     /// raised, so that the build before can be started again [default: the build's].
     #[arg(long, value_name = "LEVEL")]
     feature_level_max: Option<u32>,
+    /// File with the text of a token, `toka_<id>_<secret>`, the same for every node: the cluster makes it, with the role
+    /// admin, while it has no token with which it can be administered. `toka auth token generate` writes one.
+    #[arg(long, value_name = "FILE")]
+    bootstrap_admin_token_file: Option<PathBuf>,
     /// How long a call that names no deadline may take [default: 10s].
     #[arg(long, value_name = "TIME")]
     request_timeout: Option<Span>,
@@ -330,6 +334,7 @@ impl Serve {
             scrub_interval: self.scrub_interval,
             scrub_rate_limit: self.scrub_rate_limit,
             feature_level_max: self.feature_level_max,
+            bootstrap_admin_token_file: self.bootstrap_admin_token_file,
             request_timeout: self.request_timeout,
             request_timeout_max: self.request_timeout_max,
             shutdown_grace: self.shutdown_grace,

@@ -311,6 +311,12 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownGroup { name }) => {
             Failure::NotFound(format!("group {name}")).into()
         }
+        Error::Rejected(Rejection::UnknownToken { id }) => {
+            Failure::NotFound(format!("token {id}")).into()
+        }
+        Error::Rejected(Rejection::UnknownRole { name }) => {
+            Failure::NotFound(format!("role {name}")).into()
+        }
         Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
             let hint =
                 "is that the port for clients (7311 by default), and not that for nodes or HTTP?";

@@ -207,7 +207,10 @@ pub fn limits(limits: Option<v1::TokenLimits>) -> Result<Limits, Invalid> {
         }),
         _ => Ok(()),
     };
-    checked("requests_per_second", limits.requests_per_second.map(u64::from))?;
+    checked(
+        "requests_per_second",
+        limits.requests_per_second.map(u64::from),
+    )?;
     checked("bytes_per_second", limits.bytes_per_second)?;
     checked("subscriptions", limits.subscriptions.map(u64::from))?;
     Ok(Limits {
@@ -258,7 +261,10 @@ mod tests {
         let told = TokenInfo::try_from(message).expect("valid");
         assert_eq!((told.id, &told.principal), (stored.id, &stored.principal));
         assert_eq!((told.roles, told.grants), (stored.roles, stored.grants));
-        assert_eq!((told.limits, told.replaced_by), (stored.limits, stored.replaced_by));
+        assert_eq!(
+            (told.limits, told.replaced_by),
+            (stored.limits, stored.replaced_by)
+        );
     }
 
     #[test]

@@ -137,8 +137,8 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
-    let of_its_kind = of_coordination(rejection, &message)
-        .or_else(|| credentials::status(rejection, &message));
+    let of_its_kind =
+        of_coordination(rejection, &message).or_else(|| credentials::status(rejection, &message));
     if let Some(status) = of_its_kind {
         return status;
     }

@@ -20,11 +20,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::received::{Refused, check_plausible, checked_appends, once_durable};
 use super::{Complaints, Strangers, status, voting};
+use crate::auditor::Auditor;
 use crate::base::Base;
 use crate::blocking::Blocking;
 use crate::change::{Report, Reporter};
 use crate::config::PEER_MESSAGE_BYTES_MAX;
 use crate::contact::Contact;
+use crate::error::CommitError;
 use crate::headroom::Headroom;
 use crate::identity::{Identity, decode_cluster_id};
 use crate::ledger_host::LedgerHost;
@@ -58,6 +60,7 @@ pub(crate) struct ServiceParts {
     pub(crate) reporter: Reporter,
     pub(crate) clock: StampClock,
     pub(crate) base: Base,
+    pub(crate) auditor: Auditor,
     /// The highest feature level that this node says it knows.
     pub(crate) level_known: u32,
 }
@@ -383,6 +386,25 @@ impl RaftService for PeerService {
         Ok(Response::new(pb::ReadIndexResponse {
             peer: self.reply(from),
             read_log_id,
+        }))
+    }
+
+    async fn append_audit(
+        &self,
+        request: Request<pb::AppendAuditRequest>,
+    ) -> Result<Response<pb::AppendAuditResponse>, Status> {
+        let proven = Proven::of(&request);
+        let request = request.into_inner();
+        let from = self.check_member(&proven, request.peer.as_ref())?;
+        let appended = self.parts.auditor.append_entry(request.entry).await;
+        appended.map_err(|error| match error {
+            CommitError::NotLeader { leader } => {
+                status::not_leader(leader.map(|leader| leader.node_id))
+            }
+            error => status::unavailable(error),
+        })?;
+        Ok(Response::new(pb::AppendAuditResponse {
+            peer: self.reply(from),
         }))
     }
 

@@ -35,6 +35,7 @@ pub(super) async fn open(
         .and_then(|()| backup::known_files(&request.known_files, BACKUP_KNOWN_FILES_MAX))
         .map_err(|error| status::invalid(&error))?;
     shared.barrier(&call, request.read).await?;
+    shared.audit.note_of(&call.access, "backup.begun", &[]);
     let (parts, queue) = mpsc::channel(BACKUP_PARTS_AHEAD);
     let sending = Sending {
         shared: Arc::clone(shared),

@@ -99,6 +99,11 @@ impl ClusterService for Cluster {
                         .await
                         .map_err(|error| refusal::transfer(&error))?
                 };
+                let to = leader_id.to_string();
+                let fields = [("to", &*to)];
+                shared
+                    .audit
+                    .note_of(&call.access, "leadership.transferred", &fields);
                 let header = Some(shared.header(&shared.reader.position()));
                 Ok(Response::new(v1::TransferLeadershipResponse {
                     header,

@@ -5,6 +5,7 @@ mod cluster;
 mod commit;
 mod commit_stream;
 mod coordination;
+mod credentials;
 mod cursors;
 mod dispatchers;
 mod encoded;
@@ -28,6 +29,7 @@ mod vault;
 mod verify;
 
 pub(crate) use self::cluster::Cluster;
+pub(crate) use self::credentials::{Audited, Auth, Bootstrap, VaultDirectory};
 pub(crate) use self::cursors::Cursors;
 pub(crate) use self::gate::{Gate, Gates};
 pub(crate) use self::groups::Groups;

@@ -1,10 +1,11 @@
 //! What all services of a node share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN};
+use toka_ledger::seam::Entropy;
 use toka_ledger::{Error, Position, Reader, Rejection, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::http::HeaderValue;
 use tonic::{Request, Status};
 
+use super::credentials::Audit;
 use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
@@ -47,8 +49,12 @@ pub(crate) struct Shared {
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
-    /// The vault is known to have the feature level of cursors and groups.
-    coordinates: AtomicBool,
+    /// Randomness for secrets.
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// What this node has seen, for the audit.
+    pub(crate) audit: Audit,
+    /// A feature level that the vault is known to have.
+    level_known: AtomicU32,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
     /// A node never changes its cluster.
@@ -60,6 +66,7 @@ impl Shared {
         replica: Replica,
         router: Router,
         config: &Config,
+        entropy: Arc<dyn Entropy>,
         open_connections: TaskTracker,
         draining: CancellationToken,
     ) -> Self {
@@ -74,7 +81,9 @@ impl Shared {
             dispatchers: Dispatchers::default(),
             open_connections,
             reads: Arc::new(Semaphore::new(limits.reads_max)),
-            coordinates: AtomicBool::new(false),
+            entropy,
+            audit: Audit::default(),
+            level_known: AtomicU32::new(FEATURE_LEVEL_MIN),
             limits,
             connections,
             draining,
@@ -190,11 +199,16 @@ impl Shared {
 
     /// Refuses calls of cursors and groups while the vault is below their feature level.
     pub(crate) async fn check_coordination(&self, call: &Call) -> Result<(), Status> {
-        if self.coordinates.load(Ordering::Relaxed) {
+        self.check_level(call, COORDINATION_LEVEL).await
+    }
+
+    /// Refuses a call while the vault is below the feature level that it needs.
+    pub(crate) async fn check_level(&self, call: &Call, needed: u32) -> Result<(), Status> {
+        if self.level_known.load(Ordering::Relaxed) >= needed {
             return Ok(());
         }
         let mut level = self.level(call).await?;
-        if level < COORDINATION_LEVEL {
+        if level < needed {
             // This node may be behind.
             let barrier = self
                 .replica
@@ -202,15 +216,14 @@ impl Shared {
             barrier.await.map_err(|error| refusal::read(&error, 0))?;
             level = self.level(call).await?;
         }
-        if level < COORDINATION_LEVEL {
-            let needed = COORDINATION_LEVEL;
+        if level < needed {
             return Err(status::rejection(&Rejection::FeatureLevel {
                 needed,
                 level,
             }));
         }
         // It never falls.
-        self.coordinates.store(true, Ordering::Relaxed);
+        self.level_known.fetch_max(level, Ordering::Relaxed);
         Ok(())
     }
 

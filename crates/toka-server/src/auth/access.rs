@@ -95,6 +95,11 @@ impl Access {
         self.0.account.as_ref()
     }
 
+    /// Who calls; `None`: nobody has to show that.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.0.principal.as_ref()
+    }
+
     /// The name that goes with a forwarded call whose caller is known by a certificate, which ends at this node.
     pub(crate) fn on_behalf_of(&self) -> Option<&str> {
         let by_certificate =

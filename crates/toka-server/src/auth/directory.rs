@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use toka_auth::{Action, Grant, Role, StoredToken, TokenId};
+#[cfg(test)]
+use toka_auth::{Action, Grant};
+use toka_auth::{Role, StoredToken, TokenId};
 
 /// Tokens and roles as this node has them. Answers at once, from memory.
 pub(crate) trait Directory: Send + Sync + fmt::Debug {
@@ -14,9 +16,11 @@ pub(crate) trait Directory: Send + Sync + fmt::Debug {
 }
 
 /// The built-in roles, and no tokens.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct RootOnly;
 
+#[cfg(test)]
 impl Directory for RootOnly {
     fn token(&self, _: TokenId) -> Option<StoredToken> {
         None

@@ -21,8 +21,9 @@ mod setup;
 mod table;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::denials::Traced;
-pub(crate) use self::directory::RootOnly;
+pub(crate) use self::denials::{Denial, Denials, Traced};
+pub(crate) use self::directory::Directory;
 pub(crate) use self::guard::Guard;
 pub(crate) use self::layer::Authorized;
 pub(crate) use self::setup::{bearer, guard};
+pub(crate) use self::table::requirement;

@@ -100,6 +100,7 @@ pub(crate) const REQUIREMENTS: &[(&str, Requirement)] = &[
     ("toka.raft.v1.RaftService/GetStateDigest", Node),
     ("toka.raft.v1.RaftService/GetVitals", Node),
     ("toka.raft.v1.RaftService/GetNodeStatus", Node),
+    ("toka.raft.v1.RaftService/AppendAudit", Node),
 ];
 
 /// Rpcs whose messages come or go one by one: who has used up its bytes waits for them. Other calls are refused when

@@ -158,6 +158,8 @@ layer! {
     scrub_rate_limit: ByteSize,
     /// The highest feature level that the node says it knows.
     feature_level_max: u32,
+    /// File with the text of a token that is made as long as no token can administer the vault.
+    bootstrap_admin_token_file: PathBuf,
     /// How long a call that names no deadline may take.
     request_timeout: Span,
     /// How long a call may take whatever deadline it names.

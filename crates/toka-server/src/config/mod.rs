@@ -77,6 +77,9 @@ pub struct Config {
     pub storage: Storage,
     /// Who may call this node, and for what.
     pub auth: Auth,
+    /// File with the text of a token (`toka_<id>_<secret>`), the same on every node: it is made, with the role `admin`,
+    /// as long as the vault has no token with which it can be administered.
+    pub bootstrap_admin_token_file: Option<PathBuf>,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -181,6 +184,7 @@ impl Config {
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
+            bootstrap_admin_token_file: layer.bootstrap_admin_token_file,
         })
     }
 

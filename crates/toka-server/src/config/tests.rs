@@ -396,10 +396,11 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 31] = [
+const NOT_FIXED: [&str; 32] = [
     "advertise_client",
     "advertise_raft",
     "auth_root_token_file",
+    "bootstrap_admin_token_file",
     "certificate_roles",
     "dimension",
     "disk_reserve",

@@ -41,8 +41,8 @@ use self::join::Others;
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
-use crate::api::{self, Shared};
-use crate::auth::{self, RootOnly, Traced};
+use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory};
+use crate::auth;
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
@@ -155,6 +155,8 @@ impl Node {
         for warning in config.warnings() {
             tracing::warn!(warning, "configuration");
         }
+        let bootstrap = config.bootstrap_admin_token_file.as_deref();
+        let bootstrap = bootstrap.map(Bootstrap::read).transpose()?;
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
         let pages = Pages {
@@ -212,19 +214,25 @@ impl Node {
                 replica,
                 router,
                 &config,
+                Arc::clone(&outside.seams.entropy),
                 clients.connections.clone(),
                 clients.gently.clone(),
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
+            let directory = VaultDirectory(shared.reader.auth_view());
+            let denials = Audited::new(shared.audit.clone());
             let clock = Arc::clone(&outside.seams.clock);
-            let authorization = auth::guard(&config.auth, RootOnly, Traced::default(), clock)?;
+            let authorization = auth::guard(&config.auth, directory, denials, clock)?;
             let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
+                shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
+            background
+                .extend(bootstrap.map(|first| bootstrapped(first, Arc::clone(&shared)).boxed()));
             if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
                 background.push(issuer.follow().boxed());
             }
@@ -441,6 +449,12 @@ async fn open(
     }
     let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
+}
+
+/// Makes the first token, and then does nothing: tasks of a node do not end before it does.
+async fn bootstrapped(first: Bootstrap, shared: Arc<Shared>) {
+    first.run(shared).await;
+    std::future::pending::<()>().await;
 }
 
 /// Opens the services once the cluster has formed and the vault is there. Ends only if they cannot

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::Stream;
+use toka_proto::v1::auth_service_server::AuthServiceServer;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::cursor_service_server::CursorServiceServer;
 use toka_proto::v1::group_service_server::GroupServiceServer;
@@ -30,7 +31,7 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 use super::connection::{announce, incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
-use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::api::{Auth, Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
 use crate::auth::{Authorized, Guard};
 use crate::config::Connections;
 use crate::http::Pages;
@@ -94,6 +95,7 @@ pub(super) fn routes(
         .add_service(Lineage::server(Arc::clone(shared)))
         .add_service(Cursors::server(Arc::clone(shared)))
         .add_service(Groups::server(Arc::clone(shared)))
+        .add_service(Auth::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -107,6 +109,7 @@ const REFLECTED: &[&str] = &[
     LineageServiceServer::<Lineage>::NAME,
     CursorServiceServer::<Cursors>::NAME,
     GroupServiceServer::<Groups>::NAME,
+    AuthServiceServer::<Auth>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

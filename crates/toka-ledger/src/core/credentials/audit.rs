@@ -28,6 +28,17 @@ pub struct Actor {
     pub token: Option<TokenId>,
 }
 
+impl Actor {
+    /// Whoever calls where nobody has to show who they are.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            principal: PrincipalName::new("anonymous").expect("it is a name"),
+            token: None,
+        }
+    }
+}
+
 /// Something that was done, or was not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {

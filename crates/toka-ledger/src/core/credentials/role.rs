@@ -172,7 +172,8 @@ pub fn built_in_role(name: &str) -> Option<Role> {
     let actions: &[Action] = match name {
         READER => &[Action::Read],
         WRITER => &[Action::Read, Action::Write],
-        ADMIN => &[Action::Read, Action::Write, Action::Admin],
+        // It stands for the others.
+        ADMIN => &[Action::Admin],
         _ => return None,
     };
     Some(Role {
