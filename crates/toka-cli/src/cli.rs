@@ -54,6 +54,7 @@ Exit codes:
   8  of a node: data is damaged that it cannot get back; replace it
   9  of a node: the ledger is damaged; start the node again
  10  the data is of a higher feature level or a newer format than this build knows
+ 11  the caller has not shown who it is, or may not do that
 130  an import was interrupted (SIGINT); repeat it to go on
 
 The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
@@ -111,6 +112,12 @@ pub(crate) struct Global {
     /// Name that the nodes' certificates must have [default: the host of each endpoint].
     #[arg(long, global = true, env = "TOKA_SERVER_NAME", value_name = "NAME")]
     pub(crate) server_name: Option<String>,
+    /// File with the token, or the JWT, that says who calls [default: what TOKA_TOKEN holds].
+    #[arg(long, global = true, env = "TOKA_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Send the token without TLS to other machines too, where everybody on the way can read it.
+    #[arg(long, global = true, env = "TOKA_INSECURE_TOKEN")]
+    pub(crate) insecure_token: bool,
     /// Named cluster (`toka context list`).
     #[arg(long, global = true, env = "TOKA_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,

@@ -39,6 +39,9 @@ pub(crate) struct Entry {
     /// How TLS is made with its nodes.
     #[serde(default, skip_serializing_if = "Tls::is_empty")]
     pub(crate) tls: Tls,
+    /// File with the token; the token itself is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// How TLS is made with the nodes of a cluster. Paths: what is in the files is not kept.
@@ -118,6 +121,7 @@ mod tests {
                 ca: Some("/tls/ca.crt".into()),
                 ..Tls::default()
             },
+            token_file: Some("/run/toka.token".into()),
         };
         contexts.contexts.insert("dev".to_owned(), entry.clone());
         contexts.current = Some("dev".to_owned());

@@ -33,6 +33,8 @@ pub struct TcpTransport {
     config: Config,
     connector: Connector,
     is_secured: bool,
+    /// Without TLS, and a token is not for everybody on the way.
+    is_on_loopback_only: bool,
 }
 
 impl TcpTransport {
@@ -43,6 +45,15 @@ impl TcpTransport {
             config: config.clone(),
             connector: Connector::new(None, config.connect_timeout, None),
             is_secured: false,
+            is_on_loopback_only: false,
+        }
+    }
+
+    /// The same, to this machine alone.
+    pub(crate) fn on_loopback_only(self) -> Self {
+        Self {
+            is_on_loopback_only: true,
+            ..self
         }
     }
 
@@ -56,12 +67,19 @@ impl TcpTransport {
             config: config.clone(),
             connector: Connector::new(dialer, config.connect_timeout, None),
             is_secured: true,
+            is_on_loopback_only: false,
         })
     }
 }
 
 impl Transport for TcpTransport {
     fn channel(&self, endpoint: &str) -> Result<Channel, Error> {
+        // Also of an endpoint that a reply has named.
+        if self.is_on_loopback_only && !is_on_loopback(endpoint) {
+            return Err(Error::PlaintextToken {
+                endpoint: endpoint.to_owned(),
+            });
+        }
         let invalid = |reason: String| Error::Endpoint {
             endpoint: endpoint.to_owned(),
             reason,
@@ -125,6 +143,14 @@ impl Channels {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(endpoint);
     }
+}
+
+/// Whether an endpoint, `host:port`, is on this machine for sure.
+fn is_on_loopback(endpoint: &str) -> bool {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// What the scheme of an endpoint says of TLS.
@@ -198,6 +224,21 @@ pub(crate) fn endpoint_of(text: &str) -> Result<(String, Option<Scheme>), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_machines_are_not_on_loopback() {
+        for endpoint in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+            assert!(is_on_loopback(endpoint), "{endpoint}");
+        }
+        for endpoint in [
+            "10.0.0.1:1",
+            "[2001:db8::1]:1",
+            "localhost.example:1",
+            "node:1",
+        ] {
+            assert!(!is_on_loopback(endpoint), "{endpoint}");
+        }
+    }
 
     #[test]
     fn endpoints_are_brought_to_host_and_port() {

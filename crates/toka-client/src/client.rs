@@ -6,6 +6,7 @@ use toka_ledger::seam::{Entropy, SystemEntropy};
 use toka_proto::convert::metadata::Leader;
 use tokio::time::{Duration, Instant};
 
+use crate::bearer::Bearer;
 use crate::call::Shared;
 use crate::channel::{Channels, TcpTransport, Transport, endpoint_of, speaks_tls};
 use crate::config::Config;
@@ -56,13 +57,16 @@ impl Client {
     pub fn separate(&self) -> Self {
         let shared = &self.shared;
         Self {
-            shared: Arc::new(begin(
-                shared.routes.endpoints().to_vec(),
-                Arc::clone(shared.channels.transport()),
-                Arc::clone(&shared.entropy),
-                shared.config.clone(),
-                None,
-            )),
+            shared: Arc::new(Shared {
+                bearer: shared.bearer.clone(),
+                ..begin(
+                    shared.routes.endpoints().to_vec(),
+                    Arc::clone(shared.channels.transport()),
+                    Arc::clone(&shared.entropy),
+                    shared.config.clone(),
+                    None,
+                )
+            }),
             timeout: self.timeout,
         }
     }
@@ -129,6 +133,8 @@ pub struct Builder {
     entropy: Arc<dyn Entropy>,
     transport: Option<Arc<dyn Transport>>,
     tls: Option<Tls>,
+    bearer: Option<Bearer>,
+    sends_token_in_plaintext: bool,
     cluster_id: Option<u128>,
 }
 
@@ -139,6 +145,8 @@ impl Default for Builder {
             entropy: Arc::new(SystemEntropy),
             transport: None,
             tls: None,
+            bearer: None,
+            sends_token_in_plaintext: false,
             cluster_id: None,
         }
     }
@@ -170,6 +178,19 @@ impl Builder {
         self
     }
 
+    /// Shows this token with each call. Without TLS it is sent to this machine alone, unless
+    /// [`Builder::send_token_in_plaintext`] says otherwise, or a transport is given, which has to see to that itself.
+    pub fn bearer(mut self, bearer: Bearer) -> Self {
+        self.bearer = Some(bearer);
+        self
+    }
+
+    /// Sends the token without TLS to other machines too, where everybody on the way can read it.
+    pub fn send_token_in_plaintext(mut self) -> Self {
+        self.sends_token_in_plaintext = true;
+        self
+    }
+
     /// Sets how endpoints are reached, whatever else was said of TLS; TCP if nothing is said.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
@@ -187,7 +208,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::NoEndpoints`] if there are none, [`Error::Endpoint`] for one that is no `host:port`, or says `http://` where
-    /// TLS is to be spoken, [`Error::Tls`] if certificates cannot be used.
+    /// TLS is to be spoken, [`Error::Tls`] if certificates cannot be used, [`Error::PlaintextToken`].
     // Asynchronous, since connections are made on the runtime that this runs on.
     #[allow(clippy::unused_async)]
     pub async fn connect<E: Into<String>>(
@@ -211,6 +232,14 @@ impl Builder {
                 let tls = self.tls.unwrap_or_default();
                 Arc::new(TcpTransport::secured(&self.config, &tls)?)
             }
+            None if self.bearer.is_some() && !self.sends_token_in_plaintext => {
+                let transport = TcpTransport::new(&self.config).on_loopback_only();
+                // Said before the first call.
+                for (endpoint, _) in &written {
+                    transport.channel(endpoint)?;
+                }
+                Arc::new(transport)
+            }
             None => Arc::new(TcpTransport::new(&self.config)),
         };
         let mut known: Vec<String> = Vec::new();
@@ -220,7 +249,10 @@ impl Builder {
             }
         }
         let timeout = self.config.timeout;
-        let shared = begin(known, transport, self.entropy, self.config, self.cluster_id);
+        let shared = Shared {
+            bearer: self.bearer,
+            ..begin(known, transport, self.entropy, self.config, self.cluster_id)
+        };
         Ok(Client {
             shared: Arc::new(shared),
             timeout,
@@ -243,6 +275,7 @@ fn begin(
         channels: Channels::new(transport),
         seen: Seen::default(),
         pin: ClusterPin::new(cluster_id),
+        bearer: None,
         entropy,
         config,
     }

@@ -25,6 +25,7 @@
 
 mod auth;
 mod backup;
+mod bearer;
 mod call;
 mod channel;
 mod client;
@@ -73,6 +74,7 @@ pub use tonic::Code;
 
 pub use crate::auth::{CredentialKind, Identity, Issued};
 pub use crate::backup::{Backup, CreateBackup};
+pub use crate::bearer::Bearer;
 pub use crate::channel::{TcpTransport, Transport};
 pub use crate::client::{Builder, Client};
 pub use crate::commit::Committed;

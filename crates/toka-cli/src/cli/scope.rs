@@ -13,6 +13,8 @@ const CLIENT: &[&str] = &[
     "cert",
     "key",
     "server_name",
+    "token_file",
+    "insecure_token",
 ];
 /// As before, and how results are written.
 const CLIENT_OUTPUT: &[&str] = &[
@@ -23,6 +25,8 @@ const CLIENT_OUTPUT: &[&str] = &[
     "cert",
     "key",
     "server_name",
+    "token_file",
+    "insecure_token",
     "output",
 ];
 /// All of them.
@@ -34,6 +38,8 @@ const ALL: &[&str] = &[
     "cert",
     "key",
     "server_name",
+    "token_file",
+    "insecure_token",
     "output",
     "data",
 ];

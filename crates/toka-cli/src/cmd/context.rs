@@ -14,10 +14,12 @@ pub(crate) fn run(global: &Global, command: ContextCommand, format: Format) -> R
     match command {
         ContextCommand::List => return list(&contexts, format),
         ContextCommand::Set { name, endpoints } => {
-            let tls = tls(global)?;
-            contexts
-                .contexts
-                .insert(name.clone(), Entry { endpoints, tls });
+            let entry = Entry {
+                endpoints,
+                tls: tls(global)?,
+                token_file: absolute(global.token_file.as_ref())?,
+            };
+            contexts.contexts.insert(name.clone(), entry);
             contexts.current.get_or_insert(name);
         }
         ContextCommand::Use { name } => {
@@ -38,13 +40,16 @@ pub(crate) fn run(global: &Global, command: ContextCommand, format: Format) -> R
 
 /// What the flags say, so that it means the same in every directory.
 fn tls(global: &Global) -> Result<Tls> {
-    let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
     Ok(Tls {
-        ca: absolute(&global.ca)?,
-        cert: absolute(&global.cert)?,
-        key: absolute(&global.key)?,
+        ca: absolute(global.ca.as_ref())?,
+        cert: absolute(global.cert.as_ref())?,
+        key: absolute(global.key.as_ref())?,
         server_name: global.server_name.clone(),
     })
+}
+
+fn absolute(path: Option<&PathBuf>) -> std::io::Result<Option<PathBuf>> {
+    path.map(std::path::absolute).transpose()
 }
 
 fn list(contexts: &Contexts, format: Format) -> Result<()> {
@@ -55,6 +60,7 @@ fn list(contexts: &Contexts, format: Format) -> Result<()> {
                     "name": name,
                     "endpoints": entry.endpoints,
                     "tls": entry.tls,
+                    "token_file": entry.token_file,
                     "current": contexts.current.as_ref() == Some(name),
                 }))?;
             }

@@ -30,13 +30,9 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) async fn connect(endpoints: Endpoints, timeout: Duration) -> Result<Self> {
-        let Endpoints { written, tls } = endpoints;
-        answers_at_all(&written).await?;
-        let mut builder = Client::builder().timeout(timeout);
-        if let Some(tls) = tls {
-            builder = builder.tls(tls);
-        }
-        let client = builder.connect(written).await?;
+        let builder = endpoints.builder()?.timeout(timeout);
+        answers_at_all(&endpoints.written).await?;
+        let client = builder.connect(endpoints.written).await.map_err(failure)?;
         Ok(Self { client })
     }
 
@@ -277,6 +273,9 @@ fn is_wrong_port(code: Code, message: &str) -> bool {
 
 /// Gives an error its exit code, and says what to do next.
 pub(crate) fn failure(error: Error) -> anyhow::Error {
+    if let Some(failure) = of_credentials(&error) {
+        return failure.into();
+    }
     match &error {
         Error::Unreachable { endpoints, .. } => {
             let hint = match endpoints.as_slice() {
@@ -332,5 +331,22 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         | Error::MembershipRefused { .. }
         | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),
         _ => error.into(),
+    }
+}
+
+/// A failure that has to do with who calls.
+fn of_credentials(error: &Error) -> Option<Failure> {
+    match error {
+        Error::Unauthenticated { .. } => Some(Failure::Denied(format!(
+            "{error}; say who you are with --token-file, TOKA_TOKEN, or a client certificate"
+        ))),
+        Error::PermissionDenied { .. } => Some(Failure::Denied(format!(
+            "{error}; `toka auth whoami` shows what you may do"
+        ))),
+        Error::PlaintextToken { .. } => Some(Failure::Usage(format!(
+            "{error}: use TLS (--ca, or endpoints that begin with https://), or say with --insecure-token that it is meant"
+        ))),
+        Error::Token { .. } => Some(Failure::Usage(error.to_string())),
+        _ => None,
     }
 }
