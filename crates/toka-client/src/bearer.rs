@@ -123,6 +123,7 @@ fn value(token: &str, subject: &str) -> Result<MetadataValue<Ascii>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
 
     #[test]
     fn token_is_trimmed_and_not_shown() {
@@ -142,5 +143,17 @@ mod tests {
         }
         let absent = Bearer::from_file("/does/not/exist").expect_err("absent");
         assert!(absent.to_string().contains("/does/not/exist"), "{absent}");
+    }
+    #[tokio::test]
+    async fn token_stays_on_this_machine_without_tls_unless_it_is_meant() {
+        let builder = || Client::builder().bearer(Bearer::new("secret").expect("a token"));
+        let elsewhere = ["node.example:7311"];
+        let refused = builder().connect(elsewhere).await;
+        assert!(matches!(refused, Err(Error::PlaintextToken { .. })));
+        // Nothing is sent before the first call.
+        let meant = builder().send_token_in_plaintext().connect(elsewhere);
+        meant.await.expect("it is meant");
+        let here = builder().connect(["127.0.0.1:7311", "localhost"]);
+        here.await.expect("it stays here");
     }
 }

@@ -31,8 +31,10 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) async fn connect(endpoints: Endpoints, timeout: Duration) -> Result<Self> {
         let builder = endpoints.builder()?.timeout(timeout);
+        // Before anything is sent anywhere: a token may have to stay here.
+        let client = builder.connect(endpoints.written.clone()).await;
+        let client = client.map_err(failure)?;
         answers_at_all(&endpoints.written).await?;
-        let client = builder.connect(endpoints.written).await.map_err(failure)?;
         Ok(Self { client })
     }
 
