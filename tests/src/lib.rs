@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod python;
 pub mod raft_log;
 pub mod request;
+pub mod secured;
 pub mod seed;
 pub mod slot;
 pub mod slow_disk;

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// The data are those of a node that was removed, or whose vault was recovered elsewhere.
     #[error("{0}")]
     Removed(String),
+    /// The caller has not shown who it is, or may not do that.
+    #[error("{0}")]
+    Denied(String),
     /// SIGINT came before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -47,6 +50,7 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
             Failure::Removed(_) => 7,
+            Failure::Denied(_) => 11,
             // As shells say it of a process that SIGINT ended.
             Failure::Interrupted => 130,
         });

@@ -50,7 +50,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
         Command::Auth(command) => cmd::auth::run(&global, command, brief).await,
         Command::Bench(bench) => cmd::bench::run(&global, *bench, brief).await,
-        Command::Context(command) => cmd::context::run(command, brief),
+        Command::Context(command) => cmd::context::run(&global, command, brief),
         Command::Debug(command) => cmd::debug::run(&global, command, brief).await,
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use crate::bearer::Bearer;
 use crate::channel::Channels;
 use crate::config::{Config, MESSAGE_BYTES_MAX};
 use crate::error::Error;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) channels: Channels,
     pub(crate) seen: Seen,
     pub(crate) pin: ClusterPin,
+    pub(crate) bearer: Option<Bearer>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -351,9 +353,18 @@ impl Shared {
 
     /// The same, of a stream that is meant to last. A node of another cluster refuses it before it does anything.
     pub(crate) fn lasting_request<M>(&self, message: M) -> Request<M> {
-        let mut request = Request::new(message);
+        let mut request = self.bare_request(message);
         if let Some(cluster_id) = self.pin.get() {
             metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        }
+        request
+    }
+
+    /// A request that says who calls, and nothing else.
+    pub(crate) fn bare_request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(bearer) = &self.bearer {
+            bearer.show(&mut request);
         }
         request
     }

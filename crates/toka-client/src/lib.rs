@@ -17,13 +17,15 @@
 //! every call is retried, on other nodes, with backoff, up to its deadline; a commit keeps its salts
 //! over all retries, so that it is applied once; a subscription delivers each match once and in order,
 //! over any number of nodes that die under it; a client keeps to the cluster of its first reply, which every call names,
-//! so that a node of another one does nothing; a consumer of a group goes on with whichever node there is. This crate
+//! so that a node of another one does nothing; a consumer of a group goes on with whichever node there is; a client that
+//! speaks TLS with one node speaks it with all, also with those whose addresses replies have told. This crate
 //! knows nothing of storage or of Raft.
 
 #![deny(missing_docs)]
 
 mod auth;
 mod backup;
+mod bearer;
 mod call;
 mod channel;
 mod client;
@@ -44,6 +46,7 @@ mod retry;
 mod routes;
 mod seen;
 mod subscribe;
+mod tls;
 mod verify;
 
 pub use toka_ledger::command::{Precondition, Verdict};
@@ -71,6 +74,7 @@ pub use tonic::Code;
 
 pub use crate::auth::{CredentialKind, Identity, Issued};
 pub use crate::backup::{Backup, CreateBackup};
+pub use crate::bearer::Bearer;
 pub use crate::channel::{TcpTransport, Transport};
 pub use crate::client::{Builder, Client};
 pub use crate::commit::Committed;
@@ -84,4 +88,5 @@ pub use crate::intents::{Found, Hit, Intent, Search};
 pub use crate::lineage::{CommonAncestors, Difference, HeadsPage, Lineage, Walk, WalkEnd};
 pub use crate::read::{Consistency, Include, List, Page, Read};
 pub use crate::subscribe::{Message, Subscribe, Subscription};
+pub use crate::tls::Tls;
 pub use crate::verify::{Verification, Verify};

@@ -198,7 +198,9 @@ impl Trust {
             (Some(ca), [contents]) => builder.with_root_certificates(ca.roots(contents)?),
             _ => builder
                 .with_platform_verifier()
-                .map_err(|source| Error::System { source })?,
+                .map_err(|source| Error::System {
+                    source: Box::new(source),
+                })?,
         };
         let mut config = match (&self.pair, of_pair) {
             (Some(pair), [certificate, key]) => {

@@ -67,7 +67,7 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
     },
     /// Certificates of a CA with which nobody can be verified.
     #[error("{setting}: {} cannot be used: {source}", path.display())]
@@ -101,7 +101,15 @@ pub enum Error {
     System {
         /// Why.
         #[source]
-        source: rustls::Error,
+        source: Box<rustls::Error>,
+    },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{given} is given without {missing}")]
+    Alone {
+        /// The setting that is given.
+        given: &'static str,
+        /// The one that is not.
+        missing: &'static str,
     },
     /// A name that no certificate can have.
     #[error("{setting}: {name:?} is neither a DNS name nor an IP address")]

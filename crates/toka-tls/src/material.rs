@@ -105,7 +105,7 @@ impl File {
         Error::Unusable {
             setting: self.setting,
             path: self.path.clone(),
-            source,
+            source: Box::new(source),
         }
     }
 

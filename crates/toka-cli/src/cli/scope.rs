@@ -4,14 +4,52 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// Which cluster, and how long it may take.
-const CLIENT: &[&str] = &["endpoint", "context", "timeout"];
+/// Which cluster, with which TLS, and how long it may take.
+const CLIENT: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+];
+/// As before, and how results are written.
+const CLIENT_OUTPUT: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+    "output",
+];
+/// All of them.
+const ALL: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+    "output",
+    "data",
+];
 
 /// Flags that mean nothing to the command of that name, and to those below it.
 fn meaningless(command: &str) -> &'static [&'static str] {
     match command {
-        "serve" | "dev" => &["endpoint", "context", "timeout", "output"],
-        "completions" | "man" => &["endpoint", "context", "timeout", "output", "data"],
+        "serve" | "dev" => CLIENT_OUTPUT,
+        "completions" | "man" => ALL,
+        // It keeps the TLS of what it names.
         "context" => &["endpoint", "context", "timeout", "data"],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
@@ -55,7 +93,10 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
     match meaningless.iter().find(given) {
         Some(flag) => Err(command.error(
             ErrorKind::ArgumentConflict,
-            format!("--{flag} means nothing to `toka {name}`"),
+            format!(
+                "--{} means nothing to `toka {name}`",
+                flag.replace('_', "-")
+            ),
         )),
         None => Ok(()),
     }

@@ -83,7 +83,11 @@ impl Access {
         access.ok_or_else(|| status::unauthenticated("the call was not authenticated"))
     }
 
+    /// Puts it into a request, and beside it who calls.
     pub(super) fn put(self, extensions: &mut Extensions) {
+        if let Some(principal) = &self.0.principal {
+            extensions.insert(principal.clone());
+        }
         extensions.insert(self);
     }
 

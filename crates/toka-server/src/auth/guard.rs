@@ -190,7 +190,7 @@ impl Guard {
 fn missing(requirement: Requirement, principal: &Principal) -> Option<&'static str> {
     let is_known = principal.source != Source::Anonymous;
     let (is_met, missing) = match requirement {
-        Requirement::Public => (true, ""),
+        Requirement::Public | Requirement::Optional => (true, ""),
         Requirement::Known => (is_known, "a credential"),
         Requirement::Read => (principal.may_some(Action::Read), "read"),
         Requirement::ReadAll => (principal.may_all(Action::Read), "read of all kinds"),

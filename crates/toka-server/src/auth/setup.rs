@@ -27,10 +27,10 @@ const ROOT_KEY: &str = "auth_root_token_file";
 /// [`ConfigError::Invalid`], naming the key whose file cannot be used.
 pub(crate) fn guard(
     auth: &Auth,
-    directory: Arc<dyn Directory>,
-    denials: Arc<dyn Denials>,
+    directory: impl Directory + 'static,
+    denials: impl Denials + 'static,
     clock: Arc<dyn Clock>,
-) -> Result<Option<Guard>, ConfigError> {
+) -> Result<Option<Arc<Guard>>, ConfigError> {
     if !auth.enabled {
         return Ok(None);
     }
@@ -47,15 +47,15 @@ pub(crate) fn guard(
             ConfigError::invalid("jwt_jwks_file", format!("{}: {error}", path.display()))
         })
     });
-    Ok(Some(Guard {
-        directory,
+    Ok(Some(Arc::new(Guard {
+        directory: Arc::new(directory),
         root,
         issuer: issuer.transpose()?,
         certificate_roles: auth.certificate_roles.clone(),
         accounts: Accounts::new(auth.limits),
-        denials,
+        denials: Arc::new(denials),
         clock,
-    }))
+    })))
 }
 
 /// What this node shows when it calls another one for itself: `Bearer TOKEN`, the token of the configuration. Blocking.
@@ -122,9 +122,8 @@ mod tests {
     use super::super::directory::RootOnly;
     use super::*;
 
-    fn set_up(auth: &Auth) -> Result<Option<Guard>, ConfigError> {
-        let clock = Seams::system().clock;
-        guard(auth, Arc::new(RootOnly), Arc::new(Traced::default()), clock)
+    fn set_up(auth: &Auth) -> Result<Option<Arc<Guard>>, ConfigError> {
+        guard(auth, RootOnly, Traced::default(), Seams::system().clock)
     }
 
     fn with_root(text: &str) -> (TempDir, Auth) {
@@ -152,7 +151,7 @@ mod tests {
         };
         let (_directory, auth) = with_root(&format!("{}\n", token.reveal().as_str()));
         let guard = set_up(&auth).expect("valid").expect("it is asked for");
-        assert_eq!(guard.root.map(|root| root.id), Some(TokenId(5)));
+        assert_eq!(guard.root.as_ref().map(|root| root.id), Some(TokenId(5)));
         let bearer = bearer(&auth).expect("valid").expect("there is one");
         assert!(bearer.starts_with("Bearer toka_0000000000000005_"));
     }

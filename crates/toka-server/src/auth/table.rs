@@ -8,6 +8,8 @@
 pub(crate) enum Requirement {
     /// Nothing; credentials are not looked at.
     Public,
+    /// Nothing; but what it shows must be good.
+    Optional,
     /// Who it is.
     Known,
     /// That it may read some kinds.
@@ -24,7 +26,7 @@ pub(crate) enum Requirement {
     Node,
 }
 
-use Requirement::{Admin, Known, Node, Public, Read, ReadAll, Write, WriteAll};
+use Requirement::{Admin, Known, Node, Optional, Public, Read, ReadAll, Write, WriteAll};
 
 /// Every rpc, by its path without the slash in front.
 pub(crate) const REQUIREMENTS: &[(&str, Requirement)] = &[
@@ -45,7 +47,7 @@ pub(crate) const REQUIREMENTS: &[(&str, Requirement)] = &[
     ("toka.vault.v1.AuthService/PutRole", Admin),
     ("toka.vault.v1.AuthService/DeleteRole", Admin),
     ("toka.vault.v1.AuthService/ListRoles", Admin),
-    ("toka.vault.v1.AuthService/WhoAmI", Known),
+    ("toka.vault.v1.AuthService/WhoAmI", Optional),
     ("toka.vault.v1.ClusterService/GetStatus", Known),
     ("toka.vault.v1.ClusterService/TransferLeadership", Admin),
     ("toka.vault.v1.ClusterService/CreateBackup", Admin),

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use super::{Config, ConfigError};
 
 const TLS_REMEDY: &str = "give tls_cert, tls_key and raft_tls_ca";
-const AUTH_REMEDY: &str = "turn authentication on";
-const BOTH_REMEDY: &str = "give tls_cert, tls_key and raft_tls_ca, and turn authentication on";
+const AUTH_REMEDY: &str = "turn authentication on with auth";
+const BOTH_REMEDY: &str =
+    "give tls_cert, tls_key and raft_tls_ca, and turn authentication on with auth";
 
 /// What keeps those away who have no business with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +49,9 @@ impl Config {
         }
     }
 
-    /// Whether clients have to say who they are. Nothing asks them yet.
+    /// Whether clients have to say who they are.
     const fn has_auth(&self) -> bool {
-        false
+        self.auth.enabled
     }
 
     /// # Errors

@@ -7,6 +7,7 @@
 //! stop: hand leadership over, let calls finish, stop answering peers, who vote for the next leader until then,
 //! and stop Raft, which nobody asks any more.
 
+mod bearer;
 mod connection;
 mod error;
 mod identity;
@@ -15,17 +16,14 @@ mod listeners;
 mod lost;
 mod place;
 mod serve;
+mod stores;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
-#[cfg(feature = "storage")]
-use toka_ledger::engine::rocks::RocksOptions;
 use toka_ledger::seam::{self, Seams};
-#[cfg(feature = "storage")]
-use toka_raft::DiskStorage;
 use toka_raft::config::{Compaction, Election, Proposing, RuntimeChoice};
 use toka_raft::error::Damage;
 use toka_raft::{FatalError, Replica, Storage, Transport};
@@ -36,13 +34,15 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::server::health_reporter;
 
+use self::bearer::Bearer;
 use self::connection::tcp;
 pub use self::error::{RunError, StartError};
+use self::join::Others;
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
 use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory};
-use crate::auth::{self, Guard};
+use crate::auth;
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
@@ -178,18 +178,24 @@ impl Node {
         }
 
         let guard = all.clone().drop_guard();
-        let storage = storage(&config, &outside);
-        let place = place::find(&config, &resolved, &storage, &outside).await?;
+        let storage = stores::storage(&config, &outside);
+        let bearer = Bearer::of(&config)?;
+        let place = place::find(&config, &resolved, &storage, &outside, &bearer).await?;
         let node_id = match (place, &config.join) {
             (Place::Known(node_id) | Place::Forms(node_id), _) => node_id,
             (Place::Joins, Some(join)) => {
+                let others = Others {
+                    join,
+                    outside: &outside,
+                    bearer: &bearer,
+                };
                 let level = config.storage.feature_level_max;
                 let advertised = &resolved.advertised;
-                join::node_id(join, &config.data, advertised, level, &storage, &outside).await?
+                join::node_id(others, &config.data, advertised, level, &storage).await?
             }
             (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
-        let rivals = Rivals::of(place, &config, &resolved, &outside);
+        let rivals = Rivals::of(place, &config, &resolved, &outside, &bearer);
         let replica = open(node_id, &config, resolved, storage, &outside).await?;
         // A restored vault is not given up.
         let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
@@ -214,7 +220,10 @@ impl Node {
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
-            let authorization = authorization(&config, &shared, &outside.seams)?;
+            let directory = VaultDirectory(shared.reader.auth_view());
+            let denials = Audited::new(shared.audit.clone());
+            let clock = Arc::clone(&outside.seams.clock);
+            let authorization = auth::guard(&config.auth, directory, denials, clock)?;
             let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
@@ -398,41 +407,6 @@ impl Node {
         tracing::info!(node_id, "stopped");
         closed
     }
-}
-
-/// What decides about calls; `None`: nothing does.
-fn authorization(
-    config: &Config,
-    shared: &Shared,
-    seams: &Seams,
-) -> Result<Option<Arc<Guard>>, StartError> {
-    let directory = Arc::new(VaultDirectory(shared.reader.auth_view()));
-    let denials = Arc::new(Audited::new(shared.audit.clone()));
-    let guard = auth::guard(&config.auth, directory, denials, Arc::clone(&seams.clock))?;
-    Ok(guard.map(Arc::new))
-}
-
-fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
-    let given = outside.storage.clone();
-    given.unwrap_or_else(|| disk_storage(config))
-}
-
-#[cfg(feature = "storage")]
-fn disk_storage(config: &Config) -> Arc<dyn Storage> {
-    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
-    let rocks = RocksOptions {
-        block_cache_bytes,
-        ..RocksOptions::default()
-    };
-    Arc::new(DiskStorage {
-        rocks,
-        ..DiskStorage::default()
-    })
-}
-
-#[cfg(not(feature = "storage"))]
-fn disk_storage(_: &Config) -> Arc<dyn Storage> {
-    Arc::new(toka_raft::MemoryStorage::new())
 }
 
 async fn open(
