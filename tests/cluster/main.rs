@@ -7,6 +7,7 @@ mod claims;
 mod cli;
 mod clocks;
 mod crashes;
+mod credentials;
 mod cursor_faults;
 mod cursors;
 mod damaged_log;

@@ -305,7 +305,7 @@ fn read_token(endpoint: &str, token: Option<v1::TokenInfo>) -> Result<TokenInfo,
     TokenInfo::try_from(token).map_err(|error| Error::reply(endpoint, error))
 }
 
-fn read_role(endpoint: &str, role: Option<v1::Role>) -> Result<Role, Error> {
+fn read_role(endpoint: &str, role: Option<v1::AuthRole>) -> Result<Role, Error> {
     let role = role.ok_or_else(|| Error::reply(endpoint, "it has no role"))?;
     Role::try_from(role).map_err(|error| Error::reply(endpoint, error))
 }

@@ -68,11 +68,13 @@ pub(super) fn rotate_token(
     }
     changes.check_new(rotate.new_id)?;
     let until = |ms: u64| now.saturating_add(ms).min(UNIX_MS_END - 1);
-    // As long as the old one was to live.
-    let lifetime = |expires: u64| until(expires.saturating_sub(old.created_unix_ms));
+    // As long as the old one was to live: where it was rotated before, the time of grace says nothing of that.
+    let replaced = old.replaced_by.and_then(|id| changes.all().token(id));
+    let model = replaced.unwrap_or(&old);
+    let lifetime = |expires: u64| until(expires.saturating_sub(model.created_unix_ms));
     let expires_unix_ms = rotate
         .expires_unix_ms
-        .or_else(|| old.expires_unix_ms.map(lifetime));
+        .or_else(|| model.expires_unix_ms.map(lifetime));
     changes.check_expiry(expires_unix_ms)?;
     changes.make_room()?;
     let grace_end = until(rotate.grace_ms.into());

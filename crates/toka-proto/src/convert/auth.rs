@@ -146,7 +146,7 @@ impl TryFrom<v1::Grant> for Grant {
     }
 }
 
-impl From<&Role> for v1::Role {
+impl From<&Role> for v1::AuthRole {
     fn from(role: &Role) -> Self {
         Self {
             name: role.name.to_string(),
@@ -156,10 +156,10 @@ impl From<&Role> for v1::Role {
     }
 }
 
-impl TryFrom<v1::Role> for Role {
+impl TryFrom<v1::AuthRole> for Role {
     type Error = Invalid;
 
-    fn try_from(role: v1::Role) -> Result<Self, Invalid> {
+    fn try_from(role: v1::AuthRole) -> Result<Self, Invalid> {
         Ok(Self {
             name: RoleName::new(&role.name)?,
             grants: grants(role.grants)?,

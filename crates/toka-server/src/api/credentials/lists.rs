@@ -58,7 +58,7 @@ pub(super) async fn roles(
         let place = place(role.is_built_in(), role.name.as_str());
         after.as_ref().is_none_or(|after| place > *after)
     });
-    let rest = rest.map(|role| v1::Role::from(&**role));
+    let rest = rest.map(|role| v1::AuthRole::from(&**role));
     let (roles, has_more) = page(rest, page_size(request.page_size));
     let last = roles.last().filter(|_| has_more);
     let next_page_token = last.map(|last| list.encode(&last.name));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_page_ends_where_it_is_full() {
-        let role = |name: &str| v1::Role {
+        let role = |name: &str| v1::AuthRole {
             name: name.to_owned(),
             ..Default::default()
         };
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!((first.len(), has_more), (2, true));
         let (all, has_more) = page(roles(), 3);
         assert_eq!((all.len(), has_more), (3, false));
-        let large = v1::Role {
+        let large = v1::AuthRole {
             name: "n".repeat(PAGE_BYTES + 1),
             ..Default::default()
         };
