@@ -49,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-client",
             "toka-raft",
             "toka-server",
+            "toka-tls",
         ],
     ),
     (
