@@ -11,7 +11,7 @@ use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
-const OWN: [&str; 19] = [
+const OWN: [&str; 30] = [
     "advertise-client",
     "advertise-raft",
     "config",
@@ -21,15 +21,26 @@ const OWN: [&str; 19] = [
     "endpoint",
     "help",
     "http-listen",
+    "http-tls",
     "initial-member",
+    "insecure",
     "join",
     "learner",
     "listen",
     "log-json",
     "node-id",
     "raft-listen",
+    "raft-tls-ca",
+    "raft-tls-cert",
+    "raft-tls-key",
+    "raft-tls-names",
+    "raft-tls-server-name",
     "replace",
     "replace-lost",
+    "tls-cert",
+    "tls-client-auth",
+    "tls-client-ca",
+    "tls-key",
     "version",
 ];
 
@@ -123,6 +134,9 @@ fn notes_warn_of_what_is_not_safe() -> Result<()> {
     let notes = helm.notes(Values::Default)?;
     ensure!(notes.contains("neither TLS\nnor authentication"), "{notes}");
     ensure!(!notes.contains("one node survives"), "{notes}");
+    let secured = helm.notes(Values::File("production.yaml"))?;
+    ensure!(secured.contains("connections are encrypted"), "{secured}");
+    ensure!(secured.contains("--server-name"), "{secured}");
     let single = helm.notes(Values::File("development.yaml"))?;
     ensure!(
         single.contains("WARNING: one node survives no failure"),

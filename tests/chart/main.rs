@@ -10,4 +10,5 @@ mod refused;
 mod release;
 mod rollout;
 mod security;
+mod tls;
 mod writers;

@@ -27,6 +27,7 @@ pub mod seed;
 pub mod slot;
 pub mod slow_disk;
 pub mod small_disk;
+pub mod tls;
 pub mod traffic;
 pub mod wait;
 pub mod work;

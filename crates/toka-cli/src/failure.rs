@@ -58,6 +58,9 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<ConfigError>() {
         return Some(2);
     }
+    if let Some(toka_client::Error::Tls(_)) = cause.downcast_ref() {
+        return Some(2);
+    }
     if let Some(code) = end_of_node(cause) {
         return Some(code);
     }

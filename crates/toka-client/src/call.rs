@@ -23,6 +23,9 @@ use crate::retry::{Backoff, Verdict, judge};
 use crate::routes::{Route, Routes};
 use crate::seen::Seen;
 
+/// In whatever is said of a connection that was refused in TLS, or for want of it.
+const TLS: &str = "TLS";
+
 /// What the clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -116,7 +119,11 @@ impl Shared {
                 self.routes.fail(endpoint, true);
                 // A connection that hangs is not used again.
                 self.channels.forget(endpoint);
-                tries.unreachable = format!("{endpoint}: {}", reason(status));
+                let reason = reason(status);
+                // A connection that is refused in TLS may also just end, which says less.
+                if reason.contains(TLS) || !tries.unreachable.contains(TLS) {
+                    tries.unreachable = format!("{endpoint}: {reason}");
+                }
                 // The others are asked at once; after that it is time to wait.
                 let known = self.routes.known();
                 may_hurry = tries.asked.len() <= known && tries.attempts <= known as u32;

@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-client",
             "toka-raft",
             "toka-server",
+            "toka-tls",
         ],
     ),
     (
