@@ -1,7 +1,7 @@
 //! Bearer tokens: what a client shows of who it is.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ impl Bearer {
     }
 }
 
-fn read(path: &PathBuf) -> Result<MetadataValue<Ascii>, Error> {
+fn read(path: &Path) -> Result<MetadataValue<Ascii>, Error> {
     let subject = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Error::Token {
         subject: subject.clone(),

@@ -135,7 +135,7 @@ impl Service<Uri> for Connector {
                 Some(dialer) => dialer.secure(stream, &host).await?,
                 None => Dialed::plain(stream),
             };
-            Ok(TokioIo::new(dialed))
+            Ok::<_, BoxError>(TokioIo::new(dialed))
         })
     }
 }

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use rustls::server::VerifierBuilderError;
 
-use crate::material::FILE_BYTES_MAX;
-
 /// Certificates or keys that cannot be used; every error names the setting and the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,12 +21,14 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is too long.
-    #[error("{setting}: {} has more than {} bytes", path.display(), FILE_BYTES_MAX)]
+    #[error("{setting}: {} has more than {bytes_max} bytes", path.display())]
     TooLong {
         /// The setting that names the file.
         setting: &'static str,
         /// The file.
         path: PathBuf,
+        /// What is read of a file at most.
+        bytes_max: u64,
     },
     /// The file is not PEM.
     #[error("{setting}: {} is not valid PEM", path.display())]

@@ -2,7 +2,7 @@
 //! caller's certificate says.
 //!
 //! ```text
-//! acceptor, connector -> accepted, dialed -> config -> reload -> material -> error; identity -> certificate
+//! acceptor -> accepted; connector -> dialed; both -> config -> reload -> material -> error, certificate -> identity
 //! ```
 //!
 //! Invariants: a file that cannot be used never replaces one that could; connections that are there go on whatever

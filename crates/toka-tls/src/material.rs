@@ -57,6 +57,7 @@ impl File {
             return Err(Error::TooLong {
                 setting: self.setting,
                 path: self.path.clone(),
+                bytes_max: FILE_BYTES_MAX,
             });
         }
         Ok(contents)

@@ -42,10 +42,11 @@ async fn secrets_are_in_no_log_metric_error_or_dump() -> Result<()> {
         }
         let file = secured.file("writer.token");
         std::fs::write(&file, &writer.text)?;
-        let file = file.display().to_string();
+        let path = file.display().to_string();
+        let file = path.as_str();
         let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
         // A refusal, one of a token that is cut off, and one of a file that is none.
-        let denied = toka.run(&["--token-file", &file, "get", "1"]).await?;
+        let denied = toka.run(&["--token-file", file, "get", "1"]).await?;
         ensure!(denied.code == Some(11), "{denied:?}");
         let environment = toka.clone().with_variable("TOKA_TOKEN", cut);
         let unknown = environment.run(&["get", "1"]).await?;

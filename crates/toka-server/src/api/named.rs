@@ -17,7 +17,7 @@ use crate::refusal;
 use crate::routing::Call;
 
 impl Shared {
-    /// Refuses a commit whose parents, or those in its conditions, are not there, or are not seen by the caller: by one
+    /// Refuses a commit whose parents, or those in its conditions, are not there, or are not for the caller to name: by one
     /// rule and with one answer, so that whoever guesses an event cannot find out in this way whether it was committed.
     /// Who sees all kinds is left to the commit itself: audit events cannot be guessed. On the leader, which has
     /// everything that was acknowledged.
@@ -71,7 +71,7 @@ impl Shared {
     }
 }
 
-/// The first of the events that is not there, or not seen, and the vault's feature level. Blocking.
+/// The first of the events that is not there, or not for the caller to name, and the vault's feature level. Blocking.
 fn first_unseen(
     reader: &Reader,
     selectors: &[Selector],
@@ -80,7 +80,7 @@ fn first_unseen(
     let headers = reader.headers(selectors)?;
     let at = headers.iter().position(|header| {
         let header = header.as_ref();
-        header.is_none_or(|header| !access.sees(header.kind.as_str()))
+        header.is_none_or(|header| !access.may_name(header.kind.as_str()))
     });
     let Some(at) = at else { return Ok(None) };
     let level = reader

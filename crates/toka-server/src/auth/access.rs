@@ -83,11 +83,7 @@ impl Access {
         access.ok_or_else(|| status::unauthenticated("the call was not authenticated"))
     }
 
-    /// Puts it into a request, and beside it who calls.
     pub(super) fn put(self, extensions: &mut Extensions) {
-        if let Some(principal) = &self.0.principal {
-            extensions.insert(principal.clone());
-        }
         extensions.insert(self);
     }
 
@@ -121,6 +117,12 @@ impl Access {
     /// Whether the caller sees events of this kind.
     pub(crate) fn sees(&self, kind: &str) -> bool {
         self.0.visibility.sees(kind)
+    }
+
+    /// Whether the caller may name events of this kind as parents. Who may write a kind can commit such an event itself,
+    /// and is told whether it was there: nothing more is told of a parent.
+    pub(crate) fn may_name(&self, kind: &str) -> bool {
+        self.sees(kind) || self.0.writable.covers(kind)
     }
 
     /// Leaves out of a filter what the caller does not see.
@@ -355,6 +357,14 @@ mod tests {
         assert_eq!(missing(check(no_child("secret"))), "read:secret");
         assert!(check(prefix("task.")).is_ok());
         assert_eq!(missing(check(prefix("t"))), "read:t");
+    }
+
+    #[test]
+    fn parents_are_of_kinds_that_are_read_or_written() {
+        let access = access(&["write:task.", "read:chat."]);
+        assert!(access.may_name("task.new"));
+        assert!(access.may_name("chat.new"));
+        assert!(!access.may_name("secret"));
     }
 
     #[test]

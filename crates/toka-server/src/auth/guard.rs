@@ -56,36 +56,33 @@ impl Guard {
         }
         let principal = shown(headers, peer).and_then(|shown| self.principal(shown));
         let principal = principal.inspect_err(|refused| {
-            // Also of methods that are not there, so that nobody without credentials learns which are.
             self.tell(&Principal::anonymous(), method, refused.message());
         })?;
         let access = self.access(principal.clone(), method)?;
         if let Some(account) = access.account() {
             account.call(Instant::now())?;
         }
-        let Some(requirement) = requirement else {
-            self.tell(&principal, method, "unknown method");
-            return Err(status::permission_denied(
-                "none",
-                "this method is in no table of what calls need, and is refused to everybody",
-            ));
-        };
-        match missing(requirement, &principal) {
-            None => Ok(access),
-            Some(_) if principal.source == Source::Anonymous => {
+        let missing = requirement.map(|of| missing(of, &principal));
+        match missing {
+            Some(None) => Ok(access),
+            // Also of methods that are not there, so that nobody without credentials learns which are.
+            _ if principal.source == Source::Anonymous => {
                 self.tell(&principal, method, "no credentials");
                 Err(status::unauthenticated(
                     "this call needs credentials: a bearer token in the metadata `authorization`, or a client certificate",
                 ))
             }
-            Some(missing) => {
+            Some(Some(missing)) => {
                 self.tell(&principal, method, missing);
+                let name = &principal.name;
+                let message = format!("{name:?} may not call {method}: {missing} is missing");
+                Err(status::permission_denied(missing, message))
+            }
+            None => {
+                self.tell(&principal, method, "unknown method");
                 Err(status::permission_denied(
-                    missing,
-                    format!(
-                        "{:?} may not call {method}: {missing} is missing",
-                        principal.name
-                    ),
+                    "none",
+                    "this method is in no table of what calls need, and is refused to everybody",
                 ))
             }
         }

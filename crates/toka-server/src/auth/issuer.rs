@@ -7,7 +7,7 @@ use toka_auth::jwt::{self, Claims, Issuer, JwtError, KEYS_BYTES_MAX, Keys, KeysE
 use toka_ledger::seam;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::setup::read_bounded;
+use super::file::read_bounded;
 use crate::limits::JWKS_RELOAD_INTERVAL;
 
 /// An issuer that is trusted, with the keys that it has now.

@@ -13,6 +13,7 @@ mod account;
 mod credential;
 mod denials;
 mod directory;
+mod file;
 mod guard;
 mod issuer;
 mod layer;

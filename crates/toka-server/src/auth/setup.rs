@@ -1,6 +1,5 @@
 //! The guard of a node, as its configuration says.
 
-use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 use super::account::Accounts;
 use super::denials::Denials;
 use super::directory::Directory;
+use super::file::read_bounded;
 use super::guard::Guard;
 use super::issuer::Trusted;
 use crate::config::{Auth, ConfigError};
@@ -97,19 +97,6 @@ fn read_token(path: &Path) -> Result<Token, ConfigError> {
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is no text".to_owned()))?;
     let token = text.trim().parse::<Token>();
     token.map_err(|error| invalid(error.to_string()))
-}
-
-/// A whole file, if it has at most `bytes_max` bytes.
-pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path)?.take(bytes_max + 1);
-    file.read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::other(format!(
-            "it has more than {bytes_max} bytes"
-        )));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

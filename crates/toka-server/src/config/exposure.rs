@@ -60,6 +60,25 @@ impl Config {
         if self.insecure {
             return Ok(());
         }
+        self.check_listeners()
+    }
+
+    /// What a node is told that is exposed all the same.
+    pub(super) fn exposure_warning(&self) -> Option<String> {
+        match self.check_listeners() {
+            Err(ConfigError::Exposed {
+                key,
+                address,
+                lacks,
+                ..
+            }) => Some(format!(
+                "{key}: whoever reaches {address} finds it without {lacks}, as `insecure` allows"
+            )),
+            _ => None,
+        }
+    }
+
+    fn check_listeners(&self) -> Result<(), ConfigError> {
         let protection = self.protection();
         check("listen", self.listen, protection.lacks_for_clients())?;
         check(
@@ -139,6 +158,11 @@ mod tests {
         }
         config.insecure = true;
         config.check().expect("it is meant");
+        let warnings = config.warnings();
+        assert!(
+            warnings.iter().any(|said| said.contains("without TLS")),
+            "{warnings:?}"
+        );
     }
 
     #[test]

@@ -292,7 +292,7 @@ impl Config {
     /// What is allowed and yet hardly meant, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.exposure_warning().into_iter().collect();
         let members = self.initial_members.len();
         if members > 0 && members.is_multiple_of(2) {
             warnings.push(format!(
