@@ -42,12 +42,12 @@ impl Bucket {
     /// How long until something is there again; zero: it is.
     fn wait(&mut self, now: Instant) -> Duration {
         self.fill(now);
-        if self.left > 0.0 {
+        if self.left >= 1.0 {
             return Duration::ZERO;
         }
-        // A little more, so that something is there when it has passed.
-        let seconds = (1.0 - self.left) / self.per_second;
-        Duration::from_secs_f64(seconds.clamp(0.001, THROTTLE_MAX.as_secs_f64()))
+        // A little more, so that a whole one is there when it has passed, however numbers are rounded.
+        let seconds = (1.0 - self.left) / self.per_second + 0.001;
+        Duration::from_secs_f64(seconds.min(THROTTLE_MAX.as_secs_f64()))
     }
 
     fn take(&mut self, amount: f64, now: Instant) {
