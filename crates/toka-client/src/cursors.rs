@@ -12,7 +12,6 @@ use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::read::{Consistency, route};
-use crate::routes::Route;
 
 /// Cursors that one call asks for.
 const PAGE_CURSORS: u32 = 1_000;
@@ -37,7 +36,7 @@ impl Client {
         let repeats = repeats(from);
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let message = v1::SaveCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -133,7 +132,7 @@ impl Client {
         let repeats = repeats(from);
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let message = v1::DeleteCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),

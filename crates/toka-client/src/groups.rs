@@ -16,11 +16,11 @@ pub use self::consumer::{Consume, GroupConsumer};
 pub use self::deliveries::{Delivery, Pull};
 pub use self::outstanding::OutstandingEvent;
 pub use self::parked::ParkedEvent;
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::read::{Consistency, route};
-use crate::routes::Route;
 
 /// Groups that one call asks for.
 const PAGE_GROUPS: u32 = 1_000;
@@ -66,7 +66,7 @@ impl Client {
         settings.check()?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::CreateGroupRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -155,7 +155,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).update_group(request).await }
             })
@@ -185,7 +185,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).delete_group(request).await }
             })

@@ -7,11 +7,11 @@ use toka_proto::v1;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
 use tonic::transport::Channel;
 
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::read::{Read, route};
-use crate::routes::Route;
 
 /// Intents that one call asks for.
 const PAGE_INTENTS: u32 = 1_000;
@@ -158,11 +158,9 @@ impl Client {
             intent: intent.0,
             label: label.unwrap_or_default().to_owned(),
         };
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).label_intent(request).await }
             })

@@ -24,6 +24,7 @@
 
 mod backup;
 mod call;
+mod change;
 mod channel;
 mod client;
 mod cluster;

@@ -6,10 +6,10 @@ use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 
 use super::service;
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::error::Error;
 use crate::read::{Consistency, Include, Read, route};
-use crate::routes::Route;
 
 /// Events that one call asks for.
 const PAGE_EVENTS: u32 = 1_000;
@@ -89,7 +89,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).replay_parked(request).await }
             })
@@ -116,7 +116,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).discard_parked(request).await }
             })
