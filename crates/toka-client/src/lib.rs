@@ -37,6 +37,7 @@ mod error;
 mod groups;
 mod intents;
 mod lineage;
+mod pages;
 mod pin;
 mod read;
 mod reply;

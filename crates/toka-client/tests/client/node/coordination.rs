@@ -62,8 +62,12 @@ impl GroupService for Service {
         self.reply(call, &self.script.create_group, request).await
     }
 
-    async fn get_group(&self, _: Request<v1::GetGroupRequest>) -> Answer<v1::GetGroupResponse> {
-        unscripted()
+    async fn get_group(
+        &self,
+        request: Request<v1::GetGroupRequest>,
+    ) -> Answer<v1::GetGroupResponse> {
+        self.reply(0, &self.script.get_group, request.into_inner())
+            .await
     }
 
     async fn list_groups(
@@ -117,9 +121,11 @@ impl GroupService for Service {
 
     async fn replay_parked(
         &self,
-        _: Request<v1::ReplayParkedRequest>,
+        request: Request<v1::ReplayParkedRequest>,
     ) -> Answer<v1::ReplayParkedResponse> {
-        unscripted()
+        let request = request.into_inner();
+        let call = self.note(|seen| push(&mut seen.parked_replays, request.clone()));
+        self.reply(call, &self.script.replay_parked, request).await
     }
 
     async fn discard_parked(
