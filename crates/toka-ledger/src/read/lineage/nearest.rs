@@ -68,7 +68,8 @@ impl CommonAncestors {
     ///
     /// # Errors
     /// [`Error::LineageLimit`] where more than [`COMMON_VISITED_EVENTS_MAX`] events would have to be visited, or more
-    /// than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) remembered; [`Error::Engine`], [`Error::Corrupt`].
+    /// than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) remembered; [`Error::Engine`],
+    /// [`Error::Corrupt`].
     pub fn step(&mut self) -> Result<Option<Vec<Arc<EventHeader>>>, Error> {
         let stepped = self.advance();
         self.progress.checked(stepped)

@@ -73,8 +73,8 @@ impl Walk {
     /// rows at most. Ends after its first error.
     ///
     /// # Errors
-    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) would have to be remembered;
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) would
+    /// have to be remembered; [`Error::Engine`], [`Error::Corrupt`].
     pub fn step(&mut self) -> Result<Option<Vec<Relative>>, Error> {
         let stepped = self.advance();
         self.progress.checked(stepped)
