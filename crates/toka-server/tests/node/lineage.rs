@@ -127,7 +127,7 @@ async fn walk_as_of_a_sequence_leaves_out_what_came_later() {
     );
     let refused = within(service.walk(until(99))).await;
     let refused = refused.expect_err("the vault does not go so far");
-    assert_eq!(refused.code(), tonic::Code::OutOfRange);
+    assert_eq!(refused.code(), Code::OutOfRange);
 }
 
 #[tokio::test(flavor = "multi_thread")]
