@@ -312,6 +312,7 @@ async fn subscription_takes_nothing_from_another_cluster() {
             let checkpoint = v1::Checkpoint {
                 sequence: 0,
                 unix_ms: 1,
+                leaderless_ms: 0,
             };
             let first = v1::SubscribeResponse {
                 header: header(1),
