@@ -97,9 +97,14 @@ fn check(
     let mut compared = pass(&engine, &position, summed, options, report, progress)?;
     if compared == Compared::Differs {
         // Whatever is wrong is found once more, and named.
-        *report = before;
+        let first = std::mem::replace(report, before);
         let each = Lookups::EachRow;
-        compared = pass(&engine, &position, each, options, report, progress)?;
+        let again = pass(&engine, &position, each, options, report, progress);
+        if !matches!(again, Ok(Compared::Told)) {
+            // Who is told what was found until then has to know of that too.
+            report.add_problems(first);
+        }
+        compared = again?;
     }
     if compared == Compared::Ended {
         return Ok(false);

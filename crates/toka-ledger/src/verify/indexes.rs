@@ -79,7 +79,10 @@ pub(super) fn check_extra_rows(
     for found in found {
         match found? {
             Found::Problems(found) => report.add_problems(found),
-            Found::Differs => return Ok(Compared::Differs),
+            Found::Differs(found) => {
+                report.add_problems(found);
+                return Ok(Compared::Differs);
+            }
             Found::Ended => return Ok(Compared::Ended),
         }
     }
@@ -89,7 +92,8 @@ pub(super) fn check_extra_rows(
 /// What one table has come to.
 enum Found {
     Problems(Report),
-    Differs,
+    /// With what cannot be read.
+    Differs(Report),
     Ended,
 }
 
@@ -122,7 +126,7 @@ impl Check<'_> {
                 Counted::Rows(rows, found) if rows == self.expected() && found == sum => {
                     Found::Problems(report)
                 }
-                Counted::Rows(..) | Counted::Unsure => Found::Differs,
+                Counted::Rows(..) | Counted::Unsure => Found::Differs(report),
                 Counted::Ended => Found::Ended,
             });
         }
