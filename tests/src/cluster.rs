@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
-use toka_client::Client;
+use toka_client::{Client, Config};
 use tokio::sync::SemaphorePermit;
 
 pub use self::node::Node;
@@ -356,9 +356,13 @@ impl Cluster {
     }
 
     /// A client that knows node `id` alone. It still takes commits and linearizable reads to the leader
-    /// once it knows it; [`Node::vault`] does not.
+    /// once it knows it; [`Node::vault`] does not. Its subscriptions stay there also while the node is cut off.
     pub async fn client_of(&self, id: u64) -> Result<Client> {
-        let client = Client::builder().timeout(PATIENCE);
+        let config = Config {
+            leaderless_max: Duration::MAX,
+            ..Config::default()
+        };
+        let client = Client::builder().config(config).timeout(PATIENCE);
         Ok(client.connect([self.node(id).endpoint()]).await?)
     }
 }

@@ -244,7 +244,7 @@ impl Driver {
         End,
     > {
         let shared = &*self.client.shared;
-        let known = self.client.know_cluster(tries.deadline()).await;
+        let known = shared.know_cluster(tries.deadline()).await;
         known.map_err(End::Error)?;
         let (_, until) = tries.next().map_err(End::Error)?;
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;

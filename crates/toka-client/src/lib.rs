@@ -24,6 +24,7 @@
 
 mod backup;
 mod call;
+mod change;
 mod channel;
 mod client;
 mod cluster;
@@ -36,6 +37,7 @@ mod error;
 mod groups;
 mod intents;
 mod lineage;
+mod pages;
 mod pin;
 mod read;
 mod reply;

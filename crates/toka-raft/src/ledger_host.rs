@@ -115,6 +115,10 @@ impl LedgerHost {
         &self.storage
     }
 
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The last applied entry, and the last membership among those applied. Right after opening this
     /// is what has survived, since nothing else is there.
     pub(crate) fn applied_state(&self) -> Result<(Option<LogId>, StoredMembership), FatalError> {

@@ -102,6 +102,8 @@ struct Feed {
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
     sent: (u64, u64),
     checkpoint_at: Instant,
+    /// Since when the node knows of no leader, as of the last checkpoint.
+    leaderless_since: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -121,6 +123,7 @@ impl Feed {
             after: None,
             sent,
             checkpoint_at: Instant::now(),
+            leaderless_since: None,
             _permit: permit,
         };
         let first = feed.checkpoint();
@@ -249,7 +252,24 @@ impl Feed {
         };
         self.sent = (sequence.max(self.sent.0), unix_ms.max(self.sent.1));
         let (sequence, unix_ms) = self.sent;
-        self.answer(Answer::Checkpoint(v1::Checkpoint { sequence, unix_ms }))
+        let leaderless_ms = self.leaderless_ms();
+        self.answer(Answer::Checkpoint(v1::Checkpoint {
+            sequence,
+            unix_ms,
+            leaderless_ms,
+        }))
+    }
+
+    /// How long the node has known of no leader, and 0 where it knows one.
+    fn leaderless_ms(&mut self) -> u64 {
+        if self.shared.router.leader().is_some() {
+            self.leaderless_since = None;
+            return 0;
+        }
+        let since = *self.leaderless_since.get_or_insert_with(Instant::now);
+        u64::try_from(since.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 
     fn answer(&self, message: Answer) -> Bytes {
