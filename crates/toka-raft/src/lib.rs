@@ -35,6 +35,7 @@ mod ledger_host;
 pub mod limits;
 pub mod log_store;
 mod membership;
+pub mod meters;
 mod network;
 mod pace;
 mod poll;
@@ -67,7 +68,9 @@ pub use change::NewMember;
 pub use config::Config;
 pub use error::{ChangeError, CommitError, FatalError, ReadError, StartError, TransferError};
 pub use network::PeerService;
-pub use replica::{Consistency, Leader, Replica, Role, ScrubPass, ScrubReport, Status, Survey};
+pub use replica::{
+    Consistency, Leader, MemberVital, Replica, Role, ScrubPass, ScrubReport, Status, Survey,
+};
 #[cfg(feature = "storage")]
 pub use storage::DiskStorage;
 pub use storage::{MemoryStorage, Storage};

@@ -33,6 +33,7 @@ use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::membership::{Membership, encode_members};
+use crate::meters::Meters;
 use crate::network::PeerNetworks;
 use crate::reach::Reach;
 use crate::room::Room;
@@ -80,6 +81,7 @@ pub(super) struct Node {
     pub(super) reach: Arc<Reach>,
     pub(super) blocking: Blocking,
     pub(super) fatal: Fatal,
+    pub(super) meters: Arc<Meters>,
 }
 
 /// What is on the disk.
@@ -165,7 +167,7 @@ pub(super) async fn open(
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
-    let metrics = Arc::new(OnceLock::new());
+    let (metrics, meters) = (Arc::new(OnceLock::new()), Arc::<Meters>::default());
     let networks = PeerNetworks {
         identity: Arc::clone(&identity),
         channels,
@@ -185,6 +187,7 @@ pub(super) async fn open(
         blocking,
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
+        meters: Arc::clone(&meters),
     };
     let started = Raft::new(
         config.node_id,
@@ -297,6 +300,7 @@ pub(super) async fn open(
         reach,
         blocking,
         fatal,
+        meters,
     })
 }
 
