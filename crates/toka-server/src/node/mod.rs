@@ -193,6 +193,7 @@ impl Node {
                 router,
                 &config,
                 clients.connections.clone(),
+                Arc::clone(&clients.refused),
                 clients.gently.clone(),
             ));
             let (reporter, health) = health_reporter();
