@@ -104,9 +104,11 @@ fn alarms(page: &mut Page, survey: &Survey) {
     let unreachable = members
         .iter()
         .filter(|member| member.unreachable_since_unix_ms.is_some());
+    let voters_unreachable = unreachable.clone().filter(|member| member.voter).count();
     page.set(&table::RAFT_VOTERS, count(voters));
     page.set(&table::RAFT_LEARNERS, count(members.len() - voters));
     page.set(&table::RAFT_UNREACHABLE, count(unreachable.count()));
+    page.set(&table::RAFT_VOTERS_UNREACHABLE, count(voters_unreachable));
     page.set(&table::RAFT_JOINT, u64::from(voter_sets.len() > 1));
     page.set(&table::ALARMS, count(survey.alarms.len()));
     for kind in kinds() {

@@ -95,6 +95,8 @@ metrics! {
         "Members that do not vote.";
     RAFT_UNREACHABLE: Gauge "toka_raft_members_unreachable" "nodes" []
         "Members that do not answer the leader; known on the leader only.";
+    RAFT_VOTERS_UNREACHABLE: Gauge "toka_raft_voters_unreachable" "nodes" []
+        "Those of them that vote.";
     RAFT_JOINT: Gauge "toka_raft_joint" "" []
         "1 while the configuration is joint.";
     RAFT_LAST_LOG_INDEX: Gauge "toka_raft_last_log_index" "entries" []
