@@ -55,6 +55,7 @@ mod status;
 #[cfg(feature = "storage")]
 pub mod stopped;
 pub mod storage;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 mod ticker;

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Proposing;
 use crate::error::CommitError;
 use crate::log_store::ENTRY_BYTES_MAX;
-use crate::meters::Meters;
 use crate::room::Room;
 use crate::state_machine::StateMachine;
+use crate::tally::Tally;
 use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 use crate::vitals::Vitals;
 
@@ -61,7 +61,7 @@ pub(crate) struct Proposer {
     reader: Reader,
     stopping: CancellationToken,
     limits: Proposing,
-    meters: Arc<Meters>,
+    tally: Arc<Tally>,
 }
 
 /// The task behind it.
@@ -70,7 +70,7 @@ pub(crate) struct Batcher {
     raft: NodeRaft,
     stopping: CancellationToken,
     limits: Proposing,
-    meters: Arc<Meters>,
+    tally: Arc<Tally>,
 }
 
 /// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
@@ -82,7 +82,7 @@ pub(crate) fn proposer(
     reader: Reader,
     limits: Proposing,
     stopping: CancellationToken,
-    meters: Arc<Meters>,
+    tally: Arc<Tally>,
 ) -> (Proposer, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queue_commits);
     let room = Arc::new(Semaphore::new(room_permits(&limits) as usize));
@@ -94,7 +94,7 @@ pub(crate) fn proposer(
         reader,
         stopping: stopping.clone(),
         limits,
-        meters: Arc::clone(&meters),
+        tally: Arc::clone(&tally),
     };
     (
         proposer,
@@ -103,7 +103,7 @@ pub(crate) fn proposer(
             raft,
             stopping,
             limits,
-            meters,
+            tally,
         },
     )
 }
@@ -131,7 +131,7 @@ impl Proposer {
     pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
         let began = Instant::now();
         let answer = self.try_together(commands).await;
-        self.meters.answered(&answer, began.elapsed());
+        self.tally.answered(&answer, began.elapsed());
         answer
     }
 
@@ -252,7 +252,7 @@ impl Batcher {
             };
         }
         let refusal = self.refusal();
-        let (raft, meters) = (self.raft.clone(), Arc::clone(&self.meters));
+        let (raft, tally) = (self.raft.clone(), Arc::clone(&self.tally));
         let timeout = self.limits.timeout;
         async move {
             if let Some(refusal) = refusal {
@@ -262,7 +262,7 @@ impl Batcher {
             let began = Instant::now();
             for proposal in &waiting {
                 let queued = began.saturating_duration_since(proposal.queued);
-                meters.queue.record(queued);
+                tally.queue.record(queued);
             }
             let (responder, result) = ProgressResponder::complete_only();
             let entry = Commands(batch.finish());
@@ -276,7 +276,7 @@ impl Batcher {
                     let applied = result.as_ref().ok().and_then(|done| done.data.began);
                     if let Some(applied) = applied {
                         let took = applied.saturating_duration_since(began);
-                        meters.replicate.record(took);
+                        tally.replicate.record(took);
                     }
                     answer(waiting, result, term);
                 }

@@ -16,7 +16,7 @@ use crate::alarms::Alarms;
 use crate::amount::{self, Amount};
 use crate::blocking::Blocking;
 use crate::headroom::{Headroom, LEFT_AT_BEGIN};
-use crate::meters::Meters;
+use crate::tally::Tally;
 use crate::ticker::ticker;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ pub(crate) struct RoomKeeper {
     pub(crate) room: watch::Sender<Room>,
     pub(crate) alarms: Alarms,
     pub(crate) blocking: Blocking,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl RoomKeeper {
@@ -104,7 +104,7 @@ impl RoomKeeper {
     fn note(&self, space: Space) {
         let before = *self.room.borrow();
         let reserve_bytes = self.headroom.reserve_bytes(space);
-        self.meters.disk(space, reserve_bytes);
+        self.tally.disk(space, reserve_bytes);
         let now = Room::of(space.free_bytes, reserve_bytes, before);
         let shortage = shortage(self.alarms.node_id(), now, space);
         // Also where there is room for everything else: this node falls behind until there is more.

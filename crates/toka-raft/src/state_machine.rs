@@ -21,8 +21,8 @@ use crate::error::FatalError;
 use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{DurableWatermark, LogHandle};
-use crate::meters::Meters;
 use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
+use crate::tally::Tally;
 use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that are applied together.
@@ -40,7 +40,7 @@ pub(crate) struct StateMachine {
     pub(crate) blocking: Blocking,
     pub(crate) metrics: Arc<std::sync::OnceLock<crate::snapshot::Metrics>>,
     pub(crate) fatal: Fatal,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Entries that are applied in one write.
@@ -109,8 +109,8 @@ impl StateMachine {
         let host = Arc::clone(&self.host);
         let (began, count) = (Instant::now(), entries.len());
         let results = self.blocking.run(move || host.apply(entries)).await?;
-        self.meters.apply.record(began.elapsed());
-        self.meters.applied_entries.add(count as u64);
+        self.tally.apply.record(began.elapsed());
+        self.tally.applied_entries.add(count as u64);
         self.applied.record(last.index, bytes);
         // Every responder is answered: a caller is waiting behind it.
         for (responder, mut result) in responders.into_iter().zip(results) {
@@ -191,7 +191,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let installed = stop_on_panic(self.install(snapshot)).await;
         installed.map_err(|error| self.fatal.report(error))?;
         self.applied.installed();
-        self.meters.snapshots_installed.increment();
+        self.tally.snapshots_installed.increment();
         tracing::info!(log_id = ?meta.last_log_id, "snapshot installed");
         Ok(())
     }
@@ -214,7 +214,7 @@ impl StateMachine {
             blocking: self.blocking,
             metrics: Arc::clone(&self.metrics),
             fatal: self.fatal.clone(),
-            meters: Arc::clone(&self.meters),
+            tally: Arc::clone(&self.tally),
         }
     }
 }

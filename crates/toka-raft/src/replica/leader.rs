@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Election;
 use crate::contact::Contact;
 use crate::membership::effective;
-use crate::meters::Meters;
 use crate::state_machine::StateMachine;
+use crate::tally::Tally;
 use crate::ticker::ticker;
 use crate::type_config::{Leader, Member, TypeConfig};
 
@@ -29,7 +29,7 @@ pub(super) struct LeaderFollower {
     pub(super) lost_quorum: Arc<AtomicBool>,
     /// The last term that this node was seen to lead in, and since when.
     pub(super) led_since: Option<(u64, Instant)>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl LeaderFollower {
@@ -63,7 +63,7 @@ impl LeaderFollower {
                 let term = now.as_ref().map(|leader| leader.term);
                 tracing::info!(leader = node_id, term, "leader");
                 if now.is_some() {
-                    self.meters.leader_changes.increment();
+                    self.tally.leader_changes.increment();
                 }
                 *known = now;
             }

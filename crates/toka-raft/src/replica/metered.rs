@@ -6,7 +6,8 @@ use toka_ledger::engine::Usage;
 
 use super::Replica;
 use crate::error::FatalError;
-use crate::meters::{Distribution, Meters};
+use crate::meters::Distribution;
+use crate::tally::Tally;
 
 /// How a member is, as its leader knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub struct MemberVital {
 impl Replica {
     /// What was counted since the node was started.
     #[must_use]
-    pub fn meters(&self) -> &Meters {
-        &self.inner.node.meters
+    pub fn tally(&self) -> &Tally {
+        &self.inner.node.tally
     }
 
     /// How long groups of the Raft log have taken to be written and synced.

@@ -171,7 +171,7 @@ impl Replica {
             node.host.reader(),
             config.proposing,
             stopping.clone(),
-            Arc::clone(&node.meters),
+            Arc::clone(&node.tally),
         );
         let leader = node.leader.clone();
         let networks = node.networks.clone();

@@ -33,7 +33,6 @@ use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{LogError, LogHandle, RaftLog};
 use crate::membership::{Membership, encode_members};
-use crate::meters::Meters;
 use crate::network::PeerNetworks;
 use crate::reach::Reach;
 use crate::room::Room;
@@ -42,6 +41,7 @@ use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
+use crate::tally::Tally;
 use crate::transport::{Channels, Transport};
 use crate::type_config::{Member, TypeConfig};
 use crate::vitals::{StampClock, Vitals};
@@ -81,7 +81,7 @@ pub(super) struct Node {
     pub(super) reach: Arc<Reach>,
     pub(super) blocking: Blocking,
     pub(super) fatal: Fatal,
-    pub(super) meters: Arc<Meters>,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What is on the disk.
@@ -167,7 +167,7 @@ pub(super) async fn open(
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
-    let (metrics, meters) = (Arc::new(OnceLock::new()), Arc::<Meters>::default());
+    let (metrics, tally) = (Arc::new(OnceLock::new()), Arc::<Tally>::default());
     let networks = PeerNetworks {
         identity: Arc::clone(&identity),
         channels,
@@ -187,7 +187,7 @@ pub(super) async fn open(
         blocking,
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
-        meters: Arc::clone(&meters),
+        tally: Arc::clone(&tally),
     };
     let started = Raft::new(
         config.node_id,
@@ -300,7 +300,7 @@ pub(super) async fn open(
         reach,
         blocking,
         fatal,
-        meters,
+        tally,
     })
 }
 

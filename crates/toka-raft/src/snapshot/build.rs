@@ -15,7 +15,7 @@ use crate::blocking::Blocking;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
 use crate::ledger_host::{LedgerHost, contents};
-use crate::meters::Meters;
+use crate::tally::Tally;
 use crate::type_config::{LogId, TypeConfig};
 
 /// openraft's metrics, known once openraft runs.
@@ -28,7 +28,7 @@ pub(crate) struct Builder {
     pub(crate) blocking: Blocking,
     pub(crate) metrics: Arc<OnceLock<Metrics>>,
     pub(crate) fatal: Fatal,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -47,7 +47,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Err(_) => Err(FatalError::Panic),
         }
         .map_err(|error| self.fatal.report(error))?;
-        self.meters.snapshots_made.record(began.elapsed());
+        self.tally.snapshots_made.record(began.elapsed());
         let meta = snapshot.contents().meta.clone();
         self.wait_until_applied(meta.last_log_id).await;
         tracing::info!(log_id = ?meta.last_log_id, "snapshot made");

@@ -29,6 +29,7 @@ impl Page {
     /// The times of a metric with these labels.
     pub(super) fn times(&mut self, metric: &'static Metric, labels: &[&str], times: &Distribution) {
         debug_assert_eq!(metric.kind, Kind::Histogram, "{}", metric.name);
+        debug_assert_eq!(metric.unit, "seconds", "{}", metric.name);
         for (bound, count) in &times.up_to {
             let bound = bound.as_secs_f64().to_string();
             let labels = labels_of(metric, labels, Some(&bound));

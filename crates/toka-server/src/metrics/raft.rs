@@ -13,35 +13,32 @@ pub(super) fn write(page: &mut Page, replica: &Replica, status: &Status) {
     log(page, status);
     members(page, replica, status);
     alarms(page, &replica.own_survey());
-    let meters = replica.meters();
-    let made = meters.snapshots_made.distribution();
+    let tally = replica.tally();
+    let made = tally.snapshots_made.distribution();
     page.times(&table::SNAPSHOT_SECONDS, &[], &made);
-    page.set(
-        &table::SNAPSHOTS_INSTALLED,
-        meters.snapshots_installed.get(),
-    );
+    page.set(&table::SNAPSHOTS_INSTALLED, tally.snapshots_installed.get());
     scrub(page, replica);
 }
 
 fn commits(page: &mut Page, replica: &Replica) {
-    let meters = replica.meters();
-    page.set(&table::COMMITS, meters.committed.get());
-    page.set(&table::COMMITTED_EVENTS, meters.committed_events.get());
-    page.set(&table::COMMANDS_REJECTED, meters.rejected.get());
-    for (reason, count) in meters.failed() {
+    let tally = replica.tally();
+    page.set(&table::COMMITS, tally.committed.get());
+    page.set(&table::COMMITTED_EVENTS, tally.committed_events.get());
+    page.set(&table::COMMANDS_REJECTED, tally.rejected.get());
+    for (reason, count) in tally.failed() {
         page.set_of(&table::COMMANDS_FAILED, &[reason], count);
     }
-    page.times(&table::COMMIT_SECONDS, &[], &meters.commit.distribution());
+    page.times(&table::COMMIT_SECONDS, &[], &tally.commit.distribution());
     for (stage, times) in [
-        ("queue", meters.queue.distribution()),
+        ("queue", tally.queue.distribution()),
         ("log", replica.log_syncs()),
-        ("replicate", meters.replicate.distribution()),
-        ("apply", meters.apply.distribution()),
+        ("replicate", tally.replicate.distribution()),
+        ("apply", tally.apply.distribution()),
     ] {
         page.times(&table::STAGE_SECONDS, &[stage], &times);
     }
-    page.set(&table::RAFT_APPLIED, meters.applied_entries.get());
-    page.set(&table::RAFT_LEADER_CHANGES, meters.leader_changes.get());
+    page.set(&table::RAFT_APPLIED, tally.applied_entries.get());
+    page.set(&table::RAFT_LEADER_CHANGES, tally.leader_changes.get());
 }
 
 fn log(page: &mut Page, status: &Status) {

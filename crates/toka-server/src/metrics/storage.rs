@@ -8,10 +8,10 @@ use super::table;
 
 /// Puts them on the page. Blocks for as long as `apply` changes the intents.
 pub(super) fn write(page: &mut Page, replica: &Replica, status: &Status) {
-    let meters = replica.meters();
-    page.set(&table::DISK_FREE, meters.disk_free_bytes.get());
-    page.set(&table::DISK_SIZE, meters.disk_bytes.get());
-    page.set(&table::DISK_RESERVE, meters.disk_reserve_bytes.get());
+    let tally = replica.tally();
+    page.set(&table::DISK_FREE, tally.disk_free_bytes.get());
+    page.set(&table::DISK_SIZE, tally.disk_bytes.get());
+    page.set(&table::DISK_RESERVE, tally.disk_reserve_bytes.get());
     page.set(&table::LEDGER_DISK, status.disk_bytes);
     engine(page, replica);
     let usage = replica.reader().intent_usage();

@@ -28,7 +28,6 @@ pub(super) struct Metric {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     /// What it counts; empty: nothing, it is 0 or 1, or a number that stands for itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for those who read it"))]
     pub(super) unit: &'static str,
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,

@@ -102,7 +102,7 @@ impl Stopped {
                 blocking: Blocking::Inline,
                 metrics: Arc::default(),
                 fatal: Fatal::new(),
-                meters: Arc::default(),
+                tally: Arc::default(),
             };
             builder.build_snapshot().await.expect("made");
         }
