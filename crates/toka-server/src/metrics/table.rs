@@ -232,6 +232,13 @@ metrics! {
     GRPC_IN_FLIGHT: Gauge "toka_grpc_calls_in_flight" "calls" ["method"]
         "Calls under way.";
 
+    TLS_NOT_AFTER: Gauge "toka_tls_certificate_not_after_seconds" "unix seconds" []
+        "When the first of the node's certificates ends; of a node with TLS.";
+    TLS_RELOAD_FAILURES: Gauge "toka_tls_reload_failures" "files" []
+        "Files with certificates that have changed and cannot be used; of a node with TLS.";
+    TLS_REFUSED: Counter "toka_tls_refused_connections_total" "connections" []
+        "Callers who were refused in the handshake; of a node with TLS.";
+
     GROUPS: Gauge "toka_groups" "groups" []
         "Consumer groups.";
     GROUPS_OUTSTANDING: Gauge "toka_group_outstanding" "events" []
