@@ -192,6 +192,14 @@ fn image_has_the_toolchain_of_the_repository_and_the_user_of_the_chart() -> Resu
             "there is no {line}"
         );
     }
+    // And `cargo xtask image` makes one for the same user.
+    let source = root
+        .join("crates")
+        .join("xtask")
+        .join("src")
+        .join("image.rs");
+    let user = format!("const USER: u32 = {};", context["runAsUser"]);
+    ensure!(std::fs::read_to_string(source)?.contains(&user), "{user}");
     Ok(())
 }
 

@@ -105,6 +105,22 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             "/backup/schedule",
         ),
         (json!({ "ingress": { "enabled": true } }), "/ingress/hosts"),
+        (
+            json!({ "serviceMonitor": { "interval": "15" } }),
+            "/serviceMonitor/interval",
+        ),
+        (
+            json!({ "prometheusRule": { "disabled": ["all"] } }),
+            "/prometheusRule/disabled",
+        ),
+        (
+            json!({ "prometheusRule": { "alertLabels": { "a-b": "c" } } }),
+            "/prometheusRule/alertLabels",
+        ),
+        (
+            json!({ "dashboard": { "folder": "x" } }),
+            "'folder' not allowed",
+        ),
     ] {
         let refused = helm.refuses(&values)?;
         ensure!(refused.contains(said), "{values}: {refused}");
@@ -125,6 +141,10 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()>
         ),
         (gateway("grpcRoute"), "gateway.parentRefs"),
         (gateway("httpRoute"), "gateway.parentRefs"),
+        (
+            json!({ "prometheusRule": { "enabled": true, "disabled": ["TokaNone"] } }),
+            "there is no alert TokaNone",
+        ),
     ] {
         let refused = helm.refuses(&values)?;
         ensure!(refused.contains(said), "{values}: {refused}");

@@ -18,6 +18,7 @@ use openraft::raft::ClientWriteResult;
 use toka_ledger::command::{self, Command, FEATURE_LEVEL_MIN};
 use toka_ledger::{Outcome, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Proposing;
@@ -25,6 +26,7 @@ use crate::error::CommitError;
 use crate::log_store::ENTRY_BYTES_MAX;
 use crate::room::Room;
 use crate::state_machine::StateMachine;
+use crate::tally::Tally;
 use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 use crate::vitals::Vitals;
 
@@ -43,6 +45,7 @@ struct Proposal {
     commands: Vec<Bytes>,
     /// How many items they have.
     items: usize,
+    queued: Instant,
     answer: oneshot::Sender<Answers>,
     /// Its share of the queue's bytes, until there is an outcome.
     _room: OwnedSemaphorePermit,
@@ -58,6 +61,7 @@ pub(crate) struct Proposer {
     reader: Reader,
     stopping: CancellationToken,
     limits: Proposing,
+    tally: Arc<Tally>,
 }
 
 /// The task behind it.
@@ -66,6 +70,7 @@ pub(crate) struct Batcher {
     raft: NodeRaft,
     stopping: CancellationToken,
     limits: Proposing,
+    tally: Arc<Tally>,
 }
 
 /// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
@@ -77,6 +82,7 @@ pub(crate) fn proposer(
     reader: Reader,
     limits: Proposing,
     stopping: CancellationToken,
+    tally: Arc<Tally>,
 ) -> (Proposer, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queue_commits);
     let room = Arc::new(Semaphore::new(room_permits(&limits) as usize));
@@ -88,6 +94,7 @@ pub(crate) fn proposer(
         reader,
         stopping: stopping.clone(),
         limits,
+        tally: Arc::clone(&tally),
     };
     (
         proposer,
@@ -96,6 +103,7 @@ pub(crate) fn proposer(
             raft,
             stopping,
             limits,
+            tally,
         },
     )
 }
@@ -121,6 +129,13 @@ impl Proposer {
     /// Proposes `commands` in one entry, in their order, and waits for their outcomes. Encoded here,
     /// once, and by the caller's task: log and network pass the bytes on.
     pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
+        let began = Instant::now();
+        let answer = self.try_together(commands).await;
+        self.tally.answered(&answer, began.elapsed());
+        answer
+    }
+
+    async fn try_together(&self, commands: &[Command]) -> Answers {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
@@ -158,6 +173,7 @@ impl Proposer {
             .try_send(Proposal {
                 commands,
                 items,
+                queued: Instant::now(),
                 answer,
                 _room: room,
             })
@@ -236,12 +252,17 @@ impl Batcher {
             };
         }
         let refusal = self.refusal();
-        let raft = self.raft.clone();
+        let (raft, tally) = (self.raft.clone(), Arc::clone(&self.tally));
         let timeout = self.limits.timeout;
         async move {
             if let Some(refusal) = refusal {
                 answer_all(waiting, &refusal);
                 return;
+            }
+            let began = Instant::now();
+            for proposal in &waiting {
+                let queued = began.saturating_duration_since(proposal.queued);
+                tally.queue.record(queued);
             }
             let (responder, result) = ProgressResponder::complete_only();
             let entry = Commands(batch.finish());
@@ -252,6 +273,11 @@ impl Batcher {
             match tokio::time::timeout(timeout, result).await {
                 Ok(Ok(result)) => {
                     let term = raft.metrics().borrow_watched().current_term;
+                    let applied = result.as_ref().ok().and_then(|done| done.data.began);
+                    if let Some(applied) = applied {
+                        let took = applied.saturating_duration_since(began);
+                        tally.replicate.record(took);
+                    }
                     answer(waiting, result, term);
                 }
                 // openraft has stopped, or a quorum is out of reach: nobody can know.

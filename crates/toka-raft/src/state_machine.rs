@@ -12,6 +12,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
+use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::codec::entry_len;
@@ -21,6 +22,7 @@ use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{DurableWatermark, LogHandle};
 use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
+use crate::tally::Tally;
 use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that are applied together.
@@ -38,6 +40,7 @@ pub(crate) struct StateMachine {
     pub(crate) blocking: Blocking,
     pub(crate) metrics: Arc<std::sync::OnceLock<crate::snapshot::Metrics>>,
     pub(crate) fatal: Fatal,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Entries that are applied in one write.
@@ -104,11 +107,15 @@ impl StateMachine {
         // disk has. A ledger that is ahead of its own log cannot be started again.
         self.wait_until_durable(last.index).await?;
         let host = Arc::clone(&self.host);
+        let (began, count) = (Instant::now(), entries.len());
         let results = self.blocking.run(move || host.apply(entries)).await?;
+        self.tally.apply.record(began.elapsed());
+        self.tally.applied_entries.add(count as u64);
         self.applied.record(last.index, bytes);
         // Every responder is answered: a caller is waiting behind it.
-        for (responder, result) in responders.into_iter().zip(results) {
+        for (responder, mut result) in responders.into_iter().zip(results) {
             if let Some(responder) = responder {
+                result.began = Some(began);
                 responder.send(result);
             }
         }
@@ -184,6 +191,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let installed = stop_on_panic(self.install(snapshot)).await;
         installed.map_err(|error| self.fatal.report(error))?;
         self.applied.installed();
+        self.tally.snapshots_installed.increment();
         tracing::info!(log_id = ?meta.last_log_id, "snapshot installed");
         Ok(())
     }
@@ -206,6 +214,7 @@ impl StateMachine {
             blocking: self.blocking,
             metrics: Arc::clone(&self.metrics),
             fatal: self.fatal.clone(),
+            tally: Arc::clone(&self.tally),
         }
     }
 }

@@ -64,6 +64,8 @@ impl fmt::Display for Commands {
 pub struct Applied {
     /// One outcome per command.
     pub outcomes: Vec<toka_ledger::Outcome>,
+    /// When this node began to apply it; for metrics.
+    pub began: Option<tokio::time::Instant>,
 }
 
 /// Where a member of the cluster can be reached, and how it came to be one.

@@ -18,6 +18,7 @@ use super::watermark::{DurableWatermark, Failure};
 use super::writer::{GROUP_BYTES_MAX, Job, Report, Writer};
 use super::{LogError, entry_limit_check};
 use crate::codec::entry_len;
+use crate::meters::Distribution;
 use crate::type_config::{Entry, IoFlushed, LogId, LogState, TypeConfig, Vote};
 
 /// Bytes of entries that may wait for the disk before `append` makes openraft wait too.
@@ -130,6 +131,12 @@ impl LogHandle {
     #[must_use]
     pub fn sync_times(&self) -> SyncTimes {
         self.shared.syncs.times()
+    }
+
+    /// How long each group has taken to be written and synced.
+    #[must_use]
+    pub fn sync_distribution(&self) -> Distribution {
+        self.shared.syncs.distribution()
     }
 
     /// A reader of the log.

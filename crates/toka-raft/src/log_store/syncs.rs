@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::meters::{Distribution, Histogram, LATENCY_BOUNDS};
+
 /// Writes of a group, each with its sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncTimes {
@@ -24,8 +26,20 @@ struct State {
 }
 
 /// Where the write-ahead thread takes them down.
-#[derive(Debug, Default)]
-pub(super) struct Syncs(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Syncs {
+    state: Mutex<State>,
+    took: Histogram,
+}
+
+impl Default for Syncs {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            took: Histogram::new(LATENCY_BOUNDS),
+        }
+    }
+}
 
 /// One that goes on until this is dropped.
 pub(super) struct Sync<'a>(&'a Syncs);
@@ -45,8 +59,13 @@ impl Syncs {
         }
     }
 
+    /// How long each has taken.
+    pub(super) fn distribution(&self) -> Distribution {
+        self.took.distribution()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,8 +73,11 @@ impl Drop for Sync<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if let Some(began) = state.began.take() {
+            let took = began.elapsed();
             state.count += 1;
-            state.total += began.elapsed();
+            state.total += took;
+            drop(state);
+            self.0.took.record(took);
         }
     }
 }

@@ -19,6 +19,7 @@ mod name_token;
 mod page_token;
 mod passthrough;
 mod place;
+mod positions;
 mod read;
 mod shared;
 mod stalled;

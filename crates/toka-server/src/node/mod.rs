@@ -193,6 +193,7 @@ impl Node {
                 router,
                 &config,
                 clients.connections.clone(),
+                Arc::clone(&clients.refused),
                 clients.gently.clone(),
             ));
             let (reporter, health) = health_reporter();
@@ -381,6 +382,7 @@ fn disk_storage(config: &Config) -> Arc<dyn Storage> {
     let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions {
         block_cache_bytes,
+        statistics: true,
         ..RocksOptions::default()
     };
     Arc::new(DiskStorage {
