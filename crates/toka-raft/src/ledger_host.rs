@@ -185,6 +185,7 @@ impl LedgerHost {
         let mut outcomes = outcomes.into_iter();
         let split = |count| Applied {
             outcomes: outcomes.by_ref().take(count).collect(),
+            during: None,
         };
         Ok(counts.into_iter().map(split).collect())
     }

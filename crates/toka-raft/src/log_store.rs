@@ -34,7 +34,7 @@ pub(crate) use segment::log_problems;
 pub use segment::{FramePlace, SegmentLog, SegmentOptions, frames};
 pub use syncs::SyncTimes;
 pub use tail::TailLimits;
-pub use watermark::{DurableWatermark, Failure};
+pub use watermark::{DurableTimes, DurableWatermark, Failure};
 pub use writer::Writer;
 
 use tail::bounded;

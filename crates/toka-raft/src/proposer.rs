@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Proposing;
 use crate::error::CommitError;
-use crate::log_store::ENTRY_BYTES_MAX;
+use crate::log_store::{DurableTimes, ENTRY_BYTES_MAX};
 use crate::room::Room;
+use crate::stages::{Traced, TracedEntry};
 use crate::state_machine::StateMachine;
 use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 use crate::vitals::Vitals;
@@ -34,6 +35,8 @@ const RETRY_AFTER_MS: u64 = 50;
 const ENTRY_ITEMS_MAX: usize = 8_192;
 /// Room for the length before a command and for the entry's header.
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
+/// What is said of an entry in its trace of which nobody knows whether it was applied.
+const NO_OUTCOME: &str = "no outcome in time";
 
 type NodeRaft = Raft<TypeConfig, StateMachine>;
 type Answers = Result<Vec<Outcome>, CommitError>;
@@ -44,6 +47,8 @@ struct Proposal {
     /// How many items they have.
     items: usize,
     answer: oneshot::Sender<Answers>,
+    /// Absent of most: nobody traces their call.
+    traced: Option<Traced>,
     /// Its share of the queue's bytes, until there is an outcome.
     _room: OwnedSemaphorePermit,
 }
@@ -64,6 +69,7 @@ pub(crate) struct Proposer {
 pub(crate) struct Batcher {
     queue: mpsc::Receiver<Proposal>,
     raft: NodeRaft,
+    durable: DurableTimes,
     stopping: CancellationToken,
     limits: Proposing,
 }
@@ -75,6 +81,7 @@ pub(crate) fn proposer(
     disk: watch::Receiver<Room>,
     vitals: Arc<Vitals>,
     reader: Reader,
+    durable: DurableTimes,
     limits: Proposing,
     stopping: CancellationToken,
 ) -> (Proposer, Batcher) {
@@ -94,6 +101,7 @@ pub(crate) fn proposer(
         Batcher {
             queue: receiver,
             raft,
+            durable,
             stopping,
             limits,
         },
@@ -159,6 +167,7 @@ impl Proposer {
                 commands,
                 items,
                 answer,
+                traced: Traced::current(),
                 _room: room,
             })
             .map_err(|refused| match refused {
@@ -235,27 +244,21 @@ impl Batcher {
                 self.queue.try_recv().ok()
             };
         }
+        let commits = waiting.iter_mut().filter_map(|of| of.traced.take());
+        let commits = commits.collect();
+        let traced = TracedEntry::of(commits, &self.durable, batch.commands(), batch.bytes());
         let refusal = self.refusal();
         let raft = self.raft.clone();
         let timeout = self.limits.timeout;
         async move {
             if let Some(refusal) = refusal {
                 answer_all(waiting, &refusal);
-                return;
+                return not_proposed(traced);
             }
-            let (responder, result) = ProgressResponder::complete_only();
             let entry = Commands(batch.finish());
-            if raft.client_write_ff(entry, Some(responder)).await.is_err() {
-                answer_all(waiting, &CommitError::Unknown);
-                return;
-            }
-            match tokio::time::timeout(timeout, result).await {
-                Ok(Ok(result)) => {
-                    let term = raft.metrics().borrow_watched().current_term;
-                    answer(waiting, result, term);
-                }
-                // openraft has stopped, or a quorum is out of reach: nobody can know.
-                Ok(Err(_)) | Err(_) => answer_all(waiting, &CommitError::Unknown),
+            match traced {
+                Some(traced) => propose_traced(&raft, entry, waiting, timeout, traced).await,
+                None => propose(&raft, entry, waiting, timeout).await,
             }
         }
         .boxed()
@@ -275,6 +278,68 @@ impl Batcher {
         (lag > self.limits.apply_lag_entries).then_some(CommitError::Overloaded {
             retry_after_ms: RETRY_AFTER_MS,
         })
+    }
+}
+
+/// Has an entry agreed on and applied, and hands out what came of it.
+async fn propose(raft: &NodeRaft, entry: Commands, waiting: Vec<Proposal>, timeout: Duration) {
+    let (responder, result) = ProgressResponder::complete_only();
+    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
+        return answer_all(waiting, &CommitError::Unknown);
+    }
+    match tokio::time::timeout(timeout, result).await {
+        Ok(Ok(result)) => {
+            let term = raft.metrics().borrow_watched().current_term;
+            answer(waiting, result, term);
+        }
+        // openraft has stopped, or a quorum is out of reach: nobody can know.
+        Ok(Err(_)) | Err(_) => answer_all(waiting, &CommitError::Unknown),
+    }
+}
+
+/// As [`propose`], and notes when what has happened.
+async fn propose_traced(
+    raft: &NodeRaft,
+    entry: Commands,
+    waiting: Vec<Proposal>,
+    timeout: Duration,
+    mut traced: TracedEntry,
+) {
+    let (responder, committed, result) = ProgressResponder::new();
+    traced.proposed();
+    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
+        answer_all(waiting, &CommitError::Unknown);
+        traced.failed(NO_OUTCOME);
+        return traced.record();
+    }
+    let agreed = async {
+        // Fails of an entry that is never committed, at the same time as its result.
+        if let Ok(log_id) = committed.await {
+            traced.committed(log_id);
+        }
+        result.await
+    };
+    match tokio::time::timeout(timeout, agreed).await {
+        Ok(Ok(result)) => {
+            match &result {
+                Ok(response) => traced.applied(response.data.during),
+                Err(_) => traced.failed("this node does not lead, or no longer"),
+            }
+            let term = raft.metrics().borrow_watched().current_term;
+            answer(waiting, result, term);
+        }
+        Ok(Err(_)) | Err(_) => {
+            answer_all(waiting, &CommitError::Unknown);
+            traced.failed(NO_OUTCOME);
+        }
+    }
+    traced.record();
+}
+
+fn not_proposed(traced: Option<TracedEntry>) {
+    if let Some(mut traced) = traced {
+        traced.failed("the ledger is far behind what is committed");
+        traced.record();
     }
 }
 

@@ -12,6 +12,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
+use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::codec::entry_len;
@@ -21,7 +22,7 @@ use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{DurableWatermark, LogHandle};
 use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
-use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::type_config::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that are applied together.
 const GROUP_ENTRIES_MAX: usize = 256;
@@ -104,12 +105,14 @@ impl StateMachine {
         // disk has. A ledger that is ahead of its own log cannot be started again.
         self.wait_until_durable(last.index).await?;
         let host = Arc::clone(&self.host);
+        let began = Instant::now();
         let results = self.blocking.run(move || host.apply(entries)).await?;
+        let during = Some((began.into_std(), Instant::now().into_std()));
         self.applied.record(last.index, bytes);
         // Every responder is answered: a caller is waiting behind it.
         for (responder, result) in responders.into_iter().zip(results) {
             if let Some(responder) = responder {
-                responder.send(result);
+                responder.send(Applied { during, ..result });
             }
         }
         Ok(())

@@ -19,7 +19,8 @@ pub(crate) fn text(shared: &Shared, readiness: &Readiness) -> String {
         .chain(group_values(shared))
         .chain(raft_values(&status))
         .chain(membership_values(&shared.replica.own_survey()))
-        .chain(scrub_values(&shared.replica.scrub()));
+        .chain(scrub_values(&shared.replica.scrub()))
+        .chain([trace_value(shared)]);
     for (name, kind, help, value) in values {
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -155,6 +156,15 @@ fn node_values(shared: &Shared, status: &Status, readiness: &Readiness) -> [Valu
             count(usage.other_bytes),
         ),
     ]
+}
+
+fn trace_value(shared: &Shared) -> Value {
+    (
+        "toka_trace_spans_dropped_total",
+        "counter",
+        "Spans that were made and not exported: their queue was full, or the collector did not take them.",
+        shared.router.tracer().spans_dropped(),
+    )
 }
 
 /// Sums over all consumer groups, of which there may be a thousand: `toka group list` shows each. Nothing where they

@@ -14,7 +14,7 @@ use super::reader::LogReader;
 use super::shared::Shared;
 use super::syncs::SyncTimes;
 use super::tail::TailLimits;
-use super::watermark::{DurableWatermark, Failure};
+use super::watermark::{DurableTimes, DurableWatermark, Failure};
 use super::writer::{GROUP_BYTES_MAX, Job, Report, Writer};
 use super::{LogError, entry_limit_check};
 use crate::codec::entry_len;
@@ -130,6 +130,12 @@ impl LogHandle {
     #[must_use]
     pub fn sync_times(&self) -> SyncTimes {
         self.shared.syncs.times()
+    }
+
+    /// Knows when entries became durable.
+    #[must_use]
+    pub fn durable_times(&self) -> DurableTimes {
+        DurableTimes(Arc::clone(&self.shared))
     }
 
     /// A reader of the log.

@@ -167,6 +167,7 @@ impl Replica {
             node.room.subscribe(),
             Arc::clone(&node.vitals),
             node.host.reader(),
+            node.log.durable_times(),
             config.proposing,
             stopping.clone(),
         );

@@ -12,6 +12,7 @@ use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::transport::peer_server;
+use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -120,6 +121,7 @@ pub(super) async fn clients<S: Wire>(
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
     let limit = limits.request_timeout_max + REQUEST_GRACE;
+    let tracer = shared.router.tracer().clone();
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
@@ -138,7 +140,7 @@ pub(super) async fn clients<S: Wire>(
         .layer(GrpcWebLayer::new())
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            TimeLimit::over(routes, limit)
+            ServerSpans::over(TimeLimit::over(routes, limit), tracer.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
