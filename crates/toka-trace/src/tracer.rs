@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::Either;
+use opentelemetry::Context;
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::trace::{
     FutureExt as _, SpanBuilder, Status, TraceContextExt as _, Tracer as _,
 };
-use opentelemetry::{Context, KeyValue};
 
 /// What made the spans, as OpenTelemetry names it.
 pub(crate) const SCOPE: &str = "toka";
@@ -104,14 +104,10 @@ impl Root {
         }
     }
 
-    /// Notes how the work has ended: the exit code of a process, 0 if it has not failed.
-    pub fn ended(&self, exit_code: u8) {
+    /// Notes that the work has come to nothing; `reason` has nothing of what was worked on.
+    pub fn failed(&self, reason: &'static str) {
         if let Some(context) = &self.0 {
-            let span = context.span();
-            span.set_attribute(KeyValue::new("process.exit.code", i64::from(exit_code)));
-            if exit_code != 0 {
-                span.set_status(Status::error("the command failed"));
-            }
+            context.span().set_status(Status::error(reason));
         }
     }
 }

@@ -138,16 +138,16 @@ impl Exporting {
         let _ = self.instance.set(instance.into());
     }
 
-    /// Exports what is queued, for no longer than `limit`, and makes no further spans.
-    pub async fn shutdown(mut self, limit: Duration) {
+    /// Exports what is queued, for no longer than `limit`, and makes no further spans. True if none was lost since the
+    /// start.
+    pub async fn shutdown(mut self, limit: Duration) -> bool {
         // It only says that it has been shut down, and our processor has nothing to do then.
         let _ = self.provider.shutdown();
         self.stopping.cancel();
         if timeout(limit, self.worker.join_next()).await.is_err() {
-            tracing::warn!(
-                ?limit,
-                "spans were not exported before the deadline and are lost"
-            );
+            tracing::warn!(?limit, "spans are lost: there was no time to export them");
+            return false;
         }
+        self.tracer.spans_dropped() == 0
     }
 }
