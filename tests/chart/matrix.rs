@@ -78,6 +78,15 @@ pub(crate) fn values() -> Vec<Value> {
                 "monitoring": [{ "namespaceSelector": {} }], "restrictEgress": false,
             },
         }),
+        json!({
+            "tracing": {
+                "otlp": {
+                    "endpoint": "http://collector:4317", "timeout": "500ms", "queueSpans": 100,
+                    "headersSecret": "keys",
+                },
+                "ratio": 0.001, "resourceAttributes": { "team": "agents" },
+            },
+        }),
     ]
 }
 
