@@ -50,16 +50,26 @@ impl Trace {
         own.cloned().collect()
     }
 
-    /// Its spans, once everything is there that happens to a commit.
+    /// Looks at its spans until `check` has nothing to say: each process exports its own when it likes.
+    async fn until<T>(
+        &self,
+        collector: &Collector,
+        check: impl Fn(&[Span]) -> Result<T>,
+    ) -> Result<T> {
+        let check = |spans: &[Span]| check(&self.of(spans));
+        collector.until("a trace as it should be", check).await
+    }
+
+    /// Its spans, once every stage is there that a commit goes through.
     async fn complete(&self, collector: &Collector) -> Result<Vec<Span>> {
-        let is_complete = |spans: &[Span]| {
-            let own = self.of(spans);
-            let ends = |name: &&str| own.iter().any(|span| span.name == **name);
-            let missing: Vec<_> = STAGES.iter().filter(|name| !ends(name)).collect();
-            ensure!(missing.is_empty(), "{missing:?} are not there: {own:#?}");
-            Ok(own)
+        let has_stages = |spans: &[Span]| {
+            for name in STAGES {
+                let is_there = spans.iter().any(|span| span.name == name);
+                ensure!(is_there, "{name} is not there: {spans:#?}");
+            }
+            Ok(spans.to_vec())
         };
-        collector.until("a whole trace", is_complete).await
+        self.until(collector, has_stages).await
     }
 }
 
@@ -105,8 +115,11 @@ async fn a_commit_by_way_of_a_follower_is_one_trace() -> Result<()> {
         let follower = cluster.followers().await?[0];
         let trace = Trace::number(1);
         trace.commit(cluster, follower, true).await?;
-        let spans = trace.complete(&collector).await?;
-        check_path(&spans, &trace.span_id, follower, leader)?;
+        let is_path = |spans: &[Span]| {
+            check_path(spans, &trace.span_id, follower, leader)?;
+            Ok(spans.to_vec())
+        };
+        let spans = trace.until(&collector, is_path).await?;
         for span in &spans {
             let of = |name: &str| span.resource.get(name).map(String::as_str);
             ensure!(of("service.name") == Some("toka-vault"), "{span:?}");
@@ -167,8 +180,8 @@ async fn a_caller_decides_what_is_recorded_and_else_the_ratio() -> Result<()> {
         let (unsampled, sampled) = (Trace::number(1), Trace::number(2));
         unsampled.commit(cluster, follower, false).await?;
         sampled.commit(cluster, follower, true).await?;
-        let spans = sampled.complete(&collector).await?;
-        check_path(&spans, &sampled.span_id, follower, leader)?;
+        let is_path = |spans: &[Span]| check_path(spans, &sampled.span_id, follower, leader);
+        sampled.until(&collector, is_path).await?;
         // A process exports in order: what it had before would be there.
         let mut others = collector.spans().into_iter();
         let other = others.find(|span| span.trace_id != sampled.trace_id);
@@ -203,10 +216,13 @@ async fn a_command_is_the_root_of_its_trace() -> Result<()> {
             span.kind == Kind::Client && span.name == COMMIT && is_cli(span)
         })?;
         ensure!(sent.parent_id == root.span_id, "{sent:?}");
-        only(&spans, "commit that was received", |span| {
-            span.kind == Kind::Server && span.parent_id == sent.span_id
-        })?;
-        Ok(())
+        let is_received = |spans: &[Span]| {
+            only(spans, "commit that was received", |span| {
+                span.kind == Kind::Server && span.parent_id == sent.span_id
+            })?;
+            Ok(())
+        };
+        trace.until(&collector, is_received).await
     })
     .await
 }
@@ -229,12 +245,15 @@ async fn a_client_in_another_language_joins_its_trace() -> Result<()> {
             .await?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}: {said}", output.status);
-        let spans = trace.complete(&collector).await?;
-        let mut received = spans.iter().filter(|span| {
-            span.parent_id == trace.span_id && span.kind == Kind::Server && span.name == COMMIT
-        });
-        ensure!(received.next().is_some(), "{spans:#?}");
-        Ok(())
+        trace.complete(&collector).await?;
+        let is_joined = |spans: &[Span]| {
+            let is_received = |span: &Span| {
+                span.parent_id == trace.span_id && span.kind == Kind::Server && span.name == COMMIT
+            };
+            ensure!(spans.iter().any(is_received), "{spans:#?}");
+            Ok(())
+        };
+        trace.until(&collector, is_joined).await
     })
     .await
 }
@@ -355,13 +374,15 @@ async fn a_node_without_a_collector_traces_nothing_and_passes_the_trace_on() -> 
         .await?;
         let trace = Trace::number(1);
         trace.commit(cluster, 2, true).await?;
-        let spans = trace.complete(&collector).await?;
-        let answered = only(&spans, "call of the leader", |span| {
-            span.kind == Kind::Server
-        })?;
-        // The follower's header is the client's own.
-        ensure!(answered.parent_id == trace.span_id, "{answered:?}");
-        Ok(())
+        trace.complete(&collector).await?;
+        let is_passed_on = |spans: &[Span]| {
+            let is_server = |span: &Span| span.kind == Kind::Server;
+            let answered = only(spans, "call of the leader", is_server)?;
+            // The follower's header is the client's own.
+            ensure!(answered.parent_id == trace.span_id, "{answered:?}");
+            Ok(())
+        };
+        trace.until(&collector, is_passed_on).await
     })
     .await
 }

@@ -28,7 +28,4 @@ pub use self::client::ClientSpans;
 pub use self::endpoint::{EndpointError, check_endpoint};
 pub use self::parent::{Clock, Parent, Recorded, Stage};
 pub use self::server::ServerSpans;
-pub use self::tracer::{Carried, Current, Root, Tracer, with_current};
-
-/// Most spans that may wait for their export.
-pub const QUEUE_SPANS_MAX: usize = 1 << 20;
+pub use self::tracer::{Carried, Current, QUEUE_SPANS_MAX, Root, Tracer, with_current};

@@ -14,6 +14,8 @@ use opentelemetry::trace::{
 
 /// What made the spans, as OpenTelemetry names it.
 pub(crate) const SCOPE: &str = "toka";
+/// Most spans that may wait for their export.
+pub const QUEUE_SPANS_MAX: usize = 1 << 20;
 
 /// Makes spans, or does nothing at all. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +47,8 @@ impl Tracer {
     }
 
     /// Makes spans by `tracer`; of those that it loses `dropped` is the number.
-    #[cfg(any(feature = "otlp", test))]
-    pub(crate) fn own(tracer: BoxedTracer, dropped: Arc<AtomicU64>) -> Self {
+    #[must_use]
+    pub fn own(tracer: BoxedTracer, dropped: Arc<AtomicU64>) -> Self {
         Self(Source::Own {
             tracer: Arc::new(tracer),
             dropped,
@@ -83,10 +85,9 @@ impl Tracer {
     }
 
     /// Begins a trace.
-    pub fn root(&self, name: impl Into<String>) -> Root {
-        let is_on = self.is_on();
-        let builder = || SpanBuilder::from_name(name.into());
-        Root(is_on.then(|| self.start(builder(), &Context::new())))
+    pub fn root(&self, name: &'static str) -> Root {
+        let begin = || self.start(SpanBuilder::from_name(name), &Context::new());
+        Root(self.is_on().then(begin))
     }
 }
 

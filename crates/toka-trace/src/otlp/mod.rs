@@ -22,9 +22,8 @@ use tonic::transport::ClientTlsConfig;
 
 use self::queue::Queue;
 use self::worker::Worker;
-use crate::QUEUE_SPANS_MAX;
 use crate::endpoint::{EndpointError, check_endpoint};
-use crate::tracer::{SCOPE, Tracer};
+use crate::tracer::{QUEUE_SPANS_MAX, SCOPE, Tracer};
 
 /// What is exported, and where to.
 #[derive(Clone, Debug, PartialEq)]
