@@ -1,7 +1,8 @@
 //! The log as openraft's `RaftLogStorage`.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use std::{fmt, io};
 
 use openraft::OptionalSend;
 use openraft::storage::RaftLogStorage;
@@ -14,7 +15,7 @@ use super::reader::LogReader;
 use super::shared::Shared;
 use super::syncs::SyncTimes;
 use super::tail::TailLimits;
-use super::watermark::{DurableTimes, DurableWatermark, Failure};
+use super::watermark::{DurableWatermark, Failure};
 use super::writer::{GROUP_BYTES_MAX, Job, Report, Writer};
 use super::{LogError, entry_limit_check};
 use crate::codec::entry_len;
@@ -46,6 +47,25 @@ pub struct LogHandle {
     shared: Arc<Shared>,
     jobs: UnboundedSender<Job>,
     thread: Arc<Mutex<Option<Box<dyn JoinThread>>>>,
+}
+
+/// Knows when entries became durable on this node, of those of the last moments.
+#[derive(Clone)]
+pub struct DurableTimes(Arc<Shared>);
+
+impl DurableTimes {
+    /// When the entry at `index` did; `None` if it has not, or if that is long ago.
+    #[must_use]
+    pub fn of(&self, index: u64) -> Option<Instant> {
+        let when = self.0.syncs.reached_at(index);
+        when.map(tokio::time::Instant::into_std)
+    }
+}
+
+impl fmt::Debug for DurableTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableTimes").finish_non_exhaustive()
+    }
 }
 
 impl RaftLog {

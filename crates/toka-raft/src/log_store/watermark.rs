@@ -1,13 +1,10 @@
 //! How far the log is durable, and whether it has failed.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::LogError;
-use super::shared::Shared;
 
 /// What the write-ahead thread publishes.
 #[derive(Clone, Debug)]
@@ -55,25 +52,6 @@ impl DurableWatermark {
     #[must_use]
     pub fn index(&self) -> Option<u64> {
         self.0.borrow().durable_next.checked_sub(1)
-    }
-}
-
-/// Knows when entries became durable on this node, of those of the last moments.
-#[derive(Clone)]
-pub struct DurableTimes(pub(super) Arc<Shared>);
-
-impl DurableTimes {
-    /// When the entry at `index` did; `None` if it has not, or if that is long ago.
-    #[must_use]
-    pub fn of(&self, index: u64) -> Option<Instant> {
-        let when = self.0.syncs.reached_at(index);
-        when.map(tokio::time::Instant::into_std)
-    }
-}
-
-impl fmt::Debug for DurableTimes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DurableTimes").finish_non_exhaustive()
     }
 }
 
