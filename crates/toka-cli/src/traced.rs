@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use toka_server::config::{ConfigFile, Tracing};
+use toka_trace::check_endpoint;
 use toka_trace::otlp::{Exporting, Settings};
 
 use crate::cli::{Cli, Command};
@@ -25,8 +26,17 @@ pub(crate) fn environment() -> ConfigFile {
     }
 }
 
+/// The variable is not ours: what it has for other exporters, such as a path, must not keep a node from starting.
 fn endpoint() -> Option<String> {
-    std::env::var(ENDPOINT).ok().filter(|text| !text.is_empty())
+    let text = std::env::var(ENDPOINT).ok();
+    let text = text.filter(|text| !text.is_empty())?;
+    match check_endpoint(&text) {
+        Ok(()) => Some(text),
+        Err(error) => {
+            tracing::warn!(%error, variable = ENDPOINT, "no spans are sent there");
+            None
+        }
+    }
 }
 
 /// The export of a node, if it has a collector.
