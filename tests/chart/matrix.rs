@@ -91,6 +91,13 @@ pub(crate) fn values() -> Vec<Value> {
                 "extraGroups": [{ "name": "mine", "rules": [] }],
             },
             "dashboard": { "enabled": true, "annotations": { "grafana_folder": "Databases" } },
+            "tracing": {
+                "otlp": {
+                    "endpoint": "http://collector:4317", "timeout": "500ms", "queueSpans": 100,
+                    "headersSecret": "keys",
+                },
+                "ratio": 0.001, "resourceAttributes": { "team": "agents" },
+            },
         }),
     ]
 }

@@ -38,6 +38,23 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             json!({ "settings": { "cache_bytes": "many" } }),
             "/settings/cache_bytes",
         ),
+        (
+            json!({ "settings": { "otlp_endpoint": "http://c:4317" } }),
+            "'otlp_endpoint' not allowed",
+        ),
+        (
+            json!({ "tracing": { "otlp": { "endpoint": "collector:4317" } } }),
+            "/tracing/otlp/endpoint",
+        ),
+        (
+            json!({ "tracing": { "otlp": { "endpoint": "http://me:secret@c:4317" } } }),
+            "/tracing/otlp/endpoint",
+        ),
+        (json!({ "tracing": { "ratio": 2 } }), "/tracing/ratio"),
+        (
+            json!({ "tracing": { "resourceAttributes": { "a": "b,c=d" } } }),
+            "/tracing/resourceAttributes",
+        ),
         (json!({ "podHost": "vault.example" }), "/podHost"),
         (json!({ "listenHost": "localhost" }), "/listenHost"),
         (json!({ "ports": { "client": 0 } }), "/ports/client"),

@@ -55,6 +55,7 @@ mod snapshot_catch_up;
 mod subscriptions;
 mod termination;
 mod top;
+mod tracing;
 mod upgrade;
 mod violations;
 mod web;

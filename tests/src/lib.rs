@@ -8,6 +8,7 @@
 pub mod bystander;
 pub mod clock;
 pub mod cluster;
+pub mod collector;
 pub mod command;
 pub mod consumers;
 pub mod follow;

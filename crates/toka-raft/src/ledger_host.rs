@@ -189,7 +189,7 @@ impl LedgerHost {
         let mut outcomes = outcomes.into_iter();
         let split = |count| Applied {
             outcomes: outcomes.by_ref().take(count).collect(),
-            began: None,
+            during: None,
         };
         Ok(counts.into_iter().map(split).collect())
     }

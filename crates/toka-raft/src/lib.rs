@@ -50,6 +50,7 @@ mod scrub;
 mod scrub_report;
 mod slow_disk;
 pub mod snapshot;
+mod stages;
 mod state_machine;
 mod status;
 #[cfg(feature = "storage")]

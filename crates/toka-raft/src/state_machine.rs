@@ -23,7 +23,7 @@ use crate::ledger_host::LedgerHost;
 use crate::log_store::{DurableWatermark, LogHandle};
 use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
 use crate::tally::Tally;
-use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::type_config::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that are applied together.
 const GROUP_ENTRIES_MAX: usize = 256;
@@ -109,14 +109,17 @@ impl StateMachine {
         let host = Arc::clone(&self.host);
         let (began, count) = (Instant::now(), entries.len());
         let results = self.blocking.run(move || host.apply(entries)).await?;
-        self.tally.apply.record(began.elapsed());
+        let ended = Instant::now();
+        self.tally
+            .apply
+            .record(ended.saturating_duration_since(began));
         self.tally.applied_entries.add(count as u64);
+        let during = Some((began.into_std(), ended.into_std()));
         self.applied.record(last.index, bytes);
         // Every responder is answered: a caller is waiting behind it.
-        for (responder, mut result) in responders.into_iter().zip(results) {
+        for (responder, result) in responders.into_iter().zip(results) {
             if let Some(responder) = responder {
-                result.began = Some(began);
-                responder.send(result);
+                responder.send(Applied { during, ..result });
             }
         }
         Ok(())

@@ -169,6 +169,7 @@ impl Replica {
             node.room.subscribe(),
             Arc::clone(&node.vitals),
             node.host.reader(),
+            node.log.durable_times(),
             config.proposing,
             stopping.clone(),
             Arc::clone(&node.tally),

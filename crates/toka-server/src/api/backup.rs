@@ -46,7 +46,7 @@ pub(super) async fn open(
         _permit: permit,
     };
     // It ends with its queue, when the node stops, or when the caller takes too long.
-    tokio::spawn(sending.run());
+    tokio::spawn(toka_trace::with_current(sending.run()));
     let answers = stream::unfold(queue, |mut queue| async move {
         let part = queue.recv().await?;
         Some((part, queue))

@@ -10,6 +10,8 @@ use crate::calls::Calls;
 pub(super) fn write(page: &mut Page, shared: &Shared) {
     page.set(&table::CONNECTIONS, count(shared.open_connections.len()));
     page.set(&table::EVENTS_ENCODED, shared.encoded.events());
+    let dropped = shared.router.tracer().spans_dropped();
+    page.set(&table::TRACE_SPANS_DROPPED, dropped);
     page.set(&table::EVENTS_SENT, shared.events_sent.get());
     page.set(&table::BACKUP_END, shared.backup_ended_unix_s.get());
     subscriptions(page, shared);

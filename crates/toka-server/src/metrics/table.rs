@@ -206,6 +206,8 @@ metrics! {
         "Events that were read for subscriptions, each time they were.";
     EVENTS_ENCODED: Counter "toka_subscription_events_encoded_total" "events" []
         "Events encoded for subscriptions: each once for all that want the same of it.";
+    TRACE_SPANS_DROPPED: Counter "toka_trace_spans_dropped_total" "spans" []
+        "Spans that were made and not exported: their queue was full, or the collector did not take them.";
     COMMIT_STREAMS: Gauge "toka_commit_streams_open" "streams" []
         "Open commit streams.";
     COMMITS_IN_PROGRESS: Gauge "toka_commits_in_progress" "commits" []

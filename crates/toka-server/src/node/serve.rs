@@ -13,6 +13,7 @@ use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::meters::Counter;
 use toka_raft::transport::peer_server;
+use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -126,6 +127,7 @@ pub(super) async fn clients<S: Wire>(
     let (limits, bounds) = (shared.limits, shared.connections);
     let limit = limits.request_timeout_max + REQUEST_GRACE;
     let calls = CountLayer(Arc::clone(&shared.calls));
+    let tracer = shared.router.tracer().clone();
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
@@ -146,7 +148,7 @@ pub(super) async fn clients<S: Wire>(
         .layer(calls)
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            TimeLimit::over(routes, limit)
+            ServerSpans::over(TimeLimit::over(routes, limit), tracer.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
