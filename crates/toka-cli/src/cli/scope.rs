@@ -25,6 +25,18 @@ const CLIENT_OUTPUT: &[&str] = &[
     "server_name",
     "output",
 ];
+/// As before, and where traces go.
+const DEV: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "output",
+    "otlp_endpoint",
+];
 /// All of them.
 const ALL: &[&str] = &[
     "endpoint",
@@ -36,15 +48,17 @@ const ALL: &[&str] = &[
     "server_name",
     "output",
     "data",
+    "otlp_endpoint",
 ];
 
 /// Flags that mean nothing to the command of that name, and to those below it.
 fn meaningless(command: &str) -> &'static [&'static str] {
     match command {
-        "serve" | "dev" => CLIENT_OUTPUT,
+        "serve" => CLIENT_OUTPUT,
+        "dev" => DEV,
         "completions" | "man" => ALL,
         // It keeps the TLS of what it names.
-        "context" => &["endpoint", "context", "timeout", "data"],
+        "context" => &["endpoint", "context", "timeout", "data", "otlp_endpoint"],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &["data"],

@@ -12,6 +12,7 @@ mod member;
 mod tests;
 mod timing;
 mod tls;
+mod tracing;
 mod units;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
 pub use self::timing::Timing;
 pub use self::tls::{ClientAuth, Tls};
+pub use self::tracing::Tracing;
 pub use self::units::{ByteSize, Span, UnitError};
 
 /// Everything a node is told, checked but for what needs its bound ports.
@@ -73,6 +75,8 @@ pub struct Config {
     pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
+    /// Whether calls are traced.
+    pub tracing: Tracing,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -173,6 +177,7 @@ impl Config {
             limits: limits(&layer),
             connections: Connections::of(&layer),
             storage: storage(&layer),
+            tracing: Tracing::of(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
@@ -202,6 +207,7 @@ impl Config {
         self.timing.check()?;
         self.check_level()?;
         self.connections.check()?;
+        self.tracing.check()?;
         self.check_limits()
     }
 

@@ -8,12 +8,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("toka-ledger", &[]),
     ("toka-tls", &[]),
     ("toka-proto", &["toka-ledger"]),
-    ("toka-raft", &["toka-ledger", "toka-proto"]),
+    ("toka-trace", &[]),
+    ("toka-raft", &["toka-ledger", "toka-proto", "toka-trace"]),
     (
         "toka-server",
-        &["toka-raft", "toka-proto", "toka-ledger", "toka-tls"],
+        &[
+            "toka-raft",
+            "toka-proto",
+            "toka-ledger",
+            "toka-tls",
+            "toka-trace",
+        ],
     ),
-    ("toka-client", &["toka-proto", "toka-ledger", "toka-tls"]),
+    (
+        "toka-client",
+        &["toka-proto", "toka-ledger", "toka-tls", "toka-trace"],
+    ),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -39,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-runtime",
             "toka-server",
             "toka-tls",
+            "toka-trace",
         ],
     ),
     (

@@ -87,13 +87,14 @@ pub(super) async fn list_parked(
 ) -> Result<Response<v1::ListParkedResponse>, Status> {
     let call = shared.admit(request.metadata())?;
     let request = request.into_inner();
-    let list = List::<Parked>::of(
+    let mut list = List::<Parked>::of(
         &request.vault,
         &request.group,
         &request.page_token,
         request.page_size,
         request.include,
     )?;
+    list.sequences_only = request.sequences_only;
     shared.check_coordination(&call).await?;
     let position = shared.barrier(&call, request.read).await?;
     let (parked, next_page_token) = list.read(shared, &call).await?;
@@ -208,6 +209,8 @@ struct List<L> {
     token: Option<GroupPageToken>,
     limit: usize,
     include: Include,
+    /// Whether the events themselves are not wanted.
+    sequences_only: bool,
     listed: PhantomData<fn() -> L>,
 }
 
@@ -225,6 +228,7 @@ impl<L: Listed + 'static> List<L> {
             token: token.map_err(|error| status::invalid(&error))?,
             limit: coordination::page_size(page_size),
             include: Include::new(include),
+            sequences_only: false,
             group,
             listed: PhantomData,
         })
@@ -258,10 +262,10 @@ impl<L: Listed + 'static> List<L> {
         for event in L::read(reader, &self.group, after, self.limit + 1)? {
             let sequence = event.sequence();
             // On a node that applies much at once, the event may not be published yet.
-            let Some(header) = reader.header(&Selector::Sequence(sequence))? else {
+            let Some(listed) = self.event(reader, sequence)? else {
                 break;
             };
-            let message = event.message(self.include.load(reader, &header)?);
+            let message = event.message(listed);
             bytes += message.encoded_len();
             if !messages.is_empty() && (messages.len() == self.limit || bytes > PAGE_BYTES) {
                 let next = GroupPageToken {
@@ -274,6 +278,20 @@ impl<L: Listed + 'static> List<L> {
             messages.push(message);
         }
         Ok(Some((messages, None)))
+    }
+
+    /// What is wanted of the event at `sequence`, if it is there. Blocking.
+    fn event(&self, reader: &Reader, sequence: u64) -> Result<Option<v1::Event>, Error> {
+        if self.sequences_only {
+            return Ok(Some(v1::Event {
+                sequence,
+                ..v1::Event::default()
+            }));
+        }
+        let header = reader.header(&Selector::Sequence(sequence))?;
+        header
+            .map(|header| self.include.load(reader, &header))
+            .transpose()
     }
 }
 
