@@ -88,13 +88,14 @@ pub(super) async fn list_parked(
 ) -> Result<Response<v1::ListParkedResponse>, Status> {
     let call = shared.admit(&request)?;
     let request = request.into_inner();
-    let list = List::<Parked>::of(
+    let mut list = List::<Parked>::of(
         &request.vault,
         &request.group,
         &request.page_token,
         request.page_size,
         request.include,
     )?;
+    list.sequences_only = request.sequences_only;
     shared.check_coordination(&call).await?;
     let position = shared.barrier(&call, request.read).await?;
     let (parked, next_page_token) = list.read(shared, &call).await?;
@@ -209,6 +210,8 @@ struct List<L> {
     token: Option<GroupPageToken>,
     limit: usize,
     include: Include,
+    /// Whether the events themselves are not wanted.
+    sequences_only: bool,
     listed: PhantomData<fn() -> L>,
 }
 
@@ -226,6 +229,7 @@ impl<L: Listed + 'static> List<L> {
             token: token.map_err(|error| status::invalid(&error))?,
             limit: coordination::page_size(page_size),
             include: Include::new(include),
+            sequences_only: false,
             group,
             listed: PhantomData,
         })
@@ -262,15 +266,27 @@ impl<L: Listed + 'static> List<L> {
         for event in rows {
             let sequence = event.sequence();
             // On a node that applies much at once, the event may not be published yet.
-            let Some(header) = reader.header(&Selector::Sequence(sequence))? else {
-                has_more = false;
-                break;
+            let header = if self.sequences_only && access.sees_everything() {
+                None
+            } else {
+                let Some(header) = reader.header(&Selector::Sequence(sequence))? else {
+                    has_more = false;
+                    break;
+                };
+                if !access.sees(header.kind.as_str()) {
+                    last = sequence;
+                    continue;
+                }
+                Some(header)
             };
-            if !access.sees(header.kind.as_str()) {
-                last = sequence;
-                continue;
-            }
-            let message = event.message(self.include.load(reader, &header)?);
+            let listed = match header {
+                Some(header) if !self.sequences_only => self.include.load(reader, &header)?,
+                _ => v1::Event {
+                    sequence,
+                    ..v1::Event::default()
+                },
+            };
+            let message = event.message(listed);
             bytes += message.encoded_len();
             if !messages.is_empty() && (messages.len() == self.limit || bytes > PAGE_BYTES) {
                 let next = GroupPageToken {
