@@ -67,7 +67,9 @@ pub enum Invalid {
         name: String,
     },
     /// A kind of events that the vault makes itself.
-    #[error("kind {kind:?} is reserved: events of kinds under toka.audit. are made by the vault alone")]
+    #[error(
+        "kind {kind:?} is reserved: events of kinds under toka.audit. are made by the vault alone"
+    )]
     ReservedKind {
         /// The kind.
         kind: String,

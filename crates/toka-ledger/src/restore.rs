@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    COORDINATION_LEVEL, CREDENTIALS_LEVEL, Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition,
-    PreparedEvent, SaveCursor, SetFeatureLevel,
+    COORDINATION_LEVEL, CREDENTIALS_LEVEL, Command, Commit, Create, DeleteCursor, Label,
+    ParentName, Precondition, PreparedEvent, SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;

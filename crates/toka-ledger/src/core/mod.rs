@@ -24,6 +24,6 @@ pub use intents::{IntentId, MicroClusterId, Parameters};
 pub use payload::EventPayload;
 pub use selector::Selector;
 pub use text::{
-    ConsumerName, CursorName, EmbeddingModel, GroupName, IntentLabel, Kind, PrincipalName, RoleName,
-    Salt,
+    ConsumerName, CursorName, EmbeddingModel, GroupName, IntentLabel, Kind, PrincipalName,
+    RoleName, Salt,
 };

@@ -100,7 +100,8 @@ impl Groups {
             return;
         }
         if self.sum != self.stored_sum.unwrap_or_default() {
-            let detail = "the rows of groups and credentials do not come to the sum that is stored of them";
+            let detail =
+                "the rows of groups and credentials do not come to the sum that is stored of them";
             report.row(Table::Meta, detail);
         }
         if self.last.is_some_and(|last| self.audit.sequence > last) {

@@ -231,8 +231,7 @@ impl Node {
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
                 shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
-            background
-                .extend(bootstrap.map(|first| bootstrapped(first, Arc::clone(&shared)).boxed()));
+            background.extend(bootstrap.map(|first| first.run(Arc::clone(&shared)).boxed()));
             if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
                 background.push(issuer.follow().boxed());
             }
@@ -449,12 +448,6 @@ async fn open(
     }
     let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
     Ok(Replica::start_with(replica, seams, transport, storage).await?)
-}
-
-/// Makes the first token, and then does nothing: tasks of a node do not end before it does.
-async fn bootstrapped(first: Bootstrap, shared: Arc<Shared>) {
-    first.run(shared).await;
-    std::future::pending::<()>().await;
 }
 
 /// Opens the services once the cluster has formed and the vault is there. Ends only if they cannot

@@ -59,14 +59,15 @@ impl Bootstrap {
         Ok(Self { token })
     }
 
-    /// Makes the token, if this node leads while there is no other with which the vault can be administered.
+    /// Makes the token, if this node leads while there is no other with which the vault can be administered. Then it
+    /// does nothing: tasks of a node do not end before it does.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
-        loop {
+        let mut is_done = false;
+        while !is_done {
             sleep(INTERVAL).await;
-            if let Tried::Done = self.attempt(&shared).await {
-                return;
-            }
+            is_done = matches!(self.attempt(&shared).await, Tried::Done);
         }
+        std::future::pending::<()>().await;
     }
 
     async fn attempt(&self, shared: &Shared) -> Tried {
