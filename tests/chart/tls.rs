@@ -53,6 +53,34 @@ fn probes_speak_tls_where_http_does() -> Result<()> {
     Ok(())
 }
 
+/// A ServiceMonitor can name a secret in its own namespace alone.
+#[test]
+fn metrics_are_read_over_tls_with_the_ca_where_it_can_be_named() -> Result<()> {
+    let helm = Helm::new()?;
+    let endpoint = |namespace: &str| -> Result<Value> {
+        let values = json!({
+            "tls": { "enabled": true, "nodes": { "existingSecret": "n" } },
+            "serviceMonitor": { "enabled": true, "namespace": namespace },
+        });
+        let documents = helm.render(Values::Given(&values))?;
+        let monitor = find(&documents, "ServiceMonitor", FULL_NAME)?;
+        Ok(monitor["spec"]["endpoints"][0].clone())
+    };
+    let near = endpoint("")?;
+    ensure!(near["scheme"] == "https", "{near}");
+    ensure!(
+        near["tlsConfig"]["ca"]["secret"] == json!({ "name": "n", "key": "ca.crt" }),
+        "{near}"
+    );
+    ensure!(near["tlsConfig"]["serverName"].is_string(), "{near}");
+    let far = endpoint("monitoring")?;
+    ensure!(
+        far["tlsConfig"] == json!({ "insecureSkipVerify": true }),
+        "{far}"
+    );
+    Ok(())
+}
+
 /// Whatever the values are: a file that a container is told of is in a volume of its pod, and the key that it is to have
 /// there is asked for.
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
-use toka_client::{Builder, Client, Tls};
+use toka_client::{Builder, Client, Config, Tls};
 use tokio::sync::SemaphorePermit;
 
 pub use self::node::Node;
@@ -370,10 +370,14 @@ impl Cluster {
     }
 
     /// A client that knows node `id` alone. It still takes commits and linearizable reads to the leader
-    /// once it knows it; [`Node::vault`] does not.
+    /// once it knows it; [`Node::vault`] does not. Its subscriptions stay there also while the node is cut off.
     pub async fn client_of(&self, id: u64) -> Result<Client> {
-        let endpoint = self.node(id).endpoint();
-        Ok(self.builder().connect([endpoint]).await?)
+        let config = Config {
+            leaderless_max: Duration::MAX,
+            ..Config::default()
+        };
+        let builder = self.builder().config(config).timeout(PATIENCE);
+        Ok(builder.connect([self.node(id).endpoint()]).await?)
     }
 
     fn builder(&self) -> Builder {

@@ -3,11 +3,10 @@
 use toka_proto::convert::cluster::ClusterStatus;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
-use tokio::time::{Instant, timeout_at};
 
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::error::Error;
-use crate::routes::Route;
 
 impl Client {
     /// State of the cluster and of each node, as one of them knows it.
@@ -27,61 +26,9 @@ impl Client {
         self.status(true).await
     }
 
-    /// Asks for the cluster before the first change, if nothing has named it yet: two changes that went out at the same
-    /// time could otherwise be made in two clusters. Without an answer of a node that knows a leader it stays open.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`], [`Error::Unavailable`] after `deadline`: nothing was sent.
-    pub(crate) async fn know_cluster(&self, deadline: Instant) -> Result<(), Error> {
-        if self.shared.pin.get().is_some() {
-            return Ok(());
-        }
-        self.ask_cluster(deadline).await
-    }
-
-    async fn ask_cluster(&self, deadline: Instant) -> Result<(), Error> {
-        let pin = &self.shared.pin;
-        let asking = pin.asked().get_or_try_init(|| async move {
-            // Rarely run, and no small future.
-            match Box::pin(self.status_until(true, deadline)).await {
-                Ok(_) if pin.get().is_none() => Err(None),
-                Err(error) if error.is_retryable() => Err(Some(error)),
-                // One that does not say is not asked again.
-                Ok(_) | Err(_) => Ok(()),
-            }
-        });
-        let asked = timeout_at(deadline, asking).await;
-        if pin.get().is_some() {
-            return Ok(());
-        }
-        match asked {
-            Ok(Ok(()) | Err(None)) => Ok(()),
-            Ok(Err(Some(error))) => Err(error),
-            Err(_) => Err(Error::Unreachable {
-                endpoints: self.endpoints().to_vec(),
-                reason: "the deadline came first".to_owned(),
-            }),
-        }
-    }
-
     async fn status(&self, this_node_only: bool) -> Result<ClusterStatus, Error> {
-        self.status_until(this_node_only, self.deadline()).await
-    }
-
-    async fn status_until(
-        &self,
-        this_node_only: bool,
-        deadline: Instant,
-    ) -> Result<ClusterStatus, Error> {
-        let answer = self
-            .shared
-            .call(Route::Any, deadline, |channel, time| {
-                let request = self
-                    .shared
-                    .request(v1::GetStatusRequest { this_node_only }, time);
-                async move { ClusterServiceClient::new(channel).get_status(request).await }
-            })
-            .await?;
+        let deadline = self.deadline();
+        let answer = self.shared.ask_status(this_node_only, deadline).await?;
         ClusterStatus::try_from(answer.message)
             .map_err(|error| Error::reply(&answer.endpoint, error))
     }
@@ -93,11 +40,9 @@ impl Client {
     /// [`Error::NodeNotFound`]; [`Error::MembershipRefused`] if the node does not vote, or cannot be reached;
     /// [`Error::Unavailable`] if it does not take over before the deadline.
     pub async fn transfer_leadership(&self, to_node_id: Option<u64>) -> Result<u64, Error> {
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self
                     .shared
                     .request(v1::TransferLeadershipRequest { to_node_id }, time);
@@ -119,10 +64,8 @@ impl Client {
     /// [`Error::NodeNotFound`], [`Error::MembershipRefused`]; [`Error::ChangeInProgress`] and
     /// [`Error::Unavailable`], after which it can be repeated.
     pub async fn remove_node(&self, node_id: u64, force: bool) -> Result<(), Error> {
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         self.shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self
                     .shared
                     .request(v1::RemoveNodeRequest { node_id, force }, time);
@@ -141,10 +84,8 @@ impl Client {
     /// # Errors
     /// As [`Client::remove_node`], and [`Error::LimitReached`].
     pub async fn promote_node(&self, node_id: u64) -> Result<(), Error> {
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         self.shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self
                     .shared
                     .request(v1::PromoteNodeRequest { node_id }, time);
@@ -164,10 +105,8 @@ impl Client {
     /// # Errors
     /// As [`Client::remove_node`].
     pub async fn replace_node(&self, node_id: u64, with_node_id: u64) -> Result<(), Error> {
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         self.shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::ReplaceNodeRequest {
                     node_id,
                     with_node_id,

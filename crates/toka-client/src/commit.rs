@@ -7,10 +7,9 @@ use toka_ledger::seam::Entropy;
 use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::v1;
 
-use crate::call::{Shared, vault};
+use crate::call::{Repeats, Shared, vault};
 use crate::client::Client;
 use crate::error::Error;
-use crate::routes::Route;
 
 /// Length of the salts that the client makes, bytes.
 const SALT_BYTES: usize = 16;
@@ -55,11 +54,9 @@ impl Client {
         let commit = prepare(events, preconditions, &*self.shared.entropy)?;
         let count = commit.events.len();
         let message = v1::CommitRequest::from(commit);
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let mut message = message.clone();
                 self.shared.name_history(&mut message.preconditions);
                 let request = self.shared.request(message, time);

@@ -89,7 +89,11 @@ impl Client {
             redirections: 0,
         };
         let mut task = JoinSet::new();
-        task.spawn(driver.run());
+        let driving = driver.run();
+        // Its calls are part of the trace in which it was opened.
+        #[cfg(feature = "opentelemetry")]
+        let driving = toka_trace::with_current(driving);
+        task.spawn(driving);
         CommitStream {
             client: self.clone(),
             queue,
@@ -244,7 +248,7 @@ impl Driver {
         End,
     > {
         let shared = &*self.client.shared;
-        let known = self.client.know_cluster(tries.deadline()).await;
+        let known = shared.know_cluster(tries.deadline()).await;
         known.map_err(End::Error)?;
         let (_, until) = tries.next().map_err(End::Error)?;
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;

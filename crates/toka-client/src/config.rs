@@ -26,6 +26,9 @@ pub struct Config {
     /// A subscription that hears nothing for this long goes to another node. Nodes send at least a
     /// checkpoint every two seconds.
     pub idle_timeout: Duration,
+    /// A subscription whose node has known of no leader for this long goes to another one, if there is one: the node may
+    /// be cut off from the others, which go on without it.
+    pub leaderless_max: Duration,
     /// How long a subscription or a commit stream looks for a node before it fails.
     pub resume_timeout: Duration,
     /// Commits of a commit stream without an answer at most; also the node's bound.
@@ -45,6 +48,7 @@ impl Default for Config {
             attempts_max: 1_000,
             keepalive: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(6),
+            leaderless_max: Duration::from_secs(10),
             resume_timeout: Duration::from_secs(60),
             stream_window: 256,
             leader_avoid: Duration::from_secs(5),

@@ -5,17 +5,14 @@ use toka_ledger::{CursorName, Rejection};
 use toka_proto::convert::ident;
 use toka_proto::v1;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
-use tonic::transport::Channel;
 
 use crate::call::{Repeats, Shared};
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
+use crate::pages::{Listing, NextPage};
 use crate::read::{Consistency, route};
-use crate::routes::Route;
-
-/// Cursors that one call asks for.
-const PAGE_CURSORS: u32 = 1_000;
 
 impl Client {
     /// Puts a cursor at the sequence `to`, and makes it where there is none of that name; with `from` only if it is
@@ -37,7 +34,7 @@ impl Client {
         let repeats = repeats(from);
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let message = v1::SaveCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -92,35 +89,20 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn cursors(&self, consistency: Consistency) -> Result<Vec<(CursorName, u64)>, Error> {
-        let deadline = self.deadline();
-        let mut cursors = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListCursorsRequest {
-                vault: String::new(),
-                page_size: PAGE_CURSORS,
-                page_token,
-                read: Some(self.options(consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_cursors(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for cursor in response.cursors {
-                let name = CursorName::new(&cursor.name);
-                let name = name.map_err(|error| Error::reply(&endpoint, error))?;
-                cursors.push((name, cursor.sequence));
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() {
-                return Ok(cursors);
-            }
-        }
+        let list = Listing {
+            consistency,
+            deadline: self.deadline(),
+            limit: usize::MAX,
+        };
+        let ask = |page: NextPage| v1::ListCursorsRequest {
+            vault: String::new(),
+            page_size: page.size,
+            page_token: page.token,
+            read: Some(self.options(consistency)),
+        };
+        let attempt =
+            |channel, request| async move { service(channel).list_cursors(request).await };
+        self.shared.pages(list, ask, attempt, read_cursor).await
     }
 
     /// Deletes a cursor; with `from` only if it is there. Returns the revision.
@@ -133,7 +115,7 @@ impl Client {
         let repeats = repeats(from);
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let message = v1::DeleteCursorRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -148,6 +130,12 @@ impl Client {
             .observe(&answer.endpoint, answer.message.header)?;
         Ok(answer.message.revision)
     }
+}
+
+fn read_cursor(endpoint: &str, cursor: v1::Cursor) -> Result<(CursorName, u64), Error> {
+    let name = CursorName::new(&cursor.name);
+    let name = name.map_err(|error| Error::reply(endpoint, error))?;
+    Ok((name, cursor.sequence))
 }
 
 /// Where a cursor must be makes a difference to whether a change of it can be repeated.
@@ -166,7 +154,7 @@ impl Shared {
     }
 }
 
-fn service(channel: Channel) -> CursorServiceClient<Channel> {
+fn service(channel: Connection) -> CursorServiceClient<Connection> {
     CursorServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -10,20 +10,18 @@ use toka_ledger::group::{Changes, Group, Settings};
 use toka_proto::v1;
 use toka_proto::v1::create_group_request::Start;
 use toka_proto::v1::group_service_client::GroupServiceClient;
-use tonic::transport::Channel;
 
 pub use self::consumer::{Consume, GroupConsumer};
 pub use self::deliveries::{Delivery, Pull};
 pub use self::outstanding::OutstandingEvent;
 pub use self::parked::ParkedEvent;
+use crate::call::Repeats;
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
+use crate::pages::{Listing, NextPage};
 use crate::read::{Consistency, route};
-use crate::routes::Route;
-
-/// Groups that one call asks for.
-const PAGE_GROUPS: u32 = 1_000;
 
 /// Where a new group starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl Client {
         settings.check()?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::CreateGroupRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -110,33 +108,20 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn groups(&self, consistency: Consistency) -> Result<Vec<Group>, Error> {
-        let deadline = self.deadline();
-        let mut groups = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListGroupsRequest {
-                vault: String::new(),
-                page_size: PAGE_GROUPS,
-                page_token,
-                read: Some(self.options(consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_groups(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for group in response.groups {
-                groups.push(read_group(&endpoint, Some(group))?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() {
-                return Ok(groups);
-            }
-        }
+        let list = Listing {
+            consistency,
+            deadline: self.deadline(),
+            limit: usize::MAX,
+        };
+        let ask = |page: NextPage| v1::ListGroupsRequest {
+            vault: String::new(),
+            page_size: page.size,
+            page_token: page.token,
+            read: Some(self.options(consistency)),
+        };
+        let attempt = |channel, request| async move { service(channel).list_groups(request).await };
+        let read = |endpoint: &str, group: v1::Group| read_group(endpoint, Some(group));
+        self.shared.pages(list, ask, attempt, read).await
     }
 
     /// Changes how a consumer group delivers, and leaves it where it is. Returns the group as it is then.
@@ -155,7 +140,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).update_group(request).await }
             })
@@ -185,7 +170,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).delete_group(request).await }
             })
@@ -196,7 +181,7 @@ impl Client {
     }
 }
 
-fn service(channel: Channel) -> GroupServiceClient<Channel> {
+fn service(channel: Connection) -> GroupServiceClient<Connection> {
     GroupServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -5,16 +5,14 @@ use toka_ledger::{Embedding, Filter};
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
-use tonic::transport::Channel;
 
+use crate::call::Repeats;
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
+use crate::pages::{Listing, NextPage};
 use crate::read::{Read, route};
-use crate::routes::Route;
-
-/// Intents that one call asks for.
-const PAGE_INTENTS: u32 = 1_000;
 
 /// An intent, and some of its events.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,39 +74,23 @@ impl Client {
         limit: usize,
         read: &Read,
     ) -> Result<Vec<Intent>, Error> {
-        let deadline = self.deadline();
-        let mut intents = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListIntentsRequest {
-                vault: String::new(),
-                skip_tentative,
-                examples,
-                // No more than are wanted: examples are not to be had for nothing.
-                page_size: u32::try_from(limit - intents.len())
-                    .map_or(PAGE_INTENTS, |missing| missing.clamp(1, PAGE_INTENTS)),
-                page_token,
-                include: Some(read.include.into()),
-                read: Some(self.options(read.consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(read.consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_intents(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for intent in response.intents {
-                intents.push(read_intent(&endpoint, intent)?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() || intents.len() >= limit {
-                intents.truncate(limit);
-                return Ok(intents);
-            }
-        }
+        let list = Listing {
+            consistency: read.consistency,
+            deadline: self.deadline(),
+            limit,
+        };
+        let ask = |page: NextPage| v1::ListIntentsRequest {
+            vault: String::new(),
+            skip_tentative,
+            examples,
+            page_size: page.size,
+            page_token: page.token,
+            include: Some(read.include.into()),
+            read: Some(self.options(read.consistency)),
+        };
+        let attempt =
+            |channel, request| async move { service(channel).list_intents(request).await };
+        self.shared.pages(list, ask, attempt, read_intent).await
     }
 
     /// One intent, of a retired one its successor, and the intents that led there.
@@ -158,11 +140,9 @@ impl Client {
             intent: intent.0,
             label: label.unwrap_or_default().to_owned(),
         };
-        let deadline = self.deadline();
-        self.know_cluster(deadline).await?;
         let answer = self
             .shared
-            .call(Route::Leader, deadline, |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).label_intent(request).await }
             })
@@ -244,7 +224,7 @@ impl Client {
     }
 }
 
-fn service(channel: Channel) -> IntentServiceClient<Channel> {
+fn service(channel: Connection) -> IntentServiceClient<Connection> {
     IntentServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -20,6 +20,9 @@
 //! so that a node of another one does nothing; a consumer of a group goes on with whichever node there is; a client that
 //! speaks TLS with one node speaks it with all, also with those whose addresses replies have told. This crate
 //! knows nothing of storage or of Raft.
+//!
+//! With the feature `opentelemetry` every try of a call has a span, by the provider that the process has set for all of
+//! OpenTelemetry, below the span that is current; the node that is called is told the trace.
 
 #![deny(missing_docs)]
 
@@ -27,6 +30,7 @@ mod auth;
 mod backup;
 mod bearer;
 mod call;
+mod change;
 mod channel;
 mod client;
 mod cluster;
@@ -39,6 +43,7 @@ mod error;
 mod groups;
 mod intents;
 mod lineage;
+mod pages;
 mod pin;
 mod read;
 mod reply;

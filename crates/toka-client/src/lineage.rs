@@ -1,23 +1,22 @@
 //! Lineage: what an event comes from, and what came of it.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
+mod walk;
 
-use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures::future::FutureExt as _;
+use futures::stream::{self, Stream, StreamExt as _};
 use toka_ledger::read::lineage::{Relation, Relative};
 use toka_ledger::{EventHeader, Invalid, Selector};
 use toka_proto::v1;
 use toka_proto::v1::lineage_service_client::LineageServiceClient;
-use tokio::time::{Instant, timeout_at};
-use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tokio::time::Instant;
 
+pub use self::walk::Walk;
+use self::walk::{AsOf, Part, Parts, Place};
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::read::{Consistency, route};
-use crate::retry::{Verdict, judge};
 
 /// Heads on each page of [`Client::heads_all`].
 const PAGE_HEADS: u32 = 1_000;
@@ -97,32 +96,6 @@ pub struct HeadsPage {
     pub next: Option<String>,
 }
 
-/// What a walk comes to, as one node has it. The node reads on as this is read. All of it must have come within the
-/// client's timeout ([`Client::with_timeout`]); a walk that breaks does not go on elsewhere: begin again.
-pub struct Walk<T> {
-    endpoint: String,
-    deadline: Instant,
-    parts: BoxStream<'static, Result<Part<T>, Error>>,
-    ready: VecDeque<T>,
-    end: Option<WalkEnd>,
-}
-
-/// What one message brings.
-struct Part<T> {
-    header: Option<v1::ResponseHeader>,
-    found: Vec<T>,
-    end: Option<v1::WalkEnd>,
-}
-
-impl<T> fmt::Debug for Walk<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Walk")
-            .field("endpoint", &self.endpoint)
-            .field("end", &self.end)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Client {
     /// Walks from an event to its ancestors or descendants, breadth first: by depth, and at equal depth by ascending
     /// sequence. The event itself comes first. Returns once a node has found it.
@@ -130,6 +103,20 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`] if the vault does not have the event; as every call.
     pub async fn walk(&self, lineage: &Lineage) -> Result<Walk<Relative>, Error> {
+        let (client, lineage, deadline) = (self.clone(), lineage.clone(), self.deadline());
+        let open = move |as_of| {
+            let (client, lineage) = (client.clone(), lineage.clone());
+            async move { client.open_walk(&lineage, deadline, as_of).await }.boxed()
+        };
+        Walk::begin(self.clone(), deadline, Box::new(open), Place::by_depth).await
+    }
+
+    async fn open_walk(
+        &self,
+        lineage: &Lineage,
+        deadline: Instant,
+        as_of: Option<AsOf>,
+    ) -> Result<(String, Parts<Relative>), Error> {
         let message = v1::WalkRequest {
             vault: String::new(),
             event: Some((&lineage.event).into()),
@@ -137,9 +124,9 @@ impl Client {
             max_depth: lineage.depth_max,
             max_events: lineage.events_max,
             kind_prefixes: lineage.kind_prefixes.clone(),
-            read: Some(self.options(lineage.consistency)),
+            read: Some(self.options_as_of(lineage.consistency, as_of)),
+            until_sequence: as_of.map_or(0, |as_of| as_of.sequence),
         };
-        let deadline = self.deadline();
         let answer = self
             .shared
             .call(route(lineage.consistency), deadline, |channel, _| {
@@ -155,7 +142,13 @@ impl Client {
                 end: message.end,
             })
         };
-        Ok(self.walking(answer.endpoint, deadline, answer.message, read))
+        let parts = self.walk_parts(&answer.endpoint, answer.message, read);
+        Ok((answer.endpoint, parts))
+    }
+
+    /// What a node must have: of a walk that goes on, what the first one had.
+    fn options_as_of(&self, consistency: Consistency, as_of: Option<AsOf>) -> v1::ReadOptions {
+        as_of.map_or_else(|| self.options(consistency), AsOf::options)
     }
 
     /// Walks through what one event has in its history, itself included, and another one has not, newest first.
@@ -164,15 +157,29 @@ impl Client {
     /// # Errors
     /// As [`Client::walk`].
     pub async fn difference(&self, difference: &Difference) -> Result<Walk<EventHeader>, Error> {
+        let (client, difference, deadline) = (self.clone(), difference.clone(), self.deadline());
+        let open = move |as_of| {
+            let (client, difference) = (client.clone(), difference.clone());
+            async move { client.open_difference(&difference, deadline, as_of).await }.boxed()
+        };
+        Walk::begin(self.clone(), deadline, Box::new(open), Place::newest_first).await
+    }
+
+    /// What is committed after `as_of` is no ancestor of what was there.
+    async fn open_difference(
+        &self,
+        difference: &Difference,
+        deadline: Instant,
+        as_of: Option<AsOf>,
+    ) -> Result<(String, Parts<EventHeader>), Error> {
         let message = v1::DifferenceRequest {
             vault: String::new(),
             without: Some((&difference.without).into()),
             of: Some((&difference.of).into()),
             max_events: difference.events_max,
             kind_prefixes: difference.kind_prefixes.clone(),
-            read: Some(self.options(difference.consistency)),
+            read: Some(self.options_as_of(difference.consistency, as_of)),
         };
-        let deadline = self.deadline();
         let answer = self
             .shared
             .call(route(difference.consistency), deadline, |channel, _| {
@@ -187,7 +194,8 @@ impl Client {
                 end: message.end,
             })
         };
-        Ok(self.walking(answer.endpoint, deadline, answer.message, read))
+        let parts = self.walk_parts(&answer.endpoint, answer.message, read);
+        Ok((answer.endpoint, parts))
     }
 
     /// The nearest common ancestors of two events: those that are no ancestor of another common one. An event counts
@@ -284,87 +292,10 @@ impl Client {
             Err(error) => stream::iter([Err(error)]).right_stream(),
         })
     }
-
-    fn walking<M, T>(
-        &self,
-        endpoint: String,
-        deadline: Instant,
-        messages: Streaming<M>,
-        read: impl Fn(M) -> Result<Part<T>, Invalid> + Send + 'static,
-    ) -> Walk<T>
-    where
-        M: Send + 'static,
-        T: Send + 'static,
-    {
-        let (shared, node) = (Arc::clone(&self.shared), endpoint.clone());
-        let parts = messages.map(move |message| -> Result<Part<T>, Error> {
-            let message = message.map_err(|failed| broken(&node, &failed))?;
-            let part = read(message).map_err(|error| Error::reply(&node, error))?;
-            shared.observe(&node, part.header.clone())?;
-            Ok(part)
-        });
-        Walk {
-            endpoint,
-            deadline,
-            parts: parts.boxed(),
-            ready: VecDeque::new(),
-            end: None,
-        }
-    }
-}
-
-impl<T: Send> Walk<T> {
-    /// The node that serves it, `host:port`.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// The next event; `None` after the last one.
-    ///
-    /// # Errors
-    /// [`Error::LimitReached`] where the node would have to remember more than 250,000 events;
-    /// [`Error::Unreachable`], [`Error::Unavailable`] and others where it broke off, or the deadline came first.
-    pub async fn next(&mut self) -> Result<Option<T>, Error> {
-        loop {
-            if let Some(found) = self.ready.pop_front() {
-                return Ok(Some(found));
-            }
-            if self.end.is_some() {
-                return Ok(None);
-            }
-            let Ok(part) = timeout_at(self.deadline, self.parts.next()).await else {
-                return Err(Error::Unreachable {
-                    endpoints: vec![self.endpoint.clone()],
-                    reason: "the deadline came before the end of the walk".to_owned(),
-                });
-            };
-            let part = part.ok_or_else(|| Error::Unavailable {
-                endpoint: self.endpoint.clone(),
-                message: "it ended the walk before all of it had come".to_owned(),
-            })??;
-            self.ready.extend(part.found);
-            self.end = part.end.map(walk_end);
-        }
-    }
-
-    /// How it ended; `None` before the end.
-    #[must_use]
-    pub fn end(&self) -> Option<WalkEnd> {
-        self.end.filter(|_| self.ready.is_empty())
-    }
-
-    /// The same as a stream, which ends after its first error.
-    pub fn into_stream(self) -> impl Stream<Item = Result<T, Error>> + Send {
-        stream::try_unfold(self, |mut walk| async move {
-            let found = walk.next().await?;
-            Ok::<_, Error>(found.map(|found| (found, walk)))
-        })
-    }
 }
 
 /// The service, behind a connection.
-fn service(channel: Channel) -> LineageServiceClient<Channel> {
+fn service(channel: Connection) -> LineageServiceClient<Connection> {
     LineageServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -383,18 +314,5 @@ fn walk_end(end: v1::WalkEnd) -> WalkEnd {
     WalkEnd {
         is_complete: end.complete,
         visited: end.visited,
-    }
-}
-
-/// Why a walk does not go on.
-fn broken(endpoint: &str, failed: &Status) -> Error {
-    let (verdict, failure) = judge(failed);
-    match verdict {
-        // That the time is over is said by a node that can be reached.
-        Verdict::Unreachable if failure.code != Code::DeadlineExceeded => Error::Unreachable {
-            endpoints: vec![endpoint.to_owned()],
-            reason: format!("the connection broke: {}", failed.message()),
-        },
-        _ => Error::from_failure(endpoint, failure),
     }
 }

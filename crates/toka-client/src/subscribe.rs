@@ -11,7 +11,7 @@ use toka_proto::convert::ident;
 use toka_proto::convert::read::{Header, ReadOptions};
 use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message as Body;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tonic::{Status, Streaming};
 
 use crate::call::{Tries, vault};
@@ -22,7 +22,7 @@ use crate::read::{Consistency, Include};
 use crate::routes::Route;
 
 /// How long a subscription goes on without having heard who the members are.
-const MEMBERS_REFRESH: std::time::Duration = std::time::Duration::from_secs(30);
+const MEMBERS_REFRESH: Duration = Duration::from_secs(30);
 
 /// What to follow, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub struct Subscription {
     continued: Continued,
     /// The stream in use, and whose it is.
     stream: Option<(String, Streaming<v1::SubscribeResponse>)>,
+    /// How long its node has known of no leader, as of its last checkpoint.
+    leaderless: Duration,
 }
 
 impl fmt::Debug for Subscription {
@@ -152,6 +154,7 @@ impl Client {
             history_id,
             continued: Continued::default(),
             stream: None,
+            leaderless: Duration::ZERO,
         };
         let mut tries = self.shared.tries(self.deadline());
         subscription.open(&mut tries).await?;
@@ -177,7 +180,10 @@ impl Subscription {
                     .await?;
             }
             match self.receive().await {
-                Ok(Some(message)) => return Ok(message),
+                Ok(Some(message)) => {
+                    self.leave_if_cut_off();
+                    return Ok(message);
+                }
                 Ok(None) => {}
                 Err(status) => {
                     let Some((endpoint, _)) = self.stream.take() else {
@@ -224,6 +230,26 @@ impl Subscription {
         self.stream.as_ref().map(|(endpoint, _)| endpoint.as_str())
     }
 
+    /// How long the node that serves it had known of no leader when it said so last; zero if it knew one. Such a node may
+    /// be cut off from the others, so that nothing comes from it. After [`crate::Config::leaderless_max`] the
+    /// subscription goes on with another one.
+    #[must_use]
+    pub const fn leaderless(&self) -> Duration {
+        self.leaderless
+    }
+
+    /// Leaves a node that has known of no leader for long. Where no other one can serve it comes back.
+    fn leave_if_cut_off(&mut self) {
+        let shared = &self.client.shared;
+        if self.leaderless < shared.config.leaderless_max || shared.routes.known() < 2 {
+            return;
+        }
+        if let Some((endpoint, _)) = self.stream.take() {
+            tracing::debug!(endpoint, "a node without a leader is left");
+            shared.routes.fail(&endpoint, false);
+        }
+    }
+
     /// As a stream, which ends after the first error.
     pub fn into_stream(self) -> impl Stream<Item = Result<Message, Error>> + Send {
         stream::unfold(Some(self), |subscription| async move {
@@ -243,6 +269,7 @@ impl Subscription {
             let status = match timeout_at(until, self.open_at(&endpoint)).await {
                 Ok(Ok(stream)) => {
                     self.stream = Some((endpoint, stream));
+                    self.leaderless = Duration::ZERO;
                     return Ok(());
                 }
                 Ok(Err(Failed::Status(status))) => status,
@@ -362,7 +389,12 @@ impl Subscription {
                 }
                 Ok(Some(Message::Event(Box::new(event))))
             }
-            Some(Body::Checkpoint(v1::Checkpoint { sequence, unix_ms })) => {
+            Some(Body::Checkpoint(v1::Checkpoint {
+                sequence,
+                unix_ms,
+                leaderless_ms,
+            })) => {
+                self.leaderless = Duration::from_millis(leaderless_ms);
                 *position = sequence.max(*position);
                 Ok(Some(Message::Checkpoint {
                     sequence: *position,

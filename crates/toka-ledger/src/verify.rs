@@ -6,8 +6,9 @@
 //!
 //! The two chains and the clustering go from event to event, in one thread. What can be said of an
 //! event without those before it is found out ahead of that, by a bounded number of threads that take
-//! turns with parts of the history; at the end they count the rows of the indexes. The report is the
-//! same with any number of threads.
+//! turns with parts of the history; at the end they sum up the rows of the indexes. Only if these are not those
+//! that the headers ask for is everything gone through again, with a look for each row. The report is
+//! the same with any number of threads.
 
 mod ahead;
 mod chain;
@@ -21,21 +22,25 @@ mod options;
 mod part;
 mod report;
 mod rows;
+mod sums;
 mod walk;
 
 use std::sync::Arc;
 
 use self::ahead::Ahead;
+use self::indexes::Compared;
 pub use self::options::{Blocks, Ended, Options, Pace, THREADS_MAX};
 pub use self::report::{PROBLEMS_MAX, Problem, Progress, Report};
+use self::sums::Lookups;
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
-use crate::read::Reader;
+use crate::read::{Position, Reader};
 
 /// Checks everything up to the vault's present position; commits may go on meanwhile.
 ///
-/// Storage is read once past its caches, then once more in order. `progress` is told from time to
-/// time. Whatever is wrong with the data is in the report. In one thread: [`verify_with`] takes more.
+/// Storage is read once past its caches, then once more in order, and a third time where something is wrong with it, to
+/// name that. `progress` is told from time to time, and begins again with each time. Whatever is wrong with the data is
+/// in the report. In one thread: [`verify_with`] takes more.
 ///
 /// # Errors
 /// [`Error::Engine`] where storage cannot be read for another reason than damage.
@@ -87,10 +92,21 @@ fn check(
     }
     // Beside the walk, which then finds in memory what both of them read.
     let files = (options.blocks == Blocks::WholeFiles).then(|| whole_files(&engine, options));
-    let Some(walked) = walk::walk(&engine, &position, options, report, progress)? else {
-        return Ok(false);
-    };
-    if !indexes::check_extra_rows(&engine, walked, options, report)? {
+    let before = report.clone();
+    let summed = Lookups::Summed;
+    let mut compared = pass(&engine, &position, summed, options, report, progress)?;
+    if compared == Compared::Differs {
+        // Whatever is wrong is found once more, and named.
+        let first = std::mem::replace(report, before);
+        let each = Lookups::EachRow;
+        let again = pass(&engine, &position, each, options, report, progress);
+        if !matches!(again, Ok(Compared::Told)) {
+            // Who is told what was found until then has to know of that too.
+            report.add_problems(first);
+        }
+        compared = again?;
+    }
+    if compared == Compared::Ended {
         return Ok(false);
     }
     for checked in files.into_iter().flatten() {
@@ -99,6 +115,21 @@ fn check(
         }
     }
     Ok(true)
+}
+
+/// Goes through everything once.
+fn pass(
+    engine: &Arc<dyn Engine>,
+    position: &Position,
+    lookups: Lookups,
+    options: &Options,
+    report: &mut Report,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Compared, Error> {
+    match walk::walk(engine, position, lookups, options, report, progress)? {
+        Some(walked) => indexes::check_extra_rows(engine, walked, lookups, options, report),
+        None => Ok(Compared::Ended),
+    }
 }
 
 /// The one result of [`Engine::verify_files`].

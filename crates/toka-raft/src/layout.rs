@@ -129,7 +129,6 @@ impl Layout {
     }
 
     /// Whether the pointer has the very bytes with which ledger `number` was made the current one.
-    #[cfg(feature = "storage")]
     pub(crate) fn is_current_exactly(&self, number: u64) -> bool {
         let bytes = self.disk.read(&self.current_pointer());
         bytes.is_ok_and(|bytes| bytes == pointer(number).as_bytes())

@@ -277,7 +277,6 @@ impl Scrubber {
 }
 
 /// Whether the note of the last pass is not what was written.
-#[cfg(feature = "storage")]
 pub(crate) fn is_note_damaged(layout: &Layout) -> std::io::Result<bool> {
     Note::is_damaged(layout)
 }

@@ -65,14 +65,12 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
-    let text = match pages.shared.get().cloned() {
-        Some(shared) => {
-            let readiness = pages.readiness.borrow().clone();
-            let security = pages.security.clone();
-            off_reactor(move || metrics::text(&shared, &readiness, security.as_deref())).await
-        }
-        None => Ok("# the stores are being opened\n".to_owned()),
-    };
+    let shared = pages.shared.get().cloned();
+    let readiness = pages.readiness.borrow().clone();
+    let security = pages.security.clone();
+    let text =
+        off_reactor(move || metrics::text(shared.as_deref(), &readiness, security.as_deref()))
+            .await;
     let text = text.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> auth -> routing -> refusal
-//!      -> http, health -> metrics -> status; config; limits
+//!      -> http, health -> metrics -> status; calls; config; limits
 //! ```
 //!
 //! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
@@ -13,6 +13,7 @@
 
 mod api;
 mod auth;
+mod calls;
 pub mod config;
 mod health;
 mod http;

@@ -121,6 +121,28 @@ async fn damage_of_a_running_node_is_told_and_then_repaired() -> Result<()> {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bit_of_a_small_file_of_a_running_node_is_named() -> Result<()> {
+    cluster::run(1, &ARGUMENTS[..6], async |cluster: &mut Cluster| {
+        let (client, acks) = (cluster.client().await?, Acks::default());
+        commit_some(&client, &acks, 10).await?;
+        let (toka, data) = (toka_of(cluster, 1), cluster.node(1).data.clone());
+        for name in ["VAULT", "CURRENT"] {
+            let path = data.join(name);
+            for at in [2, std::fs::metadata(&path)?.len() - 1] {
+                flip(&path, at)?;
+                let ran = toka.run(&["verify"]).await?;
+                flip(&path, at)?;
+                ensure!(ran.code == Some(DAMAGED), "byte {at} of {name}: {ran:?}");
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                ensure!(said.contains(name), "byte {at} of {name}: {ran:?}");
+            }
+        }
+        is_sound(&toka, &[]).await.map(drop)
+    })
+    .await
+}
+
 /// Where bits of the file at `path` are flipped, one after the other.
 fn places(kind: Kind, data: &Path, path: &Path) -> Result<Vec<u64>> {
     let length = std::fs::metadata(path)?.len();

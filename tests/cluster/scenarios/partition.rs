@@ -1,8 +1,11 @@
 //! Partitions, by proxies that let nothing through.
 
-use anyhow::{Context as _, Result};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
+use toka_client::{Client, Config, EventDraft, Start, Subscribe};
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::load::SAVE_OFTEN;
 use toka_tests::proxy::{Cut, Proxy, Quality};
@@ -111,6 +114,48 @@ async fn blackholed_nodes_one_after_the_other_lose_nothing() -> Result<()> {
             traffic.goes_on().await?;
         }
         traffic.check(cluster).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// A node that is cut off has nothing new, and sends checkpoints for ever: its subscribers go on with another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscription_goes_on_where_its_node_is_cut_off() -> Result<()> {
+    cluster::run_prepared(3, &[], async |cluster: &mut Cluster| {
+        let proxy = cluster.set_proxy(3).await?;
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        cluster.led_by_another_than(3).await?;
+        let committing = cluster.client().await?;
+        let first = committing.commit(EventDraft::new("before")).await?;
+        let cut_off = cluster.node(3).endpoint();
+        let config = Config {
+            leaderless_max: Duration::from_secs(1),
+            ..Config::default()
+        };
+        let client = Client::builder().config(config).timeout(PATIENCE);
+        let client = client.connect([cut_off.clone()]).await?;
+        // Names the other members.
+        client.node_status().await?;
+        let subscribe = Subscribe::from(Start::Beginning);
+        let mut subscription = client.subscribe(subscribe).await?;
+        ensure!(subscription.next_event().await?.header.id == first.id);
+        ensure!(subscription.endpoint() == Some(&*cut_off));
+        proxy.set(Quality::cut(Cut::Both));
+        let is_told = async {
+            while subscription.leaderless().is_zero() {
+                subscription.next().await?;
+            }
+            anyhow::Ok(())
+        };
+        let is_told = tokio::time::timeout(PATIENCE, is_told).await;
+        is_told.context("nobody says that there is no leader")??;
+        let second = committing.commit(EventDraft::new("meanwhile")).await?;
+        let next = tokio::time::timeout(PATIENCE, subscription.next_event()).await;
+        let next = next.context("the subscription does not go on")??;
+        ensure!(next.header.id == second.id, "{next:?}");
+        ensure!(subscription.endpoint() != Some(&*cut_off));
         Ok(())
     })
     .await

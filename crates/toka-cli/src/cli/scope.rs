@@ -29,6 +29,18 @@ const CLIENT_OUTPUT: &[&str] = &[
     "insecure_token",
     "output",
 ];
+/// As before, and where traces go.
+const DEV: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "output",
+    "otlp_endpoint",
+];
 /// All of them.
 const ALL: &[&str] = &[
     "endpoint",
@@ -42,15 +54,17 @@ const ALL: &[&str] = &[
     "insecure_token",
     "output",
     "data",
+    "otlp_endpoint",
 ];
 
 /// Flags that mean nothing to the command of that name, and to those below it.
 fn meaningless(command: &str) -> &'static [&'static str] {
     match command {
-        "serve" | "dev" => CLIENT_OUTPUT,
+        "serve" => CLIENT_OUTPUT,
+        "dev" => DEV,
         "completions" | "man" => ALL,
         // It keeps the TLS of what it names.
-        "context" => &["endpoint", "context", "timeout", "data"],
+        "context" => &["endpoint", "context", "timeout", "data", "otlp_endpoint"],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &["data"],

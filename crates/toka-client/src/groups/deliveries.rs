@@ -10,10 +10,10 @@ use toka_proto::v1;
 use tokio::time::{Duration, Instant};
 
 use super::service;
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::error::Error;
 use crate::read::Include;
-use crate::routes::Route;
 
 /// What a consumer wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Client {
     async fn pull_once(&self, pull: &Pull, until: Instant) -> Result<Vec<Delivery>, Error> {
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let left = until.saturating_duration_since(Instant::now());
                 let wait = left.min(time / 4 * 3);
                 let message = v1::PullRequest {
@@ -189,7 +189,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).settle(request).await }
             })

@@ -8,10 +8,8 @@ use toka_proto::v1;
 use super::service;
 use crate::client::Client;
 use crate::error::Error;
-use crate::read::{Read, route};
-
-/// Events that one call asks for.
-const PAGE_EVENTS: u32 = 1_000;
+use crate::pages::{Listing, NextPage};
+use crate::read::Read;
 
 /// An event that was delivered, and is not done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,36 +35,24 @@ impl Client {
         limit: usize,
         read: &Read,
     ) -> Result<Vec<OutstandingEvent>, Error> {
-        let deadline = self.deadline();
-        let mut outstanding = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListOutstandingRequest {
-                vault: String::new(),
-                group: group.to_string(),
-                page_size: PAGE_EVENTS,
-                page_token,
-                include: Some(read.include.into()),
-                read: Some(self.options(read.consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(read.consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_outstanding(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for message in response.outstanding {
-                outstanding.push(read_outstanding(&endpoint, message)?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() || outstanding.len() >= limit {
-                outstanding.truncate(limit);
-                return Ok(outstanding);
-            }
-        }
+        let list = Listing {
+            consistency: read.consistency,
+            deadline: self.deadline(),
+            limit,
+        };
+        let ask = |page: NextPage| v1::ListOutstandingRequest {
+            vault: String::new(),
+            group: group.to_string(),
+            page_size: page.size,
+            page_token: page.token,
+            include: Some(read.include.into()),
+            read: Some(self.options(read.consistency)),
+        };
+        let attempt =
+            |channel, request| async move { service(channel).list_outstanding(request).await };
+        self.shared
+            .pages(list, ask, attempt, read_outstanding)
+            .await
     }
 }
 

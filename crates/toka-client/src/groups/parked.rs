@@ -6,13 +6,11 @@ use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 
 use super::service;
+use crate::call::Repeats;
 use crate::client::Client;
 use crate::error::Error;
-use crate::read::{Consistency, Include, Read, route};
-use crate::routes::Route;
-
-/// Events that one call asks for.
-const PAGE_EVENTS: u32 = 1_000;
+use crate::pages::{Listing, NextPage};
+use crate::read::{Consistency, Read};
 
 /// An event that was put aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,36 +36,13 @@ impl Client {
         limit: usize,
         read: &Read,
     ) -> Result<Vec<ParkedEvent>, Error> {
-        let deadline = self.deadline();
-        let mut parked = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListParkedRequest {
-                vault: String::new(),
-                group: group.to_string(),
-                page_size: PAGE_EVENTS,
-                page_token,
-                include: Some(read.include.into()),
-                read: Some(self.options(read.consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(read.consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_parked(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for message in response.parked {
-                parked.push(read_parked(&endpoint, message)?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() || parked.len() >= limit {
-                parked.truncate(limit);
-                return Ok(parked);
-            }
-        }
+        let message = v1::ListParkedRequest {
+            group: group.to_string(),
+            include: Some(read.include.into()),
+            ..v1::ListParkedRequest::default()
+        };
+        self.list_parked(message, read.consistency, limit, read_parked)
+            .await
     }
 
     /// Has parked events delivered again, with all their deliveries: those at `sequences` (up to 1,000, ascending), or
@@ -89,7 +64,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).replay_parked(request).await }
             })
@@ -116,7 +91,7 @@ impl Client {
         };
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let request = self.shared.request(message.clone(), time);
                 async move { service(channel).discard_parked(request).await }
             })
@@ -134,14 +109,50 @@ impl Client {
         if !sequences.is_empty() {
             return Ok((incarnation, sequences.to_vec()));
         }
-        let read = Read {
-            consistency: Consistency::Linearizable,
-            include: Include::default(),
+        let message = v1::ListParkedRequest {
+            group: group.to_string(),
+            sequences_only: true,
+            ..v1::ListParkedRequest::default()
         };
-        let first = self.parked(group, PARKED_MOVES_MAX, &read).await?;
-        let first = first.iter().map(|parked| parked.event.header.sequence);
-        Ok((incarnation, first.collect()))
+        let first = self
+            .list_parked(
+                message,
+                Consistency::Linearizable,
+                PARKED_MOVES_MAX,
+                read_sequence,
+            )
+            .await?;
+        Ok((incarnation, first))
     }
+
+    async fn list_parked<T>(
+        &self,
+        message: v1::ListParkedRequest,
+        consistency: Consistency,
+        limit: usize,
+        read: impl Fn(&str, v1::ParkedEvent) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let list = Listing {
+            consistency,
+            deadline: self.deadline(),
+            limit,
+        };
+        let ask = |page: NextPage| v1::ListParkedRequest {
+            page_size: page.size,
+            page_token: page.token,
+            read: Some(self.options(consistency)),
+            ..message.clone()
+        };
+        let attempt = |channel, request| async move { service(channel).list_parked(request).await };
+        self.shared.pages(list, ask, attempt, read).await
+    }
+}
+
+/// Nodes that know of no lists of sequences only send headers as well.
+fn read_sequence(endpoint: &str, parked: v1::ParkedEvent) -> Result<u64, Error> {
+    let event = parked.event;
+    let event = event.ok_or_else(|| Error::reply(endpoint, "a parked event is missing"))?;
+    Ok(event.sequence)
 }
 
 fn read_parked(endpoint: &str, parked: v1::ParkedEvent) -> Result<ParkedEvent, Error> {

@@ -1,5 +1,6 @@
-use toka_client::{Error, EventDraft};
+use toka_client::{CursorName, Error, EventDraft, GroupName, GroupSettings, GroupStart};
 use toka_proto::convert::status;
+use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome;
 use tokio::time::Duration;
 use tonic::Status;
@@ -12,7 +13,7 @@ use crate::node::{
 fn member(cluster_id: u128) -> Script {
     Script {
         commit: Some(Box::new(move |_, _| {
-            let reply = toka_proto::v1::CommitResponse {
+            let reply = v1::CommitResponse {
                 header: header_of(cluster_id, 1),
                 ..committed(1)
             };
@@ -146,11 +147,11 @@ fn streaming(cluster_id: u128) -> Script {
         commit_stream: Some(Box::new(move |_, mut requests, answers| {
             tokio::spawn(async move {
                 while let Ok(Some(request)) = requests.message().await {
-                    let result = toka_proto::v1::CommitResult {
+                    let result = v1::CommitResult {
                         revision: 1,
                         events: vec![event(1)],
                     };
-                    let answer = toka_proto::v1::CommitStreamResponse {
+                    let answer = v1::CommitStreamResponse {
                         header: header_of(cluster_id, 1),
                         request_number: request.request_number,
                         outcome: Some(Outcome::Result(result)),
@@ -213,6 +214,68 @@ async fn first_commits_at_the_same_time_are_all_of_one_cluster() {
     assert_eq!(first.seen(|seen| seen.statuses), 1, "it is known");
 }
 
+/// A member that says who leads, and takes cursors and groups, but for the first call if `is_busy`: what is in its way
+/// says nothing of clusters.
+fn coordinating(cluster_id: u128, is_busy: bool) -> Script {
+    let refuses = move |call: usize| is_busy && call == 0;
+    Script {
+        cluster_id: (!is_busy).then_some(cluster_id),
+        save_cursor: Some(Box::new(move |call, _| {
+            Some(if refuses(call) {
+                Err(Status::unavailable("too many connections"))
+            } else {
+                Ok(v1::SaveCursorResponse {
+                    header: header_of(cluster_id, 1),
+                    revision: 1,
+                })
+            })
+        })),
+        create_group: Some(Box::new(move |call, request| {
+            Some(if refuses(call) {
+                Err(Status::unavailable("too many connections"))
+            } else {
+                Ok(v1::CreateGroupResponse {
+                    header: header_of(cluster_id, 1),
+                    revision: 1,
+                    group: Some(v1::Group {
+                        name: request.name,
+                        settings: request.settings,
+                        ..v1::Group::default()
+                    }),
+                })
+            })
+        })),
+        ..led(cluster_id)
+    }
+}
+
+#[tokio::test]
+async fn first_cursor_is_saved_in_the_cluster_that_was_asked_first() {
+    let own = Node::start(coordinating(1, true));
+    let other = Node::start(coordinating(2, false));
+    let client = client(&[&own.endpoint, &other.endpoint]).await;
+    let name = CursorName::new("reader").expect("valid");
+    let saved = client.save_cursor(&name, Some(0), 1).await;
+    assert_eq!(saved.expect("saved"), 1);
+    let saves = |node: &Node| node.seen(|seen| seen.cursor_saves.len());
+    assert_eq!((saves(&own), saves(&other)), (2, 0));
+    assert_eq!(client.cluster_id(), Some(1));
+}
+
+#[tokio::test]
+async fn first_group_is_made_in_the_cluster_that_was_asked_first() {
+    let own = Node::start(coordinating(1, true));
+    let other = Node::start(coordinating(2, false));
+    let client = client(&[&own.endpoint, &other.endpoint]).await;
+    let name = GroupName::new("work").expect("valid");
+    let settings = GroupSettings::default();
+    let made = client.create_group(&name, &settings, GroupStart::Beginning);
+    assert_eq!(made.await.expect("made").name, name);
+    let creations = |node: &Node| node.seen(|seen| seen.group_creations.len());
+    assert_eq!((creations(&own), creations(&other)), (2, 0));
+    assert_eq!(client.cluster_id(), Some(1));
+}
+
 #[tokio::test]
 async fn node_without_a_leader_does_not_say_of_which_cluster_a_client_is() {
     let state = State {
@@ -246,15 +309,14 @@ async fn client_of_one_node_without_a_leader_is_of_its_cluster() {
 async fn subscription_takes_nothing_from_another_cluster() {
     let other = Node::start(Script {
         subscribe: Some(Box::new(|_, _, messages| {
-            let checkpoint = toka_proto::v1::Checkpoint {
+            let checkpoint = v1::Checkpoint {
                 sequence: 0,
                 unix_ms: 1,
+                leaderless_ms: 0,
             };
-            let first = toka_proto::v1::SubscribeResponse {
+            let first = v1::SubscribeResponse {
                 header: header(1),
-                message: Some(toka_proto::v1::subscribe_response::Message::Checkpoint(
-                    checkpoint,
-                )),
+                message: Some(v1::subscribe_response::Message::Checkpoint(checkpoint)),
             };
             // The client may be gone.
             let _ = messages.send(Ok(first));

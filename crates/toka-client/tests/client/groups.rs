@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use toka_client::{
-    Consume, ConsumerName, Error, GroupName, Leader, Pull, Read, SettleOutcome, Token, Verdict,
+    Consume, ConsumerName, Error, GroupName, GroupSettings, Leader, Pull, Read, SettleOutcome,
+    Token, Verdict,
 };
 use toka_ledger::Rejection;
 use toka_proto::convert::status;
@@ -394,4 +395,52 @@ async fn parked_events_of_all_pages_are_listed_up_to_the_limit() {
             .collect::<Vec<_>>()
     });
     assert_eq!(tokens, ["", "after 2"]);
+}
+
+#[tokio::test]
+async fn first_parked_events_are_named_by_their_sequences_alone() {
+    let only = |sequence| v1::ParkedEvent {
+        event: Some(v1::Event {
+            sequence,
+            ..v1::Event::default()
+        }),
+        ..v1::ParkedEvent::default()
+    };
+    let node = Node::start(Script {
+        get_group: Some(Box::new(|_, request| {
+            Some(Ok(v1::GetGroupResponse {
+                header: header(9),
+                group: Some(v1::Group {
+                    name: request.name,
+                    incarnation: 4,
+                    settings: Some((&GroupSettings::default()).into()),
+                    ..v1::Group::default()
+                }),
+            }))
+        })),
+        list_parked: Some(Box::new(move |_, _| {
+            Some(Ok(v1::ListParkedResponse {
+                header: header(9),
+                parked: vec![only(3), only(5)],
+                next_page_token: String::new(),
+            }))
+        })),
+        replay_parked: Some(Box::new(|_, request| {
+            Some(Ok(v1::ReplayParkedResponse {
+                header: header(10),
+                revision: 10,
+                moved: request.sequences.len() as u32,
+            }))
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let moved = client.replay_parked(&group(), &[]).await;
+    assert_eq!(moved.expect("moved"), 2);
+    let lists = node.seen(|seen| seen.parked_lists.clone());
+    assert!(lists.iter().all(|list| list.sequences_only), "{lists:?}");
+    let replays = node.seen(|seen| seen.parked_replays.clone());
+    assert_eq!(replays.len(), 1);
+    assert_eq!(replays[0].sequences, [3, 5]);
+    assert_eq!(replays[0].incarnation, 4);
 }

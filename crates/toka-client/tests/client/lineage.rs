@@ -1,13 +1,16 @@
 //! Walks that a node breaks off.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use futures::{Stream, stream};
 use toka_client::{Client, Error, Lineage, Relation, Selector, WalkEnd};
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::lineage_service_server::{LineageService, LineageServiceServer};
+use toka_proto::v1::read_options::Consistency;
 use tokio::net::TcpListener;
+use tokio::time::Duration;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
@@ -15,9 +18,14 @@ use crate::node::{client, event, header};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+type Requests = Arc<Mutex<Vec<v1::WalkRequest>>>;
+
 /// Every walk has these messages.
 #[derive(Clone)]
-struct Scripted(Vec<Result<v1::WalkResponse, Status>>);
+struct Scripted {
+    messages: Vec<Result<v1::WalkResponse, Status>>,
+    seen: Requests,
+}
 
 #[tonic::async_trait]
 impl LineageService for Scripted {
@@ -25,9 +33,11 @@ impl LineageService for Scripted {
 
     async fn walk(
         &self,
-        _: Request<v1::WalkRequest>,
+        request: Request<v1::WalkRequest>,
     ) -> Result<Response<Self::WalkStream>, Status> {
-        Ok(Response::new(Box::pin(stream::iter(self.0.clone()))))
+        let mut seen = self.seen.lock().expect("no test panics while it holds it");
+        seen.push(request.into_inner());
+        Ok(Response::new(Box::pin(stream::iter(self.messages.clone()))))
     }
 
     type DifferenceStream = Answers<v1::DifferenceResponse>;
@@ -54,25 +64,36 @@ impl LineageService for Scripted {
     }
 }
 
-/// A client of a server that answers every walk with `messages`; the server goes with the test's runtime.
-async fn scripted(messages: Vec<Result<v1::WalkResponse, Status>>) -> Client {
+/// A server that answers every walk with `messages`, and what it was asked; it goes with the test's runtime.
+async fn server(messages: Vec<Result<v1::WalkResponse, Status>>) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port is free");
     let endpoint = listener.local_addr().expect("bound").to_string();
+    let seen = Requests::default();
+    let scripted = Scripted {
+        messages,
+        seen: Arc::clone(&seen),
+    };
     let server = tonic::transport::Server::builder()
-        .add_service(LineageServiceServer::new(Scripted(messages)))
+        .add_service(LineageServiceServer::new(scripted))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
+    (endpoint, seen)
+}
+
+async fn scripted(messages: Vec<Result<v1::WalkResponse, Status>>) -> Client {
+    let (endpoint, _) = server(messages).await;
     client(&[&endpoint]).await
 }
 
+/// An ancestor of the event at sequence 3, one step further away for each sequence.
 fn some(sequence: u64) -> v1::WalkResponse {
     v1::WalkResponse {
         header: header(9),
         relatives: vec![v1::Relative {
             event: Some(event(sequence)),
-            depth: 0,
+            depth: (3 - sequence) as u32,
         }],
         end: None,
     }
@@ -115,11 +136,44 @@ async fn walk_ends_with_what_its_last_message_says() {
 #[tokio::test]
 async fn walk_without_a_last_message_was_broken_off() {
     let client = scripted(vec![Ok(some(3))]).await;
+    let client = client.with_timeout(Duration::from_millis(300));
     let mut walk = client.walk(&lineage()).await.expect("it begins");
     assert!(walk.next().await.expect("it comes").is_some());
-    let error = walk.next().await.expect_err("broken off");
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let error = walk.next().await.expect_err("nobody goes on");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn walk_that_breaks_off_goes_on_elsewhere_as_of_the_same_position() {
+    let broken = Status::unavailable("the connection broke");
+    let (first, _) = server(vec![Ok(some(3)), Ok(some(2)), Err(broken)]).await;
+    // What was committed meanwhile is left out, also by a node that sends it.
+    let later = v1::WalkResponse {
+        header: header(12),
+        relatives: vec![v1::Relative {
+            event: Some(event(12)),
+            depth: 3,
+        }],
+        end: None,
+    };
+    let messages = vec![some(3), some(2), some(1), later, last()];
+    let (second, seen) = server(messages.into_iter().map(Ok).collect()).await;
+    let client = client(&[&first, &second]).await;
+    let mut walk = client.walk(&lineage()).await.expect("it begins");
+    assert_eq!(walk.endpoint(), first);
+    let mut sequences = Vec::new();
+    while let Some(relative) = walk.next().await.expect("it goes on") {
+        sequences.push(relative.header.sequence);
+    }
+    assert_eq!(sequences, [3, 2, 1]);
+    assert_eq!(walk.endpoint(), second);
+    let seen = seen.lock().expect("no test panics while it holds it");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].until_sequence, 9);
+    let read = seen[0].read.clone().expect("it was sent");
+    assert_eq!(read.consistency, Some(Consistency::AtLeastRevision(9)));
+    assert_eq!(read.history_id, 2_u128.to_be_bytes().to_vec());
 }
 
 #[tokio::test]

@@ -49,12 +49,16 @@ pub(crate) struct Script {
     pub(crate) save_cursor: Option<Reply<v1::SaveCursorRequest, v1::SaveCursorResponse>>,
     pub(crate) get_cursor: Option<Reply<v1::GetCursorRequest, v1::GetCursorResponse>>,
     pub(crate) list_cursors: Option<Reply<v1::ListCursorsRequest, v1::ListCursorsResponse>>,
+    pub(crate) create_group: Option<Reply<v1::CreateGroupRequest, v1::CreateGroupResponse>>,
+    pub(crate) get_group: Option<Reply<v1::GetGroupRequest, v1::GetGroupResponse>>,
     pub(crate) pull: Option<Reply<v1::PullRequest, v1::PullResponse>>,
     pub(crate) settle: Option<Reply<v1::SettleRequest, v1::SettleResponse>>,
     pub(crate) list_parked: Option<Reply<v1::ListParkedRequest, v1::ListParkedResponse>>,
+    pub(crate) replay_parked: Option<Reply<v1::ReplayParkedRequest, v1::ReplayParkedResponse>>,
     /// Named in every reply.
     pub(crate) leader: Option<Leader>,
-    /// Named in every reply to a commit and a read; what names another one is refused.
+    /// Named in every reply to a commit and a read; commits, saved cursors and new groups that name another one are
+    /// refused.
     pub(crate) cluster_id: Option<u128>,
     /// What it says when it is asked for its state.
     pub(crate) status: Option<State>,
@@ -79,9 +83,11 @@ pub(crate) struct Seen {
     pub(crate) statuses: usize,
     pub(crate) cursor_saves: Vec<v1::SaveCursorRequest>,
     pub(crate) cursor_lists: Vec<v1::ListCursorsRequest>,
+    pub(crate) group_creations: Vec<v1::CreateGroupRequest>,
     pub(crate) pulls: Vec<v1::PullRequest>,
     pub(crate) settles: Vec<v1::SettleRequest>,
     pub(crate) parked_lists: Vec<v1::ListParkedRequest>,
+    pub(crate) parked_replays: Vec<v1::ReplayParkedRequest>,
 }
 
 #[derive(Clone)]

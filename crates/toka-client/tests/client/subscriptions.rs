@@ -9,9 +9,15 @@ use tokio::time::Duration;
 use crate::node::{Node, Script, Sender, client, event, header};
 
 fn checkpoint(sequence: u64) -> v1::SubscribeResponse {
+    leaderless(sequence, 0)
+}
+
+/// A checkpoint of a node that has known of no leader for so long.
+fn leaderless(sequence: u64, leaderless_ms: u64) -> v1::SubscribeResponse {
     let body = Body::Checkpoint(v1::Checkpoint {
         sequence,
         unix_ms: 1,
+        leaderless_ms,
     });
     v1::SubscribeResponse {
         header: header(sequence),
@@ -114,6 +120,51 @@ async fn killed_node_is_replaced() {
         (3..=10).collect::<Vec<_>>()
     );
     assert_eq!(subscription.endpoint(), Some(second.endpoint.as_str()));
+}
+
+/// A node with one event, which knows of no leader for a little less than the bound, and then for as long as that.
+fn cut_off() -> Script {
+    Script {
+        subscribe: Some(Box::new(|_, request, sender| {
+            let _ = sender.send(Ok(checkpoint(start(&request))));
+            let _ = sender.send(Ok(next(1)));
+            let _ = sender.send(Ok(leaderless(1, 9_999)));
+            let _ = sender.send(Ok(leaderless(1, 10_000)));
+            fall_silent(sender);
+        })),
+        ..Script::default()
+    }
+}
+
+#[tokio::test]
+async fn subscription_leaves_a_node_that_knows_of_no_leader_for_long() {
+    let first = Node::start(cut_off());
+    let second = Node::start(vault(3, 10, fall_silent));
+    let client = client(&[&first.endpoint, &second.endpoint]).await;
+    let subscribe = Subscribe::from(Start::Beginning);
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    assert_eq!(take(&mut subscription, 1).await, [1]);
+    subscription.next().await.expect("a checkpoint");
+    assert_eq!(subscription.leaderless(), Duration::from_millis(9_999));
+    assert_eq!(subscription.endpoint(), Some(first.endpoint.as_str()));
+    subscription.next().await.expect("a checkpoint");
+    assert_eq!(subscription.endpoint(), None);
+    assert_eq!(take(&mut subscription, 2).await, [2, 3]);
+    assert_eq!(subscription.endpoint(), Some(second.endpoint.as_str()));
+    assert_eq!(subscription.leaderless(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn subscription_stays_with_the_only_node_that_there_is() {
+    let node = Node::start(cut_off());
+    let client = client(&[&node.endpoint]).await;
+    let subscribe = Subscribe::from(Start::Beginning);
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    for _ in 0..3 {
+        subscription.next().await.expect("a message");
+    }
+    assert_eq!(subscription.leaderless(), Duration::from_secs(10));
+    assert_eq!(subscription.endpoint(), Some(node.endpoint.as_str()));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Everything about an event that does not depend on those before it.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -7,8 +8,9 @@ use bytes::Bytes;
 use super::part::{Checked, Counts, Examined, Finding};
 use super::report::Problem;
 use super::rows::{Row, Rows, get};
+use super::sums::{Lookups, RowSums};
 use crate::codec::DecodeError;
-use crate::core::{Digest, Embedding, EventHeader};
+use crate::core::{Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Engine, Table};
 use crate::error::Error;
 use crate::hash;
@@ -23,16 +25,41 @@ pub(super) struct Examination<'e> {
     settings: Option<&'e Settings>,
     payloads: Rows<'e>,
     embeddings: Rows<'e>,
+    lookups: Lookups,
+    row_sums: RowSums,
+    /// The events of the part so far, and what they name: many name the same, and most name one that is near.
+    others: BTreeMap<u64, Other>,
     /// Of the event that is examined.
     findings: Vec<Finding>,
     /// Bytes of other rows that were read since it was asked last.
     bytes: u64,
 }
 
+/// What other events may say of one.
+#[derive(Clone, Copy)]
 enum Other {
-    Found(Box<EventHeader>),
+    Found(Named),
     Missing,
     Unreadable,
+}
+
+#[derive(Clone, Copy)]
+struct Named {
+    id: EventId,
+    digest: Digest,
+    payload_digest: Digest,
+    payload_sequence: u64,
+}
+
+impl From<&EventHeader> for Named {
+    fn from(header: &EventHeader) -> Self {
+        Self {
+            id: header.id,
+            digest: header.digest,
+            payload_digest: header.payload_digest,
+            payload_sequence: header.payload_sequence,
+        }
+    }
 }
 
 impl<'e> Examination<'e> {
@@ -40,12 +67,16 @@ impl<'e> Examination<'e> {
         engine: &'e dyn Engine,
         settings: Option<&'e Settings>,
         sequences: &RangeInclusive<u64>,
+        lookups: Lookups,
     ) -> Self {
         Self {
             engine,
             settings,
             payloads: Rows::new(engine, Table::Payloads, sequences),
             embeddings: Rows::new(engine, Table::Embeddings, sequences),
+            lookups,
+            row_sums: RowSums::default(),
+            others: BTreeMap::new(),
             findings: Vec::new(),
             bytes: 0,
         }
@@ -69,6 +100,7 @@ impl<'e> Examination<'e> {
         row: Row,
         counts: &mut Counts,
     ) -> Result<Examined, Error> {
+        let is_missing = matches!(row, Row::Missing);
         let decoded = match row {
             Row::Missing => Err(("the row is missing".to_owned(), false)),
             Row::Damaged(error) => Err((error.to_string(), true)),
@@ -76,6 +108,12 @@ impl<'e> Examination<'e> {
                 .map(|header| (header, row))
                 .map_err(|error| (error.to_string(), true)),
         };
+        let other = match &decoded {
+            Ok((header, _)) => Other::Found(header.into()),
+            Err(_) if is_missing => Other::Missing,
+            Err(_) => Other::Unreadable,
+        };
+        self.others.insert(sequence, other);
         let checked = match decoded {
             Ok((header, row)) => {
                 let embedding = self.examine(&header, counts)?;
@@ -161,7 +199,9 @@ impl<'e> Examination<'e> {
             return Ok(());
         }
         expect_row(counts, Table::Payloads);
-        expect_row(counts, Table::PayloadDigests);
+        let key = payload_digests::key(&header.payload_digest);
+        let value = payload_digests::encode(sequence);
+        let is_looked_up = self.expect_index(Table::PayloadDigests, key, &value, counts);
         let row = self.payloads.at(sequence)?;
         let Some(row) = self.present(header, Table::Payloads, row) else {
             return Ok(());
@@ -182,9 +222,10 @@ impl<'e> Examination<'e> {
             Ok(Stored::Erased) => counts.erased += 1,
             Err(error) => self.unreadable(header, Table::Payloads, error.to_string()),
         }
-        let key = payload_digests::key(&header.payload_digest);
-        let row = self.get(Table::PayloadDigests, key)?;
-        self.points_back(header, Table::PayloadDigests, row, payload_digests::decode);
+        if is_looked_up {
+            let row = self.get(Table::PayloadDigests, key)?;
+            self.points_back(header, Table::PayloadDigests, row, payload_digests::decode);
+        }
         Ok(())
     }
 
@@ -233,9 +274,11 @@ impl<'e> Examination<'e> {
 
     fn indexes(&mut self, header: &EventHeader, counts: &mut Counts) -> Result<(), Error> {
         let sequence = header.sequence;
-        expect_row(counts, Table::Events);
-        let row = self.get(Table::Events, events::key(&header.digest))?;
-        self.points_back(header, Table::Events, row, events::decode);
+        let (key, value) = (events::key(&header.digest), events::encode(sequence));
+        if self.expect_index(Table::Events, key, &value, counts) {
+            let row = self.get(Table::Events, key)?;
+            self.points_back(header, Table::Events, row, events::decode);
+        }
 
         let kind = header.kind.as_str();
         self.index(header, Table::Kinds, &kinds::key(kind, sequence), counts)?;
@@ -253,6 +296,24 @@ impl<'e> Examination<'e> {
         Ok(())
     }
 
+    /// Takes note that there should be this row of an index. Whether it is to be looked up now.
+    fn expect_index(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+        counts: &mut Counts,
+    ) -> bool {
+        expect_row(counts, table);
+        let is_summed = self.lookups.sums(table);
+        if is_summed {
+            counts.sums[table.index()].add(self.row_sums.of(key, value));
+            // It is read with the others of its table.
+            counts.bytes += (key.len() + value.len()) as u64;
+        }
+        !is_summed
+    }
+
     /// An index row, which is all key.
     fn index(
         &mut self,
@@ -261,7 +322,9 @@ impl<'e> Examination<'e> {
         key: &[u8],
         counts: &mut Counts,
     ) -> Result<(), Error> {
-        expect_row(counts, table);
+        if !self.expect_index(table, key, &[], counts) {
+            return Ok(());
+        }
         let row = self.get(table, key)?;
         if let Some(value) = self.present(header, table, row)
             && !value.is_empty()
@@ -301,15 +364,18 @@ impl<'e> Examination<'e> {
             sequence < header.sequence,
             "headers name earlier events only"
         );
-        Ok(
-            match self.get(Table::Headers, &encode_sequence(sequence))? {
-                Row::Present(row) => store::headers::decode(sequence, row)
-                    .map_or(Other::Unreadable, |header| Other::Found(Box::new(header))),
-                Row::Missing => Other::Missing,
-                // Its own problem.
-                Row::Damaged(_) => Other::Unreadable,
-            },
-        )
+        if let Some(known) = self.others.get(&sequence) {
+            return Ok(*known);
+        }
+        let other = match self.get(Table::Headers, &encode_sequence(sequence))? {
+            Row::Present(row) => store::headers::decode(sequence, row)
+                .map_or(Other::Unreadable, |header| Other::Found((&header).into())),
+            Row::Missing => Other::Missing,
+            // Its own problem.
+            Row::Damaged(_) => Other::Unreadable,
+        };
+        self.others.insert(sequence, other);
+        Ok(other)
     }
 
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Row, Error> {

@@ -7,6 +7,7 @@ use super::meta::stored_sequence;
 use super::options::{Options, Pace};
 use super::report::Report;
 use super::rows::{Row, get};
+use super::sums::{Lookups, RowSums, Sum};
 use super::walk::Walked;
 use crate::codec::DecodeError;
 use crate::core::EventHeader;
@@ -32,20 +33,36 @@ const TABLES: [Table; 10] = [
     Table::History,
 ];
 
-/// Looks for rows that belong to no event. Since all expected rows are there (or were reported), it
-/// is enough to count, and to look at each row only in tables where the count is off. `false` if it is to end.
+/// How the indexes compare with the headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// What is wrong with them, if anything, is in the report.
+    Told,
+    /// Something is wrong that sums do not name.
+    Differs,
+    /// It is to end.
+    Ended,
+}
+
+/// Looks for rows that belong to no event. Where all expected rows are there (or were reported), it
+/// is enough to count, and to look at each row only in tables where the count is off. Where they were summed up, the
+/// table must have the same sum.
 pub(super) fn check_extra_rows(
     engine: &Arc<dyn Engine>,
     walked: Walked,
+    lookups: Lookups,
     options: &Options,
     report: &mut Report,
-) -> Result<bool, Error> {
+) -> Result<Compared, Error> {
     let has_problem = TABLES.map(|table| {
         let mut problems = report.problems.iter();
         problems.any(|problem| problem.table == Some(table))
     });
     let is_suspect =
         !walked.damaged.is_empty() || report.problems_total > report.problems.len() as u64;
+    if is_suspect && lookups == Lookups::Summed {
+        return Ok(Compared::Differs);
+    }
     let (engine, pace) = (Arc::clone(engine), options.pace.clone());
     let found = Ahead::start(options, TABLES.len() as u64, move |at| {
         let at = usize::try_from(at).expect("an index of that array");
@@ -53,6 +70,7 @@ pub(super) fn check_extra_rows(
             engine: &*engine,
             table: TABLES[at],
             walked: &walked,
+            lookups,
             pace: pace.as_ref(),
             has_problem: has_problem[at],
         };
@@ -60,17 +78,30 @@ pub(super) fn check_extra_rows(
     });
     for found in found {
         match found? {
-            Some(found) => report.add_problems(found),
-            None => return Ok(false),
+            Found::Problems(found) => report.add_problems(found),
+            Found::Differs(found) => {
+                report.add_problems(found);
+                return Ok(Compared::Differs);
+            }
+            Found::Ended => return Ok(Compared::Ended),
         }
     }
-    Ok(true)
+    Ok(Compared::Told)
+}
+
+/// What one table has come to.
+enum Found {
+    Problems(Report),
+    /// With what cannot be read.
+    Differs(Report),
+    Ended,
 }
 
 struct Check<'a> {
     engine: &'a dyn Engine,
     table: Table,
     walked: &'a Walked,
+    lookups: Lookups,
     pace: Option<&'a Pace>,
     /// Whether one of the table was told before.
     has_problem: bool,
@@ -78,7 +109,7 @@ struct Check<'a> {
 
 /// What counting has come to.
 enum Counted {
-    Rows(u64),
+    Rows(u64, Sum),
     /// One belongs to no event for sure, or damage hides some.
     Unsure,
     /// It is to end.
@@ -86,18 +117,32 @@ enum Counted {
 }
 
 impl Check<'_> {
-    /// What is wrong with the table; `None` if it is to end.
-    fn run(&self, is_suspect: bool) -> Result<Option<Report>, Error> {
+    /// What is wrong with the table.
+    fn run(&self, is_suspect: bool) -> Result<Found, Error> {
         let mut report = Report::default();
+        if self.lookups.sums(self.table) {
+            let sum = self.walked.counts.sums[self.table.index()];
+            return Ok(match self.count(&mut report)? {
+                Counted::Rows(rows, found) if rows == self.expected() && found == sum => {
+                    Found::Problems(report)
+                }
+                Counted::Rows(..) | Counted::Unsure => Found::Differs(report),
+                Counted::Ended => Found::Ended,
+            });
+        }
         if !is_suspect && !self.has_problem {
             match self.count(&mut report)? {
-                Counted::Rows(rows) if rows == self.expected() => return Ok(Some(report)),
-                Counted::Rows(_) | Counted::Unsure => {}
-                Counted::Ended => return Ok(None),
+                Counted::Rows(rows, _) if rows == self.expected() => {
+                    return Ok(Found::Problems(report));
+                }
+                Counted::Rows(..) | Counted::Unsure => {}
+                Counted::Ended => return Ok(Found::Ended),
             }
         }
-        let is_whole = self.each_row(&mut report)?;
-        Ok(is_whole.then_some(report))
+        Ok(match self.each_row(&mut report)? {
+            true => Found::Problems(report),
+            false => Found::Ended,
+        })
     }
 
     /// Rows that there should be.
@@ -111,8 +156,8 @@ impl Check<'_> {
         }
     }
 
-    /// Number of rows up to the last checked event. Those of a table that was walked were counted then, but for
-    /// those behind that event.
+    /// Number of rows up to the last checked event, and their sum if they are summed up. Those of a table that was
+    /// walked were counted then, but for those behind that event.
     fn count(&self, report: &mut Report) -> Result<Counted, Error> {
         let head = self.walked.head;
         let (mut rows, lower) = match self.walked.counts.walked(self.table) {
@@ -121,6 +166,8 @@ impl Check<'_> {
             None => (0, Vec::new()),
         };
         let mut stored = head;
+        let is_summed = self.lookups.sums(self.table);
+        let (mut row_sums, mut sum) = (RowSums::default(), Sum::ZERO);
         for row in self
             .engine
             .scan(self.table, &lower, None, Direction::Forward)
@@ -133,7 +180,12 @@ impl Check<'_> {
                 }
             };
             match owner(self.table, &key, &value) {
-                Ok(sequence) if sequence <= head => rows += 1,
+                Ok(sequence) if sequence <= head => {
+                    rows += 1;
+                    if is_summed {
+                        sum.add(row_sums.of(&key, &value));
+                    }
+                }
                 Ok(sequence) => {
                     // Rows of commits since the check began come with a new position.
                     if sequence > stored {
@@ -149,7 +201,7 @@ impl Check<'_> {
                 return Ok(Counted::Ended);
             }
         }
-        Ok(Counted::Rows(rows))
+        Ok(Counted::Rows(rows, sum))
     }
 
     /// `false` if it is to end.

@@ -8,6 +8,7 @@ use super::event::Examination;
 use super::options::{Options, Pace};
 use super::report::Problem;
 use super::rows::Rows;
+use super::sums::{Lookups, Sum};
 use crate::core::{Embedding, EventHeader};
 use crate::engine::{Engine, Table};
 use crate::error::Error;
@@ -61,6 +62,8 @@ pub(super) struct Counts {
     pub(super) bytes: u64,
     /// Rows that there should be, by [`Table::index`].
     pub(super) rows: [u64; Table::ALL.len()],
+    /// Sums of those that are summed up, by [`Table::index`].
+    pub(super) sums: [Sum; Table::ALL.len()],
     /// Rows that there are in the tables of [`WALKED`]; `None` where damage hides some.
     walked: [Option<u64>; WALKED.len()],
 }
@@ -73,6 +76,7 @@ impl Counts {
             erased: 0,
             bytes: 0,
             rows: [0; Table::ALL.len()],
+            sums: [Sum::ZERO; Table::ALL.len()],
             walked: [Some(0); WALKED.len()],
         }
     }
@@ -85,6 +89,9 @@ impl Counts {
         self.bytes += next.bytes;
         for (rows, more) in self.rows.iter_mut().zip(next.rows) {
             *rows += more;
+        }
+        for (sum, more) in self.sums.iter_mut().zip(next.sums) {
+            sum.add(more);
         }
         for (rows, more) in self.walked.iter_mut().zip(next.walked) {
             *rows = rows.zip(more).map(|(rows, more)| rows + more);
@@ -104,6 +111,7 @@ pub(super) struct Examiner {
     settings: Option<Settings>,
     /// The last event.
     head: u64,
+    lookups: Lookups,
     pace: Option<Pace>,
 }
 
@@ -112,12 +120,14 @@ impl Examiner {
         engine: &Arc<dyn Engine>,
         settings: Option<Settings>,
         head: u64,
+        lookups: Lookups,
         options: &Options,
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
             settings,
             head,
+            lookups,
             pace: options.pace.clone(),
         }
     }
@@ -133,7 +143,8 @@ impl Examiner {
         let sequences = first..=self.head.min(first + PART_EVENTS - 1);
         let engine = &*self.engine;
         let mut headers = Rows::new(engine, Table::Headers, &sequences);
-        let mut examination = Examination::new(engine, self.settings.as_ref(), &sequences);
+        let settings = self.settings.as_ref();
+        let mut examination = Examination::new(engine, settings, &sequences, self.lookups);
         let mut events = Vec::new();
         let mut counts = Counts::new();
         for sequence in sequences {

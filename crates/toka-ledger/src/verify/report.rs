@@ -36,8 +36,7 @@ pub struct Report {
     /// Stretches of the state chain that were recomputed and agree (256 events each, the last one
     /// fewer).
     pub state_stretches: u64,
-    /// Keys and values that were read, one by one and in order, bytes: what is read for the counts of indexes and
-    /// past the caches is not among them.
+    /// Keys and values that were checked, bytes. What is read past the caches is not among them.
     pub bytes: u64,
     /// What is wrong, the first [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,

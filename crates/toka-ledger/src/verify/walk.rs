@@ -10,6 +10,7 @@ use super::journal::Journal;
 use super::options::Options;
 use super::part::{Checked, Counts, Examined, Examiner, Part};
 use super::report::{Progress, Report};
+use super::sums::Lookups;
 use crate::core::EventHeader;
 use crate::engine::{Engine, Table};
 use crate::error::Error;
@@ -42,6 +43,7 @@ struct Walk<'a> {
 pub(super) fn walk(
     engine: &Arc<dyn Engine>,
     position: &Position,
+    lookups: Lookups,
     options: &Options,
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
@@ -62,7 +64,7 @@ pub(super) fn walk(
     };
     // The level may have been raised before there was an event.
     walk.changes(0)?;
-    let examiner = Examiner::new(engine, meta.settings, total, options);
+    let examiner = Examiner::new(engine, meta.settings, total, lookups, options);
     let parts = Ahead::start(options, examiner.parts(), move |part| examiner.part(part));
     let mut sequence = 0;
     for part in parts {

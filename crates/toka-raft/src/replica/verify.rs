@@ -1,21 +1,25 @@
 //! Checking this node's vault while it runs.
 
+use std::io;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use toka_ledger::Ledger;
+use toka_ledger::dir::DataDir;
+use toka_ledger::disk::is_unreadable;
 use toka_ledger::read::Position;
 use toka_ledger::verify::{Blocks, Options, Problem, Progress, Report, verify_with};
+use toka_ledger::{Error, Ledger};
 
 use super::Replica;
 use crate::blocking::Blocking;
 use crate::error::{FatalError, SnapshotError};
 use crate::fatal::Fatal;
+use crate::layout::Layout;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::LogHandle;
 use crate::pace::Pace;
-use crate::scrub::check_snapshot;
-use crate::snapshot::SnapshotStore;
+use crate::scrub::{check_snapshot, is_note_damaged};
+use crate::snapshot::{SnapshotDir, SnapshotStore};
 
 /// What a verification has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +32,11 @@ pub struct Verified {
 
 impl Replica {
     /// Checks every event of the vault, and every index, as this node has them now: in a copy, whose table files
-    /// are hard links, so that nothing in memory of this process has a say. Then the durable frames of the Raft log,
-    /// and the current snapshot: damage of the log stops the node at once. Commits go on meanwhile. At most `rate_bytes` are read
-    /// in a second (0: any number, and the table files of the copy are read as wholes besides, to their end), by `threads` threads (0: half as many as there are processors), never more
-    /// than there are. Dropped before, it ends. What `progress` is told comes from another thread.
+    /// are hard links, so that nothing in memory of this process has a say. Then the durable frames of the Raft log, the
+    /// complete snapshots, and the small files of the data directory: damage of the log stops the node at once. Commits
+    /// go on meanwhile. At most `rate_bytes` are read in a second (0: any number, and the table files of the copy and of
+    /// the snapshots are read as wholes besides, to their end), by `threads` threads (0: half as many as there are
+    /// processors), never more than there are. Dropped before, it ends. What `progress` is told comes from another thread.
     ///
     /// Whoever has told the caller what was found is to call [`Replica::note_damage`]. If this is dropped before, or
     /// fails, what was found until then is noted as by that.
@@ -64,7 +69,13 @@ impl Replica {
         let verifying = blocking.run(move || -> Result<Verified, SnapshotError> {
             headroom.check(0)?;
             let mut verified = verify_copy(&host, &store, &options, &mut progress)?;
-            check_beside(&host, &store, &log, &mut pace_beside, &mut verified.report);
+            let beside = Beside {
+                host: &host,
+                store: &store,
+                log: &log,
+                is_whole: options.blocks == Blocks::WholeFiles,
+            };
+            beside.check(&mut pace_beside, &mut verified.report);
             if is_dropped.is_cancelled() {
                 // Nobody is told any more.
                 note(&verified.report);
@@ -139,37 +150,98 @@ fn options(rate_bytes: u64, threads: usize, blocking: Blocking, pace: Pace) -> O
     }
 }
 
-/// Checks what is beside the ledger, after it. What is wrong there is no damage of the ledger.
-fn check_beside(
-    host: &LedgerHost,
-    store: &SnapshotStore,
-    log: &LogHandle,
-    pace: &mut Pace,
-    report: &mut Report,
-) {
-    let mut problem = |detail: String| {
-        report.problem(Problem {
-            sequence: None,
-            id: None,
-            table: None,
-            detail,
-            is_unreadable: false,
-        });
-    };
-    match log.verify(&mut |bytes| pace.go_on(bytes)) {
-        Ok(()) => {}
-        Err(error) if error.is_damage() => problem(format!("the Raft log: {error}")),
-        Err(error) => tracing::warn!(%error, "the Raft log was not verified"),
+/// What is beside the ledger, and checked after it. What is wrong there is no damage of the ledger.
+struct Beside<'a> {
+    host: &'a LedgerHost,
+    store: &'a SnapshotStore,
+    log: &'a LogHandle,
+    /// With what no row is read from.
+    is_whole: bool,
+}
+
+impl Beside<'_> {
+    fn check(&self, pace: &mut Pace, report: &mut Report) {
+        let mut problem = |detail: String| {
+            report.problem(Problem {
+                sequence: None,
+                id: None,
+                table: None,
+                detail,
+                is_unreadable: false,
+            });
+        };
+        check_small_files(self.host.layout(), &mut problem);
+        match self.log.verify(&mut |bytes| pace.go_on(bytes)) {
+            Ok(()) => {}
+            Err(error) if error.is_damage() => problem(format!("the Raft log: {error}")),
+            Err(error) => tracing::warn!(%error, "the Raft log was not verified"),
+        }
+        // Older ones are kept where a repair has gone on from another one. A pass that looks for damage makes the
+        // current one anew.
+        for snapshot in self.store.complete() {
+            if let Err(error) = self.check_snapshot(&snapshot, pace)
+                && !pace.is_cancelled()
+            {
+                let dir = snapshot.dir().display();
+                problem(format!("the snapshot {dir}: {error}"));
+            }
+        }
     }
-    let Some(snapshot) = store.current() else {
-        return;
-    };
-    // A pass that looks for damage makes it anew.
-    if let Err(error) = check_snapshot(host, &snapshot, pace)
-        && !pace.is_cancelled()
-    {
-        problem(format!("the snapshot: {error}"));
+
+    fn check_snapshot(&self, snapshot: &SnapshotDir, pace: &mut Pace) -> Result<(), SnapshotError> {
+        check_snapshot(self.host, snapshot, pace)?;
+        if self.is_whole {
+            let engine = self.host.storage().open_copy(&snapshot.ledger())?;
+            engine.verify_files()?;
+        }
+        Ok(())
     }
+}
+
+/// Checks files that are replaced as wholes: who this node is, which ledger is the current one, and the note of the
+/// last pass that looked for damage.
+fn check_small_files(layout: &Layout, problem: &mut dyn FnMut(String)) {
+    match DataDir::read(&**layout.disk(), layout.root()) {
+        Ok(Some(_)) => {}
+        Ok(None) | Err(Error::NotAVault { .. }) => problem("VAULT: it is missing".to_owned()),
+        Err(error) if error.is_damage() => problem(format!("VAULT: {error}")),
+        Err(error) => tracing::warn!(%error, "VAULT was not verified"),
+    }
+    match pointer_problem(layout) {
+        Ok(None) => {}
+        Ok(Some(detail)) => problem(format!("CURRENT: {detail}")),
+        Err(error) => tracing::warn!(%error, "CURRENT was not verified"),
+    }
+    match is_note_damaged(layout) {
+        Ok(false) => {}
+        Ok(true) => problem("SCRUB: not what was written; it counts as none".to_owned()),
+        Err(error) => tracing::warn!(%error, "SCRUB was not verified"),
+    }
+}
+
+/// What is wrong with the pointer to the ledger.
+fn pointer_problem(layout: &Layout) -> io::Result<Option<String>> {
+    let number = match layout.current() {
+        Ok(Some(number)) => number,
+        Ok(None) => return Ok(Some("it is missing".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData || is_unreadable(&error) => {
+            return Ok(Some(error.to_string()));
+        }
+        Err(error) => return Err(error),
+    };
+    let detail = if !layout.is_current_exactly(number) {
+        "not what was written".to_owned()
+    } else if !layout.disk().is_dir(&layout.ledger(number)) {
+        format!(
+            "it names {}, which is missing",
+            layout.ledger(number).display()
+        )
+    } else {
+        return Ok(None);
+    };
+    // A snapshot that was installed meanwhile has moved it.
+    let is_moved = layout.current()? != Some(number);
+    Ok((!is_moved).then_some(detail))
 }
 
 fn verify_copy(

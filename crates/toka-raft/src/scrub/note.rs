@@ -17,7 +17,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
-#[cfg(feature = "storage")]
 use toka_ledger::disk::is_unreadable;
 
 use crate::layout::Layout;
@@ -72,7 +71,6 @@ impl Note {
     }
 
     /// Whether there is a note that nobody has written so.
-    #[cfg(feature = "storage")]
     pub(super) fn is_damaged(layout: &Layout) -> io::Result<bool> {
         match layout.disk().read(&layout.scrub_note()) {
             Ok(bytes) => Ok(Self::decode(&bytes).is_none()),

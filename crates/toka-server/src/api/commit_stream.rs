@@ -20,6 +20,7 @@ use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
+use toka_trace::Carried;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,7 +30,7 @@ use super::Shared;
 use super::commit::{Committed, committed, header, prepare_events};
 use super::vault::Answers;
 use crate::auth::Access;
-use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES};
+use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_TRACED_ENTRIES};
 use crate::refusal;
 use crate::routing::Route;
 
@@ -54,6 +55,7 @@ pub(super) async fn open(
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
                 ended: None,
+                carried: Carried::current(STREAM_TRACED_ENTRIES),
                 _permit: permit,
             };
             // Owned by the stream of answers: it ends when that is dropped, with its connection at
@@ -144,6 +146,8 @@ struct Session {
     /// No more is read: the client has sent its last request, or the stream ends with this once
     /// those before have their answers.
     ended: Option<Result<(), Status>>,
+    /// The span of the call.
+    carried: Carried,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -169,7 +173,8 @@ impl Session {
             }
             let group = self.next_group();
             let (shared, access) = (Arc::clone(&self.shared), self.access.clone());
-            let mut proposed = std::pin::pin!(propose(&shared, &access, group));
+            let proposing = self.carried.around(propose(&shared, &access, group));
+            let mut proposed = std::pin::pin!(proposing);
             let answers = loop {
                 let has_room = self.ended.is_none()
                     && self.waiting.len() < window

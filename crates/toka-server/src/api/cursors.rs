@@ -113,96 +113,79 @@ fn cursor_name(vault: &str, name: &str) -> Result<CursorName, Status> {
         .map_err(|error| status::invalid(&error))
 }
 
-#[tonic::async_trait]
-impl Coordinate for v1::SaveCursorRequest {
-    type Response = v1::SaveCursorResponse;
+/// Changes that are one command: `$command` makes it of the request, the cursor's name and the time, and `$outcome` is
+/// what it comes to, with its `$revision`.
+macro_rules! changes_cursor {
+    ($request:ident, $response:ident, $what:literal, $forward:ident, $command:expr, $outcome:pat => $revision:ident) => {
+        #[tonic::async_trait]
+        impl Coordinate for v1::$request {
+            type Response = v1::$response;
 
-    /// Wherever the cursor is: a repeat might undo what somebody else has saved since.
-    fn is_repeatable(&self) -> bool {
-        self.from_sequence.is_some()
-    }
+            /// Wherever the cursor is: a repeat might undo what somebody else has done since.
+            fn is_repeatable(&self) -> bool {
+                self.from_sequence.is_some()
+            }
 
-    fn check(&mut self, shared: &Shared) -> Result<(), Status> {
-        cursor_name(&self.vault, &self.name)?;
-        shared.check_history("history_id", &mut self.history_id)
-    }
+            fn check(&mut self, shared: &Shared) -> Result<(), Status> {
+                cursor_name(&self.vault, &self.name)?;
+                shared.check_history("history_id", &mut self.history_id)
+            }
 
-    async fn make(
-        &self,
-        shared: &Shared,
-        call: &Call,
-        _: &Leader,
-    ) -> Result<Self::Response, Refused> {
-        let name = cursor_name(&self.vault, &self.name).map_err(Refused::Final)?;
-        let (from, to) = (self.from_sequence, self.to_sequence);
-        let saved = propose(shared, call, "cursor", |unix_ms| {
-            Command::SaveCursor(SaveCursor {
-                unix_ms,
-                name,
-                from,
-                to,
-            })
-        });
-        match saved.await? {
-            Outcome::CursorSaved { revision, .. } => Ok(v1::SaveCursorResponse {
-                header: leader_header(shared, revision),
-                revision,
-            }),
-            other => unreachable!("a cursor was to be saved: {other:?}"),
+            async fn make(
+                &self,
+                shared: &Shared,
+                call: &Call,
+                _: &Leader,
+            ) -> Result<Self::Response, Refused> {
+                let name = cursor_name(&self.vault, &self.name).map_err(Refused::Final)?;
+                let command: fn(&Self, CursorName, u64) -> Command = $command;
+                let changed = propose(shared, call, $what, |unix_ms| command(self, name, unix_ms));
+                match changed.await? {
+                    $outcome => Ok(v1::$response {
+                        header: leader_header(shared, $revision),
+                        revision: $revision,
+                    }),
+                    other => unreachable!("a cursor was to be changed: {other:?}"),
+                }
+            }
+
+            async fn forward(
+                shared: &Shared,
+                leader: &Leader,
+                request: Request<Self>,
+            ) -> Result<Response<Self::Response>, Status> {
+                shared.router.cursors(leader)?.$forward(request).await
+            }
         }
-    }
-
-    async fn forward(
-        shared: &Shared,
-        leader: &Leader,
-        request: Request<Self>,
-    ) -> Result<Response<Self::Response>, Status> {
-        shared.router.cursors(leader)?.save_cursor(request).await
-    }
+    };
 }
 
-#[tonic::async_trait]
-impl Coordinate for v1::DeleteCursorRequest {
-    type Response = v1::DeleteCursorResponse;
-
-    fn is_repeatable(&self) -> bool {
-        self.from_sequence.is_some()
-    }
-
-    fn check(&mut self, shared: &Shared) -> Result<(), Status> {
-        cursor_name(&self.vault, &self.name)?;
-        shared.check_history("history_id", &mut self.history_id)
-    }
-
-    async fn make(
-        &self,
-        shared: &Shared,
-        call: &Call,
-        _: &Leader,
-    ) -> Result<Self::Response, Refused> {
-        let name = cursor_name(&self.vault, &self.name).map_err(Refused::Final)?;
-        let from = self.from_sequence;
-        let deleted = propose(shared, call, "deletion", |unix_ms| {
-            Command::DeleteCursor(DeleteCursor {
-                unix_ms,
-                name,
-                from,
-            })
-        });
-        match deleted.await? {
-            Outcome::CursorDeleted { revision } => Ok(v1::DeleteCursorResponse {
-                header: leader_header(shared, revision),
-                revision,
-            }),
-            other => unreachable!("a cursor was to be deleted: {other:?}"),
-        }
-    }
-
-    async fn forward(
-        shared: &Shared,
-        leader: &Leader,
-        request: Request<Self>,
-    ) -> Result<Response<Self::Response>, Status> {
-        shared.router.cursors(leader)?.delete_cursor(request).await
-    }
-}
+changes_cursor!(
+    SaveCursorRequest,
+    SaveCursorResponse,
+    "cursor",
+    save_cursor,
+    |request, name, unix_ms| {
+        Command::SaveCursor(SaveCursor {
+            unix_ms,
+            name,
+            from: request.from_sequence,
+            to: request.to_sequence,
+        })
+    },
+    Outcome::CursorSaved { revision, .. } => revision
+);
+changes_cursor!(
+    DeleteCursorRequest,
+    DeleteCursorResponse,
+    "deletion",
+    delete_cursor,
+    |request, name, unix_ms| {
+        Command::DeleteCursor(DeleteCursor {
+            unix_ms,
+            name,
+            from: request.from_sequence,
+        })
+    },
+    Outcome::CursorDeleted { revision } => revision
+);

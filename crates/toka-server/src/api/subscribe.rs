@@ -19,6 +19,7 @@ use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as StartMessage;
 use toka_proto::v1::subscribe_response::Message as Answer;
+use toka_raft::meters::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -109,6 +110,10 @@ struct Feed {
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
     sent: (u64, u64),
     checkpoint_at: Instant,
+    /// Since when the node knows of no leader, as of the last checkpoint.
+    leaderless_since: Option<Instant>,
+    /// For metrics: the first of `sent`.
+    position: Arc<Gauge>,
     _permits: Permits,
 }
 
@@ -120,6 +125,7 @@ impl Feed {
         permits: Permits,
     ) -> Self {
         let sent = (subscription.position(), 0);
+        let position = shared.positions.begin(sent.0);
         let mut feed = Self {
             shared,
             subscription,
@@ -128,6 +134,8 @@ impl Feed {
             after: None,
             sent,
             checkpoint_at: Instant::now(),
+            leaderless_since: None,
+            position,
             _permits: permits,
         };
         let first = feed.checkpoint();
@@ -209,7 +217,10 @@ impl Feed {
         if let Some(last) = headers.last() {
             self.sent = (last.sequence, last.unix_ms);
         }
+        let count = headers.len() as u64;
         let events = load(Arc::clone(&self.shared), self.include, headers).await?;
+        self.position.set(self.sent.0);
+        self.shared.events_sent.add(count);
         self.ready.extend(events);
         Ok(())
     }
@@ -255,8 +266,26 @@ impl Feed {
             self.sent.1
         };
         self.sent = (sequence.max(self.sent.0), unix_ms.max(self.sent.1));
+        self.position.set(self.sent.0);
         let (sequence, unix_ms) = self.sent;
-        self.answer(Answer::Checkpoint(v1::Checkpoint { sequence, unix_ms }))
+        let leaderless_ms = self.leaderless_ms();
+        self.answer(Answer::Checkpoint(v1::Checkpoint {
+            sequence,
+            unix_ms,
+            leaderless_ms,
+        }))
+    }
+
+    /// How long the node has known of no leader, and 0 where it knows one.
+    fn leaderless_ms(&mut self) -> u64 {
+        if self.shared.router.leader().is_some() {
+            self.leaderless_since = None;
+            return 0;
+        }
+        let since = *self.leaderless_since.get_or_insert_with(Instant::now);
+        u64::try_from(since.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
     }
 
     fn answer(&self, message: Answer) -> Bytes {

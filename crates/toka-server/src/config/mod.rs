@@ -13,6 +13,7 @@ mod member;
 mod tests;
 mod timing;
 mod tls;
+mod tracing;
 mod units;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
 pub use self::timing::Timing;
 pub use self::tls::{ClientAuth, Tls};
+pub use self::tracing::Tracing;
 pub use self::units::{ByteSize, Span, UnitError};
 
 /// Everything a node is told, checked but for what needs its bound ports.
@@ -80,6 +82,8 @@ pub struct Config {
     /// File with the text of a token (`toka_<id>_<secret>`), the same on every node: it is made, with the role `admin`,
     /// as long as the vault has no token with which it can be administered.
     pub bootstrap_admin_token_file: Option<PathBuf>,
+    /// Whether calls are traced.
+    pub tracing: Tracing,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -181,6 +185,7 @@ impl Config {
             connections: Connections::of(&layer),
             storage: storage(&layer),
             auth: auth::auth(&layer)?,
+            tracing: Tracing::of(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
@@ -211,6 +216,7 @@ impl Config {
         self.timing.check()?;
         self.check_level()?;
         self.connections.check()?;
+        self.tracing.check()?;
         self.check_limits()
     }
 

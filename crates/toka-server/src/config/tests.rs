@@ -89,6 +89,10 @@ fn every_key_can_be_set_by_the_file() {
         raft_tls_ca = "/raft/ca.crt"
         raft_tls_names = ["*.nodes.vault"]
         raft_tls_server_name = "node.vault"
+        otlp_endpoint = "http://127.0.0.1:4317"
+        otlp_timeout = "8s"
+        otlp_queue_spans = 12
+        traces_sampler_ratio = 0.25
         "#,
     )
     .expect("valid");
@@ -121,6 +125,13 @@ fn every_key_can_be_set_by_the_file() {
     assert_eq!(config.tls, Some(tls));
     assert!(config.insecure);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
+    let tracing = Tracing {
+        endpoint: Some("http://127.0.0.1:4317".to_owned()),
+        timeout: seconds(8),
+        queue_spans: 12,
+        sampler_ratio: 0.25,
+    };
+    assert_eq!(config.tracing, tracing);
     assert_eq!(config.initial_members[&1].raft_endpoint, "node-1.toka:7312");
 }
 
@@ -332,6 +343,19 @@ fn contradictions_name_the_key() {
             "stall_timeout: 1ms is less than 1s",
         ),
         (
+            "otlp_endpoint = \"collector:4317\"",
+            "otlp_endpoint: its scheme is neither http nor https",
+        ),
+        ("otlp_timeout = \"0s\"", "otlp_timeout: is 0"),
+        (
+            "otlp_queue_spans = 0",
+            "otlp_queue_spans: 0 is not between 1 and",
+        ),
+        (
+            "traces_sampler_ratio = 1.5",
+            "traces_sampler_ratio: 1.5 is not between 0 and 1",
+        ),
+        (
             "request_timeout_max = \"1s\"",
             "request_timeout_max: 1s is below request_timeout, 10s",
         ),
@@ -396,7 +420,7 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 32] = [
+const NOT_FIXED: [&str; 33] = [
     "advertise_client",
     "advertise_raft",
     "auth_root_token_file",
@@ -415,6 +439,7 @@ const NOT_FIXED: [&str; 32] = [
     "jwt_jwks_file",
     "jwt_roles_claim",
     "learner",
+    "otlp_endpoint",
     "principal_bytes_per_second",
     "principal_requests_per_second",
     "principal_subscriptions",
@@ -440,6 +465,7 @@ fn dump_means_the_same_when_it_is_read_again() {
         "node_id = 1\nintents_tau = 0.123456789\nintents_prior = 1e-3\nscrub_interval = \"0s\"",
         "node_id = 1\ntls_cert = \"c\"\ntls_key = \"k\"\nraft_tls_ca = \"a\"\ntls_client_ca = \"b\"\n\
          tls_client_auth = \"optional\"\nraft_tls_names = [\"*.vault\"]\ninsecure = true\nhttp_tls = true",
+        "node_id = 1\notlp_endpoint = \"https://c:1\"\ntraces_sampler_ratio = 0.001",
         "node_id = 1\ndisk_reserve = 4097\nfeature_level_max = 1\nscrub_rate_limit = 0",
         &format!("node_id = 1\n{member}\nlisten = \"[::1]:1\"\nheartbeat_interval = \"99ms\""),
     ] {

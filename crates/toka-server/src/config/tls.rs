@@ -264,7 +264,7 @@ mod tests {
         let tls = tls(&layer).expect("valid").expect("TLS");
         assert_eq!(tls.client_auth, ClientAuth::Required);
         for auth in [ClientAuth::Optional, ClientAuth::Required] {
-            assert_eq!(auth.to_string().parse(), Ok(auth));
+            assert_eq!(auth.to_string().parse::<ClientAuth>(), Ok(auth));
         }
         assert!("maybe".parse::<ClientAuth>().is_err());
     }

@@ -22,6 +22,7 @@ fn disk_storage(config: &Config) -> Arc<dyn Storage> {
     let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions {
         block_cache_bytes,
+        statistics: true,
         ..RocksOptions::default()
     };
     Arc::new(DiskStorage {

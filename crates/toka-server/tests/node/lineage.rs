@@ -112,6 +112,25 @@ async fn limits_of_a_walk_leave_out_what_the_end_admits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn walk_as_of_a_sequence_leaves_out_what_came_later() {
+    let cluster = Cluster::start(1).await;
+    diamond(&mut cluster.vault(0)).await;
+    let mut service = lineage(&cluster, 0);
+    let until = |until_sequence| v1::WalkRequest {
+        until_sequence,
+        ..walk(1, v1::Relation::Descendants)
+    };
+    let (relatives, end) = walked(&mut service, until(3)).await;
+    assert_eq!(
+        (relatives, end),
+        (vec![(1, 0), (2, 1), (3, 1)], complete(3))
+    );
+    let refused = within(service.walk(until(99))).await;
+    let refused = refused.expect_err("the vault does not go so far");
+    assert_eq!(refused.code(), Code::OutOfRange);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn difference_and_common_ancestors_are_those_of_two_histories() {
     let cluster = Cluster::start(1).await;
     diamond(&mut cluster.vault(0)).await;

@@ -9,7 +9,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("toka-auth", &[]),
     ("toka-tls", &[]),
     ("toka-proto", &["toka-ledger"]),
-    ("toka-raft", &["toka-ledger", "toka-proto"]),
+    ("toka-trace", &[]),
+    ("toka-raft", &["toka-ledger", "toka-proto", "toka-trace"]),
     (
         "toka-server",
         &[
@@ -18,9 +19,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-ledger",
             "toka-auth",
             "toka-tls",
+            "toka-trace",
         ],
     ),
-    ("toka-client", &["toka-proto", "toka-ledger", "toka-tls"]),
+    (
+        "toka-client",
+        &["toka-proto", "toka-ledger", "toka-tls", "toka-trace"],
+    ),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -47,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-runtime",
             "toka-server",
             "toka-tls",
+            "toka-trace",
         ],
     ),
     (

@@ -19,6 +19,7 @@ impl CursorService for Service {
         &self,
         request: Request<v1::SaveCursorRequest>,
     ) -> Answer<v1::SaveCursorResponse> {
+        self.check_cluster(&request)?;
         let request = request.into_inner();
         let call = self.note(|seen| push(&mut seen.cursor_saves, request.clone()));
         self.reply(call, &self.script.save_cursor, request).await
@@ -53,13 +54,20 @@ impl CursorService for Service {
 impl GroupService for Service {
     async fn create_group(
         &self,
-        _: Request<v1::CreateGroupRequest>,
+        request: Request<v1::CreateGroupRequest>,
     ) -> Answer<v1::CreateGroupResponse> {
-        unscripted()
+        self.check_cluster(&request)?;
+        let request = request.into_inner();
+        let call = self.note(|seen| push(&mut seen.group_creations, request.clone()));
+        self.reply(call, &self.script.create_group, request).await
     }
 
-    async fn get_group(&self, _: Request<v1::GetGroupRequest>) -> Answer<v1::GetGroupResponse> {
-        unscripted()
+    async fn get_group(
+        &self,
+        request: Request<v1::GetGroupRequest>,
+    ) -> Answer<v1::GetGroupResponse> {
+        self.reply(0, &self.script.get_group, request.into_inner())
+            .await
     }
 
     async fn list_groups(
@@ -113,9 +121,11 @@ impl GroupService for Service {
 
     async fn replay_parked(
         &self,
-        _: Request<v1::ReplayParkedRequest>,
+        request: Request<v1::ReplayParkedRequest>,
     ) -> Answer<v1::ReplayParkedResponse> {
-        unscripted()
+        let request = request.into_inner();
+        let call = self.note(|seen| push(&mut seen.parked_replays, request.clone()));
+        self.reply(call, &self.script.replay_parked, request).await
     }
 
     async fn discard_parked(

@@ -4,13 +4,10 @@
 //! what it is known to be of. When an event's turn comes, all of its descendants have had theirs, so that what is
 //! known of it is all there is. Only what waits is kept in mind.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{
-    DifferenceQuery, REMEMBERED_EVENTS_MAX, STEP_EVENTS_MAX, check_remembered, find, header,
-    is_wanted,
-};
+use super::progress::{Progress, Waiting};
+use super::{DifferenceQuery, STEP_EVENTS_MAX, find, header, is_wanted};
 use crate::core::EventHeader;
 use crate::error::Error;
 use crate::read::Reader;
@@ -27,14 +24,11 @@ pub struct Difference {
     kind_prefixes: Vec<String>,
     /// Events that may still come.
     left: u64,
-    /// What waits to be visited, and what is known of it.
-    waiting: BTreeMap<u64, u8>,
+    /// What waits to be visited, of either history or both.
+    waiting: Waiting,
     /// How many of these are of the wanted history alone, as far as is known.
     wanted: usize,
-    remembered_max: usize,
-    visited: u64,
-    has_ended: bool,
-    is_complete: bool,
+    progress: Progress,
 }
 
 impl Difference {
@@ -46,22 +40,19 @@ impl Difference {
             reader,
             kind_prefixes: query.kind_prefixes.clone(),
             left: query.events_max,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             wanted: 0,
-            remembered_max: REMEMBERED_EVENTS_MAX,
-            visited: 0,
-            has_ended: false,
-            is_complete: true,
+            progress: Progress::new(),
         };
         difference.mark(without, LEFT_OUT)?;
         difference.mark(of, WANTED)?;
         Ok(difference)
     }
 
-    /// Lowers [`REMEMBERED_EVENTS_MAX`] for this walk.
+    /// Lowers [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) for this walk.
     #[must_use]
     pub fn remember_at_most(mut self, events: usize) -> Self {
-        self.remembered_max = events.min(REMEMBERED_EVENTS_MAX);
+        self.progress.remember_at_most(events);
         self
     }
 
@@ -69,46 +60,41 @@ impl Difference {
     /// Ends after its first error.
     ///
     /// # Errors
-    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`] would have to be remembered;
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) would
+    /// have to be remembered; [`Error::Engine`], [`Error::Corrupt`].
     pub fn step(&mut self) -> Result<Option<Vec<Arc<EventHeader>>>, Error> {
         let stepped = self.advance();
-        if stepped.is_err() {
-            self.has_ended = true;
-            self.is_complete = false;
-        }
-        stepped
+        self.progress.checked(stepped)
     }
 
     /// As [`Walk::is_complete`](super::Walk::is_complete).
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.is_complete
+        self.progress.is_complete()
     }
 
     /// Events visited so far, of both histories.
     #[must_use]
     pub const fn visited(&self) -> u64 {
-        self.visited
+        self.progress.visited()
     }
 
     fn advance(&mut self) -> Result<Option<Vec<Arc<EventHeader>>>, Error> {
-        if self.has_ended {
+        if self.progress.has_ended() {
             return Ok(None);
         }
         let mut found = Vec::new();
         for _ in 0..STEP_EVENTS_MAX {
             // Once nothing of the wanted history alone waits, nothing of it will.
             if self.wanted == 0 || self.left == 0 {
-                self.has_ended = true;
-                self.is_complete = self.wanted == 0;
+                self.progress.end(self.wanted == 0);
                 break;
             }
-            let Some((sequence, marks)) = self.waiting.pop_last() else {
+            let Some((sequence, marks)) = self.waiting.pop() else {
                 break;
             };
             let header = header(&self.reader, sequence)?;
-            self.visited += 1;
+            self.progress.visit(1);
             let is_wanted_alone = marks == WANTED;
             if is_wanted_alone {
                 self.wanted -= 1;
@@ -121,16 +107,13 @@ impl Difference {
                 found.push(header);
             }
         }
-        Ok((!self.has_ended || !found.is_empty()).then_some(found))
+        Ok(self.progress.step(found))
     }
 
     fn mark(&mut self, sequence: u64, marks: u8) -> Result<(), Error> {
-        let known = self.waiting.entry(sequence).or_insert(0);
-        let before = *known;
-        *known |= marks;
-        let after = *known;
+        let (before, after) = self.waiting.mark(sequence, marks);
         self.wanted += usize::from(after == WANTED);
         self.wanted -= usize::from(before == WANTED);
-        check_remembered(self.waiting.len(), self.remembered_max)
+        self.progress.check_remembered(self.waiting.len())
     }
 }

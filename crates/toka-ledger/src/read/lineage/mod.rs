@@ -10,6 +10,7 @@
 mod difference;
 mod heads;
 mod nearest;
+mod progress;
 mod walk;
 
 use std::sync::Arc;
@@ -193,15 +194,4 @@ fn header(reader: &Reader, sequence: u64) -> Result<Arc<EventHeader>, Error> {
 /// Whether a kind is wanted.
 fn is_wanted(kind_prefixes: &[String], kind: &str) -> bool {
     kind_prefixes.is_empty() || kind_prefixes.iter().any(|prefix| kind.starts_with(prefix))
-}
-
-/// Refuses to remember more than `max` events.
-fn check_remembered(count: usize, max: usize) -> Result<(), Error> {
-    if count <= max {
-        return Ok(());
-    }
-    Err(Error::LineageLimit {
-        limit: "remembered_events",
-        max: max as u64,
-    })
 }

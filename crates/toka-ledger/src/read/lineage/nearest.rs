@@ -5,13 +5,10 @@
 //! and behind no other is a nearest one. It ends as soon as nothing that waits could lead to another: long before the
 //! histories do, unless they have nothing in common.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{
-    COMMON_EVENTS_MAX, COMMON_VISITED_EVENTS_MAX, REMEMBERED_EVENTS_MAX, STEP_EVENTS_MAX,
-    check_remembered, find, header,
-};
+use super::progress::{Progress, Waiting};
+use super::{COMMON_EVENTS_MAX, COMMON_VISITED_EVENTS_MAX, STEP_EVENTS_MAX, find, header};
 use crate::core::EventHeader;
 use crate::error::Error;
 use crate::read::{Reader, Selector};
@@ -27,16 +24,13 @@ const BEHIND: u8 = 4;
 #[derive(Debug)]
 pub struct CommonAncestors {
     reader: Reader,
-    /// What waits to be visited, and what is known of it.
-    waiting: BTreeMap<u64, u8>,
+    /// What waits to be visited, of either history or both.
+    waiting: Waiting,
     /// How many of these are behind no common ancestor, and of the first history, and of the second.
     promising: [usize; 2],
     found: usize,
-    remembered_max: usize,
     visited_max: u64,
-    visited: u64,
-    has_ended: bool,
-    is_complete: bool,
+    progress: Progress,
 }
 
 impl CommonAncestors {
@@ -51,14 +45,11 @@ impl CommonAncestors {
         let second = find(&reader, second, until)?.sequence;
         let mut search = Self {
             reader,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             promising: [0; 2],
             found: 0,
-            remembered_max: REMEMBERED_EVENTS_MAX,
             visited_max: COMMON_VISITED_EVENTS_MAX,
-            visited: 0,
-            has_ended: false,
-            is_complete: true,
+            progress: Progress::new(),
         };
         search.mark(first, FIRST)?;
         search.mark(second, SECOND)?;
@@ -77,30 +68,27 @@ impl CommonAncestors {
     ///
     /// # Errors
     /// [`Error::LineageLimit`] where more than [`COMMON_VISITED_EVENTS_MAX`] events would have to be visited, or more
-    /// than [`REMEMBERED_EVENTS_MAX`] remembered; [`Error::Engine`], [`Error::Corrupt`].
+    /// than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) remembered; [`Error::Engine`],
+    /// [`Error::Corrupt`].
     pub fn step(&mut self) -> Result<Option<Vec<Arc<EventHeader>>>, Error> {
         let stepped = self.advance();
-        if stepped.is_err() {
-            self.has_ended = true;
-            self.is_complete = false;
-        }
-        stepped
+        self.progress.checked(stepped)
     }
 
     /// Whether these are all; false where there are more than [`COMMON_EVENTS_MAX`], of which the newest came.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.is_complete
+        self.progress.is_complete()
     }
 
     /// Events visited so far.
     #[must_use]
     pub const fn visited(&self) -> u64 {
-        self.visited
+        self.progress.visited()
     }
 
     fn advance(&mut self) -> Result<Option<Vec<Arc<EventHeader>>>, Error> {
-        if self.has_ended {
+        if self.progress.has_ended() {
             return Ok(None);
         }
         let mut found = Vec::new();
@@ -108,20 +96,19 @@ impl CommonAncestors {
             // Another one would be an ancestor of something that waits in each history, and behind nothing.
             let is_over = self.promising.contains(&0);
             if is_over || self.found == COMMON_EVENTS_MAX {
-                self.has_ended = true;
-                self.is_complete = is_over;
+                self.progress.end(is_over);
                 break;
             }
-            let Some((sequence, marks)) = self.waiting.pop_last() else {
+            let Some((sequence, marks)) = self.waiting.pop() else {
                 break;
             };
-            if self.visited == self.visited_max {
+            if self.progress.visited() == self.visited_max {
                 return Err(Error::LineageLimit {
                     limit: "visited_events",
                     max: self.visited_max,
                 });
             }
-            self.visited += 1;
+            self.progress.visit(1);
             self.count(marks, 0);
             let header = header(&self.reader, sequence)?;
             let is_common = marks & (FIRST | SECOND) == FIRST | SECOND;
@@ -134,16 +121,13 @@ impl CommonAncestors {
                 found.push(header);
             }
         }
-        Ok((!self.has_ended || !found.is_empty()).then_some(found))
+        Ok(self.progress.step(found))
     }
 
     fn mark(&mut self, sequence: u64, marks: u8) -> Result<(), Error> {
-        let known = self.waiting.entry(sequence).or_insert(0);
-        let before = *known;
-        *known |= marks;
-        let after = *known;
+        let (before, after) = self.waiting.mark(sequence, marks);
         self.count(before, after);
-        check_remembered(self.waiting.len(), self.remembered_max)
+        self.progress.check_remembered(self.waiting.len())
     }
 
     /// Counts an event with `after` in the place of the same one with `before`.

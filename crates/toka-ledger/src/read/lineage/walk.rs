@@ -9,10 +9,8 @@ use std::mem;
 
 use bytes::Bytes;
 
-use super::{
-    Query, REMEMBERED_EVENTS_MAX, Relation, Relative, STEP_EVENTS_MAX, check_remembered, find,
-    headers, is_wanted,
-};
+use super::progress::Progress;
+use super::{Query, Relation, Relative, STEP_EVENTS_MAX, find, headers, is_wanted};
 use crate::engine::{Direction, Table};
 use crate::error::Error;
 use crate::read::Reader;
@@ -40,10 +38,7 @@ pub struct Walk {
     next: BTreeMap<u64, bool>,
     /// What was reached and could be reached again.
     reached: BTreeSet<u64>,
-    remembered_max: usize,
-    visited: u64,
-    has_ended: bool,
-    is_complete: bool,
+    progress: Progress,
 }
 
 impl Walk {
@@ -63,17 +58,14 @@ impl Walk {
             child_row: None,
             next: BTreeMap::new(),
             reached: BTreeSet::new(),
-            remembered_max: REMEMBERED_EVENTS_MAX,
-            visited: 0,
-            has_ended: false,
-            is_complete: true,
+            progress: Progress::new(),
         })
     }
 
-    /// Lowers [`REMEMBERED_EVENTS_MAX`] for this walk.
+    /// Lowers [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) for this walk.
     #[must_use]
     pub fn remember_at_most(mut self, events: usize) -> Self {
-        self.remembered_max = events.min(REMEMBERED_EVENTS_MAX);
+        self.progress.remember_at_most(events);
         self
     }
 
@@ -81,40 +73,35 @@ impl Walk {
     /// rows at most. Ends after its first error.
     ///
     /// # Errors
-    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`] would have to be remembered;
-    /// [`Error::Engine`], [`Error::Corrupt`].
+    /// [`Error::LineageLimit`] where more events than [`REMEMBERED_EVENTS_MAX`](super::REMEMBERED_EVENTS_MAX) would
+    /// have to be remembered; [`Error::Engine`], [`Error::Corrupt`].
     pub fn step(&mut self) -> Result<Option<Vec<Relative>>, Error> {
         let stepped = self.advance();
-        if stepped.is_err() {
-            self.has_ended = true;
-            self.is_complete = false;
-        }
-        stepped
+        self.progress.checked(stepped)
     }
 
     /// Whether nothing was left out for the sake of the query's limits; known at the end. Where a limit was reached
     /// it is false even if nothing should lie beyond.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.is_complete
+        self.progress.is_complete()
     }
 
     /// Events visited so far, also those whose kind is not wanted.
     #[must_use]
     pub const fn visited(&self) -> u64 {
-        self.visited
+        self.progress.visited()
     }
 
     fn advance(&mut self) -> Result<Option<Vec<Relative>>, Error> {
-        if self.has_ended {
+        if self.progress.has_ended() {
             return Ok(None);
         }
         let (mut found, mut budget) = (Vec::new(), STEP_EVENTS_MAX);
         while budget > 0 {
             let is_over = self.level.is_empty() && self.parents.is_empty() && self.next.is_empty();
             if is_over || self.left == 0 {
-                self.has_ended = true;
-                self.is_complete &= is_over;
+                self.progress.end(is_over);
                 break;
             }
             if !self.level.is_empty() {
@@ -125,14 +112,14 @@ impl Walk {
                 self.deepen();
             }
         }
-        Ok((!self.has_ended || !found.is_empty()).then_some(found))
+        Ok(self.progress.step(found))
     }
 
     /// Visits the next events of this depth, as many as `budget` says.
     fn visit(&mut self, budget: &mut usize, found: &mut Vec<Relative>) -> Result<(), Error> {
         let count = self.level.len().min(*budget);
         *budget -= count;
-        self.visited += count as u64;
+        self.progress.visit(count as u64);
         let chunk: Vec<_> = self.level.drain(..count).collect();
         let is_last = self.depth == self.depth_max;
         let looked_at: Vec<u64> = chunk
@@ -142,19 +129,19 @@ impl Walk {
             .collect();
         for header in headers(&self.reader, &looked_at)? {
             if self.relation == Relation::Ancestors {
-                if is_last {
-                    self.is_complete &= header.parents.is_empty();
-                } else {
+                if !is_last {
                     for parent in &header.parents {
                         self.reach(parent.id.sequence(), true)?;
                     }
+                } else if !header.parents.is_empty() {
+                    self.progress.leave_out();
                 }
             }
             if !is_wanted(&self.kind_prefixes, header.kind.as_str()) {
                 continue;
             }
             if self.left == 0 {
-                self.is_complete = false;
+                self.progress.leave_out();
                 break;
             }
             self.left -= 1;
@@ -165,7 +152,7 @@ impl Walk {
         }
         match self.relation {
             Relation::Ancestors => {}
-            Relation::Descendants if is_last => self.is_complete = false,
+            Relation::Descendants if is_last => self.progress.leave_out(),
             Relation::Descendants => self.parents.extend(chunk.iter().map(|(at, _)| *at)),
         }
         Ok(())
@@ -208,7 +195,7 @@ impl Walk {
 
     fn reach(&mut self, sequence: u64, is_looked_at: bool) -> Result<(), Error> {
         if self.reached.insert(sequence) {
-            check_remembered(self.reached.len(), self.remembered_max)?;
+            self.progress.check_remembered(self.reached.len())?;
             self.next.insert(sequence, is_looked_at);
         }
         Ok(())

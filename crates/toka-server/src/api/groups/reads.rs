@@ -88,13 +88,14 @@ pub(super) async fn list_parked(
 ) -> Result<Response<v1::ListParkedResponse>, Status> {
     let call = shared.admit(&request)?;
     let request = request.into_inner();
-    let list = List::<Parked>::of(
+    let mut list = List::<Parked>::of(
         &request.vault,
         &request.group,
         &request.page_token,
         request.page_size,
         request.include,
     )?;
+    list.sequences_only = request.sequences_only;
     shared.check_coordination(&call).await?;
     let position = shared.barrier(&call, request.read).await?;
     let (parked, next_page_token) = list.read(shared, &call).await?;
@@ -209,6 +210,8 @@ struct List<L> {
     token: Option<GroupPageToken>,
     limit: usize,
     include: Include,
+    /// Whether the events themselves are not wanted.
+    sequences_only: bool,
     listed: PhantomData<fn() -> L>,
 }
 
@@ -226,6 +229,7 @@ impl<L: Listed + 'static> List<L> {
             token: token.map_err(|error| status::invalid(&error))?,
             limit: coordination::page_size(page_size),
             include: Include::new(include),
+            sequences_only: false,
             group,
             listed: PhantomData,
         })
@@ -261,16 +265,16 @@ impl<L: Listed + 'static> List<L> {
         let mut has_more = rows.len() > self.limit;
         for event in rows {
             let sequence = event.sequence();
-            // On a node that applies much at once, the event may not be published yet.
-            let Some(header) = reader.header(&Selector::Sequence(sequence))? else {
-                has_more = false;
-                break;
-            };
-            if !access.sees(header.kind.as_str()) {
+            if !access.sees_event(reader, &Selector::Sequence(sequence))? {
                 last = sequence;
                 continue;
             }
-            let message = event.message(self.include.load(reader, &header)?);
+            // On a node that applies much at once, the event may not be published yet.
+            let Some(listed) = self.event(reader, sequence)? else {
+                has_more = false;
+                break;
+            };
+            let message = event.message(listed);
             bytes += message.encoded_len();
             if !messages.is_empty() && (messages.len() == self.limit || bytes > PAGE_BYTES) {
                 let next = GroupPageToken {
@@ -287,6 +291,20 @@ impl<L: Listed + 'static> List<L> {
             incarnation,
         });
         Ok(Some((messages, next)))
+    }
+
+    /// What is wanted of the event at `sequence`, if it is there. Blocking.
+    fn event(&self, reader: &Reader, sequence: u64) -> Result<Option<v1::Event>, Error> {
+        if self.sequences_only {
+            return Ok(Some(v1::Event {
+                sequence,
+                ..v1::Event::default()
+            }));
+        }
+        let header = reader.header(&Selector::Sequence(sequence))?;
+        header
+            .map(|header| self.include.load(reader, &header))
+            .transpose()
     }
 }
 

@@ -52,9 +52,14 @@ impl LineageService for Lineage {
         let permit = shared.gates.walks.enter()?;
         let mut request = request.into_inner();
         let read = request.read.take();
+        let until = request.until_sequence;
         let mut query = walk_query(request).map_err(|error| status::invalid(&error))?;
-        let position = shared.barrier(&call, read).await?;
-        query.until = position.sequence;
+        let mut position = shared.barrier(&call, read).await?;
+        if until > 0 {
+            // Another node may have been as far.
+            position = shared.confirm(&call, until, position).await?;
+        }
+        query.until = if until > 0 { until } else { position.sequence };
         query.kind_prefixes = call.access.narrow_kinds(query.kind_prefixes);
         let access = call.access.clone();
         // Begun before the answer, so that an event that is not there fails the call itself.

@@ -107,6 +107,22 @@ async fn connection_that_sends_much_and_shows_no_peer_ends_too() {
     assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
+#[test]
+fn what_is_known_of_a_caller_is_where_it_is_looked_for() {
+    let proven = Proven::default();
+    let caller = Caller {
+        proven: proven.clone(),
+        wire: 7_u8,
+    };
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(caller);
+    let announced = announce::<u8>(request);
+    proven.set();
+    let kept = announced.extensions().get::<Proven>();
+    assert!(kept.is_some_and(Proven::is_set));
+    assert_eq!(announced.extensions().get::<u8>(), Some(&7));
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn operating_system_holds_little_that_is_not_sent() {
