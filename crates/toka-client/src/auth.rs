@@ -7,9 +7,9 @@ use toka_ledger::credentials::{Grant, Limits, Role, TokenId};
 use toka_proto::convert::auth::{NewToken, TokenInfo, grants, limits};
 use toka_proto::v1;
 use toka_proto::v1::auth_service_client::AuthServiceClient;
-use tonic::transport::Channel;
 
 use crate::call::Repeats;
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -294,7 +294,7 @@ fn identity(response: v1::WhoAmIResponse) -> Result<Identity, toka_ledger::Inval
     })
 }
 
-fn service(channel: Channel) -> AuthServiceClient<Channel> {
+fn service(channel: Connection) -> AuthServiceClient<Connection> {
     AuthServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
