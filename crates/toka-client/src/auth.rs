@@ -13,11 +13,9 @@ use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
-use crate::read::{Consistency, route};
+use crate::pages::{Listing, NextPage};
+use crate::read::Consistency;
 use crate::routes::Route;
-
-/// Tokens or roles that one call asks for.
-const PAGE: u32 = 1_000;
 
 /// A token that was made, with what its holder shows. `Debug` does not show that.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,7 +75,7 @@ impl Client {
         let repeats = Repeats::IfUndone;
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let request = self.shared.request(v1::CreateTokenRequest::from(new), time);
                 async move { service(channel).create_token(request).await }
             })
@@ -104,7 +102,7 @@ impl Client {
         let repeats = Repeats::IfUndone;
         let answer = self
             .shared
-            .make(Route::Leader, self.deadline(), repeats, |channel, time| {
+            .change(self.deadline(), repeats, |channel, time| {
                 let message = v1::RotateTokenRequest {
                     vault: String::new(),
                     id: id.to_string(),
@@ -130,7 +128,7 @@ impl Client {
     pub async fn revoke_token(&self, id: TokenId) -> Result<TokenInfo, Error> {
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::RevokeTokenRequest {
                     vault: String::new(),
                     id: id.to_string(),
@@ -149,33 +147,20 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn tokens(&self, consistency: Consistency) -> Result<Vec<TokenInfo>, Error> {
-        let deadline = self.deadline();
-        let mut tokens = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListTokensRequest {
-                vault: String::new(),
-                page_size: PAGE,
-                page_token,
-                read: Some(self.options(consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_tokens(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for token in response.tokens {
-                tokens.push(read_token(&endpoint, Some(token))?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() {
-                return Ok(tokens);
-            }
-        }
+        let list = Listing {
+            consistency,
+            deadline: self.deadline(),
+            limit: usize::MAX,
+        };
+        let ask = |page: NextPage| v1::ListTokensRequest {
+            vault: String::new(),
+            page_size: page.size,
+            page_token: page.token,
+            read: Some(self.options(consistency)),
+        };
+        let attempt = |channel, request| async move { service(channel).list_tokens(request).await };
+        let read = |endpoint: &str, listed| read_token(endpoint, Some(listed));
+        self.shared.pages(list, ask, attempt, read).await
     }
 
     /// Makes a role, or gives one that there is other grants. Returns the role.
@@ -186,7 +171,7 @@ impl Client {
         role.check()?;
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::PutRoleRequest {
                     vault: String::new(),
                     role: Some(role.into()),
@@ -208,7 +193,7 @@ impl Client {
     pub async fn delete_role(&self, name: &RoleName) -> Result<u64, Error> {
         let answer = self
             .shared
-            .call(Route::Leader, self.deadline(), |channel, time| {
+            .change(self.deadline(), Repeats::Always, |channel, time| {
                 let message = v1::DeleteRoleRequest {
                     vault: String::new(),
                     name: name.to_string(),
@@ -227,33 +212,20 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn roles(&self, consistency: Consistency) -> Result<Vec<Role>, Error> {
-        let deadline = self.deadline();
-        let mut roles = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let message = v1::ListRolesRequest {
-                vault: String::new(),
-                page_size: PAGE,
-                page_token,
-                read: Some(self.options(consistency)),
-            };
-            let answer = self
-                .shared
-                .call(route(consistency), deadline, |channel, time| {
-                    let request = self.shared.request(message.clone(), time);
-                    async move { service(channel).list_roles(request).await }
-                })
-                .await?;
-            let (endpoint, response) = (answer.endpoint, answer.message);
-            self.shared.observe(&endpoint, response.header)?;
-            for role in response.roles {
-                roles.push(read_role(&endpoint, Some(role))?);
-            }
-            page_token = response.next_page_token;
-            if page_token.is_empty() {
-                return Ok(roles);
-            }
-        }
+        let list = Listing {
+            consistency,
+            deadline: self.deadline(),
+            limit: usize::MAX,
+        };
+        let ask = |page: NextPage| v1::ListRolesRequest {
+            vault: String::new(),
+            page_size: page.size,
+            page_token: page.token,
+            read: Some(self.options(consistency)),
+        };
+        let attempt = |channel, request| async move { service(channel).list_roles(request).await };
+        let read = |endpoint: &str, listed| read_role(endpoint, Some(listed));
+        self.shared.pages(list, ask, attempt, read).await
     }
 
     /// Who this client is to the node that answers, and what it may do.

@@ -63,6 +63,8 @@ paged!(
     ListParkedResponse {
         parked: ParkedEvent
     },
+    ListRolesResponse { roles: AuthRole },
+    ListTokensResponse { tokens: TokenInfo },
 );
 
 impl Shared {

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::audit::Audit;
 pub(crate) use self::bootstrap::Bootstrap;
-pub(crate) use self::denials::Audited;
+pub(crate) use self::denials::{Audited, Denied};
 pub(crate) use self::directory::VaultDirectory;
 use super::Shared;
 use super::coordination::coordinate;

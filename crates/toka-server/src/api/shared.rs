@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::http::HeaderValue;
 use tonic::{Request, Status};
 
-use super::credentials::Audit;
+use super::credentials::{Audit, Denied};
 use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     /// What this node has seen, for the audit.
     pub(crate) audit: Audit,
+    /// Calls that were denied.
+    pub(crate) denied: Denied,
     /// A feature level that the vault is known to have.
     level_known: AtomicU32,
     /// Identity of the history, once the node serves.
@@ -102,6 +104,7 @@ impl Shared {
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             entropy,
             audit: Audit::default(),
+            denied: Denied::default(),
             level_known: AtomicU32::new(FEATURE_LEVEL_MIN),
             limits,
             connections,

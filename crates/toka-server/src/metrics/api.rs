@@ -17,6 +17,9 @@ pub(super) fn write(page: &mut Page, shared: &Shared) {
     subscriptions(page, shared);
     limits(page, shared);
     calls(page, &shared.calls);
+    for (credential, count) in shared.denied.by_credential() {
+        page.set_of(&table::DENIED_CALLS, &[credential], count);
+    }
 }
 
 fn subscriptions(page: &mut Page, shared: &Shared) {

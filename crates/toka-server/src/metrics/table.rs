@@ -233,6 +233,8 @@ metrics! {
         "How long calls took, to the last byte of the answer: those that stream last as long as they are open.";
     GRPC_IN_FLIGHT: Gauge "toka_grpc_calls_in_flight" "calls" ["method"]
         "Calls under way.";
+    DENIED_CALLS: Counter "toka_denied_calls_total" "calls" ["credential"]
+        "Calls that were denied, and what was denied in streams, by what the caller has shown; `anonymous`: nothing that counts.";
 
     TLS_NOT_AFTER: Gauge "toka_tls_certificate_not_after_seconds" "unix seconds" []
         "When the first of the node's certificates ends; of a node with TLS.";

@@ -227,7 +227,7 @@ impl Node {
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
             let directory = VaultDirectory(shared.reader.auth_view());
-            let denials = Audited::new(shared.audit.clone());
+            let denials = Audited::new(shared.audit.clone(), shared.denied.clone());
             let clock = Arc::clone(&outside.seams.clock);
             let authorization = auth::guard(&config.auth, directory, denials, clock)?;
             let mut background: Vec<BoxFuture<'static, ()>> = vec![
