@@ -38,6 +38,8 @@ const DEV: &[&str] = &[
     "cert",
     "key",
     "server_name",
+    "token_file",
+    "insecure_token",
     "output",
     "otlp_endpoint",
 ];
