@@ -21,10 +21,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM gcr.io/distroless/cc-debian13:nonroot
 COPY --from=build /image/toka /usr/local/bin/toka
 # A volume that is mounted here gets its owner.
-COPY --from=build --chown=10001:10001 /image/data /var/lib/toka
+COPY --from=build --chown=65532:65532 /image/data /var/lib/toka
 ENV PATH=/usr/local/bin \
     HOME=/tmp
-USER 10001:10001
+USER 65532:65532
 VOLUME /var/lib/toka
 EXPOSE 7311 7312 7313
 # Whether the node has a leader that a quorum confirms. Kubernetes does not read it: the chart has its own probes.

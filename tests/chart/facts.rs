@@ -11,7 +11,7 @@ use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
-const OWN: [&str; 19] = [
+const OWN: [&str; 23] = [
     "advertise-client",
     "advertise-raft",
     "config",
@@ -27,9 +27,13 @@ const OWN: [&str; 19] = [
     "listen",
     "log-json",
     "node-id",
+    "otlp-endpoint",
+    "otlp-queue-spans",
+    "otlp-timeout",
     "raft-listen",
     "replace",
     "replace-lost",
+    "traces-sampler-ratio",
     "version",
 ];
 
@@ -81,6 +85,53 @@ fn settings_reach_the_node_as_they_were_written() -> Result<()> {
         let variable = json!({ "name": name, "value": value });
         ensure!(env.contains(&variable), "{name}: {env:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn spans_go_to_the_collector_and_the_network_lets_them() -> Result<()> {
+    let helm = Helm::new()?;
+    let environment = |documents: &[Value]| -> Result<Vec<Value>> {
+        let set = find(documents, "StatefulSet", FULL_NAME)?;
+        let env = set.pointer("/spec/template/spec/containers/0/env");
+        Ok(env.and_then(Value::as_array).context("env")?.clone())
+    };
+    let off = environment(&helm.render(Values::Default)?)?;
+    let is_of_tracing = |variable: &&Value| {
+        let name = text(&variable["name"]);
+        name.contains("OTLP") || name.contains("OTEL") || name.contains("TRACES")
+    };
+    ensure!(!off.iter().any(|of| is_of_tracing(&of)), "{off:?}");
+
+    let values = json!({
+        "tracing": {
+            "otlp": { "endpoint": "https://collector.observe:4317", "headersSecret": "keys" },
+            "ratio": 0.05, "resourceAttributes": { "deployment.environment.name": "test" },
+        },
+    });
+    let documents = helm.render(Values::Given(&values))?;
+    let on = environment(&documents)?;
+    let attributes = "k8s.namespace.name=agents,k8s.pod.name=$(K8S_POD_NAME),\
+                      k8s.node.name=$(K8S_NODE_NAME),deployment.environment.name=test";
+    for (name, value) in [
+        ("TOKA_OTLP_ENDPOINT", "https://collector.observe:4317"),
+        ("TOKA_OTLP_TIMEOUT", "10s"),
+        ("TOKA_OTLP_QUEUE_SPANS", "8192"),
+        ("TOKA_TRACES_SAMPLER_RATIO", "0.05"),
+        ("OTEL_RESOURCE_ATTRIBUTES", attributes),
+    ] {
+        let variable = json!({ "name": name, "value": value });
+        ensure!(on.contains(&variable), "{name}: {on:?}");
+    }
+    let headers = json!({
+        "name": "OTEL_EXPORTER_OTLP_HEADERS",
+        "valueFrom": { "secretKeyRef": { "name": "keys", "key": "headers" } },
+    });
+    ensure!(on.contains(&headers), "{on:?}");
+    let policy = find(&documents, "NetworkPolicy", FULL_NAME)?;
+    let egress = policy["spec"]["egress"].as_array().context("egress")?;
+    let rule = json!({ "ports": [{ "port": 4317, "protocol": "TCP" }] });
+    ensure!(egress.contains(&rule), "{egress:?}");
     Ok(())
 }
 
@@ -192,6 +243,14 @@ fn image_has_the_toolchain_of_the_repository_and_the_user_of_the_chart() -> Resu
             "there is no {line}"
         );
     }
+    // And `cargo xtask image` makes one for the same user.
+    let source = root
+        .join("crates")
+        .join("xtask")
+        .join("src")
+        .join("image.rs");
+    let user = format!("const USER: u32 = {};", context["runAsUser"]);
+    ensure!(std::fs::read_to_string(source)?.contains(&user), "{user}");
     Ok(())
 }
 

@@ -87,7 +87,12 @@ impl Helm {
 
     /// What the templates make, as JSON.
     pub(crate) fn render(&self, values: Values<'_>) -> Result<Vec<Value>> {
-        let json = self.manifests(&["json"], &self.template(values)?)?;
+        self.yaml(&self.template(values)?)
+    }
+
+    /// The documents of a YAML file, as JSON.
+    pub(crate) fn yaml(&self, text: &str) -> Result<Vec<Value>> {
+        let json = self.manifests(&["json"], text)?;
         Ok(serde_json::from_str(&json)?)
     }
 

@@ -5,6 +5,7 @@ mod documents;
 mod facts;
 mod helm;
 mod matrix;
+mod monitoring;
 mod pod;
 mod refused;
 mod release;

@@ -78,6 +78,27 @@ pub(crate) fn values() -> Vec<Value> {
                 "monitoring": [{ "namespaceSelector": {} }], "restrictEgress": false,
             },
         }),
+        json!({
+            "serviceMonitor": {
+                "enabled": true, "namespace": "monitoring", "labels": { "release": "prometheus" },
+                "annotations": { "a": "b" }, "interval": "30s", "scrapeTimeout": "5s",
+                "relabelings": [{ "action": "labeldrop", "regex": "x" }],
+                "metricRelabelings": [{ "action": "labeldrop", "regex": "y" }],
+            },
+            "prometheusRule": {
+                "enabled": true, "labels": { "release": "prometheus" }, "disabled": ["TokaAlarm"],
+                "alertLabels": { "team": "agents" }, "runbookUrl": "https://wiki.example/toka",
+                "extraGroups": [{ "name": "mine", "rules": [] }],
+            },
+            "dashboard": { "enabled": true, "annotations": { "grafana_folder": "Databases" } },
+            "tracing": {
+                "otlp": {
+                    "endpoint": "http://collector:4317", "timeout": "500ms", "queueSpans": 100,
+                    "headersSecret": "keys",
+                },
+                "ratio": 0.001, "resourceAttributes": { "team": "agents" },
+            },
+        }),
     ]
 }
 

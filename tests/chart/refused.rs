@@ -38,6 +38,23 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             json!({ "settings": { "cache_bytes": "many" } }),
             "/settings/cache_bytes",
         ),
+        (
+            json!({ "settings": { "otlp_endpoint": "http://c:4317" } }),
+            "'otlp_endpoint' not allowed",
+        ),
+        (
+            json!({ "tracing": { "otlp": { "endpoint": "collector:4317" } } }),
+            "/tracing/otlp/endpoint",
+        ),
+        (
+            json!({ "tracing": { "otlp": { "endpoint": "http://me:secret@c:4317" } } }),
+            "/tracing/otlp/endpoint",
+        ),
+        (json!({ "tracing": { "ratio": 2 } }), "/tracing/ratio"),
+        (
+            json!({ "tracing": { "resourceAttributes": { "a": "b,c=d" } } }),
+            "/tracing/resourceAttributes",
+        ),
         (json!({ "podHost": "vault.example" }), "/podHost"),
         (json!({ "listenHost": "localhost" }), "/listenHost"),
         (json!({ "ports": { "client": 0 } }), "/ports/client"),
@@ -105,6 +122,22 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             "/backup/schedule",
         ),
         (json!({ "ingress": { "enabled": true } }), "/ingress/hosts"),
+        (
+            json!({ "serviceMonitor": { "interval": "15" } }),
+            "/serviceMonitor/interval",
+        ),
+        (
+            json!({ "prometheusRule": { "disabled": ["all"] } }),
+            "/prometheusRule/disabled",
+        ),
+        (
+            json!({ "prometheusRule": { "alertLabels": { "a-b": "c" } } }),
+            "/prometheusRule/alertLabels",
+        ),
+        (
+            json!({ "dashboard": { "folder": "x" } }),
+            "'folder' not allowed",
+        ),
     ] {
         let refused = helm.refuses(&values)?;
         ensure!(refused.contains(said), "{values}: {refused}");
@@ -125,6 +158,10 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()>
         ),
         (gateway("grpcRoute"), "gateway.parentRefs"),
         (gateway("httpRoute"), "gateway.parentRefs"),
+        (
+            json!({ "prometheusRule": { "enabled": true, "disabled": ["TokaNone"] } }),
+            "there is no alert TokaNone",
+        ),
     ] {
         let refused = helm.refuses(&values)?;
         ensure!(refused.contains(said), "{values}: {refused}");

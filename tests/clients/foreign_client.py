@@ -1,9 +1,9 @@
 """A foreign client: plain grpcio, with stubs made from the server's reflection.
 
-usage: foreign_client.py ENDPOINT
+usage: foreign_client.py ENDPOINT [TRACEPARENT]
 
 Commits an event, commits it again, reads it back linearizably, and lists services; prints one JSON
-object. Every step fails loudly.
+object. Every step fails loudly. With TRACEPARENT, all calls of the vault are part of that trace.
 """
 
 import json
@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 TIMEOUT_S = 30
 
 
-def main(endpoint: str) -> None:
+def main(endpoint: str, traceparent: str | None = None) -> None:
+    trace = [("traceparent", traceparent)] if traceparent else []
     channel = grpc.insecure_channel(endpoint)
     database = ProtoReflectionDescriptorDatabase(channel)
     services = sorted(database.get_services())
@@ -33,7 +34,7 @@ def main(endpoint: str) -> None:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
         )
-        reply, details = rpc.with_call(request, timeout=TIMEOUT_S)
+        reply, details = rpc.with_call(request, timeout=TIMEOUT_S, metadata=trace)
         metadata = dict(details.initial_metadata()) | dict(details.trailing_metadata())
         return reply, metadata
 
@@ -70,4 +71,4 @@ def main(endpoint: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:3])

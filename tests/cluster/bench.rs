@@ -98,6 +98,39 @@ async fn every_subscriber_is_sent_every_event() -> Result<()> {
 }
 
 #[tokio::test]
+async fn every_group_acknowledges_every_event_once() -> Result<()> {
+    let _slot = slot::take().await;
+    let directory = TempDir::with_prefix("toka-test-bench-")?;
+    let rows = bench(
+        directory.path(),
+        &[
+            "groups",
+            "--local",
+            "--groups",
+            "2",
+            "--consumers",
+            "3",
+            "--clients",
+            "8",
+            "--warm-up",
+            "0s",
+            "--duration",
+            "3s",
+        ],
+    );
+    let rows = rows.await?;
+    let [committed, acknowledged] = &rows[..] else {
+        anyhow::bail!("two rows were expected: {rows:?}");
+    };
+    let (commits, done) = (
+        number(committed, "acknowledged")?,
+        number(acknowledged, "acknowledged")?,
+    );
+    ensure!(commits > 0.0 && done == 2.0 * commits, "{rows:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn reads_are_measured_on_events_that_are_committed_before() -> Result<()> {
     let _slot = slot::take().await;
     let directory = TempDir::with_prefix("toka-test-bench-")?;

@@ -129,7 +129,7 @@ async fn subscriber_that_never_reads_costs_the_others_nothing() -> Result<()> {
 
             let encoded = cluster
                 .node(1)
-                .metric("toka_subscription_events_encoded")
+                .metric("toka_subscription_events_encoded_total")
                 .await?;
             // For docs/benchmarks.md; nothing is asserted of times.
             println!(

@@ -117,6 +117,7 @@ impl Load {
                 client = cluster.client().await?;
             }
             let writer = Writer {
+                load: seed,
                 number,
                 rng: seed::rng(seed, number),
                 client: client.clone(),
@@ -155,6 +156,8 @@ impl Load {
 }
 
 struct Writer {
+    /// Seed of the load: a later load's writers have the same numbers, and must not make the same events.
+    load: u64,
     number: u64,
     rng: StdRng,
     client: Client,
@@ -186,7 +189,9 @@ impl Writer {
         };
         let filler = "x".repeat(self.rng.random_range(FILLER_BYTES));
         self.events += 1;
-        let payload = json!({"writer": self.number, "event": self.events, "filler": filler});
+        let payload = json!({
+            "load": self.load, "writer": self.number, "event": self.events, "filler": filler
+        });
         let draft = EventDraft::new(kind).payload(&payload);
         if self.events.is_multiple_of(EVENTS_PER_EMBEDDING) {
             draft.embedding(&embedding(self.number, self.events))

@@ -64,7 +64,8 @@ pub fn next_binary() -> Result<PathBuf> {
 /// Variables of the caller's environment that would change what `toka` does.
 pub fn foreign_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| name.starts_with("TOKA_")).collect()
+    let is_foreign = |name: &String| name.starts_with("TOKA_") || name.starts_with("OTEL_");
+    names.filter(is_foreign).collect()
 }
 
 /// A running process; killed when dropped.

@@ -143,3 +143,37 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 {{- end -}}
+
+{{/* Environment of a node whose calls are traced. */}}
+{{- define "toka.tracingEnv" -}}
+{{- $tracing := .Values.tracing -}}
+- name: TOKA_OTLP_ENDPOINT
+  value: {{ $tracing.otlp.endpoint | quote }}
+- name: TOKA_OTLP_TIMEOUT
+  value: {{ $tracing.otlp.timeout | quote }}
+- name: TOKA_OTLP_QUEUE_SPANS
+  value: {{ toJson $tracing.otlp.queueSpans | quote }}
+- name: TOKA_TRACES_SAMPLER_RATIO
+  value: {{ toJson $tracing.ratio | quote }}
+- name: K8S_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: K8S_NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+{{- $attributes := list (printf "k8s.namespace.name=%s" .Release.Namespace) "k8s.pod.name=$(K8S_POD_NAME)" "k8s.node.name=$(K8S_NODE_NAME)" -}}
+{{- range $name, $value := $tracing.resourceAttributes -}}
+{{- $attributes = append $attributes (printf "%s=%s" $name $value) -}}
+{{- end }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ join "," $attributes | quote }}
+{{- with $tracing.otlp.headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: headers
+{{- end }}
+{{- end -}}

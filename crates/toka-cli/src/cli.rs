@@ -22,9 +22,9 @@ pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
 pub(crate) use self::bench::{
-    Bench, BenchCommit, BenchEmbedded, BenchFailover, BenchGet, BenchImport, BenchList,
-    BenchRestart, BenchSubscribe, EmbeddedMode, EventShape, Incident, LoadShape, Mode, Nodes,
-    OwnNodes, Stock,
+    Bench, BenchCommit, BenchEmbedded, BenchFailover, BenchGet, BenchGroups, BenchImport,
+    BenchList, BenchRestart, BenchSubscribe, EmbeddedMode, EventShape, Incident, LoadShape, Mode,
+    Nodes, OwnNodes, Stock,
 };
 pub(crate) use self::cluster::{Cluster, Reconcile, Top};
 pub(crate) use self::coordination::{
@@ -117,6 +117,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+    /// Collector that spans are sent to, of the command or of the node: OTLP over gRPC, `http://HOST:PORT` or
+    /// `https://HOST:PORT` [env: OTEL_EXPORTER_OTLP_ENDPOINT; default: none].
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
 }
 
 /// How results are written.

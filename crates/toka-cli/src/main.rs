@@ -5,10 +5,12 @@ mod cmd;
 mod context;
 mod embed;
 mod failure;
+mod log;
 mod output;
 mod payload;
 mod progress;
 mod target;
+mod traced;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command, Format, Global};
 use crate::target::Target;
+use crate::traced::Traced;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(run_traced(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,13 +42,22 @@ fn main() -> ExitCode {
     }
 }
 
+async fn run_traced(cli: Cli) -> Result<()> {
+    let traced = Traced::of(&cli)?;
+    let command = Box::pin(run(cli));
+    match traced {
+        Some(traced) => traced.run(command).await,
+        None => command.await,
+    }
+}
+
 async fn run(cli: Cli) -> Result<()> {
     let Cli { global, command } = cli;
     let format = output::format(global.output);
     // What is said about a single thing is for people unless JSON was asked for.
     let brief = global.output.unwrap_or(Format::Table);
     match command {
-        Command::Serve(flags) => cmd::serve::run(*flags, global.data).await,
+        Command::Serve(flags) => cmd::serve::run(*flags, global.data, global.otlp_endpoint).await,
         Command::Dev(flags) => cmd::dev::run(flags, global.data).await,
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
         Command::Bench(bench) => cmd::bench::run(&global, *bench, brief).await,

@@ -10,10 +10,9 @@ use toka_proto::convert::read::Header;
 use toka_proto::convert::status::{Detail, Failure};
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::channel::Channels;
+use crate::channel::{Channels, Connection};
 use crate::config::{Config, MESSAGE_BYTES_MAX};
 use crate::error::Error;
 use crate::pin::{self, ClusterPin};
@@ -360,7 +359,7 @@ impl Shared {
 }
 
 /// The vault, behind a connection.
-pub(crate) fn vault(channel: Channel) -> VaultServiceClient<Channel> {
+pub(crate) fn vault(channel: Connection) -> VaultServiceClient<Connection> {
     VaultServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -375,7 +374,7 @@ impl Shared {
         attempt: F,
     ) -> Result<Answer<T>, Error>
     where
-        F: FnMut(Channel, Duration) -> A,
+        F: FnMut(Connection, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
         T: Reply,
     {
@@ -395,7 +394,7 @@ impl Shared {
         mut attempt: F,
     ) -> Result<Answer<T>, Error>
     where
-        F: FnMut(Channel, Duration) -> A,
+        F: FnMut(Connection, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
         T: Reply,
     {

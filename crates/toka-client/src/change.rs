@@ -8,10 +8,10 @@ use std::future::Future;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use tokio::time::{Duration, Instant, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::call::{Answer, Repeats, Shared};
+use crate::channel::Connection;
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::routes::Route;
@@ -29,7 +29,7 @@ impl Shared {
         attempt: F,
     ) -> Result<Answer<T>, Error>
     where
-        F: FnMut(Channel, Duration) -> A,
+        F: FnMut(Connection, Duration) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
         T: Reply,
     {

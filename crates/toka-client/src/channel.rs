@@ -61,6 +61,24 @@ impl Transport for TcpTransport {
     }
 }
 
+/// What calls are made over.
+#[cfg(not(feature = "opentelemetry"))]
+pub(crate) type Connection = Channel;
+/// What calls are made over: each has a span, and tells its node the trace.
+#[cfg(feature = "opentelemetry")]
+pub(crate) type Connection = toka_trace::ClientSpans<Channel>;
+
+#[cfg(not(feature = "opentelemetry"))]
+fn connection(channel: Channel, _: &str) -> Connection {
+    channel
+}
+
+#[cfg(feature = "opentelemetry")]
+fn connection(channel: Channel, endpoint: &str) -> Connection {
+    let callee = || toka_trace::KeyValue::new("server.address", endpoint.to_owned());
+    Connection::over(channel, toka_trace::Tracer::global(), callee)
+}
+
 /// Connections that were used before.
 #[derive(Debug)]
 pub(crate) struct Channels {
@@ -77,15 +95,15 @@ impl Channels {
     }
 
     /// The connection to an endpoint.
-    pub(crate) fn get(&self, endpoint: &str) -> Result<Channel, Error> {
+    pub(crate) fn get(&self, endpoint: &str) -> Result<Connection, Error> {
         // Nothing panics while the lock is held, so a poisoned one guards a sound map.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = open.get(endpoint) {
-            return Ok(channel.clone());
+            return Ok(connection(channel.clone(), endpoint));
         }
         let channel = self.transport.channel(endpoint)?;
         open.insert(endpoint.to_owned(), channel.clone());
-        Ok(channel)
+        Ok(connection(channel, endpoint))
     }
 
     /// Drops the connection to an endpoint, so that the next use makes a new one.

@@ -89,7 +89,11 @@ impl Client {
             redirections: 0,
         };
         let mut task = JoinSet::new();
-        task.spawn(driver.run());
+        let driving = driver.run();
+        // Its calls are part of the trace in which it was opened.
+        #[cfg(feature = "opentelemetry")]
+        let driving = toka_trace::with_current(driving);
+        task.spawn(driving);
         CommitStream {
             client: self.clone(),
             queue,

@@ -5,9 +5,9 @@ use toka_ledger::{CursorName, Rejection};
 use toka_proto::convert::ident;
 use toka_proto::v1;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
-use tonic::transport::Channel;
 
 use crate::call::{Repeats, Shared};
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -154,7 +154,7 @@ impl Shared {
     }
 }
 
-fn service(channel: Channel) -> CursorServiceClient<Channel> {
+fn service(channel: Connection) -> CursorServiceClient<Connection> {
     CursorServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -10,13 +10,13 @@ use toka_ledger::group::{Changes, Group, Settings};
 use toka_proto::v1;
 use toka_proto::v1::create_group_request::Start;
 use toka_proto::v1::group_service_client::GroupServiceClient;
-use tonic::transport::Channel;
 
 pub use self::consumer::{Consume, GroupConsumer};
 pub use self::deliveries::{Delivery, Pull};
 pub use self::outstanding::OutstandingEvent;
 pub use self::parked::ParkedEvent;
 use crate::call::Repeats;
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -181,7 +181,7 @@ impl Client {
     }
 }
 
-fn service(channel: Channel) -> GroupServiceClient<Channel> {
+fn service(channel: Connection) -> GroupServiceClient<Connection> {
     GroupServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -5,9 +5,9 @@ use toka_ledger::{Embedding, Filter};
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::v1;
 use toka_proto::v1::intent_service_client::IntentServiceClient;
-use tonic::transport::Channel;
 
 use crate::call::Repeats;
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -224,7 +224,7 @@ impl Client {
     }
 }
 
-fn service(channel: Channel) -> IntentServiceClient<Channel> {
+fn service(channel: Connection) -> IntentServiceClient<Connection> {
     IntentServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

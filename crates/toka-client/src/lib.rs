@@ -19,6 +19,9 @@
 //! over any number of nodes that die under it; a client keeps to the cluster of its first reply, which every call names,
 //! so that a node of another one does nothing; a consumer of a group goes on with whichever node there is. This crate
 //! knows nothing of storage or of Raft.
+//!
+//! With the feature `opentelemetry` every try of a call has a span, by the provider that the process has set for all of
+//! OpenTelemetry, below the span that is current; the node that is called is told the trace.
 
 #![deny(missing_docs)]
 

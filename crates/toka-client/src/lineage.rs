@@ -9,10 +9,10 @@ use toka_ledger::{EventHeader, Invalid, Selector};
 use toka_proto::v1;
 use toka_proto::v1::lineage_service_client::LineageServiceClient;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 
 pub use self::walk::Walk;
 use self::walk::{AsOf, Part, Parts, Place};
+use crate::channel::Connection;
 use crate::client::Client;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::error::Error;
@@ -295,7 +295,7 @@ impl Client {
 }
 
 /// The service, behind a connection.
-fn service(channel: Channel) -> LineageServiceClient<Channel> {
+fn service(channel: Connection) -> LineageServiceClient<Connection> {
     LineageServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

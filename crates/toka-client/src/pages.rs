@@ -4,10 +4,10 @@ use std::future::Future;
 
 use toka_proto::v1;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::call::Shared;
+use crate::channel::Connection;
 use crate::error::Error;
 use crate::read::{Consistency, route};
 use crate::reply::Reply;
@@ -75,7 +75,7 @@ impl Shared {
         &self,
         list: Listing,
         ask: impl Fn(NextPage) -> M,
-        attempt: impl Fn(Channel, Request<M>) -> A,
+        attempt: impl Fn(Connection, Request<M>) -> A,
         read: impl Fn(&str, P::Item) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error>
     where

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
-use toka_client::{Client, Include, Message, Start, Stored, Subscribe};
+use toka_client::{
+    Client, ConsumerName, GroupName, Include, Message, Pull, SettleOutcome, Start, Stored,
+    StoredEvent, Subscribe, Verdict,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -17,6 +20,8 @@ use crate::pace::Pace;
 
 /// How often somebody who waits for deliveries looks at their number.
 const POLL: Duration = Duration::from_millis(5);
+/// How long a consumer waits with one call where nothing is to be delivered.
+const PULL_WAIT: Duration = Duration::from_secs(1);
 
 /// What one subscriber is sent: when each event was due.
 pub type Deliveries<E> = BoxStream<'static, Result<Instant, E>>;
@@ -25,7 +30,6 @@ pub type Deliveries<E> = BoxStream<'static, Result<Instant, E>>;
 #[derive(Debug)]
 pub struct Subscribers<E> {
     tasks: JoinSet<Counted<E>>,
-    count: u64,
     delivered: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
 }
@@ -36,7 +40,6 @@ impl<E: Send + 'static> Subscribers<E> {
     pub fn start(pace: &Arc<Pace>, streams: Vec<Deliveries<E>>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let delivered = Arc::new(AtomicU64::new(0));
-        let count = streams.len() as u64;
         let mut tasks = JoinSet::new();
         for stream in streams {
             tasks.spawn(follow(
@@ -48,19 +51,19 @@ impl<E: Send + 'static> Subscribers<E> {
         }
         Self {
             tasks,
-            count,
             delivered,
             stop,
         }
     }
 
-    /// Waits until each has been sent `events`, for `limit` at most, and says what they counted.
+    /// Waits until there were so many `deliveries` to all of them together, for `limit` at most, and says what they
+    /// counted.
     ///
     /// # Errors
     /// [`Error::TooLate`] if events are missing, [`Error::Task`].
-    pub async fn finish(mut self, events: u64, limit: Duration) -> Result<Counted<E>, Error> {
+    pub async fn finish(mut self, deliveries: u64, limit: Duration) -> Result<Counted<E>, Error> {
         let until = Instant::now() + limit;
-        while self.delivered.load(Ordering::Relaxed) < events * self.count {
+        while self.delivered.load(Ordering::Relaxed) < deliveries {
             if Instant::now() >= until {
                 return Err(Error::TooLate {
                     name: "subscribers".to_owned(),
@@ -122,18 +125,61 @@ pub async fn of_vault(
     };
     let messages = client.subscribe(subscribe).await?.into_stream();
     let deliveries = messages.filter_map(async |message| match message {
-        Ok(Message::Event(event)) => {
-            let due = match &event.payload {
-                Some(Stored::Present(payload)) => Events::due(payload),
-                Some(Stored::Erased) | None => None,
-            };
-            // Without a payload there is no stamp: delivered, with no latency to speak of.
-            Some(Ok(due.unwrap_or_else(Instant::now)))
-        }
+        Ok(Message::Event(event)) => Some(Ok(due(&event))),
         Ok(_) => None,
         Err(error) => Some(Err(error)),
     });
     Ok(deliveries.boxed())
+}
+
+/// What a consumer of `group` is delivered, `ahead` events with a pull; all of one pull are acknowledged together, before
+/// they count. An event that another consumer has got meanwhile does not count.
+#[must_use]
+pub fn of_group(
+    client: &Client,
+    group: &GroupName,
+    consumer: ConsumerName,
+    ahead: u32,
+) -> Deliveries<toka_client::Error> {
+    let pull = Pull {
+        max_events: ahead,
+        wait: PULL_WAIT,
+        ..Pull::new(group.clone(), consumer)
+    };
+    stream::unfold((client.clone(), pull), async |(client, pull)| {
+        let done = pull_and_acknowledge(&client, &pull).await;
+        let done = done.map_or_else(
+            |error| vec![Err(error)],
+            |due| due.into_iter().map(Ok).collect(),
+        );
+        Some((stream::iter(done), (client, pull)))
+    })
+    .flatten()
+    .boxed()
+}
+
+async fn pull_and_acknowledge(
+    client: &Client,
+    pull: &Pull,
+) -> Result<Vec<Instant>, toka_client::Error> {
+    let deliveries = client.pull(pull).await?;
+    let settlements: Vec<_> = deliveries
+        .iter()
+        .map(|delivery| (delivery.token(), Verdict::Acknowledge))
+        .collect();
+    let outcomes = client.settle(&pull.group, &settlements).await?;
+    let done = deliveries.iter().zip(outcomes);
+    let done = done.filter(|(_, outcome)| *outcome == SettleOutcome::Done);
+    Ok(done.map(|(delivery, _)| due(&delivery.event)).collect())
+}
+
+/// When an event was due; now, without a payload to tell it: delivered, with no latency to speak of.
+fn due(event: &StoredEvent) -> Instant {
+    let due = match &event.payload {
+        Some(Stored::Present(payload)) => Events::due(payload),
+        Some(Stored::Erased) | None => None,
+    };
+    due.unwrap_or_else(Instant::now)
 }
 
 /// Reads `events` of a stream, and says how long that took.
@@ -157,8 +203,6 @@ pub async fn drain<E>(
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
-
     use super::*;
     use crate::pace::Plan;
 
@@ -170,7 +214,7 @@ mod tests {
             five.chain(stream::pending()).boxed()
         });
         let subscribers = Subscribers::start(&pace, streams.collect());
-        let counted = subscribers.finish(5, Duration::from_secs(60)).await;
+        let counted = subscribers.finish(15, Duration::from_secs(60)).await;
         assert_eq!(counted.expect("all came").items, 15);
     }
 

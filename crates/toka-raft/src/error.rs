@@ -106,6 +106,39 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// Every [`CommitError::reason`].
+    pub const REASONS: [&'static str; 11] = [
+        "not_leader",
+        "overloaded",
+        "disk_full",
+        "disks_full",
+        "clock",
+        "unknown",
+        "too_large",
+        "feature_level",
+        "settings",
+        "invalid",
+        "stopped",
+    ];
+
+    /// In a word, for metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotLeader { .. } => "not_leader",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DiskFull { .. } => "disk_full",
+            Self::DisksFull { .. } => "disks_full",
+            Self::Clock { .. } => "clock",
+            Self::Unknown => "unknown",
+            Self::TooLarge { .. } => "too_large",
+            Self::FeatureLevel { .. } => "feature_level",
+            Self::Settings { .. } => "settings",
+            Self::Invalid(_) => "invalid",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// Whether the same commit may succeed later, here or on another node.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

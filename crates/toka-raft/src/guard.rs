@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use toka_ledger::engine::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Visit,
+    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
 };
 
 use crate::error::FatalError;
@@ -133,5 +133,9 @@ impl Engine for GuardedEngine {
 
     fn unflushed_bytes(&self) -> Result<u64, EngineError> {
         self.checked(self.engine.unflushed_bytes())
+    }
+
+    fn usage(&self) -> Result<Usage, EngineError> {
+        self.checked(self.engine.usage())
     }
 }

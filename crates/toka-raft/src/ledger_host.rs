@@ -10,7 +10,7 @@ use bytes::Bytes;
 use toka_ledger::apply::{Ledger, LogMark};
 use toka_ledger::command::{Command, FEATURE_LEVEL, decode_batch};
 use toka_ledger::disk::{Disk, is_unreadable};
-use toka_ledger::engine::{Durability, Engine, EngineError};
+use toka_ledger::engine::{Durability, Engine, EngineError, Usage};
 use toka_ledger::read::{Position, Reader};
 use toka_ledger::seam::Threads;
 
@@ -189,6 +189,7 @@ impl LedgerHost {
         let mut outcomes = outcomes.into_iter();
         let split = |count| Applied {
             outcomes: outcomes.by_ref().take(count).collect(),
+            during: None,
         };
         Ok(counts.into_iter().map(split).collect())
     }
@@ -209,6 +210,11 @@ impl LedgerHost {
     /// Bytes that a flush would write, about.
     pub(crate) fn unflushed_bytes(&self) -> Result<u64, FatalError> {
         Ok(self.engine().unflushed_bytes()?)
+    }
+
+    /// What the engine uses and has done.
+    pub(crate) fn usage(&self) -> Result<Usage, FatalError> {
+        Ok(self.engine().usage()?)
     }
 
     /// Bytes on disk.

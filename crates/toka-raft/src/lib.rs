@@ -35,6 +35,7 @@ mod ledger_host;
 pub mod limits;
 pub mod log_store;
 mod membership;
+pub mod meters;
 mod network;
 mod pace;
 mod poll;
@@ -49,11 +50,13 @@ mod scrub;
 mod scrub_report;
 mod slow_disk;
 pub mod snapshot;
+mod stages;
 mod state_machine;
 mod status;
 #[cfg(feature = "storage")]
 pub mod stopped;
 pub mod storage;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 mod ticker;
@@ -67,7 +70,9 @@ pub use change::NewMember;
 pub use config::Config;
 pub use error::{ChangeError, CommitError, FatalError, ReadError, StartError, TransferError};
 pub use network::PeerService;
-pub use replica::{Consistency, Leader, Replica, Role, ScrubPass, ScrubReport, Status, Survey};
+pub use replica::{
+    Consistency, Leader, MemberVital, Replica, Role, ScrubPass, ScrubReport, Status, Survey,
+};
 #[cfg(feature = "storage")]
 pub use storage::DiskStorage;
 pub use storage::{MemoryStorage, Storage};

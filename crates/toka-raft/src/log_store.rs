@@ -25,7 +25,7 @@ mod writer;
 pub use engine::{BlockingRead, Change, EngineReader, LogEngine, LogMeta, ReadPlan};
 pub use error::{Damage, LogError};
 pub use memory::MemoryLog;
-pub use raft_log::{LogHandle, LogOptions, QUEUE_BYTES_MAX, RaftLog};
+pub use raft_log::{DurableTimes, LogHandle, LogOptions, QUEUE_BYTES_MAX, RaftLog};
 pub use reader::{LogReader, READ_BYTES_MAX};
 #[cfg(fuzzing)]
 pub(crate) use segment::fuzzing as segment_fuzzing;

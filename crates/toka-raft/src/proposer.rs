@@ -18,13 +18,16 @@ use openraft::raft::ClientWriteResult;
 use toka_ledger::command::{self, Command, FEATURE_LEVEL_MIN};
 use toka_ledger::{Outcome, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Proposing;
 use crate::error::CommitError;
-use crate::log_store::ENTRY_BYTES_MAX;
+use crate::log_store::{DurableTimes, ENTRY_BYTES_MAX};
 use crate::room::Room;
+use crate::stages::{Traced, TracedEntry};
 use crate::state_machine::StateMachine;
+use crate::tally::Tally;
 use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 use crate::vitals::Vitals;
 
@@ -34,6 +37,8 @@ const RETRY_AFTER_MS: u64 = 50;
 const ENTRY_ITEMS_MAX: usize = 8_192;
 /// Room for the length before a command and for the entry's header.
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
+/// What is said of an entry in its trace of which nobody knows whether it was applied.
+const NO_OUTCOME: &str = "no outcome in time";
 
 type NodeRaft = Raft<TypeConfig, StateMachine>;
 type Answers = Result<Vec<Outcome>, CommitError>;
@@ -43,7 +48,10 @@ struct Proposal {
     commands: Vec<Bytes>,
     /// How many items they have.
     items: usize,
+    queued: Instant,
     answer: oneshot::Sender<Answers>,
+    /// Absent of most: nobody traces their call.
+    traced: Option<Traced>,
     /// Its share of the queue's bytes, until there is an outcome.
     _room: OwnedSemaphorePermit,
 }
@@ -58,14 +66,17 @@ pub(crate) struct Proposer {
     reader: Reader,
     stopping: CancellationToken,
     limits: Proposing,
+    tally: Arc<Tally>,
 }
 
 /// The task behind it.
 pub(crate) struct Batcher {
     queue: mpsc::Receiver<Proposal>,
     raft: NodeRaft,
+    durable: DurableTimes,
     stopping: CancellationToken,
     limits: Proposing,
+    tally: Arc<Tally>,
 }
 
 /// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
@@ -75,8 +86,10 @@ pub(crate) fn proposer(
     disk: watch::Receiver<Room>,
     vitals: Arc<Vitals>,
     reader: Reader,
+    durable: DurableTimes,
     limits: Proposing,
     stopping: CancellationToken,
+    tally: Arc<Tally>,
 ) -> (Proposer, Batcher) {
     let (sender, receiver) = mpsc::channel(limits.queue_commits);
     let room = Arc::new(Semaphore::new(room_permits(&limits) as usize));
@@ -88,14 +101,17 @@ pub(crate) fn proposer(
         reader,
         stopping: stopping.clone(),
         limits,
+        tally: Arc::clone(&tally),
     };
     (
         proposer,
         Batcher {
             queue: receiver,
             raft,
+            durable,
             stopping,
             limits,
+            tally,
         },
     )
 }
@@ -121,6 +137,13 @@ impl Proposer {
     /// Proposes `commands` in one entry, in their order, and waits for their outcomes. Encoded here,
     /// once, and by the caller's task: log and network pass the bytes on.
     pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
+        let began = Instant::now();
+        let answer = self.try_together(commands).await;
+        self.tally.answered(&answer, began.elapsed());
+        answer
+    }
+
+    async fn try_together(&self, commands: &[Command]) -> Answers {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
@@ -158,7 +181,9 @@ impl Proposer {
             .try_send(Proposal {
                 commands,
                 items,
+                queued: Instant::now(),
                 answer,
+                traced: Traced::current(),
                 _room: room,
             })
             .map_err(|refused| match refused {
@@ -235,27 +260,30 @@ impl Batcher {
                 self.queue.try_recv().ok()
             };
         }
+        let commits = waiting.iter_mut().filter_map(|of| of.traced.take());
+        let commits = commits.collect();
+        let traced = TracedEntry::of(commits, &self.durable, batch.commands(), batch.bytes());
         let refusal = self.refusal();
-        let raft = self.raft.clone();
+        let (raft, tally) = (self.raft.clone(), Arc::clone(&self.tally));
         let timeout = self.limits.timeout;
         async move {
             if let Some(refusal) = refusal {
                 answer_all(waiting, &refusal);
-                return;
+                return not_proposed(traced);
             }
-            let (responder, result) = ProgressResponder::complete_only();
+            let began = Instant::now();
+            for proposal in &waiting {
+                let queued = began.saturating_duration_since(proposal.queued);
+                tally.queue.record(queued);
+            }
             let entry = Commands(batch.finish());
-            if raft.client_write_ff(entry, Some(responder)).await.is_err() {
-                answer_all(waiting, &CommitError::Unknown);
-                return;
-            }
-            match tokio::time::timeout(timeout, result).await {
-                Ok(Ok(result)) => {
-                    let term = raft.metrics().borrow_watched().current_term;
-                    answer(waiting, result, term);
-                }
-                // openraft has stopped, or a quorum is out of reach: nobody can know.
-                Ok(Err(_)) | Err(_) => answer_all(waiting, &CommitError::Unknown),
+            let proposed = match traced {
+                Some(traced) => propose_traced(&raft, entry, waiting, timeout, traced).await,
+                None => propose(&raft, entry, waiting, timeout).await,
+            };
+            if let Some((applied, _)) = proposed {
+                let took = Instant::from_std(applied).saturating_duration_since(began);
+                tally.replicate.record(took);
             }
         }
         .boxed()
@@ -275,6 +303,94 @@ impl Batcher {
         (lag > self.limits.apply_lag_entries).then_some(CommitError::Overloaded {
             retry_after_ms: RETRY_AFTER_MS,
         })
+    }
+}
+
+/// From when to when an entry was applied here; `None` if it was not, as far as is known.
+type Applying = Option<(std::time::Instant, std::time::Instant)>;
+
+fn applying(result: &ClientWriteResult<TypeConfig>) -> Applying {
+    result
+        .as_ref()
+        .ok()
+        .and_then(|response| response.data.during)
+}
+
+/// Has an entry agreed on and applied, and hands out what came of it.
+async fn propose(
+    raft: &NodeRaft,
+    entry: Commands,
+    waiting: Vec<Proposal>,
+    timeout: Duration,
+) -> Applying {
+    let (responder, result) = ProgressResponder::complete_only();
+    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
+        answer_all(waiting, &CommitError::Unknown);
+        return None;
+    }
+    match tokio::time::timeout(timeout, result).await {
+        Ok(Ok(result)) => {
+            let term = raft.metrics().borrow_watched().current_term;
+            let applied = applying(&result);
+            answer(waiting, result, term);
+            applied
+        }
+        // openraft has stopped, or a quorum is out of reach: nobody can know.
+        Ok(Err(_)) | Err(_) => {
+            answer_all(waiting, &CommitError::Unknown);
+            None
+        }
+    }
+}
+
+/// As [`propose`], and notes when what has happened.
+async fn propose_traced(
+    raft: &NodeRaft,
+    entry: Commands,
+    waiting: Vec<Proposal>,
+    timeout: Duration,
+    mut traced: TracedEntry,
+) -> Applying {
+    let (responder, committed, result) = ProgressResponder::new();
+    traced.proposed();
+    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
+        answer_all(waiting, &CommitError::Unknown);
+        traced.failed(NO_OUTCOME);
+        traced.record();
+        return None;
+    }
+    let agreed = async {
+        // Fails of an entry that is never committed, at the same time as its result.
+        if let Ok(log_id) = committed.await {
+            traced.committed(log_id);
+        }
+        result.await
+    };
+    let applied = match tokio::time::timeout(timeout, agreed).await {
+        Ok(Ok(result)) => {
+            let applied = applying(&result);
+            match &result {
+                Ok(_) => traced.applied(applied),
+                Err(_) => traced.failed("this node does not lead, or no longer"),
+            }
+            let term = raft.metrics().borrow_watched().current_term;
+            answer(waiting, result, term);
+            applied
+        }
+        Ok(Err(_)) | Err(_) => {
+            answer_all(waiting, &CommitError::Unknown);
+            traced.failed(NO_OUTCOME);
+            None
+        }
+    };
+    traced.record();
+    applied
+}
+
+fn not_proposed(traced: Option<TracedEntry>) {
+    if let Some(mut traced) = traced {
+        traced.failed("the ledger is far behind what is committed");
+        traced.record();
     }
 }
 

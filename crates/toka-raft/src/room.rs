@@ -4,6 +4,7 @@
 //! takes no more commits, and later no more of the log from its leader; heartbeats and reads go on, and so
 //! does everything else when there is room again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use toka_ledger::disk::Space;
@@ -15,6 +16,7 @@ use crate::alarms::Alarms;
 use crate::amount::{self, Amount};
 use crate::blocking::Blocking;
 use crate::headroom::{Headroom, LEFT_AT_BEGIN};
+use crate::tally::Tally;
 use crate::ticker::ticker;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -80,6 +82,7 @@ pub(crate) struct RoomKeeper {
     pub(crate) room: watch::Sender<Room>,
     pub(crate) alarms: Alarms,
     pub(crate) blocking: Blocking,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl RoomKeeper {
@@ -100,7 +103,9 @@ impl RoomKeeper {
 
     fn note(&self, space: Space) {
         let before = *self.room.borrow();
-        let now = Room::of(space.free_bytes, self.headroom.reserve_bytes(space), before);
+        let reserve_bytes = self.headroom.reserve_bytes(space);
+        self.tally.disk(space, reserve_bytes);
+        let now = Room::of(space.free_bytes, reserve_bytes, before);
         let shortage = shortage(self.alarms.node_id(), now, space);
         // Also where there is room for everything else: this node falls behind until there is more.
         let message = shortage.or_else(|| self.refused(space));

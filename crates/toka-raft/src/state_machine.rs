@@ -12,6 +12,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
+use tokio::time::Instant;
 
 use crate::blocking::Blocking;
 use crate::codec::entry_len;
@@ -21,7 +22,8 @@ use crate::fatal::Fatal;
 use crate::ledger_host::LedgerHost;
 use crate::log_store::{DurableWatermark, LogHandle};
 use crate::snapshot::{Builder, SnapshotDir, SnapshotStore};
-use crate::type_config::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::tally::Tally;
+use crate::type_config::{Applied, Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that are applied together.
 const GROUP_ENTRIES_MAX: usize = 256;
@@ -38,6 +40,7 @@ pub(crate) struct StateMachine {
     pub(crate) blocking: Blocking,
     pub(crate) metrics: Arc<std::sync::OnceLock<crate::snapshot::Metrics>>,
     pub(crate) fatal: Fatal,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Entries that are applied in one write.
@@ -104,12 +107,19 @@ impl StateMachine {
         // disk has. A ledger that is ahead of its own log cannot be started again.
         self.wait_until_durable(last.index).await?;
         let host = Arc::clone(&self.host);
+        let (began, count) = (Instant::now(), entries.len());
         let results = self.blocking.run(move || host.apply(entries)).await?;
+        let ended = Instant::now();
+        self.tally
+            .apply
+            .record(ended.saturating_duration_since(began));
+        self.tally.applied_entries.add(count as u64);
+        let during = Some((began.into_std(), ended.into_std()));
         self.applied.record(last.index, bytes);
         // Every responder is answered: a caller is waiting behind it.
         for (responder, result) in responders.into_iter().zip(results) {
             if let Some(responder) = responder {
-                responder.send(result);
+                responder.send(Applied { during, ..result });
             }
         }
         Ok(())
@@ -184,6 +194,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let installed = stop_on_panic(self.install(snapshot)).await;
         installed.map_err(|error| self.fatal.report(error))?;
         self.applied.installed();
+        self.tally.snapshots_installed.increment();
         tracing::info!(log_id = ?meta.last_log_id, "snapshot installed");
         Ok(())
     }
@@ -206,6 +217,7 @@ impl StateMachine {
             blocking: self.blocking,
             metrics: Arc::clone(&self.metrics),
             fatal: self.fatal.clone(),
+            tally: Arc::clone(&self.tally),
         }
     }
 }

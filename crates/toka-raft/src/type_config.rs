@@ -1,6 +1,7 @@
 //! The types that openraft is instantiated with, and short names for them.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 use openraft::type_config::alias;
@@ -64,6 +65,8 @@ impl fmt::Display for Commands {
 pub struct Applied {
     /// One outcome per command.
     pub outcomes: Vec<toka_ledger::Outcome>,
+    /// From when to when this node applied it, together with those that were there as well.
+    pub during: Option<(Instant, Instant)>,
 }
 
 /// Where a member of the cluster can be reached, and how it came to be one.

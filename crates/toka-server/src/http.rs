@@ -52,13 +52,9 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
-    let text = match pages.shared.get().cloned() {
-        Some(shared) => {
-            let readiness = pages.readiness.borrow().clone();
-            off_reactor(move || metrics::text(&shared, &readiness)).await
-        }
-        None => Ok("# the stores are being opened\n".to_owned()),
-    };
+    let shared = pages.shared.get().cloned();
+    let readiness = pages.readiness.borrow().clone();
+    let text = off_reactor(move || metrics::text(shared.as_deref(), &readiness)).await;
     let text = text.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

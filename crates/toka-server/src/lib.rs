@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> routing -> refusal
-//!      -> http, health -> metrics -> status; config; limits
+//!      -> http, health -> metrics -> status; calls; config; limits
 //! ```
 //!
 //! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod api;
+mod calls;
 pub mod config;
 mod health;
 mod http;

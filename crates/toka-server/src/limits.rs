@@ -24,6 +24,8 @@ pub const ENCODED_BYTES: usize = 16 << 20;
 pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
+/// Log entries of one commit stream that are in its call's trace: a stream goes on for ever, and a trace should not.
+pub const STREAM_TRACED_ENTRIES: u32 = 64;
 /// How long the other nodes have to tell their state.
 pub const STATUS_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// So long, and no longer than a quarter of the call's time, a change of the membership that was not made asks who

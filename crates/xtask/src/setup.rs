@@ -87,6 +87,14 @@ pub(crate) const TEST: &[Need] = &[
         brew: &[],
         is_met: || for_root("nft"),
     },
+    Need {
+        what: "promtool, which checks metrics and alerts",
+        apt: &["prometheus"],
+        dnf: &["golang-github-prometheus"],
+        pacman: &["prometheus"],
+        brew: &["prometheus"],
+        is_met: || on_path("promtool"),
+    },
 ];
 
 /// What making an image needs.
@@ -371,7 +379,7 @@ mod tests {
         assert!(
             text.contains(
                 "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace \
-                 iproute2 nftables"
+                 iproute2 nftables prometheus"
             ),
             "{text}"
         );

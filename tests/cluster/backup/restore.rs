@@ -53,7 +53,6 @@ async fn check_restored(new: &mut Cluster, made: &Value, log: &[EventHeader]) ->
     new.converged(last.unwrap_or(0)).await?;
     let whole = log_of(new, 1).await?;
     ensure!(whole[..log.len()] == *log, "what was restored has changed");
-    // An event that was there before, of a writer that makes it again, is acknowledged as what it is.
     let acknowledged: BTreeSet<_> = acks.all().iter().map(|ack| ack.sequence).collect();
     for header in &whole[log.len()..] {
         let sequence = header.sequence;

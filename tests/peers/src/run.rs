@@ -205,7 +205,7 @@ async fn deliver(store: &Store, events: Events, plan: Plan) -> Result<Summary> {
         bail!("{} commits failed; the first: {error}", committed.errors);
     }
     let calls = subscribers
-        .finish(committed.all_items, DELIVERY_LIMIT)
+        .finish(committed.all_items * u64::from(SUBSCRIBERS), DELIVERY_LIMIT)
         .await?;
     summary(calls, &pace, meter).await
 }

@@ -10,6 +10,7 @@ use toka_ledger::disk::Disk as _;
 use toka_raft::log_store::{LogOptions, TailLimits};
 use toka_raft::transport::peer_server;
 use toka_raft::{Config, FatalError, Replica};
+use toka_server::node::Tracer;
 use toka_server::{Addresses, Node as Server, Outside, Wires};
 use tokio::runtime::{Builder, Handle, RngSeed, Runtime};
 
@@ -207,6 +208,7 @@ impl Host {
                 seams,
                 transport,
                 storage: Some(storage),
+                tracer: Tracer::off(),
             };
             runtime.spawn(node.serve(config, outside));
             self.runtime = Some(runtime);

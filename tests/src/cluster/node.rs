@@ -119,6 +119,16 @@ impl Node {
         ClusterServiceClient::new(self.channel.clone())
     }
 
+    /// All of its metrics, in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = get(self.http, "/metrics").await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let lines = answer
+            .lines()
+            .filter(|line| line.starts_with("# ") || line.starts_with("toka_"));
+        Ok(lines.flat_map(|line| [line, "\n"]).collect())
+    }
+
     /// The value of one of its metrics that have no labels.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let answer = get(self.http, "/metrics").await?;

@@ -18,6 +18,8 @@ pub(crate) enum Bench {
     List(BenchList),
     /// Follow events while they are committed, or from the beginning.
     Subscribe(BenchSubscribe),
+    /// Let the consumers of groups pull and acknowledge events while they are committed.
+    Groups(BenchGroups),
     /// Kill, stop or change the leader of a cluster of its own, and report how long nothing is acknowledged.
     Failover(BenchFailover),
     /// Start a node of a cluster of its own again, and report how long it takes.
@@ -179,6 +181,28 @@ pub(crate) struct BenchSubscribe {
     /// nothing is committed meanwhile.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) catch_up: Option<u64>,
+    #[command(flatten)]
+    pub(crate) nodes: Nodes,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGroups {
+    /// How many groups there are; each gets every event.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) groups: u32,
+    /// How many consumers share each group.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) consumers: u32,
+    /// Events that a consumer pulls at once, and acknowledges at once.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) pull_events: u32,
+    /// Events of a group that are outstanding at most.
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) unacknowledged: u32,
+    #[command(flatten)]
+    pub(crate) load: LoadShape,
+    #[command(flatten)]
+    pub(crate) events: EventShape,
     #[command(flatten)]
     pub(crate) nodes: Nodes,
 }

@@ -10,9 +10,17 @@ const CLIENT: &[&str] = &["endpoint", "context", "timeout"];
 /// Flags that mean nothing to the command of that name, and to those below it.
 fn meaningless(command: &str) -> &'static [&'static str] {
     match command {
-        "serve" | "dev" => &["endpoint", "context", "timeout", "output"],
-        "completions" | "man" => &["endpoint", "context", "timeout", "output", "data"],
-        "context" => &["endpoint", "context", "timeout", "data"],
+        "serve" => &["endpoint", "context", "timeout", "output"],
+        "dev" => &["endpoint", "context", "timeout", "output", "otlp_endpoint"],
+        "completions" | "man" => &[
+            "endpoint",
+            "context",
+            "timeout",
+            "output",
+            "data",
+            "otlp_endpoint",
+        ],
+        "context" => &["endpoint", "context", "timeout", "data", "otlp_endpoint"],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &["data"],
@@ -55,7 +63,10 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
     match meaningless.iter().find(given) {
         Some(flag) => Err(command.error(
             ErrorKind::ArgumentConflict,
-            format!("--{flag} means nothing to `toka {name}`"),
+            format!(
+                "--{} means nothing to `toka {name}`",
+                flag.replace('_', "-")
+            ),
         )),
         None => Ok(()),
     }

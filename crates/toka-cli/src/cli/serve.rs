@@ -198,10 +198,20 @@ pub(crate) struct Serve {
     /// Block cache of the storage.
     #[arg(long, value_name = "SIZE")]
     cache_bytes: Option<ByteSize>,
+    /// With --otlp-endpoint: how long the collector may take to take a batch of spans [default: 10s].
+    #[arg(long, value_name = "TIME")]
+    otlp_timeout: Option<Span>,
+    /// With --otlp-endpoint: spans that may wait for the collector; further ones are dropped [default: 8192].
+    #[arg(long, value_name = "N")]
+    otlp_queue_spans: Option<usize>,
+    /// With --otlp-endpoint: part of the calls that is traced, 0 to 1, where the caller has not decided
+    /// [default: 1].
+    #[arg(long, value_name = "X")]
+    traces_sampler_ratio: Option<f64>,
 }
 
 impl Serve {
-    pub(crate) fn layer(self, data: Option<PathBuf>) -> ConfigFile {
+    pub(crate) fn layer(self, data: Option<PathBuf>, otlp_endpoint: Option<String>) -> ConfigFile {
         ConfigFile {
             node_id: self.node_id,
             data,
@@ -260,6 +270,10 @@ impl Serve {
             keep_log_entries: self.keep_log_entries,
             keep_log_bytes: self.keep_log_bytes,
             cache_bytes: self.cache_bytes,
+            otlp_endpoint,
+            otlp_timeout: self.otlp_timeout,
+            otlp_queue_spans: self.otlp_queue_spans,
+            traces_sampler_ratio: self.traces_sampler_ratio,
         }
     }
 }

@@ -4,6 +4,7 @@ mod agreement;
 mod commit;
 mod embedded;
 mod failover;
+mod groups;
 mod import;
 mod intents;
 mod read;
@@ -34,6 +35,7 @@ async fn measure(global: &Global, bench: Bench, format: Format) -> Result<()> {
         Bench::Get(flags) => Box::pin(read::get(global, flags, format)).await,
         Bench::List(flags) => Box::pin(read::list(global, flags, format)).await,
         Bench::Subscribe(flags) => Box::pin(subscribe::run(global, flags, format)).await,
+        Bench::Groups(flags) => Box::pin(groups::run(global, flags, format)).await,
         Bench::Failover(flags) => Box::pin(failover::run(global, flags, format)).await,
         Bench::Restart(flags) => Box::pin(restart::run(global, flags, format)).await,
         Bench::Import(flags) => Box::pin(import::run(global, flags, format)).await,

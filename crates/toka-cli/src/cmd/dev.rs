@@ -9,9 +9,10 @@ use toka_ledger::disk::SystemDisk;
 use toka_server::config::{Config, ConfigFile, InitialMember};
 use toka_server::node::{Node, Outside};
 
-use super::serve::{start_log, terminated};
+use super::serve::terminated;
 use crate::cli::Dev;
 use crate::failure::Failure;
+use crate::log::start_log;
 
 /// First port of the first node; every node takes three.
 const FIRST_PORT: u16 = 7311;

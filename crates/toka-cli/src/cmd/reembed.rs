@@ -84,6 +84,7 @@ async fn open(source: &Target, global: &Global, flags: &cli::Reembed) -> Result<
         data: flags.directory.clone(),
         output: global.output,
         timeout: global.timeout,
+        otlp_endpoint: global.otlp_endpoint.clone(),
     };
     let intents = source.intent_settings().await?.unwrap_or_default();
     let target = Target::open_with(&new, true, intents);

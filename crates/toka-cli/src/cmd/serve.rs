@@ -1,17 +1,26 @@
 //! `toka serve`: a node of a cluster.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use toka_server::config::{Config, ConfigFile};
 use toka_server::node::{Node, Outside};
-use tracing_subscriber::EnvFilter;
+use toka_trace::otlp::Exporting;
 
 use crate::cli::Serve;
+use crate::log::start_log;
+use crate::traced;
 
-pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
+/// How long spans are exported that a node has left when it has stopped.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(
+    flags: Serve,
+    data: Option<PathBuf>,
+    otlp_endpoint: Option<String>,
+) -> Result<()> {
     start_log("info", flags.log_json);
     let dump = flags.dump_config;
     let file = flags
@@ -19,23 +28,41 @@ pub(crate) async fn run(flags: Serve, data: Option<PathBuf>) -> Result<()> {
         .as_deref()
         .map(ConfigFile::read)
         .transpose()?
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .or(traced::environment());
     let environment = ConfigFile::from_env(|name| std::env::var(name).ok())?;
     let invalid = "the settings are not complete or not valid (see `toka serve --help`)";
+    let given = flags.layer(data, otlp_endpoint);
     if dump {
-        let layer = flags.layer(data).or(environment).or(file);
-        let text = layer.dump().context(invalid)?;
+        let text = given.or(environment).or(file).dump().context(invalid)?;
         return crate::output::bytes(text.as_bytes());
     }
-    let config = Config::merge(flags.layer(data), environment, file).context(invalid)?;
+    let config = Config::merge(given, environment, file).context(invalid)?;
     raise_open_files();
+    let exporting = traced::of_node(&config.tracing)?;
+    let ended = Box::pin(node(config, exporting.as_ref())).await;
+    if let Some(exporting) = exporting {
+        exporting.shutdown(FLUSH_MAX).await;
+    }
+    ended
+}
+
+/// A node, from its start to its end.
+async fn node(config: Config, exporting: Option<&Exporting>) -> Result<()> {
     let mut terminated = Box::pin(terminated());
+    let outside = Outside {
+        tracer: exporting.map(Exporting::tracer).unwrap_or_default(),
+        ..Outside::system()
+    };
     let node = tokio::select! {
         biased;
         // A node that joins waits for its cluster.
         () = &mut terminated => return Ok(()),
-        node = Node::start(config, Outside::system()) => node?,
+        node = Node::start(config, outside) => node?,
     };
+    if let Some(exporting) = exporting {
+        exporting.identify(node.replica().node_id().to_string());
+    }
     node.run_until(terminated).await?;
     Ok(())
 }
@@ -53,24 +80,6 @@ fn raise_open_files() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, current, maximum, "the limit of open files cannot be raised");
-    }
-}
-
-/// Log lines on standard error, those that `RUST_LOG` chooses, else those of `default` and above.
-pub(crate) fn start_log(default: &str, json: bool) {
-    // Of a peer that is down openraft warns with every heartbeat, append and vote; the node itself says once
-    // that it is unreachable. Its heartbeats have but one error: that an answer came when Raft had been stopped.
-    let openraft = "openraft=error,openraft::core::heartbeat=off";
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default},{openraft}")));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if json {
-        lines.json().init()
-    } else {
-        lines.init()
     }
 }
 

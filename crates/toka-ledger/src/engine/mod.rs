@@ -22,9 +22,11 @@ mod error;
 pub mod memory;
 #[cfg(feature = "storage")]
 pub mod rocks;
+mod usage;
 
 pub use batch::{Batch, IntoBytes, Op};
 pub use error::EngineError;
+pub use usage::Usage;
 
 /// A table of the vault; keys are ordered bytewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,6 +246,14 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`EngineError::Io`].
     fn unflushed_bytes(&self) -> Result<u64, EngineError>;
+
+    /// What it uses and has done, for metrics. An engine that has nothing to say of it says nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`].
+    fn usage(&self) -> Result<Usage, EngineError> {
+        Ok(Usage::default())
+    }
 }
 
 /// Whether no key can lie in `lower..upper`.

@@ -1,7 +1,8 @@
 //! The log as openraft's `RaftLogStorage`.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use std::{fmt, io};
 
 use openraft::OptionalSend;
 use openraft::storage::RaftLogStorage;
@@ -18,6 +19,7 @@ use super::watermark::{DurableWatermark, Failure};
 use super::writer::{GROUP_BYTES_MAX, Job, Report, Writer};
 use super::{LogError, entry_limit_check};
 use crate::codec::entry_len;
+use crate::meters::Distribution;
 use crate::type_config::{Entry, IoFlushed, LogId, LogState, TypeConfig, Vote};
 
 /// Bytes of entries that may wait for the disk before `append` makes openraft wait too.
@@ -46,6 +48,25 @@ pub struct LogHandle {
     shared: Arc<Shared>,
     jobs: UnboundedSender<Job>,
     thread: Arc<Mutex<Option<Box<dyn JoinThread>>>>,
+}
+
+/// Knows when entries became durable on this node, of those of the last moments.
+#[derive(Clone)]
+pub struct DurableTimes(Arc<Shared>);
+
+impl DurableTimes {
+    /// When the entry at `index` did; `None` if it has not, or if that is long ago.
+    #[must_use]
+    pub fn of(&self, index: u64) -> Option<Instant> {
+        let when = self.0.syncs.reached_at(index);
+        when.map(tokio::time::Instant::into_std)
+    }
+}
+
+impl fmt::Debug for DurableTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableTimes").finish_non_exhaustive()
+    }
 }
 
 impl RaftLog {
@@ -130,6 +151,18 @@ impl LogHandle {
     #[must_use]
     pub fn sync_times(&self) -> SyncTimes {
         self.shared.syncs.times()
+    }
+
+    /// How long each group has taken to be written and synced.
+    #[must_use]
+    pub fn sync_distribution(&self) -> Distribution {
+        self.shared.syncs.distribution()
+    }
+
+    /// Knows when entries became durable.
+    #[must_use]
+    pub fn durable_times(&self) -> DurableTimes {
+        DurableTimes(Arc::clone(&self.shared))
     }
 
     /// A reader of the log.

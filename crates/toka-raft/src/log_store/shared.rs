@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::LogError;
 use super::engine::{Change, EngineReader, LogMeta, ReadPlan};
@@ -123,6 +124,7 @@ impl Shared {
     /// Takes note that the engine has synced all up to `durable`, and `truncations` of the pending
     /// truncations.
     pub(super) fn synced(&self, durable: &LogMeta, truncations: usize) {
+        self.syncs.reached(durable.next_index(), Instant::now());
         let mut state = self.state();
         state.truncations.drain(..truncations);
         self.publish(&mut state, durable.next_index());

@@ -14,6 +14,7 @@ use crate::config::Election;
 use crate::contact::Contact;
 use crate::membership::effective;
 use crate::state_machine::StateMachine;
+use crate::tally::Tally;
 use crate::ticker::ticker;
 use crate::type_config::{Leader, Member, TypeConfig};
 
@@ -28,6 +29,7 @@ pub(super) struct LeaderFollower {
     pub(super) lost_quorum: Arc<AtomicBool>,
     /// The last term that this node was seen to lead in, and since when.
     pub(super) led_since: Option<(u64, Instant)>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl LeaderFollower {
@@ -60,6 +62,9 @@ impl LeaderFollower {
                 let node_id = now.as_ref().map(|leader| leader.node_id);
                 let term = now.as_ref().map(|leader| leader.term);
                 tracing::info!(leader = node_id, term, "leader");
+                if now.is_some() {
+                    self.tally.leader_changes.increment();
+                }
                 *known = now;
             }
             changed

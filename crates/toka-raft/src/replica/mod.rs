@@ -10,6 +10,7 @@ mod cluster;
 mod compare;
 mod divergence;
 mod leader;
+mod metered;
 mod open;
 mod read;
 #[cfg(feature = "storage")]
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cluster::Survey;
+pub use self::metered::MemberVital;
 pub use crate::scrub_report::{ScrubPass, ScrubReport};
 pub use crate::status::{MemberStatus, Role, Status};
 pub use crate::type_config::Leader;
@@ -167,8 +169,10 @@ impl Replica {
             node.room.subscribe(),
             Arc::clone(&node.vitals),
             node.host.reader(),
+            node.log.durable_times(),
             config.proposing,
             stopping.clone(),
+            Arc::clone(&node.tally),
         );
         let leader = node.leader.clone();
         let networks = node.networks.clone();

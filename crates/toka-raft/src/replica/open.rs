@@ -41,6 +41,7 @@ use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
 use crate::status::StatusSource;
 use crate::storage::Storage;
+use crate::tally::Tally;
 use crate::transport::{Channels, Transport};
 use crate::type_config::{Member, TypeConfig};
 use crate::vitals::{StampClock, Vitals};
@@ -80,6 +81,7 @@ pub(super) struct Node {
     pub(super) reach: Arc<Reach>,
     pub(super) blocking: Blocking,
     pub(super) fatal: Fatal,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What is on the disk.
@@ -165,7 +167,7 @@ pub(super) async fn open(
     let restored = restored(&host)?;
     let host = Arc::new(host);
     let applied = Arc::new(AppliedLog::new(config.compaction.flush_bytes));
-    let metrics = Arc::new(OnceLock::new());
+    let (metrics, tally) = (Arc::new(OnceLock::new()), Arc::<Tally>::default());
     let networks = PeerNetworks {
         identity: Arc::clone(&identity),
         channels,
@@ -185,6 +187,7 @@ pub(super) async fn open(
         blocking,
         metrics: Arc::clone(&metrics),
         fatal: fatal.clone(),
+        tally: Arc::clone(&tally),
     };
     let started = Raft::new(
         config.node_id,
@@ -297,6 +300,7 @@ pub(super) async fn open(
         reach,
         blocking,
         fatal,
+        tally,
     })
 }
 

@@ -76,6 +76,7 @@ impl Inner {
             members: node.members.clone(),
             lost_quorum: Arc::clone(&node.status.lost_quorum),
             led_since: None,
+            tally: Arc::clone(&node.tally),
         };
         let steward = Steward {
             changes: node.changes.clone(),
@@ -94,6 +95,7 @@ impl Inner {
             room: node.room.clone(),
             alarms: node.alarms.clone(),
             blocking: node.blocking,
+            tally: Arc::clone(&node.tally),
         };
         let poll = Poll {
             membership: Arc::clone(&node.membership),

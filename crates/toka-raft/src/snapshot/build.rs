@@ -8,12 +8,14 @@ use futures::FutureExt;
 use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver;
 use openraft::type_config::alias::{SnapshotOf, WatchReceiverOf};
+use tokio::time::Instant;
 
 use super::{Contents, Place, SnapshotDir, SnapshotError, SnapshotStore};
 use crate::blocking::Blocking;
 use crate::error::FatalError;
 use crate::fatal::Fatal;
 use crate::ledger_host::{LedgerHost, contents};
+use crate::tally::Tally;
 use crate::type_config::{LogId, TypeConfig};
 
 /// openraft's metrics, known once openraft runs.
@@ -26,6 +28,7 @@ pub(crate) struct Builder {
     pub(crate) blocking: Blocking,
     pub(crate) metrics: Arc<OnceLock<Metrics>>,
     pub(crate) fatal: Fatal,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -35,6 +38,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     /// up to it (docs/openraft.md, section 4, point 2).
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotDir>> {
         let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.store));
+        let began = Instant::now();
         let built = self.blocking.run(move || build(&host, &store));
         // A panic would end openraft's task for this snapshot without an answer, and no further one
         // would ever be made.
@@ -43,6 +47,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Err(_) => Err(FatalError::Panic),
         }
         .map_err(|error| self.fatal.report(error))?;
+        self.tally.snapshots_made.record(began.elapsed());
         let meta = snapshot.contents().meta.clone();
         self.wait_until_applied(meta.last_log_id).await;
         tracing::info!(log_id = ?meta.last_log_id, "snapshot made");

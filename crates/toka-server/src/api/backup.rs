@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream;
 use toka_proto::convert::backup::{self, Part};
@@ -46,7 +46,7 @@ pub(super) async fn open(
         _permit: permit,
     };
     // It ends with its queue, when the node stops, or when the caller takes too long.
-    tokio::spawn(sending.run());
+    tokio::spawn(toka_trace::with_current(sending.run()));
     let answers = stream::unfold(queue, |mut queue| async move {
         let part = queue.recv().await?;
         Some((part, queue))
@@ -95,7 +95,12 @@ impl Sending {
             ended = self.send() => ended,
         };
         match ended {
-            Ok(()) => tracing::info!(node_id, "backup sent"),
+            Ok(()) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let now = now.unwrap_or_default().as_secs();
+                self.shared.backup_ended_unix_s.set(now);
+                tracing::info!(node_id, "backup sent");
+            }
             Err(Ended::CallerIsGone) => tracing::info!(node_id, "backup broken off by its caller"),
             Err(Ended::Failed(status)) => {
                 tracing::warn!(node_id, reason = status.message(), "backup not sent");

@@ -20,6 +20,7 @@ use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
+use toka_trace::Carried;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +29,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::Shared;
 use super::commit::{Committed, committed, header, prepare_events};
 use super::vault::Answers;
-use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES};
+use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_TRACED_ENTRIES};
 use crate::refusal;
 use crate::routing::Route;
 
@@ -52,6 +53,7 @@ pub(super) async fn open(
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
                 ended: None,
+                carried: Carried::current(STREAM_TRACED_ENTRIES),
                 _permit: permit,
             };
             // Owned by the stream of answers: it ends when that is dropped, with its connection at
@@ -129,6 +131,8 @@ struct Session {
     /// No more is read: the client has sent its last request, or the stream ends with this once
     /// those before have their answers.
     ended: Option<Result<(), Status>>,
+    /// The span of the call.
+    carried: Carried,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -154,7 +158,7 @@ impl Session {
             }
             let group = self.next_group();
             let shared = Arc::clone(&self.shared);
-            let mut proposed = std::pin::pin!(propose(&shared, group));
+            let mut proposed = std::pin::pin!(self.carried.around(propose(&shared, group)));
             let answers = loop {
                 let has_room = self.ended.is_none()
                     && self.waiting.len() < window

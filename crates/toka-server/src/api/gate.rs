@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use toka_proto::convert::status;
+use toka_raft::meters::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
@@ -14,6 +15,7 @@ use crate::limits::{BACKUPS_MAX, PULLS_MAX, RETRY_AFTER, VERIFICATIONS_MAX, WALK
 pub(crate) struct Gate {
     permits: Arc<Semaphore>,
     max: usize,
+    refused: Arc<Counter>,
 }
 
 impl Gate {
@@ -21,14 +23,16 @@ impl Gate {
         Self {
             permits: Arc::new(Semaphore::new(max)),
             max,
+            refused: Arc::default(),
         }
     }
 
     /// One more, until what is returned is dropped.
     pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(&self.permits)
-            .try_acquire_owned()
-            .map_err(|_| status::overloaded(RETRY_AFTER))
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            self.refused.increment();
+            status::overloaded(RETRY_AFTER)
+        })
     }
 
     /// As [`Gate::enter`], where a place is not free soon: the error says to come back another time.
@@ -37,10 +41,21 @@ impl Gate {
         subject: &'static str,
     ) -> Result<OwnedSemaphorePermit, Status> {
         Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            self.refused.increment();
             let max = self.max;
             let message = format!("{subject}: {max} at the same time is this node's limit");
             status::limit_reached(subject, &message)
         })
+    }
+
+    /// How many there may be.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// How many were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
     }
 
     /// How many there are.
@@ -80,6 +95,19 @@ impl Gates {
             pulls: Gate::new(PULLS_MAX),
         }
     }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> [(&'static str, &Gate); 7] {
+        [
+            ("subscriptions", &self.subscriptions),
+            ("commits", &self.commits),
+            ("commit_streams", &self.commit_streams),
+            ("backups", &self.backups),
+            ("walks", &self.walks),
+            ("verifications", &self.verifications),
+            ("pulls", &self.pulls),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +124,7 @@ mod tests {
         let refusal = gate.enter().expect_err("full");
         assert_eq!(refusal.code(), Code::ResourceExhausted);
         assert_eq!(status::parse(&refusal).retry_after, Some(RETRY_AFTER));
+        assert_eq!(gate.refused(), 1);
         drop(inside);
         assert!(gate.enter().is_ok());
     }

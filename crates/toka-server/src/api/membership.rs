@@ -6,7 +6,6 @@ use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_raft::{ChangeError, Leader, NewMember, Replica};
 use tokio::time::{Instant, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
@@ -14,7 +13,7 @@ use super::commit::{Refused, forwarded};
 use crate::config::check_endpoint;
 use crate::limits::REASON_TIMEOUT;
 use crate::refusal;
-use crate::routing::{Call, Pauses, Route};
+use crate::routing::{Call, Link, Pauses, Route};
 
 /// A request to change the membership.
 #[tonic::async_trait]
@@ -31,7 +30,7 @@ pub(super) trait Change: Clone + Send + Sync + Sized + 'static {
 
     /// Asks the leader to make it.
     async fn forward(
-        client: &mut ClusterServiceClient<Channel>,
+        client: &mut ClusterServiceClient<Link>,
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status>;
 }
@@ -183,7 +182,7 @@ impl Change for v1::AddNodeRequest {
     }
 
     async fn forward(
-        client: &mut ClusterServiceClient<Channel>,
+        client: &mut ClusterServiceClient<Link>,
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status> {
         client.add_node(request).await
@@ -202,7 +201,7 @@ impl Change for v1::RemoveNodeRequest {
     }
 
     async fn forward(
-        client: &mut ClusterServiceClient<Channel>,
+        client: &mut ClusterServiceClient<Link>,
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status> {
         client.remove_node(request).await
@@ -221,7 +220,7 @@ impl Change for v1::PromoteNodeRequest {
     }
 
     async fn forward(
-        client: &mut ClusterServiceClient<Channel>,
+        client: &mut ClusterServiceClient<Link>,
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status> {
         client.promote_node(request).await
@@ -242,7 +241,7 @@ impl Change for v1::ReplaceNodeRequest {
     }
 
     async fn forward(
-        client: &mut ClusterServiceClient<Channel>,
+        client: &mut ClusterServiceClient<Link>,
         request: Request<Self>,
     ) -> Result<Response<Self::Response>, Status> {
         client.replace_node(request).await

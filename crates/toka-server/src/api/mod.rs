@@ -19,6 +19,7 @@ mod name_token;
 mod page_token;
 mod passthrough;
 mod place;
+mod positions;
 mod read;
 mod shared;
 mod stalled;
@@ -28,7 +29,7 @@ mod verify;
 
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::cursors::Cursors;
-pub(crate) use self::gate::{Gate, Gates};
+pub(crate) use self::gate::Gate;
 pub(crate) use self::groups::Groups;
 pub(crate) use self::intents::Intents;
 pub(crate) use self::lineage::Lineage;

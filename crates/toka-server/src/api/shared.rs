@@ -10,6 +10,7 @@ use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
 use toka_proto::convert::{ident, metadata, status};
 use toka_proto::v1;
+use toka_raft::meters::{Counter, Gauge};
 use toka_raft::{Consistency, Replica};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +23,9 @@ use tonic::metadata::MetadataMap;
 use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
+use super::positions::Positions;
 use super::stalled::Streams;
+use crate::calls::Calls;
 use crate::config::{Config, Connections, Limits};
 use crate::limits::RETRY_AFTER;
 use crate::refusal;
@@ -44,6 +47,16 @@ pub(crate) struct Shared {
     pub(crate) dispatchers: Dispatchers,
     /// Connections of clients.
     pub(crate) open_connections: TaskTracker,
+    /// Those that were closed as there were too many.
+    pub(crate) connections_refused: Arc<Counter>,
+    /// Their calls.
+    pub(crate) calls: Arc<Calls>,
+    /// How far the open subscriptions are.
+    pub(crate) positions: Positions,
+    /// Events that were read for subscriptions.
+    pub(crate) events_sent: Counter,
+    /// When a backup was last sent to its end, seconds since the Unix epoch; 0: none was.
+    pub(crate) backup_ended_unix_s: Gauge,
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
@@ -61,6 +74,7 @@ impl Shared {
         router: Router,
         config: &Config,
         open_connections: TaskTracker,
+        connections_refused: Arc<Counter>,
         draining: CancellationToken,
     ) -> Self {
         let (limits, connections) = (config.limits, config.connections);
@@ -73,6 +87,11 @@ impl Shared {
             encoded: Encoded::default(),
             dispatchers: Dispatchers::default(),
             open_connections,
+            connections_refused,
+            calls: Arc::new(Calls::new()),
+            positions: Positions::default(),
+            events_sent: Counter::default(),
+            backup_ended_unix_s: Gauge::default(),
             reads: Arc::new(Semaphore::new(limits.reads_max)),
             coordinates: AtomicBool::new(false),
             limits,

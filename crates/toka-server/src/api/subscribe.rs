@@ -19,6 +19,7 @@ use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as StartMessage;
 use toka_proto::v1::subscribe_response::Message as Answer;
+use toka_raft::meters::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -104,6 +105,8 @@ struct Feed {
     checkpoint_at: Instant,
     /// Since when the node knows of no leader, as of the last checkpoint.
     leaderless_since: Option<Instant>,
+    /// For metrics: the first of `sent`.
+    position: Arc<Gauge>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -115,6 +118,7 @@ impl Feed {
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let sent = (subscription.position(), 0);
+        let position = shared.positions.begin(sent.0);
         let mut feed = Self {
             shared,
             subscription,
@@ -124,6 +128,7 @@ impl Feed {
             sent,
             checkpoint_at: Instant::now(),
             leaderless_since: None,
+            position,
             _permit: permit,
         };
         let first = feed.checkpoint();
@@ -205,7 +210,10 @@ impl Feed {
         if let Some(last) = headers.last() {
             self.sent = (last.sequence, last.unix_ms);
         }
+        let count = headers.len() as u64;
         let events = load(Arc::clone(&self.shared), self.include, headers).await?;
+        self.position.set(self.sent.0);
+        self.shared.events_sent.add(count);
         self.ready.extend(events);
         Ok(())
     }
@@ -251,6 +259,7 @@ impl Feed {
             self.sent.1
         };
         self.sent = (sequence.max(self.sent.0), unix_ms.max(self.sent.1));
+        self.position.set(self.sent.0);
         let (sequence, unix_ms) = self.sent;
         let leaderless_ms = self.leaderless_ms();
         self.answer(Answer::Checkpoint(v1::Checkpoint {

@@ -38,7 +38,7 @@ pub(super) async fn open(
         permit: Arc::new(permit),
     };
     // It ends with its queue, or when the node stops.
-    tokio::spawn(verifying.run());
+    tokio::spawn(toka_trace::with_current(verifying.run()));
     let answers = stream::unfold(queue, |mut queue| async move {
         let part = queue.recv().await?;
         Some((part, queue))

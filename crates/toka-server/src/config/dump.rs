@@ -6,7 +6,7 @@ use toka_ledger::intent::Parameters;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::units::{ByteSize, Span};
-use super::{Config, Connections, Limits, Storage, Timing};
+use super::{Config, Connections, Limits, Storage, Timing, Tracing};
 
 /// Digits behind the point of a setting that is a fraction; all defaults have fewer.
 const DIGITS_MAX: i32 = 9;
@@ -26,7 +26,8 @@ impl ConfigFile {
             .or(timing(&config.timing))
             .or(limits(&config.limits))
             .or(connections(&config.connections))
-            .or(storage(&config.storage));
+            .or(storage(&config.storage))
+            .or(tracing(&config.tracing));
         toml::to_string(&all).map_err(|source| ConfigError::Dump { source })
     }
 }
@@ -153,6 +154,22 @@ fn connections(connections: &Connections) -> ConfigFile {
         ping_timeout: Some(Span(ping_timeout)),
         stall_timeout: Some(Span(stall_timeout)),
         commit_stream_idle_timeout: Some(Span(commit_stream_idle_timeout)),
+        ..ConfigFile::default()
+    }
+}
+
+fn tracing(tracing: &Tracing) -> ConfigFile {
+    let Tracing {
+        endpoint,
+        timeout,
+        queue_spans,
+        sampler_ratio,
+    } = tracing;
+    ConfigFile {
+        otlp_endpoint: endpoint.clone(),
+        otlp_timeout: Some(Span(*timeout)),
+        otlp_queue_spans: Some(*queue_spans),
+        traces_sampler_ratio: Some(*sampler_ratio),
         ..ConfigFile::default()
     }
 }

@@ -159,6 +159,14 @@ layer! {
     keep_log_bytes: ByteSize,
     /// Block cache of the storage.
     cache_bytes: ByteSize,
+    /// Collector that the spans of calls are sent to, by OTLP over gRPC.
+    otlp_endpoint: String,
+    /// How long it may take to take a batch of them.
+    otlp_timeout: Span,
+    /// Spans that may wait for it.
+    otlp_queue_spans: usize,
+    /// Part of the traces that begin at this node which is recorded.
+    traces_sampler_ratio: f64,
 }
 
 impl ConfigFile {

@@ -10,6 +10,7 @@ mod member;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod tracing;
 mod units;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use self::join::Join;
 pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
 pub use self::timing::Timing;
+pub use self::tracing::Tracing;
 pub use self::units::{ByteSize, Span, UnitError};
 
 /// Everything a node is told, checked but for what needs its bound ports.
@@ -65,6 +67,8 @@ pub struct Config {
     pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
+    /// Whether calls are traced.
+    pub tracing: Tracing,
 }
 
 /// What a node allows; above a limit calls get RESOURCE_EXHAUSTED with a hint when to retry.
@@ -163,6 +167,7 @@ impl Config {
             limits: limits(&layer),
             connections: Connections::of(&layer),
             storage: storage(&layer),
+            tracing: Tracing::of(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
@@ -191,6 +196,7 @@ impl Config {
         self.timing.check()?;
         self.check_level()?;
         self.connections.check()?;
+        self.tracing.check()?;
         self.check_limits()
     }
 

@@ -78,6 +78,10 @@ fn every_key_can_be_set_by_the_file() {
         keep_log_entries = 10
         keep_log_bytes = "32MiB"
         cache_bytes = "1GiB"
+        otlp_endpoint = "http://127.0.0.1:4317"
+        otlp_timeout = "8s"
+        otlp_queue_spans = 12
+        traces_sampler_ratio = 0.25
         "#,
     )
     .expect("valid");
@@ -96,6 +100,13 @@ fn every_key_can_be_set_by_the_file() {
     };
     assert_eq!(config.connections, connections);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
+    let tracing = Tracing {
+        endpoint: Some("http://127.0.0.1:4317".to_owned()),
+        timeout: seconds(8),
+        queue_spans: 12,
+        sampler_ratio: 0.25,
+    };
+    assert_eq!(config.tracing, tracing);
     assert_eq!(config.initial_members[&1].raft_endpoint, "node-1.toka:7312");
 }
 
@@ -307,6 +318,19 @@ fn contradictions_name_the_key() {
             "stall_timeout: 1ms is less than 1s",
         ),
         (
+            "otlp_endpoint = \"collector:4317\"",
+            "otlp_endpoint: its scheme is neither http nor https",
+        ),
+        ("otlp_timeout = \"0s\"", "otlp_timeout: is 0"),
+        (
+            "otlp_queue_spans = 0",
+            "otlp_queue_spans: 0 is not between 1 and",
+        ),
+        (
+            "traces_sampler_ratio = 1.5",
+            "traces_sampler_ratio: 1.5 is not between 0 and 1",
+        ),
+        (
             "request_timeout_max = \"1s\"",
             "request_timeout_max: 1s is below request_timeout, 10s",
         ),
@@ -371,7 +395,7 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 11] = [
+const NOT_FIXED: [&str; 12] = [
     "advertise_client",
     "advertise_raft",
     "dimension",
@@ -381,6 +405,7 @@ const NOT_FIXED: [&str; 11] = [
     "initial_members",
     "join",
     "learner",
+    "otlp_endpoint",
     "replace",
     "replace_lost",
 ];
@@ -392,6 +417,7 @@ fn dump_means_the_same_when_it_is_read_again() {
         "node_id = 1",
         "join = [\"a:1\", \"b:2\"]\nlearner = true",
         "node_id = 1\nintents_tau = 0.123456789\nintents_prior = 1e-3\nscrub_interval = \"0s\"",
+        "node_id = 1\notlp_endpoint = \"https://c:1\"\ntraces_sampler_ratio = 0.001",
         "node_id = 1\ndisk_reserve = 4097\nfeature_level_max = 1\nscrub_rate_limit = 0",
         &format!("node_id = 1\n{member}\nlisten = \"[::1]:1\"\nheartbeat_interval = \"99ms\""),
     ] {

@@ -92,6 +92,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
     let Stop {
         at_once,
         connections,
+        refused,
         ..
     } = stop.clone();
     let mut is_full = false;
@@ -99,6 +100,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
         let accepted = accepted.map(|stream| {
             let was_full = mem::replace(&mut is_full, connections.len() >= max);
             if is_full {
+                refused.increment();
                 if !was_full {
                     tracing::warn!(max, "too many connections; further ones are closed");
                 }

@@ -29,6 +29,7 @@ use toka_raft::DiskStorage;
 use toka_raft::config::{Compaction, Election, Proposing, RuntimeChoice};
 use toka_raft::error::Damage;
 use toka_raft::{FatalError, Replica, Storage, Transport};
+pub use toka_trace::Tracer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,16 +58,19 @@ pub struct Outside {
     pub transport: Arc<dyn Transport>,
     /// What the stores lie on; absent: the disk, as the configuration says, or memory in a build without RocksDB.
     pub storage: Option<Arc<dyn Storage>>,
+    /// What makes the spans of calls.
+    pub tracer: Tracer,
 }
 
 impl Outside {
-    /// The operating system's clock, randomness and threads, TCP, the disk.
+    /// The operating system's clock, randomness and threads, TCP, the disk; calls are not traced.
     #[must_use]
     pub fn system() -> Self {
         Self {
             seams: Seams::system(),
             transport: Arc::new(toka_raft::TcpTransport),
             storage: None,
+            tracer: Tracer::off(),
         }
     }
 }
@@ -186,6 +190,7 @@ impl Node {
                 replica.leader_watch(),
                 replica.members_watch(),
                 outside.transport,
+                outside.tracer,
             );
             let clients = Stop::new(all.child_token(), &all);
             let shared = Arc::new(Shared::new(
@@ -193,6 +198,7 @@ impl Node {
                 router,
                 &config,
                 clients.connections.clone(),
+                Arc::clone(&clients.refused),
                 clients.gently.clone(),
             ));
             let (reporter, health) = health_reporter();
@@ -381,6 +387,7 @@ fn disk_storage(config: &Config) -> Arc<dyn Storage> {
     let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions {
         block_cache_bytes,
+        statistics: true,
         ..RocksOptions::default()
     };
     Arc::new(DiskStorage {

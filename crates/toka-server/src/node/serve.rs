@@ -11,7 +11,9 @@ use toka_proto::v1::intent_service_server::IntentServiceServer;
 use toka_proto::v1::lineage_service_server::LineageServiceServer;
 use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
+use toka_raft::meters::Counter;
 use toka_raft::transport::peer_server;
+use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,7 @@ use super::connection::{incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
 use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::calls::CountLayer;
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
@@ -48,6 +51,8 @@ pub(super) struct Stop {
     pub(super) at_once: CancellationToken,
     /// Open connections.
     pub(super) connections: TaskTracker,
+    /// Those that were closed as there were too many.
+    pub(super) refused: Arc<Counter>,
 }
 
 impl Stop {
@@ -57,6 +62,7 @@ impl Stop {
             gently,
             at_once: parent.child_token(),
             connections: TaskTracker::new(),
+            refused: Arc::default(),
         }
     }
 
@@ -120,6 +126,8 @@ pub(super) async fn clients<S: Wire>(
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
     let limit = limits.request_timeout_max + REQUEST_GRACE;
+    let calls = CountLayer(Arc::clone(&shared.calls));
+    let tracer = shared.router.tracer().clone();
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
@@ -136,9 +144,11 @@ pub(super) async fn clients<S: Wire>(
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(GrpcWebLayer::new())
+        // Above what changes statuses: what is counted is what callers are told.
+        .layer(calls)
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            TimeLimit::over(routes, limit)
+            ServerSpans::over(TimeLimit::over(routes, limit), tracer.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(

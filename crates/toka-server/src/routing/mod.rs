@@ -21,6 +21,7 @@ use toka_proto::v1::intent_service_client::IntentServiceClient;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use toka_raft::transport::Traffic;
 use toka_raft::{Leader, Member, Transport};
+use toka_trace::{ClientSpans, KeyValue, Tracer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::codegen::http::HeaderValue;
@@ -61,6 +62,9 @@ impl Route {
     }
 }
 
+/// The way to another node, with a span for each call that takes it.
+pub(crate) type Link = ClientSpans<Channel>;
+
 /// Which connection to another node a call takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
@@ -76,6 +80,7 @@ pub(crate) struct Router {
     node_id: u64,
     leader: watch::Receiver<Option<Leader>>,
     transport: Arc<dyn Transport>,
+    tracer: Tracer,
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
     /// Calls that wait, so far.
     waiting: AtomicUsize,
@@ -102,16 +107,23 @@ impl Router {
         leader: watch::Receiver<Option<Leader>>,
         members: watch::Receiver<Arc<[Member]>>,
         transport: Arc<dyn Transport>,
+        tracer: Tracer,
     ) -> Self {
         Self {
             node_id,
             leader,
             transport,
+            tracer,
             channels: Mutex::default(),
             waiting: AtomicUsize::new(0),
             members,
             named: Mutex::new((Arc::new([]), None)),
         }
+    }
+
+    /// What makes the spans of calls.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Where clients reach the members, as it stands in the head of a reply.
@@ -215,24 +227,24 @@ impl Router {
         request
     }
 
-    pub(crate) fn vault(&self, leader: &Leader) -> Result<VaultServiceClient<Channel>, Status> {
-        Ok(VaultServiceClient::new(self.channel(leader)?)
+    pub(crate) fn vault(&self, leader: &Leader) -> Result<VaultServiceClient<Link>, Status> {
+        Ok(VaultServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn intents(&self, leader: &Leader) -> Result<IntentServiceClient<Channel>, Status> {
-        Ok(IntentServiceClient::new(self.channel(leader)?)
+    pub(crate) fn intents(&self, leader: &Leader) -> Result<IntentServiceClient<Link>, Status> {
+        Ok(IntentServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn cursors(&self, leader: &Leader) -> Result<CursorServiceClient<Channel>, Status> {
-        Ok(CursorServiceClient::new(self.channel(leader)?)
+    pub(crate) fn cursors(&self, leader: &Leader) -> Result<CursorServiceClient<Link>, Status> {
+        Ok(CursorServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn groups(&self, leader: &Leader) -> Result<GroupServiceClient<Channel>, Status> {
-        Ok(GroupServiceClient::new(self.channel(leader)?)
+    pub(crate) fn groups(&self, leader: &Leader) -> Result<GroupServiceClient<Link>, Status> {
+        Ok(GroupServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
@@ -240,19 +252,24 @@ impl Router {
     pub(crate) fn waiting_groups(
         &self,
         leader: &Leader,
-    ) -> Result<GroupServiceClient<Channel>, Status> {
+    ) -> Result<GroupServiceClient<Link>, Status> {
         let number = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let channel = self.channel_of(leader, Lane::Waits(number % WAITING_LANES))?;
-        Ok(GroupServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        let link = self.link(leader, Lane::Waits(number % WAITING_LANES))?;
+        Ok(GroupServiceClient::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    pub(crate) fn cluster(&self, leader: &Leader) -> Result<ClusterServiceClient<Channel>, Status> {
-        Ok(ClusterServiceClient::new(self.channel(leader)?)
+    pub(crate) fn cluster(&self, leader: &Leader) -> Result<ClusterServiceClient<Link>, Status> {
+        Ok(ClusterServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    fn channel(&self, leader: &Leader) -> Result<Channel, Status> {
-        self.channel_of(leader, Lane::Calls)
+    fn link(&self, leader: &Leader, lane: Lane) -> Result<Link, Status> {
+        let channel = self.channel_of(leader, lane)?;
+        let callee = || {
+            let node_id = i64::try_from(leader.node_id).unwrap_or(i64::MAX);
+            KeyValue::new("toka.leader_id", node_id)
+        };
+        Ok(ClientSpans::over(channel, self.tracer.clone(), callee))
     }
 
     fn channel_of(&self, leader: &Leader, lane: Lane) -> Result<Channel, Status> {

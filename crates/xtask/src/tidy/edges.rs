@@ -7,9 +7,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("smart-embedder", &[]),
     ("toka-ledger", &[]),
     ("toka-proto", &["toka-ledger"]),
-    ("toka-raft", &["toka-ledger", "toka-proto"]),
-    ("toka-server", &["toka-raft", "toka-proto", "toka-ledger"]),
-    ("toka-client", &["toka-proto", "toka-ledger"]),
+    ("toka-trace", &[]),
+    ("toka-raft", &["toka-ledger", "toka-proto", "toka-trace"]),
+    (
+        "toka-server",
+        &["toka-raft", "toka-proto", "toka-ledger", "toka-trace"],
+    ),
+    ("toka-client", &["toka-proto", "toka-ledger", "toka-trace"]),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -34,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-raft",
             "toka-runtime",
             "toka-server",
+            "toka-trace",
         ],
     ),
     (

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::target::failure;
 
 /// For the last event to reach every subscriber after the last commit.
-const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
 
 pub(super) async fn run(global: &Global, flags: BenchSubscribe, format: Format) -> Result<()> {
     let session = Session::open(global, &flags.nodes).await?;
@@ -54,7 +54,8 @@ async fn live(
     let (clients, mode) = (flags.load.clients, commits::Mode::Stream);
     let committed = commits::run(session.client(), events(flags.events), &pace, clients, mode);
     let committed = measured(committed.await)?;
-    let delivered = subscribers.finish(committed.all_items, DELIVERY_LIMIT);
+    let deliveries = committed.all_items * u64::from(flags.subscribers);
+    let delivered = subscribers.finish(deliveries, DELIVERY_LIMIT);
     let delivered = measured(delivered.await)?;
     let mut summary = delivered.summary(&pace);
     summary.cost = measured(meter.read(delivered.items).await)?;

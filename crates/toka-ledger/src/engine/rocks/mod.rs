@@ -19,14 +19,15 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, ReadTier, WriteBatch,
-    WriteOptions, properties,
+    Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, Options, ReadOptions, ReadTier,
+    WriteBatch, WriteOptions, properties,
 };
 
 use self::directory::{require_absent, sync_dir};
 use self::failure::{engine_error, open_error};
 use super::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Visit, is_empty_range,
+    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
+    is_empty_range,
 };
 use crate::disk::parent;
 
@@ -34,6 +35,7 @@ mod directory;
 mod failure;
 mod files;
 mod options;
+mod usage;
 mod wal;
 
 pub use options::RocksOptions;
@@ -52,6 +54,8 @@ pub struct RocksEngine {
     db: DB,
     path: PathBuf,
     options: RocksOptions,
+    /// Has what RocksDB counts.
+    database: Options,
     block_cache: Cache,
     read: ReadOptions,
     read_flushed: ReadOptions,
@@ -109,6 +113,7 @@ impl RocksEngine {
             db,
             path: path.to_owned(),
             options: options.clone(),
+            database,
             block_cache,
             read: ReadOptions::default(),
             read_flushed,
@@ -328,6 +333,10 @@ impl Engine for RocksEngine {
             total += bytes.unwrap_or(0);
         }
         Ok(total)
+    }
+
+    fn usage(&self) -> Result<Usage, EngineError> {
+        self.measure()
     }
 }
 

@@ -102,6 +102,7 @@ impl Stopped {
                 blocking: Blocking::Inline,
                 metrics: Arc::default(),
                 fatal: Fatal::new(),
+                tally: Arc::default(),
             };
             builder.build_snapshot().await.expect("made");
         }
