@@ -7,7 +7,7 @@
 //! The two chains and the clustering go from event to event, in one thread. What can be said of an
 //! event without those before it is found out ahead of that, by a bounded number of threads that take
 //! turns with parts of the history, while another one sums up the rows of the indexes. Only if these are not those
-//! that the headers ask for is everything gone through again, with a look for each row. The report is
+//! that the headers ask for is everything gone through again, with a look for each row of these indexes. The report is
 //! the same with any number of threads.
 
 mod ahead;
@@ -97,10 +97,10 @@ fn check(
     let before = report.clone();
     let summed = Lookups::Summed(SumKey::draw(&*options.entropy));
     let mut compared = pass(&engine, &position, summed, options, report, progress)?;
-    if compared == Compared::Differs {
+    if let Compared::Differs(tables) = compared {
         // Whatever is wrong is found once more, and named.
         let first = std::mem::replace(report, before);
-        let each = Lookups::EachRow;
+        let each = Lookups::EachRow(tables);
         let again = pass(&engine, &position, each, options, report, progress);
         match again {
             // What only the first look has met was wrong all the same.
@@ -132,7 +132,7 @@ fn pass(
 ) -> Result<Compared, Error> {
     let summing = match lookups {
         Lookups::Summed(key) => Some(Indexes::start(engine, position.sequence, key, options)),
-        Lookups::EachRow => None,
+        Lookups::EachRow(_) => None,
     };
     let walked = walk::walk(engine, position, lookups, options, report, progress)?;
     let Some(walked) = walked else {

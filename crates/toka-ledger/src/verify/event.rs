@@ -25,7 +25,8 @@ pub(super) struct Examination<'e> {
     settings: Option<&'e Settings>,
     payloads: Rows<'e>,
     embeddings: Rows<'e>,
-    /// What makes sums of the rows of indexes; `None`: they are looked up.
+    lookups: Lookups,
+    /// What makes sums of the rows of indexes, if they are summed up.
     row_sums: Option<RowSums>,
     /// The events of the part so far, and what they name: many name the same, and most name one that is near.
     others: BTreeMap<u64, Other>,
@@ -74,6 +75,7 @@ impl<'e> Examination<'e> {
             settings,
             payloads: Rows::new(engine, Table::Payloads, sequences),
             embeddings: Rows::new(engine, Table::Embeddings, sequences),
+            lookups,
             row_sums: lookups.row_sums(),
             others: BTreeMap::new(),
             findings: Vec::new(),
@@ -304,13 +306,15 @@ impl<'e> Examination<'e> {
     ) -> bool {
         debug_assert!(SUMMED.contains(&table), "{table} is no index");
         expect_row(counts, table);
-        let Some(row_sums) = &mut self.row_sums else {
-            return true;
-        };
-        counts.sums[table.index()].add(row_sums.of(key, value));
-        // It is read with the others of its table.
-        counts.bytes += (key.len() + value.len()) as u64;
-        false
+        if let Some(row_sums) = &mut self.row_sums {
+            counts.sums[table.index()].add(row_sums.of(key, value));
+        }
+        let is_looked_up = !self.lookups.spares(table);
+        if !is_looked_up {
+            // It is read with the others of its table, or was.
+            counts.bytes += (key.len() + value.len()) as u64;
+        }
+        is_looked_up
     }
 
     /// An index row, which is all key.

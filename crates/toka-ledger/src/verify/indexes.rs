@@ -9,7 +9,7 @@ use super::meta::stored_sequence;
 use super::options::{Options, Pace};
 use super::report::Report;
 use super::rows::{Row, get};
-use super::sums::Lookups;
+use super::sums::{Lookups, Tables};
 use super::walk::Walked;
 use crate::codec::DecodeError;
 use crate::core::EventHeader;
@@ -40,8 +40,8 @@ const TABLES: [Table; 10] = [
 pub(super) enum Compared {
     /// What is wrong with them, if anything, is in the report.
     Told,
-    /// Something is wrong that sums do not name.
-    Differs,
+    /// Something is wrong that sums do not name, or may be, in these tables.
+    Differs(Tables),
     /// It is to end.
     Ended,
 }
@@ -51,7 +51,7 @@ pub(super) fn is_suspect(walked: &Walked, report: &Report) -> bool {
     !walked.damaged.is_empty() || report.problems_total > report.problems.len() as u64
 }
 
-/// Looks for rows that belong to no event, but for tables that were summed up. Where all expected rows are there (or
+/// Looks for rows that belong to no event, but for tables whose sums tell enough. Where all expected rows are there (or
 /// were reported), it is enough to count, and to look at each row only in tables where the count is off.
 pub(super) fn check_extra_rows(
     engine: &Arc<dyn Engine>,
@@ -60,7 +60,7 @@ pub(super) fn check_extra_rows(
     options: &Options,
     report: &mut Report,
 ) -> Result<Compared, Error> {
-    let tables = TABLES.into_iter().filter(|table| !lookups.sums(*table));
+    let tables = TABLES.into_iter().filter(|table| !lookups.spares(*table));
     let tables: Vec<(Table, bool)> = tables
         .map(|table| {
             let mut problems = report.problems.iter();

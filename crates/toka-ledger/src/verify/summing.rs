@@ -8,7 +8,7 @@ use super::ahead::Ahead;
 use super::indexes::{Age, Ages, Compared, is_suspect, owner};
 use super::options::Options;
 use super::report::Report;
-use super::sums::{RowSums, SUMMED, Sum, SumKey};
+use super::sums::{RowSums, SUMMED, Sum, SumKey, Tables};
 use super::walk::Walked;
 use crate::engine::{Engine, Table};
 use crate::error::Error;
@@ -69,26 +69,29 @@ pub(super) fn compare(
     report: &mut Report,
 ) -> Result<Compared, Error> {
     if is_suspect(walked, report) {
-        return Ok(Compared::Differs);
+        return Ok(Compared::Differs(Tables::all()));
     }
-    let mut compared = Compared::Told;
+    let mut differing = Tables::NONE;
     for (table, found) in SUMMED.into_iter().zip(indexes.take()?) {
         let at = table.index();
         match found {
             Summed::Rows(rows, sum)
                 if (rows, sum) == (walked.counts.rows[at], walked.counts.sums[at]) => {}
             Summed::Unsure(found) if !found.is_intact() => {
-                compared = Compared::Differs;
+                differing = differing.with(table);
                 report.add_problems(found);
             }
             Summed::Rows(..) | Summed::Unsure(_) => {
-                compared = Compared::Differs;
+                differing = differing.with(table);
                 report.row(table, "its rows are not those that the headers ask for");
             }
             Summed::Ended => return Ok(Compared::Ended),
         }
     }
-    Ok(compared)
+    Ok(match differing {
+        Tables::NONE => Compared::Told,
+        _ => Compared::Differs(differing),
+    })
 }
 
 /// One of them on its way.

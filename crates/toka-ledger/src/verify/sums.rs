@@ -34,26 +34,57 @@ impl SumKey {
     }
 }
 
+/// Some of [`SUMMED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tables(u16);
+
+impl Tables {
+    /// None of them.
+    pub(super) const NONE: Self = Self(0);
+
+    /// All of them.
+    pub(super) fn all() -> Self {
+        SUMMED.into_iter().fold(Self::NONE, Self::with)
+    }
+
+    /// These, and `table`.
+    pub(super) const fn with(self, table: Table) -> Self {
+        Self(self.0 | Self::bit(table))
+    }
+
+    const fn contains(self, table: Table) -> bool {
+        self.0 & Self::bit(table) != 0
+    }
+
+    const fn bit(table: Table) -> u16 {
+        1 << table.index()
+    }
+}
+
 /// How the rows of indexes are compared with what headers ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lookups {
     /// All at once, by their sums.
     Summed(SumKey),
-    /// One by one: what is wrong is named.
-    EachRow,
+    /// One by one in these tables, whose sums are others or are not known: what is wrong is named.
+    EachRow(Tables),
 }
 
 impl Lookups {
-    /// Whether the rows of the table are summed up.
-    pub(super) fn sums(self, table: Table) -> bool {
-        self != Self::EachRow && SUMMED.contains(&table)
+    /// Whether rows of the table need not be looked at one by one: they are summed up, or were.
+    pub(super) fn spares(self, table: Table) -> bool {
+        let is_wanted = match self {
+            Self::Summed(_) => false,
+            Self::EachRow(tables) => tables.contains(table),
+        };
+        SUMMED.contains(&table) && !is_wanted
     }
 
     /// What makes their sums, if they are summed up.
     pub(super) fn row_sums(self) -> Option<RowSums> {
         match self {
             Self::Summed(key) => Some(RowSums::new(key)),
-            Self::EachRow => None,
+            Self::EachRow(_) => None,
         }
     }
 }
@@ -126,6 +157,19 @@ mod tests {
         // Where the key ends counts.
         assert_ne!(sum(&[(b"ab", b"c")]), sum(&[(b"a", b"bc")]));
         assert_eq!(sum(&[]), Sum::ZERO);
+    }
+
+    #[test]
+    fn rows_are_spared_where_their_sums_tell_enough() {
+        let (all, one) = (Tables::all(), Tables::NONE.with(Table::Kinds));
+        let summed = Lookups::Summed(SumKey([7; 32]));
+        for table in Table::ALL {
+            let is_summed = SUMMED.contains(&table);
+            assert_eq!(summed.spares(table), is_summed, "{table}");
+            assert!(!Lookups::EachRow(all).spares(table), "{table}");
+            let is_spared = is_summed && table != Table::Kinds;
+            assert_eq!(Lookups::EachRow(one).spares(table), is_spared, "{table}");
+        }
     }
 
     #[test]
