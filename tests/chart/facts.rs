@@ -11,7 +11,7 @@ use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
-const OWN: [&str; 23] = [
+const OWN: [&str; 34] = [
     "advertise-client",
     "advertise-raft",
     "config",
@@ -21,7 +21,9 @@ const OWN: [&str; 23] = [
     "endpoint",
     "help",
     "http-listen",
+    "http-tls",
     "initial-member",
+    "insecure",
     "join",
     "learner",
     "listen",
@@ -31,8 +33,17 @@ const OWN: [&str; 23] = [
     "otlp-queue-spans",
     "otlp-timeout",
     "raft-listen",
+    "raft-tls-ca",
+    "raft-tls-cert",
+    "raft-tls-key",
+    "raft-tls-names",
+    "raft-tls-server-name",
     "replace",
     "replace-lost",
+    "tls-cert",
+    "tls-client-auth",
+    "tls-client-ca",
+    "tls-key",
     "traces-sampler-ratio",
     "version",
 ];
@@ -174,6 +185,9 @@ fn notes_warn_of_what_is_not_safe() -> Result<()> {
     let notes = helm.notes(Values::Default)?;
     ensure!(notes.contains("neither TLS\nnor authentication"), "{notes}");
     ensure!(!notes.contains("one node survives"), "{notes}");
+    let secured = helm.notes(Values::File("production.yaml"))?;
+    ensure!(secured.contains("connections are encrypted"), "{secured}");
+    ensure!(secured.contains("--server-name"), "{secured}");
     let single = helm.notes(Values::File("development.yaml"))?;
     ensure!(
         single.contains("WARNING: one node survives no failure"),

@@ -11,4 +11,5 @@ mod refused;
 mod release;
 mod rollout;
 mod security;
+mod tls;
 mod writers;

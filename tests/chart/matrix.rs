@@ -7,7 +7,12 @@ use crate::documents::{find, installed, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Values files of the chart.
-pub(crate) const FILES: [&str; 3] = ["air-gapped.yaml", "development.yaml", "production.yaml"];
+pub(crate) const FILES: [&str; 4] = [
+    "air-gapped.yaml",
+    "development.yaml",
+    "production.yaml",
+    "tls-cert-manager.yaml",
+];
 
 /// Values that between them switch on and off whatever can be.
 pub(crate) fn values() -> Vec<Value> {
@@ -54,6 +59,14 @@ pub(crate) fn values() -> Vec<Value> {
                 "grpcRoute": { "enabled": true }, "httpRoute": { "enabled": true },
                 "parentRefs": [{ "name": "public" }], "hostnames": ["vault.example"],
             },
+        }),
+        json!({
+            "tls": {
+                "enabled": true, "http": false, "nodes": { "existingSecret": "nodes", "names": ["*.a.b"] },
+                "clients": { "auth": "required", "caSecret": "clients", "jobSecret": "jobs" },
+            },
+            "insecure": false, "backup": { "enabled": true, "s3": { "bucket": "b" } },
+            "extraVolumes": [{ "name": "v", "emptyDir": {} }],
         }),
         json!({
             "backup": {

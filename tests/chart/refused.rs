@@ -1,7 +1,7 @@
 //! Values that make no sense are refused, with their name.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::helm::Helm;
 
@@ -15,7 +15,20 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
         (json!({ "replicas": 9 }), "/replicas"),
         (json!({ "replicas": "3" }), "/replicas"),
         (json!({ "replica": 3 }), "'replica' not allowed"),
-        (json!({ "tls": { "enabled": true } }), "'tls' not allowed"),
+        (
+            json!({ "settings": { "tls_cert": "x" } }),
+            "'tls_cert' not allowed",
+        ),
+        (json!({ "tls": { "enable": true } }), "'enable' not allowed"),
+        (
+            json!({ "tls": { "clients": { "auth": "maybe" } } }),
+            "/tls/clients/auth",
+        ),
+        (
+            json!({ "tls": { "certManager": { "duration": "soon" } } }),
+            "/tls/certManager/duration",
+        ),
+        (json!({ "insecure": "yes" }), "/insecure"),
         (json!({ "image": { "name": "x" } }), "/image"),
         (json!({ "image": { "digest": "latest" } }), "/image/digest"),
         (
@@ -150,11 +163,35 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()>
     let helm = Helm::new()?;
     let claim = json!({ "existingClaim": "c" });
     let gateway = |route: &str| json!({ "gateway": { route: { "enabled": true } } });
+    let nodes = json!({ "existingSecret": "n" });
+    let tls = |mut values: Value| {
+        values["enabled"] = json!(true);
+        json!({ "tls": values })
+    };
     for (values, said) in [
         (json!({ "backup": { "enabled": true } }), "say where to"),
         (
             json!({ "backup": { "enabled": true, "volume": claim, "s3": { "bucket": "b" } } }),
             "not both",
+        ),
+        (tls(json!({})), "tls.nodes.existingSecret"),
+        (
+            tls(json!({ "certManager": { "enabled": true } })),
+            "tls.certManager.issuerRef.name",
+        ),
+        (
+            tls(json!({ "nodes": nodes, "clients": { "auth": "optional" } })),
+            "tls.clients.caSecret",
+        ),
+        (
+            tls(json!({ "nodes": nodes, "clients": { "auth": "required", "caSecret": "c" } })),
+            "tls.clients.jobSecret",
+        ),
+        (
+            json!({
+                "tls": { "enabled": true, "nodes": nodes }, "readinessProbe": { "type": "grpc" },
+            }),
+            "speaks no TLS",
         ),
         (gateway("grpcRoute"), "gateway.parentRefs"),
         (gateway("httpRoute"), "gateway.parentRefs"),

@@ -21,7 +21,9 @@ use toka_tests::{history, wait};
 const WITH_INTENTS: &str = "format-1-intents";
 /// The fixture whose vaults are of level 2, and have cursors and consumer groups.
 const LEVEL_2: &str = "format-1-level-2";
-/// Its group of which something is outstanding and parked.
+/// The fixture whose vaults are of level 3, and have tokens, roles and an audit.
+const LEVEL_3: &str = "format-1-level-3";
+/// The group of the fixture of level 2 of which something is outstanding and parked.
 const GROUP: &str = "work";
 
 /// Size of a segment of the Raft log; the zeros at its end are not in the fixture.
@@ -93,6 +95,31 @@ impl Fixture {
             let found = toka.json(&[at, words, &["-o", "json"]].concat()).await?;
             let expected = expected[key].as_array().context("a list")?;
             // Of each what was kept of it: builds may show more than those before.
+            let is_same = found.len() == expected.len()
+                && found.iter().zip(expected).all(|(found, expected)| {
+                    let mut fields = expected.as_object().into_iter().flatten();
+                    fields.all(|(field, value)| found[field] == *value)
+                });
+            let of = &self.name;
+            ensure!(is_same, "{of}: {name}: {key}: {found:?}, not {expected:?}");
+        }
+        Ok(())
+    }
+
+    /// Checks that the cluster at `at` has the tokens and roles that `name` had, where it had any.
+    async fn has_credentials(&self, toka: &Toka, at: &[&str], name: &str) -> Result<()> {
+        let expected = &self.expected[name]["credentials"];
+        if expected.is_null() {
+            return Ok(());
+        }
+        for (key, words) in [
+            ("tokens", ["auth", "token", "list"]),
+            ("roles", ["auth", "role", "list"]),
+        ] {
+            let found = toka
+                .json(&[at, &words[..], &["-o", "json"]].concat())
+                .await?;
+            let expected = expected[key].as_array().context("a list")?;
             let is_same = found.len() == expected.len()
                 && found.iter().zip(expected).all(|(found, expected)| {
                     let mut fields = expected.as_object().into_iter().flatten();
@@ -291,6 +318,25 @@ fn fixture_of_level_2_has_cursors_and_groups_in_every_vault() -> Result<()> {
     Ok(())
 }
 
+/// What the fixture is for: the others have neither.
+#[test]
+fn fixture_of_level_3_has_tokens_and_roles_in_every_vault() -> Result<()> {
+    let mut all = Fixture::all()?.into_iter();
+    let fixture = all.find(|fixture| fixture.name == LEVEL_3);
+    let fixture = fixture.with_context(|| {
+        format!("there is no {LEVEL_3}; `cargo xtask fixtures --level-3` makes it")
+    })?;
+    for name in ["node", "backup"] {
+        let credentials = &fixture.expected[name]["credentials"];
+        for key in ["tokens", "roles"] {
+            let list = credentials[key].as_array();
+            let has_some = list.is_some_and(|list| !list.is_empty());
+            ensure!(has_some, "{name} has no {key}: {credentials}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_of_every_format_serve_what_they_had() -> Result<()> {
     for fixture in Fixture::all()? {
@@ -332,6 +378,9 @@ async fn nodes_of_every_format_serve_what_they_had() -> Result<()> {
             })
             .await?;
             fixture.coordinates(&cluster.toka(), &[], "node").await?;
+            fixture
+                .has_credentials(&cluster.toka(), &[], "node")
+                .await?;
             cluster.toka().ok(&["commit", "next", "1"]).await?;
             becomes_two(cluster, found.len() as u64 + 1).await?;
             let second = cluster.node(2).endpoint();

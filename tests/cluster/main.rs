@@ -1,11 +1,13 @@
 //! Scenarios on clusters of real processes.
 
+mod auth;
 mod backup;
 mod bench;
 mod claims;
 mod cli;
 mod clocks;
 mod crashes;
+mod credentials;
 mod cursor_faults;
 mod cursors;
 mod damaged_log;
@@ -54,6 +56,9 @@ mod slow;
 mod snapshot_catch_up;
 mod subscriptions;
 mod termination;
+mod tls;
+mod tls_refused;
+mod tls_rotated;
 mod top;
 mod tracing;
 mod upgrade;

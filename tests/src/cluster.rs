@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
-use toka_client::{Client, Config};
+use toka_client::{Builder, Client, Config, Tls};
 use tokio::sync::SemaphorePermit;
 
 pub use self::node::Node;
@@ -39,6 +39,8 @@ pub struct Cluster {
     host: Ipv4Addr,
     /// Where each node has a host of its own; absent: all are on loopback.
     network: Option<Network>,
+    /// How its clients make TLS; absent: they speak plain text.
+    tls: Option<Tls>,
     directory: TempDir,
     failed: bool,
     /// Absent where another cluster of the same test holds it.
@@ -121,10 +123,23 @@ impl Cluster {
             arguments: arguments.collect(),
             host,
             network: None,
+            tls: None,
             directory,
             failed: false,
             _slot: slot,
         })
+    }
+
+    /// Gives every node further arguments when it is started, and lets everybody who asks a node speak TLS.
+    pub fn set_tls(&mut self, tls: &Tls, arguments: &[String]) -> Result<()> {
+        self.arguments.extend(arguments.iter().cloned());
+        self.tls = Some(tls.clone());
+        self.nodes.iter_mut().try_for_each(|node| node.secure(tls))
+    }
+
+    /// The address of loopback that its nodes have.
+    pub fn host(&self) -> Ipv4Addr {
+        self.host
     }
 
     /// Another cluster, for as long as this one runs; nothing is started.
@@ -351,8 +366,7 @@ impl Cluster {
 
     /// A client that knows all nodes and has much time.
     pub async fn client(&self) -> Result<Client> {
-        let client = Client::builder().timeout(PATIENCE);
-        Ok(client.connect(self.endpoints()).await?)
+        Ok(self.builder().connect(self.endpoints()).await?)
     }
 
     /// A client that knows node `id` alone. It still takes commits and linearizable reads to the leader
@@ -362,8 +376,16 @@ impl Cluster {
             leaderless_max: Duration::MAX,
             ..Config::default()
         };
-        let client = Client::builder().config(config).timeout(PATIENCE);
-        Ok(client.connect([self.node(id).endpoint()]).await?)
+        let builder = self.builder().config(config).timeout(PATIENCE);
+        Ok(builder.connect([self.node(id).endpoint()]).await?)
+    }
+
+    fn builder(&self) -> Builder {
+        let builder = Client::builder().timeout(PATIENCE);
+        match &self.tls {
+            Some(tls) => builder.tls(tls.clone()),
+            None => builder,
+        }
     }
 }
 

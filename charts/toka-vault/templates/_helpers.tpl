@@ -120,6 +120,91 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 {{- join "," $all -}}
 {{- end -}}
 
+{{/* Secret that nodes show each other. */}}
+{{- define "toka.tlsNodesSecret" -}}
+{{- default (printf "%s-nodes-tls" (include "toka.fullname" .)) .Values.tls.nodes.existingSecret -}}
+{{- end -}}
+
+{{/* Secret that clients are shown. */}}
+{{- define "toka.tlsServerSecret" -}}
+{{- if .Values.tls.server.existingSecret -}}
+{{- .Values.tls.server.existingSecret -}}
+{{- else if .Values.tls.certManager.enabled -}}
+{{- include "toka.fullname" . }}-server-tls
+{{- else -}}
+{{- include "toka.tlsNodesSecret" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails for values of TLS that contradict each other. */}}
+{{- define "toka.tlsCheck" -}}
+{{- $tls := .Values.tls -}}
+{{- if $tls.enabled -}}
+{{- if and (not $tls.certManager.enabled) (not $tls.nodes.existingSecret) -}}
+{{- fail "tls: give tls.nodes.existingSecret, or set tls.certManager.enabled" -}}
+{{- end -}}
+{{- if and $tls.certManager.enabled (not $tls.certManager.issuerRef.name) -}}
+{{- fail "tls: tls.certManager.issuerRef.name names no issuer" -}}
+{{- end -}}
+{{- if and (ne $tls.clients.auth "none") (not $tls.clients.caSecret) -}}
+{{- fail "tls: tls.clients.caSecret says whose certificates of clients are valid; without it set tls.clients.auth to none" -}}
+{{- end -}}
+{{- if and (eq $tls.clients.auth "required") (not $tls.clients.jobSecret) -}}
+{{- fail "tls: tls.clients.jobSecret is what the chart's Jobs show where tls.clients.auth is required" -}}
+{{- end -}}
+{{- if eq .Values.readinessProbe.type "grpc" -}}
+{{- fail "tls: a kubelet's gRPC probe speaks no TLS: set readinessProbe.type to http" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Environment of `toka` as a client, or nothing. */}}
+{{- define "toka.clientEnv" -}}
+{{- if .Values.tls.enabled -}}
+- name: TOKA_CA
+  value: /etc/toka/tls/client/ca.crt
+{{- if .Values.tls.clients.jobSecret }}
+- name: TOKA_CERT
+  value: /etc/toka/tls/client/tls.crt
+- name: TOKA_KEY
+  value: /etc/toka/tls/client/tls.key
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where its files are mounted, or nothing. */}}
+{{- define "toka.clientMounts" -}}
+{{- if .Values.tls.enabled -}}
+- name: tls-client
+  mountPath: /etc/toka/tls/client
+  readOnly: true
+{{- end -}}
+{{- end -}}
+
+{{/* The volume of those, or nothing. 288 is 0440. */}}
+{{- define "toka.clientVolumes" -}}
+{{- if .Values.tls.enabled -}}
+- name: tls-client
+  projected:
+    defaultMode: 288
+    sources:
+      - secret:
+          name: {{ include "toka.tlsServerSecret" . }}
+          items:
+            - key: ca.crt
+              path: ca.crt
+      {{- with .Values.tls.clients.jobSecret }}
+      - secret:
+          name: {{ . }}
+          items:
+            - key: tls.crt
+              path: tls.crt
+            - key: tls.key
+              path: tls.key
+      {{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* What the pods of Jobs and tests have in common. */}}
 {{- define "toka.jobPod" -}}
 serviceAccountName: {{ include "toka.serviceAccount" . }}

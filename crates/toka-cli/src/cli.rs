@@ -1,5 +1,6 @@
 //! The command line.
 
+mod auth;
 mod backup;
 mod bench;
 mod cluster;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::auth::{Auth, CreateToken, RoleCommand, TokenCommand, from_now};
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
@@ -52,6 +54,7 @@ Exit codes:
   8  of a node: data is damaged that it cannot get back; replace it
   9  of a node: the ledger is damaged; start the node again
  10  the data is of a higher feature level or a newer format than this build knows
+ 11  the caller has not shown who it is, or may not do that
 130  an import was interrupted (SIGINT); repeat it to go on
 
 The vault is found by --data, --endpoint, TOKA_ENDPOINTS, --context, the current context
@@ -87,7 +90,7 @@ fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result
 /// Flags that most commands take.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Client endpoints of the cluster, `host:port`, separated by commas [env: TOKA_ENDPOINTS].
+    /// Client endpoints of the cluster, `host:port` or `https://host:port`, separated by commas [env: TOKA_ENDPOINTS].
     #[arg(
         long,
         short = 'e',
@@ -96,6 +99,25 @@ pub(crate) struct Global {
         value_name = "HOST:PORT"
     )]
     pub(crate) endpoint: Vec<String>,
+    /// CA that the nodes' certificates must be signed by, PEM: TLS is spoken then [default: the system's, for endpoints
+    /// that begin with https://].
+    #[arg(long, global = true, env = "TOKA_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate that nodes are shown, PEM.
+    #[arg(long, global = true, env = "TOKA_CERT", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, global = true, env = "TOKA_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Name that the nodes' certificates must have [default: the host of each endpoint].
+    #[arg(long, global = true, env = "TOKA_SERVER_NAME", value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// File with the token, or the JWT, that says who calls [default: what TOKA_TOKEN holds].
+    #[arg(long, global = true, env = "TOKA_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Send the token without TLS to other machines too, where everybody on the way can read it.
+    #[arg(long, global = true, env = "TOKA_INSECURE_TOKEN")]
+    pub(crate) insecure_token: bool,
     /// Named cluster (`toka context list`).
     #[arg(long, global = true, env = "TOKA_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
@@ -177,6 +199,9 @@ pub(crate) enum Command {
     /// Look at and steer a cluster.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Say who may use a cluster, and for what.
+    #[command(subcommand)]
+    Auth(Auth),
     /// Make backups of a running cluster, and look after them.
     #[command(subcommand)]
     Backup(Backup),
@@ -441,7 +466,7 @@ pub(crate) struct Export {
 pub(crate) enum ContextCommand {
     /// Show all of them.
     List,
-    /// Add or replace one.
+    /// Add or replace one, with the TLS that --ca, --cert, --key and --server-name say.
     Set {
         /// Its name.
         name: String,
@@ -488,6 +513,7 @@ mod tests {
             ("toka --endpoint a:1 serve", "--endpoint"),
             ("toka dev --timeout 1s", "--timeout"),
             ("toka man --data x", "--data"),
+            ("toka serve --server-name x", "--server-name"),
             ("toka context list --data x", "--data"),
             ("toka cluster status --data x", "--data"),
         ] {
@@ -495,6 +521,7 @@ mod tests {
             assert!(error.contains(flag), "{line}: {error}");
             assert!(error.contains("means nothing"), "{line}: {error}");
         }
+        parsed("toka context set a https://b:1 --ca ca.pem").expect("kept with it");
         parsed("toka --data x dev").expect("the nodes' directories");
         parsed("toka --data x verify").expect("the vault's directory");
         parsed("toka --endpoint a:1 cluster status").expect("where the cluster is");

@@ -34,8 +34,39 @@ pub(crate) struct Contexts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
-    /// Client endpoints, `host:port`.
+    /// Client endpoints, `host:port`, perhaps with `https://` before it.
     pub(crate) endpoints: Vec<String>,
+    /// How TLS is made with its nodes.
+    #[serde(default, skip_serializing_if = "Tls::is_empty")]
+    pub(crate) tls: Tls,
+    /// File with the token; the token itself is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// How TLS is made with the nodes of a cluster. Paths: what is in the files is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// CA of the nodes' certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate that nodes are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<PathBuf>,
+    /// Name that the nodes' certificates must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<String>,
+}
+
+impl Tls {
+    /// Whether nothing is said.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Contexts {
@@ -63,13 +94,13 @@ impl Contexts {
         Ok(())
     }
 
-    /// The endpoints of `name`, or of the current context.
-    pub(crate) fn endpoints(&self, name: Option<&str>) -> Result<Option<Vec<String>>> {
+    /// The context `name`, or the current one.
+    pub(crate) fn entry(&self, name: Option<&str>) -> Result<Option<&Entry>> {
         let Some(name) = name.or(self.current.as_deref()) else {
             return Ok(None);
         };
         match self.contexts.get(name) {
-            Some(entry) => Ok(Some(entry.endpoints.clone())),
+            Some(entry) => Ok(Some(entry)),
             None => bail!("there is no context {name:?}; `toka context list` shows them"),
         }
     }
@@ -86,16 +117,18 @@ mod tests {
         let mut contexts = Contexts::read(&path).expect("empty");
         let entry = Entry {
             endpoints: vec!["127.0.0.1:1".to_owned()],
+            tls: Tls {
+                ca: Some("/tls/ca.crt".into()),
+                ..Tls::default()
+            },
+            token_file: Some("/run/toka.token".into()),
         };
-        contexts.contexts.insert("dev".to_owned(), entry);
+        contexts.contexts.insert("dev".to_owned(), entry.clone());
         contexts.current = Some("dev".to_owned());
         contexts.write(&path).expect("written");
         let again = Contexts::read(&path).expect("read");
         assert_eq!(again, contexts);
-        assert_eq!(
-            again.endpoints(None).expect("known"),
-            Some(vec!["127.0.0.1:1".to_owned()])
-        );
-        assert!(again.endpoints(Some("prod")).is_err());
+        assert_eq!(again.entry(None).expect("known"), Some(&entry));
+        assert!(again.entry(Some("prod")).is_err());
     }
 }

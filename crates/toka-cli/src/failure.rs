@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// The data are those of a node that was removed, or whose vault was recovered elsewhere.
     #[error("{0}")]
     Removed(String),
+    /// The caller has not shown who it is, or may not do that.
+    #[error("{0}")]
+    Denied(String),
     /// SIGINT came before it was done.
     #[error("interrupted")]
     Interrupted,
@@ -47,11 +50,15 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::Refused(_) => 5,
             Failure::Damaged(_) => 6,
             Failure::Removed(_) => 7,
+            Failure::Denied(_) => 11,
             // As shells say it of a process that SIGINT ended.
             Failure::Interrupted => 130,
         });
     }
     if cause.is::<ConfigError>() {
+        return Some(2);
+    }
+    if let Some(toka_client::Error::Tls(_)) = cause.downcast_ref() {
         return Some(2);
     }
     if let Some(code) = end_of_node(cause) {
@@ -82,7 +89,7 @@ fn end_of_node(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         };
     }
     match cause.downcast_ref::<StartError>() {
-        Some(StartError::Config(_)) => Some(2),
+        Some(StartError::Config(_) | StartError::Tls(_)) => Some(2),
         Some(StartError::Replica(refused)) if is_misconfigured(refused) => Some(2),
         Some(StartError::Replica(Refused::Removed { .. })) => Some(7),
         Some(StartError::Replica(Refused::Diverged { .. })) => Some(6),

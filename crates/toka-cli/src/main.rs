@@ -60,8 +60,9 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Serve(flags) => cmd::serve::run(*flags, global.data, global.otlp_endpoint).await,
         Command::Dev(flags) => cmd::dev::run(flags, global.data).await,
         Command::Cluster(command) => cmd::cluster::run(&global, command, brief).await,
+        Command::Auth(command) => cmd::auth::run(&global, command, brief).await,
         Command::Bench(bench) => cmd::bench::run(&global, *bench, brief).await,
-        Command::Context(command) => cmd::context::run(command, brief),
+        Command::Context(command) => cmd::context::run(&global, command, brief),
         Command::Debug(command) => cmd::debug::run(&global, command, brief).await,
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
@@ -100,6 +101,7 @@ async fn run_on(
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Cluster(_)
+        | Command::Auth(_)
         | Command::Bench(_)
         | Command::Context(_)
         | Command::Debug(_)

@@ -3,6 +3,7 @@
 mod cluster;
 mod coordination;
 mod embedded;
+mod endpoints;
 mod intents;
 mod lineage;
 
@@ -17,15 +18,12 @@ use toka_ledger::{CursorName, Digest, EventHeader, EventId};
 pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::coordination::{Delivery, OutstandingEvent, ParkedEvent};
 pub(crate) use self::embedded::Local;
+pub(crate) use self::endpoints::{DEFAULT_ENDPOINT, Endpoints, endpoints};
 pub(crate) use self::intents::{Hit, Intent, Wanted};
 pub(crate) use self::lineage::Bounds;
 use crate::cli::{self, Consistency, Global};
-use crate::context;
 use crate::failure::Failure;
 use crate::output::PayloadView;
-
-/// Where clients look if nothing else is said.
-pub(crate) const DEFAULT_ENDPOINT: &str = "127.0.0.1:7311";
 
 /// The vault that a command works on.
 pub(crate) enum Target {
@@ -222,31 +220,6 @@ impl Target {
             Self::Embedded(local) => local.close().await,
         }
     }
-}
-
-/// `--endpoint`, `TOKA_ENDPOINTS`, the context, the default.
-pub(crate) fn endpoints(global: &Global) -> Result<Vec<String>> {
-    if !global.endpoint.is_empty() {
-        return Ok(global.endpoint.clone());
-    }
-    if let Some(list) = std::env::var("TOKA_ENDPOINTS")
-        .ok()
-        .filter(|list| !list.is_empty())
-    {
-        return Ok(list
-            .split(',')
-            .map(|endpoint| endpoint.trim().to_owned())
-            .collect());
-    }
-    // Without a home directory there are no contexts, unless one was asked for.
-    let path = match (context::default_path(), &global.context) {
-        (Err(error), Some(_)) => return Err(error),
-        (Err(_), None) => return Ok(vec![DEFAULT_ENDPOINT.to_owned()]),
-        (Ok(path), _) => path,
-    };
-    let contexts = context::Contexts::read(&path)?;
-    let named = contexts.endpoints(global.context.as_deref())?;
-    Ok(named.unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]))
 }
 
 /// An event by id, sequence or digest, told apart by how they look.

@@ -12,6 +12,7 @@ use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
+use crate::bearer::Bearer;
 use crate::channel::{Channels, Connection};
 use crate::config::{Config, MESSAGE_BYTES_MAX};
 use crate::error::Error;
@@ -21,6 +22,9 @@ use crate::retry::{Backoff, Verdict, judge};
 use crate::routes::{Route, Routes};
 use crate::seen::Seen;
 
+/// In whatever is said of a connection that was refused in TLS, or for want of it.
+const TLS: &str = "TLS";
+
 /// What the clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -29,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) channels: Channels,
     pub(crate) seen: Seen,
     pub(crate) pin: ClusterPin,
+    pub(crate) bearer: Option<Bearer>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -113,7 +118,11 @@ impl Shared {
                 self.routes.fail(endpoint, true);
                 // A connection that hangs is not used again.
                 self.channels.forget(endpoint);
-                tries.unreachable = format!("{endpoint}: {}", reason(status));
+                let reason = reason(status);
+                // A connection that is refused in TLS may also just end, which says less.
+                if reason.contains(TLS) || !tries.unreachable.contains(TLS) {
+                    tries.unreachable = format!("{endpoint}: {reason}");
+                }
                 // The others are asked at once; after that it is time to wait.
                 let known = self.routes.known();
                 may_hurry = tries.asked.len() <= known && tries.attempts <= known as u32;
@@ -350,9 +359,18 @@ impl Shared {
 
     /// The same, of a stream that is meant to last. A node of another cluster refuses it before it does anything.
     pub(crate) fn lasting_request<M>(&self, message: M) -> Request<M> {
-        let mut request = Request::new(message);
+        let mut request = self.bare_request(message);
         if let Some(cluster_id) = self.pin.get() {
             metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        }
+        request
+    }
+
+    /// A request that says who calls, and nothing else.
+    pub(crate) fn bare_request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(bearer) = &self.bearer {
+            bearer.show(&mut request);
         }
         request
     }

@@ -6,13 +6,15 @@ use toka_ledger::seam::{Entropy, SystemEntropy};
 use toka_proto::convert::metadata::Leader;
 use tokio::time::{Duration, Instant};
 
+use crate::bearer::Bearer;
 use crate::call::Shared;
-use crate::channel::{Channels, TcpTransport, Transport, endpoint_of};
+use crate::channel::{Channels, TcpTransport, Transport, endpoint_of, speaks_tls};
 use crate::config::Config;
 use crate::error::Error;
 use crate::pin::ClusterPin;
 use crate::routes::Routes;
 use crate::seen::Seen;
+use crate::tls::Tls;
 
 /// Endpoints of one client.
 const ENDPOINTS_MAX: usize = 64;
@@ -48,6 +50,31 @@ impl Client {
             timeout,
             ..self.clone()
         }
+    }
+
+    /// A client with the same settings and endpoints, and with connections of its own, as another program has.
+    #[must_use]
+    pub fn separate(&self) -> Self {
+        let shared = &self.shared;
+        Self {
+            shared: Arc::new(Shared {
+                bearer: shared.bearer.clone(),
+                ..begin(
+                    shared.routes.endpoints().to_vec(),
+                    Arc::clone(shared.channels.transport()),
+                    Arc::clone(&shared.entropy),
+                    shared.config.clone(),
+                    None,
+                )
+            }),
+            timeout: self.timeout,
+        }
+    }
+
+    /// How the client reaches nodes.
+    #[must_use]
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        self.shared.channels.transport()
     }
 
     /// Endpoints that the client was given, as `host:port`.
@@ -105,6 +132,9 @@ pub struct Builder {
     config: Config,
     entropy: Arc<dyn Entropy>,
     transport: Option<Arc<dyn Transport>>,
+    tls: Option<Tls>,
+    bearer: Option<Bearer>,
+    sends_token_in_plaintext: bool,
     cluster_id: Option<u128>,
 }
 
@@ -114,6 +144,9 @@ impl Default for Builder {
             config: Config::default(),
             entropy: Arc::new(SystemEntropy),
             transport: None,
+            tls: None,
+            bearer: None,
+            sends_token_in_plaintext: false,
             cluster_id: None,
         }
     }
@@ -138,7 +171,27 @@ impl Builder {
         self
     }
 
-    /// Sets how endpoints are reached; TCP if nothing else is said.
+    /// Speaks TLS with all nodes. An endpoint that begins with `https://` says so too, for nodes whose certificates a CA
+    /// of the system has signed.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Shows this token with each call. Without TLS it is sent to this machine alone, unless
+    /// [`Builder::send_token_in_plaintext`] says otherwise, or a transport is given, which has to see to that itself.
+    pub fn bearer(mut self, bearer: Bearer) -> Self {
+        self.bearer = Some(bearer);
+        self
+    }
+
+    /// Sends the token without TLS to other machines too, where everybody on the way can read it.
+    pub fn send_token_in_plaintext(mut self) -> Self {
+        self.sends_token_in_plaintext = true;
+        self
+    }
+
+    /// Sets how endpoints are reached, whatever else was said of TLS; TCP if nothing is said.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
@@ -154,40 +207,76 @@ impl Builder {
     /// The client. Connects when it is used.
     ///
     /// # Errors
-    /// [`Error::NoEndpoints`] if there are none, [`Error::Endpoint`] for one that is no `host:port`.
+    /// [`Error::NoEndpoints`] if there are none, [`Error::Endpoint`] for one that is no `host:port`, or says `http://` where
+    /// TLS is to be spoken, [`Error::Tls`] if certificates cannot be used, [`Error::PlaintextToken`].
     // Asynchronous, since connections are made on the runtime that this runs on.
     #[allow(clippy::unused_async)]
     pub async fn connect<E: Into<String>>(
         self,
         endpoints: impl IntoIterator<Item = E>,
     ) -> Result<Client, Error> {
-        let mut known: Vec<String> = Vec::new();
+        let mut written = Vec::new();
         for endpoint in endpoints.into_iter().take(ENDPOINTS_MAX) {
             let endpoint = endpoint_of(&endpoint.into())?;
+            if !written.contains(&endpoint) {
+                written.push(endpoint);
+            }
+        }
+        if written.is_empty() {
+            return Err(Error::NoEndpoints);
+        }
+        let is_secured = speaks_tls(&written, self.tls.is_some())?;
+        let transport: Arc<dyn Transport> = match self.transport {
+            Some(transport) => transport,
+            None if is_secured => {
+                let tls = self.tls.unwrap_or_default();
+                Arc::new(TcpTransport::secured(&self.config, &tls)?)
+            }
+            None if self.bearer.is_some() && !self.sends_token_in_plaintext => {
+                let transport = TcpTransport::new(&self.config).on_loopback_only();
+                // Said before the first call.
+                for (endpoint, _) in &written {
+                    transport.channel(endpoint)?;
+                }
+                Arc::new(transport)
+            }
+            None => Arc::new(TcpTransport::new(&self.config)),
+        };
+        let mut known: Vec<String> = Vec::new();
+        for (endpoint, _) in written {
             if !known.contains(&endpoint) {
                 known.push(endpoint);
             }
         }
-        if known.is_empty() {
-            return Err(Error::NoEndpoints);
-        }
-        let mut start = [0; 4];
-        self.entropy.fill(&mut start);
-        let transport = self
-            .transport
-            .unwrap_or_else(|| Arc::new(TcpTransport::new(&self.config)));
         let timeout = self.config.timeout;
         let shared = Shared {
-            routes: Routes::new(known, u32::from_le_bytes(start), self.config.leader_avoid),
-            channels: Channels::new(transport),
-            seen: Seen::default(),
-            pin: ClusterPin::new(self.cluster_id),
-            entropy: self.entropy,
-            config: self.config,
+            bearer: self.bearer,
+            ..begin(known, transport, self.entropy, self.config, self.cluster_id)
         };
         Ok(Client {
             shared: Arc::new(shared),
             timeout,
         })
+    }
+}
+
+/// What a client has that has not asked anybody yet.
+fn begin(
+    endpoints: Vec<String>,
+    transport: Arc<dyn Transport>,
+    entropy: Arc<dyn Entropy>,
+    config: Config,
+    cluster_id: Option<u128>,
+) -> Shared {
+    let mut start = [0; 4];
+    entropy.fill(&mut start);
+    Shared {
+        routes: Routes::new(endpoints, u32::from_le_bytes(start), config.leader_avoid),
+        channels: Channels::new(transport),
+        seen: Seen::default(),
+        pin: ClusterPin::new(cluster_id),
+        bearer: None,
+        entropy,
+        config,
     }
 }

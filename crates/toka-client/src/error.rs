@@ -19,6 +19,39 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Certificates or keys cannot be used, or the name that the nodes are to have.
+    #[error(transparent)]
+    Tls(#[from] toka_tls::Error),
+    /// A bearer token cannot be used.
+    #[error("{subject} cannot be used as a token: {reason}")]
+    Token {
+        /// The file, or `the token`.
+        subject: String,
+        /// What is wrong; nothing of the token itself.
+        reason: String,
+    },
+    /// A token would be sent without TLS to another machine, where anybody on the way could read it.
+    #[error(
+        "{endpoint} is not on this machine, and without TLS the token would be sent to it for everybody on the way to read"
+    )]
+    PlaintextToken {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// The client has not shown who it is, or not in a way that counts.
+    #[error("{endpoint} does not know who is calling: {message}")]
+    Unauthenticated {
+        /// The node.
+        endpoint: String,
+        /// What it said.
+        message: String,
+    },
+    /// The client may not do that.
+    #[error("not allowed: {message}")]
+    PermissionDenied {
+        /// What the node said; names what is missing.
+        message: String,
+    },
     /// Bad input; nothing was sent.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -173,6 +206,11 @@ impl Error {
             | Self::StreamEnded => true,
             Self::NoEndpoints
             | Self::Endpoint { .. }
+            | Self::Tls(_)
+            | Self::Token { .. }
+            | Self::PlaintextToken { .. }
+            | Self::Unauthenticated { .. }
+            | Self::PermissionDenied { .. }
             | Self::Invalid(_)
             | Self::InvalidField { .. }
             | Self::Rejected(_)
@@ -242,6 +280,11 @@ impl Error {
                 endpoint: endpoint.to_owned(),
                 message,
             },
+            _ if code == Code::Unauthenticated => Self::Unauthenticated {
+                endpoint: endpoint.to_owned(),
+                message,
+            },
+            _ if code == Code::PermissionDenied => Self::PermissionDenied { message },
             Some(Detail::NotLeader { .. }) => Self::Unavailable {
                 endpoint: endpoint.to_owned(),
                 message,

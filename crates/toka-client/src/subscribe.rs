@@ -12,7 +12,7 @@ use toka_proto::convert::read::{Header, ReadOptions};
 use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message as Body;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::call::{Tries, vault};
 use crate::client::Client;
@@ -299,7 +299,7 @@ impl Subscription {
             .map_err(Failed::Error)?;
         // No deadline is sent: the stream is meant to last. Nor is the cluster: where its position is of another
         // history a node says so, and of a node of another cluster nothing is taken.
-        let request = Request::new(self.request());
+        let request = self.client.shared.bare_request(self.request());
         let response = vault(channel)
             .subscribe(request)
             .await

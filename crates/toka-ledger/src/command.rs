@@ -7,6 +7,7 @@
 pub(crate) mod check;
 mod codec;
 mod coordination;
+mod credentials;
 mod level;
 
 use bytes::Bytes;
@@ -16,7 +17,10 @@ pub use self::coordination::{
     CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
     Settlement, UpdateGroup, Verdict,
 };
-pub use self::level::{COORDINATION_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN};
+pub use self::credentials::{
+    AppendAudit, CreateToken, DeleteRole, PutRole, RevokeToken, RotateToken,
+};
+pub use self::level::{COORDINATION_LEVEL, CREDENTIALS_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use crate::core::limits::GROUP_DELETE_ROWS_MAX;
 use crate::core::{
     Attributes, CursorName, Digest, Embedding, EmbeddingModel, GroupName, IntentLabel, Kind, Salt,
@@ -51,6 +55,18 @@ pub enum Command {
     MoveParked(MoveParked),
     /// Another way for a consumer group to deliver.
     UpdateGroup(UpdateGroup),
+    /// A token.
+    CreateToken(CreateToken),
+    /// A token in the place of another one.
+    RotateToken(RotateToken),
+    /// The end of a token.
+    RevokeToken(RevokeToken),
+    /// A role, or another meaning of one.
+    PutRole(PutRole),
+    /// The end of a role.
+    DeleteRole(DeleteRole),
+    /// What is to be known later of what was done, or was not allowed.
+    AppendAudit(AppendAudit),
 }
 
 impl Command {
@@ -72,13 +88,19 @@ impl Command {
             Self::Settle(settle) => settle.settlements.len(),
             Self::MoveParked(moves) => moves.sequences.len(),
             Self::DeleteGroup(_) => GROUP_DELETE_ROWS_MAX,
+            Self::AppendAudit(append) => append.records.len(),
             Self::Create(_)
             | Self::Label(_)
             | Self::SetFeatureLevel(_)
             | Self::SaveCursor(_)
             | Self::DeleteCursor(_)
             | Self::CreateGroup(_)
-            | Self::UpdateGroup(_) => 1,
+            | Self::UpdateGroup(_)
+            | Self::CreateToken(_)
+            | Self::RotateToken(_)
+            | Self::RevokeToken(_)
+            | Self::PutRole(_)
+            | Self::DeleteRole(_) => 1,
         };
         items.max(1)
     }

@@ -66,6 +66,14 @@ pub enum Invalid {
         /// The name.
         name: String,
     },
+    /// A kind of events that the vault makes itself.
+    #[error(
+        "kind {kind:?} is reserved: events of kinds under toka.audit. are made by the vault alone"
+    )]
+    ReservedKind {
+        /// The kind.
+        kind: String,
+    },
     /// Not written as it must be.
     #[error("{field} is not {expected}")]
     Syntax {
@@ -185,6 +193,7 @@ impl Invalid {
             | Self::Dimension { field, .. }
             | Self::Model { field, .. }
             | Self::OutOfRange { field, .. } => field,
+            Self::ReservedKind { .. } => "kind",
             Self::BatchParent { .. } => "parents",
             Self::ClaimWithoutSalt { .. } => "salt",
             Self::Payload { .. } => "payload",

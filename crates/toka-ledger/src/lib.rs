@@ -43,6 +43,7 @@ pub mod bus;
 pub mod codec;
 pub mod command;
 pub mod core;
+pub mod credentials;
 pub mod dir;
 pub mod disk;
 pub mod engine;
@@ -65,7 +66,7 @@ pub use crate::apply::{Ledger, LogMark, Outcome};
 pub use crate::bus::{Subscription, VaultBus};
 pub use crate::core::{
     Attributes, ConsumerName, CursorName, Digest, Embedding, EmbeddingModel, EventHeader, EventId,
-    EventPayload, GroupName, IntentLabel, Kind, Parent, Salt,
+    EventPayload, GroupName, IntentLabel, Kind, Parent, PrincipalName, RoleName, Salt,
 };
 pub use crate::error::{Error, Invalid, Rejection, Violation};
 pub use crate::feed::Start;

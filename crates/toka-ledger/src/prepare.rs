@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::command::check::{check_batch_parents, check_count, check_preconditions};
 use crate::command::{Command, Commit, Precondition, PreparedEvent, encode};
+use crate::core::credentials::is_audit_kind;
 use crate::core::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX};
 use crate::core::{
     Attributes, Digest, Embedding, EmbeddingModel, EventHeader, EventId, EventPayload, Kind, Salt,
@@ -162,12 +163,17 @@ impl EventDraft {
         !self.salt.is_empty()
     }
 
-    /// Checks everything and hashes the payload.
+    /// Checks everything and hashes the payload. Kinds under `toka.audit.` are the vault's own.
     ///
     /// # Errors
     /// [`Invalid`]: the first input that breaks a rule.
     pub fn prepare(self) -> Result<PreparedEvent, Invalid> {
         let kind = self.kind?;
+        if is_audit_kind(kind.as_str()) {
+            return Err(Invalid::ReservedKind {
+                kind: kind.to_string(),
+            });
+        }
         if let Some(invalid) = self.invalid {
             return Err(invalid);
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    COORDINATION_LEVEL, Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition,
-    PreparedEvent, SaveCursor, SetFeatureLevel,
+    COORDINATION_LEVEL, CREDENTIALS_LEVEL, Command, Commit, Create, DeleteCursor, Label,
+    ParentName, Precondition, PreparedEvent, SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;
@@ -103,7 +103,8 @@ pub fn is_beginning(base: &Reader, reader: &Reader) -> Result<bool, Error> {
 ///
 /// Consumer groups, of which there is no history, are as `source` has them, as far as they do not reach beyond
 /// `until`: nothing is leased, and deliveries from before are none of this vault. In a vault that had not been
-/// raised to their feature level by then there are none.
+/// raised to their feature level by then there are none. So it is with tokens and roles: those that `source` has now are
+/// the vault's, and what was revoked since stays revoked.
 ///
 /// # Errors
 /// [`Error::Erased`] for a payload that is gone; [`Error::Corrupt`] if an event does not come out as it was;
@@ -141,7 +142,8 @@ pub fn repeat(
     let level = restored.settings()?.map_or(0, |now| now.feature_level);
     if level >= COORDINATION_LEVEL {
         let revision = restored.position().revision;
-        groups::take_over(&**engine, source, until, revision)?;
+        let has_credentials = level >= CREDENTIALS_LEVEL;
+        groups::take_over(&**engine, source, until, revision, has_credentials)?;
     }
     drop(repetition);
     engine.flush()?;

@@ -174,6 +174,11 @@ fn check_outcomes(history: &History) {
             | Outcome::Delivered { revision, .. }
             | Outcome::Settled { revision, .. }
             | Outcome::ParkedMoved { revision, .. }
+            | Outcome::TokenCreated { revision, .. }
+            | Outcome::TokenRevoked { revision, .. }
+            | Outcome::RolePut { revision, .. }
+            | Outcome::RoleDeleted { revision }
+            | Outcome::Audited { revision, .. }
             | Outcome::Rejected { revision, .. } => *revision,
         };
         assert_eq!(found, revision, "every command counts");
@@ -264,6 +269,12 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
         Outcome::Delivered { .. } => vec!["delivered"],
         Outcome::Settled { .. } => vec!["settled"],
         Outcome::ParkedMoved { .. } => vec!["parked moved"],
+        // Their own model is in `apply_credentials_model`.
+        Outcome::TokenCreated { .. }
+        | Outcome::TokenRevoked { .. }
+        | Outcome::RolePut { .. }
+        | Outcome::RoleDeleted { .. }
+        | Outcome::Audited { .. } => panic!("unexpected: {outcome:?}"),
         Outcome::Committed { headers, .. } => headers
             .iter()
             .map(|header| {

@@ -219,6 +219,7 @@ impl Model {
                     _ => Selector::Digest(header.digest),
                 }
             }),
+            ..Filter::default()
         }
     }
 

@@ -132,6 +132,19 @@ impl Node {
         })
     }
 
+    /// As [`Node::at`], reached over `transport`.
+    ///
+    /// # Errors
+    /// [`toka_client::Error::Endpoint`] if it is no endpoint.
+    pub fn over(
+        transport: &dyn toka_client::Transport,
+        endpoint: &str,
+    ) -> Result<Self, toka_client::Error> {
+        Ok(Self {
+            vault: VaultServiceClient::new(transport.channel(endpoint)?),
+        })
+    }
+
     /// Gets an event: what the node has, or (`is_linearizable`) what the cluster has acknowledged.
     ///
     /// # Errors

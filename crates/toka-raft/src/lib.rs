@@ -12,6 +12,7 @@
 
 mod alarms;
 mod amount;
+mod auditor;
 mod base;
 mod blocking;
 mod change;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::api::{Shared, off_reactor};
 use crate::metrics;
 use crate::status::Readiness;
+use crate::transport::Security;
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Pages {
     /// Set once the stores are open.
     pub(crate) shared: Arc<OnceLock<Arc<Shared>>>,
     pub(crate) readiness: watch::Receiver<Readiness>,
+    /// What TLS rests on, if there is TLS.
+    pub(crate) security: Option<Arc<Security>>,
 }
 
 impl Pages {
@@ -30,6 +33,16 @@ impl Pages {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_page))
             .with_state(self)
+    }
+
+    /// Raises the node's alarm about certificates, or lowers it, once there is a replica that has alarms.
+    pub(crate) fn alarm(&self) -> impl Fn(Option<String>) + Send + 'static + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |message| {
+            if let Some(shared) = shared.get() {
+                shared.replica.set_certificate_alarm(message);
+            }
+        }
     }
 }
 
@@ -54,7 +67,10 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
     let shared = pages.shared.get().cloned();
     let readiness = pages.readiness.borrow().clone();
-    let text = off_reactor(move || metrics::text(shared.as_deref(), &readiness)).await;
+    let security = pages.security.clone();
+    let text =
+        off_reactor(move || metrics::text(shared.as_deref(), &readiness, security.as_deref()))
+            .await;
     let text = text.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

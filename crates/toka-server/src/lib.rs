@@ -1,7 +1,7 @@
 //! A node: gRPC services, health and metrics over the replicated ledger.
 //!
 //! ```text
-//! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> routing -> refusal
+//! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> auth -> routing -> refusal
 //!      -> http, health -> metrics -> status; calls; config; limits
 //! ```
 //!
@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod api;
+mod auth;
 mod calls;
 pub mod config;
 mod health;
@@ -22,6 +23,7 @@ pub mod node;
 mod refusal;
 mod routing;
 mod status;
+pub mod transport;
 
 pub use config::{Config, ConfigError, ConfigFile};
 pub use node::{Addresses, Listeners, Node, Outside, RunError, StartError, Wire, Wires};

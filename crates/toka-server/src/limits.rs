@@ -73,6 +73,10 @@ pub const STREAM_AHEAD_BYTES: usize = 4 << 20;
 pub const COORDINATION_PAGE_DEFAULT: usize = 100;
 /// Cursors, groups or parked events on one page.
 pub const COORDINATION_PAGE_MAX: usize = 1_000;
+/// Different notes for the audit that wait on a node; further ones are counted together.
+pub const AUDIT_PENDING_MAX: usize = 512;
+/// How long notes for the audit wait for others to go with them.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Consumers that wait for events of their groups at a node: its own, and on the leader those of all nodes.
 pub const PULLS_MAX: usize = 10_000;
 /// Events that a consumer is given at once, unless the request says otherwise.
@@ -109,3 +113,16 @@ pub const WALKS_MAX: usize = 32;
 pub const WALK_EVENTS_MAX: usize = 1_000_000;
 /// and unless the request says otherwise.
 pub const WALK_EVENTS_DEFAULT: usize = 1_000;
+
+/// Principals with limits that a node keeps account of; those that use nothing make room for others.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// Longest time after which a principal that has used too much may go on.
+pub const THROTTLE_MAX: Duration = Duration::from_secs(30);
+/// Refusals for want of rights that are told to the audit by themselves, in [`DENIALS_WINDOW`]; further ones are counted.
+pub const DENIALS_MAX: usize = 64;
+/// See [`DENIALS_MAX`].
+pub const DENIALS_WINDOW: Duration = Duration::from_secs(10);
+/// Bytes of a file with a token, which is one line.
+pub const TOKEN_FILE_BYTES_MAX: u64 = 16 << 10;
+/// How often the file with the issuer's keys is looked at for changes.
+pub const JWKS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);

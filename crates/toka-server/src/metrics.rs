@@ -15,10 +15,15 @@ use toka_ledger::command::FEATURE_LEVEL;
 use self::page::Page;
 use crate::api::Shared;
 use crate::status::Readiness;
+use crate::transport::Security;
 
 /// The node in Prometheus' text format; before its stores are open (`shared` is absent), the process. Blocks for as long as
 /// `apply` changes the intents.
-pub(crate) fn text(shared: Option<&Shared>, readiness: &Readiness) -> String {
+pub(crate) fn text(
+    shared: Option<&Shared>,
+    readiness: &Readiness,
+    security: Option<&Security>,
+) -> String {
     let mut page = Page::default();
     let is_ready = u64::from(*readiness == Readiness::Ready);
     page.set(&table::READY, is_ready);
@@ -41,6 +46,13 @@ pub(crate) fn text(shared: Option<&Shared>, readiness: &Readiness) -> String {
         storage::write(&mut page, &shared.replica, &status);
         api::write(&mut page, shared);
         coordination::write(&mut page, shared);
+    }
+    if let Some(security) = security {
+        if let Some(end) = security.first_end() {
+            page.set(&table::TLS_NOT_AFTER, end);
+        }
+        page.set(&table::TLS_RELOAD_FAILURES, count(security.failures()));
+        page.set(&table::TLS_REFUSED, security.refused());
     }
     page.text()
 }

@@ -1,11 +1,13 @@
 //! `cargo xtask fixtures`: writes what the tests of the format open, `tests/fixtures/format-1`; with
 //! `--intents-save-events 16` that of vaults which have saved their intents, `tests/fixtures/format-1-intents`; and with
-//! `--level-2` that of vaults with cursors and consumer groups, `tests/fixtures/format-1-level-2`.
+//! `--level-2` that of vaults with cursors and consumer groups, `tests/fixtures/format-1-level-2`; with `--level-3` that
+//! of vaults with tokens, roles and an audit, `tests/fixtures/format-1-level-3`.
 //!
 //! Small, and made by the `toka` binary alone. Of the Raft log's segments the zeros at the end are cut off;
 //! what processes leave for themselves (locks, RocksDB's logs and notes of its options, free segments) is left out.
 
 mod coordination;
+mod credentials;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -27,6 +29,8 @@ const FORMAT: &str = "format-1";
 const FORMAT_INTENTS: &str = "format-1-intents";
 /// Beside it, what came with feature level 2: cursors that are saved, and consumer groups.
 const FORMAT_LEVEL_2: &str = "format-1-level-2";
+/// Beside it, what came with feature level 3: tokens, roles, and the audit.
+const FORMAT_LEVEL_3: &str = "format-1-level-3";
 /// Events of an import: more than 256, so that there is a state digest in the history.
 const EVENTS: usize = 258;
 /// Events of the cluster's.
@@ -45,6 +49,18 @@ pub(crate) enum Which {
     Intents(u32),
     /// [`FORMAT_LEVEL_2`].
     Level2,
+    /// [`FORMAT_LEVEL_3`].
+    Level3,
+}
+
+impl Which {
+    /// What it is for, in `expected.json`.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Level3 => "credentials",
+            Self::Plain | Self::Intents(_) | Self::Level2 => "coordination",
+        }
+    }
 }
 
 /// Makes the fixture; anew, if it is to `replace` one.
@@ -64,6 +80,7 @@ pub(crate) fn run(
         Which::Plain => (FORMAT, CLUSTER_EVENTS, README),
         Which::Intents(_) => (FORMAT_INTENTS, EVENTS, README_INTENTS),
         Which::Level2 => (FORMAT_LEVEL_2, CLUSTER_EVENTS, README_LEVEL_2),
+        Which::Level3 => (FORMAT_LEVEL_3, CLUSTER_EVENTS, README_LEVEL_3),
     };
     let fixture = workspace.root.join("tests/fixtures").join(format);
     check_place(&fixture, replace)?;
@@ -80,7 +97,7 @@ pub(crate) fn run(
     maker.node(&work, &fixture, &mut expected)?;
     expected["embedded"] = match which {
         Which::Plain | Which::Level2 => maker.embedded(&work, &fixture)?,
-        Which::Intents(_) => maker.restored(&work, &fixture)?,
+        Which::Intents(_) | Which::Level3 => maker.restored(&work, &fixture)?,
     };
     let text = serde_json::to_string_pretty(&expected)? + "\n";
     fs::write(fixture.join("expected.json"), text)?;
@@ -114,12 +131,17 @@ fn check_format(data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A fixture of level 2 that is made by a build of another level would be of that one.
-fn check_level(status: &Value) -> Result<()> {
+/// A fixture of a level that is made by a build of another one would be of that one.
+fn check_level(status: &Value, which: Which) -> Result<()> {
+    let wanted = match which {
+        Which::Plain | Which::Intents(_) => return Ok(()),
+        Which::Level2 => 2,
+        Which::Level3 => 3,
+    };
     let level = &status["settings"]["feature_level"];
     ensure!(
-        *level == 2,
-        "the vault is at feature level {level}: {FORMAT_LEVEL_2} is kept as the build of level 2 has made it"
+        *level == wanted,
+        "the vault is at feature level {level}: this fixture is kept as the build of level {wanted} has made it"
     );
     Ok(())
 }
@@ -153,6 +175,16 @@ cursors that were saved and deleted by themselves, and consumer groups: events o
 together with a commit), leased, rejected, parked and replayed. `expected.json` has them as `coordination`.
 
 - `embedded/`, `node/`, `backup/`, `export.jsonl`: as in `../format-1`
+";
+
+const README_LEVEL_3: &str = "# Format 1, at feature level 3
+
+Made by `cargo xtask fixtures --level-3`; otherwise as `../format-1`, whose vaults are of level 1. Here every vault has
+roles, tokens (one that counts, one that was revoked, one that was rotated and the one for it; their secrets are kept
+nowhere), and audit events. `expected.json` has them as `credentials`.
+
+- `embedded/`: an embedded vault, restored from `backup/`, with one more event: by itself it has no tokens
+- `node/`, `backup/`, `export.jsonl`: as in `../format-1`
 ";
 
 /// Events in three directions and some without an embedding, in a tree.
@@ -200,12 +232,16 @@ impl Maker {
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// What every vault of the fixture has. Returns its cursors and groups, where it has any; `null`: it does not.
+    /// What every vault of the fixture has. Returns its cursors and groups, or its tokens and roles, where it has any;
+    /// `null`: it does not.
     fn fill(&self, at: &[&str], import: &Path) -> Result<Value> {
         self.call(at, &["import", text(import)?])?;
         self.call(at, &["commit", "read", "1", "--cursor", "reader=0:3"])?;
         self.call(at, &["intents", "label", "1", "the first intent"])?;
         self.call(at, &["commit", "read", "2", "--cursor", "reader=3:7"])?;
+        if self.which == Which::Level3 {
+            return self.credentials(at);
+        }
         if self.which != Which::Level2 {
             return Ok(Value::Null);
         }
@@ -257,7 +293,7 @@ impl Maker {
         ];
         let save_events = match self.which {
             Which::Intents(events) => Some(events.to_string()),
-            Which::Plain | Which::Level2 => None,
+            Which::Plain | Which::Level2 | Which::Level3 => None,
         };
         if let Some(events) = &save_events {
             arguments.extend(["--intents-save-events", events]);
@@ -268,15 +304,14 @@ impl Maker {
         wait("the node", || {
             self.ask(&at, &["cluster", "status"]).map(drop)
         })?;
-        let coordination = self.fill(&at, &work.join("node.jsonl"))?;
+        let has = self.fill(&at, &work.join("node.jsonl"))?;
         self.call(&at, &["backup", "create", text(&fixture.join("backup"))?])?;
         self.call(&at, &["export", text(&fixture.join("export.jsonl"))?])?;
         let status = self.ask(&at, &["cluster", "status"])?;
-        if self.which == Which::Level2 {
-            check_level(&status)?;
-        }
+        check_level(&status, self.which)?;
+        let key = self.which.key();
         expected["backup"] = place(&status);
-        expected["backup"]["coordination"] = coordination.clone();
+        expected["backup"][key] = has.clone();
         wait("a snapshot", || {
             self.call(&at, &["commit", "later", "1", "--unique"])?;
             let snapshots = fs::read_dir(data.join("snapshots"))?;
@@ -292,7 +327,7 @@ impl Maker {
         ensure!(status.success(), "the node ended with {status}");
         check_format(&data)?;
         expected["node"] = self.ask(&["--data", text(&data)?], &["verify"])?;
-        expected["node"]["coordination"] = coordination;
+        expected["node"][key] = has;
         copy(&data, &fixture.join("node"))
     }
 }

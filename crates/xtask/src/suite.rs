@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and test, in order, each named and timed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,7 @@ fn run_steps(
             .current_dir(workspace.root.join("proto"));
         captured(command)
     })?;
+    suite.step("cargo deny", || captured(deny(workspace, &tools.deny)))?;
     suite.step("build toka", || build.wait_success())?;
     suite.step("build toka of the next feature level", || {
         build_next(workspace, processes)
@@ -208,6 +209,17 @@ fn format_check(workspace: &Workspace) -> Command {
 fn format_check_of(workspace: &Workspace, manifest: &str) -> Command {
     let mut command = workspace.cargo();
     command.args(["fmt", "--manifest-path", manifest, "--check"]);
+    command
+}
+
+/// Licences, sources and banned crates. Not advisories: their database is not reached from everywhere, and changes without
+/// a change in this repository.
+fn deny(workspace: &Workspace, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--workspace", "--locked", "check", "--hide-inclusion-graph"])
+        .args(["bans", "licenses", "sources"])
+        .current_dir(&workspace.root);
     command
 }
 

@@ -1,16 +1,25 @@
 //! Entries of commands as bytes: decoded or refused; what is decoded passes validation, encodes to the same command,
 //! and is applied to a result, twice to the same.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use toka_ledger::command::{
-    Batch, Command, Commit, Create, CreateGroup, DeleteCursor, DeleteGroup, Deliver, FEATURE_LEVEL,
-    Label, MoveParked, ParentName, ParkedAction, Precondition, SaveCursor, SetFeatureLevel, Settle,
+    AppendAudit, Batch, Command, Commit, Create, CreateGroup, CreateToken, DeleteCursor,
+    DeleteGroup, DeleteRole, Deliver, FEATURE_LEVEL, Label, MoveParked, ParentName, ParkedAction,
+    Precondition, PutRole, RevokeToken, RotateToken, SaveCursor, SetFeatureLevel, Settle,
     Settlement, UpdateGroup, Verdict, decode_batch, encode,
+};
+use toka_ledger::credentials::{
+    Action, Actor, AuditRecord, Grant, Limits, Role, TokenId, Verifier,
 };
 use toka_ledger::group;
 use toka_ledger::intent::{IntentId, Parameters};
 use toka_ledger::prepare::{EventDraft, prepare_commit};
-use toka_ledger::{ConsumerName, CursorName, Digest, EventId, GroupName, IntentLabel, Kind};
+use toka_ledger::{
+    ConsumerName, CursorName, Digest, EventId, GroupName, IntentLabel, Kind, PrincipalName,
+    RoleName,
+};
 
 use crate::apply::Replica;
 use crate::{Seed, of_kind};
@@ -138,6 +147,7 @@ pub fn seeds() -> Vec<Seed> {
     let commits = commits().into_iter();
     commands.extend(commits.map(|(name, commit)| (name, Command::Commit(commit))));
     commands.extend(coordination());
+    commands.extend(credentials());
     let mut all = Batch::default();
     let mut seeds = Vec::new();
     for (name, command) in commands {
@@ -149,6 +159,95 @@ pub fn seeds() -> Vec<Seed> {
     }
     seeds.push(("all".to_owned(), of_kind(0, all.finish())));
     seeds
+}
+
+/// Of tokens, roles and the audit, in an order in which something comes of each; a token and a role are there at the end.
+fn credentials() -> Vec<(&'static str, Command)> {
+    const UNIX_MS: u64 = 1_700_000_000_200;
+    let actor = || Actor {
+        principal: PrincipalName::new("alice").expect("valid"),
+        token: Some(TokenId([9; 8])),
+    };
+    let role = || RoleName::new("robots").expect("valid");
+    let verifier = |byte| Verifier {
+        salt: [byte; 16],
+        hash: [byte; 32],
+    };
+    let put = |name| {
+        let grants = vec![Grant {
+            action: Action::Write,
+            kind_prefixes: vec!["task.".to_owned()],
+        }];
+        Command::PutRole(PutRole {
+            unix_ms: UNIX_MS,
+            actor: actor(),
+            role: Role { name, grants },
+        })
+    };
+    let other = || RoleName::new("others").expect("valid");
+    vec![
+        ("put-role", put(role())),
+        (
+            "create-token",
+            Command::CreateToken(CreateToken {
+                unix_ms: UNIX_MS,
+                actor: actor(),
+                id: TokenId([1; 8]),
+                verifier: verifier(1),
+                principal: PrincipalName::new("robot").expect("valid"),
+                roles: vec![role()],
+                grants: vec![Grant::of_all(Action::Read)],
+                limits: Limits {
+                    requests_per_second: 10,
+                    bytes_per_second: 1 << 20,
+                    subscriptions: 2,
+                },
+                expires_unix_ms: Some(UNIX_MS + 1_000),
+                if_no_admin: true,
+            }),
+        ),
+        (
+            "rotate-token",
+            Command::RotateToken(RotateToken {
+                unix_ms: UNIX_MS,
+                actor: actor(),
+                id: TokenId([1; 8]),
+                new_id: TokenId([2; 8]),
+                verifier: verifier(2),
+                grace_ms: 500,
+                expires_unix_ms: None,
+            }),
+        ),
+        (
+            "revoke-token",
+            Command::RevokeToken(RevokeToken {
+                unix_ms: UNIX_MS,
+                actor: actor(),
+                id: TokenId([1; 8]),
+            }),
+        ),
+        ("put-another-role", put(other())),
+        (
+            "delete-role",
+            Command::DeleteRole(DeleteRole {
+                unix_ms: UNIX_MS,
+                actor: actor(),
+                name: other(),
+            }),
+        ),
+        (
+            "append-audit",
+            Command::AppendAudit(AppendAudit {
+                unix_ms: UNIX_MS,
+                records: vec![AuditRecord {
+                    action: "denied".to_owned(),
+                    actor: actor(),
+                    count: 3,
+                    fields: BTreeMap::from([("rpc".to_owned(), "Commit".to_owned())]),
+                }],
+            }),
+        ),
+    ]
 }
 
 /// Of cursors and groups, in an order in which something comes of each; a group is there at the end.

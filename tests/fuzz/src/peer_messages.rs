@@ -57,6 +57,7 @@ pub fn run(data: &[u8]) {
             with(bytes, drop::<pb::GetNodeStatusResponse>);
             with(bytes, drop::<pb::GetVitalsResponse>);
             with(bytes, drop::<pb::ReadIndexResponse>);
+            with(bytes, drop::<pb::AppendAuditRequest>);
         }
     }
 }

@@ -4,16 +4,17 @@
 use bytes::Bytes;
 use toka_ledger::codec::DecodeError;
 use toka_ledger::command::FEATURE_LEVEL;
+use toka_ledger::credentials::TokenId;
 use toka_ledger::engine::Table;
 use toka_ledger::intent::{IntentId, MicroClusterId};
 use toka_ledger::store::history::STATE_HEIGHT;
 use toka_ledger::store::journal::{self, Place};
 use toka_ledger::store::{
-    attributes, checksum, children, clusters, decode_sequence, embeddings, encode_sequence, events,
-    group_items, group_parked, group_sum, groups, headers, history, kinds, meta, micros,
-    payload_digests, payloads,
+    attributes, audit, checksum, children, clusters, decode_sequence, embeddings, encode_sequence,
+    events, group_items, group_parked, group_sum, groups, headers, history, kinds, meta, micros,
+    payload_digests, payloads, roles, tokens,
 };
-use toka_ledger::{CursorName, Digest, GroupName};
+use toka_ledger::{CursorName, Digest, GroupName, RoleName};
 
 use crate::apply::Replica;
 use crate::commands;
@@ -94,6 +95,7 @@ pub fn run(data: &[u8]) {
         9..=14 => cluster(kind % 32, bytes),
         15..=21 => setting(kind % 32, bytes),
         24..=27 => group(kind % 32, bytes),
+        28..=30 => credential(kind % 32, bytes),
         _ => {
             let _ = decode_sequence(bytes).map(|sequence| {
                 assert_eq!(encode_sequence(sequence), bytes);
@@ -220,6 +222,34 @@ fn group(kind: u8, bytes: &[u8]) {
     }
 }
 
+fn credential(kind: u8, bytes: &[u8]) {
+    let id = TokenId([7; 8]);
+    let name = RoleName::new("r").expect("valid");
+    match kind {
+        28 => value(
+            &tokens::key(id),
+            bytes,
+            |value| tokens::decode(id, value),
+            tokens::encode,
+        ),
+        29 => value(
+            &roles::key(&name),
+            bytes,
+            |value| roles::decode(&name, value),
+            roles::encode,
+        ),
+        _ => {
+            value(audit::KEY, bytes, audit::decode, audit::encode);
+            if let Ok(Some(id)) = tokens::decode_key(bytes) {
+                assert_eq!(tokens::key(id), bytes);
+            }
+            if let Ok(Some(name)) = roles::decode_key(bytes) {
+                assert_eq!(roles::key(&name), bytes);
+            }
+        }
+    }
+}
+
 fn setting(kind: u8, bytes: &[u8]) {
     match kind {
         15 => value(
@@ -299,6 +329,9 @@ pub fn seeds() -> Vec<Seed> {
             Table::Meta if key.starts_with(group_items::PREFIX) => of_kind(25, body(&row)),
             Table::Meta if key.starts_with(group_parked::PREFIX) => of_kind(26, body(&row)),
             Table::Meta if key == group_sum::KEY => of_kind(27, body(&row)),
+            Table::Meta if key.starts_with(tokens::PREFIX) => of_kind(28, body(&row)),
+            Table::Meta if key.starts_with(roles::PREFIX) => of_kind(29, body(&row)),
+            Table::Meta if key == audit::KEY => of_kind(30, body(&row)),
             Table::Meta => of_kind(21, key),
         };
         seeds.push((format!("{table}-{at}"), seed));
@@ -346,7 +379,7 @@ fn body(row: &[u8]) -> &[u8] {
 
 /// A vault that has had every kind of command.
 pub(crate) fn vault() -> Replica {
-    assert_eq!(FEATURE_LEVEL, 2, "the seeds are of this level");
+    assert_eq!(FEATURE_LEVEL, 3, "the seeds are of this level");
     let mut replica = Replica::new();
     for (name, seed) in commands::seeds() {
         let (_, entry) = seed.split_first().expect("there is a first byte");

@@ -1,6 +1,7 @@
 //! Commands made of an input's bytes: such as validation admits, and such that they have to do with each other.
 
 mod coordination;
+mod credentials;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use toka_ledger::{
 };
 
 use self::coordination::Groups;
+use self::credentials::Credentials;
 
 const KINDS: [&str; 5] = ["a", "a.b", "b", "ab", "é"];
 const CURSORS: [&str; 2] = ["c", "c/d"];
@@ -33,6 +35,7 @@ pub(crate) struct Script {
     headers: Vec<Arc<EventHeader>>,
     dimension: usize,
     groups: Groups,
+    credentials: Credentials,
     /// Not all digests are those of their payloads.
     pub(crate) has_false_digests: bool,
 }
@@ -46,6 +49,7 @@ impl Script {
     /// Takes note of what the vault has besides.
     pub(crate) fn look(&mut self, reader: &Reader) {
         self.groups.look(reader);
+        self.credentials.look(reader);
     }
 
     /// The next command. May be one that validation refuses.
@@ -61,6 +65,7 @@ impl Script {
             }),
             2..=4 => Command::Label(label(input)?),
             5..=12 => self.groups.command(input)?,
+            13..=16 => self.credentials.command(input)?,
             _ => Command::Commit(self.commit(input)?),
         })
     }

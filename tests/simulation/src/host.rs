@@ -306,6 +306,7 @@ impl Node {
             clients: network.listen(&clients),
             peers: move || Ok(network.listen(&peers)),
             http: None,
+            security: None,
         };
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let addresses = Addresses {

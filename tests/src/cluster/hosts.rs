@@ -27,7 +27,11 @@ impl Cluster {
     pub(super) fn new_node(&self, id: u64) -> Result<Node> {
         let directory = self.directory.path();
         let Some(network) = &self.network else {
-            return Node::new(id, &free_addresses(self.host, 3)?, directory);
+            let mut node = Node::new(id, &free_addresses(self.host, 3)?, directory)?;
+            if let Some(tls) = &self.tls {
+                node.secure(tls)?;
+            }
+            return Ok(node);
         };
         let addresses = network.addresses(id)?;
         let ports = [addresses.client, addresses.raft, addresses.http];

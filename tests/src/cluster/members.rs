@@ -126,6 +126,20 @@ impl Cluster {
 
     /// A user of `toka` who knows the nodes that run.
     pub fn toka(&self) -> Toka {
-        Toka::with_endpoints(self.directory(), &self.endpoints_of_running())
+        let toka = Toka::with_endpoints(self.directory(), &self.endpoints_of_running());
+        let Some(tls) = &self.tls else {
+            return toka;
+        };
+        let files = [
+            ("TOKA_CA", &tls.ca),
+            ("TOKA_CERT", &tls.certificate),
+            ("TOKA_KEY", &tls.key),
+        ];
+        let given = files
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, path.as_ref()?)));
+        given.fold(toka, |toka, (name, path)| {
+            toka.with_variable(name, &path.display().to_string())
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use toka_client::{Config, TcpTransport, Tls, Transport as _};
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
 use toka_proto::v1::group_service_client::GroupServiceClient;
@@ -76,6 +77,17 @@ impl Node {
             process: None,
             channel: endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         })
+    }
+
+    /// Asks it over TLS from here on.
+    pub(super) fn secure(&mut self, tls: &Tls) -> Result<()> {
+        let config = Config {
+            connect_timeout: CONNECT_TIMEOUT,
+            ..Config::default()
+        };
+        let transport = TcpTransport::secured(&config, tls)?;
+        self.channel = transport.channel(&self.client.to_string())?;
+        Ok(())
     }
 
     /// Where clients reach it, `host:port`.
@@ -159,6 +171,10 @@ impl Node {
         ]
         .map(str::to_owned)
         .to_vec();
+        if !self.client.ip().is_loopback() {
+            // A host of a network that nobody else is on.
+            arguments.push("--insecure".to_owned());
+        }
         if self.behind.is_some() {
             arguments.extend(["--advertise-raft".to_owned(), self.raft.to_string()]);
         }

@@ -4,22 +4,66 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// Which cluster, and how long it may take.
-const CLIENT: &[&str] = &["endpoint", "context", "timeout"];
+/// Which cluster, with which TLS, and how long it may take.
+const CLIENT: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+];
+/// As before, and how results are written.
+const CLIENT_OUTPUT: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+    "output",
+];
+/// As before, and where traces go.
+const DEV: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "output",
+    "otlp_endpoint",
+];
+/// All of them.
+const ALL: &[&str] = &[
+    "endpoint",
+    "context",
+    "timeout",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "token_file",
+    "insecure_token",
+    "output",
+    "data",
+    "otlp_endpoint",
+];
 
 /// Flags that mean nothing to the command of that name, and to those below it.
 fn meaningless(command: &str) -> &'static [&'static str] {
     match command {
-        "serve" => &["endpoint", "context", "timeout", "output"],
-        "dev" => &["endpoint", "context", "timeout", "output", "otlp_endpoint"],
-        "completions" | "man" => &[
-            "endpoint",
-            "context",
-            "timeout",
-            "output",
-            "data",
-            "otlp_endpoint",
-        ],
+        "serve" => CLIENT_OUTPUT,
+        "dev" => DEV,
+        "completions" | "man" => ALL,
+        // It keeps the TLS of what it names.
         "context" => &["endpoint", "context", "timeout", "data", "otlp_endpoint"],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use toka_server::config::{ByteSize, ConfigFile, InitialMember, Span};
+use toka_server::config::{ByteSize, ClientAuth, ConfigFile, InitialMember, Span};
 
 /// Of settings that only the vault's creation reads.
 const CREATION: &str = "Fixed when the vault is created, the same on every initial member";
+
+/// Of settings that say who may call.
+const ACCESS: &str = "Who may call this node, and for what";
+/// Of what keeps others away.
+const SECURITY: &str = "Security";
 
 /// Settings of a node. Each is also an environment variable (`--node-id`: `TOKA_NODE_ID`) and a
 /// key of the file (`node_id`); flags win over the environment, the environment over the file.
@@ -41,6 +46,42 @@ pub(crate) struct Serve {
     /// Where the other nodes reach this one [default: where it listens].
     #[arg(long, value_name = "HOST:PORT")]
     advertise_raft: Option<String>,
+    /// Listen to other machines without TLS, or without authentication: everybody who reaches the node may read and write
+    /// everything, and take part as a node where there is no TLS.
+    #[arg(long, help_heading = SECURITY)]
+    insecure: bool,
+    /// Certificate for clients and those between it and its CA, PEM. Read again when it changes, as all of these files
+    /// are. TLS needs --tls-key and --raft-tls-ca besides.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    tls_key: Option<PathBuf>,
+    /// CA of clients' certificates, PEM [default: clients show none].
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    tls_client_ca: Option<PathBuf>,
+    /// With --tls-client-ca: whether clients must show a certificate, `required` or `optional` [default: required].
+    #[arg(long, value_name = "WHETHER", help_heading = SECURITY)]
+    tls_client_auth: Option<ClientAuth>,
+    /// TLS at the port for HTTP too, with the certificate for clients.
+    #[arg(long, help_heading = SECURITY)]
+    http_tls: bool,
+    /// Certificate for nodes, at both ends, PEM [default: that for clients].
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    raft_tls_cert: Option<PathBuf>,
+    /// Its key, PEM [default: that for clients].
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    raft_tls_key: Option<PathBuf>,
+    /// CA of the nodes' certificates, PEM: whoever has one of them is a node.
+    #[arg(long, value_name = "FILE", help_heading = SECURITY)]
+    raft_tls_ca: Option<PathBuf>,
+    /// Name that the certificate of a node that calls must have, such as `*.vault.svc`; more than one, separated by
+    /// commas: one of them [default: any].
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = SECURITY)]
+    raft_tls_names: Vec<String>,
+    /// Name that the certificate of a node that is called must have [default: the host at which it is reached].
+    #[arg(long, value_name = "NAME", help_heading = SECURITY)]
+    raft_tls_server_name: Option<String>,
     /// A node of the first start; may be repeated, the same list on each node. In the environment
     /// (`TOKA_INITIAL_MEMBERS`) separated by semicolons.
     #[arg(long, value_name = "ID=RAFT_ENDPOINT,CLIENT_ENDPOINT")]
@@ -60,6 +101,36 @@ pub(crate) struct Serve {
     /// where nobody else ever has these addresses, as of the pods of a StatefulSet.
     #[arg(long)]
     replace_lost: bool,
+    /// Callers have to show who they are, by a token, a JWT or a certificate, and may do only what they are granted.
+    #[arg(long, help_heading = ACCESS)]
+    auth: bool,
+    /// File with a token whose holder may do everything; the same on each node.
+    #[arg(long, value_name = "FILE", help_heading = ACCESS)]
+    auth_root_token_file: Option<PathBuf>,
+    /// Issuer of the JWTs that are taken.
+    #[arg(long, value_name = "TEXT", help_heading = ACCESS)]
+    jwt_issuer: Option<String>,
+    /// Audience that they must be for.
+    #[arg(long, value_name = "TEXT", help_heading = ACCESS)]
+    jwt_audience: Option<String>,
+    /// File with the issuer's public keys, a JWK set; read anew when it changes.
+    #[arg(long, value_name = "FILE", help_heading = ACCESS)]
+    jwt_jwks_file: Option<PathBuf>,
+    /// Claim with the names of the roles [default: toka_roles].
+    #[arg(long, value_name = "NAME", help_heading = ACCESS)]
+    jwt_roles_claim: Option<String>,
+    /// Role of who shows a client certificate with this name; may be repeated.
+    #[arg(long, value_name = "NAME=ROLE", help_heading = ACCESS)]
+    certificate_role: Vec<String>,
+    /// Calls of one principal in a second, where nothing else is said of it [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_requests_per_second: Option<u32>,
+    /// Bytes to and from one principal in a second [default: no limit].
+    #[arg(long, value_name = "SIZE", help_heading = ACCESS)]
+    principal_bytes_per_second: Option<ByteSize>,
+    /// Open subscriptions of one principal [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_subscriptions: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -132,6 +203,10 @@ pub(crate) struct Serve {
     /// raised, so that the build before can be started again [default: the build's].
     #[arg(long, value_name = "LEVEL")]
     feature_level_max: Option<u32>,
+    /// File with the text of a token, `toka_<id>_<secret>`, the same for every node: the cluster makes it, with the role
+    /// admin, while it has no token with which it can be administered. `toka auth token generate` writes one.
+    #[arg(long, value_name = "FILE")]
+    bootstrap_admin_token_file: Option<PathBuf>,
     /// How long a call that names no deadline may take [default: 10s].
     #[arg(long, value_name = "TIME")]
     request_timeout: Option<Span>,
@@ -220,11 +295,32 @@ impl Serve {
             http_listen: self.http_listen,
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
+            insecure: self.insecure.then_some(true),
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
+            tls_client_ca: self.tls_client_ca,
+            tls_client_auth: self.tls_client_auth,
+            http_tls: self.http_tls.then_some(true),
+            raft_tls_cert: self.raft_tls_cert,
+            raft_tls_key: self.raft_tls_key,
+            raft_tls_ca: self.raft_tls_ca,
+            raft_tls_names: Some(self.raft_tls_names).filter(|names| !names.is_empty()),
+            raft_tls_server_name: self.raft_tls_server_name,
             initial_members: Some(self.initial_member).filter(|members| !members.is_empty()),
             join: Some(self.join).filter(|endpoints| !endpoints.is_empty()),
             learner: self.learner.then_some(true),
             replace: self.replace,
             replace_lost: self.replace_lost.then_some(true),
+            auth: self.auth.then_some(true),
+            auth_root_token_file: self.auth_root_token_file,
+            jwt_issuer: self.jwt_issuer,
+            jwt_audience: self.jwt_audience,
+            jwt_jwks_file: self.jwt_jwks_file,
+            jwt_roles_claim: self.jwt_roles_claim,
+            certificate_roles: Some(self.certificate_role).filter(|roles| !roles.is_empty()),
+            principal_requests_per_second: self.principal_requests_per_second,
+            principal_bytes_per_second: self.principal_bytes_per_second,
+            principal_subscriptions: self.principal_subscriptions,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,
@@ -248,6 +344,7 @@ impl Serve {
             scrub_interval: self.scrub_interval,
             scrub_rate_limit: self.scrub_rate_limit,
             feature_level_max: self.feature_level_max,
+            bootstrap_admin_token_file: self.bootstrap_admin_token_file,
             request_timeout: self.request_timeout,
             request_timeout_max: self.request_timeout_max,
             shutdown_grace: self.shutdown_grace,

@@ -1,18 +1,25 @@
 //! `toka context`: named clusters.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
-use crate::cli::{ContextCommand, Format};
-use crate::context::{Contexts, Entry, default_path};
+use crate::cli::{ContextCommand, Format, Global};
+use crate::context::{Contexts, Entry, Tls, default_path};
 use crate::output;
 
-pub(crate) fn run(command: ContextCommand, format: Format) -> Result<()> {
+pub(crate) fn run(global: &Global, command: ContextCommand, format: Format) -> Result<()> {
     let path = default_path()?;
     let mut contexts = Contexts::read(&path)?;
     match command {
         ContextCommand::List => return list(&contexts, format),
         ContextCommand::Set { name, endpoints } => {
-            contexts.contexts.insert(name.clone(), Entry { endpoints });
+            let entry = Entry {
+                endpoints,
+                tls: tls(global)?,
+                token_file: absolute(global.token_file.as_ref())?,
+            };
+            contexts.contexts.insert(name.clone(), entry);
             contexts.current.get_or_insert(name);
         }
         ContextCommand::Use { name } => {
@@ -31,6 +38,20 @@ pub(crate) fn run(command: ContextCommand, format: Format) -> Result<()> {
     contexts.write(&path)
 }
 
+/// What the flags say, so that it means the same in every directory.
+fn tls(global: &Global) -> Result<Tls> {
+    Ok(Tls {
+        ca: absolute(global.ca.as_ref())?,
+        cert: absolute(global.cert.as_ref())?,
+        key: absolute(global.key.as_ref())?,
+        server_name: global.server_name.clone(),
+    })
+}
+
+fn absolute(path: Option<&PathBuf>) -> std::io::Result<Option<PathBuf>> {
+    path.map(std::path::absolute).transpose()
+}
+
 fn list(contexts: &Contexts, format: Format) -> Result<()> {
     match format {
         Format::Json => {
@@ -38,6 +59,8 @@ fn list(contexts: &Contexts, format: Format) -> Result<()> {
                 output::json(&serde_json::json!({
                     "name": name,
                     "endpoints": entry.endpoints,
+                    "tls": entry.tls,
+                    "token_file": entry.token_file,
                     "current": contexts.current.as_ref() == Some(name),
                 }))?;
             }

@@ -19,7 +19,7 @@ use self::redact::Redactor;
 use crate::cli::{Bundle, Debug, Format, Global};
 use crate::cmd::cluster::status_json;
 use crate::failure::Failure;
-use crate::target::{Remote, endpoints, failure};
+use crate::target::{Endpoints, Remote, endpoints, failure};
 use crate::{failure, output};
 
 /// Longest that one node, or one page, is waited for.
@@ -110,21 +110,22 @@ impl Parts {
 async fn cluster(parts: &mut Parts, global: &Global) {
     const NAME: &str = "cluster/status.json";
     let timeout = global.timeout.min(PART_MAX);
-    let status = match endpoints(global) {
-        Ok(endpoints) => status(endpoints, timeout).await,
-        Err(error) => Err(failure::describe(&error)),
+    let known = endpoints(global).map_err(|error| failure::describe(&error));
+    let status = match &known {
+        Ok(endpoints) => status(endpoints.clone(), timeout).await,
+        Err(reason) => Err(reason.clone()),
     };
-    let status = match status {
-        Ok(status) => status,
+    let (known, status) = match known.and_then(|known| Ok((known, status?))) {
+        Ok(both) => both,
         Err(reason) => return parts.take(NAME, Err(reason)),
     };
     let whole = status_json(&status);
     parts.add(NAME, pretty(&whole));
     parts.add("cluster/alarms.json", pretty(&whole["alarms"]));
     let nodes = status.nodes.iter().map(|node| &node.node);
-    let views = nodes.map(|node| async move {
-        let view = status_of(&node.client_endpoint, timeout).await;
-        (node.node_id, view)
+    let views = nodes.map(|node| {
+        let one = known.at(&node.client_endpoint);
+        async move { (node.node_id, self::status(one, timeout).await) }
     });
     for (node_id, view) in futures::future::join_all(views).await {
         let view = view.map(|view| pretty(&status_json(&view)));
@@ -132,11 +133,7 @@ async fn cluster(parts: &mut Parts, global: &Global) {
     }
 }
 
-async fn status_of(endpoint: &str, timeout: Duration) -> Result<ClusterStatus, String> {
-    status(vec![endpoint.to_owned()], timeout).await
-}
-
-async fn status(endpoints: Vec<String>, timeout: Duration) -> Result<ClusterStatus, String> {
+async fn status(endpoints: Endpoints, timeout: Duration) -> Result<ClusterStatus, String> {
     let asked = async {
         let remote = Remote::connect(endpoints, timeout).await?;
         remote.client().cluster_status().await.map_err(failure)

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
+use toka_ledger::credentials::AUDIT_KIND_PREFIX;
 use toka_ledger::read::Selector;
 use toka_ledger::{Digest, EventId};
 use tokio::io::AsyncRead;
@@ -156,6 +157,7 @@ fn drafts<'a>(
         names,
         number: 0,
         to_embed,
+        has_left_out: false,
         pace: Pace::new(rate),
         sent: Arc::clone(sent),
         bar: bar.clone(),
@@ -170,6 +172,8 @@ struct State<'a> {
     names: Names<'a>,
     number: u64,
     to_embed: bool,
+    /// Events that the vault alone makes were left out.
+    has_left_out: bool,
     pace: Pace,
     sent: Sent,
     bar: ProgressBar,
@@ -188,9 +192,14 @@ impl State<'_> {
             if text.trim().is_empty() {
                 continue;
             }
+            let line = Line::parse(&text).with_context(|| format!("line {number}"))?;
+            if line.is_audit() {
+                self.leave_out(number);
+                continue;
+            }
             self.pace.wait().await;
             let (name, draft) = self
-                .draft(&text)
+                .draft(line)
                 .await
                 .with_context(|| format!("line {number}"))?;
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,8 +208,20 @@ impl State<'_> {
         }
     }
 
-    async fn draft(&mut self, text: &str) -> Result<(Option<String>, Unembedded)> {
-        let line = Line::parse(text)?;
+    /// What another vault has written down of itself is none of this one's.
+    fn leave_out(&mut self, number: u64) {
+        if !self.has_left_out {
+            self.has_left_out = true;
+            self.bar.suspend(|| {
+                eprintln!(
+                    "note: line {number}, and others like it, are left out: events of kinds under \
+                     {AUDIT_KIND_PREFIX} are made by the vault alone"
+                )
+            });
+        }
+    }
+
+    async fn draft(&mut self, line: Line) -> Result<(Option<String>, Unembedded)> {
         let mut parents = Vec::with_capacity(line.parents.len());
         for parent in &line.parents {
             parents.push(self.names.resolve(parent).await?);

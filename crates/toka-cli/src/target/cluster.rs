@@ -15,7 +15,7 @@ use toka_ledger::intent::Parameters;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
 use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
-use super::{Begin, DEFAULT_ENDPOINT, Include, Listing, Record, Watched, Watching};
+use super::{Begin, DEFAULT_ENDPOINT, Endpoints, Include, Listing, Record, Watched, Watching};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -29,12 +29,12 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) async fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self> {
-        answers_at_all(&endpoints).await?;
-        let client = Client::builder()
-            .timeout(timeout)
-            .connect(endpoints)
-            .await?;
+    pub(crate) async fn connect(endpoints: Endpoints, timeout: Duration) -> Result<Self> {
+        let builder = endpoints.builder()?.timeout(timeout);
+        // Before anything is sent anywhere: a token may have to stay here.
+        let client = builder.connect(endpoints.written.clone()).await;
+        let client = client.map_err(failure)?;
+        answers_at_all(&endpoints.written).await?;
         Ok(Self { client })
     }
 
@@ -207,7 +207,11 @@ pub(super) const fn start(from: cli::From) -> Start {
 /// lasts longer (an election, a slow network) is left to the client's retries.
 async fn answers_at_all(endpoints: &[String]) -> Result<()> {
     let tries = endpoints.iter().map(|endpoint| async {
-        let address = endpoint.strip_prefix("http://").unwrap_or(endpoint);
+        let schemes = ["https://", "http://"];
+        let bare = schemes
+            .iter()
+            .find_map(|scheme| endpoint.trim().strip_prefix(scheme));
+        let address = bare.unwrap_or(endpoint).trim_end_matches('/');
         let connecting = tokio::net::TcpStream::connect(address);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map(drop).map_err(|error| error.to_string()),
@@ -271,6 +275,9 @@ fn is_wrong_port(code: Code, message: &str) -> bool {
 
 /// Gives an error its exit code, and says what to do next.
 pub(crate) fn failure(error: Error) -> anyhow::Error {
+    if let Some(failure) = of_credentials(&error) {
+        return failure.into();
+    }
     match &error {
         Error::Unreachable { endpoints, .. } => {
             let hint = match endpoints.as_slice() {
@@ -305,6 +312,12 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownGroup { name }) => {
             Failure::NotFound(format!("group {name}")).into()
         }
+        Error::Rejected(Rejection::UnknownToken { id }) => {
+            Failure::NotFound(format!("token {id}")).into()
+        }
+        Error::Rejected(Rejection::UnknownRole { name }) => {
+            Failure::NotFound(format!("role {name}")).into()
+        }
         Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
             let hint =
                 "is that the port for clients (7311 by default), and not that for nodes or HTTP?";
@@ -320,5 +333,22 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         | Error::MembershipRefused { .. }
         | Error::LimitReached { .. } => Failure::Refused(error.to_string()).into(),
         _ => error.into(),
+    }
+}
+
+/// A failure that has to do with who calls.
+fn of_credentials(error: &Error) -> Option<Failure> {
+    match error {
+        Error::Unauthenticated { .. } => Some(Failure::Denied(format!(
+            "{error}; say who you are with --token-file, TOKA_TOKEN, or a client certificate"
+        ))),
+        Error::PermissionDenied { .. } => Some(Failure::Denied(format!(
+            "{error}; `toka auth whoami` shows what you may do"
+        ))),
+        Error::PlaintextToken { .. } => Some(Failure::Usage(format!(
+            "{error}: use TLS (--ca, or endpoints that begin with https://), or say with --insecure-token that it is meant"
+        ))),
+        Error::Token { .. } => Some(Failure::Usage(error.to_string())),
+        _ => None,
     }
 }

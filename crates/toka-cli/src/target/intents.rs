@@ -101,6 +101,7 @@ impl Target {
             attributes: flags.attribute,
             intents,
             descendants_of: descendants_of.transpose()?,
+            ..Filter::default()
         })
     }
 

@@ -4,8 +4,6 @@ mod deliver;
 mod parked;
 mod settle;
 
-use bytes::Bytes;
-
 pub(super) use self::deliver::deliver;
 pub(super) use self::parked::move_parked;
 pub(super) use self::settle::settle;
@@ -229,23 +227,9 @@ impl<'a, 'w> Groups<'a, 'w> {
         self.writer.state.unix_ms
     }
 
-    /// Sets a row, or deletes it, and keeps the sum over all of them.
+    /// Sets a row, or deletes it.
     fn put(&mut self, key: Vec<u8>, row: Option<Vec<u8>>) -> Result<(), Error> {
-        let old = self.view().group_row(&key)?;
-        let sum = self.writer.state.group_sum_mut();
-        if let Some(old) = old {
-            sum.subtract(&key, &old);
-        }
-        if let Some(row) = &row {
-            sum.add(&key, row);
-        }
-        let row = row.map(Bytes::from);
-        match &row {
-            Some(row) => self.writer.batch.put(Table::Meta, &key, row),
-            None => self.writer.batch.delete(Table::Meta, &key),
-        }
-        self.writer.overlay.set_group_row(key, row);
-        Ok(())
+        self.writer.put_summed(self.engine, key, row)
     }
 
     fn put_group(&mut self, group: &Group) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 //! rejected, and a rejection is a result like any other, the same on every replica. How commands
 //! are gathered into calls makes no difference to what is stored.
 
+mod audit;
+mod credentials;
 mod cursors;
 mod groups;
 mod outcome;
@@ -67,6 +69,7 @@ impl Ledger {
         let clusterer = clusterer(&*engine, &state, &threads)?;
         let (publisher, position) = watch::channel(state.position());
         let reader = Reader::new(Arc::clone(&engine), position, clusterer);
+        reader.auth().set(Arc::clone(&state.credentials));
         Ok(Self {
             engine,
             state,
@@ -85,7 +88,9 @@ impl Ledger {
         let state = State::load(&*engine)?;
         let (_, position) = watch::channel(state.position());
         let clusterer = intent::Clusterer::new(Arc::new(InlineThreads));
-        Ok((Reader::new(engine, position, clusterer), state.mark))
+        let reader = Reader::new(engine, position, clusterer);
+        reader.auth().set(state.credentials);
+        Ok((reader, state.mark))
     }
 
     /// A reader of this vault, which stays valid when another engine is installed.
@@ -161,6 +166,9 @@ impl Ledger {
         // The new headers first: whoever hears of a position may ask for them.
         self.reader.ring().push(overlay.headers());
         self.reader.new_group_sums().push(group_sums);
+        if let Some(credentials) = self.state.new_credentials() {
+            self.reader.auth().set(credentials);
+        }
         publisher.send_replace(self.state.position());
         self.publisher = Some(publisher);
         Ok(outcomes)
@@ -182,6 +190,7 @@ impl Ledger {
         // What the ring has is no longer next to what comes.
         self.reader.ring().clear();
         self.reader.new_group_sums().clear();
+        self.reader.auth().set(Arc::clone(&state.credentials));
         publisher.send_replace(state.position());
         self.engine = engine;
         self.state = state;
@@ -256,6 +265,12 @@ fn apply_command(
         Command::Settle(settle) => groups::settle(engine, writer, settle),
         Command::MoveParked(moves) => groups::move_parked(engine, writer, moves),
         Command::UpdateGroup(update) => groups::update(engine, writer, update),
+        Command::CreateToken(create) => credentials::create_token(engine, writer, create),
+        Command::RotateToken(rotate) => credentials::rotate_token(engine, writer, rotate),
+        Command::RevokeToken(revoke) => credentials::revoke_token(engine, writer, revoke),
+        Command::PutRole(put) => credentials::put_role(engine, writer, put),
+        Command::DeleteRole(delete) => credentials::delete_role(engine, writer, delete),
+        Command::AppendAudit(append) => audit::append(engine, writer, append),
     };
     match applied {
         Ok(outcome) => Ok(outcome),

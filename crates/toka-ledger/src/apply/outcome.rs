@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::EventHeader;
+use crate::core::credentials::{Role, StoredToken};
 use crate::core::groups::{Delivery, Group, SettleOutcome};
 use crate::error::Rejection;
 use crate::intent::IntentId;
@@ -91,6 +92,39 @@ pub enum Outcome {
         revision: u64,
         /// How many.
         moved: u32,
+    },
+    /// A token was created, or one was rotated to it.
+    TokenCreated {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The token.
+        token: Arc<StoredToken>,
+    },
+    /// A token is revoked, by this command or an earlier one.
+    TokenRevoked {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The token.
+        token: Arc<StoredToken>,
+    },
+    /// A role is as it was to be.
+    RolePut {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// The role.
+        role: Arc<Role>,
+    },
+    /// A role was deleted.
+    RoleDeleted {
+        /// Commands applied, this one included.
+        revision: u64,
+    },
+    /// Records were added to the audit.
+    Audited {
+        /// Commands applied, this one included.
+        revision: u64,
+        /// How many.
+        events: u32,
     },
     /// The command was refused; nothing but the revision and the time changed.
     Rejected {

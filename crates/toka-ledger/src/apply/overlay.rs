@@ -30,7 +30,7 @@ pub(super) struct Overlay {
     kinds: BTreeMap<Kind, u64>,
     /// Where cursors are; `None` of one that was deleted.
     cursors: BTreeMap<CursorName, Option<u64>>,
-    /// Rows of consumer groups by their keys; `None` of one that was deleted.
+    /// Rows of consumer groups and credentials by their keys; `None` of one that was deleted.
     group_rows: BTreeMap<Vec<u8>, Option<Bytes>>,
 }
 
@@ -69,7 +69,7 @@ impl Overlay {
         self.cursors.insert(name, position);
     }
 
-    /// Adds a row of a consumer group; `None`: its deletion.
+    /// Adds a row of groups or credentials; `None`: its deletion.
     pub(super) fn set_group_row(&mut self, key: Vec<u8>, row: Option<Bytes>) {
         self.group_rows.insert(key, row);
     }
@@ -184,7 +184,7 @@ impl View<'_> {
         Ok(count)
     }
 
-    /// A row of a consumer group.
+    /// A row of groups or credentials.
     pub(super) fn group_row(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         match self.overlay.group_rows.get(key) {
             Some(row) => Ok(row.clone()),

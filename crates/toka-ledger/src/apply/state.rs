@@ -1,5 +1,7 @@
 //! What the next command needs to know, beside the tables.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::overlay::View;
@@ -11,7 +13,8 @@ use crate::engine::{Batch, Engine, Table};
 use crate::error::{Error, Rejection};
 use crate::hash;
 use crate::history::Frontier;
-use crate::read::{GROUP_SUM_REVISIONS, Position};
+use crate::read::{Credentials, GROUP_SUM_REVISIONS, Position};
+use crate::store::audit::AuditHead;
 use crate::store::group_sum::{self, GroupSum};
 use crate::store::lookup;
 use crate::store::meta::{self, Applied, Settings};
@@ -26,7 +29,13 @@ pub(super) struct State {
     pub(super) frontier: Frontier,
     pub(super) settings: Option<Settings>,
     pub(super) mark: LogMark,
-    /// What all rows of consumer groups come to; absent where there never was a group.
+    /// All tokens and roles, shared with the readers until the next change.
+    pub(super) credentials: Arc<Credentials>,
+    /// They are other ones than the readers know.
+    has_new_credentials: bool,
+    /// Where the chain of audit events ends.
+    audit_head: AuditHead,
+    /// What all rows of consumer groups and credentials come to; absent where there never was one.
     group_sum: Option<GroupSum>,
     /// It was changed, and is to be written.
     has_new_group_sum: bool,
@@ -51,6 +60,7 @@ impl State {
             frontier: Vec::new(),
             log_id: None,
         });
+        let credentials = Credentials::load(engine, applied.revision)?;
         Ok(Self {
             revision: applied.revision,
             unix_ms: applied.unix_ms,
@@ -62,6 +72,9 @@ impl State {
                 log_id: applied.log_id,
                 membership: lookup::membership(engine)?,
             },
+            credentials: Arc::new(credentials),
+            has_new_credentials: false,
+            audit_head: lookup::audit_head(engine)?.unwrap_or_default(),
             group_sum: lookup::group_sum(engine)?,
             has_new_group_sum: false,
             cursors: None,
@@ -128,18 +141,44 @@ impl State {
         self.cursors = self.cursors.map(|count| count.saturating_sub(1));
     }
 
+    /// All tokens and roles.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// All tokens and roles, to be changed.
+    pub(super) fn credentials_mut(&mut self) -> &mut Credentials {
+        self.has_new_credentials = true;
+        Arc::make_mut(&mut self.credentials)
+    }
+
+    /// All tokens and roles, if they have changed since they were asked for.
+    pub(super) fn new_credentials(&mut self) -> Option<Arc<Credentials>> {
+        let is_new = std::mem::take(&mut self.has_new_credentials);
+        is_new.then(|| Arc::clone(&self.credentials))
+    }
+
+    /// Where the chain of audit events ends.
+    pub(super) const fn audit_head(&self) -> AuditHead {
+        self.audit_head
+    }
+
+    pub(super) const fn set_audit_head(&mut self, head: AuditHead) {
+        self.audit_head = head;
+    }
+
     /// Number of consumer groups.
     pub(super) fn groups(&self) -> u64 {
         self.group_sum.map_or(0, |sum| sum.groups)
     }
 
-    /// What all rows of consumer groups come to, if it is kept as of this revision.
+    /// What all rows of groups and credentials come to, if it is kept as of this revision.
     pub(super) fn kept_group_sum(&self) -> Option<(u64, Digest)> {
         let is_kept = self.revision.is_multiple_of(GROUP_SUM_REVISIONS);
         is_kept.then(|| (self.revision, self.group_sum.unwrap_or_default().digest()))
     }
 
-    /// What all rows of consumer groups come to, to be changed.
+    /// What all rows of groups and credentials come to, to be changed.
     pub(super) fn group_sum_mut(&mut self) -> &mut GroupSum {
         self.has_new_group_sum = true;
         self.group_sum.get_or_insert_default()

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::overlay::Overlay;
+use bytes::Bytes;
+
+use super::overlay::{Overlay, View};
 use super::plan::{NewEvent, Plan, Planned};
 use super::state::State;
 use crate::command::{Create, Label, Precondition, PreparedEvent};
 use crate::core::{CursorName, Digest, Embedding, EmbeddingInfo, EventHeader, IntentLabel};
-use crate::engine::{Batch, Table};
+use crate::engine::{Batch, Engine, Table};
+use crate::error::Error;
 use crate::hash;
 use crate::intent::{Assignment, Changes, Clusterer, IntentId};
 use crate::store::history::{STATE_HEIGHT, Subtree};
@@ -274,6 +277,34 @@ impl Writer<'_> {
         self.state.chain(&meta::cursor_deletion_link(name));
         self.batch.delete(Table::Meta, meta::cursor_key(name));
         self.overlay.move_cursor(name.clone(), None);
+    }
+
+    /// Sets a row of groups or credentials, or deletes it, and keeps the sum over all of them.
+    pub(super) fn put_summed(
+        &mut self,
+        engine: &dyn Engine,
+        key: Vec<u8>,
+        row: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        let view = View {
+            engine,
+            overlay: &self.overlay,
+        };
+        let old = view.group_row(&key)?;
+        let sum = self.state.group_sum_mut();
+        if let Some(old) = old {
+            sum.subtract(&key, &old);
+        }
+        if let Some(row) = &row {
+            sum.add(&key, row);
+        }
+        let row = row.map(Bytes::from);
+        match &row {
+            Some(row) => self.batch.put(Table::Meta, &key, row),
+            None => self.batch.delete(Table::Meta, &key),
+        }
+        self.overlay.set_group_row(key, row);
+        Ok(())
     }
 
     /// Notes what changes beside the events. Not in the state chain: that has what it changes.

@@ -22,13 +22,19 @@ impl Command {
             | Self::SetFeatureLevel(_)
             | Self::SaveCursor(_)
             | Self::DeleteCursor(_)
-            | Self::DeleteGroup(_) => Ok(()),
+            | Self::DeleteGroup(_)
+            | Self::RevokeToken(_) => Ok(()),
             Self::Commit(commit) => commit.check(),
             Self::CreateGroup(create) => create.settings.check(),
             Self::Deliver(deliver) => deliver.check(),
             Self::Settle(settle) => settle.check(),
             Self::MoveParked(moves) => moves.check(),
             Self::UpdateGroup(update) => update.changes.check(),
+            Self::CreateToken(create) => create.check(),
+            Self::RotateToken(rotate) => rotate.check(),
+            Self::PutRole(put) => put.role.check(),
+            Self::DeleteRole(delete) => delete.check(),
+            Self::AppendAudit(append) => append.check(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes of commands (`docs/format.md`, section "Commands").
 
 mod coordination;
+mod credentials;
 mod precondition;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -34,6 +35,12 @@ const COMMAND_DELIVER: u8 = 9;
 const COMMAND_SETTLE: u8 = 10;
 const COMMAND_MOVE_PARKED: u8 = 11;
 const COMMAND_UPDATE_GROUP: u8 = 12;
+const COMMAND_CREATE_TOKEN: u8 = 13;
+const COMMAND_ROTATE_TOKEN: u8 = 14;
+const COMMAND_REVOKE_TOKEN: u8 = 15;
+const COMMAND_PUT_ROLE: u8 = 16;
+const COMMAND_DELETE_ROLE: u8 = 17;
+const COMMAND_APPEND_AUDIT: u8 = 18;
 const PARENT_ID: u8 = 1;
 const PARENT_DIGEST: u8 = 2;
 const PARENT_BATCH: u8 = 3;
@@ -101,16 +108,7 @@ pub fn encode(command: &Command) -> Bytes {
     let mut out = BytesMut::with_capacity(size_hint(command));
     out.put_u8(VERSION);
     match command {
-        Command::Create(create) => {
-            out.put_u8(COMMAND_CREATE);
-            out.put_u64_le(create.unix_ms);
-            out.put_u128_le(create.cluster_id);
-            out.put_u128_le(create.history_id);
-            put_varint(&mut out, create.feature_level.into());
-            put_varint(&mut out, create.dimension.unwrap_or(0).into());
-            put_prefixed(&mut out, text(create.model.as_ref()));
-            create.intents.encode(&mut out);
-        }
+        Command::Create(create) => put_create(&mut out, create),
         Command::Commit(commit) => {
             out.put_u8(COMMAND_COMMIT);
             out.put_u64_le(commit.unix_ms);
@@ -142,8 +140,25 @@ pub fn encode(command: &Command) -> Bytes {
         Command::Settle(settle) => coordination::put_settle(&mut out, settle),
         Command::MoveParked(moves) => coordination::put_move_parked(&mut out, moves),
         Command::UpdateGroup(update) => coordination::put_update_group(&mut out, update),
+        Command::CreateToken(create) => credentials::put_create_token(&mut out, create),
+        Command::RotateToken(rotate) => credentials::put_rotate_token(&mut out, rotate),
+        Command::RevokeToken(revoke) => credentials::put_revoke_token(&mut out, revoke),
+        Command::PutRole(put) => credentials::put_put_role(&mut out, put),
+        Command::DeleteRole(delete) => credentials::put_delete_role(&mut out, delete),
+        Command::AppendAudit(append) => credentials::put_append_audit(&mut out, append),
     }
     out.freeze()
+}
+
+fn put_create(out: &mut BytesMut, create: &Create) {
+    out.put_u8(COMMAND_CREATE);
+    out.put_u64_le(create.unix_ms);
+    out.put_u128_le(create.cluster_id);
+    out.put_u128_le(create.history_id);
+    put_varint(out, create.feature_level.into());
+    put_varint(out, create.dimension.unwrap_or(0).into());
+    put_prefixed(out, text(create.model.as_ref()));
+    create.intents.encode(out);
 }
 
 /// A text that is never empty, or nothing.
@@ -255,6 +270,12 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
         COMMAND_SETTLE => Command::Settle(coordination::read_settle(&mut reader)?),
         COMMAND_MOVE_PARKED => Command::MoveParked(coordination::read_move_parked(&mut reader)?),
         COMMAND_UPDATE_GROUP => Command::UpdateGroup(coordination::read_update_group(&mut reader)?),
+        COMMAND_CREATE_TOKEN => Command::CreateToken(credentials::read_create_token(&mut reader)?),
+        COMMAND_ROTATE_TOKEN => Command::RotateToken(credentials::read_rotate_token(&mut reader)?),
+        COMMAND_REVOKE_TOKEN => Command::RevokeToken(credentials::read_revoke_token(&mut reader)?),
+        COMMAND_PUT_ROLE => Command::PutRole(credentials::read_put_role(&mut reader)?),
+        COMMAND_DELETE_ROLE => Command::DeleteRole(credentials::read_delete_role(&mut reader)?),
+        COMMAND_APPEND_AUDIT => Command::AppendAudit(credentials::read_append_audit(&mut reader)?),
         _ => {
             return Err(DecodeError::Invalid {
                 field: "command tag",

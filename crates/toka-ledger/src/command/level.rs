@@ -4,23 +4,26 @@
 //! |---|---|
 //! | 1 | all of format 1 |
 //! | 2 | commands that save and delete cursors; consumer groups; the preconditions `KindPrefixSequence` and `Acknowledge`; at most 100,000 cursors; an unknown event in a precondition is a violation |
-//! | 3 | not released, only with the cargo feature `next-feature-level`: up to 128 preconditions a commit, where level 2 has 64 |
+//! | 3 | commands of tokens, roles and the audit |
+//! | 4 | not released, only with the cargo feature `next-feature-level`: up to 128 preconditions a commit, where level 3 has 64 |
 //!
 //! A vault is created at a level, and raised by [`SetFeatureLevel`](super::SetFeatureLevel) when all its
 //! members know a higher one. Below that level no command is proposed that needs it. CONTRIBUTING.md says
 //! how a level is added.
 
 use super::{Command, Commit, Precondition};
-use crate::core::limits::PRECONDITIONS_LEVEL_2;
+use crate::core::limits::PRECONDITIONS_RELEASED;
 
 /// The newest feature level that this build applies.
 pub const FEATURE_LEVEL: u32 = if cfg!(feature = "next-feature-level") {
-    3
+    4
 } else {
-    2
+    3
 };
 /// The feature level that commands of cursors and consumer groups need, and the preconditions that came with them.
 pub const COORDINATION_LEVEL: u32 = 2;
+/// The feature level that commands of tokens, roles and the audit need.
+pub const CREDENTIALS_LEVEL: u32 = 3;
 /// The oldest feature level that this build applies.
 pub const FEATURE_LEVEL_MIN: u32 = 1;
 
@@ -39,6 +42,12 @@ impl Command {
             | Self::Settle(_)
             | Self::MoveParked(_)
             | Self::UpdateGroup(_) => COORDINATION_LEVEL,
+            Self::CreateToken(_)
+            | Self::RotateToken(_)
+            | Self::RevokeToken(_)
+            | Self::PutRole(_)
+            | Self::DeleteRole(_)
+            | Self::AppendAudit(_) => CREDENTIALS_LEVEL,
         }
     }
 }
@@ -47,8 +56,8 @@ impl Commit {
     /// As [`Command::level_needed`].
     #[must_use]
     pub fn level_needed(&self) -> u32 {
-        if self.preconditions.len() > PRECONDITIONS_LEVEL_2 {
-            return 3;
+        if self.preconditions.len() > PRECONDITIONS_RELEASED {
+            return 4;
         }
         let preconditions = self.preconditions.iter();
         preconditions

@@ -7,6 +7,8 @@ use super::{EventHeader, IntentId, Selector};
 pub struct Filter {
     /// The kind starts with any of these; empty: every kind.
     pub kind_prefixes: Vec<String>,
+    /// And with none of these: kinds that whoever asks must not see. No client sends them, and no group keeps them.
+    pub hidden_kind_prefixes: Vec<String>,
     /// All of these (name, value) pairs are among the event's attributes. A list walks the index
     /// of the first one: the rarest should be it.
     pub attributes: Vec<(String, String)>,
@@ -22,11 +24,11 @@ impl Filter {
     /// Whether an event is wanted, intents and descendants not considered.
     #[must_use]
     pub fn matches_header(&self, header: &EventHeader) -> bool {
-        let prefixes = &self.kind_prefixes;
-        (prefixes.is_empty()
-            || prefixes
-                .iter()
-                .any(|prefix| header.kind.as_str().starts_with(prefix)))
+        let kind = header.kind.as_str();
+        let starts_with_any =
+            |prefixes: &[String]| prefixes.iter().any(|prefix| kind.starts_with(prefix));
+        (self.kind_prefixes.is_empty() || starts_with_any(&self.kind_prefixes))
+            && !starts_with_any(&self.hidden_kind_prefixes)
             && self
                 .attributes
                 .iter()

@@ -14,14 +14,14 @@ pub const SALT_BYTES_MAX: usize = 32;
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Encoded size of one atomic commit, bytes.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Preconditions of one commit, in a vault at feature level 1 or 2.
-pub const PRECONDITIONS_LEVEL_2: usize = 64;
+/// Preconditions of one commit, in a vault at a feature level that is released.
+pub const PRECONDITIONS_RELEASED: usize = 64;
 /// Preconditions of one commit. That there may be more stands for a change of the format in tests of upgrades,
 /// and is in no release.
 pub const PRECONDITIONS_MAX: usize = if cfg!(feature = "next-feature-level") {
     128
 } else {
-    PRECONDITIONS_LEVEL_2
+    PRECONDITIONS_RELEASED
 };
 /// Attribute pairs of one event, `source` and `content_type` not counted.
 pub const ATTRIBUTES_MAX: usize = 16;
@@ -69,6 +69,38 @@ pub const PREFIX_KINDS_MAX: usize = 1_000;
 pub const INTENT_LABEL_BYTES_MAX: usize = 256;
 /// Name of the model that makes a vault's embeddings, bytes of UTF-8.
 pub const EMBEDDING_MODEL_BYTES_MAX: usize = 255;
+/// Tokens of one vault, those that have ended among them: of these the first one that has ended goes where there is no room.
+pub const TOKENS_MAX: usize = 10_000;
+/// Roles of one vault, the built-in ones not counted.
+pub const ROLES_MAX: usize = 256;
+/// Name of a principal, bytes of UTF-8.
+pub const PRINCIPAL_NAME_BYTES_MAX: usize = 128;
+/// Name of a role, bytes of UTF-8.
+pub const ROLE_NAME_BYTES_MAX: usize = 64;
+/// Roles of one token.
+pub const TOKEN_ROLES_MAX: usize = 16;
+/// Grants of one role.
+pub const ROLE_GRANTS_MAX: usize = 16;
+/// Kind prefixes of one grant.
+pub const GRANT_PREFIXES_MAX: usize = 64;
+/// All kind prefixes of one role together, bytes of UTF-8.
+pub const ROLE_PREFIX_BYTES_MAX: usize = 16 << 10;
+/// All kind prefixes of one token's own grants together, bytes of UTF-8.
+pub const TOKEN_GRANT_BYTES_MAX: usize = 2 << 10;
+/// Highest limit that a token can have of anything, in a second or at the same time.
+pub const TOKEN_RATE_MAX: u64 = 1 << 40;
+/// How long a token that was rotated still counts at most, milliseconds: seven days.
+pub const TOKEN_GRACE_MS_MAX: u32 = 604_800_000;
+/// Records that one command appends to the audit.
+pub const AUDIT_RECORDS_MAX: usize = 64;
+/// What was done, in an audit record, bytes.
+pub const AUDIT_ACTION_BYTES_MAX: usize = 64;
+/// Fields of an audit record.
+pub const AUDIT_FIELDS_MAX: usize = 16;
+/// Name of a field of an audit record, bytes.
+pub const AUDIT_FIELD_NAME_BYTES_MAX: usize = 32;
+/// Value of a field of an audit record, bytes of UTF-8.
+pub const AUDIT_FIELD_VALUE_BYTES_MAX: usize = 256;
 /// Sequences are below this, so that they fit into an event id.
 pub const SEQUENCE_END: u64 = 1 << 42;
 /// Times are below this, so that they fit into an event id; milliseconds since the Unix epoch.

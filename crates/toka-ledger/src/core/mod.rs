@@ -1,6 +1,7 @@
 //! The fundamental types: what an event is.
 
 mod attributes;
+pub(crate) mod credentials;
 mod digest;
 mod embedding;
 mod event_id;
@@ -22,4 +23,7 @@ pub use header::{EmbeddingInfo, EventHeader, Parent};
 pub use intents::{IntentId, MicroClusterId, Parameters};
 pub use payload::EventPayload;
 pub use selector::Selector;
-pub use text::{ConsumerName, CursorName, EmbeddingModel, GroupName, IntentLabel, Kind, Salt};
+pub use text::{
+    ConsumerName, CursorName, EmbeddingModel, GroupName, IntentLabel, Kind, PrincipalName,
+    RoleName, Salt,
+};

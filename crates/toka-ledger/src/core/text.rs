@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 
 use super::limits::{
     CONSUMER_NAME_BYTES_MAX, CURSOR_NAME_BYTES_MAX, EMBEDDING_MODEL_BYTES_MAX,
-    GROUP_NAME_BYTES_MAX, INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX, SALT_BYTES_MAX,
+    GROUP_NAME_BYTES_MAX, INTENT_LABEL_BYTES_MAX, KIND_BYTES_MAX, PRINCIPAL_NAME_BYTES_MAX,
+    ROLE_NAME_BYTES_MAX, SALT_BYTES_MAX,
 };
 use crate::error::Invalid;
 
@@ -146,6 +147,14 @@ text!(
 text!(
     /// What people call an intent: UTF-8, 1 to 256 bytes, no control characters.
     IntentLabel, "label", INTENT_LABEL_BYTES_MAX
+);
+text!(
+    /// Name of whoever holds a credential: UTF-8, 1 to 128 bytes, no control characters.
+    PrincipalName, "principal", PRINCIPAL_NAME_BYTES_MAX
+);
+text!(
+    /// Name of a role: UTF-8, 1 to 64 bytes, no control characters.
+    RoleName, "role", ROLE_NAME_BYTES_MAX
 );
 
 /// 0 to 32 bytes that make a repeated event an event of its own.

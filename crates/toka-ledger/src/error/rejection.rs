@@ -1,7 +1,8 @@
 //! Why a command was not applied.
 
 use super::{Invalid, ParentName};
-use crate::core::{CursorName, EventId, GroupName, IntentId, Kind};
+use crate::core::credentials::TokenId;
+use crate::core::{CursorName, EventId, GroupName, IntentId, Kind, RoleName};
 
 /// A precondition that did not hold, with the actual state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -180,6 +181,61 @@ pub enum Rejection {
         position: u64,
         /// The last event's sequence.
         last: u64,
+    },
+    /// A token that the vault does not have.
+    #[error("there is no token {id}")]
+    UnknownToken {
+        /// The token.
+        id: TokenId,
+    },
+    /// There is a token of that name already.
+    #[error("there is a token {id} already")]
+    TokenExists {
+        /// The token.
+        id: TokenId,
+    },
+    /// The token counts for nothing any more: it cannot be rotated.
+    #[error("token {id} was revoked or has expired")]
+    TokenEnded {
+        /// The token.
+        id: TokenId,
+    },
+    /// The token would have expired when it was made.
+    #[error("expires_unix_ms is {expires_unix_ms}, and the vault's time is {unix_ms} already")]
+    TokenExpiry {
+        /// When it was to expire, milliseconds since the Unix epoch.
+        expires_unix_ms: u64,
+        /// The vault's time.
+        unix_ms: u64,
+    },
+    /// The vault has as many tokens as it may have, all of which count.
+    #[error("the vault has {max} tokens that are valid; it may not have more")]
+    TokensFull {
+        /// How many there may be.
+        max: usize,
+    },
+    /// A token by which the vault can be administered was to be made only if there is none.
+    #[error("there is a token with which the vault can be administered")]
+    AdminExists,
+    /// A role that the vault does not have.
+    #[error("there is no role {name}")]
+    UnknownRole {
+        /// The role.
+        name: RoleName,
+    },
+    /// A role that tokens have which still count.
+    #[error("role {name} is that of {tokens} valid tokens: revoke them first")]
+    RoleInUse {
+        /// The role.
+        name: RoleName,
+        /// How many tokens have it.
+        tokens: u64,
+    },
+    /// The vault has as many roles as it may have.
+    #[error("the vault has {max} roles; it may not have more")]
+    RolesFull {
+        /// How many there may be.
+        max: usize,
     },
     /// All 2^42 sequences are used.
     #[error("the vault is full: sequence 2^42 is reached")]

@@ -126,7 +126,7 @@ pub fn plan_delivery_after(
         let page = reader.list(&Query {
             after: group.position,
             until: head,
-            filter: group.settings.filter.clone(),
+            filter: group.settings.delivered(),
             direction: Direction::Forward,
             limit: room,
         })?;

@@ -1,5 +1,6 @@
 //! Reading the vault, from any thread.
 
+mod auth;
 mod bounds;
 mod cursors;
 mod family;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Semaphore, watch};
 
+pub use self::auth::{AuthView, Credentials};
 #[doc(hidden)]
 pub use self::bounds::Bounds;
 use self::bounds::Narrowed;
@@ -77,6 +79,8 @@ struct Shared {
     bounds: Narrowed,
     /// What was stored of consumer groups at some revisions.
     group_sums: GroupSums,
+    /// Tokens and roles, for the ledger to replace.
+    auth: AuthView,
 }
 
 /// Reads of subscriptions that are under way at the same time: after a failover, all of a node's subscribers come to
@@ -124,6 +128,7 @@ impl Reader {
                 turns: Turns::default(),
                 bounds: Narrowed::default(),
                 group_sums: GroupSums::default(),
+                auth: AuthView::default(),
             }),
         }
     }
@@ -339,6 +344,11 @@ impl Reader {
     /// What was stored of consumer groups at some revisions, for the ledger to add to.
     pub(crate) fn new_group_sums(&self) -> &GroupSums {
         &self.shared.group_sums
+    }
+
+    /// Tokens and roles.
+    pub(crate) fn auth(&self) -> &AuthView {
+        &self.shared.auth
     }
 
     /// The newest headers. They are pushed before their position is published.

@@ -1,24 +1,30 @@
-//! Consumer groups of a vault that ends at an earlier event. They are in no history: they are taken over as they are.
+//! Consumer groups and credentials of a vault that ends at an earlier event. They are in no history: they are taken over
+//! as they are. So what was revoked stays revoked.
 
 use crate::core::groups::{Group, Item, ItemState};
 use crate::engine::{Batch, Direction, Durability, Engine, Table};
 use crate::error::Error;
 use crate::read::Reader;
+use crate::store::audit::{self, AuditHead};
 use crate::store::clusters::end_of;
 use crate::store::group_sum::{self, GroupSum};
-use crate::store::{group_items, group_parked, groups, lookup};
+use crate::store::{
+    encode_sequence, group_items, group_parked, groups, lookup, missing, roles, tokens,
+};
 
 /// Rows that are written at once.
 const BATCH_ROWS: usize = 4_096;
 
 /// Gives the vault in `engine`, which ends at the event at `until`, the groups of `source`. What they have behind
 /// that event is gone, and what was leased waits to be delivered again. All are of a new incarnation, the vault's
-/// revision: deliveries from before count for nothing.
+/// revision: deliveries from before count for nothing. Tokens and roles come too, if the vault's feature level
+/// `has_credentials`, and the audit goes on behind its last event.
 pub(super) fn take_over(
     engine: &dyn Engine,
     source: &Reader,
     until: u64,
     revision: u64,
+    has_credentials: bool,
 ) -> Result<(), Error> {
     let mut copy = Copy {
         engine,
@@ -29,6 +35,9 @@ pub(super) fn take_over(
     if lookup::group_sum(&*source.engine())?.is_some() {
         for group in source.groups()? {
             copy.group(source, group, until, revision)?;
+        }
+        if has_credentials {
+            copy.credentials(&*source.engine(), until)?;
         }
         let row = group_sum::encode(&copy.sum);
         copy.batch.put(Table::Meta, group_sum::KEY, row);
@@ -43,13 +52,16 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Removes the groups that an earlier copy of the vault has brought.
+    /// Removes the groups and credentials that an earlier copy of the vault has brought.
     fn clear(&mut self) -> Result<(), Error> {
         let prefixes = [
             groups::PREFIX,
             group_items::PREFIX,
             group_parked::PREFIX,
             group_sum::KEY,
+            tokens::PREFIX,
+            roles::PREFIX,
+            audit::KEY,
         ];
         let engine = self.engine;
         for prefix in prefixes {
@@ -106,6 +118,19 @@ impl Copy<'_> {
         Ok(())
     }
 
+    fn credentials(&mut self, source: &dyn Engine, until: u64) -> Result<(), Error> {
+        for token in lookup::tokens(source)? {
+            self.put(tokens::key(token.id), tokens::encode(&token))?;
+        }
+        for role in lookup::roles(source)? {
+            self.put(roles::key(&role.name), roles::encode(&role))?;
+        }
+        match audit_head(source, until)? {
+            Some(head) => self.put(audit::KEY.to_vec(), audit::encode(&head)),
+            None => Ok(()),
+        }
+    }
+
     fn put(&mut self, key: Vec<u8>, row: Vec<u8>) -> Result<(), Error> {
         self.sum.add(&key, &row);
         self.batch.put(Table::Meta, key, row);
@@ -123,6 +148,24 @@ impl Copy<'_> {
         let batch = std::mem::take(&mut self.batch);
         Ok(self.engine.write(batch, Durability::Volatile)?)
     }
+}
+
+/// Where the chain of audit events ended when the event at `until` was the last one.
+fn audit_head(source: &dyn Engine, until: u64) -> Result<Option<AuditHead>, Error> {
+    let mut head = lookup::audit_head(source)?.unwrap_or_default();
+    while head.sequence > until {
+        let header = lookup::headers(source, &[head.sequence])?.pop().flatten();
+        let header =
+            header.ok_or_else(|| missing(Table::Headers, &encode_sequence(head.sequence)))?;
+        // Parents come before their children, so that this ends.
+        let parent = header.parents.first();
+        let sequence = parent.map_or(0, |parent| parent.id.sequence());
+        head = AuditHead {
+            sequence,
+            events: head.events.saturating_sub(1).min(sequence),
+        };
+    }
+    Ok((head.sequence > 0).then_some(head))
 }
 
 /// The item without its lease: whoever has it does not know of this vault.

@@ -1,13 +1,13 @@
-//! `groups`, a row of `meta`: what all rows of consumer groups come to.
+//! `groups`, a row of `meta`: what all rows of consumer groups and credentials come to.
 //!
 //! ```text
 //! key    "groups"
 //! value  version u8 = 1 | number of groups varint | sum [32] | checksum
 //! ```
 //!
-//! The sum is that of the digests of all rows under `group/`, `group-item/` and `group-parked/`, each a number of 256
-//! bits, little-endian, modulo 2^256. So it can be kept up to date row by row, and says whether two vaults have the
-//! same groups. The row is there from the first group on.
+//! The sum is that of the digests of all rows under `group/`, `group-item/`, `group-parked/`, `token/` and `role/`, and
+//! of `audit`, each a number of 256 bits, little-endian, modulo 2^256. So it can be kept up to date row by row, and says
+//! whether two vaults have the same groups and credentials. The row is there from the first of those rows on.
 
 use bytes::{BufMut, Bytes};
 
@@ -24,7 +24,7 @@ pub const KEY: &[u8] = b"groups";
 const VERSION: u8 = 1;
 const FIELD: &str = "groups";
 
-/// Number of groups, and the sum over their rows.
+/// Number of groups, and the sum over the rows of groups and credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupSum {
     /// How many groups there are.

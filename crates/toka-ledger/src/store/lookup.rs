@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::audit::{self, AuditHead};
 use super::clusters::end_of;
 use super::group_sum::{self, GroupSum};
 use super::journal::{self, Change, Place};
@@ -12,9 +13,10 @@ use super::meta::{self, Applied, Settings};
 use super::sequence::split_sequence;
 use super::{
     children, corrupt, encode_sequence, events, group_items, group_parked, groups, headers, kinds,
-    payload_digests,
+    payload_digests, roles, tokens,
 };
 use crate::codec::DecodeError;
+use crate::core::credentials::{Role, StoredToken};
 use crate::core::groups::{Group, Item, Parked};
 use crate::core::{CursorName, Digest, EventHeader, GroupName, Kind};
 use crate::engine::{Direction, Engine, Table};
@@ -224,6 +226,45 @@ fn decode_group_sum(row: Option<Bytes>) -> Result<Option<GroupSum>, Error> {
     row.map(group_sum::decode)
         .transpose()
         .map_err(corrupt(Table::Meta, group_sum::KEY))
+}
+
+/// All tokens, in the order of their ids.
+pub(crate) fn tokens(engine: &dyn Engine) -> Result<Vec<StoredToken>, Error> {
+    rows_of(engine, tokens::PREFIX, |key, value| {
+        let id = tokens::decode_key(key)?.ok_or(DecodeError::Invalid { field: "token" })?;
+        tokens::decode(id, value)
+    })
+}
+
+/// All roles that are stored, by name.
+pub(crate) fn roles(engine: &dyn Engine) -> Result<Vec<Role>, Error> {
+    rows_of(engine, roles::PREFIX, |key, value| {
+        let name = roles::decode_key(key)?.ok_or(DecodeError::Invalid { field: "role" })?;
+        roles::decode(&name, value)
+    })
+}
+
+/// All rows of `meta` whose keys start with `prefix`.
+fn rows_of<T>(
+    engine: &dyn Engine,
+    prefix: &[u8],
+    decode: impl Fn(&[u8], Bytes) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, Error> {
+    let upper = end_of(prefix);
+    let rows = engine.scan(Table::Meta, prefix, Some(&upper), Direction::Forward);
+    rows.map(|row| {
+        let (key, value) = row?;
+        decode(&key[..], value).map_err(corrupt(Table::Meta, &key))
+    })
+    .collect()
+}
+
+/// Where the chain of audit events ends.
+pub(crate) fn audit_head(engine: &dyn Engine) -> Result<Option<AuditHead>, Error> {
+    let row = engine.get(Table::Meta, audit::KEY)?;
+    row.map(audit::decode)
+        .transpose()
+        .map_err(corrupt(Table::Meta, audit::KEY))
 }
 
 /// The cursors behind the one called `after`, by name.

@@ -17,6 +17,7 @@
 //! key "cursor/NAME"  value  version u8 = 1 | position varint | checksum
 //! key "journal/..."  see store/journal.rs
 //! key "group/NAME"   see store/groups.rs, and store/group_items.rs, store/group_parked.rs, store/group_sum.rs
+//! key "token/ID"     see store/tokens.rs, and store/roles.rs, store/audit.rs
 //! ```
 
 use bytes::{BufMut, Bytes};

@@ -6,6 +6,7 @@
 //! bytes, it ends in a value or an error.
 
 pub mod attributes;
+pub mod audit;
 pub mod checksum;
 pub mod children;
 pub mod clusters;
@@ -24,7 +25,9 @@ pub mod meta;
 pub mod micros;
 pub mod payload_digests;
 pub mod payloads;
+pub mod roles;
 mod sequence;
+pub mod tokens;
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The rows of consumer groups.
+//! The rows of consumer groups and credentials, over all of which there is one sum.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,11 @@ use crate::core::GroupName;
 use crate::core::groups::Group;
 use crate::core::limits::GROUP_UNACKNOWLEDGED_MAX;
 use crate::engine::Table;
+use crate::store::audit::{self, AuditHead};
 use crate::store::group_sum::{self, GroupSum};
-use crate::store::{group_items, group_parked, groups};
+use crate::store::{group_items, group_parked, groups, roles, tokens};
 
-/// What is found of groups, row by row, all as of one moment.
+/// What is found of groups and credentials, row by row, all as of one moment.
 #[derive(Default)]
 pub(super) struct Groups {
     /// The vault's last event.
@@ -22,6 +23,7 @@ pub(super) struct Groups {
     /// Events that are outstanding, ascending.
     items: BTreeMap<GroupName, Vec<u64>>,
     parked: BTreeMap<GroupName, Events>,
+    audit: AuditHead,
     /// Recomputed.
     sum: GroupSum,
     stored_sum: Option<GroupSum>,
@@ -39,12 +41,15 @@ struct Events {
 }
 
 impl Groups {
-    /// Whether a row of that key is one of a group.
+    /// Whether a row of that key is one of a group, or of credentials.
     pub(super) fn has(key: &[u8]) -> bool {
         key == group_sum::KEY
             || key.starts_with(groups::PREFIX)
             || key.starts_with(group_items::PREFIX)
             || key.starts_with(group_parked::PREFIX)
+            || key == audit::KEY
+            || key.starts_with(tokens::PREFIX)
+            || key.starts_with(roles::PREFIX)
     }
 
     /// Takes a row for which [`Groups::has`] holds, in the order of the keys: what is outstanding comes before what is
@@ -79,6 +84,12 @@ impl Groups {
             let is_outstanding = items.binary_search(&sequence).is_ok();
             let parked = self.parked.entry(name).or_default();
             parked.add(sequence, is_outstanding);
+        } else if let Some(id) = tokens::decode_key(key)? {
+            tokens::decode(id, value)?;
+        } else if let Some(name) = roles::decode_key(key)? {
+            roles::decode(&name, value)?;
+        } else if key == audit::KEY {
+            self.audit = audit::decode(value)?;
         }
         Ok(())
     }
@@ -89,7 +100,12 @@ impl Groups {
             return;
         }
         if self.sum != self.stored_sum.unwrap_or_default() {
-            let detail = "the rows of the groups do not come to the sum that is stored of them";
+            let detail =
+                "the rows of groups and credentials do not come to the sum that is stored of them";
+            report.row(Table::Meta, detail);
+        }
+        if self.last.is_some_and(|last| self.audit.sequence > last) {
+            let detail = "the chain of audit events ends behind the vault's last event";
             report.row(Table::Meta, detail);
         }
         let of_groups = self.items.keys().chain(self.parked.keys());

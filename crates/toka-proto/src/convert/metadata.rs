@@ -16,6 +16,9 @@ pub const CLUSTER_ID: &str = "toka-cluster-id";
 pub const REQUIRES_LEADER: &str = "toka-requires-leader";
 /// Node id of the follower that forwarded the request, decimal. It is not forwarded again.
 pub const FORWARDED_BY: &str = "toka-forwarded-by";
+/// Name of the caller, by its certificate, for whom a node forwards the request. Counts only from a node that has shown
+/// by its own certificate that it is one.
+pub const ON_BEHALF_OF: &str = "toka-on-behalf-of-bin";
 
 /// Who leads, and where clients reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]

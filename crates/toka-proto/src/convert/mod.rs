@@ -2,6 +2,7 @@
 //!
 //! `TryFrom` checks what comes from outside and names the field that is wrong; `From` writes.
 
+pub mod auth;
 pub mod backup;
 pub mod cluster;
 pub mod commit;

@@ -185,6 +185,7 @@ impl TryFrom<v1::EventFilter> for Filter {
         let descendants_of = filter.descendants_of.map(Selector::try_from);
         Ok(Self {
             kind_prefixes: filter.kind_prefixes,
+            hidden_kind_prefixes: Vec::new(),
             attributes,
             intents: filter.intents.into_iter().map(IntentId).collect(),
             descendants_of: descendants_of.transpose()?,

@@ -2,6 +2,8 @@
 //!
 //! `proto/toka/vault/v1/errors.proto` has the table of codes, reasons and details.
 
+mod access;
+mod credentials;
 mod details;
 mod parse;
 mod violation;
@@ -15,6 +17,7 @@ use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
 use tonic_types::pb;
 
+pub use self::access::{permission_denied, throttled, unauthenticated};
 use self::details::Details;
 pub use self::parse::{Detail, Failure, parse};
 use super::ident;
@@ -42,6 +45,18 @@ pub mod reason {
     pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
     /// There is a consumer group of that name with other settings.
     pub const GROUP_EXISTS: &str = "GROUP_EXISTS";
+    /// The vault does not have the token.
+    pub const TOKEN_NOT_FOUND: &str = "TOKEN_NOT_FOUND";
+    /// The vault does not have the role.
+    pub const ROLE_NOT_FOUND: &str = "ROLE_NOT_FOUND";
+    /// There is a token of that id already.
+    pub const TOKEN_EXISTS: &str = "TOKEN_EXISTS";
+    /// The token was revoked, has expired, or would have by the time that was given.
+    pub const TOKEN_ENDED: &str = "TOKEN_ENDED";
+    /// Valid tokens have the role.
+    pub const ROLE_IN_USE: &str = "ROLE_IN_USE";
+    /// There is a token with which the vault can be administered.
+    pub const ADMIN_EXISTS: &str = "ADMIN_EXISTS";
     /// Changes of the membership are made one at a time.
     pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
     /// The cluster could not work, or not safely, if its membership were changed like that.
@@ -78,6 +93,10 @@ pub mod reason {
     pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
     /// Stored data is damaged.
     pub const DATA_DAMAGED: &str = "DATA_DAMAGED";
+    /// The caller has not shown who it is, or not in a way that counts.
+    pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
+    /// The caller may not do that.
+    pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
     /// The disk or the operating system failed.
     pub const STORAGE_FAILED: &str = "STORAGE_FAILED";
 }
@@ -118,7 +137,9 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
-    if let Some(status) = of_coordination(rejection, &message) {
+    let of_its_kind =
+        of_coordination(rejection, &message).or_else(|| credentials::status(rejection, &message));
+    if let Some(status) = of_its_kind {
         return status;
     }
     let details = match rejection {

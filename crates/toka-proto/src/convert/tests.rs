@@ -424,6 +424,7 @@ fn filter_round_trips_and_is_bounded() {
         attributes: vec![("source".to_owned(), "me".to_owned())],
         intents: vec![IntentId(7)],
         descendants_of: Some(Selector::Sequence(8)),
+        ..Filter::default()
     };
     assert_eq!(
         Filter::try_from(sent(&v1::EventFilter::from(&filter))),

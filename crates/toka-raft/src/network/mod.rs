@@ -7,6 +7,7 @@
 mod append;
 mod client;
 mod complaints;
+mod parts;
 mod received;
 mod service;
 mod status;
@@ -15,7 +16,7 @@ mod voting;
 
 pub(crate) use client::{PeerNetworks, raft_client};
 pub(crate) use complaints::Complaints;
+pub(crate) use parts::ServiceParts;
 pub use service::PeerService;
-pub(crate) use service::ServiceParts;
 pub(crate) use status::{is_removed, other_cluster};
 pub(crate) use strangers::Strangers;

@@ -5,12 +5,11 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::LinearizableReadError;
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
-use openraft::{Raft, ReadPolicy};
-use toka_ledger::Digest;
-use toka_ledger::Error as LedgerError;
+use toka_ledger::{Digest, Error as LedgerError};
 use toka_proto::raft_v1 as pb;
 use toka_proto::raft_v1::install_snapshot_request::Part;
 use toka_proto::raft_v1::raft_service_server::{RaftService, RaftServiceServer};
@@ -19,48 +18,14 @@ use toka_proto::v1::AlarmKind;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::received::{Refused, check_plausible, checked_appends, once_durable};
-use super::{Complaints, Strangers, status, voting};
-use crate::base::Base;
-use crate::blocking::Blocking;
-use crate::change::{Report, Reporter};
+use super::{Complaints, ServiceParts, status, voting};
+use crate::change::Report;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
-use crate::contact::Contact;
-use crate::headroom::Headroom;
-use crate::identity::{Identity, decode_cluster_id};
-use crate::ledger_host::LedgerHost;
-use crate::log_store::LogHandle;
-use crate::membership::Membership;
-use crate::roster::Roster;
-use crate::snapshot::{Asked, Receiver, SnapshotError, SnapshotStore, give};
-use crate::state_machine::StateMachine;
-use crate::status::StatusSource;
-use crate::storage::Storage;
+use crate::identity::decode_cluster_id;
+use crate::snapshot::{Asked, Receiver, SnapshotError, give};
 use crate::transport::Proven;
-use crate::type_config::{TypeConfig, Vote};
-use crate::vitals::StampClock;
+use crate::type_config::Vote;
 use crate::wire;
-
-/// What the service works with.
-pub(crate) struct ServiceParts {
-    pub(crate) identity: Arc<Identity>,
-    pub(crate) strangers: Arc<Strangers>,
-    pub(crate) contact: Arc<Contact>,
-    pub(crate) raft: Raft<TypeConfig, StateMachine>,
-    pub(crate) membership: Arc<Membership>,
-    pub(crate) host: Arc<LedgerHost>,
-    pub(crate) log: LogHandle,
-    pub(crate) snapshots: Arc<SnapshotStore>,
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) blocking: Blocking,
-    pub(crate) headroom: Headroom,
-    pub(crate) status: StatusSource,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) reporter: Reporter,
-    pub(crate) clock: StampClock,
-    pub(crate) base: Base,
-    /// The highest feature level that this node says it knows.
-    pub(crate) level_known: u32,
-}
 
 /// `toka.raft.v1.RaftService` of one node, for the peer listener. It works before the cluster has
 /// formed, and is what the forming goes through.
@@ -384,6 +349,19 @@ impl RaftService for PeerService {
             peer: self.reply(from),
             read_log_id,
         }))
+    }
+
+    async fn append_audit(
+        &self,
+        request: Request<pb::AppendAuditRequest>,
+    ) -> Result<Response<pb::AppendAuditResponse>, Status> {
+        let proven = Proven::of(&request);
+        let request = request.into_inner();
+        let from = self.check_member(&proven, request.peer.as_ref())?;
+        let appended = self.parts.auditor.append_entry(request.entry).await;
+        appended.map_err(status::not_proposed)?;
+        let peer = self.reply(from);
+        Ok(Response::new(pb::AppendAuditResponse { peer }))
     }
 
     async fn get_state_digest(

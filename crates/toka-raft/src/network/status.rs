@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::error::CommitError;
 use crate::identity::Mismatch;
 use crate::snapshot::SnapshotError;
 use crate::wire::WireError;
@@ -102,6 +103,14 @@ pub(super) fn not_leader(leader: Option<u64>) -> Status {
     let metadata = leader.map(|leader| ("leader_node_id", leader.to_string()));
     let message = "this node is not the leader".to_owned();
     with_reason(Code::FailedPrecondition, message, NOT_LEADER, metadata)
+}
+
+/// A command of a peer's that was not proposed, or whose fate is not known.
+pub(super) fn not_proposed(error: CommitError) -> Status {
+    match error {
+        CommitError::NotLeader { leader } => not_leader(leader.map(|leader| leader.node_id)),
+        error => unavailable(error),
+    }
 }
 
 /// A request that may succeed a little later.

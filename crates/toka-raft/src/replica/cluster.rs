@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use toka_proto::v1::AlarmKind;
 use toka_proto::{raft_v1 as pb, v1};
 use tokio::sync::watch;
 
@@ -74,6 +75,12 @@ impl Replica {
     #[must_use]
     pub fn members_watch(&self) -> watch::Receiver<Arc<[Member]>> {
         self.inner.node.members.subscribe()
+    }
+
+    /// Raises this node's alarm about certificates, or lowers it where there is no `message`: what is wrong, and the way
+    /// out. Raft itself knows nothing of them.
+    pub fn set_certificate_alarm(&self, message: Option<String>) {
+        self.inner.node.alarms.set(AlarmKind::Certificate, message);
     }
 
     /// What this node knows by itself, without asking the others.

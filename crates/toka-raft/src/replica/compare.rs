@@ -17,7 +17,7 @@ pub(super) enum Subject {
     Applied,
     /// What decides where the next events go.
     Intents,
-    /// What is stored of consumer groups.
+    /// What is stored of consumer groups and credentials.
     Groups,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What it has stored of consumer groups as of a revision, if that is known.
+    /// What it has stored of consumer groups and credentials as of a revision, if that is known.
     fn groups_at(&self, revision: u64) -> Option<State> {
         let now = self.status.as_ref();
         let now = now.and_then(|status| status.groups_digest.as_ref());

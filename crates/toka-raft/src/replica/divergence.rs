@@ -7,7 +7,7 @@
 //! - history root and state digest as of now, with those who have applied as much;
 //! - what decides where the next events go, centroids included, with those who have seen the same event last.
 //!   On an idle cluster all have;
-//! - what is stored of consumer groups, which the state digest does not cover, with those who have applied as much.
+//! - what is stored of consumer groups and credentials, which the state digest does not cover, with those who have applied as much.
 //!
 //! A node that a majority contradicts stops, and does not start again with this data. Where there is no majority
 //! (two nodes, or too few that answer) nobody can tell who is wrong: it is reported, and all go on.

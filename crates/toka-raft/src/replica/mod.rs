@@ -4,6 +4,7 @@
 //! node must answer peers ([`Replica::peer_service`]) and nobody else; after [`Replica::fatal`] has a
 //! value the process must exit.
 
+mod audit;
 mod backup;
 mod checks;
 mod cluster;
@@ -178,6 +179,12 @@ impl Replica {
         let networks = node.networks.clone();
         let (barrier, indexer) = barrier(raft, networks, node.host.reader(), leader.clone());
         let (is_ready, ready) = watch::channel(false);
+        let auditor = Auditor {
+            node_id: config.node_id,
+            leader: leader.clone(),
+            clock: node.clock.clone(),
+            proposer: proposer.clone(),
+        };
         let service = Arc::new(ServiceParts {
             identity: Arc::clone(&node.identity),
             strangers: Arc::clone(&node.networks.strangers),
@@ -195,6 +202,7 @@ impl Replica {
             reporter: node.reporter.clone(),
             clock: node.clock.clone(),
             base: node.base.clone(),
+            auditor,
             level_known: config.level_known(),
         });
         let inner = Inner {

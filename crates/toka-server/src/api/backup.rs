@@ -28,13 +28,14 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::CreateBackupRequest>,
 ) -> Result<Response<Answers<v1::CreateBackupResponse>>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let permit = shared.gates.backups.enter_or_leave("backups")?;
     let request = request.into_inner();
     let known = check_vault(&request.vault)
         .and_then(|()| backup::known_files(&request.known_files, BACKUP_KNOWN_FILES_MAX))
         .map_err(|error| status::invalid(&error))?;
     shared.barrier(&call, request.read).await?;
+    shared.audit.note_of(&call.access, "backup.begun", &[]);
     let (parts, queue) = mpsc::channel(BACKUP_PARTS_AHEAD);
     let sending = Sending {
         shared: Arc::clone(shared),

@@ -36,7 +36,7 @@ impl ClusterService for Cluster {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.call(request.metadata())?;
+        let call = shared.call(&request)?;
         let survey = if request.get_ref().this_node_only {
             shared.replica.own_survey()
         } else {
@@ -87,7 +87,7 @@ impl ClusterService for Cluster {
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         match shared.router.route(&call).await? {
             Route::Here(leader) => {
@@ -99,6 +99,11 @@ impl ClusterService for Cluster {
                         .await
                         .map_err(|error| refusal::transfer(&error))?
                 };
+                let to = leader_id.to_string();
+                let fields = [("to", &*to)];
+                shared
+                    .audit
+                    .note_of(&call.access, "leadership.transferred", &fields);
                 let header = Some(shared.header(&shared.reader.position()));
                 Ok(Response::new(v1::TransferLeadershipResponse {
                     header,

@@ -31,17 +31,25 @@ pub(super) async fn commit(
     shared: &Shared,
     request: Request<v1::CommitRequest>,
 ) -> Result<Response<v1::CommitResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let _inside = shared.gates.commits.enter()?;
     let request = request.into_inner();
     check_vault(&request.vault).map_err(|error| status::invalid(&error))?;
     shared.check_cursors(&request.preconditions)?;
+    call.access
+        .check_commit(&request.events, &request.preconditions)?;
     let mut work = Work::Sent(request);
     let mut pauses = Pauses::default();
     loop {
         let route = shared.router.route(&call).await?;
         let attempt = match &route {
             Route::Here(_) => {
+                if let Work::Sent(sent) = &work {
+                    let (events, preconditions) = (&sent.events, &sent.preconditions);
+                    let parents =
+                        shared.check_parents(&call.access, call.deadline, events, preconditions);
+                    parents.await?;
+                }
                 let commit = work.prepare(shared.history_id()).await?;
                 let attempt = propose(shared, &call, commit.clone()).await;
                 work = Work::Prepared(commit);
@@ -53,7 +61,10 @@ pub(super) async fn commit(
             }
         };
         match attempt {
-            Ok(response) => return Ok(response),
+            Ok(mut response) => {
+                call.access.hide_earlier(&mut response.get_mut().events);
+                return Ok(response);
+            }
             Err(refused) => {
                 refused
                     .before_retry(shared, &call, &route, &mut pauses)

@@ -22,13 +22,14 @@ use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
 use toka_trace::Carried;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::commit::{Committed, committed, header, prepare_events};
 use super::vault::Answers;
+use crate::auth::Access;
 use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_TRACED_ENTRIES};
 use crate::refusal;
 use crate::routing::Route;
@@ -40,7 +41,7 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<Streaming<v1::CommitStreamRequest>>,
 ) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let permit = shared.gates.commit_streams.enter()?;
     let requests = request.into_inner();
     match shared.router.route(&call).await? {
@@ -48,7 +49,8 @@ pub(super) async fn open(
             let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
             let session = Session {
                 shared: Arc::clone(shared),
-                items: items(Arc::clone(shared), requests).boxed(),
+                items: items(Arc::clone(shared), call.access.clone(), requests).boxed(),
+                access: call.access,
                 answers,
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
@@ -77,15 +79,16 @@ struct Item {
 /// wrong. Polling can stop at any point without losing one.
 fn items(
     shared: Arc<Shared>,
+    access: Access,
     requests: Streaming<v1::CommitStreamRequest>,
 ) -> impl Stream<Item = Result<Item, Status>> + Send {
-    stream::unfold(Some((shared, requests, None)), |state| async move {
-        let (shared, mut requests, last) = state?;
+    stream::unfold(Some((shared, access, requests, None)), |state| async move {
+        let (shared, access, mut requests, last) = state?;
         match requests.message().await {
             Ok(Some(request)) if last.is_none_or(|last| request.request_number > last) => {
-                let item = item(&shared, request).await;
+                let item = item(&shared, &access, request).await;
                 let last = Some(item.number);
-                Some((Ok(item), Some((shared, requests, last))))
+                Some((Ok(item), Some((shared, access, requests, last))))
             }
             Ok(Some(_)) => {
                 let field = "request_number";
@@ -101,11 +104,22 @@ fn items(
     })
 }
 
-async fn item(shared: &Shared, request: v1::CommitStreamRequest) -> Item {
+async fn item(shared: &Shared, access: &Access, request: v1::CommitStreamRequest) -> Item {
     let (number, bytes) = (request.request_number, request.encoded_len());
+    access.message().await;
+    let (events, preconditions) = (&request.events, &request.preconditions);
     let checked = check_vault(&request.vault)
         .map_err(|invalid| status::invalid(&invalid))
-        .and_then(|()| shared.check_cursors(&request.preconditions));
+        .and_then(|()| shared.check_cursors(preconditions))
+        .and_then(|()| access.check_commit(events, preconditions));
+    let checked = match checked {
+        Ok(()) => {
+            let deadline = Instant::now() + shared.limits.request_timeout;
+            let parents = shared.check_parents(access, deadline, events, preconditions);
+            parents.await
+        }
+        Err(refused) => Err(refused),
+    };
     let commit = match checked {
         Ok(()) => {
             let history_id = shared.history_id();
@@ -123,6 +137,7 @@ async fn item(shared: &Shared, request: v1::CommitStreamRequest) -> Item {
 /// One stream on the leader.
 struct Session {
     shared: Arc<Shared>,
+    access: Access,
     items: BoxStream<'static, Result<Item, Status>>,
     answers: mpsc::Sender<Result<v1::CommitStreamResponse, Status>>,
     /// Read and not proposed yet, in order.
@@ -157,8 +172,9 @@ impl Session {
                 self.read_or_give_up().await?;
             }
             let group = self.next_group();
-            let shared = Arc::clone(&self.shared);
-            let mut proposed = std::pin::pin!(self.carried.around(propose(&shared, group)));
+            let (shared, access) = (Arc::clone(&self.shared), self.access.clone());
+            let proposing = self.carried.around(propose(&shared, &access, group));
+            let mut proposed = std::pin::pin!(proposing);
             let answers = loop {
                 let has_room = self.ended.is_none()
                     && self.waiting.len() < window
@@ -224,6 +240,7 @@ impl Session {
 /// Proposes a group; returns its answers, or the status with which the stream ends.
 async fn propose(
     shared: &Shared,
+    access: &Access,
     group: Vec<Item>,
 ) -> Result<Vec<v1::CommitStreamResponse>, Status> {
     let mut commits = Vec::with_capacity(group.len());
@@ -251,7 +268,10 @@ async fn propose(
         let result = match refused {
             Some(status) => Err(status),
             None => match outcomes.next() {
-                Some(outcome) => committed(outcome),
+                Some(outcome) => committed(outcome).map(|mut committed| {
+                    access.hide_earlier(&mut committed.events);
+                    committed
+                }),
                 None => return Err(status::no_leader(RESEND)),
             },
         };

@@ -1,4 +1,4 @@
-//! Requests that change cursors and groups: carried out by the leader, forwarded from anywhere else, and tried again
+//! Requests that change cursors, groups and credentials: carried out by the leader, forwarded from anywhere else, and tried again
 //! with the next leader.
 
 use toka_ledger::command::{COORDINATION_LEVEL, Command, FEATURE_LEVEL_MIN};
@@ -10,6 +10,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::commit::{Refused, forwarded, header, proposed};
 use super::{Gate, Shared};
+use crate::auth::Access;
 use crate::limits::{COORDINATION_PAGE_DEFAULT, COORDINATION_PAGE_MAX};
 use crate::refusal;
 use crate::routing::{Call, Pauses, Route};
@@ -19,11 +20,25 @@ use crate::routing::{Call, Pauses, Route};
 pub(super) trait Coordinate: Clone + Send + Sync + Sized + 'static {
     type Response: Send + 'static;
 
+    /// The vault's feature level that it needs.
+    const LEVEL: u32 = COORDINATION_LEVEL;
+
     /// It may wait for something to happen, and is given up when the node stops.
     const WAITS: bool = false;
 
     /// Whether it makes sense, and is of this node's history. Names that to the leader.
     fn check(&mut self, shared: &Shared) -> Result<(), Status>;
+
+    /// The group that it works on: the caller must see all that this delivers.
+    fn group(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the caller may ask for it, as far as the request alone tells.
+    fn check_access(&self, access: &Access) -> Result<(), Status> {
+        let _ = access;
+        Ok(())
+    }
 
     /// Whether it may be carried out twice. If not, it is tried again only where it was surely not carried out.
     fn is_repeatable(&self) -> bool {
@@ -61,7 +76,7 @@ pub(super) async fn coordinate<C: Coordinate>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let gate: &Gate = match C::WAITS {
         true => &shared.gates.pulls,
         false => &shared.gates.commits,
@@ -69,7 +84,11 @@ pub(super) async fn coordinate<C: Coordinate>(
     let _inside = gate.enter()?;
     let mut request = request.into_inner();
     request.check(shared)?;
-    shared.check_coordination(&call).await?;
+    request.check_access(&call.access)?;
+    if let Some(name) = request.group() {
+        shared.check_group(&call, name).await?;
+    }
+    shared.check_level(&call, C::LEVEL).await?;
     if let Some(response) = request.resolve(shared, &call).await? {
         return Ok(Response::new(response));
     }
@@ -124,18 +143,19 @@ async fn attempt<C: Coordinate>(
         Route::There(leader) => {
             let request = shared.router.timed_request(call, request.clone());
             let answer = forwarded(shared, call, leader, C::forward(shared, leader, request));
-            answer.await.map_err(known_to_leader)
+            let answer = answer.await;
+            answer.map_err(|refused| known_to_leader(refused, C::LEVEL))
         }
     }
 }
 
 /// A leader of an older build knows none of these calls: the vault cannot be at their feature level.
-fn known_to_leader(refused: Refused) -> Refused {
+fn known_to_leader(refused: Refused, needed: u32) -> Refused {
     match refused {
         Refused::Final(status) if status.code() == Code::Unimplemented => {
             let rejection = Rejection::FeatureLevel {
-                needed: COORDINATION_LEVEL,
-                level: FEATURE_LEVEL_MIN,
+                needed,
+                level: needed.saturating_sub(1).max(FEATURE_LEVEL_MIN),
             };
             Refused::Final(status::rejection(&rejection))
         }
@@ -202,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_leader_that_does_not_know_the_call_is_below_its_level() {
-        let refused = known_to_leader(Refused::Final(Status::unimplemented("")));
+        let unknown = Refused::Final(Status::unimplemented(""));
+        let refused = known_to_leader(unknown, COORDINATION_LEVEL);
         let Refused::Final(status) = refused else {
             panic!("there is no point in another try");
         };

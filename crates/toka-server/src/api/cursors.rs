@@ -46,7 +46,7 @@ impl CursorService for Cursors {
         request: Request<v1::GetCursorRequest>,
     ) -> Result<Response<v1::GetCursorResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let name = cursor_name(&request.vault, &request.name)?;
         let position = shared.barrier(&call, request.read).await?;
@@ -66,7 +66,7 @@ impl CursorService for Cursors {
         request: Request<v1::ListCursorsRequest>,
     ) -> Result<Response<v1::ListCursorsResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let list = NameList {
             of: "cursors",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use toka_ledger::core::Embedding;
-use toka_ledger::intent::IntentId;
+use toka_ledger::intent::{IntentId, Summary};
 use toka_ledger::read::{Hit, SEARCH_HITS_MAX, SEARCH_PROBES, Search};
 use toka_ledger::{Error, Invalid, Reader};
 use toka_proto::convert::intent::vector;
@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::page_token::{IntentListIdentity, IntentPageToken};
 use super::read::Include;
 use super::{Shared, label};
+use crate::auth::Access;
 use crate::limits::{
     CLASSIFY_INTENTS_DEFAULT, CLASSIFY_INTENTS_MAX, INTENT_EXAMPLES_MAX, INTENTS_PAGE_DEFAULT,
     INTENTS_PAGE_EXAMPLES_MAX, INTENTS_PAGE_MAX, MESSAGE_BYTES_MAX, PAGE_BYTES,
@@ -44,7 +45,7 @@ impl IntentService for Intents {
         request: Request<v1::ListIntentsRequest>,
     ) -> Result<Response<v1::ListIntentsResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let examples = check_vault(&request.vault)
             .and_then(|()| bounded("examples", request.examples, INTENT_EXAMPLES_MAX, 0))
@@ -58,6 +59,7 @@ impl IntentService for Intents {
             .map_err(|error| status::invalid(&error))?;
         let include = Include::new(request.include);
         let position = shared.barrier(&call, request.read).await?;
+        let access = call.access;
         let read = move |reader: &Reader| {
             let mut summaries = reader.intents();
             summaries.retain(|summary| !(request.skip_tentative && summary.is_tentative));
@@ -69,8 +71,9 @@ impl IntentService for Intents {
             let (mut bytes, mut next) = (0, None);
             let mut rest = summaries[begin..].iter().peekable();
             while let Some(summary) = rest.next() {
-                let mut intent = v1::Intent::from(summary);
-                intent.examples = load_examples(reader, summary.intent, examples, include)?;
+                let mut intent = shown(summary, &access);
+                intent.examples =
+                    load_examples(reader, summary.intent, examples, include, &access)?;
                 bytes += intent.encoded_len();
                 intents.push(intent);
                 // One intent comes whatever its size.
@@ -96,13 +99,14 @@ impl IntentService for Intents {
         request: Request<v1::GetIntentRequest>,
     ) -> Result<Response<v1::GetIntentResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let examples = check_vault(&request.vault)
             .and_then(|()| bounded("examples", request.examples, INTENT_EXAMPLES_MAX, 0))
             .map_err(|error| status::invalid(&error))?;
         let (id, include) = (IntentId(request.intent), Include::new(request.include));
         let position = shared.barrier(&call, request.read).await?;
+        let access = call.access;
         let read = move |reader: &Reader| {
             let (Some(summary), Some(mut successors)) =
                 (reader.intent(id), reader.intent_successors(id))
@@ -112,8 +116,8 @@ impl IntentService for Intents {
             // A regrouping may have come between the two: the chain ends at what is shown.
             let end = successors.iter().position(|of| *of == summary.intent);
             successors.truncate(end.map_or(0, |end| end + 1));
-            let mut intent = v1::Intent::from(&summary);
-            intent.examples = load_examples(reader, summary.intent, examples, include)?;
+            let mut intent = shown(&summary, &access);
+            intent.examples = load_examples(reader, summary.intent, examples, include, &access)?;
             Ok(Some((intent, successors)))
         };
         let found = shared.read(call.deadline, read).await?;
@@ -137,7 +141,7 @@ impl IntentService for Intents {
         request: Request<v1::ClassifyVectorRequest>,
     ) -> Result<Response<v1::ClassifyVectorResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let (max, default) = (CLASSIFY_INTENTS_MAX, CLASSIFY_INTENTS_DEFAULT);
         let limit = check_vault(&request.vault)
@@ -169,15 +173,20 @@ impl IntentService for Intents {
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<v1::SearchResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let mut request = request.into_inner();
         let (read, include) = (request.read.take(), Include::new(request.include));
-        let search = search(request).map_err(|error| status::invalid(&error))?;
+        let mut search = search(request).map_err(|error| status::invalid(&error))?;
+        call.access.narrow(&mut search.filter);
         let position = shared.barrier(&call, read).await?;
         if search.probes.is_none() {
             check_exact(position.sequence)?;
         }
+        let access = call.access;
         let work = move |reader: &Reader| {
+            if let Some(root) = &search.filter.descendants_of {
+                access.check_event(reader, root)?;
+            }
             let found = reader.search(&search)?;
             let hits = load_hits(reader, found.hits, include)?;
             Ok((hits, found.compared, found.is_exact))
@@ -249,17 +258,28 @@ fn bounded(field: &'static str, value: u32, max: usize, default: usize) -> Resul
     }
 }
 
+/// An intent as the caller may see it: somebody has made its label of what is in it.
+fn shown(summary: &Summary, access: &Access) -> v1::Intent {
+    let mut intent = v1::Intent::from(summary);
+    if !access.sees_all_kinds() {
+        intent.label.clear();
+    }
+    intent
+}
+
 fn load_examples(
     reader: &Reader,
     intent: IntentId,
     count: usize,
     include: Include,
+    access: &Access,
 ) -> Result<Vec<v1::SearchHit>, Error> {
     if count == 0 {
         return Ok(Vec::new());
     }
-    let hits = reader.intent_examples(intent, count)?;
-    load_hits(reader, hits.unwrap_or_default(), include)
+    let mut hits = reader.intent_examples(intent, count)?.unwrap_or_default();
+    hits.retain(|hit| access.sees(hit.header.kind.as_str()));
+    load_hits(reader, hits, include)
 }
 
 /// The hits with what was asked for; those that fit into a page.

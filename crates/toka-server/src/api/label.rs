@@ -16,7 +16,7 @@ pub(super) async fn label(
     shared: &Shared,
     request: Request<v1::LabelIntentRequest>,
 ) -> Result<Response<v1::LabelIntentResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let _inside = shared.gates.commits.enter()?;
     let request = request.into_inner();
     let label = check(&request).map_err(|error| status::invalid(&error))?;

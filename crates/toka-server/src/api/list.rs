@@ -33,7 +33,7 @@ pub(super) async fn list(
     shared: &Shared,
     request: Request<v1::ListRequest>,
 ) -> Result<Response<v1::ListResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let mut request = request.into_inner();
     let (read, token) = (request.read.take(), std::mem::take(&mut request.page_token));
     let list =
@@ -52,6 +52,7 @@ pub(super) async fn list(
     if let Some(found) = shared.find_root(&call, &mut filter).await? {
         position = found;
     }
+    call.access.narrow(&mut filter);
     let bounds = list.bounds(shared, call.deadline).await?;
     let (query, until) = list.query(filter, bounds, token, position.sequence);
     let header = Some(shared.header(&position));

@@ -25,6 +25,9 @@ pub(super) trait Change: Clone + Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// What the audit calls it, and of which nodes it is.
+    fn audited(&self) -> (&'static str, Vec<(&'static str, String)>);
+
     /// Makes the change, on the leader.
     async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError>;
 
@@ -42,7 +45,8 @@ pub(super) async fn change<C: Change>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let call = shared.call(request.metadata())?;
+    let (action, nodes) = request.get_ref().audited();
+    let call = shared.call(&request)?;
     let left = call.deadline.saturating_duration_since(Instant::now());
     let until = match call.is_forwarded {
         // The node that has forwarded it says why it was not made.
@@ -50,8 +54,16 @@ pub(super) async fn change<C: Change>(
         false => call.deadline - (left / 4).min(REASON_TIMEOUT),
     };
     match made(shared, request, until).await {
+        Ok(response) => {
+            // Where it was forwarded, the node that has forwarded it notes it.
+            if !call.is_forwarded {
+                let fields: Vec<_> = nodes.iter().map(|(name, id)| (*name, &**id)).collect();
+                shared.audit.note_of(&call.access, action, &fields);
+            }
+            Ok(response)
+        }
         Err(failed) if !call.is_forwarded => Err(explained(shared, failed, call.deadline).await),
-        made => made,
+        failed => failed,
     }
 }
 
@@ -90,7 +102,7 @@ async fn made<C: Change>(
     request: Request<C>,
     until: Instant,
 ) -> Result<Response<C::Response>, Status> {
-    let mut call = shared.admit(request.metadata())?;
+    let mut call = shared.admit(&request)?;
     call.deadline = call.deadline.min(until);
     let call = call;
     let request = request.into_inner();
@@ -164,6 +176,13 @@ impl Change for v1::AddNodeRequest {
         Ok(())
     }
 
+    fn audited(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        let replaces = self.replaces_node_id.map(|id| ("replaces", id.to_string()));
+        let mut fields = vec![("raft_endpoint", self.raft_endpoint.clone())];
+        fields.extend(replaces);
+        ("node.added", fields)
+    }
+
     async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
         let token: [u8; 16] = self.token[..].try_into().expect("checked");
         let new = NewMember {
@@ -193,6 +212,10 @@ impl Change for v1::AddNodeRequest {
 impl Change for v1::RemoveNodeRequest {
     type Response = v1::RemoveNodeResponse;
 
+    fn audited(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        ("node.removed", vec![("node", self.node_id.to_string())])
+    }
+
     async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
         replica.remove_node(self.node_id, self.force).await?;
         Ok(Box::new(|header| v1::RemoveNodeResponse {
@@ -212,6 +235,10 @@ impl Change for v1::RemoveNodeRequest {
 impl Change for v1::PromoteNodeRequest {
     type Response = v1::PromoteNodeResponse;
 
+    fn audited(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        ("node.promoted", vec![("node", self.node_id.to_string())])
+    }
+
     async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
         replica.promote_node(self.node_id).await?;
         Ok(Box::new(|header| v1::PromoteNodeResponse {
@@ -230,6 +257,12 @@ impl Change for v1::PromoteNodeRequest {
 #[tonic::async_trait]
 impl Change for v1::ReplaceNodeRequest {
     type Response = v1::ReplaceNodeResponse;
+
+    fn audited(&self) -> (&'static str, Vec<(&'static str, String)>) {
+        let with = ("with", self.with_node_id.to_string());
+        let fields = vec![("node", self.node_id.to_string()), with];
+        ("node.replaced", fields)
+    }
 
     async fn make(self, replica: &Replica) -> Result<Done<Self::Response>, ChangeError> {
         replica

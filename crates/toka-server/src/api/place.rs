@@ -48,13 +48,18 @@ impl Shared {
         let Some(of) = filter.descendants_of else {
             return Ok(None);
         };
+        let access = call.access.clone();
         let find = move |reader: &Reader| match reader.filter_root(&of) {
-            Ok(root) => Ok(Some(root)),
+            // One that the caller does not see is not there.
+            Ok(root) => {
+                let is_seen = access.sees_event(reader, &Selector::Sequence(root))?;
+                Ok(is_seen.then_some(root))
+            }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         };
         let mut position = None;
-        let mut root = self.read(call.deadline, find).await?;
+        let mut root = self.read(call.deadline, find.clone()).await?;
         if root.is_none() {
             position = Some(self.catch_up(call).await?);
             root = self.read(call.deadline, find).await?;

@@ -81,7 +81,7 @@ pub(super) async fn get(
     shared: &Shared,
     request: Request<v1::GetRequest>,
 ) -> Result<Response<v1::GetResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let selector = check_vault(&request.vault)
         .and_then(|()| request.selector.ok_or(Invalid::Empty { field: "selector" }))
@@ -96,8 +96,11 @@ pub(super) async fn get(
     {
         return Err(status::position_out_of_range(sequence, position.sequence));
     }
+    let access = call.access;
     let read = move |reader: &Reader| match reader.header(&selector)? {
-        Some(header) if header.sequence <= position.sequence => {
+        Some(header)
+            if header.sequence <= position.sequence && access.sees(header.kind.as_str()) =>
+        {
             include.load(reader, &header).map(Some)
         }
         _ => Ok(None),
@@ -115,18 +118,21 @@ pub(super) async fn batch_get(
     shared: &Shared,
     request: Request<v1::BatchGetRequest>,
 ) -> Result<Response<v1::BatchGetResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let selectors = check_vault(&request.vault)
         .and_then(|()| selectors(request.selectors))
         .map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
     let position = shared.barrier(&call, request.read).await?;
+    let access = call.access;
     let read = move |reader: &Reader| {
         let mut items = Vec::with_capacity(selectors.len());
         let mut bytes = 0;
         for header in reader.headers(&selectors)? {
-            let known = header.filter(|header| header.sequence <= position.sequence);
+            let known = header.filter(|header| {
+                header.sequence <= position.sequence && access.sees(header.kind.as_str())
+            });
             let event = known
                 .map(|header| include.load(reader, &header))
                 .transpose()?;

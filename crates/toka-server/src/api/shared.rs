@@ -1,10 +1,11 @@
 //! What all services of a node share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN};
+use toka_ledger::seam::Entropy;
 use toka_ledger::{Error, Position, Reader, Rejection, seam};
 use toka_proto::convert::commit::cursor_histories;
 use toka_proto::convert::read::{self, Header, ReadOptions};
@@ -16,15 +17,16 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 use tonic::codegen::http::HeaderValue;
-use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
+use super::credentials::Audit;
 use super::dispatchers::Dispatchers;
 use super::encoded::Encoded;
 use super::gate::Gates;
 use super::positions::Positions;
 use super::stalled::Streams;
+use crate::auth::Access;
 use crate::calls::Calls;
 use crate::config::{Config, Connections, Limits};
 use crate::limits::RETRY_AFTER;
@@ -60,8 +62,12 @@ pub(crate) struct Shared {
     /// Cancelled when streams have to end.
     pub(crate) draining: CancellationToken,
     reads: Arc<Semaphore>,
-    /// The vault is known to have the feature level of cursors and groups.
-    coordinates: AtomicBool,
+    /// Randomness for secrets.
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// What this node has seen, for the audit.
+    pub(crate) audit: Audit,
+    /// A feature level that the vault is known to have.
+    level_known: AtomicU32,
     /// Identity of the history, once the node serves.
     history_id: OnceLock<u128>,
     /// A node never changes its cluster.
@@ -73,6 +79,7 @@ impl Shared {
         replica: Replica,
         router: Router,
         config: &Config,
+        entropy: Arc<dyn Entropy>,
         open_connections: TaskTracker,
         connections_refused: Arc<Counter>,
         draining: CancellationToken,
@@ -93,7 +100,9 @@ impl Shared {
             events_sent: Counter::default(),
             backup_ended_unix_s: Gauge::default(),
             reads: Arc::new(Semaphore::new(limits.reads_max)),
-            coordinates: AtomicBool::new(false),
+            entropy,
+            audit: Audit::default(),
+            level_known: AtomicU32::new(FEATURE_LEVEL_MIN),
             limits,
             connections,
             draining,
@@ -127,11 +136,11 @@ impl Shared {
     }
 
     /// The call's conditions, if the node serves.
-    pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Status> {
+    pub(crate) fn admit<T>(&self, request: &Request<T>) -> Result<Call, Status> {
         if self.draining.is_cancelled() {
             return Err(status::stopping());
         }
-        let call = self.call(metadata)?;
+        let call = self.call(request)?;
         if self.history_id.get().is_none() {
             let reason = match self.replica.cluster_id() {
                 None => "the cluster has not formed yet; its initial members must all be up",
@@ -146,8 +155,10 @@ impl Shared {
     }
 
     /// The call's conditions, if it is for this node's cluster.
-    pub(crate) fn call(&self, metadata: &MetadataMap) -> Result<Call, Status> {
-        Call::new(metadata, &self.limits, self.replica.cluster_id())
+    pub(crate) fn call<T>(&self, request: &Request<T>) -> Result<Call, Status> {
+        let access = Access::of(request.extensions())?;
+        let cluster_id = self.replica.cluster_id();
+        Call::new(request.metadata(), &self.limits, cluster_id, access)
     }
 
     /// This node's cluster, as it stands in the head of a reply, once it belongs to one.
@@ -207,11 +218,16 @@ impl Shared {
 
     /// Refuses calls of cursors and groups while the vault is below their feature level.
     pub(crate) async fn check_coordination(&self, call: &Call) -> Result<(), Status> {
-        if self.coordinates.load(Ordering::Relaxed) {
+        self.check_level(call, COORDINATION_LEVEL).await
+    }
+
+    /// Refuses a call while the vault is below the feature level that it needs.
+    pub(crate) async fn check_level(&self, call: &Call, needed: u32) -> Result<(), Status> {
+        if self.level_known.load(Ordering::Relaxed) >= needed {
             return Ok(());
         }
         let mut level = self.level(call).await?;
-        if level < COORDINATION_LEVEL {
+        if level < needed {
             // This node may be behind.
             let barrier = self
                 .replica
@@ -219,15 +235,14 @@ impl Shared {
             barrier.await.map_err(|error| refusal::read(&error, 0))?;
             level = self.level(call).await?;
         }
-        if level < COORDINATION_LEVEL {
-            let needed = COORDINATION_LEVEL;
+        if level < needed {
             return Err(status::rejection(&Rejection::FeatureLevel {
                 needed,
                 level,
             }));
         }
         // It never falls.
-        self.coordinates.store(true, Ordering::Relaxed);
+        self.level_known.fetch_max(level, Ordering::Relaxed);
         Ok(())
     }
 

@@ -45,8 +45,11 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::SubscribeRequest>,
 ) -> Result<Response<Answers<Bytes>>, Status> {
-    let call = shared.admit(request.metadata())?;
-    let permit = shared.gates.subscriptions.enter()?;
+    let call = shared.admit(&request)?;
+    let permits = (
+        call.access.subscribe()?,
+        shared.gates.subscriptions.enter()?,
+    );
     let request = request.into_inner();
     let (place, mut filter) = check(&request).map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
@@ -60,11 +63,12 @@ pub(super) async fn open(
         shared.confirm(&call, sequence, position).await?;
     }
     shared.find_root(&call, &mut filter).await?;
+    call.access.narrow(&mut filter);
     let mut subscription = shared.reader.subscribe(start, filter);
     let settled = subscription.settle().await;
     settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
-    let feed = Feed::new(Arc::clone(shared), subscription, include, permit);
+    let feed = Feed::new(Arc::clone(shared), subscription, include, permits);
     let answers = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
@@ -91,6 +95,9 @@ fn check(request: &v1::SubscribeRequest) -> Result<(Place, Filter), Invalid> {
     ))
 }
 
+/// The places of a subscription among its principal's and the node's.
+type Permits = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+
 /// One open subscription.
 struct Feed {
     shared: Arc<Shared>,
@@ -107,7 +114,7 @@ struct Feed {
     leaderless_since: Option<Instant>,
     /// For metrics: the first of `sent`.
     position: Arc<Gauge>,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
 
 impl Feed {
@@ -115,7 +122,7 @@ impl Feed {
         shared: Arc<Shared>,
         subscription: Subscription,
         include: Include,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Self {
         let sent = (subscription.position(), 0);
         let position = shared.positions.begin(sent.0);
@@ -129,7 +136,7 @@ impl Feed {
             checkpoint_at: Instant::now(),
             leaderless_since: None,
             position,
-            _permit: permit,
+            _permits: permits,
         };
         let first = feed.checkpoint();
         feed.ready.push_back(first);

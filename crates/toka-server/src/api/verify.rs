@@ -25,7 +25,7 @@ pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::VerifyRequest>,
 ) -> Result<Response<Answers<v1::VerifyResponse>>, Status> {
-    shared.admit(request.metadata())?;
+    shared.admit(&request)?;
     let permit = shared.gates.verifications.enter_or_leave("verifications")?;
     let request = request.into_inner();
     check_vault(&request.vault).map_err(|error| status::invalid(&error))?;

@@ -37,6 +37,7 @@ fn network(config: &Config) -> ConfigFile {
         listen: Some(config.listen),
         raft_listen: Some(config.raft_listen),
         http_listen: Some(config.http_listen),
+        auth: Some(config.auth.enabled),
         ..ConfigFile::default()
     }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration; every error names the key.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// A configuration that cannot be used.
@@ -65,6 +66,24 @@ pub enum ConfigError {
         #[source]
         source: toml::ser::Error,
     },
+    /// Others than the node's own machine would be listened to without protection.
+    #[error(
+        "{key}: {address} is not a loopback address, and there the node would be reached without {lacks}: {remedy}; or \
+         say that it is meant, where the network keeps everybody else away, with {}, the environment variable {}=true, \
+         or `insecure = true` in the configuration file",
+        flag("insecure"),
+        variable("insecure")
+    )]
+    Exposed {
+        /// The key of the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What is missing.
+        lacks: &'static str,
+        /// What would provide it.
+        remedy: &'static str,
+    },
     /// A value that contradicts itself or another one.
     #[error("{key}: {detail}")]
     Invalid {
@@ -102,6 +121,7 @@ fn flag(key: &str) -> String {
     match key {
         // One member per flag, and one list in the file.
         "initial_members" => "--initial-member".to_owned(),
+        "certificate_roles" => "--certificate-role".to_owned(),
         _ => format!("--{}", key.replace('_', "-")),
     }
 }

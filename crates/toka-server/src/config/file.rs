@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, variable};
 use super::member::InitialMember;
+use super::tls::ClientAuth;
 use super::units::{ByteSize, Span};
 
 macro_rules! layer {
@@ -59,6 +60,28 @@ layer! {
     advertise_client: String,
     /// `host:port` under which other nodes reach this node.
     advertise_raft: String,
+    /// Listen to others than this machine although what is said is not encrypted, or nobody has to say who they are.
+    insecure: bool,
+    /// Certificate that clients are shown, PEM, with those between it and its CA.
+    tls_cert: PathBuf,
+    /// Its key, PEM.
+    tls_key: PathBuf,
+    /// CA of clients' certificates, PEM.
+    tls_client_ca: PathBuf,
+    /// Whether clients must show a certificate where `tls_client_ca` is given.
+    tls_client_auth: ClientAuth,
+    /// TLS for HTTP too, with the certificate that clients are shown.
+    http_tls: bool,
+    /// Certificate that this node shows to nodes, PEM.
+    raft_tls_cert: PathBuf,
+    /// Its key, PEM.
+    raft_tls_key: PathBuf,
+    /// CA of the nodes' certificates, PEM.
+    raft_tls_ca: PathBuf,
+    /// Names of which a node's certificate must have one.
+    raft_tls_names: Vec<String>,
+    /// The name that certificates of nodes have, in place of the host at which they are reached.
+    raft_tls_server_name: String,
     /// Members of a cluster that forms, the same list on each.
     initial_members: Vec<InitialMember>,
     /// Client endpoints of a cluster that the node joins.
@@ -69,6 +92,26 @@ layer! {
     replace: u64,
     /// Take the place of the member that has this node's addresses, by joining.
     replace_lost: bool,
+    /// Callers have to show who they are, and may do only what they are granted.
+    auth: bool,
+    /// File with a token of which the holder may do everything.
+    auth_root_token_file: PathBuf,
+    /// Issuer of JWTs that are taken.
+    jwt_issuer: String,
+    /// Audience that JWTs must be for.
+    jwt_audience: String,
+    /// File with the public keys of the issuer.
+    jwt_jwks_file: PathBuf,
+    /// Claim of a JWT that names its roles.
+    jwt_roles_claim: String,
+    /// Roles of those who show a certificate with a name.
+    certificate_roles: Vec<String>,
+    /// Calls of one principal in a second.
+    principal_requests_per_second: u32,
+    /// Bytes to and from one principal in a second.
+    principal_bytes_per_second: ByteSize,
+    /// Open subscriptions of one principal.
+    principal_subscriptions: u32,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.
@@ -115,6 +158,8 @@ layer! {
     scrub_rate_limit: ByteSize,
     /// The highest feature level that the node says it knows.
     feature_level_max: u32,
+    /// File with the text of a token that is made as long as no token can administer the vault.
+    bootstrap_admin_token_file: PathBuf,
     /// How long a call that names no deadline may take.
     request_timeout: Span,
     /// How long a call may take whatever deadline it names.
@@ -210,7 +255,7 @@ macro_rules! from_variable {
 }
 
 from_variable!(
-    bool, u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize
+    bool, u16, u32, u64, f64, usize, String, PathBuf, SocketAddr, Span, ByteSize, ClientAuth
 );
 
 impl FromVariable for Vec<String> {

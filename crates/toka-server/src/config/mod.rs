@@ -1,15 +1,18 @@
 //! Configuration of a node: flags over `TOKA_*` environment over file over default.
 
+mod auth;
 mod connections;
 mod creation;
 mod dump;
 mod error;
+mod exposure;
 mod file;
 mod join;
 mod member;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod tls;
 mod tracing;
 mod units;
 
@@ -23,13 +26,16 @@ use toka_raft::Member;
 use toka_raft::config::{Compaction, Creation, Scrub};
 use toka_raft::limits::VOTERS_MAX;
 
+pub use self::auth::{Auth, Jwt};
 pub use self::connections::Connections;
 pub use self::error::ConfigError;
+pub use self::exposure::Protection;
 pub use self::file::ConfigFile;
 pub use self::join::Join;
 pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
 pub use self::timing::Timing;
+pub use self::tls::{ClientAuth, Tls};
 pub use self::tracing::Tracing;
 pub use self::units::{ByteSize, Span, UnitError};
 
@@ -51,6 +57,10 @@ pub struct Config {
     pub advertise_client: Option<String>,
     /// `host:port` under which other nodes reach this node; absent: the bound address.
     pub advertise_raft: Option<String>,
+    /// TLS for clients and between nodes; absent: everything is said in plain text.
+    pub tls: Option<Tls>,
+    /// The node listens to others than its own machine whatever its [`Protection`] lacks.
+    pub insecure: bool,
     /// Members of a cluster that forms, by node id; empty: this node alone.
     pub initial_members: BTreeMap<u64, Member>,
     /// How the node becomes a member of a cluster that is there; absent: it takes part in forming one. With
@@ -67,6 +77,11 @@ pub struct Config {
     pub connections: Connections,
     /// Log, snapshots and caches.
     pub storage: Storage,
+    /// Who may call this node, and for what.
+    pub auth: Auth,
+    /// File with the text of a token (`toka_<id>_<secret>`), the same on every node: it is made, with the role `admin`,
+    /// as long as the vault has no token with which it can be administered.
+    pub bootstrap_admin_token_file: Option<PathBuf>,
     /// Whether calls are traced.
     pub tracing: Tracing,
 }
@@ -162,15 +177,19 @@ impl Config {
             listen: layer.listen.unwrap_or(loopback(7311)),
             raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
             http_listen: layer.http_listen.unwrap_or(loopback(7313)),
+            tls: tls::tls(&layer)?,
+            insecure: layer.insecure.unwrap_or(false),
             creation: creation::creation(&layer)?,
             timing: Timing::of(&layer),
             limits: limits(&layer),
             connections: Connections::of(&layer),
             storage: storage(&layer),
+            auth: auth::auth(&layer)?,
             tracing: Tracing::of(&layer),
             initial_members: member_map(layer.initial_members.unwrap_or_default())?,
             advertise_client: layer.advertise_client,
             advertise_raft: layer.advertise_raft,
+            bootstrap_admin_token_file: layer.bootstrap_admin_token_file,
         })
     }
 
@@ -192,6 +211,7 @@ impl Config {
                 })?;
             }
         }
+        self.check_exposure()?;
         self.check_membership()?;
         self.timing.check()?;
         self.check_level()?;
@@ -278,7 +298,7 @@ impl Config {
     /// What is allowed and yet hardly meant, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.exposure_warning().into_iter().collect();
         let members = self.initial_members.len();
         if members > 0 && members.is_multiple_of(2) {
             warnings.push(format!(

@@ -78,6 +78,17 @@ fn every_key_can_be_set_by_the_file() {
         keep_log_entries = 10
         keep_log_bytes = "32MiB"
         cache_bytes = "1GiB"
+        insecure = true
+        tls_cert = "/tls/tls.crt"
+        tls_key = "/tls/tls.key"
+        tls_client_ca = "/tls/clients.crt"
+        tls_client_auth = "optional"
+        http_tls = true
+        raft_tls_cert = "/raft/tls.crt"
+        raft_tls_key = "/raft/tls.key"
+        raft_tls_ca = "/raft/ca.crt"
+        raft_tls_names = ["*.nodes.vault"]
+        raft_tls_server_name = "node.vault"
         otlp_endpoint = "http://127.0.0.1:4317"
         otlp_timeout = "8s"
         otlp_queue_spans = 12
@@ -99,6 +110,20 @@ fn every_key_can_be_set_by_the_file() {
         peer_proof_timeout: crate::limits::PEER_PROOF_TIMEOUT,
     };
     assert_eq!(config.connections, connections);
+    let tls = Tls {
+        certificate: "/tls/tls.crt".into(),
+        key: "/tls/tls.key".into(),
+        client_ca: Some("/tls/clients.crt".into()),
+        client_auth: ClientAuth::Optional,
+        http: true,
+        raft_certificate: "/raft/tls.crt".into(),
+        raft_key: "/raft/tls.key".into(),
+        raft_ca: "/raft/ca.crt".into(),
+        raft_names: vec!["*.nodes.vault".to_owned()],
+        raft_server_name: Some("node.vault".to_owned()),
+    };
+    assert_eq!(config.tls, Some(tls));
+    assert!(config.insecure);
     assert_eq!(config.storage.cache_bytes, 1 << 30);
     let tracing = Tracing {
         endpoint: Some("http://127.0.0.1:4317".to_owned()),
@@ -395,19 +420,40 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 12] = [
+const NOT_FIXED: [&str; 33] = [
     "advertise_client",
     "advertise_raft",
+    "auth_root_token_file",
+    "bootstrap_admin_token_file",
+    "certificate_roles",
     "dimension",
     "disk_reserve",
     "embedding_model",
     "feature_level_max",
+    "http_tls",
     "initial_members",
+    "insecure",
     "join",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_jwks_file",
+    "jwt_roles_claim",
     "learner",
     "otlp_endpoint",
+    "principal_bytes_per_second",
+    "principal_requests_per_second",
+    "principal_subscriptions",
+    "raft_tls_ca",
+    "raft_tls_cert",
+    "raft_tls_key",
+    "raft_tls_names",
+    "raft_tls_server_name",
     "replace",
     "replace_lost",
+    "tls_cert",
+    "tls_client_auth",
+    "tls_client_ca",
+    "tls_key",
 ];
 
 #[test]
@@ -417,6 +463,8 @@ fn dump_means_the_same_when_it_is_read_again() {
         "node_id = 1",
         "join = [\"a:1\", \"b:2\"]\nlearner = true",
         "node_id = 1\nintents_tau = 0.123456789\nintents_prior = 1e-3\nscrub_interval = \"0s\"",
+        "node_id = 1\ntls_cert = \"c\"\ntls_key = \"k\"\nraft_tls_ca = \"a\"\ntls_client_ca = \"b\"\n\
+         tls_client_auth = \"optional\"\nraft_tls_names = [\"*.vault\"]\ninsecure = true\nhttp_tls = true",
         "node_id = 1\notlp_endpoint = \"https://c:1\"\ntraces_sampler_ratio = 0.001",
         "node_id = 1\ndisk_reserve = 4097\nfeature_level_max = 1\nscrub_rate_limit = 0",
         &format!("node_id = 1\n{member}\nlisten = \"[::1]:1\"\nheartbeat_interval = \"99ms\""),

@@ -7,23 +7,28 @@
 
 use std::io;
 use std::mem;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
+use toka_tls::{Accepted, Acceptor, Identity};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
 use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::serve::Stop;
 use crate::config::Connections;
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// After an error of the operating system, such as too many open files, which comes again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Length of the preface with which every connection of HTTP/2 begins: `PRI * HTTP/2.0`, an empty line, `SM`,
@@ -51,13 +56,50 @@ pub(super) struct Connection<S> {
     stall_timeout: Duration,
     /// Runs while what is to be sent finds no room.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What finds none was written already, into buffers of TLS.
+    is_flushing: bool,
     _open: TaskTrackerToken,
 }
 
-/// The connections that `listener` accepts.
+/// What is known of the caller, of each of its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Caller<I> {
+    proven: Proven,
+    /// What the connection underneath says.
+    wire: I,
+}
+
+/// Puts what is known of the caller where it is looked for: [`Proven`], and the
+/// [`PeerIdentity`](crate::transport::PeerIdentity) of one that has shown a certificate.
+pub(super) fn announce<I: Clone + Send + Sync + 'static>(
+    mut request: Request<Body>,
+) -> Request<Body> {
+    let extensions = request.extensions_mut();
+    if let Some(Caller { proven, wire }) = extensions.remove::<Caller<I>>() {
+        extensions.insert(proven);
+        extensions.insert(wire);
+    }
+    let shown = extensions.get::<Identity>().and_then(Identity::get);
+    if let Some(identity) = shown.cloned() {
+        extensions.insert(identity);
+    }
+    request
+}
+
+/// The connections that `listener` accepts, received by `acceptor`.
 pub(super) fn tcp(
     listener: TcpListener,
-) -> impl Stream<Item = io::Result<TcpStream>> + Send + 'static {
+    acceptor: Acceptor,
+) -> impl Stream<Item = io::Result<Accepted<TcpStream>>> + Send + 'static {
+    let receive = move |stream: TcpStream| {
+        // Of one that is gone already nobody says it, and nobody needs it.
+        let from = stream.peer_addr().unwrap_or(NOWHERE);
+        acceptor.accept(stream, from)
+    };
+    sockets(listener).map(move |accepted| accepted.map(&receive))
+}
+
+fn sockets(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send + 'static {
     let accepted = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(TCP_KEEPALIVE));
@@ -115,6 +157,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 proven,
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
+                is_flushing: false,
                 _open: connections.token(),
             })
         });
@@ -261,11 +304,14 @@ impl<S> Connection<S> {
     }
 }
 
-impl<S> Connected for Connection<S> {
-    type ConnectInfo = Proven;
+impl<S: Connected> Connected for Connection<S> {
+    type ConnectInfo = Caller<S::ConnectInfo>;
 
-    fn connect_info(&self) -> Proven {
-        self.proven.clone()
+    fn connect_info(&self) -> Self::ConnectInfo {
+        Caller {
+            proven: self.proven.clone(),
+            wire: self.stream.connect_info(),
+        }
     }
 }
 
@@ -320,8 +366,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Of a socket it does nothing.
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        let was_flushing = mem::replace(&mut self.is_flushing, polled.is_pending());
+        // Of a socket it does nothing, and says nothing of what is to be written.
+        if polled.is_ready() && !was_flushing {
+            return polled;
+        }
+        self.written(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

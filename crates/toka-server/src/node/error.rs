@@ -24,6 +24,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] toka_tls::Error),
     /// The stores cannot be opened.
     #[error(transparent)]
     Replica(#[from] toka_raft::StartError),

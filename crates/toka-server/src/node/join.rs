@@ -19,6 +19,7 @@ use toka_raft::{Member, Storage};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
+use super::bearer::Bearer;
 use super::{Outside, StartError, lost};
 use crate::config::Join;
 
@@ -32,13 +33,13 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// This node's id in the cluster: the one that its data directory has, or a new one, which the cluster
 /// gives. Waits for as long as the cluster cannot be reached.
 pub(super) async fn node_id(
-    join: &Join,
+    others: Others<'_>,
     data: &Path,
     advertised: &Member,
     feature_level: u32,
     storage: &Arc<dyn Storage>,
-    outside: &Outside,
 ) -> Result<u64, StartError> {
+    let Others { join, outside, .. } = others;
     let (path, disk) = (data.to_owned(), storage.disk());
     let new_token = outside.seams.random_u128();
     let opened = off_reactor(move || -> Result<Directory, toka_ledger::Error> {
@@ -72,7 +73,7 @@ pub(super) async fn node_id(
             cluster_id,
         } => {
             if let Some(cluster_id) = cluster_id {
-                check_cluster(join, node_id, cluster_id, outside).await?;
+                check_cluster(others, node_id, cluster_id).await?;
             }
             return Ok(node_id);
         }
@@ -89,7 +90,7 @@ pub(super) async fn node_id(
     let Added {
         cluster_id,
         node_id,
-    } = ask(join, &request, outside).await?;
+    } = ask(others, &request).await?;
     off_reactor(move || directory.set_joined(cluster_id, node_id)).await?;
     tracing::info!(
         node_id,
@@ -97,6 +98,14 @@ pub(super) async fn node_id(
         "this node has joined the cluster"
     );
     Ok(node_id)
+}
+
+/// Who is asked, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    pub(super) join: &'a Join,
+    pub(super) outside: &'a Outside,
+    pub(super) bearer: &'a Bearer,
 }
 
 /// What the data directory is.
@@ -112,21 +121,18 @@ enum Directory {
 
 /// Makes sure that a member is not told to join another cluster than its own. Where nobody answers it
 /// starts: the other members find out.
-async fn check_cluster(
-    join: &Join,
-    node_id: u64,
-    ours: u128,
-    outside: &Outside,
-) -> Result<(), StartError> {
+async fn check_cluster(others: Others<'_>, node_id: u64, ours: u128) -> Result<(), StartError> {
+    let Others {
+        join,
+        outside,
+        bearer,
+    } = others;
     for endpoint in &join.endpoints {
         let Ok(channel) = outside.transport.channel(endpoint, Traffic::Control) else {
             continue;
         };
-        let this_node_only = v1::GetStatusRequest {
-            this_node_only: true,
-        };
         let mut client = ClusterServiceClient::new(channel);
-        let asked = timeout(CHECK_TIMEOUT, client.get_status(this_node_only)).await;
+        let asked = timeout(CHECK_TIMEOUT, client.get_status(bearer.status(true))).await;
         let Ok(Ok(answer)) = asked else { continue };
         let header = Header::try_from(answer.into_inner().header);
         let theirs = header.map_or(0, |header| header.cluster_id);
@@ -153,21 +159,22 @@ struct Added {
 }
 
 /// Asks one endpoint after the other until the cluster has an answer.
-async fn ask(
-    join: &Join,
-    request: &v1::AddNodeRequest,
-    outside: &Outside,
-) -> Result<Added, StartError> {
+async fn ask(others: Others<'_>, request: &v1::AddNodeRequest) -> Result<Added, StartError> {
+    let Others {
+        join,
+        outside,
+        bearer,
+    } = others;
     tracing::info!(endpoints = ?join.endpoints, "asking to join the cluster");
     let mut request = request.clone();
     let mut pause = RETRY_MIN;
     let mut complained: Option<Instant> = None;
     for endpoint in join.endpoints.iter().cycle() {
-        let failed = match ask_at(endpoint, &request, outside).await {
+        let failed = match ask_at(endpoint, &request, others).await {
             Ok(added) => return Ok(added),
             Err(failed) if is_worth_a_retry(&failed) => failed,
             Err(refusal) if join.replaces_lost && lost::is_about_a_member(&refusal) => {
-                match lost::find(endpoint, &request, outside).await {
+                match lost::find(endpoint, &request, outside, bearer).await {
                     Ok(found) if found != request.replaces_node_id => {
                         request.replaces_node_id = found;
                         refusal
@@ -196,12 +203,12 @@ async fn ask(
 async fn ask_at(
     endpoint: &str,
     request: &v1::AddNodeRequest,
-    outside: &Outside,
+    others: Others<'_>,
 ) -> Result<Added, Status> {
     // Not kept: a name may stand for another node the next time.
-    let channel = outside.transport.channel(endpoint, Traffic::Control);
+    let channel = others.outside.transport.channel(endpoint, Traffic::Control);
     let channel = channel.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let mut call = tonic::Request::new(request.clone());
+    let mut call = others.bearer.call(request.clone());
     call.set_timeout(CALL_TIMEOUT);
     let mut client = ClusterServiceClient::new(channel);
     let answer = timeout(CALL_TIMEOUT, client.add_node(call)).await;

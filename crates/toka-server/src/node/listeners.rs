@@ -1,6 +1,7 @@
 //! The three sockets of a node.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -8,6 +9,7 @@ use tonic::transport::server::Connected;
 
 use super::StartError;
 use crate::config::Config;
+use crate::transport::Security;
 
 /// Bound sockets, not accepting yet. Bound apart from the start of the node, so that several nodes
 /// can be told each other's ports before any of them starts.
@@ -31,6 +33,8 @@ pub struct Wires<C, R> {
     pub peers: R,
     /// For HTTP; absent: there is none.
     pub http: Option<TcpListener>,
+    /// What the TLS of all these rests on; absent: there is none.
+    pub security: Option<Arc<Security>>,
 }
 
 /// Where a node listens.

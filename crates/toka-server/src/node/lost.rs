@@ -7,9 +7,10 @@ use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_raft::transport::Traffic;
 use tokio::time::timeout;
-use tonic::{Request, Status};
+use tonic::{Code, Status};
 
 use super::Outside;
+use super::bearer::Bearer;
 
 /// How long a member may take to say who the others are, and to remove one of them.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,9 +47,10 @@ pub(super) async fn find(
     endpoint: &str,
     request: &v1::AddNodeRequest,
     outside: &Outside,
+    bearer: &Bearer,
 ) -> Result<Option<u64>, Status> {
     // This node serves nobody yet, so that whoever answers is another one.
-    if lives(&request.client_endpoint, outside).await {
+    if lives(&request.client_endpoint, outside, bearer).await {
         return Err(Status::already_exists(format!(
             "a node answers at {}, which this one advertises too: its data is not lost",
             request.client_endpoint
@@ -57,11 +59,8 @@ pub(super) async fn find(
     let channel = outside.transport.channel(endpoint, Traffic::Control);
     let channel = channel.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let mut client = ClusterServiceClient::new(channel);
-    let of_all = v1::GetStatusRequest {
-        this_node_only: false,
-    };
     let late = |_| Status::unavailable("no answer in time");
-    let asked = timeout(CALL_TIMEOUT, client.get_status(of_all)).await;
+    let asked = timeout(CALL_TIMEOUT, client.get_status(bearer.status(false))).await;
     let status = asked.map_err(late)??.into_inner();
     let membership = status.membership.unwrap_or_default();
     match step(&membership.members, request) {
@@ -74,7 +73,7 @@ pub(super) async fn find(
             Ok(Some(node_id))
         }
         Step::Remove(node_id) => {
-            let mut removal = Request::new(v1::RemoveNodeRequest {
+            let mut removal = bearer.call(v1::RemoveNodeRequest {
                 node_id,
                 force: false,
             });
@@ -95,16 +94,20 @@ pub(super) async fn find(
     }
 }
 
-async fn lives(endpoint: &str, outside: &Outside) -> bool {
+async fn lives(endpoint: &str, outside: &Outside, bearer: &Bearer) -> bool {
     let Ok(channel) = outside.transport.channel(endpoint, Traffic::Control) else {
         return false;
     };
-    let this_node_only = v1::GetStatusRequest {
-        this_node_only: true,
-    };
     let mut client = ClusterServiceClient::new(channel);
-    let asked = timeout(LIFE_TIMEOUT, client.get_status(this_node_only)).await;
-    matches!(asked, Ok(Ok(_)))
+    match timeout(LIFE_TIMEOUT, client.get_status(bearer.status(true))).await {
+        Ok(Ok(_)) => true,
+        // What refuses to say how it is lives.
+        Ok(Err(refused)) => matches!(
+            refused.code(),
+            Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted
+        ),
+        Err(_) => false,
+    }
 }
 
 fn step(members: &[v1::Member], request: &v1::AddNodeRequest) -> Step {

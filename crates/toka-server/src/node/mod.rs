@@ -7,6 +7,7 @@
 //! stop: hand leadership over, let calls finish, stop answering peers, who vote for the next leader until then,
 //! and stop Raft, which nobody asks any more.
 
+mod bearer;
 mod connection;
 mod error;
 mod identity;
@@ -15,17 +16,14 @@ mod listeners;
 mod lost;
 mod place;
 mod serve;
+mod stores;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
-#[cfg(feature = "storage")]
-use toka_ledger::engine::rocks::RocksOptions;
 use toka_ledger::seam::{self, Seams};
-#[cfg(feature = "storage")]
-use toka_raft::DiskStorage;
 use toka_raft::config::{Compaction, Election, Proposing, RuntimeChoice};
 use toka_raft::error::Damage;
 use toka_raft::{FatalError, Replica, Storage, Transport};
@@ -37,16 +35,20 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::server::health_reporter;
 
+use self::bearer::Bearer;
 use self::connection::tcp;
 pub use self::error::{RunError, StartError};
+use self::join::Others;
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
-use crate::api::{self, Shared};
+use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory};
+use crate::auth;
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
 use crate::routing::Router;
 use crate::status::Readiness;
+use crate::transport::{self, Security};
 use crate::{health, status};
 
 /// What a node takes from outside: time, randomness, threads, the network, the disk.
@@ -111,9 +113,14 @@ impl Node {
     pub async fn start_on(
         listeners: Listeners,
         config: Config,
-        outside: Outside,
+        mut outside: Outside,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses()?;
+        let security = Security::of(config.tls.as_ref()).await?;
+        let (for_clients, for_nodes) = transport::acceptors(security.as_deref());
+        if let Some(security) = &security {
+            outside.transport = security.transport();
+        }
         let peers = listeners.raft.into_std();
         let peers = peers.map_err(|source| StartError::Bind {
             key: "raft_listen",
@@ -121,9 +128,10 @@ impl Node {
             source,
         })?;
         let wires = Wires {
-            clients: tcp(listeners.client),
-            peers: move || TcpListener::from_std(peers).map(tcp),
+            clients: tcp(listeners.client, for_clients),
+            peers: move || TcpListener::from_std(peers).map(|listener| tcp(listener, for_nodes)),
             http: Some(listeners.http),
+            security,
         };
         // It is large, and whoever waits for it would be, too.
         Box::pin(Self::start_over(wires, addresses, config, outside)).await
@@ -151,11 +159,14 @@ impl Node {
         for warning in config.warnings() {
             tracing::warn!(warning, "configuration");
         }
+        let bootstrap = config.bootstrap_admin_token_file.as_deref();
+        let bootstrap = bootstrap.map(Bootstrap::read).transpose()?;
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
         let pages = Pages {
             shared: Arc::new(OnceLock::new()),
             readiness: readiness.clone(),
+            security: wires.security.clone(),
         };
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
@@ -164,20 +175,31 @@ impl Node {
             let served = serve::http(listener, pages.clone(), bounds, http_server.clone());
             tasks.spawn(named("HTTP", served));
         }
+        if let Some(security) = wires.security {
+            // Before the node has an id, too: it may wait long for its cluster.
+            let watched = security.watch(Arc::clone(&outside.seams.clock), pages.alarm());
+            tasks.spawn(until(all.clone(), watched));
+        }
 
         let guard = all.clone().drop_guard();
-        let storage = storage(&config, &outside);
-        let place = place::find(&config, &resolved, &storage, &outside).await?;
+        let storage = stores::storage(&config, &outside);
+        let bearer = Bearer::of(&config)?;
+        let place = place::find(&config, &resolved, &storage, &outside, &bearer).await?;
         let node_id = match (place, &config.join) {
             (Place::Known(node_id) | Place::Forms(node_id), _) => node_id,
             (Place::Joins, Some(join)) => {
+                let others = Others {
+                    join,
+                    outside: &outside,
+                    bearer: &bearer,
+                };
                 let level = config.storage.feature_level_max;
                 let advertised = &resolved.advertised;
-                join::node_id(join, &config.data, advertised, level, &storage, &outside).await?
+                join::node_id(others, &config.data, advertised, level, &storage).await?
             }
             (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
-        let rivals = Rivals::of(place, &config, &resolved, &outside);
+        let rivals = Rivals::of(place, &config, &resolved, &outside, &bearer);
         let replica = open(node_id, &config, resolved, storage, &outside).await?;
         // A restored vault is not given up.
         let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
@@ -197,21 +219,36 @@ impl Node {
                 replica,
                 router,
                 &config,
+                Arc::clone(&outside.seams.entropy),
                 clients.connections.clone(),
                 Arc::clone(&clients.refused),
                 clients.gently.clone(),
             ));
             let (reporter, health) = health_reporter();
             let routes = serve::routes(&shared, health)?;
-            let served =
-                serve::clients(wires.clients, Arc::clone(&shared), routes, clients.clone());
-            tasks.spawn(named("clients", served));
-            let background: [BoxFuture<'static, ()>; 4] = [
+            let directory = VaultDirectory(shared.reader.auth_view());
+            let denials = Audited::new(shared.audit.clone());
+            let clock = Arc::clone(&outside.seams.clock);
+            let authorization = auth::guard(&config.auth, directory, denials, clock)?;
+            let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),
                 health::follow(reporter, readiness.clone()).boxed(),
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
+                shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
+            background.extend(bootstrap.map(|first| first.run(Arc::clone(&shared)).boxed()));
+            if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
+                background.push(issuer.follow().boxed());
+            }
+            let served = serve::clients(
+                wires.clients,
+                Arc::clone(&shared),
+                authorization,
+                routes,
+                clients.clone(),
+            );
+            tasks.spawn(named("clients", served));
             for task in background {
                 tasks.spawn(until(all.clone(), task));
             }
@@ -375,30 +412,6 @@ impl Node {
         tracing::info!(node_id, "stopped");
         closed
     }
-}
-
-fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
-    let given = outside.storage.clone();
-    given.unwrap_or_else(|| disk_storage(config))
-}
-
-#[cfg(feature = "storage")]
-fn disk_storage(config: &Config) -> Arc<dyn Storage> {
-    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
-    let rocks = RocksOptions {
-        block_cache_bytes,
-        statistics: true,
-        ..RocksOptions::default()
-    };
-    Arc::new(DiskStorage {
-        rocks,
-        ..DiskStorage::default()
-    })
-}
-
-#[cfg(not(feature = "storage"))]
-fn disk_storage(_: &Config) -> Arc<dyn Storage> {
-    Arc::new(toka_raft::MemoryStorage::new())
 }
 
 async fn open(

@@ -13,12 +13,12 @@ use futures::future::join_all;
 use toka_ledger::Error;
 use toka_ledger::dir::{DataDir, Mode};
 use toka_ledger::disk::Disk;
-use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_raft::transport::Traffic;
 use toka_raft::{FatalError, Replica, Storage};
 use tokio::time::{sleep, timeout};
 
+use super::bearer::Bearer;
 use super::join::off_reactor;
 use super::{Outside, RunError, StartError};
 use crate::config::{Config, Join, Resolved};
@@ -48,6 +48,7 @@ pub(super) async fn find(
     resolved: &Resolved,
     storage: &Arc<dyn Storage>,
     outside: &Outside,
+    bearer: &Bearer,
 ) -> Result<Place, StartError> {
     if let Some(node_id) = config.node_id {
         return Ok(Place::Known(node_id));
@@ -73,6 +74,7 @@ pub(super) async fn find(
     let rivals = Rivals {
         endpoints: others(join, resolved),
         outside: outside.clone(),
+        bearer: bearer.clone(),
     };
     if rivals.is_one_there().await {
         return Ok(Place::Joins);
@@ -122,6 +124,7 @@ fn others(join: &Join, resolved: &Resolved) -> Vec<String> {
 pub(super) struct Rivals {
     endpoints: Vec<String>,
     outside: Outside,
+    bearer: Bearer,
 }
 
 impl Rivals {
@@ -131,11 +134,13 @@ impl Rivals {
         config: &Config,
         resolved: &Resolved,
         outside: &Outside,
+        bearer: &Bearer,
     ) -> Option<Self> {
         match (place, &config.join) {
             (Place::Forms(_), Some(join)) => Some(Self {
                 endpoints: others(join, resolved),
                 outside: outside.clone(),
+                bearer: bearer.clone(),
             }),
             (Place::Forms(_), None) | (Place::Known(_) | Place::Joins, _) => None,
         }
@@ -157,19 +162,18 @@ impl Rivals {
 
     async fn is_one_there(&self) -> bool {
         let endpoints = self.endpoints.iter();
-        let asked = endpoints.map(|endpoint| belongs_to_a_cluster(endpoint, &self.outside));
+        let asked = endpoints.map(|endpoint| belongs_to_a_cluster(endpoint, self));
         join_all(asked).await.contains(&true)
     }
 }
 
 /// Whether the node at `endpoint` answers, and belongs to a cluster that has formed.
-async fn belongs_to_a_cluster(endpoint: &str, outside: &Outside) -> bool {
-    let Ok(channel) = outside.transport.channel(endpoint, Traffic::Control) else {
+async fn belongs_to_a_cluster(endpoint: &str, rivals: &Rivals) -> bool {
+    let transport = &rivals.outside.transport;
+    let Ok(channel) = transport.channel(endpoint, Traffic::Control) else {
         return false;
     };
-    let this_node_only = v1::GetStatusRequest {
-        this_node_only: true,
-    };
+    let this_node_only = rivals.bearer.status(true);
     let mut client = ClusterServiceClient::new(channel);
     match timeout(ASK_TIMEOUT, client.get_status(this_node_only)).await {
         Ok(Ok(answer)) => answer

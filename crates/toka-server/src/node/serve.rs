@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::Stream;
+use toka_proto::v1::auth_service_server::AuthServiceServer;
 use toka_proto::v1::cluster_service_server::ClusterServiceServer;
 use toka_proto::v1::cursor_service_server::CursorServiceServer;
 use toka_proto::v1::group_service_server::GroupServiceServer;
@@ -13,6 +14,7 @@ use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::meters::Counter;
 use toka_raft::transport::peer_server;
+use toka_tls::Acceptor;
 use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +28,13 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
 use tower::layer::layer_fn;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
-use super::connection::{incoming, tcp};
+use super::connection::{announce, incoming, tcp};
 use super::error::StartError;
 use super::listeners::Wire;
-use crate::api::{Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::api::{Auth, Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
+use crate::auth::{Authorized, Guard};
 use crate::calls::CountLayer;
 use crate::config::Connections;
 use crate::http::Pages;
@@ -98,6 +101,7 @@ pub(super) fn routes(
         .add_service(Lineage::server(Arc::clone(shared)))
         .add_service(Cursors::server(Arc::clone(shared)))
         .add_service(Groups::server(Arc::clone(shared)))
+        .add_service(Auth::server(Arc::clone(shared)))
         .add_service(Cluster::server(Arc::clone(shared)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -111,6 +115,7 @@ const REFLECTED: &[&str] = &[
     LineageServiceServer::<Lineage>::NAME,
     CursorServiceServer::<Cursors>::NAME,
     GroupServiceServer::<Groups>::NAME,
+    AuthServiceServer::<Auth>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -121,6 +126,7 @@ const REFLECTED: &[&str] = &[
 pub(super) async fn clients<S: Wire>(
     accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
+    guard: Option<Arc<Guard>>,
     routes: Routes,
     stop: Stop,
 ) {
@@ -143,12 +149,15 @@ pub(super) async fn clients<S: Wire>(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
+        .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
         .layer(GrpcWebLayer::new())
         // Above what changes statuses: what is counted is what callers are told.
         .layer(calls)
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            ServerSpans::over(TimeLimit::over(routes, limit), tracer.clone())
+            // What no call gets past.
+            let guarded = Authorized::over(TimeLimit::over(routes, limit), guard.clone());
+            ServerSpans::over(guarded, tracer.clone())
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
@@ -184,6 +193,7 @@ pub(super) fn peers<S, A>(
         };
         let proof = Some(bounds.peer_proof_timeout);
         let served = peer_server()
+            .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
             .add_service(service)
             .serve_with_incoming_shutdown(
                 incoming(accepted, &stop, PEER_CONNECTIONS_MAX, bounds, proof),
@@ -198,6 +208,12 @@ pub(super) fn peers<S, A>(
 
 /// Serves HTTP until `stop` says otherwise. By tonic's server: axum's own waits for ever for the end of a head.
 pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connections, stop: Stop) {
+    let security = pages.security.as_ref();
+    let acceptor = security.map_or_else(
+        || Acceptor::plain("http_listen"),
+        |security| security.http.clone(),
+    );
+    let accepted = tcp(listener, acceptor);
     let served = Server::builder()
         .accept_http1(true)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
@@ -205,7 +221,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
-            incoming(tcp(listener), &stop, HTTP_CONNECTIONS_MAX, bounds, None),
+            incoming(accepted, &stop, HTTP_CONNECTIONS_MAX, bounds, None),
             stop.gently.cancelled(),
         )
         .await;

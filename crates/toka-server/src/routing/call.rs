@@ -1,11 +1,13 @@
 //! What a call says beside its message.
 
+use toka_proto::convert::metadata::ON_BEHALF_OF;
 use toka_proto::convert::{metadata, status};
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::metadata::{KeyRef, MetadataMap};
+use tonic::metadata::{BinaryMetadataValue, KeyRef, MetadataMap};
 
 use super::deadline::deadline;
+use crate::auth::Access;
 use crate::config::Limits;
 
 /// Metadata that goes with a call when it is forwarded: who the caller is, and its trace.
@@ -20,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) requires_leader: bool,
     /// A follower has forwarded the call; it must not be forwarded again.
     pub(crate) is_forwarded: bool,
+    /// Who the caller is, and what it may do.
+    pub(crate) access: Access,
     /// This node's cluster, once it belongs to one.
     cluster_id: Option<u128>,
     carried: MetadataMap,
@@ -35,6 +39,7 @@ impl Call {
         request: &MetadataMap,
         limits: &Limits,
         cluster_id: Option<u128>,
+        access: Access,
     ) -> Result<Self, Status> {
         let named = metadata::cluster_id(request).map_err(|error| status::invalid(&error))?;
         if let (Some(expected), Some(actual)) = (named, cluster_id)
@@ -56,6 +61,7 @@ impl Call {
             deadline: deadline(request, limits.request_timeout, limits.request_timeout_max),
             requires_leader: metadata::requires_leader(request),
             is_forwarded: metadata::is_forwarded(request),
+            access,
             cluster_id,
             carried,
         })
@@ -66,6 +72,12 @@ impl Call {
     pub(crate) fn forwarded_by(&self, node_id: u64) -> MetadataMap {
         let mut metadata = self.carried.clone();
         metadata::put_forwarded_by(&mut metadata, node_id);
+        if let Some(name) = self.access.on_behalf_of() {
+            // The connection with the certificate ends here. The next node judges by the name alone, and only if this
+            // one has shown that it is a node.
+            let name = BinaryMetadataValue::from_bytes(name.as_bytes());
+            metadata.insert_bin(ON_BEHALF_OF, name);
+        }
         if let Some(cluster_id) = self.cluster_id {
             metadata::put_cluster_id(&mut metadata, cluster_id);
         }
@@ -90,7 +102,8 @@ mod tests {
             request.insert(key, value.parse().expect("ascii"));
         }
         let limits = Config::new(1, "unused".into()).limits;
-        let call = Call::new(&request, &limits, Some(7)).expect("for this cluster");
+        let call = Call::new(&request, &limits, Some(7), Access::of_everybody())
+            .expect("for this cluster");
         let forwarded = call.forwarded_by(2);
         assert_eq!(forwarded.len(), 4);
         assert_eq!(metadata::cluster_id(&forwarded), Ok(Some(7)));
@@ -106,13 +119,17 @@ mod tests {
         let limits = Config::new(1, "unused".into()).limits;
         let mut request = MetadataMap::new();
         assert!(
-            Call::new(&request, &limits, Some(7)).is_ok(),
+            Call::new(&request, &limits, Some(7), Access::of_everybody()).is_ok(),
             "none is named"
         );
         metadata::put_cluster_id(&mut request, 7);
-        assert!(Call::new(&request, &limits, Some(7)).is_ok());
-        assert!(Call::new(&request, &limits, None).is_ok(), "not formed yet");
-        let refused = Call::new(&request, &limits, Some(8)).expect_err("another one");
+        assert!(Call::new(&request, &limits, Some(7), Access::of_everybody()).is_ok());
+        assert!(
+            Call::new(&request, &limits, None, Access::of_everybody()).is_ok(),
+            "not formed yet"
+        );
+        let refused =
+            Call::new(&request, &limits, Some(8), Access::of_everybody()).expect_err("another one");
         let other = status::Detail::OtherCluster {
             expected: 7,
             actual: 8,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use toka_proto::convert::status;
+use toka_proto::v1::auth_service_client::AuthServiceClient;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
 use toka_proto::v1::cursor_service_client::CursorServiceClient;
 use toka_proto::v1::group_service_client::GroupServiceClient;
@@ -240,6 +241,11 @@ impl Router {
 
     pub(crate) fn cursors(&self, leader: &Leader) -> Result<CursorServiceClient<Link>, Status> {
         Ok(CursorServiceClient::new(self.link(leader, Lane::Calls)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn auth(&self, leader: &Leader) -> Result<AuthServiceClient<Link>, Status> {
+        Ok(AuthServiceClient::new(self.link(leader, Lane::Calls)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

@@ -6,14 +6,26 @@ use crate::metadata::{Dependency, Metadata, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("smart-embedder", &[]),
     ("toka-ledger", &[]),
+    ("toka-auth", &[]),
+    ("toka-tls", &[]),
     ("toka-proto", &["toka-ledger"]),
     ("toka-trace", &[]),
     ("toka-raft", &["toka-ledger", "toka-proto", "toka-trace"]),
     (
         "toka-server",
-        &["toka-raft", "toka-proto", "toka-ledger", "toka-trace"],
+        &[
+            "toka-raft",
+            "toka-proto",
+            "toka-ledger",
+            "toka-auth",
+            "toka-tls",
+            "toka-trace",
+        ],
     ),
-    ("toka-client", &["toka-proto", "toka-ledger", "toka-trace"]),
+    (
+        "toka-client",
+        &["toka-proto", "toka-ledger", "toka-tls", "toka-trace"],
+    ),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -30,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "smart-embedder",
             "toka-agents",
+            "toka-auth",
             "toka-backup",
             "toka-client",
             "toka-ledger",
@@ -38,17 +51,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-raft",
             "toka-runtime",
             "toka-server",
+            "toka-tls",
             "toka-trace",
         ],
     ),
     (
         "toka-tests",
         &[
+            "toka-auth",
             "toka-ledger",
             "toka-proto",
             "toka-client",
             "toka-raft",
             "toka-server",
+            "toka-tls",
         ],
     ),
     (

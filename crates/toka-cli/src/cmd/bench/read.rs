@@ -55,7 +55,8 @@ async fn from_follower(
     let follower = followers
         .find(|node| node.healthy && Some(node.node_id) != leader)
         .context("the cluster has no follower that answers")?;
-    let node = reads::Node::at(&follower.client_endpoint)?;
+    let transport = session.client().transport();
+    let node = reads::Node::over(&**transport, &follower.client_endpoint).map_err(failure)?;
     let is_linearizable = read.consistency == toka_client::Consistency::Linearizable;
     let pace = Pace::start(plan(&flags.load));
     let meter = Meter::start(session.pids(), &pace);

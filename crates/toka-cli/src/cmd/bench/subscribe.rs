@@ -25,12 +25,11 @@ pub(super) async fn run(global: &Global, flags: BenchSubscribe, format: Format) 
     };
     match flags.catch_up {
         Some(count) => catch_up(session, &flags, count, include, format).await,
-        None => live(global, session, &flags, include, format).await,
+        None => live(session, &flags, include, format).await,
     }
 }
 
 async fn live(
-    global: &Global,
     session: Session,
     flags: &BenchSubscribe,
     include: Include,
@@ -39,11 +38,7 @@ async fn live(
     let mut streams = Vec::new();
     for _ in 0..flags.subscribers {
         // Each with connections of its own, as programs have.
-        let client = Client::builder()
-            .timeout(global.timeout)
-            .connect(session.client().endpoints().iter().cloned())
-            .await
-            .map_err(failure)?;
+        let client = session.client().separate();
         streams.push(measured(
             subscribers::of_vault(&client, Start::Now, include).await,
         )?);

@@ -16,7 +16,7 @@ use self::plan::{Members, Step, Wanted};
 use crate::cli::{Format, Global, Reconcile};
 use crate::failure::Failure;
 use crate::output;
-use crate::target::{Remote, endpoints, failure};
+use crate::target::{Endpoints, Remote, endpoints, failure};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -73,7 +73,7 @@ enum Taken {
 }
 
 async fn step(
-    endpoints: Vec<String>,
+    endpoints: Endpoints,
     timeout: Duration,
     wanted: &Wanted,
     format: Format,

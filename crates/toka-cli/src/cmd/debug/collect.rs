@@ -113,6 +113,7 @@ fn describe(error: &ConfigError) -> String {
         }
         ConfigError::Missing { key, .. } => format!("{key} is missing"),
         ConfigError::Invalid { key, .. } => format!("{key} has a wrong value"),
+        ConfigError::Exposed { key, .. } => format!("{key} would be reached without protection"),
         ConfigError::Nobody { .. } => "node_id is missing".to_owned(),
         _ => "the settings cannot be read".to_owned(),
     }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use toka_ledger::credentials::is_audit_kind;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::{Attributes, Digest, Kind, Salt, hash};
 
@@ -75,6 +76,11 @@ impl Line {
             )));
         }
         Ok(parsed?)
+    }
+
+    /// Whether only a vault itself makes such events.
+    pub(crate) fn is_audit(&self) -> bool {
+        is_audit_kind(&self.kind)
     }
 
     /// The event, and the identity that it will have. If it is `to_embed` and the line has no

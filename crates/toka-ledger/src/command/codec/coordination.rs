@@ -251,7 +251,7 @@ fn read_sequences(reader: &mut Reader, max: usize) -> Result<Vec<u64>, DecodeErr
 }
 
 /// 0 u8, or 1 u8 and a varint.
-fn put_optional(out: &mut BytesMut, number: Option<u64>) {
+pub(super) fn put_optional(out: &mut BytesMut, number: Option<u64>) {
     out.put_u8(number.is_some().into());
     if let Some(number) = number {
         put_varint(out, number);

@@ -3,6 +3,7 @@
 use bytes::BufMut;
 
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
+use crate::core::credentials::AUDIT_KIND_PREFIX;
 use crate::core::limits::{
     ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, GROUP_ACK_TIMEOUT_MS_MAX,
     GROUP_ACK_TIMEOUT_MS_MIN, GROUP_DELIVERIES_MAX, GROUP_FILTER_ITEMS_MAX,
@@ -79,6 +80,16 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The filter for what is delivered next: the group's, without the audit, which is no work to be shared, and which
+    /// those who take a group's events may not read.
+    #[must_use]
+    pub fn delivered(&self) -> Filter {
+        Filter {
+            hidden_kind_prefixes: vec![AUDIT_KIND_PREFIX.to_owned()],
+            ..self.filter.clone()
+        }
+    }
+
     /// Checks every bound.
     ///
     /// # Errors

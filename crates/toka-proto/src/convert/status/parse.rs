@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::details::{find, read};
-use super::{DOMAIN, ident, reason, violation};
+use super::{DOMAIN, credentials, ident, reason, violation};
 use crate::convert::metadata::Leader;
 use crate::v1;
 
@@ -43,7 +43,7 @@ pub enum Detail {
         /// As it was named.
         name: String,
     },
-    /// A command was refused: an unknown parent, intent, cursor or group, or preconditions.
+    /// A command was refused: an unknown parent, intent, cursor, group, token or role, or preconditions.
     Rejected(Rejection),
     /// The cluster does not have the node.
     NodeNotFound {
@@ -115,6 +115,13 @@ pub enum Detail {
     Stopping,
     /// Stored data of the node is damaged.
     DataDamaged,
+    /// The caller has not shown who it is, or not in a way that counts.
+    Unauthenticated,
+    /// The caller may not do that.
+    PermissionDenied {
+        /// The grant that it lacks, for example `write:task.new`.
+        missing: String,
+    },
     /// Disk or operating system of the node failed.
     StorageFailed,
 }
@@ -169,6 +176,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
             let name = group_name(details)?;
             Some(Detail::Rejected(Rejection::GroupExists { name }))
         }
+        reason::TOKEN_NOT_FOUND
+        | reason::TOKEN_EXISTS
+        | reason::TOKEN_ENDED
+        | reason::ROLE_NOT_FOUND
+        | reason::ADMIN_EXISTS => credentials::read(reason, details).map(Detail::Rejected),
         reason::PARENT_NOT_FOUND => unknown_parent(find(details)?).map(Detail::Rejected),
         reason::PRECONDITIONS_FAILED => aborted(find(details)?).map(Detail::Rejected),
         reason::NODE_NOT_FOUND => {
@@ -230,6 +242,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
         reason::OUTCOME_UNKNOWN => Some(Detail::OutcomeUnknown),
         reason::STOPPING => Some(Detail::Stopping),
         reason::DATA_DAMAGED => Some(Detail::DataDamaged),
+        reason::UNAUTHENTICATED => Some(Detail::Unauthenticated),
+        reason::PERMISSION_DENIED => {
+            let missing = find::<pb::ResourceInfo>(details)?.resource_name;
+            Some(Detail::PermissionDenied { missing })
+        }
         reason::STORAGE_FAILED => Some(Detail::StorageFailed),
         _ => None,
     }

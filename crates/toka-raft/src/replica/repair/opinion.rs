@@ -30,7 +30,7 @@ pub(super) struct Compared {
     position: Position,
     /// What decides where the events after one go.
     intents: Option<(u64, Digest)>,
-    /// What is stored of consumer groups as of a revision.
+    /// What is stored of consumer groups and credentials as of a revision.
     groups: (u64, Digest),
     /// After some events, the newest one first.
     states: Vec<(u64, State)>,

@@ -13,6 +13,7 @@ use super::start::Start;
 use crate::api::Shared;
 use crate::api::commit::Refused;
 use crate::api::coordination::{Coordinate, caught_up, leader_header, propose};
+use crate::auth::Access;
 use crate::refusal;
 use crate::routing::Call;
 
@@ -38,6 +39,10 @@ impl Coordinate for v1::CreateGroupRequest {
         group_name(&self.vault, &self.name)?;
         settings(self.settings.clone())?;
         shared.check_history("history_id", &mut self.history_id)
+    }
+
+    fn check_access(&self, access: &Access) -> Result<(), Status> {
+        access.check_delivered(&settings(self.settings.clone())?.filter)
     }
 
     async fn make(
@@ -93,6 +98,10 @@ impl Coordinate for v1::DeleteGroupRequest {
         group_name(&self.vault, &self.name).map(drop)
     }
 
+    fn group(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     /// One that is made since with that name must not be deleted by a second try.
     async fn resolve(
         &mut self,
@@ -136,6 +145,10 @@ impl Coordinate for v1::UpdateGroupRequest {
         changes(self)
             .check()
             .map_err(|error| status::invalid(&error))
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.name)
     }
 
     async fn resolve(

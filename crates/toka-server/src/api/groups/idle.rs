@@ -121,7 +121,7 @@ impl Idle {
         let page = reader.list(&Query {
             after: self.seen.sequence,
             until: now.sequence,
-            filter: self.settings.filter.clone(),
+            filter: self.settings.delivered(),
             direction: Direction::Forward,
             limit: 1,
         })?;

@@ -93,6 +93,10 @@ macro_rules! moves_parked {
                 Parked::from(&*self).check().map(drop)
             }
 
+            fn group(&self) -> Option<&str> {
+                Some(&self.group)
+            }
+
             /// What is parked first by the time of a second try was in nobody's list.
             async fn resolve(
                 &mut self,

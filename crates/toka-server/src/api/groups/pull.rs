@@ -18,6 +18,7 @@ use crate::api::commit::{Refused, proposed};
 use crate::api::coordination::{Coordinate, caught_up, leader_header};
 use crate::api::dispatchers::Dispatcher;
 use crate::api::read::Include;
+use crate::auth::Access;
 use crate::limits::{
     PAGE_BYTES, PULL_EVENTS_DEFAULT, PULL_RETURN, PULL_ROUNDS_MAX, PULL_WAIT_MAX, RETRY_AFTER,
 };
@@ -63,6 +64,10 @@ impl Coordinate for v1::PullRequest {
     fn check(&mut self, _: &Shared) -> Result<(), Status> {
         let wanted = Wanted::of(self);
         wanted.map(drop).map_err(|error| status::invalid(&error))
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
     }
 
     async fn make(
@@ -278,10 +283,11 @@ impl Pull<'_> {
     ) -> Result<Vec<v1::Delivery>, Refused> {
         let include = self.wanted.include;
         let incarnation = mixed(self.shared.history_id(), &self.wanted.group, incarnation);
+        let access = self.call.access.clone();
         let read = move |reader: &Reader| {
             let deliveries = deliveries.iter();
             deliveries
-                .map(|delivery| message(reader, include, incarnation, delivery))
+                .map(|delivery| message(reader, include, &access, incarnation, delivery))
                 .collect()
         };
         let messages = self.shared.read(self.call.deadline, read).await;
@@ -347,6 +353,7 @@ fn cut(reader: &Reader, plan: &mut Plan, wanted: &Wanted) -> Result<(), Error> {
 fn message(
     reader: &Reader,
     include: Include,
+    access: &Access,
     incarnation: u64,
     delivery: &Delivery,
 ) -> Result<v1::Delivery, Error> {
@@ -356,6 +363,8 @@ fn message(
         deadline_unix_ms,
     } = *delivery;
     let header = reader.header(&Selector::Sequence(sequence))?;
+    // The group was asked about before; one that was made since, under its name, may deliver something else.
+    let header = header.filter(|header| access.sees(header.kind.as_str()));
     let header = header.ok_or_else(|| Error::NotFound {
         name: format!("at sequence {sequence}"),
     })?;

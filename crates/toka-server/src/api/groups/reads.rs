@@ -16,6 +16,7 @@ use crate::api::coordination;
 use crate::api::name_token::NameList;
 use crate::api::page_token::{GroupList, GroupPageToken};
 use crate::api::read::Include;
+use crate::auth::Access;
 use crate::limits::PAGE_BYTES;
 use crate::routing::Call;
 
@@ -27,7 +28,7 @@ pub(super) async fn get(
     shared: &Shared,
     request: Request<v1::GetGroupRequest>,
 ) -> Result<Response<v1::GetGroupResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let name = group_name(&request.vault, &request.name)?;
     shared.check_coordination(&call).await?;
@@ -46,7 +47,7 @@ pub(super) async fn list(
     shared: &Shared,
     request: Request<v1::ListGroupsRequest>,
 ) -> Result<Response<v1::ListGroupsResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let list = NameList {
         of: "groups",
@@ -85,7 +86,7 @@ pub(super) async fn list_parked(
     shared: &Shared,
     request: Request<v1::ListParkedRequest>,
 ) -> Result<Response<v1::ListParkedResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let mut list = List::<Parked>::of(
         &request.vault,
@@ -109,7 +110,7 @@ pub(super) async fn list_outstanding(
     shared: &Shared,
     request: Request<v1::ListOutstandingRequest>,
 ) -> Result<Response<v1::ListOutstandingResponse>, Status> {
-    let call = shared.admit(request.metadata())?;
+    let call = shared.admit(&request)?;
     let request = request.into_inner();
     let list = List::<Item>::of(
         &request.vault,
@@ -236,8 +237,8 @@ impl<L: Listed + 'static> List<L> {
 
     /// The page, and what asks for the next one.
     async fn read(self, shared: &Shared, call: &Call) -> Result<(Vec<L::Message>, String), Status> {
-        let group = self.group.clone();
-        let read = move |reader: &Reader| self.page(reader);
+        let (group, access) = (self.group.clone(), call.access.clone());
+        let read = move |reader: &Reader| self.page(reader, &access);
         let page = shared.read(call.deadline, read).await?;
         let (messages, next) = page.ok_or_else(|| unknown(group.clone()))?;
         let next = next.map(|next| next.encode(L::LIST, &group));
@@ -245,7 +246,7 @@ impl<L: Listed + 'static> List<L> {
     }
 
     /// `None`: there is no such group. Blocking.
-    fn page(&self, reader: &Reader) -> Result<Option<Page<L::Message>>, Error> {
+    fn page(&self, reader: &Reader, access: &Access) -> Result<Option<Page<L::Message>>, Error> {
         let Some(group) = reader.group(&self.group)? else {
             return Ok(None);
         };
@@ -259,10 +260,18 @@ impl<L: Listed + 'static> List<L> {
         let after = self.token.map_or(0, |token| token.sequence);
         let mut messages: Vec<L::Message> = Vec::new();
         let (mut bytes, mut last) = (0, after);
-        for event in L::read(reader, &self.group, after, self.limit + 1)? {
+        let rows = L::read(reader, &self.group, after, self.limit + 1)?;
+        // Those that the caller does not see take no place on the page, so that it may end before it is full.
+        let mut has_more = rows.len() > self.limit;
+        for event in rows {
             let sequence = event.sequence();
+            if !access.sees_event(reader, &Selector::Sequence(sequence))? {
+                last = sequence;
+                continue;
+            }
             // On a node that applies much at once, the event may not be published yet.
             let Some(listed) = self.event(reader, sequence)? else {
+                has_more = false;
                 break;
             };
             let message = event.message(listed);
@@ -277,7 +286,11 @@ impl<L: Listed + 'static> List<L> {
             last = sequence;
             messages.push(message);
         }
-        Ok(Some((messages, None)))
+        let next = has_more.then_some(GroupPageToken {
+            sequence: last,
+            incarnation,
+        });
+        Ok(Some((messages, next)))
     }
 
     /// What is wanted of the event at `sequence`, if it is there. Blocking.

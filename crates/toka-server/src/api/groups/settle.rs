@@ -83,6 +83,10 @@ impl Coordinate for v1::SettleRequest {
         wanted.map(drop).map_err(|error| status::invalid(&error))
     }
 
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
     async fn make(
         &self,
         shared: &Shared,

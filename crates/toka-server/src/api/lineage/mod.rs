@@ -20,6 +20,7 @@ use self::walking::{Part, Walking};
 use super::Shared;
 use super::page_token::{HeadsIdentity, HeadsPageToken};
 use super::vault::Answers;
+use crate::auth::Access;
 use crate::limits::{
     MESSAGE_BYTES_MAX, PAGE_BYTES, PAGE_EVENTS_DEFAULT, WALK_EVENTS_DEFAULT, WALK_EVENTS_MAX,
 };
@@ -47,7 +48,7 @@ impl LineageService for Lineage {
         request: Request<v1::WalkRequest>,
     ) -> Result<Response<Self::WalkStream>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let permit = shared.gates.walks.enter()?;
         let mut request = request.into_inner();
         let read = request.read.take();
@@ -59,14 +60,23 @@ impl LineageService for Lineage {
             position = shared.confirm(&call, until, position).await?;
         }
         query.until = if until > 0 { until } else { position.sequence };
+        query.kind_prefixes = call.access.narrow_kinds(query.kind_prefixes);
+        let access = call.access.clone();
         // Begun before the answer, so that an event that is not there fails the call itself.
-        let begin = move |reader: &Reader| reader.walk(&query);
+        let begin = move |reader: &Reader| {
+            access.check_event(reader, &query.event)?;
+            reader.walk(&query)
+        };
         let walk = shared.read(call.deadline, begin).await?;
         let header = shared.header(&position);
         let walking = Walking::new(Arc::clone(shared), call.deadline, walk, permit);
+        let access = call.access;
         Ok(Response::new(walking.stream(move |part| {
             let (relatives, end) = match part {
-                Part::Found(found) => (found, None),
+                Part::Found(mut found) => {
+                    found.retain(|relative| access.sees(relative.header.kind.as_str()));
+                    (found, None)
+                }
                 Part::End(end) => (Vec::new(), Some(end)),
             };
             v1::WalkResponse {
@@ -84,20 +94,30 @@ impl LineageService for Lineage {
         request: Request<v1::DifferenceRequest>,
     ) -> Result<Response<Self::DifferenceStream>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let permit = shared.gates.walks.enter()?;
         let mut request = request.into_inner();
         let read = request.read.take();
         let mut query = difference_query(request).map_err(|error| status::invalid(&error))?;
         let position = shared.barrier(&call, read).await?;
         query.until = position.sequence;
-        let begin = move |reader: &Reader| reader.difference(&query);
+        query.kind_prefixes = call.access.narrow_kinds(query.kind_prefixes);
+        let access = call.access.clone();
+        let begin = move |reader: &Reader| {
+            access.check_event(reader, &query.without)?;
+            access.check_event(reader, &query.of)?;
+            reader.difference(&query)
+        };
         let difference = shared.read(call.deadline, begin).await?;
         let header = shared.header(&position);
         let walking = Walking::new(Arc::clone(shared), call.deadline, difference, permit);
+        let access = call.access;
         Ok(Response::new(walking.stream(move |part| {
             let (headers, end) = match part {
-                Part::Found(found) => (found, None),
+                Part::Found(mut found) => {
+                    found.retain(|header| access.sees(header.kind.as_str()));
+                    (found, None)
+                }
                 Part::End(end) => (Vec::new(), Some(end)),
             };
             v1::DifferenceResponse {
@@ -113,7 +133,7 @@ impl LineageService for Lineage {
         request: Request<v1::CommonAncestorsRequest>,
     ) -> Result<Response<v1::CommonAncestorsResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let permit = shared.gates.walks.enter()?;
         let request = request.into_inner();
         let events = check_vault(&request.vault)
@@ -121,8 +141,12 @@ impl LineageService for Lineage {
             .and_then(|first| Ok((first, selector("second", request.second)?)));
         let (first, second) = events.map_err(|error| status::invalid(&error))?;
         let position = shared.barrier(&call, request.read).await?;
-        let begin =
-            move |reader: &Reader| reader.common_ancestors(&first, &second, position.sequence);
+        let access = call.access.clone();
+        let begin = move |reader: &Reader| {
+            access.check_event(reader, &first)?;
+            access.check_event(reader, &second)?;
+            reader.common_ancestors(&first, &second, position.sequence)
+        };
         let search = shared.read(call.deadline, begin).await?;
         let mut walking = Walking::new(Arc::clone(shared), call.deadline, search, permit);
         let mut page = HeaderPage::default();
@@ -130,7 +154,10 @@ impl LineageService for Lineage {
         while let Some(part) = walking.next().await? {
             match part {
                 Part::Found(found) => {
-                    if found.iter().any(|header| !page.push(header)) {
+                    let is_seen =
+                        |header: &&Arc<EventHeader>| call.access.sees(header.kind.as_str());
+                    let mut seen = found.iter().filter(is_seen);
+                    if seen.any(|header| !page.push(header)) {
                         break;
                     }
                 }
@@ -150,7 +177,7 @@ impl LineageService for Lineage {
         request: Request<v1::ListHeadsRequest>,
     ) -> Result<Response<v1::ListHeadsResponse>, Status> {
         let shared = &self.shared;
-        let call = shared.admit(request.metadata())?;
+        let call = shared.admit(&request)?;
         let request = request.into_inner();
         let prefixes = check_vault(&request.vault)
             .and_then(|()| kind_prefixes(request.kind_prefixes))
@@ -169,14 +196,14 @@ impl LineageService for Lineage {
         let heads = Heads {
             as_of: token.map_or(position.sequence, |token| token.as_of),
             from: token.map_or(u64::MAX, |token| token.from),
-            kind_prefixes: prefixes.clone(),
+            kind_prefixes: call.access.narrow_kinds(prefixes.clone()),
             limit: match request.page_size {
                 0 => PAGE_EVENTS_DEFAULT,
                 size => (size as usize).min(PAGE_EVENTS_MAX),
             },
         };
-        let deadline = call.deadline;
-        let read = move |reader: &Reader| heads_page(reader, &heads, deadline);
+        let (deadline, access) = (call.deadline, call.access);
+        let read = move |reader: &Reader| heads_page(reader, &heads, &access, deadline);
         let (events, next) = shared.read(deadline, read).await?;
         let next_page_token = next.map(|next| next.encode(identity));
         Ok(Response::new(v1::ListHeadsResponse {
@@ -250,12 +277,14 @@ impl HeaderPage {
 fn heads_page(
     reader: &Reader,
     heads: &Heads,
+    access: &Access,
     deadline: Instant,
 ) -> Result<(Vec<v1::Event>, Option<HeadsPageToken>), Error> {
     let found = reader.heads_while(heads, &|| Instant::now() < deadline)?;
     let as_of = found.as_of;
     let mut page = HeaderPage::default();
-    for header in &found.headers {
+    let seen = found.headers.iter();
+    for header in seen.filter(|header| access.sees(header.kind.as_str())) {
         if !page.push(header) {
             let from = header.sequence;
             return Ok((page.events, Some(HeadsPageToken { from, as_of })));

@@ -62,7 +62,7 @@ async fn connection_that_shows_no_peer_ends_although_it_is_open() {
 #[tokio::test]
 async fn connection_of_a_peer_may_be_silent() {
     let (mut connection, mut far) = unproven().await;
-    connection.connect_info().set();
+    connection.connect_info().proven.set();
     // Its time is over then, whatever else has happened.
     sleep(2 * PROOF_TIMEOUT).await;
     far.write_all(b"x").await.expect("sent");
@@ -107,12 +107,28 @@ async fn connection_that_sends_much_and_shows_no_peer_ends_too() {
     assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
+#[test]
+fn what_is_known_of_a_caller_is_where_it_is_looked_for() {
+    let proven = Proven::default();
+    let caller = Caller {
+        proven: proven.clone(),
+        wire: 7_u8,
+    };
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(caller);
+    let announced = announce::<u8>(request);
+    proven.set();
+    let kept = announced.extensions().get::<Proven>();
+    assert!(kept.is_some_and(Proven::is_set));
+    assert_eq!(announced.extensions().get::<u8>(), Some(&7));
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn operating_system_holds_little_that_is_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
-    let mut accepted = Box::pin(tcp(listener));
+    let mut accepted = Box::pin(sockets(listener));
     let _client = TcpStream::connect(address).await.expect("connected");
     let accepted = accepted.next().await.expect("one is accepted");
     let accepted = accepted.expect("it is sound");

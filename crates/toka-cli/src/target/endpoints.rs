@@ -1,0 +1,185 @@
+//! How a cluster is reached: where, and with which TLS.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use toka_client::{Bearer, Builder, Client, Tls};
+
+use super::failure;
+use crate::cli::Global;
+use crate::context::{self, Entry};
+use crate::failure::Failure;
+
+/// Where clients look if nothing else is said.
+pub(crate) const DEFAULT_ENDPOINT: &str = "127.0.0.1:7311";
+
+/// Holds a token.
+const TOKEN_VARIABLE: &str = "TOKA_TOKEN";
+
+/// How a cluster is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    /// As they were written: `host:port`, perhaps with a scheme before it.
+    pub(crate) written: Vec<String>,
+    /// Absent: the schemes say whether there is TLS.
+    pub(crate) tls: Option<Tls>,
+    /// What says who calls.
+    pub(crate) token: TokenSource,
+    /// Without TLS it goes to other machines too.
+    pub(crate) insecure_token: bool,
+}
+
+/// Where the token is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TokenSource {
+    /// There is none.
+    #[default]
+    None,
+    /// In a file.
+    File(PathBuf),
+    /// In `TOKA_TOKEN`.
+    Environment,
+}
+
+impl TokenSource {
+    /// The file of the flag or of `TOKA_TOKEN_FILE`, the token of `TOKA_TOKEN`, the file of the context.
+    fn of(flag: Option<&PathBuf>, entry: Option<&PathBuf>) -> Self {
+        let is_set = std::env::var_os(TOKEN_VARIABLE).is_some_and(|token| !token.is_empty());
+        match (flag, entry) {
+            (Some(path), _) => Self::File(path.clone()),
+            (None, _) if is_set => Self::Environment,
+            (None, Some(path)) => Self::File(path.clone()),
+            (None, None) => Self::None,
+        }
+    }
+
+    /// The token. Blocks on the disk.
+    fn read(&self) -> Result<Option<Bearer>> {
+        Ok(match self {
+            Self::None => None,
+            Self::File(path) => Some(Bearer::from_file(path).map_err(failure)?),
+            Self::Environment => {
+                let token = std::env::var(TOKEN_VARIABLE);
+                let token =
+                    token.map_err(|_| Failure::Usage(format!("{TOKEN_VARIABLE} is no text")))?;
+                Some(Bearer::new(&token).map_err(failure)?)
+            }
+        })
+    }
+}
+
+impl Endpoints {
+    /// What makes a client of them.
+    pub(crate) fn builder(&self) -> Result<Builder> {
+        let mut builder = Client::builder();
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(tls.clone());
+        }
+        if let Some(bearer) = self.token.read()? {
+            builder = builder.bearer(bearer);
+        }
+        if self.insecure_token {
+            builder = builder.send_token_in_plaintext();
+        }
+        Ok(builder)
+    }
+
+    /// Another address, reached in the same way.
+    pub(crate) fn at(&self, address: &str) -> Self {
+        let is_secured = |endpoint: &String| endpoint.trim().starts_with("https://");
+        let written = if self.written.iter().any(is_secured) {
+            format!("https://{address}")
+        } else {
+            address.to_owned()
+        };
+        Self {
+            written: vec![written],
+            ..self.clone()
+        }
+    }
+}
+
+/// `--endpoint`, `TOKA_ENDPOINTS`, the context, the default; with the TLS of the flags, the environment, and of the context
+/// where the endpoints are the context's.
+pub(crate) fn endpoints(global: &Global) -> Result<Endpoints> {
+    if !global.endpoint.is_empty() {
+        return Ok(given(global, global.endpoint.clone(), None));
+    }
+    if let Some(list) = std::env::var("TOKA_ENDPOINTS")
+        .ok()
+        .filter(|list| !list.is_empty())
+    {
+        let written = list
+            .split(',')
+            .map(|endpoint| endpoint.trim().to_owned())
+            .collect();
+        return Ok(given(global, written, None));
+    }
+    let default = || given(global, vec![DEFAULT_ENDPOINT.to_owned()], None);
+    // Without a home directory there are no contexts, unless one was asked for.
+    let path = match (context::default_path(), &global.context) {
+        (Err(error), Some(_)) => return Err(error),
+        (Err(_), None) => return Ok(default()),
+        (Ok(path), _) => path,
+    };
+    let contexts = context::Contexts::read(&path)?;
+    let entry = contexts.entry(global.context.as_deref())?;
+    Ok(match entry {
+        Some(entry) => given(global, entry.endpoints.clone(), Some(entry)),
+        None => default(),
+    })
+}
+
+fn given(global: &Global, written: Vec<String>, entry: Option<&Entry>) -> Endpoints {
+    let of = |flag: &Option<PathBuf>, entry: Option<&PathBuf>| flag.clone().or(entry.cloned());
+    let token_file = entry.and_then(|entry| entry.token_file.as_ref());
+    let token = TokenSource::of(global.token_file.as_ref(), token_file);
+    let entry = entry.map(|entry| &entry.tls);
+    let tls = Tls {
+        ca: of(&global.ca, entry.and_then(|tls| tls.ca.as_ref())),
+        certificate: of(&global.cert, entry.and_then(|tls| tls.cert.as_ref())),
+        key: of(&global.key, entry.and_then(|tls| tls.key.as_ref())),
+        server_name: global
+            .server_name
+            .clone()
+            .or_else(|| entry.and_then(|tls| tls.server_name.clone())),
+    };
+    Endpoints {
+        written,
+        tls: Some(tls).filter(|tls| *tls != Tls::default()),
+        token,
+        insecure_token: global.insecure_token,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_address_is_reached_in_the_same_way() {
+        let tls = Tls {
+            ca: Some("ca.pem".into()),
+            ..Tls::default()
+        };
+        let by_scheme = Endpoints {
+            written: vec!["https://a:1".to_owned()],
+            tls: None,
+            token: TokenSource::None,
+            insecure_token: false,
+        };
+        assert_eq!(by_scheme.at("b:2").written, ["https://b:2"]);
+        let by_ca = Endpoints {
+            written: vec!["a:1".to_owned()],
+            tls: Some(tls.clone()),
+            token: TokenSource::File("token".into()),
+            insecure_token: false,
+        };
+        let other = by_ca.at("b:2");
+        assert_eq!(
+            (other.written, other.tls),
+            (vec!["b:2".to_owned()], Some(tls))
+        );
+        assert_eq!(other.token, TokenSource::File("token".into()));
+    }
+}

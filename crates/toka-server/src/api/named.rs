@@ -1,0 +1,198 @@
+//! Events that a commit names, and groups that a request works on: those that the caller does not see are not there.
+
+use std::sync::Arc;
+
+use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN, ParentName};
+use toka_ledger::{Error, GroupName, Reader, Rejection, Selector, Violation};
+use toka_proto::convert::status;
+use toka_proto::v1;
+use toka_proto::v1::precondition::Condition;
+use toka_raft::Consistency;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::Shared;
+use crate::auth::Access;
+use crate::refusal;
+use crate::routing::Call;
+
+impl Shared {
+    /// Refuses a commit whose parents, or those in its conditions, are not there, or are not for the caller to name: by one
+    /// rule and with one answer, so that whoever guesses an event cannot find out in this way whether it was committed.
+    /// Who sees all kinds is left to the commit itself: audit events cannot be guessed. On the leader, which has
+    /// everything that was acknowledged.
+    pub(super) async fn check_parents(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        events: &[v1::NewEvent],
+        preconditions: &[v1::Precondition],
+    ) -> Result<(), Status> {
+        if access.sees_all_kinds() {
+            return Ok(());
+        }
+        let (selectors, places) = named(events, preconditions);
+        if selectors.is_empty() {
+            return Ok(());
+        }
+        let selectors = Arc::new(selectors);
+        let find = |selectors: Arc<Vec<Selector>>, access: Access| {
+            move |reader: &Reader| first_unseen(reader, &selectors, &access)
+        };
+        let mut unseen = self
+            .read(deadline, find(Arc::clone(&selectors), access.clone()))
+            .await?;
+        if unseen.is_some() {
+            // It may have come a moment ago.
+            let barrier = self
+                .replica
+                .read_barrier(Consistency::Linearizable, deadline);
+            barrier.await.map_err(|error| refusal::read(&error, 0))?;
+            unseen = self.read(deadline, find(selectors, access.clone())).await?;
+        }
+        match unseen {
+            Some((at, level)) => Err(status::rejection(&places[at].rejection(level))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses work on a group that delivers what the caller does not see. One that this node does not know is for
+    /// others to say.
+    pub(super) async fn check_group(&self, call: &Call, name: &str) -> Result<(), Status> {
+        if call.access.sees_everything() {
+            return Ok(());
+        }
+        let name = GroupName::new(name).map_err(|error| status::invalid(&error))?;
+        let read = move |reader: &Reader| reader.group(&name);
+        match self.read(call.deadline, read).await? {
+            Some(group) => call.access.check_delivered(&group.settings.filter),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first of the events that is not there, or not for the caller to name, and the vault's feature level. Blocking.
+fn first_unseen(
+    reader: &Reader,
+    selectors: &[Selector],
+    access: &Access,
+) -> Result<Option<(usize, u32)>, Error> {
+    let headers = reader.headers(selectors)?;
+    let at = headers.iter().position(|header| {
+        let header = header.as_ref();
+        header.is_none_or(|header| !access.may_name(header.kind.as_str()))
+    });
+    let Some(at) = at else { return Ok(None) };
+    let level = reader
+        .settings()?
+        .map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level);
+    Ok(Some((at, level)))
+}
+
+/// Who names an event.
+struct Place {
+    parent: ParentName,
+    /// An event of the commit, or a precondition.
+    by: By,
+}
+
+#[derive(Clone, Copy)]
+enum By {
+    Event(usize),
+    Precondition(usize),
+}
+
+impl Place {
+    /// What is said where the event is not there.
+    fn rejection(&self, level: u32) -> Rejection {
+        let parent = self.parent;
+        match self.by {
+            By::Event(event) => Rejection::UnknownParent { event, parent },
+            By::Precondition(precondition) if level < COORDINATION_LEVEL => {
+                Rejection::UnknownPreconditionParent {
+                    precondition,
+                    parent,
+                }
+            }
+            By::Precondition(precondition) => Rejection::Preconditions {
+                violations: vec![Violation::UnknownEvent {
+                    precondition,
+                    parent,
+                }],
+            },
+        }
+    }
+}
+
+/// The events that a commit names, and who names each. Malformed names are left to whoever prepares the commit.
+fn named(
+    events: &[v1::NewEvent],
+    preconditions: &[v1::Precondition],
+) -> (Vec<Selector>, Vec<Place>) {
+    let of_events = events.iter().enumerate().flat_map(|(event, new)| {
+        let parents = new.parents.iter();
+        parents.map(move |parent| (parent, By::Event(event)))
+    });
+    let conditions = preconditions.iter().enumerate();
+    let of_conditions = conditions.filter_map(|(at, of)| match &of.condition {
+        Some(Condition::NoChild(of)) => Some((of.parent.as_ref()?, By::Precondition(at))),
+        _ => None,
+    });
+    let (mut selectors, mut places) = (Vec::new(), Vec::new());
+    for (parent, by) in of_events.chain(of_conditions) {
+        let selector = match ParentName::try_from(parent.clone()) {
+            Ok(ParentName::Id(id)) => (Selector::Id(id), ParentName::Id(id)),
+            Ok(ParentName::Digest(digest)) => {
+                (Selector::Digest(digest), ParentName::Digest(digest))
+            }
+            Ok(ParentName::Batch(_)) | Err(_) => continue,
+        };
+        let (selector, parent) = selector;
+        selectors.push(selector);
+        places.push(Place { parent, by });
+    }
+    (selectors, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::v1::parent_name::Name;
+
+    use super::*;
+
+    #[test]
+    fn every_event_that_a_commit_names_is_asked_for() {
+        let parent = |name| v1::ParentName { name: Some(name) };
+        let digest = Name::Digest(vec![7; 32].into());
+        let event = v1::NewEvent {
+            parents: vec![
+                parent(Name::BatchIndex(0)),
+                parent(digest.clone()),
+                parent(Name::Id(vec![1].into())),
+            ],
+            ..Default::default()
+        };
+        let claim = v1::Precondition {
+            condition: Some(Condition::NoChild(v1::NoChild {
+                parent: Some(parent(digest)),
+                ..Default::default()
+            })),
+        };
+        let (selectors, places) = named(&[v1::NewEvent::default(), event], &[claim]);
+        assert_eq!(selectors.len(), 2);
+        let rejection = places[0].rejection(COORDINATION_LEVEL);
+        assert!(matches!(
+            rejection,
+            Rejection::UnknownParent { event: 1, .. }
+        ));
+        let rejection = places[1].rejection(COORDINATION_LEVEL);
+        assert!(matches!(rejection, Rejection::Preconditions { .. }));
+        assert!(matches!(
+            places[1].rejection(FEATURE_LEVEL_MIN),
+            Rejection::UnknownPreconditionParent {
+                precondition: 0,
+                ..
+            }
+        ));
+    }
+}

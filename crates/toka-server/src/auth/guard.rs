@@ -1,0 +1,206 @@
+//! The decision about each call: who is it, and may it come in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use toka_auth::{Action, Grant, Principal, Refusal, Source, StoredToken, Token, verify};
+use toka_ledger::seam::Clock;
+use toka_proto::convert::status;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::codegen::http::HeaderMap;
+
+use super::Access;
+use super::account::Accounts;
+use super::credential::{Credential, Hidden, shown};
+use super::denials::{Denial, Denials};
+use super::directory::Directory;
+use super::issuer::Trusted;
+use super::table::{Requirement, requirement};
+use crate::transport::PeerIdentity;
+
+/// What decides about calls, where there is authorization.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(super) directory: Arc<dyn Directory>,
+    /// The token that every node is given by its configuration.
+    pub(super) root: Option<StoredToken>,
+    pub(super) issuer: Option<Arc<Trusted>>,
+    /// Roles by the name in a client certificate.
+    pub(super) certificate_roles: BTreeMap<String, Vec<String>>,
+    pub(super) accounts: Accounts,
+    pub(super) denials: Arc<dyn Denials>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Guard {
+    /// What follows the issuer's keys, if there is an issuer.
+    pub(crate) fn issuer(&self) -> Option<Arc<Trusted>> {
+        self.issuer.clone()
+    }
+
+    /// Lets a call of the method at `path` in, or says why not.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED.
+    pub(super) fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        peer: Option<&PeerIdentity>,
+    ) -> Result<Access, Status> {
+        let method = path.strip_prefix('/').unwrap_or(path);
+        let requirement = requirement(path);
+        if requirement == Some(Requirement::Public) {
+            return self.access(Principal::anonymous(), method);
+        }
+        let principal = shown(headers, peer).and_then(|shown| self.principal(shown));
+        let principal = principal.inspect_err(|refused| {
+            self.tell(&Principal::anonymous(), method, refused.message());
+        })?;
+        let access = self.access(principal.clone(), method)?;
+        if let Some(account) = access.account() {
+            account.call(Instant::now())?;
+        }
+        let missing = requirement.map(|of| missing(of, &principal));
+        match missing {
+            Some(None) => Ok(access),
+            // Also of methods that are not there, so that nobody without credentials learns which are.
+            _ if principal.source == Source::Anonymous => {
+                self.tell(&principal, method, "no credentials");
+                Err(status::unauthenticated(
+                    "this call needs credentials: a bearer token in the metadata `authorization`, or a client certificate",
+                ))
+            }
+            Some(Some(missing)) => {
+                self.tell(&principal, method, missing);
+                let name = &principal.name;
+                let message = format!("{name:?} may not call {method}: {missing} is missing");
+                Err(status::permission_denied(missing, message))
+            }
+            None => {
+                self.tell(&principal, method, "unknown method");
+                Err(status::permission_denied(
+                    "none",
+                    "this method is in no table of what calls need, and is refused to everybody",
+                ))
+            }
+        }
+    }
+
+    fn access(&self, principal: Principal, method: &str) -> Result<Access, Status> {
+        let account = match principal.source {
+            // Nodes forward what others have been counted for.
+            Source::Node | Source::Anonymous => None,
+            Source::Token(_) | Source::Certificate | Source::Jwt => self.accounts.of(&principal)?,
+        };
+        let denials = Arc::clone(&self.denials);
+        Ok(Access::new(principal, account, denials, method))
+    }
+
+    fn tell(&self, principal: &Principal, method: &str, missing: &str) {
+        self.denials.denied(&Denial {
+            principal: &principal.name,
+            source: principal.source,
+            method,
+            missing,
+        });
+    }
+
+    /// Who has shown that.
+    fn principal(&self, shown: Credential<'_>) -> Result<Principal, Status> {
+        match shown {
+            Credential::None => Ok(Principal::anonymous()),
+            Credential::Token(token) => self.by_token(&token),
+            Credential::Jwt(Hidden(text)) => self.by_jwt(text),
+            Credential::Certificate(names) => Ok(self.by_certificate(names)),
+            Credential::OnBehalfOf(name) => Ok(self.by_certificate(&[name])),
+            Credential::Node(names) => {
+                let name = names.first().cloned().unwrap_or_default();
+                Ok(Principal::node(name))
+            }
+        }
+    }
+
+    fn by_token(&self, token: &Token) -> Result<Principal, Status> {
+        let refused = |refusal: Refusal| status::unauthenticated(refusal.to_string());
+        let root = self.root.as_ref().filter(|root| root.id == token.id);
+        let stored = match root {
+            Some(root) => Some(root.clone()),
+            None => self.directory.token(token.id),
+        };
+        // Which tokens there are is told to nobody.
+        let stored = stored.ok_or_else(|| refused(Refusal::WrongSecret))?;
+        verify(&token.secret, &stored, self.clock.unix_ms()).map_err(refused)?;
+        let mut grants = stored.grants;
+        grants.extend(self.grants(&stored.roles));
+        Ok(Principal {
+            name: stored.name,
+            grants,
+            source: Source::Token(stored.id),
+            limits: stored.limits,
+        })
+    }
+
+    fn by_jwt(&self, text: &str) -> Result<Principal, Status> {
+        let Some(issuer) = &self.issuer else {
+            return Err(status::unauthenticated(
+                "the bearer token is none of this vault's, and no issuer of JWTs is configured",
+            ));
+        };
+        let claims = issuer
+            .verify(text, self.clock.unix_ms())
+            .map_err(|error| status::unauthenticated(error.to_string()))?;
+        Ok(Principal {
+            grants: self.grants(&claims.roles),
+            name: claims.subject,
+            source: Source::Jwt,
+            ..Principal::anonymous()
+        })
+    }
+
+    /// The first name that has roles; where none has, the first one, which may do nothing.
+    fn by_certificate(&self, names: &[String]) -> Principal {
+        let bound = names
+            .iter()
+            .find_map(|name| Some((name, self.certificate_roles.get(name)?)));
+        let (name, grants) = match bound {
+            Some((name, roles)) => (Some(name), self.grants(roles)),
+            None => (names.first(), Vec::new()),
+        };
+        Principal {
+            name: name.cloned().unwrap_or_default(),
+            grants,
+            source: Source::Certificate,
+            ..Principal::anonymous()
+        }
+    }
+
+    /// What roles grant; one that does not exist grants nothing.
+    fn grants(&self, roles: &[String]) -> Vec<Grant> {
+        let known = roles.iter().filter_map(|name| self.directory.role(name));
+        known.flat_map(|role| role.grants).collect()
+    }
+}
+
+/// What the principal lacks; `None`: nothing.
+fn missing(requirement: Requirement, principal: &Principal) -> Option<&'static str> {
+    let is_known = principal.source != Source::Anonymous;
+    let (is_met, missing) = match requirement {
+        Requirement::Public | Requirement::Optional => (true, ""),
+        Requirement::Known => (is_known, "a credential"),
+        Requirement::Read => (principal.may_some(Action::Read), "read"),
+        Requirement::ReadAll => (principal.may_all(Action::Read), "read of all kinds"),
+        Requirement::Write => (principal.may_some(Action::Write), "write"),
+        Requirement::WriteAll => (principal.may_all(Action::Write), "write of all kinds"),
+        Requirement::Admin => (principal.may_all(Action::Admin), "admin"),
+        Requirement::Node => (
+            principal.source == Source::Node,
+            "the certificate of a node",
+        ),
+    };
+    (!is_met).then_some(missing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! What a node's stores lie on.
+
+use std::sync::Arc;
+
+#[cfg(feature = "storage")]
+use toka_ledger::engine::rocks::RocksOptions;
+#[cfg(feature = "storage")]
+use toka_raft::DiskStorage;
+use toka_raft::Storage;
+
+use super::Outside;
+use crate::config::Config;
+
+/// What was given, or what the configuration says.
+pub(super) fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
+    let given = outside.storage.clone();
+    given.unwrap_or_else(|| disk_storage(config))
+}
+
+#[cfg(feature = "storage")]
+fn disk_storage(config: &Config) -> Arc<dyn Storage> {
+    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
+    let rocks = RocksOptions {
+        block_cache_bytes,
+        statistics: true,
+        ..RocksOptions::default()
+    };
+    Arc::new(DiskStorage {
+        rocks,
+        ..DiskStorage::default()
+    })
+}
+
+#[cfg(not(feature = "storage"))]
+fn disk_storage(_: &Config) -> Arc<dyn Storage> {
+    Arc::new(toka_raft::MemoryStorage::new())
+}

@@ -1,0 +1,14 @@
+//! TLS of a node: who is at the other end of a connection, what its listeners show, and how it calls other nodes.
+//!
+//! ```text
+//! security -> nodes; expiry
+//! ```
+
+mod expiry;
+mod nodes;
+mod security;
+
+pub use toka_tls::{NAMES_MAX, PeerIdentity};
+
+pub use self::security::Security;
+pub(crate) use self::security::acceptors;

@@ -1,0 +1,141 @@
+//! How a node is reached.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower::Service;
+
+use crate::config::Trusted;
+use crate::dialed::Dialed;
+use crate::error::Error;
+use crate::reason;
+use crate::reload::Refreshed;
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How TLS is made with whoever is called.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    config: Arc<Trusted>,
+    /// The name that the certificate must have; absent: the host that is called.
+    server_name: Option<ServerName<'static>>,
+    looks_first: bool,
+}
+
+impl Dialer {
+    /// Trusts and shows what `config` says. The certificate of whoever answers must have `server_name`, or that of the host
+    /// that was called.
+    ///
+    /// # Errors
+    /// [`Error::ServerName`]: `setting` is none.
+    pub fn new(
+        config: Arc<Trusted>,
+        setting: &'static str,
+        server_name: Option<&str>,
+    ) -> Result<Self, Error> {
+        let parse = |name: &str| {
+            ServerName::try_from(name.to_owned()).map_err(|_| Error::ServerName {
+                setting,
+                name: name.to_owned(),
+            })
+        };
+        Ok(Self {
+            config,
+            server_name: server_name.map(parse).transpose()?,
+            looks_first: false,
+        })
+    }
+
+    /// Looks at the files before each connection: for programs in which nobody else does.
+    #[must_use]
+    pub fn looking_first(mut self) -> Self {
+        self.looks_first = true;
+        self
+    }
+
+    async fn secure(&self, stream: TcpStream, host: &str) -> io::Result<Dialed> {
+        if self.looks_first {
+            self.look().await;
+        }
+        // An IPv6 address stands in brackets.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(bare.to_owned()).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("{bare:?}: {error}"))
+            })?,
+        };
+        let connector = TlsConnector::from(self.config.current());
+        match connector.connect(name, stream).await {
+            Ok(stream) => Ok(Dialed::secured(stream)),
+            Err(error) => Err(reason::of_handshake(error, bare)),
+        }
+    }
+
+    async fn look(&self) {
+        let config = Arc::clone(&self.config);
+        let looked = tokio::task::spawn_blocking(move || config.refresh()).await;
+        if let Ok(Refreshed::Kept(reason)) = looked {
+            tracing::warn!(
+                reason,
+                "certificates have changed and cannot be used; those from before are used on"
+            );
+        }
+    }
+}
+
+/// Makes connections over TCP, and TLS over those: for an endpoint of tonic. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    tcp: HttpConnector,
+    dialer: Option<Dialer>,
+}
+
+impl Connector {
+    /// Connections that are made within `timeout` over TCP, with TLS if there is a `dialer`, and in plain text if there
+    /// is none.
+    #[must_use]
+    pub fn new(dialer: Option<Dialer>, timeout: Duration, keepalive: Option<Duration>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(keepalive);
+        tcp.set_connect_timeout(Some(timeout));
+        Self { tcp, dialer }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Dialed>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let host = uri.host().unwrap_or_default().to_owned();
+        let connecting = self.tcp.call(uri);
+        let dialer = self.dialer.clone();
+        Box::pin(async move {
+            let stream = connecting.await?.into_inner();
+            let dialed = match dialer {
+                Some(dialer) => dialer.secure(stream, &host).await?,
+                None => Dialed::plain(stream),
+            };
+            Ok::<_, BoxError>(TokioIo::new(dialed))
+        })
+    }
+}
