@@ -57,7 +57,7 @@ impl Story {
     }
 }
 
-async fn all<T: Send>(mut walk: Walk<T>) -> Result<(Vec<T>, bool)> {
+async fn all<T: Send + 'static>(mut walk: Walk<T>) -> Result<(Vec<T>, bool)> {
     let mut found = Vec::new();
     while let Some(next) = walk.next().await? {
         found.push(next);

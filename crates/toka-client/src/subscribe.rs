@@ -241,7 +241,9 @@ impl Subscription {
     /// Leaves a node that has known of no leader for long. Where no other one can serve it comes back.
     fn leave_if_cut_off(&mut self) {
         let shared = &self.client.shared;
-        if self.leaderless < shared.config.leaderless_max || shared.routes.known() < 2 {
+        let is_cut_off =
+            !self.leaderless.is_zero() && self.leaderless >= shared.config.leaderless_max;
+        if !is_cut_off || shared.routes.known() < 2 {
             return;
         }
         if let Some((endpoint, _)) = self.stream.take() {

@@ -1,5 +1,9 @@
 //! Causal hashing: every digest of the format (`docs/format.md`).
 
+use std::sync::LazyLock;
+
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
+
 use crate::core::{Digest, GroupName, Kind, Salt};
 
 const EVENT_CONTEXT: &str = "toka-ledger v1 event";
@@ -9,6 +13,18 @@ const STATE_CONTEXT: &str = "toka-ledger v1 state";
 const GROUP_ROW_CONTEXT: &str = "toka-ledger v1 group row";
 const RESTORED_CONTEXT: &str = "toka-ledger v1 restored history";
 const DELIVERIES_CONTEXT: &str = "toka-ledger v1 deliveries of a group";
+
+/// Of contexts with which every event is hashed: what a context comes to is always the same, and takes as long as the
+/// hash itself.
+static EVENT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(EVENT_CONTEXT));
+static LEAF: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(LEAF_CONTEXT));
+static NODE: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(NODE_CONTEXT));
+static STATE: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(STATE_CONTEXT));
+
+/// As `Hasher::new_derive_key` of that context.
+fn hasher(context: &ContextKey) -> blake3::Hasher {
+    blake3::Hasher::new_from_context_key(context)
+}
 
 /// BLAKE3 of the payload.
 #[must_use]
@@ -22,7 +38,7 @@ pub fn payload_digest(payload: &[u8]) -> Digest {
 #[must_use]
 pub fn event_digest(kind: &Kind, payload: &Digest, salt: &Salt, parents: &[Digest]) -> Digest {
     debug_assert!(parents.is_sorted_by(|a, b| a < b));
-    let mut hasher = blake3::Hasher::new_derive_key(EVENT_CONTEXT);
+    let mut hasher = hasher(&EVENT);
     hasher.update(&length(kind.as_str().len()).to_le_bytes());
     hasher.update(kind.as_str().as_bytes());
     hasher.update(payload.as_bytes());
@@ -39,7 +55,7 @@ pub fn event_digest(kind: &Kind, payload: &Digest, salt: &Salt, parents: &[Diges
 /// What the history's Merkle tree holds of an event; `embedding` is zero where there is none.
 #[must_use]
 pub fn leaf(sequence: u64, unix_ms: u64, digest: &Digest, embedding: &Digest) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(LEAF_CONTEXT);
+    let mut hasher = hasher(&LEAF);
     hasher.update(&sequence.to_le_bytes());
     hasher.update(&unix_ms.to_le_bytes());
     hasher.update(digest.as_bytes());
@@ -50,7 +66,7 @@ pub fn leaf(sequence: u64, unix_ms: u64, digest: &Digest, embedding: &Digest) ->
 /// An inner node of the history's Merkle tree.
 #[must_use]
 pub fn node(left: &Digest, right: &Digest) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(NODE_CONTEXT);
+    let mut hasher = hasher(&NODE);
     hasher.update(left.as_bytes());
     hasher.update(right.as_bytes());
     hasher.finalize().into()
@@ -71,15 +87,13 @@ pub fn restored_history_id(history_id: u128, cluster_id: u128) -> u128 {
 /// The root of a history without events.
 #[must_use]
 pub fn empty_history() -> Digest {
-    blake3::Hasher::new_derive_key(NODE_CONTEXT)
-        .finalize()
-        .into()
+    hasher(&NODE).finalize().into()
 }
 
 /// The next link of the chain over everything that `apply` writes.
 #[must_use]
 pub fn state(previous: &Digest, written: &[u8]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(STATE_CONTEXT);
+    let mut hasher = hasher(&STATE);
     hasher.update(previous.as_bytes());
     hasher.update(written);
     hasher.finalize().into()
@@ -108,4 +122,24 @@ pub fn deliveries(history_id: u128, group: &GroupName) -> u64 {
 
 fn length(n: usize) -> u32 {
     u32::try_from(n).expect("lengths are checked to be small in prepare")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_that_are_kept_hash_as_their_names_do() {
+        let kept = [
+            (&EVENT, EVENT_CONTEXT),
+            (&LEAF, LEAF_CONTEXT),
+            (&NODE, NODE_CONTEXT),
+            (&STATE, STATE_CONTEXT),
+        ];
+        for (key, name) in kept {
+            let derived = blake3::derive_key(name, b"bytes");
+            let hash = hasher(key).update(b"bytes").finalize();
+            assert_eq!(hash.as_bytes(), &derived, "{name}");
+        }
+    }
 }

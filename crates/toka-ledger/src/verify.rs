@@ -6,8 +6,8 @@
 //!
 //! The two chains and the clustering go from event to event, in one thread. What can be said of an
 //! event without those before it is found out ahead of that, by a bounded number of threads that take
-//! turns with parts of the history; at the end they sum up the rows of the indexes. Only if these are not those
-//! that the headers ask for is everything gone through again, with a look for each row. The report is
+//! turns with parts of the history, while another one sums up the rows of the indexes. Only if these are not those
+//! that the headers ask for is everything gone through again, with a look for each row of these indexes. The report is
 //! the same with any number of threads.
 
 mod ahead;
@@ -22,6 +22,7 @@ mod options;
 mod part;
 mod report;
 mod rows;
+mod summing;
 mod sums;
 mod walk;
 
@@ -31,7 +32,8 @@ use self::ahead::Ahead;
 use self::indexes::Compared;
 pub use self::options::{Blocks, Ended, Options, Pace, THREADS_MAX};
 pub use self::report::{PROBLEMS_MAX, Problem, Progress, Report};
-use self::sums::Lookups;
+use self::summing::Indexes;
+use self::sums::{Lookups, SumKey};
 use crate::engine::{Engine, EngineError};
 use crate::error::Error;
 use crate::read::{Position, Reader};
@@ -93,16 +95,18 @@ fn check(
     // Beside the walk, which then finds in memory what both of them read.
     let files = (options.blocks == Blocks::WholeFiles).then(|| whole_files(&engine, options));
     let before = report.clone();
-    let summed = Lookups::Summed;
+    let summed = Lookups::Summed(SumKey::draw(&*options.entropy));
     let mut compared = pass(&engine, &position, summed, options, report, progress)?;
-    if compared == Compared::Differs {
+    if let Compared::Differs(tables) = compared {
         // Whatever is wrong is found once more, and named.
         let first = std::mem::replace(report, before);
-        let each = Lookups::EachRow;
+        let each = Lookups::EachRow(tables);
         let again = pass(&engine, &position, each, options, report, progress);
-        if !matches!(again, Ok(Compared::Told)) {
+        match again {
+            // What only the first look has met was wrong all the same.
+            Ok(Compared::Told) => report.add_untold(first),
             // Who is told what was found until then has to know of that too.
-            report.add_problems(first);
+            _ => report.add_problems(first),
         }
         compared = again?;
     }
@@ -126,10 +130,21 @@ fn pass(
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Compared, Error> {
-    match walk::walk(engine, position, lookups, options, report, progress)? {
-        Some(walked) => indexes::check_extra_rows(engine, walked, lookups, options, report),
-        None => Ok(Compared::Ended),
+    let summing = match lookups {
+        Lookups::Summed(key) => Some(Indexes::start(engine, position.sequence, key, options)),
+        Lookups::EachRow(_) => None,
+    };
+    let walked = walk::walk(engine, position, lookups, options, report, progress)?;
+    let Some(walked) = walked else {
+        return Ok(Compared::Ended);
+    };
+    if let Some(indexes) = summing {
+        let compared = summing::compare(indexes, &walked, report)?;
+        if compared != Compared::Told {
+            return Ok(compared);
+        }
     }
+    indexes::check_extra_rows(engine, walked, lookups, options, report)
 }
 
 /// The one result of [`Engine::verify_files`].

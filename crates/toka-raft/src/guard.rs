@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use toka_ledger::engine::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage,
+    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
 };
 
 use crate::error::FatalError;
@@ -93,6 +93,10 @@ impl Engine for GuardedEngine {
                 self.note(error);
             }
         }))
+    }
+
+    fn visit(&self, table: Table, lower: &[u8], each: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.checked(self.engine.visit(table, lower, each))
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {

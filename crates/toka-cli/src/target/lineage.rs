@@ -168,7 +168,7 @@ impl Target {
 }
 
 /// All that a cluster's walk comes to.
-async fn remote_walk<T: Send>(
+async fn remote_walk<T: Send + 'static>(
     begun: Result<toka_client::Walk<T>, toka_client::Error>,
 ) -> Result<Bounded<T>> {
     let mut walk = begun.map_err(failure)?;

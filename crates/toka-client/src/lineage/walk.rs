@@ -184,7 +184,7 @@ impl<T> Walk<T> {
     }
 }
 
-impl<T: Send> Walk<T> {
+impl<T: Send + 'static> Walk<T> {
     /// The next event; `None` after the last one.
     ///
     /// # Errors
@@ -242,6 +242,8 @@ impl<T: Send> Walk<T> {
         // That the time is over is said by a node that can be reached.
         let is_over = matches!(verdict, Verdict::Final) || failure.code == Code::DeadlineExceeded;
         if is_over {
+            // Called again it says the same, and nobody walks once more for it.
+            self.parts = stream::iter([Err(Broken::Status(status))]).boxed();
             return Err(Error::from_failure(&self.endpoint, failure));
         }
         let shared = &self.client.shared;

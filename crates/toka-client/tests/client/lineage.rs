@@ -201,3 +201,18 @@ async fn deadline_of_a_walk_is_told_as_the_node_tells_it() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn walk_that_was_refused_is_not_begun_again() {
+    let limit = status::limit_reached("remembered_events", "too many");
+    let (endpoint, seen) = server(vec![Ok(some(3)), Err(limit)]).await;
+    let client = client(&[&endpoint]).await;
+    let mut walk = client.walk(&lineage()).await.expect("it begins");
+    assert!(walk.next().await.expect("it comes").is_some());
+    for _ in 0..2 {
+        let error = walk.next().await.expect_err("a limit");
+        assert!(matches!(error, Error::LimitReached { .. }), "{error}");
+    }
+    let seen = seen.lock().expect("no test panics while it holds it");
+    assert_eq!(seen.len(), 1);
+}

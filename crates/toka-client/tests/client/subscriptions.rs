@@ -1,4 +1,4 @@
-use toka_client::{Error, Message, Start, Subscribe};
+use toka_client::{Client, Config, Error, Message, Start, Subscribe};
 use toka_ledger::CursorName;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -165,6 +165,27 @@ async fn subscription_stays_with_the_only_node_that_there_is() {
     }
     assert_eq!(subscription.leaderless(), Duration::from_secs(10));
     assert_eq!(subscription.endpoint(), Some(node.endpoint.as_str()));
+}
+
+#[tokio::test]
+async fn subscription_without_patience_stays_with_a_node_that_knows_a_leader() {
+    let first = Node::start(vault(2, 10, fall_silent));
+    let second = Node::start(vault(2, 10, fall_silent));
+    let config = Config {
+        leaderless_max: Duration::ZERO,
+        ..Config::default()
+    };
+    let builder = Client::builder().config(config);
+    let client = builder
+        .connect([first.endpoint.as_str(), second.endpoint.as_str()])
+        .await
+        .expect("the endpoints are valid");
+    let subscribe = Subscribe::from(Start::Beginning);
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    let serves = subscription.endpoint().map(str::to_owned);
+    assert_eq!(take(&mut subscription, 2).await, [1, 2]);
+    assert!(serves.is_some());
+    assert_eq!(subscription.endpoint().map(str::to_owned), serves);
 }
 
 #[tokio::test]

@@ -133,6 +133,9 @@ pub type Scan<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), EngineError>>
 /// What [`Engine::verify_rows`] tells of each row: table, key, value.
 pub type EachRow<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
 
+/// What [`Engine::visit`] tells of each row: key, value.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered, atomic, crash-safe store of [`Table`]s.
 pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// The value under `key`.
@@ -155,6 +158,21 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
         upper: Option<&[u8]>,
         direction: Direction,
     ) -> Scan<'_>;
+
+    /// Hands the rows of `table` from `lower` on to `each`, in ascending order, which may end it: a scan for passes over a
+    /// whole table. Rows are lent and not copied, it may read far ahead, and nothing is kept in memory for it.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn visit(&self, table: Table, lower: &[u8], each: &mut Visit<'_>) -> Result<(), EngineError> {
+        for row in self.scan(table, lower, None, Direction::Forward) {
+            let (key, value) = row?;
+            if each(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// Applies `batch` atomically over all tables.
     ///

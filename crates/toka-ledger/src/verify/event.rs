@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::part::{Checked, Counts, Examined, Finding};
 use super::report::Problem;
 use super::rows::{Row, Rows, get};
-use super::sums::{Lookups, RowSums};
+use super::sums::{Lookups, RowSums, SUMMED};
 use crate::codec::DecodeError;
 use crate::core::{Digest, Embedding, EventHeader, EventId};
 use crate::engine::{Engine, Table};
@@ -26,7 +26,8 @@ pub(super) struct Examination<'e> {
     payloads: Rows<'e>,
     embeddings: Rows<'e>,
     lookups: Lookups,
-    row_sums: RowSums,
+    /// What makes sums of the rows of indexes, if they are summed up.
+    row_sums: Option<RowSums>,
     /// The events of the part so far, and what they name: many name the same, and most name one that is near.
     others: BTreeMap<u64, Other>,
     /// Of the event that is examined.
@@ -75,7 +76,7 @@ impl<'e> Examination<'e> {
             payloads: Rows::new(engine, Table::Payloads, sequences),
             embeddings: Rows::new(engine, Table::Embeddings, sequences),
             lookups,
-            row_sums: RowSums::default(),
+            row_sums: lookups.row_sums(),
             others: BTreeMap::new(),
             findings: Vec::new(),
             bytes: 0,
@@ -201,7 +202,10 @@ impl<'e> Examination<'e> {
         expect_row(counts, Table::Payloads);
         let key = payload_digests::key(&header.payload_digest);
         let value = payload_digests::encode(sequence);
-        let is_looked_up = self.expect_index(Table::PayloadDigests, key, &value, counts);
+        if self.expect_index(Table::PayloadDigests, key, &value, counts) {
+            let row = self.get(Table::PayloadDigests, key)?;
+            self.points_back(header, Table::PayloadDigests, row, payload_digests::decode);
+        }
         let row = self.payloads.at(sequence)?;
         let Some(row) = self.present(header, Table::Payloads, row) else {
             return Ok(());
@@ -221,10 +225,6 @@ impl<'e> Examination<'e> {
             }
             Ok(Stored::Erased) => counts.erased += 1,
             Err(error) => self.unreadable(header, Table::Payloads, error.to_string()),
-        }
-        if is_looked_up {
-            let row = self.get(Table::PayloadDigests, key)?;
-            self.points_back(header, Table::PayloadDigests, row, payload_digests::decode);
         }
         Ok(())
     }
@@ -304,14 +304,17 @@ impl<'e> Examination<'e> {
         value: &[u8],
         counts: &mut Counts,
     ) -> bool {
+        debug_assert!(SUMMED.contains(&table), "{table} is no index");
         expect_row(counts, table);
-        let is_summed = self.lookups.sums(table);
-        if is_summed {
-            counts.sums[table.index()].add(self.row_sums.of(key, value));
-            // It is read with the others of its table.
+        if let Some(row_sums) = &mut self.row_sums {
+            counts.sums[table.index()].add(row_sums.of(key, value));
+        }
+        let is_looked_up = !self.lookups.spares(table);
+        if !is_looked_up {
+            // It is read with the others of its table, or was.
             counts.bytes += (key.len() + value.len()) as u64;
         }
-        !is_summed
+        is_looked_up
     }
 
     /// An index row, which is all key.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::ahead::Ahead;
 use super::meta::stored_sequence;
 use super::options::{Options, Pace};
 use super::report::Report;
 use super::rows::{Row, get};
-use super::sums::{Lookups, RowSums, Sum};
+use super::sums::{Lookups, Tables};
 use super::walk::Walked;
 use crate::codec::DecodeError;
 use crate::core::EventHeader;
@@ -38,15 +40,19 @@ const TABLES: [Table; 10] = [
 pub(super) enum Compared {
     /// What is wrong with them, if anything, is in the report.
     Told,
-    /// Something is wrong that sums do not name.
-    Differs,
+    /// Something is wrong that sums do not name, or may be, in these tables.
+    Differs(Tables),
     /// It is to end.
     Ended,
 }
 
-/// Looks for rows that belong to no event. Where all expected rows are there (or were reported), it
-/// is enough to count, and to look at each row only in tables where the count is off. Where they were summed up, the
-/// table must have the same sum.
+/// Whether headers may be damaged, so that it is not known what they ask for.
+pub(super) fn is_suspect(walked: &Walked, report: &Report) -> bool {
+    !walked.damaged.is_empty() || report.problems_total > report.problems.len() as u64
+}
+
+/// Looks for rows that belong to no event, but for tables whose sums tell enough. Where all expected rows are there (or
+/// were reported), it is enough to count, and to look at each row only in tables where the count is off.
 pub(super) fn check_extra_rows(
     engine: &Arc<dyn Engine>,
     walked: Walked,
@@ -54,54 +60,40 @@ pub(super) fn check_extra_rows(
     options: &Options,
     report: &mut Report,
 ) -> Result<Compared, Error> {
-    let has_problem = TABLES.map(|table| {
-        let mut problems = report.problems.iter();
-        problems.any(|problem| problem.table == Some(table))
-    });
-    let is_suspect =
-        !walked.damaged.is_empty() || report.problems_total > report.problems.len() as u64;
-    if is_suspect && lookups == Lookups::Summed {
-        return Ok(Compared::Differs);
-    }
+    let tables = TABLES.into_iter().filter(|table| !lookups.spares(*table));
+    let tables: Vec<(Table, bool)> = tables
+        .map(|table| {
+            let mut problems = report.problems.iter();
+            (table, problems.any(|problem| problem.table == Some(table)))
+        })
+        .collect();
+    let is_suspect = is_suspect(&walked, report);
     let (engine, pace) = (Arc::clone(engine), options.pace.clone());
-    let found = Ahead::start(options, TABLES.len() as u64, move |at| {
+    let found = Ahead::start(options, tables.len() as u64, move |at| {
         let at = usize::try_from(at).expect("an index of that array");
+        let (table, has_problem) = tables[at];
         let check = Check {
             engine: &*engine,
-            table: TABLES[at],
+            table,
             walked: &walked,
-            lookups,
             pace: pace.as_ref(),
-            has_problem: has_problem[at],
+            has_problem,
         };
         check.run(is_suspect)
     });
     for found in found {
         match found? {
-            Found::Problems(found) => report.add_problems(found),
-            Found::Differs(found) => {
-                report.add_problems(found);
-                return Ok(Compared::Differs);
-            }
-            Found::Ended => return Ok(Compared::Ended),
+            Some(found) => report.add_problems(found),
+            None => return Ok(Compared::Ended),
         }
     }
     Ok(Compared::Told)
-}
-
-/// What one table has come to.
-enum Found {
-    Problems(Report),
-    /// With what cannot be read.
-    Differs(Report),
-    Ended,
 }
 
 struct Check<'a> {
     engine: &'a dyn Engine,
     table: Table,
     walked: &'a Walked,
-    lookups: Lookups,
     pace: Option<&'a Pace>,
     /// Whether one of the table was told before.
     has_problem: bool,
@@ -109,40 +101,75 @@ struct Check<'a> {
 
 /// What counting has come to.
 enum Counted {
-    Rows(u64, Sum),
+    Rows(u64),
     /// One belongs to no event for sure, or damage hides some.
     Unsure,
     /// It is to end.
     Ended,
 }
 
-impl Check<'_> {
-    /// What is wrong with the table.
-    fn run(&self, is_suspect: bool) -> Result<Found, Error> {
-        let mut report = Report::default();
-        if self.lookups.sums(self.table) {
-            let sum = self.walked.counts.sums[self.table.index()];
-            return Ok(match self.count(&mut report)? {
-                Counted::Rows(rows, found) if rows == self.expected() && found == sum => {
-                    Found::Problems(report)
-                }
-                Counted::Rows(..) | Counted::Unsure => Found::Differs(report),
-                Counted::Ended => Found::Ended,
-            });
+/// Whose a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// An event's that was checked.
+    Checked,
+    /// One's that was stored since.
+    Later,
+    /// No event's that is there.
+    Unknown,
+}
+
+/// Tells rows of checked events from others.
+pub(super) struct Ages<'e> {
+    engine: &'e dyn Engine,
+    /// The last checked event.
+    head: u64,
+    /// The last one that is stored, as far as that is known.
+    stored: u64,
+}
+
+impl<'e> Ages<'e> {
+    pub(super) const fn new(engine: &'e dyn Engine, head: u64) -> Self {
+        Self {
+            engine,
+            head,
+            stored: head,
         }
+    }
+
+    pub(super) const fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Of a row of the event at `sequence`.
+    pub(super) fn of(&mut self, sequence: u64) -> Result<Age, Error> {
+        if sequence <= self.head {
+            return Ok(Age::Checked);
+        }
+        // Rows of commits since the check began come with a new position.
+        if sequence > self.stored {
+            self.stored = stored_sequence(self.engine)?;
+        }
+        Ok(match sequence <= self.stored {
+            true => Age::Later,
+            false => Age::Unknown,
+        })
+    }
+}
+
+impl Check<'_> {
+    /// What is wrong with the table; `None` if it is to end.
+    fn run(&self, is_suspect: bool) -> Result<Option<Report>, Error> {
+        let mut report = Report::default();
         if !is_suspect && !self.has_problem {
             match self.count(&mut report)? {
-                Counted::Rows(rows, _) if rows == self.expected() => {
-                    return Ok(Found::Problems(report));
-                }
-                Counted::Rows(..) | Counted::Unsure => {}
-                Counted::Ended => return Ok(Found::Ended),
+                Counted::Rows(rows) if rows == self.expected() => return Ok(Some(report)),
+                Counted::Rows(_) | Counted::Unsure => {}
+                Counted::Ended => return Ok(None),
             }
         }
-        Ok(match self.each_row(&mut report)? {
-            true => Found::Problems(report),
-            false => Found::Ended,
-        })
+        let is_whole = self.each_row(&mut report)?;
+        Ok(is_whole.then_some(report))
     }
 
     /// Rows that there should be.
@@ -156,8 +183,8 @@ impl Check<'_> {
         }
     }
 
-    /// Number of rows up to the last checked event, and their sum if they are summed up. Those of a table that was
-    /// walked were counted then, but for those behind that event.
+    /// Number of rows up to the last checked event. Those of a table that was walked were counted then, but for
+    /// those behind that event.
     fn count(&self, report: &mut Report) -> Result<Counted, Error> {
         let head = self.walked.head;
         let (mut rows, lower) = match self.walked.counts.walked(self.table) {
@@ -165,9 +192,7 @@ impl Check<'_> {
             Some(None) => return Ok(Counted::Unsure),
             None => (0, Vec::new()),
         };
-        let mut stored = head;
-        let is_summed = self.lookups.sums(self.table);
-        let (mut row_sums, mut sum) = (RowSums::default(), Sum::ZERO);
+        let mut ages = Ages::new(self.engine, head);
         for row in self
             .engine
             .scan(self.table, &lower, None, Direction::Forward)
@@ -179,29 +204,19 @@ impl Check<'_> {
                     return Ok(Counted::Unsure);
                 }
             };
-            match owner(self.table, &key, &value) {
-                Ok(sequence) if sequence <= head => {
-                    rows += 1;
-                    if is_summed {
-                        sum.add(row_sums.of(&key, &value));
-                    }
-                }
-                Ok(sequence) => {
-                    // Rows of commits since the check began come with a new position.
-                    if sequence > stored {
-                        stored = stored_sequence(self.engine)?;
-                    }
-                    if sequence > stored {
-                        return Ok(Counted::Unsure);
-                    }
-                }
-                Err(_) => return Ok(Counted::Unsure),
+            let Ok(sequence) = owner(self.table, &key, &value) else {
+                return Ok(Counted::Unsure);
+            };
+            match ages.of(sequence)? {
+                Age::Checked => rows += 1,
+                Age::Later => {}
+                Age::Unknown => return Ok(Counted::Unsure),
             }
             if !self.go_on(&key, &value) {
                 return Ok(Counted::Ended);
             }
         }
-        Ok(Counted::Rows(rows, sum))
+        Ok(Counted::Rows(rows))
     }
 
     /// `false` if it is to end.
@@ -222,22 +237,32 @@ impl Check<'_> {
                     return Ok(true);
                 }
             };
-            let is_extra = match owner(self.table, &key, &value) {
-                Ok(sequence) => self.is_extra(sequence, &key)?,
+            let leads_to = owner(self.table, &key, &value).ok();
+            let is_extra = match leads_to {
+                Some(sequence) => self.is_extra(sequence, &key)?,
                 // The value of a row that its event knows is reported with the event.
-                Err(_) => !self.is_expected_key(&key)?,
+                None => !self.is_expected_key(&key)?,
             };
             if is_extra {
-                report.row(
-                    self.table,
-                    format!("row {} belongs to no event", store::hex(&key)),
-                );
+                report.row(self.table, self.extra(&key, leads_to));
             }
             if !self.go_on(&key, &value) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// What is wrong with a row that is not one of the event to which it leads.
+    fn extra(&self, key: &[u8], leads_to: Option<u64>) -> String {
+        let row = store::hex(key);
+        match (self.table, leads_to) {
+            // It may have the key of another event, with which that is told then.
+            (Table::Events | Table::PayloadDigests, Some(sequence)) => {
+                format!("row {row} leads to sequence {sequence}, whose row it is not")
+            }
+            _ => format!("row {row} belongs to no event"),
+        }
     }
 
     fn go_on(&self, key: &[u8], value: &[u8]) -> bool {
@@ -276,10 +301,10 @@ impl Check<'_> {
 }
 
 /// The sequence of the event that a row belongs to.
-fn owner(table: Table, key: &bytes::Bytes, value: &bytes::Bytes) -> Result<u64, DecodeError> {
+pub(super) fn owner(table: Table, key: &[u8], value: &[u8]) -> Result<u64, DecodeError> {
     match table {
-        Table::Events => events::decode(value.clone()),
-        Table::PayloadDigests => payload_digests::decode(value.clone()),
+        Table::Events => events::decode(Bytes::copy_from_slice(value)),
+        Table::PayloadDigests => payload_digests::decode(Bytes::copy_from_slice(value)),
         _ => decode_key(table, key),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::report::Report;
-use crate::seam::{InlineThreads, SystemThreads, Threads};
+use crate::seam::{Entropy, InlineThreads, SystemEntropy, SystemThreads, Threads};
 
 /// Threads that read ahead, at most.
 pub const THREADS_MAX: usize = 64;
@@ -29,11 +29,13 @@ pub enum Blocks {
 /// How a vault is verified.
 #[derive(Clone)]
 pub struct Options {
-    /// Threads that read ahead of the one that calls, at most [`THREADS_MAX`]; with 1 there are none, and the
-    /// one that calls does everything.
+    /// Threads that read ahead of the one that calls, at most [`THREADS_MAX`], beside one that goes through the indexes;
+    /// with 1 there are none, and the one that calls does everything.
     pub threads: usize,
     /// What starts them, and the threads of macro-clusterings. With [`InlineThreads`] there must be one thread.
     pub seam: Arc<dyn Threads>,
+    /// What keys the sums of rows, for which nobody can have chosen rows then. No report depends on it.
+    pub entropy: Arc<dyn Entropy>,
     /// What is done about caches.
     pub blocks: Blocks,
     /// What holds the reading back, and may end it.
@@ -48,6 +50,7 @@ impl Default for Options {
         Self {
             threads: 1,
             seam: Arc::new(InlineThreads),
+            entropy: Arc::new(SystemEntropy),
             blocks: Blocks::Reread,
             pace: None,
             ended: None,
@@ -62,6 +65,7 @@ impl Options {
         Self {
             threads,
             seam: Arc::new(SystemThreads),
+            entropy: Arc::new(SystemEntropy),
             blocks: Blocks::AsRead,
             pace: None,
             ended: None,

@@ -1,5 +1,6 @@
 //! What a verification says.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::core::{Digest, EventId};
@@ -72,6 +73,17 @@ impl Report {
             .problems
             .into_iter()
             .for_each(|problem| self.problem(problem));
+    }
+
+    /// Adds those of an earlier look at tables of which this one says nothing.
+    pub(super) fn add_untold(&mut self, earlier: Self) {
+        let tables = self.problems.iter().map(|problem| problem.table);
+        let told: BTreeSet<Option<Table>> = tables.collect();
+        for problem in earlier.problems {
+            if !told.contains(&problem.table) {
+                self.problem(problem);
+            }
+        }
     }
 
     /// Adds a problem.

@@ -26,7 +26,8 @@ use rocksdb::{
 use self::directory::{require_absent, sync_dir};
 use self::failure::{engine_error, open_error};
 use super::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, is_empty_range,
+    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
+    is_empty_range,
 };
 use crate::disk::parent;
 
@@ -45,8 +46,8 @@ pub use options::RocksOptions;
 const LOCK_FILE: &str = "engine.lock";
 /// RocksDB's pointer to its manifest: there is a store where this is.
 const CURRENT_FILE: &str = "CURRENT";
-/// Bytes read ahead in a pass over everything.
-const VERIFY_READAHEAD_BYTES: usize = 2 << 20;
+/// Bytes read ahead in a pass over a whole table.
+const READAHEAD_BYTES: usize = 2 << 20;
 
 /// A RocksDB database with the vault's tables.
 pub struct RocksEngine {
@@ -228,6 +229,13 @@ impl Engine for RocksEngine {
         Box::new(RocksScan::new(self, table, options, direction))
     }
 
+    fn visit(&self, table: Table, lower: &[u8], each: &mut Visit<'_>) -> Result<(), EngineError> {
+        let mut options = whole_table();
+        options.set_iterate_lower_bound(lower);
+        let mut rows = RocksScan::new(self, table, options, Direction::Forward);
+        rows.visit(each).map(drop)
+    }
+
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
         self.require_writable()?;
         if self.options.wal && durability == Durability::Volatile {
@@ -281,15 +289,10 @@ impl Engine for RocksEngine {
         // A cached block was checked when it was read, which may be long ago.
         let _uncached = EmptyCache::of(&self.block_cache, self.options.block_cache_bytes);
         for table in Table::ALL {
-            let mut options = ReadOptions::default();
-            options.set_verify_checksums(true);
-            options.fill_cache(false);
-            options.set_readahead_size(VERIFY_READAHEAD_BYTES);
-            for row in RocksScan::new(self, table, options, Direction::Forward) {
-                let (key, value) = row?;
-                if each(table, &key, &value).is_break() {
-                    return Ok(());
-                }
+            let mut rows = RocksScan::new(self, table, whole_table(), Direction::Forward);
+            let visited = rows.visit(&mut |key: &[u8], value: &[u8]| each(table, key, value))?;
+            if visited.is_break() {
+                break;
             }
         }
         Ok(())
@@ -337,6 +340,15 @@ impl Engine for RocksEngine {
     }
 }
 
+/// For passes over whole tables: nobody wants the same blocks soon.
+fn whole_table() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options.fill_cache(false);
+    options.set_readahead_size(READAHEAD_BYTES);
+    options
+}
+
 /// Walks a table as it was when the scan began.
 struct RocksScan<'a> {
     engine: &'a RocksEngine,
@@ -364,12 +376,9 @@ impl<'a> RocksScan<'a> {
             ended: false,
         }
     }
-}
 
-impl Iterator for RocksScan<'_> {
-    type Item = Result<(Bytes, Bytes), EngineError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// Goes to the next row; `None` at the end.
+    fn advance(&mut self) -> Option<Result<(), EngineError>> {
         if self.ended {
             return None;
         }
@@ -380,17 +389,42 @@ impl Iterator for RocksScan<'_> {
             (Direction::Backward, true) => self.rows.prev(),
         }
         self.started = true;
-        if let Some((key, value)) = self.rows.item() {
-            return Some(Ok((
-                Bytes::copy_from_slice(key),
-                Bytes::copy_from_slice(value),
-            )));
+        if self.rows.valid() {
+            return Some(Ok(()));
         }
         self.ended = true;
         let status = self.rows.status();
         status
             .err()
             .map(|error| Err(self.engine.error("read", Some(self.table))(error)))
+    }
+
+    /// Lends each row that is left to `each`, which may end it.
+    fn visit(&mut self, each: &mut Visit<'_>) -> Result<ControlFlow<()>, EngineError> {
+        while let Some(advanced) = self.advance() {
+            advanced?;
+            if let Some((key, value)) = self.rows.item()
+                && each(key, value).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl Iterator for RocksScan<'_> {
+    type Item = Result<(Bytes, Bytes), EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.advance()? {
+            return Some(Err(error));
+        }
+        let (key, value) = self.rows.item()?;
+        Some(Ok((
+            Bytes::copy_from_slice(key),
+            Bytes::copy_from_slice(value),
+        )))
     }
 }
 

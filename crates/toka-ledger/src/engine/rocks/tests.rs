@@ -42,6 +42,35 @@ fn what_waits_for_a_flush_is_what_was_written_since_the_last_one() {
     assert!(nothing < (VALUE_BYTES / 4) as u64, "{nothing}");
 }
 
+#[test]
+fn visit_has_the_rows_of_a_scan_until_it_is_ended() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let mut batch = Batch::new();
+    for n in 0..10_u8 {
+        batch.put(Table::Kinds, [n], [n; 3]);
+    }
+    engine.write(batch, Durability::Volatile).expect("written");
+    let rows: Vec<_> = engine
+        .scan(Table::Kinds, &[4], None, Direction::Forward)
+        .map(|row| row.expect("readable"))
+        .collect();
+    let visited = |count: usize| {
+        let mut visited = Vec::new();
+        let passed = engine.visit(Table::Kinds, &[4], &mut |key: &[u8], value: &[u8]| {
+            visited.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            match visited.len() == count {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        passed.expect("readable");
+        visited
+    };
+    assert_eq!(visited(usize::MAX), rows);
+    assert_eq!(visited(2), rows[..2]);
+}
+
 fn sst_files(dir: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(dir).expect("listed");
     let paths = names.map(|entry| entry.expect("listed").path());
@@ -61,6 +90,7 @@ fn is_damage_to_read(engine: &RocksEngine) {
             engine
                 .scan(table, &[], None, Direction::Forward)
                 .try_for_each(|row| row.map(drop)),
+            engine.visit(table, &[], &mut |_, _| ControlFlow::Continue(())),
         ];
         for error in read.into_iter().filter_map(Result::err) {
             assert!(error.is_corruption(), "{error:?}");
