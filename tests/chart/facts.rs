@@ -10,10 +10,15 @@ use toka_tests::manifest_dir;
 use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
-/// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
-const OWN: [&str; 34] = [
+/// Flags of `toka serve` that the chart gives by itself, that are no settings of a pod, or that are about
+/// authentication, which the chart does not set up: its own Jobs would have to show who they are.
+const OWN: [&str; 45] = [
     "advertise-client",
     "advertise-raft",
+    "auth",
+    "auth-root-token-file",
+    "bootstrap-admin-token-file",
+    "certificate-role",
     "config",
     "context",
     "data",
@@ -25,6 +30,10 @@ const OWN: [&str; 34] = [
     "initial-member",
     "insecure",
     "join",
+    "jwt-audience",
+    "jwt-issuer",
+    "jwt-jwks-file",
+    "jwt-roles-claim",
     "learner",
     "listen",
     "log-json",
@@ -32,6 +41,9 @@ const OWN: [&str; 34] = [
     "otlp-endpoint",
     "otlp-queue-spans",
     "otlp-timeout",
+    "principal-bytes-per-second",
+    "principal-requests-per-second",
+    "principal-subscriptions",
     "raft-listen",
     "raft-tls-ca",
     "raft-tls-cert",
