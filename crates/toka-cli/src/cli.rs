@@ -88,7 +88,7 @@ fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result
 }
 
 /// Flags that most commands take.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Client endpoints of the cluster, `host:port` or `https://host:port`, separated by commas [env: TOKA_ENDPOINTS].
     #[arg(

@@ -135,10 +135,10 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Reembed(_) => "toka reembed",
         Command::Verify(_) => "toka verify",
         Command::Cluster(_) => "toka cluster",
-        Command::Auth(_) => "toka auth",
         Command::Backup(_) => "toka backup",
         Command::Restore(_) => "toka restore",
         Command::Bench(_) => "toka bench",
         Command::Debug(_) => "toka debug",
+        Command::Auth(_) => "toka auth",
     })
 }

@@ -80,17 +80,10 @@ async fn open(source: &Target, global: &Global, flags: &cli::Reembed) -> Result<
     }
     let new = Global {
         endpoint: flags.to.clone(),
-        ca: global.ca.clone(),
-        cert: global.cert.clone(),
-        key: global.key.clone(),
-        server_name: global.server_name.clone(),
-        token_file: global.token_file.clone(),
-        insecure_token: global.insecure_token,
         context: None,
         data: flags.directory.clone(),
-        output: global.output,
-        timeout: global.timeout,
-        otlp_endpoint: global.otlp_endpoint.clone(),
+        // Credentials and authorities are those of the original.
+        ..global.clone()
     };
     let intents = source.intent_settings().await?.unwrap_or_default();
     let target = Target::open_with(&new, true, intents);
