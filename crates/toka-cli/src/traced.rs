@@ -139,5 +139,6 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Restore(_) => "toka restore",
         Command::Bench(_) => "toka bench",
         Command::Debug(_) => "toka debug",
+        Command::Auth(_) => "toka auth",
     })
 }

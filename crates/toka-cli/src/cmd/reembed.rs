@@ -82,9 +82,8 @@ async fn open(source: &Target, global: &Global, flags: &cli::Reembed) -> Result<
         endpoint: flags.to.clone(),
         context: None,
         data: flags.directory.clone(),
-        output: global.output,
-        timeout: global.timeout,
-        otlp_endpoint: global.otlp_endpoint.clone(),
+        // Credentials and authorities are those of the original.
+        ..global.clone()
     };
     let intents = source.intent_settings().await?.unwrap_or_default();
     let target = Target::open_with(&new, true, intents);

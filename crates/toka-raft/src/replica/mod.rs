@@ -47,6 +47,7 @@ pub use crate::type_config::Leader;
 pub use read::Consistency;
 pub use verify::Verified;
 
+use crate::auditor::Auditor;
 use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
