@@ -60,6 +60,13 @@ async fn exit_codes_tell_failures_apart() -> Result<()> {
         "first=9",
     ];
     code(&toka.run(&stale).await?, 5)?;
+    for command in [["log", "--after", "2"], ["watch", "--from", "2"]] {
+        let ran = toka
+            .run(&[&["--data", data][..], &command].concat())
+            .await?;
+        code(&ran, 5)?;
+        ensure!(ran.stderr.contains("goes from 1 to 1"), "{ran:?}");
+    }
     Ok(())
 }
 
@@ -73,7 +80,11 @@ async fn exit_codes_are_the_same_against_a_cluster() -> Result<()> {
             (vec!["get", "2"], 4),
             (vec!["get", &absent], 4),
             (vec!["commit", "child", "--parent", &absent], 5),
+            (vec!["get", "1", "--consistency", "at-least:1000000"], 5),
             (vec!["commit", "", "1"], 5),
+            (vec!["commit", "first", "2", "--kind-sequence", "first"], 2),
+            (vec!["commit", "first", "2", "--cursor", "reader=1"], 2),
+            (vec!["commit", "first", "2", "--acknowledge", "work=zz"], 2),
             (
                 vec!["commit", "first", "2", "--kind-sequence", "first=9"],
                 5,

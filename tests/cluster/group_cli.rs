@@ -115,3 +115,22 @@ async fn user_keeps_cursors_and_shares_events_in_an_embedded_vault() -> Result<(
     let vault = home.path().join("vault").display().to_string();
     use_it(&toka, &["--data", &vault]).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_of_another_group_is_called_that() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-tokens-")?;
+    let toka = Toka::new(home.path());
+    let vault = home.path().join("vault").display().to_string();
+    let first = ["--data", vault.as_str()];
+    toka.ok(&[&first[..], &["commit", "task", "1"]].concat())
+        .await?;
+    for create in ["group create one", "group create other"] {
+        json(&toka, &first, create).await?;
+    }
+    let pulled = json(&toka, &first, "group pull other").await?;
+    let token = pulled[0]["token"].as_str().context("a token")?;
+    let refused = run(&toka, &first, &format!("group ack one {token}")).await?;
+    ensure!(refused.code == Some(4), "{refused:?}");
+    ensure!(refused.stderr.contains("of another group"), "{refused:?}");
+    Ok(())
+}

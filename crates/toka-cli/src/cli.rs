@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use toka_proto::convert::coordination::Token;
 
 pub(crate) use self::auth::{Auth, CreateToken, RoleCommand, TokenCommand, from_now};
 pub(crate) use self::backup::{
@@ -29,6 +30,7 @@ pub(crate) use self::bench::{
     Nodes, OwnNodes, Stock,
 };
 pub(crate) use self::cluster::{Cluster, Reconcile, Top};
+use self::coordination::parse_delivery;
 pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
 };
@@ -36,8 +38,8 @@ pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
-pub(crate) use self::place::{From, Until};
-use self::place::{parse_start, parse_time, parse_until};
+pub(crate) use self::place::{CursorWay, From, Until};
+use self::place::{parse_cursor_way, parse_named_sequence, parse_start, parse_time, parse_until};
 pub(crate) use self::serve::Serve;
 pub(crate) use self::verify::Verify;
 
@@ -125,8 +127,8 @@ pub(crate) struct Global {
     /// then used without a server.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// How results are written [default: table on a terminal, json otherwise for `log` and
-    /// `watch`].
+    /// How results are written [default: table on a terminal, json otherwise for `log`, `watch` and
+    /// `group`].
     #[arg(
         long,
         short = 'o',
@@ -306,7 +308,7 @@ pub(crate) struct Commit {
     /// Store the payload's bytes as they are, instead of JSON as MessagePack.
     #[arg(long)]
     pub(crate) raw: bool,
-    /// An event that this one depends on, by id or digest; may be repeated.
+    /// An event that this one depends on, by id, sequence or digest; may be repeated.
     #[arg(long, short = 'p', value_name = "EVENT")]
     pub(crate) parent: Vec<String>,
     /// Who emits the event.
@@ -336,20 +338,20 @@ pub(crate) struct Commit {
     #[arg(long, value_name = "EVENT=KIND", value_parser = parse_pair)]
     pub(crate) no_child: Vec<(String, String)>,
     /// Only if the last event of the kind is at this sequence (0: there is none).
-    #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_pair)]
-    pub(crate) kind_sequence: Vec<(String, String)>,
+    #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_named_sequence)]
+    pub(crate) kind_sequence: Vec<(String, u64)>,
     /// Only if the last event whose kind begins with the prefix is at this sequence (0: there is none).
-    #[arg(long, value_name = "PREFIX=SEQUENCE", value_parser = parse_pair)]
-    pub(crate) prefix_sequence: Vec<(String, String)>,
+    #[arg(long, value_name = "PREFIX=SEQUENCE", value_parser = parse_named_sequence)]
+    pub(crate) prefix_sequence: Vec<(String, u64)>,
     /// Acknowledge a delivery together with the commit (`toka group pull`), or do neither.
-    #[arg(long, value_name = "GROUP=TOKEN", value_parser = parse_pair)]
-    pub(crate) acknowledge: Vec<(String, String)>,
+    #[arg(long, value_name = "GROUP=TOKEN", value_parser = parse_delivery)]
+    pub(crate) acknowledge: Vec<(String, Token)>,
     /// Only if the vault's time has passed this, milliseconds since 1970.
     #[arg(long, value_name = "UNIX_MS")]
     pub(crate) time_passed: Option<u64>,
     /// Move a cursor together with the commit.
-    #[arg(long, value_name = "NAME=FROM:TO", value_parser = parse_pair)]
-    pub(crate) cursor: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=FROM:TO", value_parser = parse_cursor_way)]
+    pub(crate) cursor: Vec<CursorWay>,
     /// The history that the cursor's positions are of (`history_id`); refused if the vault has another one.
     #[arg(long, value_name = "ID", value_parser = parse_history, requires = "cursor")]
     pub(crate) history: Option<u128>,

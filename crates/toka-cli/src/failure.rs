@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// The input is not valid, or the vault refused the commit.
     #[error("{0}")]
     Refused(String),
+    /// Preconditions of a commit did not hold, and nothing of it is stored.
+    #[error("{0}")]
+    Violated(String),
     /// Verification found damage.
     #[error("{0}")]
     Damaged(String),
@@ -47,7 +50,7 @@ fn code(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             Failure::Usage(_) => 2,
             Failure::Unavailable(_) => 3,
             Failure::NotFound(_) => 4,
-            Failure::Refused(_) => 5,
+            Failure::Refused(_) | Failure::Violated(_) => 5,
             Failure::Damaged(_) => 6,
             Failure::Removed(_) => 7,
             Failure::Denied(_) => 11,

@@ -1,6 +1,6 @@
 //! Flags of `toka cursor` and `toka group`.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use toka_ledger::group::{
@@ -8,7 +8,7 @@ use toka_ledger::group::{
 };
 use toka_proto::convert::coordination::Token;
 
-use super::Filter;
+use super::{Filter, place};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cursor {
@@ -146,7 +146,7 @@ pub(crate) enum Group {
 pub(crate) struct CreateGroup {
     /// Its name.
     pub(crate) name: String,
-    /// Where it starts: beginning, now, the sequence after which, or a time such as 2026-11-27T09:30:00Z.
+    /// Where it starts: beginning, now, the sequence after which, or the time from which on.
     #[arg(long, default_value = "beginning", value_parser = parse_start, value_name = "WHERE")]
     pub(crate) from: GroupStart,
     #[command(flatten)]
@@ -226,25 +226,23 @@ pub(crate) enum GroupStart {
 }
 
 fn parse_start(text: &str) -> Result<GroupStart, String> {
-    match text {
-        "beginning" => return Ok(GroupStart::Beginning),
-        "now" => return Ok(GroupStart::Now),
-        _ => {}
-    }
-    if let Ok(sequence) = text.parse() {
-        return Ok(GroupStart::After(sequence));
-    }
-    let time = humantime::parse_rfc3339_weak(text).ok();
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let unix_ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
-    unix_ms
-        .map(GroupStart::At)
-        .ok_or_else(|| "must be beginning, now, a sequence or a time".to_owned())
+    Ok(match place::parse_start(text)? {
+        place::From::Beginning => GroupStart::Beginning,
+        place::From::Now => GroupStart::Now,
+        place::From::After(sequence) => GroupStart::After(sequence),
+        place::From::At(unix_ms) => GroupStart::At(unix_ms),
+    })
 }
 
 fn parse_ack_timeout(text: &str) -> Result<u32, String> {
     let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     u32::try_from(timeout.as_millis()).map_err(|_| "is too long".to_owned())
+}
+
+/// A group and a token of it with `=` in between.
+pub(super) fn parse_delivery(text: &str) -> Result<(String, Token), String> {
+    let (group, token) = super::parse_pair(text)?;
+    Ok((group, parse_token(&token)?))
 }
 
 fn parse_token(text: &str) -> Result<Token, String> {
@@ -269,6 +267,7 @@ mod tests {
         ] {
             assert_eq!(parse_start(text), Ok(start));
         }
+        assert!(matches!(parse_start("15m"), Ok(GroupStart::At(_))));
         assert!(parse_start("later").is_err());
     }
 
@@ -280,6 +279,8 @@ mod tests {
             delivery: 2,
         };
         assert_eq!(parse_token(&crate::output::hex(&token.encode())), Ok(token));
+        let delivery = format!("work={}", crate::output::hex(&token.encode()));
+        assert_eq!(parse_delivery(&delivery), Ok(("work".to_owned(), token)));
         assert!(parse_token("00").is_err());
         assert!(parse_token("token").is_err());
     }

@@ -20,6 +20,14 @@ pub(crate) enum Until {
     Time(u64),
 }
 
+/// How a cursor is to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CursorWay {
+    pub(crate) name: String,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 const TIMES: &str = "a time such as 2026-11-27T09:30:00Z or 15m (ago)";
 
 pub(super) fn parse_start(text: &str) -> Result<From, String> {
@@ -44,6 +52,22 @@ pub(super) fn parse_time(text: &str) -> Result<u64, String> {
     time(text).ok_or_else(|| format!("must be {TIMES}"))
 }
 
+/// A name and a sequence with `=` in between.
+pub(super) fn parse_named_sequence(text: &str) -> Result<(String, u64), String> {
+    let (name, digits) = super::parse_pair(text)?;
+    let sequence = sequence(&digits).ok_or_else(|| format!("{digits:?} is no sequence"))?;
+    Ok((name, sequence))
+}
+
+/// A cursor's name and two sequences, as NAME=FROM:TO.
+pub(super) fn parse_cursor_way(text: &str) -> Result<CursorWay, String> {
+    let (name, way) = super::parse_pair(text)?;
+    way.split_once(':')
+        .and_then(|(from, to)| Some((sequence(from)?, sequence(to)?)))
+        .map(|(from, to)| CursorWay { name, from, to })
+        .ok_or_else(|| format!("{way:?} is not two sequences with `:` in between"))
+}
+
 fn sequence(text: &str) -> Option<u64> {
     text.parse().ok()
 }
@@ -59,6 +83,20 @@ fn time(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_goes_from_one_sequence_to_another() {
+        let way = parse_cursor_way("a:b=1:20").expect("a way");
+        let (name, from, to) = ("a:b".to_owned(), 1, 20);
+        assert_eq!(way, CursorWay { name, from, to });
+        for wrong in ["a", "a=1", "a=1:", "a=:1", "a=1:x", "a=-1:2"] {
+            assert!(parse_cursor_way(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_named_sequence("a=7"), Ok(("a".to_owned(), 7)));
+        for wrong in ["a", "a=", "a=x"] {
+            assert!(parse_named_sequence(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_place_is_a_sequence_or_a_time() {

@@ -9,7 +9,6 @@ use toka_ledger::command::{ParentName, Precondition};
 use toka_ledger::prepare::{EventDraft, is_claim};
 use toka_ledger::read::Selector;
 use toka_ledger::{CursorName, EventHeader, GroupName, Kind};
-use toka_proto::convert::coordination::Token;
 
 use crate::cli::{self, Consistency, Format, Global};
 use crate::embed::{self, Embedder};
@@ -64,8 +63,9 @@ pub(crate) async fn run(
     }
     let committed = target.commit(vec![draft], preconditions).await;
     let headers = match (committed, salt, flags.salt) {
-        // What was made here must be known for a repeat to be the same event.
-        (Err(error), Some(salt), None) => {
+        // What was made here must be known for a repeat to be the same event. Where preconditions did not hold nothing
+        // was stored that a repeat could find.
+        (Err(error), Some(salt), None) if !is_violation(&error) => {
             let salt = output::hex(&salt);
             return Err(error.context(format!("to repeat this commit safely, add --salt {salt}")));
         }
@@ -79,6 +79,10 @@ pub(crate) async fn run(
         eprintln!("note: {}", embed::STORED_WITHOUT);
     }
     Ok(())
+}
+
+fn is_violation(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Failure>(), Some(Failure::Violated(_)))
 }
 
 fn show(header: &EventHeader, format: Format) -> Result<()> {
@@ -128,7 +132,7 @@ fn read_payload(flags: &cli::Commit) -> Result<Bytes> {
 /// A claim gets a salt, so that two claimants never look the same.
 fn salt(flags: &cli::Commit, preconditions: &[Precondition]) -> Result<Option<Vec<u8>>> {
     if let Some(digits) = &flags.salt {
-        return Ok(Some(payload::from_hex(digits)?));
+        return Ok(Some(payload::from_hex(digits).context("--salt")?));
     }
     if flags.unique || is_claim(preconditions) {
         let salt = toka_ledger::seam::Seams::system().random_u128();
@@ -147,25 +151,18 @@ async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Preco
         });
     }
     for (kind, sequence) in &flags.kind_sequence {
-        let sequence = sequence
-            .parse()
-            .context("--kind-sequence needs KIND=SEQUENCE")?;
         preconditions.push(Precondition::KindSequence {
             kind: Kind::new(kind)?,
-            sequence,
+            sequence: *sequence,
         });
     }
     for (prefix, sequence) in &flags.prefix_sequence {
-        let sequence = sequence
-            .parse()
-            .context("--prefix-sequence needs PREFIX=SEQUENCE")?;
         preconditions.push(Precondition::KindPrefixSequence {
             prefix: prefix.clone(),
-            sequence,
+            sequence: *sequence,
         });
     }
     for (group, token) in &flags.acknowledge {
-        let token = Token::decode("acknowledge", &payload::from_hex(token)?.into())?;
         preconditions.push(Precondition::Acknowledge {
             group: GroupName::new(group)?,
             incarnation: token.incarnation,
@@ -176,12 +173,11 @@ async fn preconditions(target: &Target, flags: &cli::Commit) -> Result<Vec<Preco
     if let Some(unix_ms) = flags.time_passed {
         preconditions.push(Precondition::TimePassed { unix_ms });
     }
-    for (name, way) in &flags.cursor {
-        let (from, to) = way.split_once(':').context("--cursor needs NAME=FROM:TO")?;
+    for way in &flags.cursor {
         preconditions.push(Precondition::CursorMove {
-            name: CursorName::new(name)?,
-            from: from.parse().context("--cursor needs NAME=FROM:TO")?,
-            to: to.parse().context("--cursor needs NAME=FROM:TO")?,
+            name: CursorName::new(&way.name)?,
+            from: way.from,
+            to: way.to,
         });
     }
     Ok(preconditions)

@@ -79,6 +79,12 @@ pub(crate) async fn run(target: &Target, command: cli::Group, format: Format) ->
 
 async fn create(target: &Target, flags: cli::CreateGroup, format: Format) -> Result<()> {
     let name = GroupName::new(&flags.name)?;
+    if flags.filter.descendants_of.is_some() {
+        bail!(Failure::Usage(
+            "--descendants-of is not for groups, whose events have kinds, attributes and intents"
+                .to_owned()
+        ));
+    }
     let settings = Settings {
         filter: target.filter(flags.filter).await?,
         ack_timeout_ms: flags.ack_timeout,
@@ -109,8 +115,26 @@ async fn settle(
     format: Format,
 ) -> Result<()> {
     let name = GroupName::new(name)?;
-    let outcomes = target.settle(&name, tokens, verdict).await?;
-    settled(&outcomes, what, format)
+    match target.settle(&name, tokens, verdict).await {
+        Ok(outcomes) => settled(&outcomes, what, format),
+        Err(error) => Err(of_another_group(target, &name, error).await),
+    }
+}
+
+/// What is wrong with tokens, where it is not that there is no such group.
+async fn of_another_group(
+    target: &Target,
+    name: &GroupName,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let is_absent = matches!(error.downcast_ref::<Failure>(), Some(Failure::NotFound(_)));
+    if is_absent && target.group(name).await.is_ok() {
+        let what = format!(
+            "such delivery in group {name}: the token is of another group, or of one of this name that was deleted"
+        );
+        return Failure::NotFound(what).into();
+    }
+    error
 }
 
 fn show(groups: &[Group], format: Format) -> Result<()> {
@@ -261,7 +285,8 @@ fn settled(outcomes: &[SettleOutcome], what: &str, format: Format) -> Result<()>
     }
     if stale > 0 {
         bail!(Failure::Refused(format!(
-            "{stale} were settled already, or are delivered again"
+            "{stale} of {} not current any more: settled already, or delivered again",
+            outcomes.len()
         )));
     }
     Ok(())

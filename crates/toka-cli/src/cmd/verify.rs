@@ -47,6 +47,7 @@ pub(crate) async fn run(global: &Global, flags: Verify, format: Format) -> Resul
     show(&checked, begin.elapsed(), format)?;
     match checked.problems_total() {
         0 => Ok(()),
+        1 => bail!(Failure::Damaged("1 problem found".to_owned())),
         problems => bail!(Failure::Damaged(format!("{problems} problems found"))),
     }
 }

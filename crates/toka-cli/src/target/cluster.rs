@@ -318,6 +318,15 @@ pub(crate) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::UnknownRole { name }) => {
             Failure::NotFound(format!("role {name}")).into()
         }
+        Error::Rejected(Rejection::Preconditions { .. }) => {
+            Failure::Violated(error.to_string()).into()
+        }
+        // A revision that the vault does not have.
+        Error::Refused {
+            code: Code::OutOfRange,
+            message,
+            ..
+        } => Failure::Refused(message.clone()).into(),
         Error::Refused { code, message, .. } if is_wrong_port(*code, message) => {
             let hint =
                 "is that the port for clients (7311 by default), and not that for nodes or HTTP?";

@@ -70,6 +70,19 @@ impl Local {
         }
     }
 
+    /// Refuses a sequence after which to begin that is beyond the vault's end, as a node does.
+    fn check_start(&self, sequence: u64) -> Result<()> {
+        let last = self.reader().position().sequence;
+        if sequence <= last {
+            return Ok(());
+        }
+        Err(super::failure(toka_client::Error::OutOfRange {
+            sequence,
+            first: last.min(1),
+            last,
+        }))
+    }
+
     pub(super) async fn commit(
         &self,
         drafts: Vec<EventDraft>,
@@ -107,6 +120,9 @@ impl Local {
     }
 
     pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
+        if let Err(error) = self.check_start(listing.after) {
+            return futures::stream::iter([Err(error)]).boxed();
+        }
         let reader = self.vault.reader();
         let (after, until) = match self.bounds(&listing) {
             Ok(bounds) => bounds,
@@ -176,6 +192,9 @@ impl Local {
                 None => bail!(Failure::NotFound(format!("cursor {name}"))),
             },
         };
+        if let Start::After(sequence) = start {
+            self.check_start(sequence)?;
+        }
         let subscription = reader.subscribe(start, filter);
         let messages =
             futures::stream::try_unfold(subscription, move |mut subscription| async move {
@@ -239,6 +258,9 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
         }
         Error::Rejected(Rejection::UnknownGroup { name }) => {
             Failure::NotFound(format!("group {name}")).into()
+        }
+        Error::Rejected(Rejection::Preconditions { .. }) => {
+            Failure::Violated(error.to_string()).into()
         }
         Error::Invalid(_) | Error::Rejected(_) | Error::DescendantsLimit { .. } => {
             Failure::Refused(error.to_string()).into()
