@@ -8,6 +8,7 @@ use prost_types::FileDescriptorSet;
 use toka_auth::{Secret, Token};
 use toka_client::TokenLimits;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::scrape::Scrape;
 use toka_tests::secured::{Secured, WHO_AM_I, client, code};
 use toka_tests::wait;
 use tonic::Code;
@@ -143,6 +144,15 @@ async fn every_rpc_that_is_no_read_refuses_a_reader() -> Result<()> {
         let vote = "toka.raft.v1.RaftService/Vote";
         let code = code(cluster, 1, vote, Some(&secured.root)).await?;
         ensure!(code == Code::PermissionDenied, "{code:?}");
+        // With all of these a token was shown.
+        let scraped = Scrape::of(cluster.node(1)).await?;
+        let denied = scraped.value("toka_denied_calls_total{credential=\"token\"}")?;
+        let is_denied = |rpc: &&String| !may_read(rpc);
+        let expected = u32::try_from(rpcs()?.iter().filter(is_denied).count())?;
+        ensure!(denied >= f64::from(expected), "{denied} of {expected}");
+        let codes = ["code=\"PERMISSION_DENIED\""];
+        let ended = scraped.sum("toka_grpc_calls_total", &codes)?;
+        ensure!(ended > 0.0, "no call is counted as denied");
         Ok(())
     })
     .await
