@@ -188,9 +188,6 @@ mod tests {
         assert_eq!(requirement("toka.vault.v1.VaultService/Get"), None);
         assert_eq!(requirement("//toka.vault.v1.VaultService/Get"), None);
         assert_eq!(requirement("/toka.vault.v1.VaultService/get"), None);
-        assert_eq!(
-            requirement("/toka.vault.v1.VaultService/Get"),
-            Some(Requirement::Read)
-        );
+        assert_eq!(requirement("/toka.vault.v1.VaultService/Get"), Some(Read));
     }
 }
