@@ -72,7 +72,7 @@ metrics! {
     COMMANDS_REJECTED: Counter "toka_commands_rejected_total" "commands" []
         "Commands that the vault refused, such as commits with unknown parents or preconditions that do not hold.";
     COMMANDS_FAILED: Counter "toka_commands_failed_total" "proposals" ["reason"]
-        "Proposals without an outcome; nothing was acknowledged.";
+        "Proposals without an outcome; nothing was acknowledged. `abandoned`: the caller waited no longer.";
     COMMIT_SECONDS: Histogram "toka_commit_duration_seconds" "seconds" []
         "From a command's arrival at the leader's queue to its outcome.";
     STAGE_SECONDS: Histogram "toka_commit_stage_duration_seconds" "seconds" ["stage"]
