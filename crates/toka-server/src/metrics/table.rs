@@ -144,6 +144,8 @@ metrics! {
         "Bytes that are kept free: with less the node takes no commits.";
     LEDGER_DISK: Gauge "toka_ledger_disk_bytes" "bytes" []
         "Bytes of the ledger on disk, without the Raft log and snapshots.";
+    STORAGE_RESPONSIVE: Gauge "toka_storage_responsive" "" []
+        "1 if storage, intents, groups and cursors could be measured in 2 seconds; 0: there is nothing of them.";
     CACHE: Gauge "toka_rocksdb_block_cache_bytes" "bytes" []
         "Bytes of the block cache that are used.";
     CACHE_PINNED: Gauge "toka_rocksdb_block_cache_pinned_bytes" "bytes" []

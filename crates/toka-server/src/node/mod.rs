@@ -17,7 +17,7 @@ mod place;
 mod serve;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
@@ -153,10 +153,7 @@ impl Node {
         }
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
-        let pages = Pages {
-            shared: Arc::new(OnceLock::new()),
-            readiness: readiness.clone(),
-        };
+        let pages = Pages::new(readiness.clone());
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
         let bounds = config.connections;
