@@ -72,7 +72,7 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
         Some(shared) => {
             let measure = move || metrics::measure(&shared);
             in_time(MEASURE_MAX, &pages.measuring, measure).await
-        },
+        }
         None => None,
     };
     let readiness = pages.readiness.borrow().clone();
