@@ -167,6 +167,29 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() -> Result<()> {
 }
 
 #[test]
+fn queries_of_the_dashboard_are_promql() -> Result<()> {
+    let dashboard: Value = serde_json::from_str(&of_chart(DASHBOARD)?)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    // Each with a name of its own: promtool finds fault with a rule that is there twice.
+    let rules: Vec<Value> = targets
+        .enumerate()
+        .map(|(number, target)| {
+            let query = text(&target["expr"]).replace("$__rate_interval", "5m");
+            json!({ "record": format!("query:number{number}"), "expr": query })
+        })
+        .collect();
+    ensure!(!rules.is_empty(), "it asks for nothing");
+    let directory = tempfile::tempdir()?;
+    // JSON is YAML, too.
+    let file = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    std::fs::write(directory.path().join("queries.yaml"), file.to_string())?;
+    promtool::run(&["check", "rules", "queries.yaml"], "", directory.path())
+}
+
+#[test]
 fn rules_of_the_chart_are_those_of_the_file() -> Result<()> {
     let helm = Helm::new()?;
     let render = |values: &Value| -> Result<Value> {

@@ -119,7 +119,10 @@ fn connection(channel: Channel, _: &str) -> Connection {
 
 #[cfg(feature = "opentelemetry")]
 fn connection(channel: Channel, endpoint: &str) -> Connection {
-    let callee = || toka_trace::KeyValue::new("server.address", endpoint.to_owned());
+    let callee = || {
+        let endpoint = std::sync::Arc::<str>::from(endpoint);
+        toka_trace::KeyValue::new("server.address", endpoint)
+    };
     Connection::over(channel, toka_trace::Tracer::global(), callee)
 }
 
@@ -127,7 +130,7 @@ fn connection(channel: Channel, endpoint: &str) -> Connection {
 #[derive(Debug)]
 pub(crate) struct Channels {
     transport: std::sync::Arc<dyn Transport>,
-    open: Mutex<BTreeMap<String, Channel>>,
+    open: Mutex<BTreeMap<String, Connection>>,
 }
 
 impl Channels {
@@ -146,12 +149,12 @@ impl Channels {
     pub(crate) fn get(&self, endpoint: &str) -> Result<Connection, Error> {
         // Nothing panics while the lock is held, so a poisoned one guards a sound map.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = open.get(endpoint) {
-            return Ok(connection(channel.clone(), endpoint));
+        if let Some(found) = open.get(endpoint) {
+            return Ok(found.clone());
         }
-        let channel = self.transport.channel(endpoint)?;
-        open.insert(endpoint.to_owned(), channel.clone());
-        Ok(connection(channel, endpoint))
+        let made = connection(self.transport.channel(endpoint)?, endpoint);
+        open.insert(endpoint.to_owned(), made.clone());
+        Ok(made)
     }
 
     /// Drops the connection to an endpoint, so that the next use makes a new one.

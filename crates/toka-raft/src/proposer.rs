@@ -137,9 +137,9 @@ impl Proposer {
     /// Proposes `commands` in one entry, in their order, and waits for their outcomes. Encoded here,
     /// once, and by the caller's task: log and network pass the bytes on.
     pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
-        let began = Instant::now();
+        let waiting = self.tally.begin();
         let answer = self.try_together(commands).await;
-        self.tally.answered(&answer, began.elapsed());
+        waiting.answered(&answer);
         answer
     }
 

@@ -12,6 +12,10 @@ use toka_trace::{Clock, KeyValue, Parent, Stage};
 use crate::log_store::DurableTimes;
 use crate::type_config::LogId;
 
+/// Commits of an entry that are traced: what proposes entries records them, and must be back for the next one in about a
+/// millisecond.
+const TRACED_MAX: usize = 128;
+
 /// What a traced commit waits with.
 #[derive(Debug)]
 pub(crate) struct Traced {
@@ -44,9 +48,9 @@ pub(crate) struct TracedEntry {
 }
 
 impl TracedEntry {
-    /// Of `commands` commands in so many bytes, which leave the queue now.
+    /// Of `commands` commands in so many bytes, which leave the queue now. Of many traced ones the first are.
     pub(crate) fn of(
-        commits: Vec<Traced>,
+        mut commits: Vec<Traced>,
         durable: &DurableTimes,
         commands: usize,
         bytes: usize,
@@ -54,6 +58,7 @@ impl TracedEntry {
         if commits.is_empty() {
             return None;
         }
+        commits.truncate(TRACED_MAX);
         Some(Self {
             commits,
             durable: durable.clone(),

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use toka_ledger::Outcome;
 use toka_ledger::disk::Space;
+use tokio::time::Instant;
 
 use crate::error::CommitError;
 use crate::meters::{Counter, Gauge, Histogram, LATENCY_BOUNDS, LONG_BOUNDS};
+
+/// Why a command has no outcome that nobody waits for any more.
+const ABANDONED: &str = "abandoned";
 
 /// What a node has counted since it was started.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct Tally {
     /// Commands that the vault refused.
     pub rejected: Counter,
     failed: [Counter; CommitError::REASONS.len()],
+    abandoned: Counter,
     /// Entries that were applied.
     pub applied_entries: Counter,
     /// Changes of the leader that the node knows of, to one and not to none.
@@ -55,6 +60,7 @@ impl Default for Tally {
             committed_events: Counter::default(),
             rejected: Counter::default(),
             failed: Default::default(),
+            abandoned: Counter::default(),
             applied_entries: Counter::default(),
             leader_changes: Counter::default(),
             snapshots_made: Histogram::new(LONG_BOUNDS),
@@ -67,14 +73,25 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Commands without an outcome, by [`CommitError::reason`].
+    /// Commands without an outcome, by [`CommitError::reason`]; `abandoned` are those for which their callers would not
+    /// wait any longer.
     pub fn failed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.failed.iter().map(Counter::get);
-        CommitError::REASONS.into_iter().zip(counts)
+        let failed = CommitError::REASONS.into_iter().zip(counts);
+        failed.chain([(ABANDONED, self.abandoned.get())])
+    }
+
+    /// Commands that are proposed together, from now on.
+    pub(crate) fn begin(&self) -> Waiting<'_> {
+        Waiting {
+            tally: self,
+            began: Instant::now(),
+            is_answered: false,
+        }
     }
 
     /// What has become of commands that were proposed together, `took` after they were queued.
-    pub(crate) fn answered(&self, answer: &Result<Vec<Outcome>, CommitError>, took: Duration) {
+    fn answered(&self, answer: &Result<Vec<Outcome>, CommitError>, took: Duration) {
         let outcomes = match answer {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -108,6 +125,31 @@ impl Tally {
     }
 }
 
+/// Commands that wait for their outcomes. Dropped before there are any, their caller has given up: without a quorum that is
+/// how nearly every commit ends.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    tally: &'a Tally,
+    began: Instant,
+    is_answered: bool,
+}
+
+impl Waiting<'_> {
+    /// What has become of them.
+    pub(crate) fn answered(mut self, answer: &Result<Vec<Outcome>, CommitError>) {
+        self.is_answered = true;
+        self.tally.answered(answer, self.began.elapsed());
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.tally.abandoned.increment();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +168,14 @@ mod tests {
         assert_eq!(tally.commit.distribution().count, 1, "one answer");
         let failed: Vec<_> = tally.failed().filter(|(_, count)| *count > 0).collect();
         assert_eq!(failed, [("unknown", 1)]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_counted_once() {
+        let tally = Tally::default();
+        drop(tally.begin());
+        tally.begin().answered(&Err(CommitError::Stopped));
+        let failed: Vec<_> = tally.failed().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(failed, [("stopped", 1), ("abandoned", 1)]);
     }
 }

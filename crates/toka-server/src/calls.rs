@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http_body::{Body as _, Frame, SizeHint};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -263,21 +262,45 @@ pub(crate) struct Counted<S> {
 
 impl<S> Service<Request<Body>> for Counted<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>> + 'static,
-    S::Future: Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Unpin,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+    type Future = Counting<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = self.calls.begin(request.uri().path());
-        let answered = self.service.call(request);
-        Box::pin(async move { Ok(call.over(answered.await?)) })
+    fn call(&mut self, request: Request<Body>) -> Counting<S::Future> {
+        Counting {
+            call: Some(self.calls.begin(request.uri().path())),
+            answered: self.service.call(request),
+        }
+    }
+}
+
+/// A call whose answer has not begun. Not boxed: every call of a client is one.
+#[derive(Debug)]
+pub(crate) struct Counting<F> {
+    answered: F,
+    call: Option<Call>,
+}
+
+impl<F, E> Future for Counting<F>
+where
+    F: Future<Output = Result<Response<Body>, E>> + Unpin,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answered).poll(cx));
+        let call = self.call.take();
+        Poll::Ready(answer.map(|response| match call {
+            Some(call) => call.over(response),
+            None => response,
+        }))
     }
 }
 
@@ -321,7 +344,7 @@ mod tests {
         let mut response = Some(response);
         let service = service_fn(move |_: Request<Body>| {
             let response = response.take().expect("called once");
-            async move { Ok::<_, Infallible>(response) }
+            std::future::ready(Ok::<_, Infallible>(response))
         });
         let request = Request::builder().uri(path).body(Body::empty());
         let counted = CountLayer(Arc::clone(calls)).layer(service);

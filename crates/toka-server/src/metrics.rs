@@ -17,14 +17,28 @@ use crate::api::Shared;
 use crate::status::Readiness;
 use crate::transport::Security;
 
-/// The node in Prometheus' text format; before its stores are open (`shared` is absent), the process. Blocks for as long as
-/// `apply` changes the intents.
+/// What a disk that hangs, or an `apply` that does, keeps from being known.
+#[derive(Debug)]
+pub(crate) struct Measured(Page);
+
+/// Measures the storage, the intents, consumer groups and cursors. Blocks.
+pub(crate) fn measure(shared: &Shared) -> Measured {
+    let mut page = Page::default();
+    storage::measure(&mut page, &shared.replica);
+    coordination::write(&mut page, shared);
+    Measured(page)
+}
+
+/// The node in Prometheus' text format; before its stores are open (`shared` is absent), the process. Without what was
+/// `measured` it has everything else, and waits for nothing: what hangs has to be seen.
 pub(crate) fn text(
     shared: Option<&Shared>,
+    measured: Option<Measured>,
     readiness: &Readiness,
     security: Option<&Security>,
 ) -> String {
-    let mut page = Page::default();
+    let is_measured = u64::from(measured.is_some());
+    let mut page = measured.map_or_else(Page::default, |Measured(page)| page);
     let is_ready = u64::from(*readiness == Readiness::Ready);
     page.set(&table::READY, is_ready);
     let feature_level = FEATURE_LEVEL.to_string();
@@ -44,8 +58,8 @@ pub(crate) fn text(
         page.set_of(&table::NODE_INFO, &identity, 1);
         raft::write(&mut page, &shared.replica, &status);
         storage::write(&mut page, &shared.replica, &status);
+        page.set(&table::STORAGE_RESPONSIVE, is_measured);
         api::write(&mut page, shared);
-        coordination::write(&mut page, shared);
     }
     if let Some(security) = security {
         if let Some(end) = security.first_end() {

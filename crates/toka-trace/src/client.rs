@@ -35,7 +35,7 @@ impl<S> ClientSpans<S> {
     }
 
     fn start<B>(&self, request: &Request<B>) -> Option<Context> {
-        if !self.tracer.is_on() {
+        if !self.tracer.has_part() {
             return None;
         }
         let rpc = Rpc::of(request.uri().path())?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures::future::Either;
 use opentelemetry::Context;
@@ -16,6 +16,8 @@ use opentelemetry::trace::{
 pub(crate) const SCOPE: &str = "toka";
 /// Most spans that may wait for their export.
 pub const QUEUE_SPANS_MAX: usize = 1 << 20;
+/// Calls of which one asks again whether the process has a provider that it had not.
+const LOOK_AGAIN_CALLS: u32 = 1_024;
 
 /// Makes spans, or does nothing at all. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +31,32 @@ enum Source {
         tracer: Arc<BoxedTracer>,
         dropped: Arc<AtomicU64>,
     },
-    Global,
+    Global(Arc<Provider>),
+}
+
+/// The provider of the process, as far as calls have shown whether there is one. OpenTelemetry does not tell, and a span
+/// of none costs as many allocations as any other.
+#[derive(Debug, Default)]
+struct Provider {
+    is_absent: AtomicBool,
+    /// Since it was found absent.
+    calls: AtomicU32,
+}
+
+impl Provider {
+    fn is_worth_asking(&self) -> bool {
+        !self.is_absent.load(Ordering::Relaxed)
+            || self.calls.fetch_add(1, Ordering::Relaxed) % LOOK_AGAIN_CALLS == LOOK_AGAIN_CALLS - 1
+    }
+
+    /// Takes down what it has made of a span that it was asked for.
+    fn answered(&self, parent: &Context, context: &Context) {
+        // Below another span there is a valid one even without a provider.
+        if !parent.has_active_span() && !parent.is_telemetry_suppressed() {
+            let is_absent = !context.span().span_context().is_valid();
+            self.is_absent.store(is_absent, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Tracer {
@@ -40,10 +67,11 @@ impl Tracer {
     }
 
     /// Makes spans by whatever provider the process has set for all of OpenTelemetry when each of them begins; where it
-    /// has set none, the trace that is current is passed on and nothing else.
+    /// has set none, the trace that is current is passed on and nothing else. One that is set after calls were made
+    /// without any is found within 1,024 calls.
     #[must_use]
-    pub const fn global() -> Self {
-        Self(Source::Global)
+    pub fn global() -> Self {
+        Self(Source::Global(Arc::default()))
     }
 
     /// Makes spans by `tracer`; of those that it loses `dropped` is the number.
@@ -67,7 +95,18 @@ impl Tracer {
     pub fn spans_dropped(&self) -> u64 {
         match &self.0 {
             Source::Own { dropped, .. } => dropped.load(Ordering::Relaxed),
-            Source::Off | Source::Global => 0,
+            Source::Off | Source::Global(_) => 0,
+        }
+    }
+
+    /// Whether a call that is made now has anything of tracing: a span, or one to tell of.
+    pub(crate) fn has_part(&self) -> bool {
+        match &self.0 {
+            Source::Off => false,
+            Source::Own { .. } => true,
+            Source::Global(provider) => {
+                provider.is_worth_asking() || Context::map_current(Context::has_active_span)
+            }
         }
     }
 
@@ -78,8 +117,11 @@ impl Tracer {
             Source::Own { tracer, .. } => {
                 parent.with_span(tracer.build_with_context(builder, parent))
             }
-            Source::Global => {
-                parent.with_span(global::tracer(SCOPE).build_with_context(builder, parent))
+            Source::Global(provider) => {
+                let tracer = global::tracer(SCOPE);
+                let context = parent.with_span(tracer.build_with_context(builder, parent));
+                provider.answered(parent, &context);
+                context
             }
         }
     }
@@ -195,5 +237,41 @@ impl Current {
 impl fmt::Display for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "trace_id={} span_id={}", self.trace_id, self.span_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    use super::*;
+
+    /// The only test of the provider that all tests of this process share.
+    #[test]
+    fn a_provider_that_is_not_set_is_asked_seldom_and_found_once_it_is() {
+        let tracer = Tracer::global();
+        let start = || {
+            let context = tracer.start(SpanBuilder::from_name("span"), &Context::new());
+            context.span().span_context().is_valid()
+        };
+        assert!(tracer.has_part(), "nothing is known yet");
+        assert!(!start());
+        assert!(!tracer.has_part(), "there is none");
+        let caller = SpanContext::new(
+            TraceId::from(1_u128),
+            SpanId::from(2_u64),
+            TraceFlags::SAMPLED,
+            true,
+            TraceState::NONE,
+        );
+        let current = Context::new().with_remote_span_context(caller).attach();
+        assert!(tracer.has_part(), "a trace is passed on");
+        drop(current);
+        global::set_tracer_provider(SdkTracerProvider::builder().build());
+        let asked = (0..LOOK_AGAIN_CALLS).filter(|_| tracer.has_part());
+        assert_eq!(asked.count(), 1);
+        assert!(start());
+        assert!(tracer.has_part(), "it is there");
     }
 }

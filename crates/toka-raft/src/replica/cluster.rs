@@ -86,11 +86,9 @@ impl Replica {
     /// What this node knows by itself, without asking the others.
     #[must_use]
     pub fn own_survey(&self) -> Survey {
-        let report = self.inner.node.reporter.report();
         Survey {
             nodes: vec![self.node_status()],
-            membership: report.membership(),
-            alarms: report.all_alarms(),
+            ..self.own_report()
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toka_ledger::engine::Usage;
 
-use super::Replica;
+use super::{Replica, Survey};
 use crate::error::FatalError;
 use crate::meters::Distribution;
 use crate::tally::Tally;
@@ -25,6 +25,17 @@ impl Replica {
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.inner.node.tally
+    }
+
+    /// What this node knows by itself, without its own state, for which the ledger would be read.
+    #[must_use]
+    pub fn own_report(&self) -> Survey {
+        let report = self.inner.node.reporter.report();
+        Survey {
+            nodes: Vec::new(),
+            membership: report.membership(),
+            alarms: report.all_alarms(),
+        }
     }
 
     /// How long groups of the Raft log have taken to be written and synced.

@@ -12,7 +12,7 @@ pub(super) fn write(page: &mut Page, replica: &Replica, status: &Status) {
     commits(page, replica);
     log(page, status);
     members(page, replica, status);
-    alarms(page, &replica.own_survey());
+    alarms(page, &replica.own_report());
     let tally = replica.tally();
     let made = tally.snapshots_made.distribution();
     page.times(&table::SNAPSHOT_SECONDS, &[], &made);

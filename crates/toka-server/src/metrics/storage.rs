@@ -6,13 +6,18 @@ use super::count;
 use super::page::Page;
 use super::table;
 
-/// Puts them on the page. Blocks for as long as `apply` changes the intents.
+/// Puts on the page what was measured before.
 pub(super) fn write(page: &mut Page, replica: &Replica, status: &Status) {
     let tally = replica.tally();
     page.set(&table::DISK_FREE, tally.disk_free_bytes.get());
     page.set(&table::DISK_SIZE, tally.disk_bytes.get());
     page.set(&table::DISK_RESERVE, tally.disk_reserve_bytes.get());
     page.set(&table::LEDGER_DISK, status.disk_bytes);
+}
+
+/// Puts on the page what is measured now. Blocks for as long as `apply` changes the intents, and longer where the disk
+/// hangs.
+pub(super) fn measure(page: &mut Page, replica: &Replica) {
     engine(page, replica);
     let usage = replica.reader().intent_usage();
     page.set(&table::INTENTS, count(usage.intents));

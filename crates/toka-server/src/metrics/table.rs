@@ -72,7 +72,7 @@ metrics! {
     COMMANDS_REJECTED: Counter "toka_commands_rejected_total" "commands" []
         "Commands that the vault refused, such as commits with unknown parents or preconditions that do not hold.";
     COMMANDS_FAILED: Counter "toka_commands_failed_total" "proposals" ["reason"]
-        "Proposals without an outcome; nothing was acknowledged.";
+        "Proposals without an outcome; nothing was acknowledged. `abandoned`: the caller waited no longer.";
     COMMIT_SECONDS: Histogram "toka_commit_duration_seconds" "seconds" []
         "From a command's arrival at the leader's queue to its outcome.";
     STAGE_SECONDS: Histogram "toka_commit_stage_duration_seconds" "seconds" ["stage"]
@@ -144,6 +144,8 @@ metrics! {
         "Bytes that are kept free: with less the node takes no commits.";
     LEDGER_DISK: Gauge "toka_ledger_disk_bytes" "bytes" []
         "Bytes of the ledger on disk, without the Raft log and snapshots.";
+    STORAGE_RESPONSIVE: Gauge "toka_storage_responsive" "" []
+        "1 if storage, intents, groups and cursors could be measured in 2 seconds; 0: there is nothing of them.";
     CACHE: Gauge "toka_rocksdb_block_cache_bytes" "bytes" []
         "Bytes of the block cache that are used.";
     CACHE_PINNED: Gauge "toka_rocksdb_block_cache_pinned_bytes" "bytes" []

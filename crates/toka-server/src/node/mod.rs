@@ -19,7 +19,7 @@ mod serve;
 mod stores;
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
@@ -163,11 +163,7 @@ impl Node {
         let bootstrap = bootstrap.map(Bootstrap::read).transpose()?;
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
-        let pages = Pages {
-            shared: Arc::new(OnceLock::new()),
-            readiness: readiness.clone(),
-            security: wires.security.clone(),
-        };
+        let pages = Pages::new(readiness.clone(), wires.security.clone());
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
         let bounds = config.connections;

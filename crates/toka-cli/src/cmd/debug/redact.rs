@@ -9,7 +9,7 @@ use std::ffi::OsString;
 pub(super) const MARK: &str = "[redacted]";
 
 /// Names of secrets have one of these in them.
-const SECRET: [&str; 13] = [
+const SECRET: [&str; 15] = [
     "token",
     "secret",
     "password",
@@ -23,6 +23,9 @@ const SECRET: [&str; 13] = [
     "api-key",
     "access_key",
     "private_key",
+    // OTEL_EXPORTER_OTLP_HEADERS and OTEL_EXPORTER_OTLP_TRACES_HEADERS: a collector's token stands in them.
+    "otlp_headers",
+    "traces_headers",
 ];
 /// What users have stored, or what comes from it.
 const CONTENT: [&str; 3] = ["payload", "payload_base64", "embedding"];
@@ -296,12 +299,16 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "planted-long"),
             ("AWS_SESSION_TOKEN", "planted"),
             ("TOKEN_SHORT", "1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=planted-too"),
             ("HOME", "/home/me"),
         ];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let redactor = Redactor::new(variables, vec!["of the file".to_owned()]);
-        let said = redactor.text("1 /home/me planted-long,planted of the file");
-        assert_eq!(said, "1 /home/me [redacted],[redacted] [redacted]");
+        let said = redactor.text("1 /home/me planted-long,planted of the file x-team=planted-too");
+        assert_eq!(
+            said,
+            "1 /home/me [redacted],[redacted] [redacted] [redacted]"
+        );
     }
 
     #[test]
