@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::TryStreamExt as _;
 use serde_json::json;
 use toka_agents::{
     Agent, Context, Ended, Event, Fold, GroupSource, HandlerError, Interests, NewEvent, Reaction,
     Runner, Settings, Source, Store,
 };
-use toka_client::{Client, EventDraft};
+use toka_client::{Client, Consistency, EventDraft, List, Read};
 use toka_ledger::{ConsumerName, EventHeader, GroupName};
-use toka_tests::cluster::{self, Cluster};
-use toka_tests::history;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::{history, wait};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -111,10 +112,32 @@ async fn answered(cluster: &mut Cluster, sources: Vec<Option<Source>>) -> Result
         ensure!(ended == Ended::Stopped, "{ended:?}");
     }
     let client = cluster.client().await?;
-    let head = Store::head(&client).await?;
-    let last = instance(client, INSTANCES, sources[0].clone())?;
-    last.run_until(head, &CancellationToken::new()).await?;
+    let last = instance(client.clone(), INSTANCES, sources[0].clone())?;
+    // Deliveries whose answers were lost come again when their time is over.
+    let head = wait::until("an answer to each task", PATIENCE, async || {
+        let head = Store::head(&client).await?;
+        last.run_until(head, &CancellationToken::new()).await?;
+        let answers = answers(&client).await?;
+        ensure!(answers >= TASKS, "{answers} answers");
+        Ok(Store::head(&client).await?)
+    })
+    .await?;
     history::same_log(cluster, head).await
+}
+
+/// How many answers there are.
+async fn answers(client: &Client) -> Result<u64> {
+    let list = List {
+        filter: Interests::kinds(["answer"]).filter(),
+        page_size: 1_000,
+        read: Read {
+            consistency: Consistency::Linearizable,
+            ..Read::default()
+        },
+        ..List::default()
+    };
+    let answers: Vec<_> = client.list_all(list).try_collect().await?;
+    Ok(answers.len() as u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
