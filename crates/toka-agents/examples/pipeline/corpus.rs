@@ -1,7 +1,7 @@
 //! What people have said to an assistant.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -25,8 +25,10 @@ impl Utterance {
 
 /// The first `events` utterances, each text once.
 pub(crate) fn read(events: usize) -> Result<Vec<Utterance>> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/hwu64/utterances.jsonl");
+    // Where cargo runs it, and not where it was compiled: a target directory may be used by several clones.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let path = package.join("../../tests/data/hwu64/utterances.jsonl");
     let lines =
         std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let mut texts = BTreeSet::new();
