@@ -34,7 +34,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "toka-measure",
         &["toka-client", "toka-ledger", "toka-proto"],
     ),
-    ("toka-agents", &["toka-client"]),
+    (
+        "toka-agents",
+        &["smart-embedder", "toka-client", "toka-ledger"],
+    ),
     ("toka-python", &["toka-client", "toka-ledger"]),
     ("toka-runtime", &["toka-agents", "toka-ledger"]),
     (
@@ -62,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-ledger",
             "toka-proto",
             "toka-client",
+            "toka-agents",
             "toka-raft",
             "toka-server",
             "toka-tls",
@@ -81,7 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that use the ledger's types and must not make their users build RocksDB.
-const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client"];
+const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents"];
 
 /// Violations of the table, dev-dependencies included.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
