@@ -43,6 +43,7 @@ mod load;
 mod membership;
 mod membership_interrupted;
 mod membership_refused;
+mod past;
 mod quorum_loss;
 mod range_reads;
 mod reads;

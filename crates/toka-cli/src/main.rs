@@ -80,7 +80,14 @@ async fn run_on(
         Command::Lineage(flags) => cmd::lineage::run(target, flags, brief).await,
         Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
-        Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,
+        Command::Intents(flags) => {
+            let past = match flags.at {
+                Some(sequence) => Some(target.at(global, sequence).await?),
+                None => None,
+            };
+            let target = past.as_ref().unwrap_or(target);
+            cmd::intents::run(target, global, flags, brief).await
+        }
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
         Command::Cursor(command) => cmd::cursor::run(target, command, brief).await,
         Command::Group(command) => cmd::group::run(target, command, format).await,

@@ -5,6 +5,7 @@ mod coordination;
 mod embedded;
 mod intents;
 mod lineage;
+mod past;
 
 use anyhow::Result;
 use futures::stream::BoxStream;

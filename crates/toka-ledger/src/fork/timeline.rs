@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::cut::is_lasting;
 use super::engine::ForkEngine;
 use crate::apply::Ledger;
-use crate::engine::Engine;
 use crate::engine::memory::MemoryEngine;
+use crate::engine::{Batch, Direction, Durability, Engine, Table};
 use crate::error::Error;
 use crate::read::Reader;
 use crate::restore::moment::{Manner, repeat_as};
@@ -73,6 +74,27 @@ impl Timeline {
             seams,
             kept: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The timeline of a vault that nobody writes to while this is made, such as a copy: its present moment is not
+    /// made again, but taken as it is, with what changed behind its last event.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Engine`].
+    pub fn of_still(base: Reader, seams: Seams) -> Result<Self, Error> {
+        let (rows, engine) = (MemoryEngine::new(), base.engine());
+        let mut batch = Batch::new();
+        for table in Table::ALL.into_iter().filter(|table| !is_lasting(*table)) {
+            for row in engine.scan(table, &[], None, Direction::Forward) {
+                let (key, value) = row?;
+                batch.put(table, key, value);
+            }
+        }
+        rows.write(batch, Durability::Synced)?;
+        let sequence = base.position().sequence;
+        let timeline = Self::with_seams(base, seams);
+        timeline.keep(sequence, rows);
+        Ok(timeline)
     }
 
     /// The vault that this is the timeline of.

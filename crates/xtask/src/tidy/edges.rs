@@ -20,7 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("toka-agents", &["toka-client"]),
     ("toka-python", &["toka-client", "toka-ledger"]),
-    ("toka-runtime", &["toka-agents", "toka-ledger"]),
+    (
+        "toka-runtime",
+        &["toka-agents", "toka-client", "toka-ledger"],
+    ),
     (
         "toka-cli",
         &[
@@ -43,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-proto",
             "toka-client",
             "toka-raft",
+            "toka-runtime",
             "toka-server",
         ],
     ),
