@@ -1,0 +1,151 @@
+//! An agent of a program, whatever its type.
+
+use std::io::{BufRead as _, Write as _};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use toka_agents::{Agent, Begin, Runner, Settings, Store};
+use tokio_util::sync::CancellationToken;
+
+use super::ProgramError;
+use super::flags;
+use crate::replay::{Compared, Part, Replay, Summary, causes, show, state_at};
+use crate::supervise::Unit;
+use crate::unit::{AgentUnit, Handlers};
+use crate::what_if::Actor;
+
+/// An agent of a program.
+pub(super) trait Registered: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// For a supervisor.
+    fn unit(
+        &self,
+        store: Arc<dyn Store>,
+        handlers: Handlers,
+    ) -> Result<Arc<dyn Unit>, ProgramError>;
+
+    /// For a fork right behind the event at `at`, in `store`.
+    fn actor(&self, store: Arc<dyn Store>, at: u64) -> Result<Box<dyn Actor>, ProgramError>;
+
+    fn replay(
+        &self,
+        store: Arc<dyn Store>,
+        flags: flags::Replay,
+    ) -> BoxFuture<'_, Result<Summary, ProgramError>>;
+
+    /// The state right behind the event at `at`.
+    fn state(&self, store: Arc<dyn Store>, at: u64) -> BoxFuture<'_, Result<Value, ProgramError>>;
+}
+
+/// An agent that is made when it is needed.
+pub(super) struct Made<F> {
+    settings: Settings,
+    make: F,
+}
+
+impl<F> Made<F> {
+    pub(super) const fn new(settings: Settings, make: F) -> Self {
+        Self { settings, make }
+    }
+
+    fn failed(&self, source: toka_agents::Error) -> ProgramError {
+        ProgramError::Agent {
+            agent: self.settings.name().to_owned(),
+            source,
+        }
+    }
+}
+
+impl<A: Agent, F: Fn() -> A + Send + Sync + 'static> Registered for Made<F> {
+    fn name(&self) -> &str {
+        self.settings.name()
+    }
+
+    fn unit(
+        &self,
+        store: Arc<dyn Store>,
+        handlers: Handlers,
+    ) -> Result<Arc<dyn Unit>, ProgramError> {
+        let unit = AgentUnit::new((self.make)(), store, self.settings.clone(), handlers);
+        Ok(Arc::new(unit.map_err(|error| self.failed(error))?))
+    }
+
+    fn actor(&self, store: Arc<dyn Store>, at: u64) -> Result<Box<dyn Actor>, ProgramError> {
+        let settings = Settings {
+            // Of a fork over a cluster the cursors are not known.
+            begin: Begin::After(at),
+            ..self.settings.clone()
+        };
+        let runner = Runner::new((self.make)(), store, settings);
+        Ok(Box::new(Running {
+            runner: runner.map_err(|error| self.failed(error))?,
+        }))
+    }
+
+    fn replay(
+        &self,
+        store: Arc<dyn Store>,
+        flags: flags::Replay,
+    ) -> BoxFuture<'_, Result<Summary, ProgramError>> {
+        Box::pin(async move {
+            let part = Part {
+                from: flags.from,
+                until: flags.until,
+            };
+            let read = Arc::clone(&store);
+            let mut replay = Replay::open((self.make)(), self.name(), store, part).await?;
+            let mut tell = |compared: &Compared| {
+                let differs = compared.divergence().is_some();
+                if flags.step || (differs && !flags.diff) {
+                    println!("{}", show::step(compared));
+                }
+                if flags.step {
+                    wait_for_enter();
+                }
+            };
+            let summary = replay.run(!flags.diff, &mut tell).await?;
+            if let Some(first) = &summary.first {
+                let causes = causes(&*read, &first.event.header).await?;
+                println!("{}", show::divergence(first, &causes));
+            }
+            Ok(summary)
+        })
+    }
+
+    fn state(&self, store: Arc<dyn Store>, at: u64) -> BoxFuture<'_, Result<Value, ProgramError>> {
+        Box::pin(async move {
+            let agent = (self.make)();
+            let fold = state_at(&agent, self.name(), &*store, at).await?;
+            Ok(serde_json::to_value(fold.state())?)
+        })
+    }
+}
+
+/// An agent in a fork.
+struct Running<A: Agent> {
+    runner: Runner<A>,
+}
+
+impl<A: Agent> Actor for Running<A> {
+    fn name(&self) -> &str {
+        self.runner.name()
+    }
+
+    fn run_until(&self, sequence: u64) -> BoxFuture<'_, Result<(), toka_agents::Error>> {
+        Box::pin(async move {
+            let stop = CancellationToken::new();
+            self.runner.run_until(sequence, &stop).await?;
+            Ok(())
+        })
+    }
+}
+
+/// Holds up a replay that is gone through step by step. At the end of the input it goes on.
+fn wait_for_enter() {
+    eprint!("[Enter] ");
+    // Without a terminal there is nobody to wait for.
+    let _ = std::io::stderr().flush();
+    let _ = std::io::stdin().lock().read_line(&mut String::new());
+}
