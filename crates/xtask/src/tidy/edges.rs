@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "toka-measure",
         &["toka-client", "toka-ledger", "toka-proto"],
     ),
-    ("toka-agents", &["toka-client"]),
+    (
+        "toka-agents",
+        &["smart-embedder", "toka-client", "toka-ledger"],
+    ),
     ("toka-python", &["toka-client", "toka-ledger"]),
     (
         "toka-runtime",
@@ -45,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-ledger",
             "toka-proto",
             "toka-client",
+            "toka-agents",
             "toka-raft",
             "toka-runtime",
             "toka-server",
@@ -64,7 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that use the ledger's types and must not make their users build RocksDB.
-const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client"];
+const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents"];
 
 /// Violations of the table, dev-dependencies included.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {

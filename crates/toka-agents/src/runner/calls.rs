@@ -1,0 +1,105 @@
+//! Calls to the vault, repeated while it is away.
+
+use std::sync::Arc;
+
+use toka_ledger::command::Precondition;
+use toka_ledger::{EventDraft, EventHeader, Rejection, Violation};
+
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::retry::Tries;
+use crate::settings::Settings;
+use crate::store::{Class, Store, StoreError};
+
+/// An agent's way to the vault.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) settings: Settings,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What became of a commit.
+pub(super) enum Answer {
+    /// It is stored.
+    Stored(Vec<EventHeader>),
+    /// Preconditions did not hold.
+    Violated(Vec<Violation>),
+    /// The vault does not take these events.
+    Bad(StoreError),
+}
+
+impl Calls {
+    pub(super) fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
+        Self {
+            store,
+            settings,
+            metrics: Arc::default(),
+        }
+    }
+
+    pub(super) fn tries(&self) -> Tries {
+        Tries::new(self.settings.store_retries, &self.settings.seams.entropy)
+    }
+
+    /// Waits for the next try after an error that may pass.
+    ///
+    /// # Errors
+    /// [`Error::Store`] with that one if it will not pass, or has not until the last try.
+    pub(super) async fn again(&self, tries: &mut Tries, error: StoreError) -> Result<(), Error> {
+        if error.class() != Class::Transient {
+            return Err(error.into());
+        }
+        let Some(wait) = tries.failed() else {
+            return Err(error.into());
+        };
+        self.metrics.add_retry();
+        let agent = self.settings.name();
+        tracing::warn!(agent, %error, tries = tries.made(), "vault is tried again");
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Makes a call until it does not fail for a while any more.
+    ///
+    /// # Errors
+    /// As [`Calls::again`].
+    pub(super) async fn retried<T, F>(&self, call: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut tries = self.tries();
+        loop {
+            match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) => self.again(&mut tries, error).await?,
+            }
+        }
+    }
+
+    /// Commits. A repeat after a lost answer is the same events, so it is stored once.
+    ///
+    /// # Errors
+    /// As [`Calls::again`].
+    pub(super) async fn commit(
+        &self,
+        events: &[EventDraft],
+        preconditions: &[Precondition],
+    ) -> Result<Answer, Error> {
+        let mut tries = self.tries();
+        loop {
+            let commit = self.store.commit(events.to_vec(), preconditions.to_vec());
+            let error = match commit.await {
+                Ok(headers) => return Ok(Answer::Stored(headers)),
+                Err(StoreError::Rejected(Rejection::Preconditions { violations })) => {
+                    return Ok(Answer::Violated(violations));
+                }
+                Err(error) => error,
+            };
+            if error.class() == Class::Refused {
+                return Ok(Answer::Bad(error));
+            }
+            self.again(&mut tries, error).await?;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Effects: what is done outside of the vault, after the reaction that wants it is committed.
+
+use std::collections::BTreeSet;
+
+use toka_ledger::command::{ParentName, Precondition};
+use toka_ledger::{EventDraft, EventHeader, EventId, Filter, Kind, Violation};
+use tokio_util::sync::CancellationToken;
+
+use super::Runner;
+use super::calls::Answer;
+use super::deal::guarded;
+use crate::agent::Agent;
+use crate::blob::Blob;
+use crate::error::Error;
+use crate::event::Event;
+use crate::reaction::Effect;
+use crate::record::{BY, EFFECT, EFFECT_DONE, EFFECT_OF, EffectDone};
+use crate::retry::Tries;
+use crate::step::Step;
+use crate::store::{PAGE_EVENTS_MAX, Range};
+
+/// Salt of what became of an effect, bytes.
+const SALT_BYTES: usize = 16;
+
+impl<A: Agent> Runner<A> {
+    /// Carries effects out in their order. One that was not done when the agent is told to stop is done at its next start.
+    pub(super) async fn perform_all(
+        &self,
+        sequence: u64,
+        effects: &[(EventHeader, Effect)],
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        for (header, effect) in effects {
+            let Some(done) = self.perform(effect, stop).await else {
+                return Ok(());
+            };
+            self.reached(Step::EffectDone, sequence);
+            self.record(header, &done).await?;
+            self.reached(Step::EffectRecorded, sequence);
+        }
+        Ok(())
+    }
+
+    /// Carries out what an earlier life of this agent has committed and not come to: among its newest effects, those of
+    /// which it is not recorded what became of them.
+    pub(super) async fn perform_left(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let agent = self.name();
+        let store = &self.calls.store;
+        let range = Range {
+            filter: Filter {
+                kind_prefixes: vec![EFFECT.to_owned()],
+                attributes: vec![(EFFECT_OF.to_owned(), agent.to_owned())],
+                ..Filter::default()
+            },
+            newest_first: true,
+            limit: PAGE_EVENTS_MAX,
+            ..Range::default()
+        };
+        let page = self.calls.retried(|| store.list(range.clone())).await?;
+        let events = page.events.iter();
+        let done: BTreeSet<EventId> = events
+            .filter(|event| event.kind() == EFFECT_DONE)
+            .flat_map(|event| event.header.parents.iter().map(|parent| parent.id))
+            .collect();
+        let is_left = |event: &&Event| event.kind() == EFFECT && !done.contains(&event.header.id);
+        let left = page.events.iter().rev().filter(is_left);
+        let left: Vec<(EventHeader, Effect)> = left
+            .filter_map(|event| Some((event.header.clone(), event.payload_as().ok()?)))
+            .collect();
+        if !left.is_empty() {
+            tracing::info!(agent, effects = left.len(), "effects were left");
+        }
+        let sequence = left.first().map_or(0, |(header, _)| header.sequence);
+        self.perform_all(sequence, &left, stop).await
+    }
+
+    /// Carries one out; `None` if the agent is told to stop before.
+    async fn perform(&self, effect: &Effect, stop: &CancellationToken) -> Option<EffectDone> {
+        let settings = &self.calls.settings;
+        let mut tries = Tries::new(settings.handler_retries, &settings.seams.entropy);
+        loop {
+            let performed = guarded(settings.handler_timeout, self.agent.perform(effect)).await;
+            let error = match performed {
+                Ok(reply) => {
+                    self.calls.metrics.add_effect(true);
+                    return Some(EffectDone::Done {
+                        reply: Blob(reply.to_vec()),
+                    });
+                }
+                Err(error) => error,
+            };
+            let wait = tries.failed().filter(|_| error.is_retryable());
+            let (agent, attempts) = (self.name(), tries.made());
+            tracing::warn!(agent, effect = effect.name, %error, attempts, "effect failed");
+            let Some(wait) = wait else {
+                self.calls.metrics.add_effect(false);
+                return Some(EffectDone::Failed {
+                    reason: error.to_string(),
+                    attempts,
+                });
+            };
+            self.calls.metrics.add_retry();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Records what became of an effect, unless that is recorded.
+    async fn record(&self, effect: &EventHeader, done: &EffectDone) -> Result<(), Error> {
+        let agent = self.name();
+        let mut salt = [0; SALT_BYTES];
+        self.calls.settings.seams.entropy.fill(&mut salt);
+        let draft = EventDraft::new(EFFECT_DONE).payload(done).parent(effect);
+        let draft = draft.source(agent).salt(&salt);
+        let draft = draft.attribute(EFFECT_OF, agent).attribute(BY, agent);
+        let is_new = Precondition::NoChild {
+            parent: ParentName::Digest(effect.digest),
+            kind: Kind::new(EFFECT_DONE)?,
+        };
+        match self.calls.commit(&[draft], &[is_new]).await? {
+            Answer::Stored(_) => Ok(()),
+            Answer::Violated(violations) => {
+                let is_recorded =
+                    |violation: &Violation| matches!(violation, Violation::HasChild { .. });
+                if !violations.iter().any(is_recorded) {
+                    tracing::warn!(agent, ?violations, "effect was not recorded");
+                }
+                Ok(())
+            }
+            Answer::Bad(error) => Err(error.into()),
+        }
+    }
+}

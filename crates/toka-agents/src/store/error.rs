@@ -1,0 +1,135 @@
+//! What a store can fail with.
+
+use toka_ledger::{Invalid, Rejection};
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Bad input; nothing was sent.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The commit was refused; nothing was stored.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// A call to the cluster failed.
+    #[error(transparent)]
+    Client(Box<toka_client::Error>),
+    /// The vault in this process failed.
+    #[error(transparent)]
+    Ledger(Box<toka_ledger::Error>),
+    /// The runtime is shutting down, or a thread of it has panicked.
+    #[error("the work was interrupted")]
+    Interrupted,
+    /// The store does not offer this: a recorded history takes no commits.
+    #[error("this store cannot {what}")]
+    Unsupported {
+        /// What it cannot do, as `commit`.
+        what: &'static str,
+    },
+}
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The same call may succeed later.
+    Transient,
+    /// The vault does not take this input; others it may take.
+    Refused,
+    /// No call will do better until somebody has done something about it.
+    Fatal,
+}
+
+impl StoreError {
+    /// What follows from it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Invalid(_) => Class::Refused,
+            Self::Rejected(rejection) => class_of(rejection),
+            Self::Client(error) => match &**error {
+                toka_client::Error::InvalidField { .. } => Class::Refused,
+                error if error.is_retryable() => Class::Transient,
+                _ => Class::Fatal,
+            },
+            Self::Ledger(error) if error.is_retryable() => Class::Transient,
+            Self::Ledger(_) | Self::Interrupted | Self::Unsupported { .. } => Class::Fatal,
+        }
+    }
+}
+
+fn class_of(rejection: &Rejection) -> Class {
+    match rejection {
+        Rejection::NotCreated | Rejection::FeatureLevel { .. } => Class::Transient,
+        // Every event would be refused: the embedder is another one than the vault's.
+        Rejection::Invalid {
+            invalid: Invalid::Model { .. } | Invalid::Dimension { .. },
+            ..
+        }
+        | Rejection::UnknownIntent { .. }
+        | Rejection::CursorsFull { .. }
+        | Rejection::UnknownCursor { .. }
+        | Rejection::UnknownGroup { .. }
+        | Rejection::GroupExists { .. }
+        | Rejection::GroupsFull { .. }
+        | Rejection::GroupMoved { .. }
+        | Rejection::PositionAhead { .. }
+        | Rejection::Full
+        | Rejection::AlreadyCreated => Class::Fatal,
+        Rejection::UnknownParent { .. }
+        | Rejection::UnknownPreconditionParent { .. }
+        | Rejection::Invalid { .. }
+        | Rejection::Preconditions { .. } => Class::Refused,
+        // Newer than this crate.
+        _ => Class::Fatal,
+    }
+}
+
+impl From<toka_client::Error> for StoreError {
+    fn from(error: toka_client::Error) -> Self {
+        match error {
+            toka_client::Error::Invalid(invalid) => Self::Invalid(invalid),
+            toka_client::Error::Rejected(rejection) => Self::Rejected(rejection),
+            other => Self::Client(Box::new(other)),
+        }
+    }
+}
+
+impl From<toka_ledger::Error> for StoreError {
+    fn from(error: toka_ledger::Error) -> Self {
+        match error {
+            toka_ledger::Error::Invalid(invalid) => Self::Invalid(invalid),
+            toka_ledger::Error::Rejected(rejection) => Self::Rejected(rejection),
+            other => Self::Ledger(Box::new(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedder_that_does_not_fit_stops_the_agent_and_a_bad_event_does_not() {
+        let invalid = Invalid::Dimension {
+            field: "embedding",
+            expected: 384,
+            actual: 3,
+        };
+        let rejection = Rejection::Invalid { event: 0, invalid };
+        assert_eq!(StoreError::from(rejection).class(), Class::Fatal);
+        let empty = Invalid::Empty { field: "kind" };
+        assert_eq!(StoreError::from(empty).class(), Class::Refused);
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_comes_back() {
+        let away = toka_client::Error::Unavailable {
+            endpoint: "n".to_owned(),
+            message: "no leader".to_owned(),
+        };
+        assert_eq!(StoreError::from(away).class(), Class::Transient);
+        let closed = toka_ledger::Error::Closed;
+        assert_eq!(StoreError::from(closed).class(), Class::Fatal);
+    }
+}
