@@ -39,11 +39,13 @@ mod registered;
 mod vault;
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use toka_agents::{Agent, Settings};
+use tracing_subscriber::EnvFilter;
 
 use self::flags::{Command, Flags};
 use self::registered::{Made, Registered};
@@ -54,7 +56,7 @@ const DIFFERS: u8 = 1;
 /// Agents, and the command line that runs them.
 #[must_use = "a program does nothing until `main`"]
 pub struct Program {
-    name: String,
+    name: &'static str,
     agents: Vec<Arc<dyn Registered>>,
 }
 
@@ -70,9 +72,9 @@ impl fmt::Debug for Program {
 
 impl Program {
     /// A program without agents; its name is shown in its help.
-    pub fn new(name: &str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self {
-            name: name.to_owned(),
+            name,
             agents: Vec::new(),
         }
     }
@@ -90,7 +92,7 @@ impl Program {
 
     /// Does what the command line of this process says.
     pub fn main(self) -> ExitCode {
-        let command = Flags::command().name(self.name.clone());
+        let command = Flags::command().name(self.name);
         let matches = command.get_matches();
         let flags = match Flags::from_arg_matches(&matches) {
             Ok(flags) => flags,
@@ -106,6 +108,7 @@ impl Program {
                 return ExitCode::FAILURE;
             }
         };
+        start_log(&flags.command);
         match runtime.block_on(self.run(flags)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(DIFFERS),
@@ -163,6 +166,22 @@ impl Program {
         }
         names.iter().map(|name| self.named(name)).collect()
     }
+}
+
+/// Log lines on standard error, those that `RUST_LOG` chooses; unless the program has set up a log of its own.
+fn start_log(command: &Command) {
+    let default = match command {
+        Command::Run(_) => "info",
+        // Their output is what is wanted.
+        Command::List | Command::Replay(_) | Command::State(_) | Command::WhatIf(_) => "error",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // Fails where there is a log.
+    let _ = lines.try_init();
 }
 
 /// Why a command of a program has failed.

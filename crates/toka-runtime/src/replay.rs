@@ -16,7 +16,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use toka_agents::record::{EFFECT_DONE, PARKED, SNAPSHOT, inputs_of, reaction_to};
 use toka_agents::store::{PAGE_EVENTS_MAX, Range, Store, StoreError};
-use toka_agents::{Agent, Batch, Context, Event, Fold, HandlerError, Input, Reaction, Refusal};
+use toka_agents::{Agent, Event, Fold, HandlerError, Input, replay};
 use toka_ledger::{CursorName, EventHeader, Filter, Selector};
 
 pub use self::emitted::Emitted;
@@ -247,59 +247,9 @@ impl<A: Agent> Replay<A> {
 
     /// What the agent answers if it is told `inputs`.
     async fn answer(&self, event: &Event, inputs: Vec<Input>) -> Replayed {
-        match self.react(event, inputs).await {
-            Ok((reaction, inputs)) => {
-                match emitted::of_reaction(&self.name, &event.header, reaction, inputs) {
-                    Ok(emitted) => Replayed::Emitted(emitted),
-                    Err(invalid) => Replayed::Failed(invalid.to_string()),
-                }
-            }
-            Err(error) => Replayed::Failed(error.to_string()),
-        }
-    }
-
-    /// The last answer, and everything that the agent has asked for.
-    async fn react(
-        &self,
-        event: &Event,
-        inputs: Vec<Input>,
-    ) -> Result<(Reaction, Vec<Input>), HandlerError> {
-        let (mut taken, mut refused) = (Vec::new(), None);
-        let mut rest: VecDeque<Input> = inputs.into();
-        loop {
-            let refusal = rest
-                .iter()
-                .position(|input| matches!(input, Input::Refused(_)));
-            let told = rest.drain(..refusal.unwrap_or(rest.len())).collect();
-            let mut context = Context::replaying(told);
-            let reaction = self.call(event, refused.as_ref(), &mut context).await?;
-            taken.extend(context.into_inputs());
-            let Some(Input::Refused(next)) = rest.pop_front() else {
-                return Ok((reaction, taken));
-            };
-            taken.push(Input::Refused(next.clone()));
-            refused = Some(next);
-        }
-    }
-
-    async fn call(
-        &self,
-        event: &Event,
-        refused: Option<&Refusal>,
-        context: &mut Context,
-    ) -> Result<Reaction, HandlerError> {
-        let state = self.fold.state();
-        let caught = match refused {
-            None => {
-                let handled = self.agent.handle(state, event, context);
-                AssertUnwindSafe(handled).catch_unwind().await
-            }
-            Some(refusal) => {
-                let handled = self.agent.refused(state, event, refusal, context);
-                AssertUnwindSafe(handled).catch_unwind().await
-            }
-        };
-        caught.unwrap_or_else(|panic| {
+        let answer = replay(&self.agent, &self.name, self.fold.state(), event, inputs);
+        let answer = AssertUnwindSafe(answer).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|panic| {
             let message = panic
                 .downcast_ref::<&str>()
                 .map(ToString::to_string)
@@ -307,7 +257,15 @@ impl<A: Agent> Replay<A> {
             Err(HandlerError::Panicked {
                 message: message.unwrap_or_else(|| NO_MESSAGE.to_owned()),
             })
-        })
+        });
+        let emitted = answer.and_then(|answer| {
+            let emitted = emitted::of_batch(answer.batch, &event.header);
+            emitted.map_err(HandlerError::from)
+        });
+        match emitted {
+            Ok(emitted) => Replayed::Emitted(emitted),
+            Err(error) => Replayed::Failed(error.to_string()),
+        }
     }
 }
 

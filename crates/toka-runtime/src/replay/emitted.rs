@@ -1,7 +1,7 @@
 //! What an agent would commit.
 
 use bytes::Bytes;
-use toka_agents::{Batch, Input, Reaction};
+use toka_agents::Batch;
 use toka_ledger::command::ParentName;
 use toka_ledger::{Digest, EventHeader, Invalid, Kind, hash};
 
@@ -18,14 +18,8 @@ pub struct Emitted {
     pub parents: Vec<Digest>,
 }
 
-/// What a reaction to `cause` is committed as.
-pub(super) fn of_reaction(
-    agent: &str,
-    cause: &EventHeader,
-    reaction: Reaction,
-    inputs: Vec<Input>,
-) -> Result<Vec<Emitted>, Invalid> {
-    let batch = Batch::of(agent, cause, reaction, inputs)?;
+/// What is committed as the reaction to `cause`.
+pub(super) fn of_batch(batch: Batch, cause: &EventHeader) -> Result<Vec<Emitted>, Invalid> {
     let mut emitted: Vec<Emitted> = Vec::with_capacity(batch.events.len());
     for draft in batch.events {
         let event = draft.prepare()?;
