@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod backup;
 mod bench;
 mod cluster;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::agent::{Program, Replay, WhatIf};
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
 };
@@ -153,6 +155,10 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Find the events nearest to a text or a vector.
     Search(Search),
+    /// Run an agent against recorded history without side effects, and compare what it answers with what was recorded.
+    Replay(Replay),
+    /// Run an agent in a fork of the vault, and show how that differs from the history.
+    WhatIf(WhatIf),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),

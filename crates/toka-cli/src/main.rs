@@ -54,6 +54,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
+        Command::Replay(flags) => cmd::agent::replay(&global, flags),
+        Command::WhatIf(flags) => cmd::agent::what_if(&global, flags),
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
         on_a_vault => {
@@ -101,6 +103,8 @@ async fn run_on(
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Verify(_)
+        | Command::Replay(_)
+        | Command::WhatIf(_)
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),
     }

@@ -86,6 +86,50 @@ impl<A: Agent> Agent for Limited<A> {
     }
 }
 
+/// An agent that carries nothing out: its effects are recorded as failed. For forks, from which nothing is to get outside.
+/// What its handlers ask of something outside ([`Context::reply`]) they are told.
+#[derive(Debug)]
+pub struct Dry<A>(pub A);
+
+impl<A: Agent> Agent for Dry<A> {
+    type State = A::State;
+
+    const STATE_VERSION: u32 = A::STATE_VERSION;
+
+    fn interests(&self) -> Interests {
+        self.0.interests()
+    }
+
+    fn apply(state: &mut Self::State, event: &Event) {
+        A::apply(state, event);
+    }
+
+    async fn handle(
+        &self,
+        state: &Self::State,
+        event: &Event,
+        context: &mut Context,
+    ) -> Result<Reaction, HandlerError> {
+        self.0.handle(state, event, context).await
+    }
+
+    async fn refused(
+        &self,
+        state: &Self::State,
+        event: &Event,
+        refusal: &Refusal,
+        context: &mut Context,
+    ) -> Result<Reaction, HandlerError> {
+        self.0.refused(state, event, refusal, context).await
+    }
+
+    async fn perform(&self, _: &Effect) -> Result<bytes::Bytes, HandlerError> {
+        Err(HandlerError::permanent(
+            "effects are not carried out in a fork",
+        ))
+    }
+}
+
 /// An agent that a [`Supervisor`](crate::supervise::Supervisor) runs.
 pub struct AgentUnit<A: Agent> {
     runner: Runner<Limited<A>>,

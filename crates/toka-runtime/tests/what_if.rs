@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use support::{Answerer, Sorter, settings, ticket, worked};
-use toka_agents::{Agent, Begin, Runner, Settings, Store};
+use toka_agents::{Agent, Begin, Runner, Store};
 use toka_ledger::EventDraft;
 use toka_runtime::what_if::{Actor, Scenario, ScenarioStore, fork_embedded};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +30,8 @@ impl<A: Agent> Actor for Running<A> {
 
 fn actor<A: Agent>(agent: A, name: &str, scenario: &Arc<Scenario>, at: u64) -> Box<dyn Actor> {
     let store: Arc<dyn Store> = Arc::new(ScenarioStore(Arc::clone(scenario)));
-    let settings = Settings {
-        begin: Begin::After(at),
-        ..settings(name)
-    };
+    let mut settings = settings(name);
+    settings.begin = Begin::After(at);
     Box::new(Running(Runner::new(agent, store, settings).expect("made")))
 }
 

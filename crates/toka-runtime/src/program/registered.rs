@@ -12,7 +12,7 @@ use super::ProgramError;
 use super::flags;
 use crate::replay::{Compared, Part, Replay, Summary, causes, show, state_at};
 use crate::supervise::Unit;
-use crate::unit::{AgentUnit, Handlers};
+use crate::unit::{AgentUnit, Dry, Handlers};
 use crate::what_if::Actor;
 
 /// An agent of a program.
@@ -73,12 +73,10 @@ impl<A: Agent, F: Fn() -> A + Send + Sync + 'static> Registered for Made<F> {
     }
 
     fn actor(&self, store: Arc<dyn Store>, at: u64) -> Result<Box<dyn Actor>, ProgramError> {
-        let settings = Settings {
-            // Of a fork over a cluster the cursors are not known.
-            begin: Begin::After(at),
-            ..self.settings.clone()
-        };
-        let runner = Runner::new((self.make)(), store, settings);
+        let mut settings = self.settings.clone();
+        // Of a fork over a cluster the cursors are not known.
+        settings.begin = Begin::After(at);
+        let runner = Runner::new(Dry((self.make)()), store, settings);
         Ok(Box::new(Running {
             runner: runner.map_err(|error| self.failed(error))?,
         }))
@@ -125,7 +123,7 @@ impl<A: Agent, F: Fn() -> A + Send + Sync + 'static> Registered for Made<F> {
 
 /// An agent in a fork.
 struct Running<A: Agent> {
-    runner: Runner<A>,
+    runner: Runner<Dry<A>>,
 }
 
 impl<A: Agent> Actor for Running<A> {
