@@ -52,6 +52,7 @@ mod repair;
 mod scenarios;
 mod slow;
 mod snapshot_catch_up;
+mod story;
 mod subscriptions;
 mod termination;
 mod top;
