@@ -115,9 +115,13 @@ async fn claim_in_a_fork_is_refused_where_the_cluster_has_another_one() -> Resul
         fork.fork().commit_batch_if([claim()], unclaimed()?).await?;
         client.commit_batch(vec![claim()], unclaimed()?).await?;
         let refused = fork.commit_to(&client).await;
-        let Err(BaseError::Client(toka_client::Error::Rejected(_))) = refused else {
+        let Err(BaseError::Client(error)) = refused else {
             anyhow::bail!("{refused:?}")
         };
+        ensure!(
+            matches!(*error, toka_client::Error::Rejected(_)),
+            "{error:?}"
+        );
         Ok(())
     })
     .await

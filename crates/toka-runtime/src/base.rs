@@ -73,7 +73,7 @@ pub struct About {
 pub enum BaseError {
     /// No node has answered as it should.
     #[error(transparent)]
-    Client(#[from] toka_client::Error),
+    Client(Box<toka_client::Error>),
     /// The mirror's own store.
     #[error(transparent)]
     Ledger(#[from] toka_ledger::Error),
@@ -133,6 +133,12 @@ pub enum BaseError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl From<toka_client::Error> for BaseError {
+    fn from(error: toka_client::Error) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 /// The payload that came with an event.

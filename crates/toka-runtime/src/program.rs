@@ -209,7 +209,7 @@ pub enum ProgramError {
     },
     /// The cluster.
     #[error(transparent)]
-    Client(#[from] toka_client::Error),
+    Client(Box<toka_client::Error>),
     /// The vault in this process.
     #[error(transparent)]
     Ledger(#[from] toka_ledger::Error),
@@ -222,7 +222,7 @@ pub enum ProgramError {
         /// The agent.
         agent: String,
         /// Why.
-        source: toka_agents::Error,
+        source: Box<toka_agents::Error>,
     },
     /// It was not started.
     #[error(transparent)]
@@ -239,6 +239,12 @@ pub enum ProgramError {
     /// The terminal, or a signal.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl From<toka_client::Error> for ProgramError {
+    fn from(error: toka_client::Error) -> Self {
+        Self::Client(Box::new(error))
+    }
 }
 
 impl ProgramError {

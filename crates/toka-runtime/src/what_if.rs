@@ -57,7 +57,7 @@ pub enum ScenarioError {
         /// The agent.
         agent: String,
         /// Why.
-        source: toka_agents::Error,
+        source: Box<toka_agents::Error>,
     },
     /// Agents react to each other without an end.
     #[error("the agents are not done after {max} rounds: they react to each other without an end")]
@@ -143,9 +143,9 @@ impl Scenario {
             let before = head();
             for actor in actors {
                 let run = actor.run_until(head()).await;
-                run.map_err(|source| ScenarioError::Agent {
+                run.map_err(|error| ScenarioError::Agent {
                     agent: actor.name().to_owned(),
-                    source,
+                    source: Box::new(error),
                 })?;
             }
             if head() == before {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use toka_client::{
-    Client, Code, Consistency, GroupStart, Include, List, Message, Pull, Read, Start, Subscribe,
+    Client, Consistency, GroupStart, Include, List, Message, Pull, Read, Start, Subscribe,
     Subscription, Token,
 };
 use toka_ledger::command::{Precondition, Verdict};
@@ -123,16 +123,7 @@ impl Store for Client {
     ) -> Answer<'a, Group> {
         Box::pin(async move {
             let start = GroupStart::After(after);
-            match Client::create_group(self, name, settings, start).await {
-                // A cluster is raised to the level that groups need soon after all of its nodes have come up.
-                Err(toka_client::Error::Refused {
-                    code: Code::FailedPrecondition,
-                    endpoint,
-                    message,
-                }) => Err(toka_client::Error::Unavailable { endpoint, message }.into()),
-                Err(error) => Err(error.into()),
-                Ok(group) => Ok(group),
-            }
+            Ok(Client::create_group(self, name, settings, start).await?)
         })
     }
 

@@ -49,6 +49,11 @@ impl StoreError {
             Self::Rejected(rejection) => class_of(rejection),
             Self::Client(error) => match &**error {
                 toka_client::Error::InvalidField { .. } => Class::Refused,
+                // A cluster comes to the feature level that groups need soon after all of its nodes have come up.
+                toka_client::Error::Refused {
+                    code: toka_client::Code::FailedPrecondition,
+                    ..
+                } => Class::Transient,
                 error if error.is_retryable() => Class::Transient,
                 _ => Class::Fatal,
             },

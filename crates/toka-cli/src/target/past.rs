@@ -41,7 +41,7 @@ fn of_cluster(base: Arc<dyn Base>, sequence: u64, progress: &mut dyn FnMut(u64))
     let limits = (MirrorLimits::default(), Limits::default());
     match RemoteFork::at(base, sequence, limits, progress) {
         Ok(past) => Ok(Local::of_vault(past.fork().vault().clone())),
-        Err(BaseError::Client(error)) => Err(failure(error)),
+        Err(BaseError::Client(error)) => Err(failure(*error)),
         Err(BaseError::Missing { sequence }) => Err(missing(sequence)),
         Err(error) => Err(error.into()),
     }

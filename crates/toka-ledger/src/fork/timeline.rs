@@ -49,6 +49,8 @@ pub struct Timeline {
 #[derive(Debug)]
 struct Kept {
     sequence: u64,
+    /// With what changed behind the event: nothing is to be repeated behind it.
+    has_changes: bool,
     rows: MemoryEngine,
 }
 
@@ -93,7 +95,11 @@ impl Timeline {
         rows.write(batch, Durability::Synced)?;
         let sequence = base.position().sequence;
         let timeline = Self::with_seams(base, seams);
-        timeline.keep(sequence, rows);
+        timeline.keep(Kept {
+            sequence,
+            has_changes: true,
+            rows,
+        });
         Ok(timeline)
     }
 
@@ -127,8 +133,12 @@ impl Timeline {
             Moment::Now => (self.base.position().sequence, Manner::RepeatedWithChanges),
         };
         let base = self.base.engine();
-        let (from, rows) = self.nearest(sequence);
-        let engine = Arc::new(ForkEngine::repeating(Arc::clone(&base), from, rows));
+        let begin = self.nearest(sequence);
+        // There is nothing to repeat, nor anything left to change, where all of it is there.
+        let is_whole = begin.has_changes;
+        let manner = if is_whole { Manner::Repeated } else { manner };
+        let engine = ForkEngine::repeating(Arc::clone(&base), begin.sequence, begin.rows);
+        let engine = Arc::new(engine);
         let repeated: Arc<dyn Engine> = Arc::clone(&engine) as Arc<dyn Engine>;
         let threads = &self.seams.threads;
         repeat_as(
@@ -140,8 +150,12 @@ impl Timeline {
             &mut |_| {},
         )?;
         let rows = engine.rows();
-        if manner == Manner::Repeated {
-            self.keep(sequence, engine.rows());
+        if manner == Manner::Repeated && !is_whole {
+            self.keep(Kept {
+                sequence,
+                has_changes: false,
+                rows: engine.rows(),
+            });
         }
         Ok(Reached {
             base,
@@ -150,20 +164,25 @@ impl Timeline {
         })
     }
 
-    /// The nearest kept moment up to `sequence`; an empty vault if there is none.
-    fn nearest(&self, sequence: u64) -> (u64, MemoryEngine) {
+    /// The nearest kept moment up to `sequence` to begin from; an empty vault if there is none.
+    fn nearest(&self, sequence: u64) -> Kept {
         let kept = self.lock();
-        let before = kept.iter().filter(|kept| kept.sequence <= sequence);
-        before.max_by_key(|kept| kept.sequence).map_or_else(
-            || (0, MemoryEngine::new()),
-            |kept| (kept.sequence, kept.rows.crash_image()),
-        )
+        let usable = kept.iter().filter(|kept| match kept.has_changes {
+            true => kept.sequence == sequence,
+            false => kept.sequence <= sequence,
+        });
+        let nearest = usable.max_by_key(|kept| (kept.sequence, kept.has_changes));
+        Kept {
+            sequence: nearest.map_or(0, |kept| kept.sequence),
+            has_changes: nearest.is_some_and(|kept| kept.has_changes),
+            rows: nearest.map_or_else(MemoryEngine::new, |kept| kept.rows.crash_image()),
+        }
     }
 
-    fn keep(&self, sequence: u64, rows: MemoryEngine) {
+    fn keep(&self, moment: Kept) {
         let mut kept = self.lock();
-        kept.retain(|kept| kept.sequence != sequence);
-        kept.push(Kept { sequence, rows });
+        kept.retain(|kept| kept.sequence != moment.sequence);
+        kept.push(moment);
         if kept.len() > MOMENTS_MAX {
             kept.remove(0);
         }

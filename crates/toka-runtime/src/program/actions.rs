@@ -107,7 +107,8 @@ pub(super) async fn state(
         Some(at) => at,
         None => store.head().await?,
     };
-    println!("{}", agent.state(store, at).await?);
+    let state = agent.state(store, at).await?;
+    println!("{state}");
     Ok(true)
 }
 

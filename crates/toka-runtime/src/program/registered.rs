@@ -53,7 +53,7 @@ impl<F> Made<F> {
     fn failed(&self, source: toka_agents::Error) -> ProgramError {
         ProgramError::Agent {
             agent: self.settings.name().to_owned(),
-            source,
+            source: Box::new(source),
         }
     }
 }

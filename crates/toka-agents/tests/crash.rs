@@ -1,0 +1,181 @@
+//! Agents whose process dies at every step of what they do. The test starts itself again as that process.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, ensure};
+use support::{NAME, Task, Worker, commit, events, results, settings};
+use toka_agents::record;
+use toka_agents::{Agent, Fold, Probe, Runner, Step, Store};
+use toka_ledger::VaultBus;
+use toka_ledger::seam::{Entropy as _, SystemEntropy};
+use tokio_util::sync::CancellationToken;
+
+/// Where the vault is.
+const DIRECTORY: &str = "TOKA_AGENTS_CRASH_DIRECTORY";
+/// At which step the process dies; absent: it does not.
+const STEP: &str = "TOKA_AGENTS_CRASH_STEP";
+/// At how many of them it does, from 1.
+const TIMES: &str = "TOKA_AGENTS_CRASH_TIMES";
+/// The number of SIGABRT.
+const SIGABRT: i32 = 6;
+
+/// Two of everything that makes a difference.
+fn tasks() -> Vec<Task> {
+    let effect = |name: &str| Task::Effect(name.to_owned());
+    vec![
+        Task::Work,
+        Task::Nothing,
+        effect("first"),
+        Task::Ask,
+        effect("second"),
+        Task::Nothing,
+        Task::FailTimes(1),
+        Task::Fail,
+        Task::Work,
+    ]
+}
+
+/// Ends the process as nothing can be prepared for.
+#[derive(Debug)]
+struct Abort {
+    at: Step,
+    times: AtomicU32,
+}
+
+impl Probe for Abort {
+    fn reached(&self, step: Step, _sequence: u64) {
+        if step == self.at && self.times.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::process::abort();
+        }
+    }
+}
+
+/// The process that dies; a test that does nothing when it is run as one.
+#[tokio::test]
+async fn child() -> Result<()> {
+    let Some(directory) = std::env::var_os(DIRECTORY) else {
+        return Ok(());
+    };
+    let vault = VaultBus::open(directory)?;
+    let mut settings = settings();
+    settings.snapshot_every = 2;
+    settings.save_every = 1;
+    if let Ok(name) = std::env::var(STEP) {
+        let at = Step::ALL.into_iter().find(|step| step.name() == name);
+        let times = std::env::var(TIMES)?.parse()?;
+        settings.probe = Arc::new(Abort {
+            at: at.context("no such step")?,
+            times: AtomicU32::new(times),
+        });
+    }
+    // Each life answers differently.
+    let mut base = [0; 8];
+    SystemEntropy.fill(&mut base);
+    let worker = Worker {
+        base: u64::from_le_bytes(base),
+        ..Worker::default()
+    };
+    let store: Arc<dyn Store> = Arc::new(vault.clone());
+    let runner = Runner::new(worker, store, settings)?;
+    let head = vault.position().sequence;
+    runner.run_until(head, &CancellationToken::new()).await?;
+    Ok(())
+}
+
+/// Runs an agent in a process of its own.
+fn run(directory: &Path, dies_at: Option<(Step, u32)>) -> Result<ExitStatus> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", "child", "--nocapture"])
+        .env(DIRECTORY, directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    if let Some((step, times)) = dies_at {
+        command.env(STEP, step.name()).env(TIMES, times.to_string());
+    }
+    Ok(command.status()?)
+}
+
+/// Has it die at a step, and says whether it came to that.
+fn dies(directory: &Path, step: Step, times: u32) -> Result<bool> {
+    let status = run(directory, Some((step, times)))?;
+    let has_died = status.signal() == Some(SIGABRT);
+    ensure!(has_died || status.success(), "at {step}: {status}");
+    Ok(has_died)
+}
+
+async fn prepare(directory: &Path) -> Result<()> {
+    let vault = VaultBus::open(directory)?;
+    commit(&vault, &tasks()).await;
+    vault.close().await;
+    Ok(())
+}
+
+/// What must be whatever has died when.
+async fn check(directory: &Path) -> Result<()> {
+    let ended = run(directory, None)?;
+    ensure!(ended.success(), "the last life ended with {ended}");
+    let vault = VaultBus::open(directory)?;
+    let of = |wanted: fn(&Task) -> bool| {
+        let numbered = (1_u64..).zip(tasks());
+        let wanted = numbered.filter(move |(_, task)| wanted(task));
+        wanted.map(|(sequence, _)| sequence).collect::<Vec<_>>()
+    };
+    let worked = of(|task| matches!(task, Task::Work | Task::Ask | Task::FailTimes(_)));
+    let done: Vec<_> = results(&vault).into_keys().collect();
+    ensure!(done == worked, "results of {done:?}, not of {worked:?}");
+    for (kind, wanted) in [
+        (record::EFFECT, of(|task| matches!(task, Task::Effect(_)))),
+        (record::PARKED, of(|task| matches!(task, Task::Fail))),
+    ] {
+        let causes = events(&vault, kind).into_iter();
+        let causes: Vec<_> = causes.map(|event| event.parents[0].id.sequence()).collect();
+        ensure!(causes == wanted, "{kind} of {causes:?}, not of {wanted:?}");
+    }
+    let done = events(&vault, record::EFFECT_DONE).len();
+    ensure!(done == 2, "what became of {done} effects, not of two");
+    let filter = Worker::default().interests().filter();
+    let head = vault.position().sequence;
+    let some = Fold::<Worker>::at(&vault, NAME, &filter, head).await?;
+    let mut whole = Fold::<Worker>::default();
+    whole.advance(&vault, &filter, head).await?;
+    ensure!(some.state() == whole.state(), "{:?}", some.state());
+    vault.close().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_task_is_dealt_with_once_wherever_the_process_dies() -> Result<()> {
+    for step in Step::ALL {
+        let mut deaths = 0;
+        for times in [1, 2, 5] {
+            let directory = tempfile::tempdir()?;
+            prepare(directory.path()).await?;
+            deaths += u32::from(dies(directory.path(), step, times)?);
+            check(directory.path())
+                .await
+                .with_context(|| format!("died at {step}, the {times}th time"))?;
+        }
+        ensure!(deaths > 0, "it never came to {step}");
+    }
+    Ok(())
+}
+
+/// Nothing that one death leaves behind makes a difference to the next one.
+#[tokio::test]
+async fn each_task_is_dealt_with_once_by_an_agent_that_dies_all_the_time() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    prepare(directory.path()).await?;
+    let mut deaths = 0;
+    for step in Step::ALL.into_iter().cycle().take(3 * Step::ALL.len()) {
+        deaths += u32::from(dies(directory.path(), step, 1)?);
+    }
+    ensure!(deaths > 3, "it died {deaths} times");
+    check(directory.path()).await
+}
