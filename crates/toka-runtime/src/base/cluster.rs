@@ -70,7 +70,7 @@ impl ClusterBase {
         A: Future<Output = Result<T, BaseError>>,
     {
         let (reply, answer) = sync_channel(1);
-        let job: Job = Box::new(move |runtime, client| {
+        let job: Job = Box::new(move |runtime: &Runtime, client: &Client| {
             let done = runtime.block_on(work(client.clone()));
             // Who gave up waiting does not want to know.
             let _ = reply.send(done);
@@ -126,7 +126,7 @@ impl Base for ClusterBase {
             ..List::default()
         };
         self.ask(move |client| async move {
-            let mut next = None;
+            let mut next: Option<String> = None;
             loop {
                 let page = client.list(&list, next.as_deref()).await?;
                 next = page.next;

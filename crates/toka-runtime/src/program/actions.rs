@@ -185,3 +185,19 @@ fn parse_event(text: &str) -> Result<EventDraft, ProgramError> {
         serde_json::from_str(payload).map_err(|error| bad(error.to_string()))?;
     Ok(EventDraft::new(kind).payload(&payload))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_is_a_kind_and_its_payload() {
+        let event = parse_event(r#"ticket={"text":"a=b"}"#).expect("parsed");
+        let event = event.prepare().expect("valid");
+        assert_eq!(event.kind.as_str(), "ticket");
+        assert_eq!(show::payload(&event.payload), r#"{"text":"a=b"}"#);
+        for wrong in ["ticket", "ticket={", "ticket="] {
+            assert!(parse_event(wrong).is_err(), "{wrong}");
+        }
+    }
+}

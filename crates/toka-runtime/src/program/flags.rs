@@ -140,3 +140,27 @@ pub(super) struct WhatIf {
     #[arg(long)]
     pub(super) commit: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_vault_may_stand_behind_the_command() {
+        let line = "agents what-if --at 7 --event a=1 --event b=2 --endpoint x:1,y:2 --timeout 5s";
+        let flags = Flags::try_parse_from(line.split(' ')).expect("parsed");
+        assert_eq!(flags.vault.endpoint, ["x:1", "y:2"]);
+        assert_eq!(flags.vault.timeout, Duration::from_secs(5));
+        let Command::WhatIf(what_if) = flags.command else {
+            panic!("{:?}", flags.command)
+        };
+        assert_eq!((what_if.at, what_if.event.len()), (7, 2));
+    }
+}
