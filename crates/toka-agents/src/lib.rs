@@ -60,7 +60,7 @@
 //!
 //! Invariants: an event is reacted to once with respect to the vault, whoever dies when; events are handed over in order;
 //! what a handler depends on beside its state and its event is recorded in the commit of its reaction, and can be served
-//! again ([`replay`]); the chain of a claim never forks ([`claims`]); every queue, retry and record has a bound. This crate
+//! again ([`replay()`]); the chain of a claim never forks ([`claims`]); every queue, retry and record has a bound. This crate
 //! knows vaults through [`Store`] alone, and knows nothing of supervision, of schedules or of models.
 
 #![deny(missing_docs)]

@@ -45,7 +45,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The sequence of the last event; 0 if there is none.
     fn head(&self) -> Answer<'_, u64> {
-        Box::pin(async {
+        Box::pin(async move {
             let newest = Range {
                 newest_first: true,
                 limit: 1,

@@ -61,6 +61,12 @@ impl Keeper {
         self.held.borrow().clone()
     }
 
+    /// Follows what [`Keeper::claim`] says.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<Claim>> {
+        self.held.clone()
+    }
+
     /// Returns once the claim is not kept any more: whoever works on the task stops then. To be selected over with the work.
     pub async fn lost(&self) {
         let mut held = self.held.clone();

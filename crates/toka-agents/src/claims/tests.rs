@@ -197,7 +197,7 @@ async fn a_kept_claim_is_renewed_until_it_is_completed() {
     let claims = Claims::new(store, kind, "a", LEASE_MIN);
     let claim = claims.claim(&task).await.expect("claimed");
     let keeper = Keeper::start(claims, claim.clone(), Keep::default());
-    let mut held = keeper.held.clone();
+    let mut held = keeper.watch();
     let is_renewed = |held: &Option<Claim>| {
         held.as_ref()
             .is_some_and(|held| held.number() >= claim.number() + 2)

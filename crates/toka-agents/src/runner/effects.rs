@@ -91,7 +91,7 @@ impl<A: Agent> Runner<A> {
             };
             let wait = tries.failed().filter(|_| error.is_retryable());
             let (agent, attempts) = (self.name(), tries.made());
-            tracing::warn!(agent, effect = effect.name, %error, attempts, "effect failed");
+            tracing::warn!(agent, effect = %effect.name, %error, attempts, "effect failed");
             let Some(wait) = wait else {
                 self.calls.metrics.add_effect(false);
                 return Some(EffectDone::Failed {

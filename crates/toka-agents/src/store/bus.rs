@@ -47,7 +47,7 @@ impl Store for VaultBus {
     }
 
     fn head(&self) -> Answer<'_, u64> {
-        Box::pin(async { Ok(self.position().sequence) })
+        Box::pin(async move { Ok(self.position().sequence) })
     }
 
     fn follow(&self, after: u64, filter: Filter) -> Answer<'_, Box<dyn Feed>> {
