@@ -395,7 +395,7 @@ fn begins_with(
     match repetition.stretch(position.sequence) {
         Ok(()) if repetition.at.is_multiple_of(STATE_DIGEST_EVENTS) => Ok(true),
         Ok(()) => {
-            repetition.last_changes()?;
+            repetition.last_changes(position.revision)?;
             Ok(repetition.ledger.position().state_digest == position.state_digest)
         }
         Err(Error::Corrupt { .. }) => Ok(false),

@@ -7,8 +7,9 @@ use crate::apply::Ledger;
 use crate::command::COORDINATION_LEVEL;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::read::Reader;
+use crate::read::{Position, Reader};
 use crate::seam::Threads;
+use crate::store::journal::{Change, Place};
 use crate::store::lookup;
 
 /// What is in the vault that a history is repeated in, and where the repetition ends.
@@ -32,7 +33,12 @@ pub(crate) fn repeat_as(
     threads: &Arc<dyn Threads>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, Error> {
-    let last = source.position().sequence;
+    // The source may go on meanwhile.
+    let Position {
+        sequence: last,
+        revision: now,
+        ..
+    } = source.position();
     if until > last {
         return Err(Error::OutOfRange {
             sequence: until,
@@ -58,7 +64,7 @@ pub(crate) fn repeat_as(
         progress(repetition.at - begin);
     }
     if manner == Manner::RepeatedWithChanges {
-        repetition.last_changes()?;
+        repetition.last_changes(now)?;
     }
     let restored = repetition.ledger.reader();
     fix_model(&**engine, &restored, &settings)?;
@@ -73,10 +79,12 @@ pub(crate) fn repeat_as(
 }
 
 impl Repetition<'_> {
-    /// Applies what changed behind the last event.
-    pub(super) fn last_changes(&mut self) -> Result<(), Error> {
+    /// Applies what changed behind the last event, up to a revision of the source.
+    pub(super) fn last_changes(&mut self, until_revision: u64) -> Result<(), Error> {
         let (engine, at) = (self.source.engine(), self.at);
-        let mut journal = lookup::journal(&*engine, at, at).peekable();
+        let journal = lookup::journal(&*engine, at, at);
+        let is_later = |row: &Result<(Place, Change), Error>| matches!(row, Ok((place, _)) if place.revision > until_revision);
+        let mut journal = journal.take_while(|row| !is_later(row)).peekable();
         let mut todo = Vec::new();
         self.changes(&mut journal, at, &mut todo)?;
         self.carry_out(&mut todo)
