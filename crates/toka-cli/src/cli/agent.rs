@@ -49,7 +49,8 @@ pub(crate) struct WhatIf {
 /// Which program has the agent.
 #[derive(Debug, Args)]
 pub(crate) struct Program {
-    /// The program that has the agent (`toka_runtime::Program`) [default: toka-agent-NAME on the PATH].
+    /// The program that has the agent (`toka_runtime::Program`); a name without a slash is looked for on the PATH
+    /// [default: toka-agent-NAME].
     #[arg(long, value_name = "PATH")]
     pub(crate) program: Option<PathBuf>,
 }
