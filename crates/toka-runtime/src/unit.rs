@@ -1,5 +1,7 @@
 //! An agent as a unit of a supervisor.
 
+mod catch_up;
+
 use std::sync::Arc;
 
 use toka_agents::{
@@ -8,6 +10,7 @@ use toka_agents::{
 };
 use tokio::sync::Semaphore;
 
+use self::catch_up::{CatchUp, Probed, Watched};
 use crate::supervise::{Failure, Run, Signals, Unit};
 
 /// A bound on handlers that run at the same time, over all agents that share it.
@@ -130,10 +133,12 @@ impl<A: Agent> Agent for Dry<A> {
     }
 }
 
-/// An agent that a [`Supervisor`](crate::supervise::Supervisor) runs.
+/// An agent that a [`Supervisor`](crate::supervise::Supervisor) runs. It is starting until its state is folded up to where
+/// its cursor is.
 pub struct AgentUnit<A: Agent> {
     runner: Runner<Limited<A>>,
     metrics: Arc<Metrics>,
+    catch_up: Arc<CatchUp>,
 }
 
 impl<A: Agent> AgentUnit<A> {
@@ -144,12 +149,25 @@ impl<A: Agent> AgentUnit<A> {
     pub fn new(
         agent: A,
         store: Arc<dyn Store>,
-        settings: Settings,
+        mut settings: Settings,
         handlers: Handlers,
     ) -> Result<Self, Error> {
+        let catch_up = Arc::new(CatchUp::default());
+        settings.probe = Arc::new(Probed {
+            probe: settings.probe,
+            catch_up: Arc::clone(&catch_up),
+        });
+        let store = Arc::new(Watched {
+            store,
+            catch_up: Arc::clone(&catch_up),
+        });
         let runner = Runner::new(Limited { agent, handlers }, store, settings)?;
         let metrics = runner.metrics();
-        Ok(Self { runner, metrics })
+        Ok(Self {
+            runner,
+            metrics,
+            catch_up,
+        })
     }
 
     /// What it has done.
@@ -162,7 +180,8 @@ impl<A: Agent> AgentUnit<A> {
 impl<A: Agent> Unit for AgentUnit<A> {
     fn run(&self, signals: Signals) -> Run<'_> {
         Box::pin(async move {
-            signals.started();
+            let signals = Arc::new(signals);
+            self.catch_up.begin(Arc::clone(&signals));
             match self.runner.run(signals.stop()).await {
                 Ok(_) => Ok(()),
                 Err(error) if error.is_retryable() => Err(Failure::transient(error)),

@@ -78,9 +78,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn unit_that_fails_or_panics_is_started_again() {
     let supervisor = Supervisor::new(10);
-    let unit = Scripted::new(vec![|| Err(Failure::transient("the first time")), || {
-        panic!("the second time")
-    }]);
+    let unit = Scripted::new(vec![fails as End, panics]);
     supervisor
         .start("a", unit.clone(), quick())
         .expect("started");

@@ -32,7 +32,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    pub(super) const fn new(stop: CancellationToken, started: watch::Sender<bool>) -> Self {
+    pub(crate) const fn new(stop: CancellationToken, started: watch::Sender<bool>) -> Self {
         Self { stop, started }
     }
 
