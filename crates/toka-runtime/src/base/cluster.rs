@@ -158,7 +158,27 @@ impl Base for ClusterBase {
     }
 }
 
+/// Sequence of the last event of all that were acknowledged. Later reads of the client see at least what this one has: a
+/// node that lags behind does not make the vault look shorter.
+async fn head(client: &Client) -> Result<u64, BaseError> {
+    let newest = List {
+        descending: true,
+        page_size: 1,
+        read: Read {
+            consistency: Consistency::Linearizable,
+            include: Include {
+                payload: false,
+                embedding: false,
+            },
+        },
+        ..List::default()
+    };
+    let page = client.list(&newest, None).await?;
+    Ok(page.events.first().map_or(0, |event| event.header.sequence))
+}
+
 async fn about(client: &Client) -> Result<About, BaseError> {
+    let sequence = head(client).await?;
     let status = client.node_status().await?;
     let settings = status.settings.ok_or(BaseError::NotCreated)?;
     if settings.feature_level > FEATURE_LEVEL {
@@ -185,6 +205,6 @@ async fn about(client: &Client) -> Result<About, BaseError> {
         model,
         intents: intents.unwrap_or_default(),
         created_unix_ms: settings.created_unix_ms,
-        sequence: status.header.sequence,
+        sequence,
     })
 }
