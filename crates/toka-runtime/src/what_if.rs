@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use toka_agents::Event;
-use toka_agents::record::BY;
+use toka_agents::record::{BY, CAUSE, EFFECT_OF};
 use toka_agents::store::{Answer, Delivery, Feed, Page, Range, Store};
 use toka_client::Client;
 use toka_ledger::command::{Precondition, Verdict};
@@ -13,8 +13,8 @@ use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits};
 use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::seam::off_reactor;
 use toka_ledger::{
-    ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Reader, Selector, Stored,
-    VaultBus,
+    ConsumerName, CursorName, EventDraft, EventHeader, EventId, Filter, GroupName, Reader,
+    Selector, Stored, VaultBus,
 };
 
 use crate::base::{BaseError, ClusterBase, MirrorLimits, RemoteFork};
@@ -125,10 +125,34 @@ impl Scenario {
                 given.without_parents += 1;
                 continue;
             }
-            fork.vault().commit_batch([draft(base, event)?]).await?;
+            let (base, event) = (base.clone(), Arc::clone(event));
+            // Its payload may have to come over the network.
+            let draft = off_reactor(move || draft(&base, &event)).await;
+            let draft = draft.map_err(|_| ScenarioError::Interrupted)??;
+            fork.vault().commit_batch([draft]).await?;
             given.given += 1;
         }
         Ok(given)
+    }
+
+    /// The sequence after which an agent has still to react to what the fork shares with the vault: right before the first
+    /// event to which it has reacted behind the fork, or the fork's own. In the fork of a cluster, of which no cursors are
+    /// known, it begins there.
+    ///
+    /// # Errors
+    /// [`ScenarioError`].
+    pub async fn begin_of(&self, agent: &str) -> Result<u64, ScenarioError> {
+        let fork = self.fork().sequence();
+        let real = self.difference().await?.base_only;
+        let reactions = real
+            .iter()
+            .filter(|event| event.attributes.get(BY) == Some(agent));
+        let causes = reactions.filter_map(|event| {
+            let cause: EventId = event.attributes.get(CAUSE)?.parse().ok()?;
+            Some(cause.sequence())
+        });
+        let first = causes.filter(|cause| *cause <= fork).min();
+        Ok(first.map_or(fork, |first| first.saturating_sub(1)))
     }
 
     /// Runs the agents, one after another and round after round, until none of them has anything left to react to. Returns
@@ -232,7 +256,12 @@ impl Store for ScenarioStore {
         Store::get(self.vault(), selector)
     }
 
-    fn list(&self, range: Range) -> Answer<'_, Page> {
+    fn list(&self, mut range: Range) -> Answer<'_, Page> {
+        let mut attributes = range.filter.attributes.iter();
+        if attributes.any(|(name, _)| name == EFFECT_OF) {
+            // Those that the vault has too are left to who runs there: in the fork nothing is known of what becomes of them.
+            range.after = range.after.max(self.0.fork().sequence());
+        }
         Store::list(self.vault(), range)
     }
 

@@ -103,10 +103,14 @@ pub(super) async fn state(
     flags: &flags::State,
 ) -> Result<bool, ProgramError> {
     let store = Vault::open(vault).await?.store();
-    let at = match flags.at {
-        Some(at) => at,
-        None => store.head().await?,
-    };
+    let head = store.head().await?;
+    let at = flags.at.unwrap_or(head);
+    if at > head {
+        return Err(ProgramError::Flag {
+            flag: "at",
+            reason: format!("the vault ends at event {head}"),
+        });
+    }
     let state = agent.state(store, at).await?;
     println!("{state}");
     Ok(true)
@@ -122,6 +126,12 @@ pub(super) async fn what_if(
     let given = given.collect::<Result<Vec<_>, _>>()?;
     let scenario = Vault::open(vault).await?.fork(vault, flags.at).await?;
     let scenario = Arc::new(scenario);
+    let store: Arc<dyn Store> = Arc::new(ScenarioStore(Arc::clone(&scenario)));
+    let mut actors = Vec::with_capacity(agents.len());
+    for agent in &agents {
+        let begin = scenario.begin_of(agent.name()).await?;
+        actors.push(agent.actor(Arc::clone(&store), begin)?);
+    }
     if flags.later_events {
         let names: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
         let given = scenario.give_later_events(&names).await?;
@@ -133,11 +143,6 @@ pub(super) async fn what_if(
     if !given.is_empty() {
         scenario.fork().vault().commit_batch(given).await?;
     }
-    let store: Arc<dyn Store> = Arc::new(ScenarioStore(Arc::clone(&scenario)));
-    let actors = agents
-        .iter()
-        .map(|agent| agent.actor(Arc::clone(&store), flags.at))
-        .collect::<Result<Vec<_>, _>>()?;
     let emitted = scenario.run(&actors).await?;
     println!("the agents have committed {emitted} events in the fork");
     show_difference(&scenario).await?;

@@ -26,8 +26,8 @@ pub(super) trait Registered: Send + Sync {
         handlers: Handlers,
     ) -> Result<Arc<dyn Unit>, ProgramError>;
 
-    /// For a fork right behind the event at `at`, in `store`.
-    fn actor(&self, store: Arc<dyn Store>, at: u64) -> Result<Box<dyn Actor>, ProgramError>;
+    /// For a fork, in `store`. Where the fork does not know its cursor it begins behind the event at `begin`.
+    fn actor(&self, store: Arc<dyn Store>, begin: u64) -> Result<Box<dyn Actor>, ProgramError>;
 
     fn replay(
         &self,
@@ -72,10 +72,11 @@ impl<A: Agent, F: Fn() -> A + Send + Sync + 'static> Registered for Made<F> {
         Ok(Arc::new(unit.map_err(|error| self.failed(error))?))
     }
 
-    fn actor(&self, store: Arc<dyn Store>, at: u64) -> Result<Box<dyn Actor>, ProgramError> {
+    fn actor(&self, store: Arc<dyn Store>, begin: u64) -> Result<Box<dyn Actor>, ProgramError> {
         let mut settings = self.settings.clone();
-        // Of a fork over a cluster the cursors are not known.
-        settings.begin = Begin::After(at);
+        settings.begin = Begin::After(begin);
+        // They would be of a history that is the fork's alone, and might be committed to the vault.
+        settings.snapshot_every = 0;
         let runner = Runner::new(Dry((self.make)()), store, settings);
         Ok(Box::new(Running {
             runner: runner.map_err(|error| self.failed(error))?,
