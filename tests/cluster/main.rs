@@ -1,5 +1,6 @@
 //! Scenarios on clusters of real processes.
 
+mod agent_programs;
 mod agents;
 mod backup;
 mod bench;
