@@ -22,29 +22,25 @@ impl Target {
             Self::Cluster(_) => {
                 let (endpoints, timeout, bar) = (endpoints(global)?, global.timeout, bar.clone());
                 off_reactor(move || {
-                    let base = ClusterBase::connect(endpoints, timeout)?;
+                    let base = ClusterBase::connect(endpoints, timeout).map_err(remote_failure)?;
                     of_cluster(Arc::new(base), sequence, &mut |at| bar.set_position(at))
                 })
-                .await??
+                .await
             }
             Self::Embedded(local) => {
                 let reader = local.reader().clone();
-                off_reactor(move || of_embedded(&reader, sequence)).await??
+                off_reactor(move || of_embedded(&reader, sequence)).await
             }
         };
         bar.finish_and_clear();
-        Ok(Self::Embedded(past))
+        Ok(Self::Embedded(past??))
     }
 }
 
 fn of_cluster(base: Arc<dyn Base>, sequence: u64, progress: &mut dyn FnMut(u64)) -> Result<Local> {
     let limits = (MirrorLimits::default(), Limits::default());
-    match RemoteFork::at(base, sequence, limits, progress) {
-        Ok(past) => Ok(Local::of_vault(past.fork().vault().clone())),
-        Err(BaseError::Client(error)) => Err(failure(*error)),
-        Err(BaseError::Missing { sequence }) => Err(missing(sequence)),
-        Err(error) => Err(error.into()),
-    }
+    let past = RemoteFork::at(base, sequence, limits, progress).map_err(remote_failure)?;
+    Ok(Local::of_vault(past.fork().vault().clone()))
 }
 
 fn of_embedded(reader: &Reader, sequence: u64) -> Result<Local> {
@@ -57,4 +53,13 @@ fn of_embedded(reader: &Reader, sequence: u64) -> Result<Local> {
 
 fn missing(sequence: u64) -> anyhow::Error {
     Failure::NotFound(format!("event at sequence {sequence}")).into()
+}
+
+/// Gives an error its exit code.
+fn remote_failure(error: BaseError) -> anyhow::Error {
+    match error {
+        BaseError::Client(error) => failure(*error),
+        BaseError::Missing { sequence } => missing(sequence),
+        error => error.into(),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use toka_agents::{Agent, Begin, Runner, Settings, Store};
+use toka_agents::{Agent, Begin, Runner, Settings, Source, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::ProgramError;
@@ -50,6 +50,24 @@ impl<F> Made<F> {
         Self { settings, make }
     }
 
+    /// Where a replay ends: where the agent has come to, if nothing else is wanted.
+    async fn until(
+        &self,
+        store: &dyn Store,
+        wanted: Option<u64>,
+    ) -> Result<Option<u64>, ProgramError> {
+        if wanted.is_some() {
+            return Ok(wanted);
+        }
+        Ok(match &self.settings.source {
+            Source::Cursor(name) => store.cursor(name).await?,
+            Source::Group(source) => {
+                let group = store.group(&source.group).await?;
+                group.map(|group| group.position)
+            }
+        })
+    }
+
     fn failed(&self, source: toka_agents::Error) -> ProgramError {
         ProgramError::Agent {
             agent: self.settings.name().to_owned(),
@@ -91,7 +109,7 @@ impl<A: Agent, F: Fn() -> A + Send + Sync + 'static> Registered for Made<F> {
         Box::pin(async move {
             let part = Part {
                 from: flags.from,
-                until: flags.until,
+                until: self.until(&*store, flags.until).await?,
             };
             let read = Arc::clone(&store);
             let mut replay = Replay::open((self.make)(), self.name(), store, part).await?;
