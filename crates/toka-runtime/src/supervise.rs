@@ -33,7 +33,7 @@ pub enum StartError {
         /// The limit.
         max: usize,
     },
-    /// There is one of that name, even if it has ended.
+    /// There is one of that name, even if it has ended; see [`Supervisor::forget`].
     #[error("there is a unit called {name:?} already")]
     NameTaken {
         /// The name.
@@ -133,6 +133,17 @@ impl Supervisor {
     #[must_use]
     pub fn watch(&self, name: &str) -> Option<watch::Receiver<Health>> {
         self.lock().get(name).map(|entry| entry.health.clone())
+    }
+
+    /// Forgets a unit that has ended for good, so that there may be another one of its name. False if there is none of that
+    /// name, or it may still run.
+    pub fn forget(&self, name: &str) -> bool {
+        let mut units = self.lock();
+        let is_over = units.get(name).is_some_and(|entry| {
+            let is_gone = entry.health.has_changed().is_err();
+            is_gone || entry.health.borrow().state.is_over()
+        });
+        is_over && units.remove(name).is_some()
     }
 
     /// Waits until every unit that was started has ended, by itself or because of [`Supervisor::stop`].

@@ -150,3 +150,19 @@ async fn there_are_no_more_units_than_there_may_be_and_no_two_of_a_name() {
     start("b").expect("started");
     assert_eq!(start("c"), Err(StartError::TooMany { max: 2 }));
 }
+
+#[tokio::test]
+async fn unit_that_has_ended_can_be_forgotten_and_one_that_runs_cannot() {
+    let supervisor = Supervisor::new(2);
+    let ended = Scripted::new(vec![fails_for_good as End]);
+    supervisor.start("a", ended, quick()).expect("started");
+    let runs = Scripted::new(Vec::new());
+    supervisor.start("b", runs, quick()).expect("started");
+    reaches(&supervisor, "a", State::Failed).await;
+    reaches(&supervisor, "b", State::Running).await;
+    assert!(!supervisor.forget("b"));
+    assert!(!supervisor.forget("c"));
+    assert!(supervisor.forget("a"));
+    let again = Scripted::new(Vec::new());
+    supervisor.start("a", again, quick()).expect("started");
+}
