@@ -110,6 +110,8 @@ async fn what_if_runs_an_agent_in_a_fork_which_is_committed_only_if_that_is_want
         let changed = toka.clone().with_variable(CHANGED, "1");
         let ran = changed.run(&flags).await?;
         expect(&ran, 0, &["+ task.opened", r#""topic":"question""#])?;
+        let flags = [&triage[..], &["1000", QUESTION]].concat();
+        expect(&toka.run(&flags).await?, 4, &[])?;
         ensure!(
             count(&toka, "").await? == before,
             "a fork has reached the vault"

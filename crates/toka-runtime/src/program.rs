@@ -49,6 +49,8 @@ use tracing_subscriber::EnvFilter;
 
 use self::flags::{Command, Flags};
 use self::registered::{Made, Registered};
+use crate::base::BaseError;
+use crate::what_if::ScenarioError;
 
 /// Exit code where a replay differs, or an agent has failed for good.
 const DIFFERS: u8 = 1;
@@ -86,7 +88,13 @@ impl Program {
         settings: Settings,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> Self {
-        self.agents.push(Arc::new(Made::new(settings, make)));
+        if self
+            .agents
+            .iter()
+            .all(|agent| agent.name() != settings.name())
+        {
+            self.agents.push(Arc::new(Made::new(settings, make)));
+        }
         self
     }
 
@@ -232,7 +240,7 @@ pub enum ProgramError {
     Replay(#[from] crate::replay::ReplayError),
     /// A what-if.
     #[error(transparent)]
-    Scenario(#[from] crate::what_if::ScenarioError),
+    Scenario(#[from] ScenarioError),
     /// The state cannot be shown.
     #[error("the state cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -253,7 +261,11 @@ impl ProgramError {
         match self {
             Self::NoStorage | Self::Flag { .. } => 2,
             Self::Client(_) => 3,
-            Self::UnknownAgent { .. } => 4,
+            Self::UnknownAgent { .. }
+            | Self::Scenario(
+                ScenarioError::Base(BaseError::Missing { .. })
+                | ScenarioError::Ledger(toka_ledger::Error::OutOfRange { .. }),
+            ) => 4,
             Self::Ledger(_)
             | Self::Store(_)
             | Self::Agent { .. }
