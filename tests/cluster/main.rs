@@ -1,5 +1,6 @@
 //! Scenarios on clusters of real processes.
 
+mod agent_programs;
 mod agents;
 mod auth;
 mod backup;
@@ -47,6 +48,7 @@ mod membership;
 mod membership_interrupted;
 mod membership_refused;
 mod metrics;
+mod past;
 mod quorum_loss;
 mod range_reads;
 mod reads;
@@ -55,6 +57,7 @@ mod repair;
 mod scenarios;
 mod slow;
 mod snapshot_catch_up;
+mod story;
 mod subscriptions;
 mod termination;
 mod tls;

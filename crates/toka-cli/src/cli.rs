@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agent;
 mod auth;
 mod backup;
 mod bench;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use toka_proto::convert::coordination::Token;
 
+pub(crate) use self::agent::{Program, Replay, WhatIf};
 pub(crate) use self::auth::{Auth, CreateToken, RoleCommand, TokenCommand, from_now};
 pub(crate) use self::backup::{
     Backup, CreateBackup, ListBackups, PruneBackups, Restore, VerifyBackup,
@@ -181,6 +183,10 @@ pub(crate) enum Command {
     Intents(Intents),
     /// Find the events nearest to a text or a vector.
     Search(Search),
+    /// Run an agent against recorded history without side effects, and compare what it answers with what was recorded.
+    Replay(Replay),
+    /// Run an agent in a fork of the vault, and show how that differs from the history.
+    WhatIf(WhatIf),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),

@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod agent;
 pub(crate) mod auth;
 pub(crate) mod backup;
 pub(crate) mod bench;

@@ -67,6 +67,8 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
+        Command::Replay(flags) => cmd::agent::replay(&global, flags),
+        Command::WhatIf(flags) => cmd::agent::what_if(&global, flags),
         Command::Completions { shell } => cmd::shell::completions(shell),
         Command::Man { directory } => cmd::shell::man(directory),
         on_a_vault => {
@@ -93,7 +95,14 @@ async fn run_on(
         Command::Lineage(flags) => cmd::lineage::run(target, flags, brief).await,
         Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
-        Command::Intents(flags) => cmd::intents::run(target, global, flags, brief).await,
+        Command::Intents(flags) => {
+            let past = match flags.at {
+                Some(sequence) => Some(target.at(global, sequence).await?),
+                None => None,
+            };
+            let target = past.as_ref().unwrap_or(target);
+            cmd::intents::run(target, global, flags, brief).await
+        }
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
         Command::Cursor(command) => cmd::cursor::run(target, command, brief).await,
         Command::Group(command) => cmd::group::run(target, command, format).await,
@@ -108,6 +117,8 @@ async fn run_on(
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Verify(_)
+        | Command::Replay(_)
+        | Command::WhatIf(_)
         | Command::Completions { .. }
         | Command::Man { .. } => unreachable!("these need no vault and were run before"),
     }

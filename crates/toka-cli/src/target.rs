@@ -6,6 +6,7 @@ mod embedded;
 mod endpoints;
 mod intents;
 mod lineage;
+mod past;
 
 use anyhow::Result;
 use futures::stream::BoxStream;

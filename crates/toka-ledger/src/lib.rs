@@ -49,6 +49,7 @@ pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod feed;
+pub mod fork;
 pub mod group;
 pub mod hash;
 pub mod history;

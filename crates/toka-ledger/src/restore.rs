@@ -4,6 +4,7 @@
 //! history: events and what changed beside them are in the tables, and `apply` comes to the same bits.
 
 mod groups;
+pub(crate) mod moment;
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::{
-    COORDINATION_LEVEL, CREDENTIALS_LEVEL, Command, Commit, Create, DeleteCursor, Label,
-    ParentName, Precondition, PreparedEvent, SaveCursor, SetFeatureLevel,
+    Command, Commit, Create, DeleteCursor, Label, ParentName, Precondition, PreparedEvent,
+    SaveCursor, SetFeatureLevel,
 };
 use crate::core::{CursorName, EmbeddingModel, EventHeader};
 use crate::engine::memory::MemoryEngine;
@@ -116,38 +117,14 @@ pub fn repeat(
     threads: &Arc<dyn Threads>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, Error> {
-    let last = source.position().sequence;
-    if until > last {
-        return Err(Error::OutOfRange {
-            sequence: until,
-            last,
-        });
-    }
-    let settings = source
-        .settings()?
-        .ok_or_else(|| lost(0, "the settings are missing"))?;
-    let mut ledger = Ledger::open(Arc::clone(engine), Arc::clone(threads))?;
-    if ledger.position().revision == 0 {
-        let create = creation(source, &settings, threads)?;
-        apply(&mut ledger, &[create])?;
-    }
-    let mut repetition = Repetition::new(ledger, source);
-    let begin = repetition.at;
-    while repetition.at < until {
-        repetition.stretch(until)?;
-        progress(repetition.at - begin);
-    }
-    let restored = repetition.ledger.reader();
-    fix_model(&**engine, &restored, &settings)?;
-    let level = restored.settings()?.map_or(0, |now| now.feature_level);
-    if level >= COORDINATION_LEVEL {
-        let revision = restored.position().revision;
-        let has_credentials = level >= CREDENTIALS_LEVEL;
-        groups::take_over(&**engine, source, until, revision, has_credentials)?;
-    }
-    drop(repetition);
-    engine.flush()?;
-    Ok(until.saturating_sub(begin))
+    moment::repeat_as(
+        engine,
+        source,
+        until,
+        moment::Manner::Copy,
+        threads,
+        progress,
+    )
 }
 
 /// Commands that are gathered at most before they are applied, beside those of 256 events.
@@ -419,11 +396,7 @@ fn begins_with(
     match repetition.stretch(position.sequence) {
         Ok(()) if repetition.at.is_multiple_of(STATE_DIGEST_EVENTS) => Ok(true),
         Ok(()) => {
-            let (engine, at) = (source.engine(), repetition.at);
-            let mut journal = lookup::journal(&*engine, at, at).peekable();
-            let mut todo = Vec::new();
-            repetition.changes(&mut journal, at, &mut todo)?;
-            repetition.carry_out(&mut todo)?;
+            repetition.last_changes(position.revision)?;
             Ok(repetition.ledger.position().state_digest == position.state_digest)
         }
         Err(Error::Corrupt { .. }) => Ok(false),

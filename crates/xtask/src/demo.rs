@@ -5,8 +5,8 @@
 
 mod check;
 pub(crate) mod cluster;
-mod corpus;
-mod event;
+pub(crate) mod corpus;
+pub(crate) mod event;
 mod git_history;
 mod import;
 pub(crate) mod progress;

@@ -19,6 +19,7 @@ mod release;
 mod setup;
 mod simulate;
 mod soak;
+mod story;
 mod suite;
 mod tidy;
 mod workspace;
@@ -47,6 +48,15 @@ enum Task {
         /// A `toka` binary to use instead of building one
         #[arg(long, value_name = "PATH")]
         bin: Option<PathBuf>,
+    },
+    /// Run three agents on real input against three nodes, kill the leader and the agents, and replay what they did
+    Story {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// The program of the agents to use instead of building it
+        #[arg(long, value_name = "PATH")]
+        agents: Option<PathBuf>,
     },
     /// Measure commits on three local nodes, and print the table of docs/benchmarks.md
     Bench {
@@ -174,6 +184,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let processes = Processes::stopped_by_signals()?;
     match &arguments.command {
         Task::Demo { bin } => demo::run(&workspace, &processes, bin.as_deref()),
+        Task::Story { bin, agents } => {
+            story::run(&workspace, &processes, bin.as_deref(), agents.as_deref())
+        }
         Task::Bench { bin } => bench::run(&workspace, &processes, bin.as_deref()),
         Task::Peers {
             programs,

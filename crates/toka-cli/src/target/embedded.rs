@@ -38,6 +38,11 @@ impl Local {
         })
     }
 
+    /// A vault that is open.
+    pub(super) const fn of_vault(vault: VaultBus) -> Self {
+        Self { vault }
+    }
+
     pub(super) const fn vault(&self) -> &VaultBus {
         &self.vault
     }

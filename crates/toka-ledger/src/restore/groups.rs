@@ -1,6 +1,12 @@
 //! Consumer groups and credentials of a vault that ends at an earlier event. They are in no history: they are taken over
 //! as they are. So what was revoked stays revoked.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::codec::DecodeError;
+use crate::core::GroupName;
 use crate::core::groups::{Group, Item, ItemState};
 use crate::engine::{Batch, Direction, Durability, Engine, Table};
 use crate::error::Error;
@@ -9,7 +15,7 @@ use crate::store::audit::{self, AuditHead};
 use crate::store::clusters::end_of;
 use crate::store::group_sum::{self, GroupSum};
 use crate::store::{
-    encode_sequence, group_items, group_parked, groups, lookup, missing, roles, tokens,
+    corrupt, encode_sequence, group_items, group_parked, groups, lookup, missing, roles, tokens,
 };
 
 /// Rows that are written at once.
@@ -28,26 +34,41 @@ pub(super) fn take_over(
 ) -> Result<(), Error> {
     let mut copy = Copy {
         engine,
+        until,
         batch: Batch::new(),
+        groups: BTreeMap::new(),
+        has_sum: false,
         sum: GroupSum::default(),
     };
     copy.clear()?;
-    if lookup::group_sum(&*source.engine())?.is_some() {
-        for group in source.groups()? {
-            copy.group(source, group, until, revision)?;
-        }
-        if has_credentials {
-            copy.credentials(&*source.engine(), until)?;
-        }
-        let row = group_sum::encode(&copy.sum);
-        copy.batch.put(Table::Meta, group_sum::KEY, row);
+    let source = source.engine();
+    let upper = end_of(group_sum::KEY);
+    // The source of a fork goes on: one scan has all groups and events as of one moment. Backward, since groups then come
+    // before their events.
+    let rows = source.scan(
+        Table::Meta,
+        group_items::PREFIX,
+        Some(&upper),
+        Direction::Backward,
+    );
+    for row in rows {
+        let (key, value) = row?;
+        copy.row(&key, value)?;
     }
-    copy.write()
+    if copy.has_sum && has_credentials {
+        copy.credentials(&*source)?;
+    }
+    copy.finish(revision)
 }
 
 struct Copy<'a> {
     engine: &'a dyn Engine,
+    until: u64,
     batch: Batch,
+    /// The groups, with what was taken over of their events.
+    groups: BTreeMap<GroupName, Group>,
+    /// Whether the source ever had a group.
+    has_sum: bool,
     sum: GroupSum,
 }
 
@@ -76,59 +97,70 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn group(
-        &mut self,
-        source: &Reader,
-        group: Group,
-        until: u64,
-        revision: u64,
-    ) -> Result<(), Error> {
-        let engine = source.engine();
-        let name = &group.name;
-        let (mut unacknowledged, mut parked) = (0, 0);
-        for item in lookup::group_items(&*engine, name, 0) {
-            let item = item?;
-            if item.sequence > until {
-                break;
+    /// Takes over a row of the source; a group's comes before those of its events.
+    fn row(&mut self, key: &[u8], value: Bytes) -> Result<(), Error> {
+        let bad = |error: DecodeError| corrupt(Table::Meta, key)(error);
+        let until = self.until;
+        if key == group_sum::KEY {
+            self.has_sum = true;
+        } else if let Some(name) = groups::decode_key(key).map_err(bad)? {
+            let group = groups::decode(&name, value).map_err(bad)?;
+            let group = Group {
+                position: group.position.min(until),
+                unacknowledged: 0,
+                parked: 0,
+                ..group
+            };
+            self.groups.insert(name, group);
+        } else if let Some((name, sequence)) = group_parked::decode_key(key).map_err(bad)? {
+            let event = group_parked::decode(&name, sequence, value).map_err(bad)?;
+            if let Some(group) = self.group_of(&name, sequence) {
+                group.parked += 1;
+                self.put(key.to_vec(), group_parked::encode(&name, &event))?;
             }
-            let item = waiting(item);
-            let row = group_items::encode(name, &item);
-            self.put(group_items::key(name, item.sequence), row)?;
-            unacknowledged += 1;
-        }
-        for event in lookup::group_parked(&*engine, name, 0) {
-            let event = event?;
-            if event.sequence > until {
-                break;
+        } else if let Some((name, sequence)) = group_items::decode_key(key).map_err(bad)? {
+            let item = group_items::decode(&name, sequence, value).map_err(bad)?;
+            if let Some(group) = self.group_of(&name, sequence) {
+                group.unacknowledged += 1;
+                self.put(key.to_vec(), group_items::encode(&name, &waiting(item)))?;
             }
-            let row = group_parked::encode(name, &event);
-            self.put(group_parked::key(name, event.sequence), row)?;
-            parked += 1;
         }
-        let key = groups::key(name);
-        let group = Group {
-            incarnation: revision,
-            position: group.position.min(until),
-            unacknowledged,
-            parked,
-            ..group.clone()
-        };
-        self.put(key, groups::encode(&group))?;
-        self.sum.groups += 1;
         Ok(())
     }
 
-    fn credentials(&mut self, source: &dyn Engine, until: u64) -> Result<(), Error> {
+    fn credentials(&mut self, source: &dyn Engine) -> Result<(), Error> {
         for token in lookup::tokens(source)? {
             self.put(tokens::key(token.id), tokens::encode(&token))?;
         }
         for role in lookup::roles(source)? {
             self.put(roles::key(&role.name), roles::encode(&role))?;
         }
-        match audit_head(source, until)? {
+        match audit_head(source, self.until)? {
             Some(head) => self.put(audit::KEY.to_vec(), audit::encode(&head)),
             None => Ok(()),
         }
+    }
+
+    /// The group that an event is of, unless it came later.
+    fn group_of(&mut self, name: &GroupName, sequence: u64) -> Option<&mut Group> {
+        let is_there = sequence <= self.until;
+        self.groups.get_mut(name).filter(|_| is_there)
+    }
+
+    fn finish(mut self, revision: u64) -> Result<(), Error> {
+        for group in std::mem::take(&mut self.groups).into_values() {
+            let group = Group {
+                incarnation: revision,
+                ..group
+            };
+            self.put(groups::key(&group.name), groups::encode(&group))?;
+            self.sum.groups += 1;
+        }
+        if self.has_sum {
+            let row = group_sum::encode(&self.sum);
+            self.batch.put(Table::Meta, group_sum::KEY, row);
+        }
+        self.write()
     }
 
     fn put(&mut self, key: Vec<u8>, row: Vec<u8>) -> Result<(), Error> {

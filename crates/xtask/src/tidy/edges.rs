@@ -39,7 +39,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["smart-embedder", "toka-client", "toka-ledger"],
     ),
     ("toka-python", &["toka-client", "toka-ledger"]),
-    ("toka-runtime", &["toka-agents", "toka-ledger"]),
+    (
+        "toka-runtime",
+        &["toka-agents", "toka-client", "toka-ledger"],
+    ),
     (
         "toka-cli",
         &[
@@ -67,6 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-client",
             "toka-agents",
             "toka-raft",
+            "toka-runtime",
             "toka-server",
             "toka-tls",
         ],

@@ -1,0 +1,56 @@
+//! The vault that a command is about.
+
+use std::sync::Arc;
+
+use toka_agents::Store;
+use toka_client::Client;
+use toka_ledger::VaultBus;
+
+use super::ProgramError;
+use super::flags::Vault as Flags;
+use crate::what_if::{Scenario, fork_embedded, fork_remote};
+
+/// A vault that is open.
+pub(super) enum Vault {
+    Cluster(Client),
+    Embedded(VaultBus),
+}
+
+impl Vault {
+    pub(super) async fn open(flags: &Flags) -> Result<Self, ProgramError> {
+        if let Some(data) = &flags.data {
+            return Ok(Self::Embedded(embedded(data)?));
+        }
+        let builder = Client::builder().timeout(flags.timeout);
+        Ok(Self::Cluster(
+            builder.connect(flags.endpoint.clone()).await?,
+        ))
+    }
+
+    /// For agents.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Cluster(client) => Arc::new(client.clone()),
+            Self::Embedded(vault) => Arc::new(vault.clone()),
+        }
+    }
+
+    pub(super) async fn fork(self, flags: &Flags, at: u64) -> Result<Scenario, ProgramError> {
+        Ok(match self {
+            Self::Cluster(client) => {
+                fork_remote(flags.endpoint.clone(), client, at, flags.timeout).await?
+            }
+            Self::Embedded(vault) => fork_embedded(vault, at).await?,
+        })
+    }
+}
+
+#[cfg(feature = "storage")]
+fn embedded(data: &std::path::Path) -> Result<VaultBus, ProgramError> {
+    Ok(VaultBus::open(data)?)
+}
+
+#[cfg(not(feature = "storage"))]
+fn embedded(_: &std::path::Path) -> Result<VaultBus, ProgramError> {
+    Err(ProgramError::NoStorage)
+}

@@ -1,0 +1,154 @@
+//! `toka replay` and `toka what-if` become the program that has the agent: the one of the story
+//! (`crates/toka-runtime/examples/story`), as a process of its own.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use toka_client::{Client, EventDraft};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::command::{Ran, Toka};
+use toka_tests::process::Process;
+use toka_tests::wait;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_story-agents");
+/// With it in the environment triage knows questions.
+const CHANGED: &str = "STORY_CHANGED";
+const TEXTS: [&str; 4] = [
+    "wake me up at eight",
+    "play that song again",
+    "is it going to rain?",
+    "turn the lights off",
+];
+const QUESTION: &str = r#"--event=utterance.user={"text":"who wrote this?"}"#;
+
+async fn say(client: &Client, text: &str) -> Result<()> {
+    let utterance = EventDraft::new("utterance.user").payload(&json!({ "text": text }));
+    client.commit(utterance).await?;
+    Ok(())
+}
+
+/// Events whose kinds begin with `kind`; empty: all of them.
+async fn count(toka: &Toka, kind: &str) -> Result<usize> {
+    let mut log = vec!["log", "-o", "json", "--no-payload"];
+    if !kind.is_empty() {
+        log.extend(["--kind", kind]);
+    }
+    Ok(toka.json(&log).await?.len())
+}
+
+fn start_agents(cluster: &Cluster) -> Result<Process> {
+    let endpoints = cluster.endpoints().join(",");
+    let arguments = ["run", "--endpoint", &endpoints].map(str::to_owned);
+    let log = cluster.directory().join("agents.log");
+    Process::start_with(Path::new(PROGRAM), &arguments, &[], &log)
+}
+
+/// Has the agents deal with what was said. Returns the user of the cluster.
+async fn worked(cluster: &Cluster) -> Result<Toka> {
+    let client = cluster.client().await?;
+    for text in TEXTS {
+        say(&client, text).await?;
+    }
+    let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+    let mut agents = start_agents(cluster)?;
+    wait::until("all is reviewed", PATIENCE, async || {
+        let seen = count(&toka, "task.reviewed").await?;
+        ensure!(seen == TEXTS.len(), "{seen}");
+        Ok(())
+    })
+    .await?;
+    let status = agents.terminate(PATIENCE).await?;
+    ensure!(status.success(), "the agents ended with {status}");
+    Ok(toka)
+}
+
+fn expect(ran: &Ran, code: i32, shown: &[&str]) -> Result<()> {
+    ensure!(ran.code == Some(code), "{ran:?}");
+    for text in shown {
+        ensure!(ran.stdout.contains(text), "no {text:?}: {ran:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replay_says_whether_an_agent_would_do_the_same_again() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let toka = worked(cluster).await?;
+        let worker = ["replay", "--program", PROGRAM, "--agent", "worker"];
+        let same = toka.run(&worker).await?;
+        expect(&same, 0, &["4 events, 4 answered as recorded"])?;
+        let triage = ["replay", "--program", PROGRAM, "--agent", "triage"];
+        let part = ["--from", "2", "--until", "4", "--diff"];
+        let flags = [&triage[..], &part[..]].concat();
+        let same = toka.run(&flags).await?;
+        expect(&same, 0, &["3 events, 3 answered as recorded"])?;
+        let changed = toka.clone().with_variable(CHANGED, "1");
+        let differs = changed.run(&flags).await?;
+        let shown = [
+            "In answer to #3 utterance.user",
+            "- recorded: #",
+            "+ now:      task.opened",
+            "2 events, 1 answered as recorded",
+        ];
+        expect(&differs, 1, &shown)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_if_runs_an_agent_in_a_fork_which_is_committed_only_if_that_is_wanted() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let toka = worked(cluster).await?;
+        let before = count(&toka, "").await?;
+        let at = before.to_string();
+        let triage = ["what-if", "--program", PROGRAM, "--agent", "triage", "--at"];
+        let flags = [&triage[..], &[&at[..], QUESTION]].concat();
+        let ran = toka.run(&flags).await?;
+        let shown = ["+ utterance.user", "+ task.opened", r#""topic":"other""#];
+        expect(&ran, 0, &shown)?;
+        let changed = toka.clone().with_variable(CHANGED, "1");
+        let ran = changed.run(&flags).await?;
+        expect(&ran, 0, &["+ task.opened", r#""topic":"question""#])?;
+        let flags = [&triage[..], &["1000", QUESTION]].concat();
+        expect(&toka.run(&flags).await?, 4, &[])?;
+        ensure!(
+            count(&toka, "").await? == before,
+            "a fork has reached the vault"
+        );
+
+        // Right behind the last utterance, before triage had come to the first one.
+        let flags = [&triage[..], &["4", "--later-events"]].concat();
+        let ran = toka.run(&flags).await?;
+        let opened = ran.stdout.matches("+ task.opened").count();
+        ensure!(opened == TEXTS.len(), "{ran:?}");
+
+        let flags = [&triage[..], &[&at[..], QUESTION, "--commit"]].concat();
+        let ran = toka.run(&flags).await?;
+        // What was asked, the task, and what triage was told.
+        expect(&ran, 0, &["3 events committed to the vault"])?;
+        ensure!(count(&toka, "").await? == before + 3);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn program_of_an_agent_is_found_by_its_name() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let toka = |path: &Path| -> Result<Toka> {
+        let path = path.to_str().context("it is UTF-8")?;
+        Ok(Toka::new(home.path()).with_variable("PATH", path))
+    };
+    // It is the agents' program that knows no such agent.
+    let link = home.path().join("toka-agent-nobody");
+    std::os::unix::fs::symlink(PROGRAM, link)?;
+    let replay = ["replay", "--agent", "nobody", "--endpoint", "127.0.0.1:1"];
+    let ran = toka(home.path())?.run(&replay).await?;
+    ensure!(ran.code == Some(4), "{ran:?}");
+    ensure!(ran.stderr.contains("there are: triage"), "{ran:?}");
+    let ran = toka(Path::new("."))?.run(&replay).await?;
+    ensure!(ran.code == Some(2), "{ran:?}");
+    ensure!(ran.stderr.contains("on the PATH"), "{ran:?}");
+    Ok(())
+}
