@@ -44,6 +44,7 @@ impl Interests {
             attributes: self.attributes.clone(),
             intents: self.intents.clone(),
             descendants_of: self.descendants_of,
+            ..Filter::default()
         }
     }
 }
