@@ -31,7 +31,10 @@ async fn commit(client: &Client, first: u32, count: u32) -> Result<u64> {
 async fn fork(cluster: &Cluster, sequence: u64) -> Result<Arc<RemoteFork>> {
     let endpoints = cluster.endpoints();
     let fork = tokio::task::spawn_blocking(move || {
-        let base = Arc::new(ClusterBase::connect(endpoints, PATIENCE)?);
+        let base = Arc::new(ClusterBase::connect(
+            Client::builder().timeout(PATIENCE),
+            endpoints,
+        )?);
         let limits = (MirrorLimits::default(), Limits::default());
         RemoteFork::at(base, sequence, limits, &mut |_| {})
     });

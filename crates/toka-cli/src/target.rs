@@ -19,7 +19,7 @@ use toka_ledger::{CursorName, Digest, EventHeader, EventId};
 pub(crate) use self::cluster::{Remote, failure};
 pub(crate) use self::coordination::{Delivery, OutstandingEvent, ParkedEvent};
 pub(crate) use self::embedded::Local;
-pub(crate) use self::endpoints::{DEFAULT_ENDPOINT, Endpoints, endpoints};
+pub(crate) use self::endpoints::{DEFAULT_ENDPOINT, Endpoints, TokenSource, endpoints};
 pub(crate) use self::intents::{Hit, Intent, Wanted};
 pub(crate) use self::lineage::Bounds;
 use crate::cli::{self, Consistency, Global};

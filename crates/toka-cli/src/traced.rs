@@ -140,5 +140,7 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Bench(_) => "toka bench",
         Command::Debug(_) => "toka debug",
         Command::Auth(_) => "toka auth",
+        // Another program's.
+        Command::Replay(_) | Command::WhatIf(_) => return None,
     })
 }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use toka_agents::Event;
 use toka_agents::record::{BY, CAUSE, EFFECT_OF};
 use toka_agents::store::{Answer, Delivery, Feed, Page, Range, Store};
-use toka_client::Client;
+use toka_client::{Builder, Client};
 use toka_ledger::command::{Precondition, Verdict};
 use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits};
 use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
@@ -309,19 +309,19 @@ impl Store for ScenarioStore {
     }
 }
 
-/// Forks the vault of the cluster at these endpoints. Its history up to there is read and applied again, on a thread for such
-/// work. Reads take `timeout` at most.
+/// Forks the vault of the cluster at these endpoints, read by a client that `builder` makes. Its history up to there is read and
+/// applied again, on a thread for such work.
 ///
 /// # Errors
 /// [`ScenarioError::Base`]; as [`RemoteFork::at`].
 pub async fn fork_remote(
+    builder: Builder,
     endpoints: Vec<String>,
     client: Client,
     sequence: u64,
-    timeout: Duration,
 ) -> Result<Scenario, ScenarioError> {
     let fork = off_reactor(move || {
-        let base = Arc::new(ClusterBase::connect(endpoints, timeout)?);
+        let base = Arc::new(ClusterBase::connect(builder, endpoints)?);
         let limits = (MirrorLimits::default(), Limits::default());
         RemoteFork::at(base, sequence, limits, &mut |_| {})
     });

@@ -8,10 +8,11 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use toka_client::Tls;
 
 use crate::cli::{Global, Program, Replay, WhatIf};
 use crate::failure::Failure;
-use crate::target::endpoints;
+use crate::target::{Endpoints, TokenSource, endpoints};
 
 /// What the names of programs of agents begin with.
 const PREFIX: &str = "toka-agent-";
@@ -63,7 +64,7 @@ fn become_program(
     command.args(arguments);
     match &global.data {
         Some(data) => command.arg("--data").arg(data),
-        None => command.arg("--endpoint").arg(endpoints(global)?.join(",")),
+        None => reach(&mut command, endpoints(global)?, global),
     };
     command.arg("--timeout");
     command.arg(format!("{}ms", global.timeout.as_millis()));
@@ -73,6 +74,32 @@ fn become_program(
         return Err(Failure::Usage(format!("there is no program {program}")).into());
     }
     Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Tells the program how the cluster is reached; a token in `TOKA_TOKEN` it has anyway.
+fn reach<'a>(command: &'a mut Command, to: Endpoints, global: &Global) -> &'a mut Command {
+    command.arg("--endpoint").arg(to.written.join(","));
+    let Tls {
+        ca,
+        certificate,
+        key,
+        server_name,
+    } = to.tls.unwrap_or_default();
+    for (flag, file) in [("--ca", ca), ("--cert", certificate), ("--key", key)] {
+        if let Some(file) = file {
+            command.arg(flag).arg(file);
+        }
+    }
+    if let Some(name) = server_name {
+        command.arg("--server-name").arg(name);
+    }
+    if let TokenSource::File(path) = to.token {
+        command.arg("--token-file").arg(path);
+    }
+    if global.insecure_token {
+        command.arg("--insecure-token");
+    }
+    command
 }
 
 /// Which file to run: the one that is named, or that of the agent's name on `path`. Never one that only lies in the current

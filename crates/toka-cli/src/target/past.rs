@@ -22,7 +22,9 @@ impl Target {
             Self::Cluster(_) => {
                 let (endpoints, timeout, bar) = (endpoints(global)?, global.timeout, bar.clone());
                 off_reactor(move || {
-                    let base = ClusterBase::connect(endpoints, timeout).map_err(remote_failure)?;
+                    let builder = endpoints.builder()?.timeout(timeout);
+                    let base = ClusterBase::connect(builder, endpoints.written);
+                    let base = base.map_err(remote_failure)?;
                     of_cluster(Arc::new(base), sequence, &mut |at| bar.set_position(at))
                 })
                 .await

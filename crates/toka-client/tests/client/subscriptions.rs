@@ -354,9 +354,9 @@ async fn changed_history_ends_the_subscription() {
 async fn subscription_fails_when_no_node_is_left() {
     let mut node = Node::start(vault(1, 1, fall_silent));
     let client = crate::node::builder()
-        .config(toka_client::Config {
+        .config(Config {
             resume_timeout: Duration::from_millis(200),
-            ..toka_client::Config::default()
+            ..Config::default()
         })
         .connect([node.endpoint.clone()])
         .await

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use toka_client::{Client, Consistency, Include, List, Read, Selector, StoredEvent};
+use toka_client::{Builder, Client, Consistency, Include, List, Read, Selector, StoredEvent};
 use toka_ledger::EmbeddingModel;
 use toka_ledger::command::FEATURE_LEVEL;
 use toka_ledger::intent::Parameters;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{self, Runtime};
 
 use super::{About, Base, BaseError, PAGE_EVENTS_MAX};
 
@@ -34,16 +33,16 @@ impl fmt::Debug for ClusterBase {
 }
 
 impl ClusterBase {
-    /// The cluster that these endpoints (`host:port`) belong to. A read takes `timeout` at most, with its retries.
+    /// The cluster that these endpoints (`host:port`) belong to, by a client that `builder` makes.
     ///
     /// # Errors
     /// [`BaseError::Client`] for endpoints that are none; [`BaseError::Thread`].
-    pub fn connect(endpoints: Vec<String>, timeout: Duration) -> Result<Self, BaseError> {
+    pub fn connect(builder: Builder, endpoints: Vec<String>) -> Result<Self, BaseError> {
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let (told, started) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(THREAD.to_owned())
-            .spawn(move || match start(endpoints, timeout) {
+            .spawn(move || match start(builder, endpoints) {
                 Ok((runtime, client)) => {
                     // Who does not wait any more needs no client.
                     if told.send(Ok(())).is_ok() {
@@ -91,12 +90,12 @@ impl Drop for ClusterBase {
     }
 }
 
-fn start(endpoints: Vec<String>, timeout: Duration) -> Result<(Runtime, Client), BaseError> {
-    let runtime = Builder::new_current_thread()
+fn start(builder: Builder, endpoints: Vec<String>) -> Result<(Runtime, Client), BaseError> {
+    let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| BaseError::Thread { source })?;
-    let client = runtime.block_on(Client::builder().timeout(timeout).connect(endpoints))?;
+    let client = runtime.block_on(builder.connect(endpoints))?;
     Ok((runtime, client))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use toka_client::{Bearer, Builder, Client, Tls};
 
 use crate::supervise::Restart;
 
@@ -19,7 +20,7 @@ pub(super) struct Flags {
 /// Which vault.
 #[derive(Debug, Args)]
 pub(super) struct Vault {
-    /// Client endpoints of the cluster, `host:port`, separated by commas.
+    /// Client endpoints of the cluster, `host:port` or `https://host:port`, separated by commas.
     #[arg(
         long,
         short = 'e',
@@ -30,6 +31,24 @@ pub(super) struct Vault {
         value_name = "HOST:PORT"
     )]
     pub(super) endpoint: Vec<String>,
+    /// CA that the nodes' certificates must be signed by, PEM: TLS is spoken then.
+    #[arg(long, global = true, env = "TOKA_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Certificate that nodes are shown, PEM.
+    #[arg(long, global = true, env = "TOKA_CERT", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, global = true, env = "TOKA_KEY", value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Name that the nodes' certificates must have [default: the host of each endpoint].
+    #[arg(long, global = true, env = "TOKA_SERVER_NAME", value_name = "NAME")]
+    server_name: Option<String>,
+    /// File with the token, or the JWT, that says who calls [default: what TOKA_TOKEN holds].
+    #[arg(long, global = true, env = "TOKA_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Send the token without TLS to other machines too, where everybody on the way can read it.
+    #[arg(long, global = true, env = "TOKA_INSECURE_TOKEN")]
+    insecure_token: bool,
     /// Directory of an embedded vault, which is then used without a server.
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
@@ -37,6 +56,36 @@ pub(super) struct Vault {
     #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub(super) timeout: Duration,
+}
+
+impl Vault {
+    /// What makes a client of the cluster. Blocks on the disk.
+    ///
+    /// # Errors
+    /// For a token file that cannot be read, or holds no token.
+    pub(super) fn client(&self) -> Result<Builder, toka_client::Error> {
+        let mut builder = Client::builder().timeout(self.timeout);
+        let tls = Tls {
+            ca: self.ca.clone(),
+            certificate: self.cert.clone(),
+            key: self.key.clone(),
+            server_name: self.server_name.clone(),
+        };
+        if tls != Tls::default() {
+            builder = builder.tls(tls);
+        }
+        let token = std::env::var("TOKA_TOKEN").ok();
+        let token = token.filter(|token| !token.is_empty());
+        builder = match (&self.token_file, token) {
+            (Some(path), _) => builder.bearer(Bearer::from_file(path)?),
+            (None, Some(token)) => builder.bearer(Bearer::new(&token)?),
+            (None, None) => builder,
+        };
+        if self.insecure_token {
+            builder = builder.send_token_in_plaintext();
+        }
+        Ok(builder)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,10 +21,8 @@ impl Vault {
         if let Some(data) = &flags.data {
             return Ok(Self::Embedded(embedded(data)?));
         }
-        let builder = Client::builder().timeout(flags.timeout);
-        Ok(Self::Cluster(
-            builder.connect(flags.endpoint.clone()).await?,
-        ))
+        let client = flags.client()?.connect(flags.endpoint.clone()).await?;
+        Ok(Self::Cluster(client))
     }
 
     /// For agents.
@@ -38,7 +36,7 @@ impl Vault {
     pub(super) async fn fork(self, flags: &Flags, at: u64) -> Result<Scenario, ProgramError> {
         Ok(match self {
             Self::Cluster(client) => {
-                fork_remote(flags.endpoint.clone(), client, at, flags.timeout).await?
+                fork_remote(flags.client()?, flags.endpoint.clone(), client, at).await?
             }
             Self::Embedded(vault) => fork_embedded(vault, at).await?,
         })
