@@ -225,7 +225,7 @@ async fn plain_text_where_tls_is_spoken_says_so() {
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         .await
         .expect("sent");
-    let error = stream.read_u8().await.expect_err("an alert");
+    let error = stream.read(&mut [0; 16]).await.expect_err("an alert");
     assert!(error.to_string().contains("speaks TLS"), "{error}");
     assert_eq!(served.await.expect("it has ended"), None);
     assert_eq!(listener.refused(), 1);
