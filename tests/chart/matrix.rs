@@ -65,8 +65,30 @@ pub(crate) fn values() -> Vec<Value> {
                 "enabled": true, "http": false, "nodes": { "existingSecret": "nodes", "names": ["*.a.b"] },
                 "clients": { "auth": "required", "caSecret": "clients", "jobSecret": "jobs" },
             },
+            "auth": {
+                "enabled": true, "certificateRoles": ["spiffe://a/b=writer", "ops=admin"],
+                "jwt": {
+                    "issuer": "https://id.example", "audience": "vault", "rolesClaim": "roles",
+                    "keys": { "existingConfigMap": "keys" },
+                },
+            },
             "insecure": false, "backup": { "enabled": true, "s3": { "bucket": "b" } },
             "extraVolumes": [{ "name": "v", "emptyDir": {} }],
+        }),
+        json!({
+            "auth": {
+                "enabled": true, "existingSecret": "first", "bootstrapTokenKey": "boot",
+                "jobs": { "existingSecret": "jobs" },
+                "jwt": {
+                    "issuer": "https://id.example", "audience": "vault",
+                    "keys": { "existingSecret": "keys", "key": "set.json" },
+                },
+            },
+            "settings": {
+                "principal_requests_per_second": 100, "principal_bytes_per_second": "1MiB",
+                "principal_subscriptions": 4,
+            },
+            "backup": { "enabled": true, "volume": { "existingClaim": "backups" } },
         }),
         json!({
             "backup": {

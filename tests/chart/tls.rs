@@ -27,7 +27,7 @@ fn without_values_nodes_are_told_that_they_are_exposed() -> Result<()> {
     let words = arguments(node(&documents)?);
     has(&words, "--insecure")?;
     ensure!(!words.iter().any(|word| word.contains("tls")), "{words:?}");
-    let careful = helm.render(Values::Given(&json!({ "insecure": false })))?;
+    let careful = helm.render(Values::File("production.yaml"))?;
     let words = arguments(node(&careful)?);
     ensure!(!words.contains(&"--insecure".to_owned()), "{words:?}");
     Ok(())
@@ -133,6 +133,7 @@ fn secrets_that_are_given_are_mounted_and_none_is_made() -> Result<()> {
     for (volume, secret) in [
         ("tls-server", "toka-vault-server-tls"),
         ("tls-nodes", "toka-vault-nodes-tls"),
+        ("auth-first", "toka-vault-auth"),
     ] {
         let found = volumes.iter().find(|found| found["name"] == volume);
         let found = found.with_context(|| volume.to_owned())?;
