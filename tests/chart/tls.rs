@@ -53,6 +53,24 @@ fn probes_speak_tls_where_http_does() -> Result<()> {
     Ok(())
 }
 
+/// Gateways and meshes look at it.
+#[test]
+fn services_say_whether_there_is_tls() -> Result<()> {
+    let helm = Helm::new()?;
+    for (values, said) in [
+        (Values::Default, "kubernetes.io/h2c"),
+        (Values::File("production.yaml"), "https"),
+    ] {
+        let documents = helm.render(values)?;
+        for name in [FULL_NAME.to_owned(), format!("{FULL_NAME}-headless")] {
+            let service = find(&documents, "Service", &name)?;
+            let port = &service["spec"]["ports"][0];
+            ensure!(port["appProtocol"] == said, "{name}: {port}");
+        }
+    }
+    Ok(())
+}
+
 /// A ServiceMonitor can name a secret in its own namespace alone.
 #[test]
 fn metrics_are_read_over_tls_with_the_ca_where_it_can_be_named() -> Result<()> {

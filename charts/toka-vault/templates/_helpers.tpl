@@ -89,6 +89,11 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 {{- printf "%s.%s.svc.%s:%v" (include "toka.fullname" .) .Release.Namespace .Values.clusterDomain .Values.ports.client -}}
 {{- end -}}
 
+{{/* What is spoken at the port for clients, for gateways and meshes that look at it. */}}
+{{- define "toka.appProtocol" -}}
+{{- ternary "https" "kubernetes.io/h2c" .Values.tls.enabled -}}
+{{- end -}}
+
 {{/* Pods that form the cluster at the first start. */}}
 {{- define "toka.initialMembers" -}}
 {{- min (int .Values.replicas) 3 -}}
