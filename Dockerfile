@@ -28,6 +28,7 @@ USER 65532:65532
 VOLUME /var/lib/toka
 EXPOSE 7311 7312 7313
 # Whether the node has a leader that a quorum confirms. Kubernetes does not read it: the chart has its own probes.
+# Where there is TLS or authorization, it finds the CA in TOKA_CA and a token in TOKA_TOKEN_FILE.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/usr/local/bin/toka", "cluster", "status", "--endpoint", "127.0.0.1:7311", "--timeout", "4s"]
 ENTRYPOINT ["/usr/local/bin/toka"]

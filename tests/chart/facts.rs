@@ -10,9 +10,8 @@ use toka_tests::manifest_dir;
 use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
-/// Flags of `toka serve` that the chart gives by itself, that are no settings of a pod, or that are about
-/// authentication, which the chart does not set up: its own Jobs would have to show who they are.
-const OWN: [&str; 45] = [
+/// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
+const OWN: [&str; 42] = [
     "advertise-client",
     "advertise-raft",
     "auth",
@@ -41,9 +40,6 @@ const OWN: [&str; 45] = [
     "otlp-endpoint",
     "otlp-queue-spans",
     "otlp-timeout",
-    "principal-bytes-per-second",
-    "principal-requests-per-second",
-    "principal-subscriptions",
     "raft-listen",
     "raft-tls-ca",
     "raft-tls-cert",
@@ -198,7 +194,26 @@ fn notes_warn_of_what_is_not_safe() -> Result<()> {
     ensure!(notes.contains("neither TLS\nnor authentication"), "{notes}");
     ensure!(!notes.contains("one node survives"), "{notes}");
     let secured = helm.notes(Values::File("production.yaml"))?;
-    ensure!(secured.contains("connections are encrypted"), "{secured}");
+    ensure!(
+        secured.contains("callers are asked who they are"),
+        "{secured}"
+    );
+    ensure!(!secured.contains("WARNING"), "{secured}");
+    let create =
+        "kubectl create secret generic -n agents toka-vault-auth --from-file=token=first.token";
+    ensure!(secured.contains(create), "{secured}");
+    ensure!(secured.contains("--token-file client.token"), "{secured}");
+    let encrypted = helm.notes(Values::File("tls-cert-manager.yaml"))?;
+    ensure!(
+        encrypted.contains("there is no\nauthentication"),
+        "{encrypted}"
+    );
+    let readable = json!({ "auth": { "enabled": true, "existingSecret": "s" } });
+    let readable = helm.notes(Values::Given(&readable))?;
+    ensure!(
+        readable.contains("connections are not encrypted"),
+        "{readable}"
+    );
     ensure!(secured.contains("--server-name"), "{secured}");
     let single = helm.notes(Values::File("development.yaml"))?;
     ensure!(

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::documents::{find, installed, text};
+use crate::documents::{find, installed, pod_specs, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Values files of the chart.
@@ -65,8 +65,30 @@ pub(crate) fn values() -> Vec<Value> {
                 "enabled": true, "http": false, "nodes": { "existingSecret": "nodes", "names": ["*.a.b"] },
                 "clients": { "auth": "required", "caSecret": "clients", "jobSecret": "jobs" },
             },
+            "auth": {
+                "enabled": true, "certificateRoles": ["spiffe://a/b=writer", "ops=admin"],
+                "jwt": {
+                    "issuer": "https://id.example", "audience": "vault", "rolesClaim": "roles",
+                    "keys": { "existingConfigMap": "keys" },
+                },
+            },
             "insecure": false, "backup": { "enabled": true, "s3": { "bucket": "b" } },
             "extraVolumes": [{ "name": "v", "emptyDir": {} }],
+        }),
+        json!({
+            "auth": {
+                "enabled": true, "existingSecret": "first", "bootstrapTokenKey": "boot",
+                "jobs": { "existingSecret": "jobs" },
+                "jwt": {
+                    "issuer": "https://id.example", "audience": "vault",
+                    "keys": { "existingSecret": "keys", "key": "set.json" },
+                },
+            },
+            "settings": {
+                "principal_requests_per_second": 100, "principal_bytes_per_second": "1MiB",
+                "principal_subscriptions": 4,
+            },
+            "backup": { "enabled": true, "volume": { "existingClaim": "backups" } },
         }),
         json!({
             "backup": {
@@ -176,6 +198,19 @@ fn without_values_there_is_what_a_cluster_needs_and_nothing_that_needs_definitio
     ensure!(headless["spec"]["publishNotReadyAddresses"] == true);
     ensure!(headless["spec"]["clusterIP"] == "None");
     ensure!(set["spec"]["serviceName"] == headless["metadata"]["name"]);
+    Ok(())
+}
+
+#[test]
+fn whatever_runs_for_a_release_goes_where_its_nodes_may_go() -> Result<()> {
+    let values = json!({
+        "nodeSelector": { "disk": "ssd" }, "tolerations": [{ "operator": "Exists" }],
+    });
+    let documents = Helm::new()?.render(Values::Given(&values))?;
+    for (name, spec) in pod_specs(&documents) {
+        ensure!(spec["nodeSelector"] == values["nodeSelector"], "{name}");
+        ensure!(spec["tolerations"] == values["tolerations"], "{name}");
+    }
     Ok(())
 }
 

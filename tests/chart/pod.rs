@@ -6,20 +6,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use toka_tests::cluster::PATIENCE;
-use toka_tests::process::{self, Process};
+use toka_tests::process;
 use toka_tests::wait;
+use toka_tls::{Connector, Dialer, File, Trust};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Uri;
+use tower::Service as _;
 
-use crate::documents::{arguments, text};
+use crate::container::{Container, Volumes};
+use crate::documents::text;
 
 /// Between the end of a container and its next start; a kubelet waits longer and longer.
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
@@ -31,17 +35,11 @@ const REMOVED: i32 = 7;
 const YOUTH: Duration = Duration::from_secs(2);
 const SIGTERM: i32 = 15;
 
-/// One of a pod's containers.
-#[derive(Clone, Debug)]
-struct Container {
-    arguments: Vec<String>,
-    environment: Vec<(String, PathBuf)>,
-}
-
-/// One of its probes, by HTTP.
+/// One of its probes, by HTTP or HTTPS.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
-    at: SocketAddr,
+    at: Uri,
+    connector: Connector,
     path: String,
     period: Duration,
     patience: Duration,
@@ -61,17 +59,18 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    /// That of the pod with an ordinal, from the specification in a template.
+    /// That of the pod with an ordinal, from the specification in a template. `ca` has signed what HTTPS is served with.
     pub(crate) fn new(
         template: &Value,
         ordinal: u64,
         host: IpAddr,
-        volume: &Path,
+        volumes: &Volumes,
+        ca: Option<&Path>,
         log: &Path,
     ) -> Result<Self> {
         let of = |list: &str| -> Result<Vec<Container>> {
             let all = template[list].as_array().into_iter().flatten();
-            all.map(|one| Container::new(one, ordinal, volume))
+            all.map(|one| Container::new(one, ordinal, volumes))
                 .collect()
         };
         let node = of("containers")?;
@@ -79,7 +78,7 @@ impl Spec {
             .map_err(|all| anyhow::anyhow!("{} containers", all.len()))?;
         let probe = |name: &str| {
             let container = &template["containers"][0];
-            Probe::new(container, name, host).context(name.to_owned())
+            Probe::new(container, name, host, ca).context(name.to_owned())
         };
         let grace = template["terminationGracePeriodSeconds"].as_u64();
         Ok(Self {
@@ -94,51 +93,8 @@ impl Spec {
     }
 }
 
-impl Container {
-    fn new(container: &Value, ordinal: u64, volume: &Path) -> Result<Self> {
-        let mut environment = Vec::new();
-        for variable in container["env"].as_array().into_iter().flatten() {
-            let field = variable.pointer("/valueFrom/fieldRef/fieldPath");
-            let value = match field.map(text) {
-                None => text(&variable["value"]).to_owned(),
-                Some("metadata.labels['apps.kubernetes.io/pod-index']") => ordinal.to_string(),
-                Some(other) => bail!("{other} is not known here"),
-            };
-            environment.push((text(&variable["name"]).to_owned(), value));
-        }
-        let mut arguments = arguments(container);
-        for argument in &mut arguments {
-            for (name, value) in &environment {
-                *argument = argument.replace(&format!("$({name})"), value);
-            }
-            ensure!(!argument.contains("$("), "{argument} is not expanded");
-            for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-                ensure!(mount["name"] == "data", "{mount} is not known here");
-                let path = text(&mount["mountPath"]);
-                *argument = argument.replace(path, &volume.display().to_string());
-            }
-        }
-        let environment = environment.into_iter();
-        Ok(Self {
-            arguments,
-            environment: environment
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
-        })
-    }
-
-    fn start(&self, log: &Path) -> Result<Process> {
-        let variables: Vec<(&str, &Path)> = self
-            .environment
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_path()))
-            .collect();
-        Process::start_with(&process::binary()?, &self.arguments, &variables, log)
-    }
-}
-
 impl Probe {
-    fn new(container: &Value, name: &str, host: IpAddr) -> Result<Self> {
+    fn new(container: &Value, name: &str, host: IpAddr, ca: Option<&Path>) -> Result<Self> {
         let probe = &container[name];
         let number = |key: &str| probe[key].as_u64().with_context(|| key.to_owned());
         let get = &probe["httpGet"];
@@ -146,11 +102,18 @@ impl Probe {
         let port = ports.iter().find(|port| port["name"] == get["port"]);
         let port = port.and_then(|port| port["containerPort"].as_u64());
         let port = u16::try_from(port.context("a port of that name")?)?;
+        let patience = Duration::from_secs(number("timeoutSeconds")?);
+        let (scheme, dialer) = if get["scheme"] == "HTTPS" {
+            ("https", Some(dialer(ca.context("there is no CA")?)?))
+        } else {
+            ("http", None)
+        };
         Ok(Self {
-            at: SocketAddr::new(host, port),
+            at: format!("{scheme}://{}", SocketAddr::new(host, port)).parse()?,
+            connector: Connector::new(dialer, patience, None),
             path: text(&get["path"]).to_owned(),
             period: Duration::from_secs(number("periodSeconds")?),
-            patience: Duration::from_secs(number("timeoutSeconds")?),
+            patience,
             failures_max: number("failureThreshold")?,
         })
     }
@@ -158,10 +121,13 @@ impl Probe {
     /// One look.
     async fn look(&self) -> Result<()> {
         let looked = async {
-            let mut connection = TcpStream::connect(self.at).await?;
+            let connected = self.connector.clone().call(self.at.clone()).await;
+            let connected = connected.map_err(anyhow::Error::from_boxed)?;
+            let mut connection = connected.into_inner();
             let path = &self.path;
             let request = format!("GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n");
             connection.write_all(request.as_bytes()).await?;
+            connection.flush().await?;
             let mut answer = String::new();
             connection.read_to_string(&mut answer).await?;
             ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -196,6 +162,16 @@ impl Probe {
             }
         }
     }
+}
+
+/// A kubelet does not look at the certificate; here it is looked at besides.
+fn dialer(ca: &Path) -> Result<Dialer> {
+    let trust = Trust {
+        ca: Some(File::new("ca", ca)),
+        pair: None,
+        is_node: false,
+    };
+    Ok(Dialer::new(Arc::new(trust.open()?), "server_name", None)?)
 }
 
 /// A pod that runs.

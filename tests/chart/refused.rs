@@ -29,6 +29,31 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             "/tls/certManager/duration",
         ),
         (json!({ "insecure": "yes" }), "/insecure"),
+        (json!({ "auth": { "enabled": "yes" } }), "/auth/enabled"),
+        (
+            json!({ "auth": { "rootToken": "toka_" } }),
+            "'rootToken' not allowed",
+        ),
+        (
+            json!({ "auth": { "rootTokenKey": "a/b" } }),
+            "/auth/rootTokenKey",
+        ),
+        (
+            json!({ "auth": { "jobs": { "key": "" } } }),
+            "/auth/jobs/key",
+        ),
+        (
+            json!({ "auth": { "jwt": { "jwksUrl": "https://id.example" } } }),
+            "'jwksUrl' not allowed",
+        ),
+        (
+            json!({ "auth": { "certificateRoles": ["robot"] } }),
+            "/auth/certificateRoles",
+        ),
+        (
+            json!({ "settings": { "principal_subscriptions": 0 } }),
+            "/settings/principal_subscriptions",
+        ),
         (json!({ "image": { "name": "x" } }), "/image"),
         (json!({ "image": { "digest": "latest" } }), "/image/digest"),
         (
@@ -168,7 +193,50 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()>
         values["enabled"] = json!(true);
         json!({ "tls": values })
     };
+    let auth = |mut values: Value| {
+        values["enabled"] = json!(true);
+        json!({ "tls": { "enabled": true, "nodes": nodes }, "auth": values })
+    };
+    let jwt = |jwt: Value| auth(json!({ "existingSecret": "s", "jwt": jwt }));
     for (values, said) in [
+        (auth(json!({})), "kubectl create secret generic"),
+        (
+            auth(json!({ "existingSecret": "s", "rootTokenKey": "" })),
+            "auth.rootTokenKey or auth.bootstrapTokenKey",
+        ),
+        (
+            json!({ "auth": { "enabled": true, "jobs": { "existingSecret": "j" } } }),
+            "set tls.enabled",
+        ),
+        (
+            auth(json!({ "existingSecret": "s", "certificateRoles": ["a=reader"] })),
+            "tls.clients.auth",
+        ),
+        (jwt(json!({ "issuer": "i" })), "belong together"),
+        (
+            jwt(json!({ "issuer": "i", "audience": "a" })),
+            "belong together",
+        ),
+        (
+            jwt(json!({ "keys": { "existingSecret": "k" } })),
+            "belong together",
+        ),
+        (
+            jwt(json!({ "keys": { "existingSecret": "k", "existingConfigMap": "k" } })),
+            "not both",
+        ),
+        (
+            json!({ "insecure": false }),
+            "do not start without TLS and authentication",
+        ),
+        (
+            json!({ "insecure": false, "tls": { "enabled": true, "nodes": nodes } }),
+            "do not start without authentication",
+        ),
+        (
+            json!({ "insecure": false, "auth": { "enabled": true, "existingSecret": "s" } }),
+            "do not start without TLS then",
+        ),
         (json!({ "backup": { "enabled": true } }), "say where to"),
         (
             json!({ "backup": { "enabled": true, "volume": claim, "s3": { "bucket": "b" } } }),

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use toka_client::Client;
 use toka_tests::cluster::PATIENCE;
 use toka_tests::history::{self, Acks};
 use toka_tests::wait;
 
-use crate::documents::{arguments, find};
-use crate::helm::{FULL_NAME, Helm, NAMESPACE, Values};
 use crate::release::Release;
 use crate::writers::Writers;
+
+/// Exit code of a command whose caller has not shown who it is.
+const NOT_ALLOWED: i32 = 11;
 
 /// Values with so many pods.
 fn of(replicas: u64) -> Value {
@@ -24,8 +24,7 @@ async fn check(release: &Release, acks: &Acks) -> Result<()> {
     let acks = acks.all();
     let last = acks.iter().map(|ack| ack.sequence).max().unwrap_or(0);
     for endpoint in release.endpoints() {
-        let client = Client::builder().timeout(PATIENCE);
-        let client = client.connect([endpoint.clone()]).await?;
+        let client = release.client(vec![endpoint.clone()]).await?;
         let log = wait::until("the whole log", PATIENCE, async || {
             let log = history::local_log(&client).await?;
             ensure!(log.len() as u64 >= last, "{} of {last} events", log.len());
@@ -46,7 +45,7 @@ async fn release_grows_to_five_and_shrinks_to_three_twice_without_losing_an_even
         formed == BTreeMap::from([(0, 1), (1, 2), (2, 3)]),
         "{formed:?}"
     );
-    let writers = Writers::start(release.endpoints()).await?;
+    let writers = Writers::start(&release).await?;
     writers.go_on().await?;
     for _ in 0..2 {
         release.upgrade(of(5)).await?;
@@ -68,7 +67,7 @@ async fn release_grows_to_five_and_shrinks_to_three_twice_without_losing_an_even
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn release_of_one_node_grows_to_three_and_shrinks_again() -> Result<()> {
     let mut release = Release::install(of(1)).await?;
-    let writers = Writers::start(release.endpoints()).await?;
+    let writers = Writers::start(&release).await?;
     release.upgrade(of(3)).await?;
     let three = release.voters().await?;
     ensure!(three.keys().eq(&[0_u64, 1, 2]), "{three:?}");
@@ -84,7 +83,7 @@ async fn release_of_one_node_grows_to_three_and_shrinks_again() -> Result<()> {
 async fn all_pods_are_rolled_under_load_and_commits_go_on() -> Result<()> {
     let mut release = Release::install(of(3)).await?;
     let formed = release.voters().await?;
-    let writers = Writers::start(release.endpoints()).await?;
+    let writers = Writers::start(&release).await?;
     writers.go_on().await?;
     let mut values = of(3);
     values["settings"] = json!({ "request_timeout": "9s" });
@@ -102,7 +101,7 @@ async fn all_pods_are_rolled_under_load_and_commits_go_on() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_volume_is_replaced_under_a_new_node_id_without_help() -> Result<()> {
     let mut release = Release::install(of(3)).await?;
-    let writers = Writers::start(release.endpoints()).await?;
+    let writers = Writers::start(&release).await?;
     writers.go_on().await?;
     let mut before = release.voters().await?;
     // Also the one that would form the cluster, and one that has been replaced.
@@ -130,7 +129,7 @@ async fn lost_volume_is_replaced_under_a_new_node_id_without_help() -> Result<()
 async fn volume_that_is_lost_while_all_are_down_is_replaced_once_the_others_are_back() -> Result<()>
 {
     let mut release = Release::install(of(3)).await?;
-    let writers = Writers::start(release.endpoints()).await?;
+    let writers = Writers::start(&release).await?;
     writers.go_on().await?;
     let acks = writers.stop().await?;
     release.stop_all().await?;
@@ -155,44 +154,78 @@ async fn volume_that_is_lost_while_all_are_down_is_replaced_once_the_others_are_
     release.stop_all().await
 }
 
-/// With the pods' addresses for the names that only Kubernetes knows.
+/// Runs what the notes say, with the pods' addresses for the names that only Kubernetes knows.
+async fn run_commands_of_notes(release: &Release, count: usize) -> Result<()> {
+    let toka = release.toka();
+    let commands = release.commands_of_notes();
+    ensure!(commands.len() == count, "{commands:?}");
+    for command in commands {
+        let words = command.split(' ').map(|word| word.trim_matches('\''));
+        let words: Vec<&str> = words.collect();
+        toka.ok(&words).await.with_context(|| command.clone())?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_of_the_notes_and_of_helm_test_work() -> Result<()> {
     let mut release = Release::install(of(3)).await?;
-    let service = format!("{FULL_NAME}.{NAMESPACE}.svc.cluster.local:7311");
-    let there = release.endpoint(0);
-    let home = release.toka();
-    let run = async |words: Vec<String>| -> Result<()> {
-        let words: Vec<String> = words
-            .iter()
-            .map(|word| word.replace(&service, &there))
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        home.ok(&words).await.map(drop)
-    };
-
-    let helm = Helm::new()?;
-    let notes = helm.notes(Values::Default)?;
-    let commands: Vec<&str> = notes
-        .lines()
-        .filter_map(|line| Some(line.split_once(" -- toka ")?.1))
-        .collect();
-    ensure!(commands.len() == 3, "{commands:?}");
-    for command in commands {
-        let words = command
-            .split(' ')
-            .map(|word| word.trim_matches('\'').to_owned());
-        run(words.collect())
-            .await
-            .with_context(|| command.to_owned())?;
-    }
-
-    let documents = helm.render(Values::Default)?;
-    let test = find(&documents, "Pod", &format!("{FULL_NAME}-test"))?;
+    run_commands_of_notes(&release, 3).await?;
     // Twice, as anybody may: it is the same event.
-    for container in ["/spec/initContainers/0", "/spec/containers/0"].repeat(2) {
-        let container = test.pointer(container).context("a container")?;
-        run(arguments(container)).await?;
-    }
+    release.test().await?;
+    release.test().await?;
+    release.stop_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_with_tls_and_authorization_grows_rolls_and_shrinks_under_load() -> Result<()> {
+    let mut release = Release::install_secured(of(3)).await?;
+    let formed = release.voters().await?;
+    let writers = Writers::start(&release).await?;
+    writers.go_on().await?;
+    release.upgrade(of(5)).await?;
+    let five = release.voters().await?;
+    ensure!(five.keys().eq(&[0_u64, 1, 2, 3, 4]), "{five:?}");
+    writers.go_on().await?;
+    let mut values = of(5);
+    values["settings"] = json!({ "request_timeout": "9s" });
+    release.upgrade(values.clone()).await?;
+    writers.go_on().await?;
+    values["replicas"] = json!(3);
+    release.upgrade(values).await?;
+    let three = release.voters().await?;
+    ensure!(three == formed, "{three:?}");
+    writers.go_on().await?;
+    check(&release, &writers.stop().await?).await?;
+    release.stop_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_volume_of_a_release_with_tls_and_authorization_is_replaced() -> Result<()> {
+    let mut release = Release::install_secured(of(3)).await?;
+    let before = release.voters().await?;
+    release.stop(1).await?;
+    release.lose_volume(1)?;
+    release.start(1)?;
+    release.ready(1).await?;
+    release.reconcile().await?;
+    let after = release.voters().await?;
+    ensure!(after.len() == 3 && after[&1] > before[&1], "{after:?}");
+    release.stop_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_with_authorization_serves_who_shows_its_token_and_nobody_else() -> Result<()> {
+    let mut release = Release::install_secured(of(3)).await?;
+    // The vault has to be raised to the feature level that knows tokens.
+    let toka = release.toka();
+    wait::until("a vault that knows tokens", PATIENCE, async || {
+        toka.ok(&["auth", "token", "list"]).await.map(drop)
+    })
+    .await?;
+    run_commands_of_notes(&release, 4).await?;
+    release.test().await?;
+    let refused = release.anonymous().run(&["log"]).await?;
+    ensure!(refused.code == Some(NOT_ALLOWED), "{refused:?}");
     release.stop_all().await
 }

@@ -27,7 +27,7 @@ fn without_values_nodes_are_told_that_they_are_exposed() -> Result<()> {
     let words = arguments(node(&documents)?);
     has(&words, "--insecure")?;
     ensure!(!words.iter().any(|word| word.contains("tls")), "{words:?}");
-    let careful = helm.render(Values::Given(&json!({ "insecure": false })))?;
+    let careful = helm.render(Values::File("production.yaml"))?;
     let words = arguments(node(&careful)?);
     ensure!(!words.contains(&"--insecure".to_owned()), "{words:?}");
     Ok(())
@@ -50,6 +50,24 @@ fn probes_speak_tls_where_http_does() -> Result<()> {
     let container = node(&documents)?;
     ensure!(container["livenessProbe"]["httpGet"]["scheme"].is_null());
     ensure!(!arguments(container).contains(&"--http-tls".to_owned()));
+    Ok(())
+}
+
+/// Gateways and meshes look at it.
+#[test]
+fn services_say_whether_there_is_tls() -> Result<()> {
+    let helm = Helm::new()?;
+    for (values, said) in [
+        (Values::Default, "kubernetes.io/h2c"),
+        (Values::File("production.yaml"), "https"),
+    ] {
+        let documents = helm.render(values)?;
+        for name in [FULL_NAME.to_owned(), format!("{FULL_NAME}-headless")] {
+            let service = find(&documents, "Service", &name)?;
+            let port = &service["spec"]["ports"][0];
+            ensure!(port["appProtocol"] == said, "{name}: {port}");
+        }
+    }
     Ok(())
 }
 
@@ -133,6 +151,7 @@ fn secrets_that_are_given_are_mounted_and_none_is_made() -> Result<()> {
     for (volume, secret) in [
         ("tls-server", "toka-vault-server-tls"),
         ("tls-nodes", "toka-vault-nodes-tls"),
+        ("auth-first", "toka-vault-auth"),
     ] {
         let found = volumes.iter().find(|found| found["name"] == volume);
         let found = found.with_context(|| volume.to_owned())?;

@@ -11,6 +11,8 @@ use toka_tests::cluster::PATIENCE;
 use toka_tests::history::Acks;
 use tokio::task::JoinSet;
 
+use crate::release::Release;
+
 /// Few, and with pauses: pods come and go on the same two cores.
 const WRITERS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -24,16 +26,15 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// Starts them, with the endpoints that they know at first.
-    pub(crate) async fn start(endpoints: Vec<String>) -> Result<Self> {
+    /// Starts them, with the pods that there are at first.
+    pub(crate) async fn start(release: &Release) -> Result<Self> {
         let mut writers = Self {
             acks: Acks::default(),
             stop: Arc::default(),
             tasks: JoinSet::new(),
         };
         for number in 0..WRITERS {
-            let client = Client::builder().timeout(PATIENCE);
-            let client = client.connect(endpoints.clone()).await?;
+            let client = release.client(release.endpoints()).await?;
             let (acks, stop) = (writers.acks.clone(), Arc::clone(&writers.stop));
             writers.tasks.spawn(write(number, client, acks, stop));
         }

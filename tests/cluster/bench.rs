@@ -5,8 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use toka_tests::cluster::{self, Cluster};
 use toka_tests::command::Toka;
 use toka_tests::slot;
+use toka_tests::tls::Certificates;
 
 /// Runs `toka bench` on a cluster of its own below `directory`; returns the lines that it writes.
 async fn bench(directory: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
@@ -217,4 +219,21 @@ async fn an_import_is_measured() -> Result<()> {
     let row = rows.first().context("no row")?;
     ensure!(row["acknowledged"] == 500, "{row}");
     Ok(())
+}
+
+/// It is another process that imports: it has to be told how the nodes are reached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_over_tls_is_measured() -> Result<()> {
+    cluster::run_prepared(1, &[], async |cluster: &mut Cluster| {
+        Certificates::set_up(cluster)?;
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        let mut words = vec!["--output", "json", "bench", "import"];
+        words.extend(["--import-events", "50", "--dim", "4"]);
+        let rows = cluster.toka().json(&words).await?;
+        let row = rows.first().context("no row")?;
+        ensure!(row["acknowledged"] == 50, "{row}");
+        Ok(())
+    })
+    .await
 }

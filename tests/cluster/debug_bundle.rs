@@ -6,8 +6,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::command::{Ran, Toka};
+use toka_tests::tls::Certificates;
+use toka_tests::wait;
 
 use crate::exit_codes::NOBODY;
 
@@ -132,6 +134,28 @@ async fn bundle_has_all_of_a_report_and_nothing_of_a_secret() -> Result<()> {
         let file = archive.display().to_string();
         let again = toka.run(&["debug", "bundle", &file]).await?;
         ensure!(again.code == Some(2), "{again:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_that_are_served_over_tls_are_in_it() -> Result<()> {
+    cluster::run_prepared(1, &["--http-tls"], async |cluster: &mut Cluster| {
+        Certificates::set_up(cluster)?;
+        cluster.launch_all()?;
+        let toka = cluster.toka();
+        wait::until("a leader", PATIENCE, async || {
+            toka.ok(&["commit", "tls.bundle", "1"]).await.map(drop)
+        })
+        .await?;
+        let http = cluster.node(1).http.to_string();
+        let place = format!("https://{http}");
+        let (archive, ran) = bundle(&toka, cluster.directory(), &["--metrics", &place]).await?;
+        ensure!(!ran.stdout.contains("missing: metrics"), "{ran:?}");
+        let page = format!("metrics/{}.txt", http.replace(':', "_"));
+        let metrics = Unpacked::of(&archive)?.read(&page)?;
+        ensure!(metrics.contains("toka_raft_term"), "{metrics}");
         Ok(())
     })
     .await

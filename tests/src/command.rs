@@ -20,7 +20,7 @@ pub struct Toka {
     home: PathBuf,
     build: Option<PathBuf>,
     endpoints: Option<String>,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(String, String)>,
 }
 
 /// What a command did.
@@ -47,8 +47,8 @@ impl Toka {
 
     /// The same user with one more environment variable.
     #[must_use]
-    pub fn with_variable(mut self, name: &'static str, value: &str) -> Self {
-        self.variables.push((name, value.to_owned()));
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 

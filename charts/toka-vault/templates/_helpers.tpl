@@ -89,6 +89,11 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 {{- printf "%s.%s.svc.%s:%v" (include "toka.fullname" .) .Release.Namespace .Values.clusterDomain .Values.ports.client -}}
 {{- end -}}
 
+{{/* What is spoken at the port for clients, for gateways and meshes that look at it. */}}
+{{- define "toka.appProtocol" -}}
+{{- ternary "https" "kubernetes.io/h2c" .Values.tls.enabled -}}
+{{- end -}}
+
 {{/* Pods that form the cluster at the first start. */}}
 {{- define "toka.initialMembers" -}}
 {{- min (int .Values.replicas) 3 -}}
@@ -160,48 +165,57 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 
 {{/* Environment of `toka` as a client, or nothing. */}}
 {{- define "toka.clientEnv" -}}
+{{- $env := list -}}
 {{- if .Values.tls.enabled -}}
-- name: TOKA_CA
-  value: /etc/toka/tls/client/ca.crt
-{{- if .Values.tls.clients.jobSecret }}
-- name: TOKA_CERT
-  value: /etc/toka/tls/client/tls.crt
-- name: TOKA_KEY
-  value: /etc/toka/tls/client/tls.key
-{{- end }}
+{{- $env = append $env (dict "name" "TOKA_CA" "value" "/etc/toka/tls/client/ca.crt") -}}
+{{- if .Values.tls.clients.jobSecret -}}
+{{- $env = append $env (dict "name" "TOKA_CERT" "value" "/etc/toka/tls/client/tls.crt") -}}
+{{- $env = append $env (dict "name" "TOKA_KEY" "value" "/etc/toka/tls/client/tls.key") -}}
+{{- end -}}
+{{- end -}}
+{{- if include "toka.jobsTokenSecret" . -}}
+{{- $env = append $env (dict "name" "TOKA_TOKEN_FILE" "value" "/etc/toka/auth/client/token") -}}
+{{- if not .Values.tls.enabled -}}
+{{- $env = append $env (dict "name" "TOKA_INSECURE_TOKEN" "value" "true") -}}
+{{- end -}}
+{{- end -}}
+{{- if $env -}}
+{{- toYaml $env -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Where its files are mounted, or nothing. */}}
 {{- define "toka.clientMounts" -}}
+{{- $mounts := list -}}
 {{- if .Values.tls.enabled -}}
-- name: tls-client
-  mountPath: /etc/toka/tls/client
-  readOnly: true
+{{- $mounts = append $mounts (dict "name" "tls-client" "mountPath" "/etc/toka/tls/client" "readOnly" true) -}}
+{{- end -}}
+{{- if include "toka.jobsTokenSecret" . -}}
+{{- $mounts = append $mounts (dict "name" "auth-client" "mountPath" "/etc/toka/auth/client" "readOnly" true) -}}
+{{- end -}}
+{{- if $mounts -}}
+{{- toYaml $mounts -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The volume of those, or nothing. 288 is 0440. */}}
+{{/* The volumes of those, or nothing. 288 is 0440. */}}
 {{- define "toka.clientVolumes" -}}
+{{- $volumes := list -}}
 {{- if .Values.tls.enabled -}}
-- name: tls-client
-  projected:
-    defaultMode: 288
-    sources:
-      - secret:
-          name: {{ include "toka.tlsServerSecret" . }}
-          items:
-            - key: ca.crt
-              path: ca.crt
-      {{- with .Values.tls.clients.jobSecret }}
-      - secret:
-          name: {{ . }}
-          items:
-            - key: tls.crt
-              path: tls.crt
-            - key: tls.key
-              path: tls.key
-      {{- end }}
+{{- $ca := dict "name" (include "toka.tlsServerSecret" .) "items" (list (dict "key" "ca.crt" "path" "ca.crt")) -}}
+{{- $sources := list (dict "secret" $ca) -}}
+{{- with .Values.tls.clients.jobSecret -}}
+{{- $shown := list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key") -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" $shown)) -}}
+{{- end -}}
+{{- $volumes = append $volumes (dict "name" "tls-client" "projected" (dict "defaultMode" 288 "sources" $sources)) -}}
+{{- end -}}
+{{- with include "toka.jobsTokenSecret" . -}}
+{{- $items := list (dict "key" (include "toka.jobsTokenKey" $) "path" "token") -}}
+{{- $volumes = append $volumes (dict "name" "auth-client" "secret" (dict "secretName" . "defaultMode" 288 "items" $items)) -}}
+{{- end -}}
+{{- if $volumes -}}
+{{- toYaml $volumes -}}
 {{- end -}}
 {{- end -}}
 

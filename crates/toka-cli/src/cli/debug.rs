@@ -22,7 +22,8 @@ pub(crate) struct Bundle {
     /// The file with the node's settings.
     #[arg(long, env = "TOKA_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where a node has /metrics; may be repeated [default: where the settings say, of this machine].
+    /// Where a node has /metrics; `https://HOST:PORT` where it serves HTTP over TLS, whose certificate is checked as `--ca`
+    /// and `--server-name` say; may be repeated [default: where the settings say, of this machine].
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) metrics: Vec<String>,
     /// A file with a node's log; may be repeated.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod collect;
+mod page;
 mod redact;
 
 use std::path::Path;
@@ -41,12 +42,16 @@ pub(crate) async fn run(global: &Global, command: Debug, format: Format) -> Resu
     parts.add("environment.txt", collect::environment(std::env::vars_os()));
     cluster(&mut parts, global).await;
     let pages = match flags.metrics.is_empty() {
-        true => vec![settings.http_listen],
+        true => vec![settings.metrics],
         false => flags.metrics.clone(),
     };
-    for page in pages {
-        let text = collect::metrics(&page, PART_MAX).await;
-        parts.take(&format!("metrics/{}.txt", file_name(&page)), text);
+    // The cluster's part says it if they cannot be had.
+    let tls = endpoints(global).ok().and_then(|known| known.tls);
+    let tls = tls.unwrap_or_default();
+    for place in pages {
+        let text = page::metrics(&place, &tls, PART_MAX).await;
+        let name = file_name(page::address(&place));
+        parts.take(&format!("metrics/{name}.txt"), text);
     }
     logs(&mut parts, &flags);
     parts.add_contents();

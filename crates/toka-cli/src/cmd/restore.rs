@@ -5,6 +5,7 @@ use serde_json::json;
 use toka_backup::{Owner, Point, Repository, Restored, restore};
 
 use super::backup::{Bar, failure};
+use super::serve::PROTECTION;
 use crate::cli::{Format, Global, Restore};
 use crate::failure::Failure;
 use crate::output;
@@ -58,7 +59,7 @@ pub(crate) async fn run(global: &Global, flags: Restore, format: Format) -> Resu
     if let Owner::Node { node_id } = owner {
         output::line(&format!(
             "start it with `toka serve --node-id {node_id} --data {} --listen IP:7311 --raft-listen IP:7312` and each \
-             --initial-member, when all of them are restored from the same backup",
+             --initial-member, when all of them are restored from the same backup; {PROTECTION}",
             path.display()
         ))?;
     }

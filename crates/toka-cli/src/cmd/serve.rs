@@ -13,6 +13,9 @@ use crate::cli::Serve;
 use crate::log::start_log;
 use crate::traced;
 
+/// What whoever is shown a command of a node must add to it: which settings these are, only its cluster knows.
+pub(crate) const PROTECTION: &str = "addresses that other machines reach want the cluster's settings of TLS and \
+                                     authorization besides, or --insecure (docs/security.md)";
 /// How long spans are exported that a node has left when it has stopped.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use toka_client::{Bearer, Builder, Client, Tls};
+use tokio::process::Command;
 
 use super::failure;
 use crate::cli::Global;
@@ -69,6 +70,16 @@ impl TokenSource {
 }
 
 impl Endpoints {
+    /// Of nodes without TLS that ask nobody who they are.
+    pub(crate) fn in_plain_text(written: Vec<String>) -> Self {
+        Self {
+            written,
+            tls: None,
+            token: TokenSource::None,
+            insecure_token: false,
+        }
+    }
+
     /// What makes a client of them.
     pub(crate) fn builder(&self) -> Result<Builder> {
         let mut builder = Client::builder();
@@ -82,6 +93,42 @@ impl Endpoints {
             builder = builder.send_token_in_plaintext();
         }
         Ok(builder)
+    }
+
+    /// Tells another process of this program to reach them in the same way, by its flags and, if the token is there, its
+    /// environment.
+    pub(crate) fn hand_over(&self, command: &mut Command) {
+        command.arg("--endpoint").arg(self.written.join(","));
+        if let Some(tls) = &self.tls {
+            let files = [
+                ("--ca", &tls.ca),
+                ("--cert", &tls.certificate),
+                ("--key", &tls.key),
+            ];
+            for (flag, path) in files {
+                if let Some(path) = path {
+                    command.arg(flag).arg(path);
+                }
+            }
+            if let Some(name) = &tls.server_name {
+                command.arg("--server-name").arg(name);
+            }
+        }
+        match &self.token {
+            TokenSource::None => {}
+            TokenSource::File(path) => {
+                command.arg("--token-file").arg(path);
+            }
+            // Not as an argument, which everybody on the machine sees.
+            TokenSource::Environment => {
+                if let Some(token) = std::env::var_os(TOKEN_VARIABLE) {
+                    command.env(TOKEN_VARIABLE, token);
+                }
+            }
+        }
+        if self.insecure_token {
+            command.arg("--insecure-token");
+        }
     }
 
     /// Another address, reached in the same way.
@@ -155,6 +202,37 @@ fn given(global: &Global, written: Vec<String>, entry: Option<&Entry>) -> Endpoi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_process_is_told_how_to_reach_the_same_nodes() {
+        let known = Endpoints {
+            written: vec!["https://a:1".to_owned(), "b:2".to_owned()],
+            tls: Some(Tls {
+                ca: Some("ca.pem".into()),
+                server_name: Some("vault".to_owned()),
+                ..Tls::default()
+            }),
+            token: TokenSource::File("token".into()),
+            insecure_token: true,
+        };
+        let mut command = Command::new("toka");
+        known.hand_over(&mut command);
+        let arguments: Vec<_> = command.as_std().get_args().collect();
+        assert_eq!(
+            arguments,
+            [
+                "--endpoint",
+                "https://a:1,b:2",
+                "--ca",
+                "ca.pem",
+                "--server-name",
+                "vault",
+                "--token-file",
+                "token",
+                "--insecure-token",
+            ]
+        );
+    }
 
     #[test]
     fn another_address_is_reached_in_the_same_way() {

@@ -189,7 +189,8 @@ impl Report {
                 String::new(),
             ),
             None => (
-                "start it again; if its machine or its data are lost, replace it by a new node"
+                "start it again; if its machine or its data are lost, replace it by a new node, with the \
+                 settings of TLS and authorization that the others have, or --insecure"
                     .to_owned(),
                 format!(
                     "toka serve --data DIR --listen IP:7311 --raft-listen IP:7312 --join {} --replace {node_id}",

@@ -50,8 +50,8 @@ async fn import(session: &Session, file: &Path, in_flight: u32) -> Result<()> {
             command.env_remove(name);
         }
     }
+    session.reached().hand_over(&mut command);
     let status = command
-        .args(["--endpoint", &session.client().endpoints().join(",")])
         .args(["--output", "table", "import"])
         .arg(file)
         .args(["--in-flight", &in_flight.to_string()])

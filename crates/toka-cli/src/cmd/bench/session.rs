@@ -7,11 +7,12 @@ use toka_measure::{Error, Events, Plan, Vault};
 
 use crate::cli::{EventShape, Global, LoadShape, Nodes, OwnNodes};
 use crate::failure::Failure;
-use crate::target::{Remote, endpoints, failure};
+use crate::target::{Endpoints, Remote, endpoints, failure};
 
 /// A cluster that runs already, or one of our own.
 pub(super) struct Session {
     client: Client,
+    reached: Endpoints,
     vault: Option<Vault>,
 }
 
@@ -21,6 +22,7 @@ impl Session {
             let (vault, client) = start(global, &nodes.own).await?;
             return Ok(Self {
                 client,
+                reached: Endpoints::in_plain_text(vault.endpoints()),
                 vault: Some(vault),
             });
         }
@@ -28,15 +30,22 @@ impl Session {
             global.data.is_none(),
             Failure::Usage("this measures a cluster; leave --data out".to_owned())
         );
-        let remote = Remote::connect(endpoints(global)?, global.timeout).await?;
+        let reached = endpoints(global)?;
+        let remote = Remote::connect(reached.clone(), global.timeout).await?;
         Ok(Self {
             client: remote.client().clone(),
+            reached,
             vault: None,
         })
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// How its nodes are reached.
+    pub(super) fn reached(&self) -> &Endpoints {
+        &self.reached
     }
 
     /// The cluster, if it is our own.

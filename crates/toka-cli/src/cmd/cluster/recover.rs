@@ -10,6 +10,7 @@ use toka_raft::replica::recovery::{
 };
 
 use crate::cli::{Format, Global};
+use crate::cmd::serve::PROTECTION;
 use crate::failure::Failure;
 use crate::output;
 
@@ -63,7 +64,7 @@ pub(super) async fn run(
 fn how_to_start(into: &Path, node_id: u64) -> String {
     format!(
         "start it with `toka serve --node-id {node_id} --data {} --listen IP:7311 --raft-listen IP:7312`; others with \
-         `toka serve --data DIR --listen IP:7311 --raft-listen IP:7312 --join ENDPOINT`",
+         `toka serve --data DIR --listen IP:7311 --raft-listen IP:7312 --join ENDPOINT`; {PROTECTION}",
         into.display()
     )
 }

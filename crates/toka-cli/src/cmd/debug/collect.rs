@@ -1,23 +1,19 @@
-//! What is collected on this machine: versions, settings, names of variables, metrics pages, logs.
+//! What is collected on this machine: versions, settings, names of variables, logs.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use toka_ledger::command::{FEATURE_LEVEL, FEATURE_LEVEL_MIN};
 use toka_server::config::{ConfigError, ConfigFile};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use super::redact;
+use super::{page, redact};
 
 /// Where metrics are looked for if the settings cannot be read.
 const HTTP_LISTEN: &str = "127.0.0.1:7313";
-/// Of a metrics page.
-const PAGE_BYTES_MAX: u64 = 4 << 20;
 /// From the end of a log, however long its lines are.
 const LOG_BYTES_MAX: u64 = 4 << 20;
 
@@ -54,8 +50,8 @@ pub(super) fn environment(variables: impl IntoIterator<Item = (OsString, OsStrin
 pub(super) struct Settings {
     /// As TOML, or why there are none.
     pub(super) text: Result<String, String>,
-    /// Where it would have /metrics.
-    pub(super) http_listen: String,
+    /// Where it would have /metrics, as [`page::metrics`] takes it.
+    pub(super) metrics: String,
     /// Values in the file that look as if they were secrets.
     pub(super) secrets: Vec<String>,
 }
@@ -67,16 +63,37 @@ pub(super) fn settings(file: Option<&Path>, data: Option<&Path>) -> Settings {
         ..ConfigFile::default()
     };
     let layer = layers(file).map(|lower| given.or(lower));
-    let http_listen = layer.as_ref().ok().and_then(|layer| layer.http_listen);
     Settings {
-        http_listen: http_listen
-            .map_or_else(|| HTTP_LISTEN.to_owned(), |listen| listen.to_string()),
+        metrics: place_of_metrics(layer.as_ref().ok()),
         text: layer
             .and_then(dump)
             .map(without_secrets)
             .map_err(|error| describe(&error)),
         secrets: file.map(secrets_in).unwrap_or_default(),
     }
+}
+
+/// Where a node with these settings has its page, for whoever is on its machine.
+fn place_of_metrics(layer: Option<&ConfigFile>) -> String {
+    let listen = layer.and_then(|layer| layer.http_listen);
+    let address = listen.map_or_else(
+        || HTTP_LISTEN.to_owned(),
+        |at| on_this_machine(at).to_string(),
+    );
+    match layer.and_then(|layer| layer.http_tls) {
+        Some(true) => format!("{}{address}", page::SECURED),
+        _ => address,
+    }
+}
+
+/// A node that listens everywhere is called at the loopback, which is more often in a certificate.
+fn on_this_machine(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 fn layers(file: Option<&Path>) -> Result<ConfigFile, ConfigError> {
@@ -164,39 +181,6 @@ fn look_through(value: &toml::Value, is_secret: bool, secrets: &mut Vec<String>)
     }
 }
 
-/// The page of a node, `host:port`.
-pub(super) async fn metrics(endpoint: &str, within: Duration) -> Result<String, String> {
-    match tokio::time::timeout(within, get(endpoint)).await {
-        Ok(Ok(answer)) => body(&answer).map(str::to_owned),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {within:?}")),
-    }
-}
-
-/// One GET, of HTTP 1.0: the answer ends with the connection.
-async fn get(endpoint: &str) -> std::io::Result<String> {
-    let address = endpoint.strip_prefix("http://").unwrap_or(endpoint);
-    let address = address.trim_end_matches("/metrics");
-    let mut connection = TcpStream::connect(address).await?;
-    let request = format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    connection.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    connection
-        .take(PAGE_BYTES_MAX)
-        .read_to_end(&mut answer)
-        .await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-fn body(answer: &str) -> Result<&str, String> {
-    let first = answer.lines().next().unwrap_or_default();
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
-    match body {
-        Some(body) if first.split(' ').nth(1) == Some("200") => Ok(body),
-        _ => Err(format!("it answered {first:?}")),
-    }
-}
-
 /// The last lines of a file.
 pub(super) fn log(path: &Path, lines: u32) -> Result<String, String> {
     let text = end_of(path).map_err(|error| error.to_string())?;
@@ -254,13 +238,25 @@ mod tests {
         let path = directory.path().join("toka.toml");
         std::fs::write(&path, "http_listen = \"127.0.0.9:1234\"\n").expect("written");
         let given = settings(Some(&path), None);
-        assert_eq!(given.http_listen, "127.0.0.9:1234");
+        assert_eq!(given.metrics, "127.0.0.9:1234");
         let text = given.text.expect("the given ones");
         assert!(text.starts_with("# Only what was given"), "{text}");
         assert!(text.contains("127.0.0.9:1234"), "{text}");
         let all = settings(Some(&path), Some(Path::new("/data")));
         let text = all.text.expect("all");
         assert!(text.contains("request_timeout"), "{text}");
+    }
+
+    #[test]
+    fn metrics_are_looked_for_where_and_as_a_node_serves_them() {
+        let place = |text: &str| {
+            let layer = ConfigFile::parse(text, Path::new("a.toml")).expect("valid");
+            place_of_metrics(Some(&layer))
+        };
+        assert_eq!(place_of_metrics(None), "127.0.0.1:7313");
+        assert_eq!(place("http_listen = \"0.0.0.0:1\"\n"), "127.0.0.1:1");
+        let secured = place("http_listen = \"[::]:1\"\nhttp_tls = true\n");
+        assert_eq!(secured, "https://[::1]:1");
     }
 
     #[test]
@@ -283,12 +279,5 @@ mod tests {
         assert!(whole.len() as u64 <= LOG_BYTES_MAX);
         assert!(whole.lines().all(|one| one == line || one == "last"));
         assert!(log(directory.path(), 1).is_err());
-    }
-
-    #[test]
-    fn pages_are_taken_from_good_answers_alone() {
-        assert_eq!(body("HTTP/1.0 200 OK\r\na: b\r\n\r\nx 1\n"), Ok("x 1\n"));
-        assert!(body("HTTP/1.0 503 Service Unavailable\r\n\r\nx").is_err());
-        assert!(body("").is_err());
     }
 }
