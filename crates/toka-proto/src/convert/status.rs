@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use toka_ledger::command::ParentName;
 use toka_ledger::engine::EngineError;
+use toka_ledger::error::extent;
 use toka_ledger::intent::IntentId;
 use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
@@ -191,6 +192,10 @@ pub fn rejection(rejection: &Rejection) -> Status {
 
 /// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
 fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
+    let description = match rejection {
+        Rejection::GroupExists { reason, .. } => reason.clone(),
+        _ => None,
+    };
     let (code, reason, kind, name) = match rejection {
         Rejection::UnknownCursor { name } => (
             Code::NotFound,
@@ -204,7 +209,7 @@ fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
             "group",
             name.as_str(),
         ),
-        Rejection::GroupExists { name } => (
+        Rejection::GroupExists { name, .. } => (
             Code::AlreadyExists,
             reason::GROUP_EXISTS,
             "group",
@@ -222,6 +227,7 @@ fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
     let details = Details::new(code, reason).with(&pb::ResourceInfo {
         resource_type: kind.to_owned(),
         resource_name: name.to_owned(),
+        description: description.unwrap_or_default(),
         ..Default::default()
     });
     Some(details.status(message))
@@ -394,7 +400,8 @@ pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
             last_sequence: last,
         })
         .status(format!(
-            "sequence {sequence} is not in the vault, which ends at {last}"
+            "sequence {sequence} is not in the vault, which {}",
+            extent(1, last)
         ))
 }
 
@@ -409,7 +416,7 @@ pub fn revision_out_of_range(revision: u64, at: u64, last: u64) -> Status {
             last_sequence: last,
         })
         .status(format!(
-            "revision {revision} is not in the vault, which is at {at}"
+            "revision {revision} is not in the vault, whose revisions go from 1 to {at}"
         ))
 }
 
