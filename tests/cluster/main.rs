@@ -43,6 +43,7 @@ mod intent_changes;
 mod intent_quality;
 mod intents;
 mod lineage;
+mod lineage_lost;
 mod load;
 mod membership;
 mod membership_interrupted;
