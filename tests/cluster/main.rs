@@ -52,6 +52,7 @@ mod metrics;
 mod past;
 mod quorum_loss;
 mod range_reads;
+mod read_cli;
 mod reads;
 mod recovery;
 mod repair;
