@@ -51,7 +51,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  any other failure
-  2  the command line or the configuration is wrong
+  2  the command line or the configuration is wrong; the data directory is another one's, or in use
   3  no node answered, or the cluster has no leader; no endpoint embedded
   4  there is no such event, intent, cursor, group or backup
   5  the input is not valid, or the vault refused the commit
