@@ -153,7 +153,7 @@ pub(crate) struct Global {
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => {
+        Ok(timeout) if timeout.is_zero() => {
             Err("no call can be answered in no time: give at least 1ms, such as 30s".to_owned())
         }
         Ok(timeout) => Ok(timeout),

@@ -225,7 +225,8 @@ pub enum Precondition {
         name: CursorName,
         /// Where it must be; 0 if there is none.
         from: u64,
-        /// Where it goes.
+        /// Where it goes: at most the commit's last event. Who proposes the commit sees to that
+        /// ([`Commit::cursor_ahead`]); `apply` does not.
         to: u64,
     },
     /// The last event whose kind starts with a prefix is at this sequence; 0: there is none. Costs a look-up
