@@ -3,6 +3,7 @@
 //! `proto/toka/vault/v1/errors.proto` has the table of codes, reasons and details.
 
 mod access;
+mod coordination;
 mod credentials;
 mod details;
 mod parse;
@@ -138,8 +139,8 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
-    let of_its_kind =
-        of_coordination(rejection, &message).or_else(|| credentials::status(rejection, &message));
+    let of_its_kind = coordination::status(rejection, &message)
+        .or_else(|| credentials::status(rejection, &message));
     if let Some(status) = of_its_kind {
         return status;
     }
@@ -188,49 +189,6 @@ pub fn rejection(rejection: &Rejection) -> Status {
         _ => return Status::aborted(message),
     };
     details.status(message)
-}
-
-/// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
-fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
-    let description = match rejection {
-        Rejection::GroupExists { reason, .. } => reason.clone(),
-        _ => None,
-    };
-    let (code, reason, kind, name) = match rejection {
-        Rejection::UnknownCursor { name } => (
-            Code::NotFound,
-            reason::CURSOR_NOT_FOUND,
-            "cursor",
-            name.as_str(),
-        ),
-        Rejection::UnknownGroup { name } => (
-            Code::NotFound,
-            reason::GROUP_NOT_FOUND,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupExists { name, .. } => (
-            Code::AlreadyExists,
-            reason::GROUP_EXISTS,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
-        Rejection::CursorsFull { .. } => return Some(limit_reached("cursors", message)),
-        // Whoever proposed the delivery plans another one, until its time is up.
-        Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
-        Rejection::PositionAhead { position, last } => {
-            return Some(position_out_of_range(*position, *last));
-        }
-        _ => return None,
-    };
-    let details = Details::new(code, reason).with(&pb::ResourceInfo {
-        resource_type: kind.to_owned(),
-        resource_name: name.to_owned(),
-        description: description.unwrap_or_default(),
-        ..Default::default()
-    });
-    Some(details.status(message))
 }
 
 /// A precondition that names an event that there is not.
