@@ -104,7 +104,7 @@ async fn preconditions(node: &Node, stored: &v1::Event) -> Result<()> {
         Condition::CursorMove(v1::CursorMove {
             name: "mine".to_owned(),
             from_sequence: 5,
-            to_sequence: 6,
+            to_sequence: 1,
             history_id: Bytes::new(),
         }),
         // This one holds.

@@ -120,14 +120,19 @@ async fn data_directories_are_not_mixed_up() -> Result<()> {
         let node = cluster.node(1).data.display().to_string();
         let ran = toka.run(&["--data", &node, "log"]).await?;
         ensure!(
-            ran.code == Some(1) && ran.stderr.contains("toka serve"),
+            ran.code == Some(2) && ran.stderr.contains("toka serve"),
+            "{ran:?}"
+        );
+        let ran = toka.run(&["--data", &node, "verify"]).await?;
+        ensure!(
+            ran.code == Some(2) && ran.stderr.contains("--endpoint"),
             "{ran:?}"
         );
         let ran = toka
             .run(&["--data", &cluster.directory().display().to_string(), "log"])
             .await?;
         ensure!(
-            ran.code == Some(1) && ran.stderr.contains("holds no vault"),
+            ran.code == Some(2) && ran.stderr.contains("holds no vault"),
             "{ran:?}"
         );
         Ok(())

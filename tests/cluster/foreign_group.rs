@@ -1,8 +1,8 @@
-//! A consumer in another language, with stubs from the server's reflection, follows a group across the loss of the node
-//! that it is connected to.
+//! A consumer in another language, with stubs from the server's reflection or of the `.proto` files, follows a group
+//! across the loss of the node that it is connected to.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,8 +14,12 @@ use toka_tests::python;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 
-const SCRIPT: &str = "clients/group_client.py";
-const ENVIRONMENT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/python-for-groups");
+/// Asks a node what it serves.
+const BY_REFLECTION: &str = "clients/group_client.py";
+/// Makes stubs of the directory that it is given.
+const BY_FILES: &str = "clients/group_stubs.py";
+/// Of each test its own: both may be making theirs.
+const ENVIRONMENTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/python-for-groups");
 /// Committed before the node is lost, and after that.
 const EVENTS: u64 = 30;
 
@@ -48,9 +52,10 @@ async fn commit(client: &Client, numbers: std::ops::Range<u64>) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn python_consumer_goes_on_with_another_node_and_loses_nothing() -> Result<()> {
-    let python = tokio::task::spawn_blocking(|| python::interpreter(Path::new(ENVIRONMENT)));
+/// Lets the script follow a group, with these arguments before the endpoints, and takes its node away.
+async fn goes_on(script: &'static str, environment: &str, arguments: &[PathBuf]) -> Result<()> {
+    let directory = PathBuf::from(format!("{ENVIRONMENTS}-{environment}"));
+    let python = tokio::task::spawn_blocking(move || python::interpreter(&directory));
     let python = python.await??;
     cluster::run(3, &[], async |cluster: &mut Cluster| {
         let client = cluster.client().await?;
@@ -62,9 +67,10 @@ async fn python_consumer_goes_on_with_another_node_and_loses_nothing() -> Result
         };
         make_group(&client, &group, &settings, GroupStart::Beginning).await?;
         let mut consumer = Command::new(&python)
-            .arg(toka_tests::manifest_dir().join(SCRIPT))
+            .arg(toka_tests::manifest_dir().join(script))
             .arg(group.as_str())
             .arg((2 * EVENTS).to_string())
+            .args(arguments)
             .args(cluster.endpoints())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -99,4 +105,15 @@ async fn python_consumer_goes_on_with_another_node_and_loses_nothing() -> Result
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_consumer_goes_on_with_another_node_and_loses_nothing() -> Result<()> {
+    goes_on(BY_REFLECTION, "by-reflection", &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_consumer_with_generated_stubs_goes_on_and_loses_nothing() -> Result<()> {
+    let proto = toka_tests::manifest_dir().join("../proto");
+    goes_on(BY_FILES, "by-files", &[proto]).await
 }

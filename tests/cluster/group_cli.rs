@@ -134,3 +134,78 @@ async fn token_of_another_group_is_called_that() -> Result<()> {
     ensure!(refused.stderr.contains("of another group"), "{refused:?}");
     Ok(())
 }
+
+/// Acknowledges a delivery for a group that there is not.
+async fn acknowledges_for_nobody(toka: &Toka, first: &[&str]) -> Result<()> {
+    toka.ok(&[first, &["commit", "task", "1"]].concat()).await?;
+    json(toka, first, "group create work").await?;
+    let pulled = json(toka, first, "group pull work").await?;
+    let token = pulled[0]["token"].as_str().context("a token")?;
+    let commit = format!("commit done --acknowledge nobody={token}");
+    let refused = run(toka, first, &commit).await?;
+    ensure!(refused.code == Some(4), "{refused:?}");
+    ensure!(
+        refused.stderr.contains("there is no group nobody"),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgement_in_a_cluster_says_that_there_is_no_such_group() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        has_groups(&cluster.client().await?).await?;
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        acknowledges_for_nobody(&toka, &[]).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgement_in_an_embedded_vault_says_that_there_is_no_such_group() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-nobody-")?;
+    let vault = home.path().join("vault").display().to_string();
+    acknowledges_for_nobody(&Toka::new(home.path()), &["--data", &vault]).await
+}
+
+/// What is wrong with places and settings is said with what there is.
+async fn names_what_there_is(toka: &Toka, first: &[&str]) -> Result<()> {
+    toka.ok(&[first, &["commit", "task", "1"]].concat()).await?;
+    json(toka, first, "group create work --deliveries-max 3").await?;
+    for (words, said) in [
+        ("group create work", "deliveries_max is 3, not 5"),
+        (
+            "group create work --deliveries-max 3 --kind task",
+            "filter.kind_prefixes are others",
+        ),
+        ("group create late --from 7", "goes from 1 to 1"),
+        ("cursor save reader 7", "goes from 1 to 1"),
+        ("commit done --cursor reader=0:7", "goes from 1 to 1"),
+        (
+            "get 1 --consistency at-least:1000000",
+            "revisions go from 1 to",
+        ),
+    ] {
+        let refused = run(toka, first, words).await?;
+        ensure!(refused.code == Some(5), "{words}: {refused:?}");
+        ensure!(refused.stderr.contains(said), "{words}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_of_a_cluster_name_what_there_is() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        has_groups(&cluster.client().await?).await?;
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        names_what_there_is(&toka, &[]).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_of_an_embedded_vault_name_what_there_is() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-refusals-")?;
+    let vault = home.path().join("vault").display().to_string();
+    names_what_there_is(&Toka::new(home.path()), &["--data", &vault]).await
+}

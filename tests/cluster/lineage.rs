@@ -298,7 +298,8 @@ impl CommandLine<'_> {
 
     /// The sequences in JSON lines.
     async fn sequences(&self, arguments: &[&str]) -> Result<Vec<u64>> {
-        let all = [self.vault, arguments, &["--format", "json"]].concat();
+        // What it is in a pipe.
+        let all = [self.vault, arguments].concat();
         let events = self.toka.json(&all).await?;
         let sequences = events.iter().map(|event| event["sequence"].as_u64());
         sequences.collect::<Option<_>>().context("no sequence")
@@ -337,7 +338,7 @@ impl CommandLine<'_> {
     }
 
     async fn check(&self) -> Result<()> {
-        let drawing = self.ok(&["lineage", "4"]).await?;
+        let drawing = self.ok(&["lineage", "4", "--format", "graph"]).await?;
         let columns: Vec<&str> = drawing
             .lines()
             .map(|line| line.split("  ").next().unwrap_or(line))

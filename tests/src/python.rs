@@ -10,9 +10,10 @@ const REQUIREMENTS: &str = include_str!("../../crates/xtask/requirements.txt");
 /// Puts helm into the directory that it is given.
 const HELM: &str = include_str!("../../crates/xtask/helm.py");
 
-/// `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be. It has gRPC.
+/// `TOKA_PYTHON`, else the one of a virtual environment in `directory`, which is made if need be. It has gRPC, and
+/// what makes stubs of `.proto` files.
 pub fn interpreter(directory: &Path) -> Result<PathBuf> {
-    let modules = "grpc, grpc_reflection, google.protobuf";
+    let modules = "grpc, grpc_reflection, grpc_tools, google.protobuf";
     with_packages(directory, modules, &["grpcio", "protobuf"])
 }
 

@@ -11,6 +11,7 @@ mod embed;
 mod intents;
 mod lineage;
 mod place;
+mod read;
 mod scope;
 mod serve;
 mod verify;
@@ -41,7 +42,8 @@ pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::place::{CursorWay, From, Until};
-use self::place::{parse_cursor_way, parse_named_sequence, parse_start, parse_time, parse_until};
+use self::place::{parse_cursor_way, parse_named_sequence};
+pub(crate) use self::read::{Get, Log, Paging, Watch};
 pub(crate) use self::serve::Serve;
 pub(crate) use self::verify::Verify;
 
@@ -49,7 +51,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  any other failure
-  2  the command line or the configuration is wrong
+  2  the command line or the configuration is wrong; the data directory is another one's, or in use
   3  no node answered, or the cluster has no leader; no endpoint embedded
   4  there is no such event, intent, cursor, group or backup
   5  the input is not valid, or the vault refused the commit
@@ -129,7 +131,7 @@ pub(crate) struct Global {
     /// then used without a server.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// How results are written [default: table on a terminal, json otherwise for `log`, `watch` and
+    /// How results are written [default: table on a terminal, json otherwise for `log`, `watch`, `lineage`, `cursor` and
     /// `group`].
     #[arg(
         long,
@@ -141,12 +143,22 @@ pub(crate) struct Global {
     pub(crate) output: Option<Format>,
     /// How long a call may take, retries and elections included.
     #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",
-          value_parser = humantime::parse_duration)]
+          value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
     /// Collector that spans are sent to, of the command or of the node: OTLP over gRPC, `http://HOST:PORT` or
     /// `https://HOST:PORT` [env: OTEL_EXPORTER_OTLP_ENDPOINT; default: none].
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(timeout) if timeout.is_zero() => {
+            Err("no call can be answered in no time: give at least 1ms, such as 30s".to_owned())
+        }
+        Ok(timeout) => Ok(timeout),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// How results are written.
@@ -363,46 +375,6 @@ pub(crate) struct Commit {
     pub(crate) history: Option<u128>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Get {
-    /// Id, sequence or digest.
-    pub(crate) event: String,
-    /// Show the embedding too.
-    #[arg(long)]
-    pub(crate) embedding: bool,
-    /// Write only the payload's bytes.
-    #[arg(long)]
-    pub(crate) raw: bool,
-    #[command(flatten)]
-    pub(crate) read: Read,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Log {
-    /// Only events after this sequence.
-    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
-    pub(crate) after: u64,
-    /// Only events from this time on, such as 2026-11-27T09:30:00Z or 15m (ago).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(crate) since: Option<u64>,
-    /// Only events up to this sequence, or up to this time.
-    #[arg(long, value_name = "SEQUENCE|TIME", value_parser = parse_until)]
-    pub(crate) until: Option<Until>,
-    /// At most so many events [default: 20 on a terminal, else all].
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) limit: Option<u64>,
-    /// Newest first.
-    #[arg(long)]
-    pub(crate) reverse: bool,
-    /// Leave payloads out.
-    #[arg(long)]
-    pub(crate) no_payload: bool,
-    #[command(flatten)]
-    pub(crate) filter: Filter,
-    #[command(flatten)]
-    pub(crate) read: Read,
-}
-
 /// A history as it is written everywhere.
 fn parse_history(text: &str) -> Result<u128, String> {
     let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -410,28 +382,6 @@ fn parse_history(text: &str) -> Result<u128, String> {
         .ok()
         .filter(|_| is_one)
         .ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Watch {
-    /// beginning, now, the sequence after which to begin, or the time from which on.
-    #[arg(long, default_value = "now", value_parser = parse_start, value_name = "WHERE")]
-    pub(crate) from: From,
-    /// Begin after the place of this cursor.
-    #[arg(long, value_name = "NAME", conflicts_with = "from")]
-    pub(crate) from_cursor: Option<String>,
-    /// The history that the sequences are of (`history_id` of the JSON lines); refused if the vault has
-    /// another one by now, since it was restored or recovered.
-    #[arg(long, value_name = "ID", value_parser = parse_history)]
-    pub(crate) history: Option<u128>,
-    /// Stop when this sequence is reached.
-    #[arg(long, value_name = "SEQUENCE")]
-    pub(crate) until: Option<u64>,
-    /// Leave payloads out.
-    #[arg(long)]
-    pub(crate) no_payload: bool,
-    #[command(flatten)]
-    pub(crate) filter: Filter,
 }
 
 #[derive(Debug, Args)]
@@ -564,6 +514,29 @@ mod tests {
         ))
         .expect("positions");
         assert!(parsed(&format!("toka commit k --history {digits}")).is_err());
+    }
+
+    #[test]
+    fn a_timeout_is_more_than_nothing() {
+        assert_eq!(parse_timeout("1ms"), Ok(Duration::from_millis(1)));
+        let refused = parse_timeout("0s").expect_err("nothing");
+        assert!(refused.contains("at least 1ms"), "{refused}");
+        let refused = parsed("toka get 1 --timeout 0s").expect_err("nothing");
+        assert!(refused.contains("--timeout"), "{refused}");
+    }
+
+    #[test]
+    fn a_page_has_a_size_of_its_own_and_no_limit() {
+        parsed("toka log --page-size 10 --max-bytes 64KiB --embedding").expect("the first page");
+        parsed("toka log --page-token abc").expect("the next one");
+        for line in [
+            "toka log --page-size 0",
+            "toka log --page-size 1001",
+            "toka log --page-size 10 -n 5",
+            "toka log --page-token abc -n 5",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -21,3 +21,4 @@ pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod shell;
 pub(crate) mod verify;
+pub(crate) mod watch;

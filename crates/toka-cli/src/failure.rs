@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use toka_ledger::engine::EngineError;
 use toka_raft::FatalError;
 use toka_raft::error::Damage;
 use toka_server::config::ConfigError;
@@ -37,6 +38,20 @@ pub(crate) enum Failure {
     /// SIGINT came before it was done.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Gives a data directory that is not the embedded vault's that was meant, or that somebody else uses, the code of a wrong
+/// command line.
+pub(crate) fn of_directory(error: toka_ledger::Error) -> anyhow::Error {
+    use toka_ledger::Error as E;
+    match error {
+        E::NotAVault { .. }
+        | E::ClusterNode { .. }
+        | E::EmbeddedVault { .. }
+        | E::JoiningNode { .. }
+        | E::Engine(EngineError::Locked { .. }) => Failure::Usage(error.to_string()).into(),
+        error => error.into(),
+    }
 }
 
 /// The documented exit code of `error`.
@@ -195,7 +210,6 @@ mod tests {
     #[test]
     fn data_of_a_newer_build_have_their_code_and_are_not_damaged() {
         use toka_ledger::codec::DecodeError;
-        use toka_ledger::engine::EngineError;
         use toka_raft::log_store::LogError;
 
         let path = std::path::PathBuf::from("/data");

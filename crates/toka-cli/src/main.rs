@@ -91,8 +91,8 @@ async fn run_on(
         Command::Commit(flags) => cmd::commit::run(target, global, *flags, brief).await,
         Command::Get(flags) => cmd::read::get(target, flags, brief).await,
         Command::Log(flags) => cmd::read::log(target, flags, format).await,
-        Command::Watch(flags) => cmd::read::watch(target, flags, format).await,
-        Command::Lineage(flags) => cmd::lineage::run(target, flags, brief).await,
+        Command::Watch(flags) => cmd::watch::run(target, flags, format).await,
+        Command::Lineage(flags) => cmd::lineage::run(target, flags, format).await,
         Command::Import(flags) => cmd::import::run(target, global, flags, brief).await,
         Command::Export(flags) => cmd::export::run(target, flags).await,
         Command::Intents(flags) => {
@@ -104,7 +104,7 @@ async fn run_on(
             cmd::intents::run(target, global, flags, brief).await
         }
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
-        Command::Cursor(command) => cmd::cursor::run(target, command, brief).await,
+        Command::Cursor(command) => cmd::cursor::run(target, command, format).await,
         Command::Group(command) => cmd::group::run(target, command, format).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
         Command::Serve(_)

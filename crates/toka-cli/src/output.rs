@@ -33,6 +33,14 @@ pub(crate) fn line(text: &str) -> Result<()> {
     Ok(writeln!(io::stdout().lock(), "{text}")?)
 }
 
+/// One line that matters less than others: dim on a terminal.
+pub(crate) fn dim(text: &str) -> Result<()> {
+    match io::stdout().is_terminal() {
+        true => line(&format!("\x1b[2m{text}\x1b[0m")),
+        false => line(text),
+    }
+}
+
 /// Bytes as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();

@@ -8,7 +8,7 @@ mod intents;
 mod lineage;
 mod past;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::stream::BoxStream;
 use toka_ledger::command::Precondition;
 use toka_ledger::intent::{IntentId, Parameters};
@@ -89,11 +89,35 @@ pub(crate) enum Begin {
 pub(crate) enum Watched {
     /// The next event.
     Event(Box<Record>),
-    /// Every match up to this sequence has been seen.
-    Checkpoint(u64),
+    /// How far it has come.
+    Status(Status),
     /// An intent of the filter was retired; its successor's events come from here on.
     Continued(IntentId, IntentId),
 }
+
+/// How far a watcher has come: every match up to a sequence has been seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Status {
+    /// The vault's time there, milliseconds since the Unix epoch. An embedded vault has no such message.
+    Checkpoint { sequence: u64, unix_ms: u64 },
+    /// That is all that there was; `lag` events have come since.
+    CaughtUp { sequence: u64, lag: u64 },
+    /// It is slower than the vault, which has `lag` events after that.
+    FellBehind { sequence: u64, lag: u64 },
+}
+
+impl Status {
+    pub(crate) const fn sequence(self) -> u64 {
+        match self {
+            Self::Checkpoint { sequence, .. }
+            | Self::CaughtUp { sequence, .. }
+            | Self::FellBehind { sequence, .. } => sequence,
+        }
+    }
+}
+
+/// A part of a list, and what asks for the next one; `None`: it was the last.
+pub(crate) type Page = (Vec<Record>, Option<String>);
 
 /// What a watcher follows.
 pub(crate) struct Watching<'a> {
@@ -174,7 +198,10 @@ impl Target {
     ) -> Result<Option<Record>> {
         match self {
             Self::Cluster(remote) => remote.get(selector, include, consistency).await,
-            Self::Embedded(local) => local.get(selector, include),
+            Self::Embedded(local) => {
+                local.check_revision(consistency)?;
+                local.get(selector, include)
+            }
         }
     }
 
@@ -183,6 +210,18 @@ impl Target {
         match self {
             Self::Cluster(remote) => remote.list(listing),
             Self::Embedded(local) => local.list(listing),
+        }
+    }
+
+    /// Reads one page of events.
+    pub(crate) async fn page(&self, listing: Listing, paging: &cli::Paging) -> Result<Page> {
+        match self {
+            Self::Cluster(remote) => remote.page(listing, paging).await,
+            // Nodes make the tokens, and an embedded vault has no node: its pages would have to be as they are.
+            Self::Embedded(_) => bail!(Failure::Usage(
+                "pages are for clusters: of an embedded vault show --limit events, and go on with --after, or with --until"
+                    .to_owned()
+            )),
         }
     }
 

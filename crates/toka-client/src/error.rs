@@ -1,5 +1,6 @@
 //! What a call can fail with.
 
+use toka_ledger::error::extent;
 use toka_ledger::{Invalid, Rejection};
 use toka_proto::convert::status::{Detail, Failure};
 use tonic::Code;
@@ -93,7 +94,7 @@ pub enum Error {
         message: String,
     },
     /// A position that the vault does not have; the leader has confirmed it.
-    #[error("sequence {sequence} is not in the vault, which goes from {first} to {last}")]
+    #[error("sequence {sequence} is not in the vault, which {}", extent(*first, *last))]
     OutOfRange {
         /// What was asked for.
         sequence: u64,

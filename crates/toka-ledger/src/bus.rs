@@ -251,7 +251,8 @@ impl VaultBus {
     /// [`VaultBus::commit_batch`] where the preconditions hold.
     ///
     /// # Errors
-    /// As [`VaultBus::commit`]; [`Rejection::Preconditions`](crate::Rejection) with all violations.
+    /// As [`VaultBus::commit`]; [`Rejection::Preconditions`](crate::Rejection) with all violations;
+    /// [`Rejection::PositionAhead`](crate::Rejection) for a cursor that would go beyond the commit's last event.
     pub async fn commit_batch_if(
         &self,
         events: impl IntoIterator<Item = EventDraft>,

@@ -136,6 +136,23 @@ pub struct Commit {
     pub preconditions: Vec<Precondition>,
 }
 
+impl Commit {
+    /// Where a cursor would go that is beyond the end of a vault whose last event is at `last`, once all events of this
+    /// commit are stored after that; `None`: no cursor goes there.
+    #[must_use]
+    pub fn cursor_ahead(&self, last: u64) -> Option<u64> {
+        let end = last.saturating_add(self.events.len() as u64);
+        let goals = self
+            .preconditions
+            .iter()
+            .filter_map(|condition| match condition {
+                Precondition::CursorMove { to, .. } => Some(*to),
+                _ => None,
+            });
+        goals.max().filter(|goal| *goal > end)
+    }
+}
+
 /// Gives an intent a name that people know it by, or takes it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -208,7 +225,8 @@ pub enum Precondition {
         name: CursorName,
         /// Where it must be; 0 if there is none.
         from: u64,
-        /// Where it goes.
+        /// Where it goes: at most the commit's last event. Who proposes the commit sees to that
+        /// ([`Commit::cursor_ahead`]); `apply` does not.
         to: u64,
     },
     /// The last event whose kind starts with a prefix is at this sequence; 0: there is none. Costs a look-up

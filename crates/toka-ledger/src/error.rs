@@ -223,6 +223,15 @@ impl std::fmt::Display for ParentName {
     }
 }
 
+/// Which sequences a vault has, to follow "the vault, which"; `last` is 0 where it is empty.
+#[must_use]
+pub fn extent(first: u64, last: u64) -> String {
+    match last {
+        0 => "is empty".to_owned(),
+        last => format!("goes from {first} to {last}"),
+    }
+}
+
 /// Any failure of the embedded vault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -240,7 +249,7 @@ pub enum Error {
         name: String,
     },
     /// A position that the vault has not reached.
-    #[error("sequence {sequence} is not in the vault, which ends at {last}")]
+    #[error("sequence {sequence} is not in the vault, which {}", extent(1, *last))]
     OutOfRange {
         /// What was asked for.
         sequence: u64,

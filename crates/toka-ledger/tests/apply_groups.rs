@@ -52,7 +52,14 @@ fn group_is_created_once_and_is_another_one_after_its_deletion() {
     assert_eq!(vault.created(create_group(NOW, settings(), 0)), first);
     let other = create_group(NOW, group::Settings::default(), 0);
     let refusal = refused(vault.apply(&[other]).remove(0));
-    assert_eq!(refusal, Rejection::GroupExists { name: name() });
+    let Rejection::GroupExists { reason, .. } = &refusal else {
+        panic!("{refusal:?}")
+    };
+    let reason = reason.as_deref().expect("it is said");
+    assert!(
+        reason.contains("ack_timeout_ms is 1000, not 30000"),
+        "{reason}"
+    );
     vault.apply(&[delete_group(NOW, first.incarnation)]);
     assert_eq!(vault.ledger.reader().groups().expect("readable"), []);
     let second = vault.created(create_group(NOW, group::Settings::default(), 0));
@@ -298,7 +305,10 @@ fn group_of_many_events_is_deleted_bit_by_bit() {
     let outcomes = vault.apply(&[settled, again.clone()]);
     let unknown = Rejection::UnknownGroup { name: name() };
     assert_eq!(refused(outcomes[0].clone()), unknown);
-    let exists = Rejection::GroupExists { name: name() };
+    let exists = Rejection::GroupExists {
+        name: name(),
+        reason: Some("that is being deleted".to_owned()),
+    };
     assert_eq!(refused(outcomes[1].clone()), exists);
     let mut outcomes = vault.apply(&[delete, again]);
     assert_eq!(rows_left(outcomes.remove(0)), 0);

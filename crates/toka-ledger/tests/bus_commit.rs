@@ -197,15 +197,15 @@ async fn cursor_moves_with_its_event_or_not_at_all() {
     let name = CursorName::new("agent").expect("valid");
     vault
         .event("out")
-        .move_cursor("agent", 0, 5)
+        .move_cursor("agent", 0, 1)
         .commit()
         .await
         .expect("committed");
-    assert_eq!(vault.cursor(&name).expect("read"), Some(5));
+    assert_eq!(vault.cursor(&name).expect("read"), Some(1));
     let error = vault
         .event("out")
         .salt(b"2")
-        .move_cursor("agent", 0, 9)
+        .move_cursor("agent", 0, 2)
         .commit()
         .await;
     let Err(Error::Rejected(Rejection::Preconditions { violations })) = error else {
@@ -216,11 +216,56 @@ async fn cursor_moves_with_its_event_or_not_at_all() {
         [Violation::Cursor {
             name: name.clone(),
             expected: 0,
-            actual: 5
+            actual: 1
         }]
     );
-    assert_eq!(vault.cursor(&name).expect("read"), Some(5));
+    assert_eq!(vault.cursor(&name).expect("read"), Some(1));
     assert_eq!(vault.position().sequence, 1);
+}
+
+#[tokio::test]
+async fn a_cursor_goes_no_further_than_the_last_event_of_its_commit() {
+    let vault = vault();
+    let moved = |salt: &[u8], to| {
+        let event = vault.event("out").salt(salt);
+        event.move_cursor("agent", 0, to).commit()
+    };
+    let Err(Error::Rejected(refusal)) = moved(b"1", 2).await else {
+        panic!("it goes beyond the end")
+    };
+    let expected = Rejection::PositionAhead {
+        position: 2,
+        last: 0,
+    };
+    assert_eq!(refusal, expected);
+    assert!(refusal.to_string().contains("is empty"), "{refusal}");
+    assert_eq!(vault.position().sequence, 0);
+    moved(b"2", 1).await.expect("that is its own event");
+}
+
+#[tokio::test]
+async fn a_cursor_goes_to_events_that_were_handed_over_before() {
+    let vault = vault();
+    let name = CursorName::new("agent").expect("valid");
+    let to = |to| {
+        let name = name.clone();
+        vec![Precondition::CursorMove { name, from: 0, to }]
+    };
+    let event = |number: u8| [EventDraft::new("out").salt(&[number])];
+    let first = vault.submit(event(1), Vec::new()).await.expect("accepted");
+    let ahead = vault.submit(event(2), to(4)).await.expect("accepted");
+    let second = vault.submit(event(3), to(2)).await.expect("accepted");
+    first.await.expect("committed");
+    let refused = ahead.await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Rejected(Rejection::PositionAhead { last: 1, .. }))
+        ),
+        "{refused:?}"
+    );
+    second.await.expect("the first one is there");
+    assert_eq!(vault.cursor(&name).expect("read"), Some(2));
 }
 
 #[tokio::test]

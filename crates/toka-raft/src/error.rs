@@ -191,7 +191,7 @@ pub enum ReadError {
         position: Position,
     },
     /// The vault has not got that far, as the leader has confirmed.
-    #[error("revision {revision} is not in the vault, which is at {}", position.revision)]
+    #[error("revision {revision} is not in the vault, whose revisions go from 1 to {}", position.revision)]
     OutOfRange {
         /// What was asked for.
         revision: u64,

@@ -156,7 +156,8 @@ fn tell_causes(stage: &Stage<'_>) -> Result<()> {
     stage
         .progress
         .say("what the last review came of (`toka lineage`):");
-    let arguments = ["--endpoint", &stage.endpoints, "lineage", &sequence];
+    let mut arguments = vec!["--endpoint", &stage.endpoints, "lineage", &sequence];
+    arguments.extend(["--format", "graph"]);
     let mut command = stage.toka.command(&arguments);
     let shown = stage.processes.run_captured(&mut command, COMMAND_LIMIT)?;
     print!("{shown}");

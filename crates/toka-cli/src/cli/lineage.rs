@@ -49,7 +49,7 @@ pub(crate) struct Lineage {
     /// Only kinds that begin with this, though the walk goes through others; may be repeated.
     #[arg(long, value_name = "PREFIX")]
     pub(crate) kind: Vec<String>,
-    /// How it is written [default: graph; json with --output json].
+    /// How it is written [default: graph on a terminal and with --output table, else json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<LineageFormat>,
     #[command(flatten)]

@@ -61,11 +61,11 @@ pub(crate) async fn run(
         }
         draft = draft.attribute(name, value);
     }
-    let committed = target.commit(vec![draft], preconditions).await;
+    let committed = commit(target, draft, preconditions).await;
     let headers = match (committed, salt, flags.salt) {
         // What was made here must be known for a repeat to be the same event. Where preconditions did not hold nothing
         // was stored that a repeat could find.
-        (Err(error), Some(salt), None) if !is_violation(&error) => {
+        (Err(error), Some(salt), None) if !is_violation(&error) && !is_absent(&error) => {
             let salt = output::hex(&salt);
             return Err(error.context(format!("to repeat this commit safely, add --salt {salt}")));
         }
@@ -81,8 +81,37 @@ pub(crate) async fn run(
     Ok(())
 }
 
+/// Commits. A delivery is of no consumer also where there is no such group: that is said then.
+async fn commit(
+    target: &Target,
+    draft: EventDraft,
+    preconditions: Vec<Precondition>,
+) -> Result<Vec<EventHeader>> {
+    let group = |condition: &Precondition| match condition {
+        Precondition::Acknowledge { group, .. } => Some(group.clone()),
+        _ => None,
+    };
+    let groups: Vec<GroupName> = preconditions.iter().filter_map(group).collect();
+    let violated = match target.commit(vec![draft], preconditions).await {
+        Err(error) if is_violation(&error) => error,
+        committed => return committed,
+    };
+    for group in groups {
+        if let Err(error) = target.group(&group).await
+            && is_absent(&error)
+        {
+            bail!(Failure::NotFound(format!("group {group}; {violated}")));
+        }
+    }
+    Err(violated)
+}
+
 fn is_violation(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Failure>(), Some(Failure::Violated(_)))
+}
+
+fn is_absent(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Failure>(), Some(Failure::NotFound(_)))
 }
 
 fn show(header: &EventHeader, format: Format) -> Result<()> {

@@ -202,13 +202,13 @@ async fn events(target: &Target, intent: IntentId, limit: u64, format: Format) -
     while let Some(record) = records.next().await {
         match format {
             Format::Json => output::json(&read::json(&record?))?,
-            Format::Table => rows.push(read::row(&record?)),
+            Format::Table => rows.push(read::cells(&record?, false)),
         }
     }
     if format == Format::Json {
         return Ok(());
     }
-    output::line(&read::table(rows))
+    output::line(&read::table(rows, false))
 }
 
 async fn classify(target: &Target, embedding: &Embedding, format: Format) -> Result<()> {

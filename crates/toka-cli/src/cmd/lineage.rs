@@ -28,8 +28,8 @@ impl Shown {
     }
 }
 
-pub(crate) async fn run(target: &Target, flags: cli::Lineage, brief: Format) -> Result<()> {
-    let format = flags.format.unwrap_or(match brief {
+pub(crate) async fn run(target: &Target, flags: cli::Lineage, format: Format) -> Result<()> {
+    let format = flags.format.unwrap_or(match format {
         Format::Table => LineageFormat::Graph,
         Format::Json => LineageFormat::Json,
     });

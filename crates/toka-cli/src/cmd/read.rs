@@ -1,21 +1,19 @@
-//! `toka get`, `toka log` and `toka watch`.
+//! `toka get` and `toka log`.
 
 use std::io::IsTerminal as _;
 
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
-use toka_ledger::CursorName;
+use serde_json::json;
 
 use crate::cli::{self, Format, Until};
 use crate::failure::Failure;
 use crate::output::{self, PayloadView};
-use crate::target::{
-    Begin, Include, Listing, Record, Target, Times, Watched, Watching, parse_selector,
-};
+use crate::target::{Include, Listing, Record, Target, Times, parse_selector};
 
 /// Events that `toka log` shows on a terminal unless told otherwise.
 const TERMINAL_LIMIT: u64 = 20;
-/// Characters of a payload in a table.
+/// Characters of a payload, and of an embedding, in a table.
 const PAYLOAD_CHARACTERS: usize = 60;
 
 pub(crate) async fn get(target: &Target, flags: cli::Get, format: Format) -> Result<()> {
@@ -83,7 +81,8 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
     // On a terminal the last events are wanted, oldest of them first, as `git log` pages show
     // the newest; a range or an order that was asked for is followed as it is.
     let is_bounded = flags.after > 0 || flags.since.is_some() || flags.limit.is_some();
-    let tail = on_terminal && !flags.reverse && !is_bounded;
+    let is_page = flags.paging.is_wanted();
+    let tail = on_terminal && !flags.reverse && !is_bounded && !is_page;
     let (until, until_time) = match flags.until {
         None => (None, None),
         Some(Until::Sequence(sequence)) => (Some(sequence), None),
@@ -100,10 +99,13 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
         reverse: flags.reverse || tail,
         include: Include {
             payload: !flags.no_payload,
-            embedding: false,
+            embedding: flags.embedding,
         },
         consistency: flags.read.consistency,
     };
+    if is_page {
+        return page(target, listing, &flags.paging, format).await;
+    }
     let mut records = target
         .list(listing)
         .take(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -115,19 +117,57 @@ pub(crate) async fn log(target: &Target, flags: cli::Log, format: Format) -> Res
     }
     let mut rows = Vec::new();
     while let Some(record) = records.next().await {
-        rows.push(row(&record?));
+        rows.push(cells(&record?, flags.embedding));
     }
     if tail {
         rows.reverse();
     }
-    output::line(&table(rows))
+    output::line(&table(rows, flags.embedding))
 }
 
-/// A table of rows that [`row`] made.
-pub(crate) fn table(rows: Vec<[String; 6]>) -> String {
-    let mut table = output::table(&["sequence", "time", "kind", "id", "parents", "payload"]);
+/// One page, and what asks for the next one.
+async fn page(
+    target: &Target,
+    listing: Listing,
+    paging: &cli::Paging,
+    format: Format,
+) -> Result<()> {
+    let with_embedding = listing.include.embedding;
+    let (records, next) = target.page(listing, paging).await?;
+    if format == Format::Json {
+        records
+            .iter()
+            .try_for_each(|record| output::json(&json(record)))?;
+        return output::json(&json!({ "next_page_token": next }));
+    }
+    let rows = records.iter().map(|record| cells(record, with_embedding));
+    output::line(&table(rows.collect(), with_embedding))?;
+    match next {
+        Some(token) => output::dim(&format!("next page: --page-token {token}")),
+        None => Ok(()),
+    }
+}
+
+/// A table of rows that [`cells`] made.
+pub(crate) fn table(rows: Vec<Vec<String>>, with_embedding: bool) -> String {
+    let mut columns = vec!["sequence", "time", "kind", "id", "parents", "payload"];
+    if with_embedding {
+        columns.push("embedding");
+    }
+    let mut table = output::table(&columns);
     table.add_rows(rows);
     table.to_string()
+}
+
+/// An event as a row of a table, perhaps with its embedding.
+pub(crate) fn cells(record: &Record, with_embedding: bool) -> Vec<String> {
+    let mut cells = Vec::from(row(record));
+    if with_embedding {
+        let embedding = record.embedding.as_deref().map(floats);
+        let text = embedding.map(|components| components.to_string());
+        cells.push(output::cut(&text.unwrap_or_default(), PAYLOAD_CHARACTERS));
+    }
+    cells
 }
 
 /// An event as a row of a table.
@@ -145,63 +185,4 @@ pub(crate) fn row(record: &Record) -> [String; 6] {
             .map(|p| p.short(PAYLOAD_CHARACTERS))
             .unwrap_or_default(),
     ]
-}
-
-fn cursor_name(name: &str) -> Result<CursorName> {
-    CursorName::new(name).map_err(|error| Failure::Usage(error.to_string()).into())
-}
-
-pub(crate) async fn watch(target: &Target, flags: cli::Watch, format: Format) -> Result<()> {
-    let include = Include {
-        payload: !flags.no_payload,
-        embedding: false,
-    };
-    let until = flags.until.unwrap_or(u64::MAX);
-    let filter = target.filter(flags.filter).await?;
-    let from = match flags.from_cursor {
-        Some(name) => Begin::Cursor(cursor_name(&name)?),
-        None => Begin::From(flags.from),
-    };
-    let watching = target.watch(from, flags.history, filter, include);
-    let Watching {
-        history_id,
-        mut messages,
-    } = watching.await?;
-    let history_id = output::history(history_id);
-    while let Some(item) = messages.next().await {
-        let seen = match item? {
-            Watched::Checkpoint(sequence) => sequence,
-            Watched::Continued(intent, successor) => {
-                match format {
-                    Format::Json => output::json(&serde_json::json!({
-                        "intent_continued": { "intent": intent, "successor": successor },
-                    }))?,
-                    Format::Table => output::line(&format!(
-                        "intent {intent} was retired; following intent {successor}"
-                    ))?,
-                }
-                continue;
-            }
-            Watched::Event(record) => {
-                // With a filter, the last match may stand before `until`.
-                if record.header.sequence > until {
-                    return Ok(());
-                }
-                match format {
-                    Format::Json => {
-                        // With the sequence, a position to go on after.
-                        let mut value = json(&record);
-                        value["history_id"] = history_id.as_str().into();
-                        output::json(&value)?;
-                    }
-                    Format::Table => output::line(&row(&record).join("  "))?,
-                }
-                record.header.sequence
-            }
-        };
-        if seen >= until {
-            return Ok(());
-        }
-    }
-    Ok(())
 }

@@ -15,7 +15,9 @@ use toka_ledger::intent::Parameters;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Selector};
 use toka_ledger::{EventHeader, Filter, Rejection, Stored};
 
-use super::{Begin, DEFAULT_ENDPOINT, Endpoints, Include, Listing, Record, Watched, Watching};
+use super::{
+    Begin, DEFAULT_ENDPOINT, Endpoints, Include, Listing, Page, Record, Status, Watched, Watching,
+};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::PayloadView;
@@ -117,22 +119,23 @@ impl Remote {
     }
 
     pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
-        let list = List {
-            after: listing.after,
-            until: listing.until,
-            from_unix_ms: listing.times.from,
-            until_unix_ms: listing.times.until,
-            filter: listing.filter,
-            descending: listing.reverse,
-            page_size: u32::try_from(PAGE_EVENTS_MAX).expect("a page is small"),
-            page_bytes: 0,
-            read: read(listing.include, listing.consistency),
-        };
         self.client
-            .list_all(list)
+            .list_all(list(listing))
             .map_ok(record)
             .map_err(failure)
             .boxed()
+    }
+
+    pub(super) async fn page(&self, listing: Listing, paging: &cli::Paging) -> Result<Page> {
+        let bytes = paging.max_bytes.map_or(0, |size| size.0);
+        let list = List {
+            page_size: paging.page_size.unwrap_or(0),
+            page_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            ..list(listing)
+        };
+        let page = self.client.list(&list, paging.page_token.as_deref()).await;
+        let page = page.map_err(failure)?;
+        Ok((page.events.into_iter().map(record).collect(), page.next))
     }
 
     pub(super) async fn watch(
@@ -177,8 +180,14 @@ impl Remote {
             .try_filter_map(|message| async {
                 Ok(match message {
                     Message::Event(event) => Some(Watched::Event(Box::new(record(*event)))),
-                    Message::Checkpoint { sequence, .. } | Message::CaughtUp { sequence, .. } => {
-                        Some(Watched::Checkpoint(sequence))
+                    Message::Checkpoint { sequence, unix_ms } => {
+                        Some(Watched::Status(Status::Checkpoint { sequence, unix_ms }))
+                    }
+                    Message::CaughtUp { sequence, lag } => {
+                        Some(Watched::Status(Status::CaughtUp { sequence, lag }))
+                    }
+                    Message::FellBehind { sequence, lag } => {
+                        Some(Watched::Status(Status::FellBehind { sequence, lag }))
                     }
                     Message::IntentContinued { intent, successor } => {
                         Some(Watched::Continued(intent, successor))
@@ -190,6 +199,21 @@ impl Remote {
             history_id,
             messages: watched.boxed(),
         })
+    }
+}
+
+/// A list as the client has it, in the largest pages.
+fn list(listing: Listing) -> List {
+    List {
+        after: listing.after,
+        until: listing.until,
+        from_unix_ms: listing.times.from,
+        until_unix_ms: listing.times.until,
+        filter: listing.filter,
+        descending: listing.reverse,
+        page_size: u32::try_from(PAGE_EVENTS_MAX).expect("a page is small"),
+        page_bytes: 0,
+        read: read(listing.include, listing.consistency),
     }
 }
 

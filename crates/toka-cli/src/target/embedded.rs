@@ -15,8 +15,9 @@ use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::{PAGE_EVENTS_MAX, Query, Selector};
 use toka_ledger::{Error, EventHeader, Filter, Reader, Rejection, Stored, VaultBus};
 
-use super::{Begin, Include, Listing, Record, Watched, Watching};
-use crate::failure::Failure;
+use super::{Begin, Include, Listing, Record, Status, Watched, Watching};
+use crate::cli::Consistency;
+use crate::failure::{Failure, of_directory};
 use crate::output::PayloadView;
 
 /// An opened data directory.
@@ -27,14 +28,16 @@ pub(crate) struct Local {
 impl Local {
     /// Opens the vault in `path`; `may_create` one that is not there.
     pub(crate) fn open(path: &Path, may_create: bool, intents: Parameters) -> Result<Self> {
-        if !may_create && DataDir::read(&SystemDisk, path)?.is_none() {
+        let there_is = DataDir::read(&SystemDisk, path).map_err(of_directory)?;
+        if !may_create && there_is.is_none() {
             bail!(Failure::Usage(format!(
                 "there is no vault in {}; `toka --data {0} commit` or `import` makes one",
                 path.display()
             )));
         }
+        let vault = VaultBus::builder().intents(intents).open(path);
         Ok(Self {
-            vault: VaultBus::builder().intents(intents).open(path)?,
+            vault: vault.map_err(of_directory)?,
         })
     }
 
@@ -88,6 +91,19 @@ impl Local {
         }))
     }
 
+    /// Refuses a revision that the vault does not have, as a node does. Everything else it has seen.
+    pub(super) fn check_revision(&self, wanted: Consistency) -> Result<()> {
+        let at = self.reader().position().revision;
+        match wanted {
+            Consistency::AtLeast(revision) if revision > at => {
+                bail!(Failure::Refused(format!(
+                    "revision {revision} is not in the vault, whose revisions go from 1 to {at}"
+                )))
+            }
+            Consistency::AtLeast(_) | Consistency::Local | Consistency::Linearizable => Ok(()),
+        }
+    }
+
     pub(super) async fn commit(
         &self,
         drafts: Vec<EventDraft>,
@@ -125,7 +141,8 @@ impl Local {
     }
 
     pub(super) fn list(&self, listing: Listing) -> BoxStream<'_, Result<Record>> {
-        if let Err(error) = self.check_start(listing.after) {
+        let revision = self.check_revision(listing.consistency);
+        if let Err(error) = revision.and_then(|()| self.check_start(listing.after)) {
             return futures::stream::iter([Err(error)]).boxed();
         }
         let reader = self.vault.reader();
@@ -210,8 +227,13 @@ impl Local {
                     Message::Continued { intent, successor } => {
                         Watched::Continued(intent, successor)
                     }
-                    Message::CaughtUp | Message::FellBehind => {
-                        Watched::Checkpoint(subscription.position())
+                    message @ (Message::CaughtUp | Message::FellBehind) => {
+                        let sequence = subscription.position();
+                        let lag = reader.position().sequence.saturating_sub(sequence);
+                        Watched::Status(match message {
+                            Message::CaughtUp => Status::CaughtUp { sequence, lag },
+                            _ => Status::FellBehind { sequence, lag },
+                        })
                     }
                 };
                 Ok::<_, anyhow::Error>(Some((watched, subscription)))
@@ -267,9 +289,10 @@ pub(super) fn failure(error: Error) -> anyhow::Error {
         Error::Rejected(Rejection::Preconditions { .. }) => {
             Failure::Violated(error.to_string()).into()
         }
-        Error::Invalid(_) | Error::Rejected(_) | Error::DescendantsLimit { .. } => {
-            Failure::Refused(error.to_string()).into()
-        }
+        Error::Invalid(_)
+        | Error::Rejected(_)
+        | Error::OutOfRange { .. }
+        | Error::DescendantsLimit { .. } => Failure::Refused(error.to_string()).into(),
         other => other.into(),
     }
 }

@@ -220,6 +220,7 @@ impl Target {
                 })
             }
             Self::Embedded(local) => {
+                local.check_revision(wanted.consistency)?;
                 let reader = local.reader();
                 let found = reader.search(&Search {
                     embedding: wanted.embedding,

@@ -47,6 +47,7 @@ impl Target {
                 remote_walk(remote.client().walk(&lineage).await).await
             }
             Self::Embedded(local) => {
+                local.check_revision(bounds.consistency)?;
                 let query = Query {
                     depth_max: bounds.depth_max.unwrap_or(u32::MAX),
                     events_max: bounds.events_max.into(),
@@ -82,6 +83,7 @@ impl Target {
                 remote_walk(remote.client().difference(&difference).await).await
             }
             Self::Embedded(local) => {
+                local.check_revision(bounds.consistency)?;
                 let query = DifferenceQuery {
                     without,
                     of,
@@ -114,6 +116,7 @@ impl Target {
                 Ok((found.headers, !found.end.is_complete))
             }
             Self::Embedded(local) => {
+                local.check_revision(seen)?;
                 let search = local.reader().common_ancestors(&first, &second, u64::MAX);
                 let mut search = search.map_err(told)?;
                 let mut headers = Vec::new();
@@ -142,6 +145,7 @@ impl Target {
                     .map_err(failure)?
             }
             Self::Embedded(local) => {
+                local.check_revision(bounds.consistency)?;
                 let mut heads = Heads {
                     as_of: u64::MAX,
                     from: u64::MAX,

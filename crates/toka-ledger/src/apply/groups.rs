@@ -70,8 +70,9 @@ pub(super) fn create(
     let (name, revision) = (create.name.clone(), groups.writer.state.revision);
     if let Some(group) = group(groups.view(), &name)? {
         // One that is ending must be gone before there can be another one.
-        if group.is_ending || group.settings != create.settings {
-            return Err(Rejection::GroupExists { name }.into());
+        if let Some(reason) = group.refuses(&create.settings) {
+            let reason = Some(reason);
+            return Err(Rejection::GroupExists { name, reason }.into());
         }
         return Ok(Outcome::GroupCreated { revision, group });
     }

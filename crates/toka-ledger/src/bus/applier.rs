@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::apply::{Ledger, LogMark, Outcome};
 use crate::command::Command;
 use crate::engine::{Durability, EngineError};
-use crate::error::Error;
+use crate::error::{Error, Rejection};
 
 /// Commits that wait for the apply thread; beyond it, callers wait for a place.
 pub(super) const QUEUE_COMMITS_MAX: usize = 1_024;
@@ -33,7 +33,7 @@ pub(super) fn run(
 ) {
     while let Some(first) = requests.blocking_recv() {
         let group = gather(first, &mut requests);
-        if let Err(error) = apply(&mut ledger, group) {
+        if let Err(error) = apply_in_order(&mut ledger, group) {
             tracing::error!(%error, "the vault has stopped accepting commits");
             requests.close();
             while let Some(request) = requests.blocking_recv() {
@@ -68,8 +68,47 @@ fn size(request: &Request) -> usize {
     request.command.events().iter().map(event_bytes).sum()
 }
 
+/// Applies a group, but for commits that would move a cursor beyond the end of the vault. Whether one does is clear only
+/// once those before it are applied.
+fn apply_in_order(ledger: &mut Ledger, group: Vec<Request>) -> Result<(), Error> {
+    let mut ready = Vec::with_capacity(group.len());
+    let mut group = group.into_iter();
+    while let Some(request) = group.next() {
+        if ahead(ledger, &request.command).is_some() {
+            if let Err(error) = apply(ledger, std::mem::take(&mut ready)) {
+                for request in std::iter::once(request).chain(group) {
+                    answer(request.reply, Err(copy(&error)));
+                }
+                return Err(error);
+            }
+            if let Some(refusal) = ahead(ledger, &request.command) {
+                answer(request.reply, Err(refusal.into()));
+                continue;
+            }
+        }
+        ready.push(request);
+    }
+    apply(ledger, ready)
+}
+
+/// What is said of a commit that would move a cursor beyond the end; `None`: it would not.
+fn ahead(ledger: &Ledger, command: &Command) -> Option<Rejection> {
+    let Command::Commit(commit) = command else {
+        return None;
+    };
+    if commit.preconditions.is_empty() {
+        return None;
+    }
+    let last = ledger.position().sequence;
+    let position = commit.cursor_ahead(last)?;
+    Some(Rejection::PositionAhead { position, last })
+}
+
 /// Gives everybody in the group their own outcome, or all of them the error, which is returned too.
 fn apply(ledger: &mut Ledger, group: Vec<Request>) -> Result<(), Error> {
+    if group.is_empty() {
+        return Ok(());
+    }
     let (commands, replies): (Vec<_>, Vec<_>) = group
         .into_iter()
         .map(|request| (request.command, request.reply))

@@ -132,7 +132,7 @@ impl<'v> EventCommit<'v> {
     }
 
     /// Moves a cursor together with the event: both happen, or neither. A cursor that was never
-    /// moved is at 0.
+    /// moved is at 0. Beyond this event it does not go ([`Rejection::PositionAhead`](crate::Rejection)).
     pub fn move_cursor(mut self, name: &str, from: u64, to: u64) -> Self {
         let name = CursorName::new(name);
         self.add(name.map(|name| Precondition::CursorMove { name, from, to }));

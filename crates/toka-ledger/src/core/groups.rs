@@ -31,6 +31,19 @@ pub struct Group {
     pub is_ending: bool,
 }
 
+impl Group {
+    /// Why a group with the settings that are `wanted` cannot be made while there is this one, to follow its name;
+    /// `None`: it is the one that is wanted.
+    #[must_use]
+    pub fn refuses(&self, wanted: &Settings) -> Option<String> {
+        if self.is_ending {
+            return Some("that is being deleted".to_owned());
+        }
+        let differs = self.settings != *wanted;
+        differs.then(|| format!("with other settings: {}", self.settings.against(wanted)))
+    }
+}
+
 /// An event that was delivered, and not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {

@@ -1,6 +1,6 @@
 //! Why a command was not applied.
 
-use super::{Invalid, ParentName};
+use super::{Invalid, ParentName, extent};
 use crate::core::credentials::TokenId;
 use crate::core::{CursorName, EventId, GroupName, IntentId, Kind, RoleName};
 
@@ -78,7 +78,10 @@ pub enum Violation {
     /// A delivery is not, or no longer, the event's current one.
     #[error(
         "delivery {delivery} of event {sequence} to group {group} is not current: {}",
-        actual.map_or_else(|| "no consumer has the event".to_owned(), |actual| format!("it is {actual}"))
+        actual.map_or_else(
+            || "no consumer has the event, or there is no such group".to_owned(),
+            |actual| format!("it is {actual}")
+        )
     )]
     Delivery {
         /// The group.
@@ -91,6 +94,9 @@ pub enum Violation {
         actual: Option<u32>,
     },
 }
+
+/// Why there cannot be another group of that name, where it was not said in full.
+const GROUP_EXISTS: &str = "with other settings, or one that is being deleted";
 
 /// Why a commit was not applied. A replicated result, the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,10 +159,13 @@ pub enum Rejection {
         name: GroupName,
     },
     /// A group of that name that has other settings, or is being deleted.
-    #[error("there is a group {name} with other settings, or one that is being deleted")]
+    #[error("there is a group {name} {}", reason.as_deref().unwrap_or(GROUP_EXISTS))]
     GroupExists {
         /// The group.
         name: GroupName,
+        /// What is in the way, to follow the group's name: the settings that differ, with those that there are and those
+        /// that were wanted, or that it is being deleted. `None`: a node of an older build has not said.
+        reason: Option<String>,
     },
     /// The vault has as many consumer groups as it may have.
     #[error("the vault has {max} groups; it may not have more")]
@@ -175,7 +184,7 @@ pub enum Rejection {
         actual: u64,
     },
     /// A position that the vault has not reached.
-    #[error("position {position} is not in the vault, which ends at {last}")]
+    #[error("position {position} is not in the vault, which {}", extent(1, *last))]
     PositionAhead {
         /// What was asked for.
         position: u64,

@@ -3,6 +3,7 @@
 //! `proto/toka/vault/v1/errors.proto` has the table of codes, reasons and details.
 
 mod access;
+mod coordination;
 mod credentials;
 mod details;
 mod parse;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use toka_ledger::command::ParentName;
 use toka_ledger::engine::EngineError;
+use toka_ledger::error::extent;
 use toka_ledger::intent::IntentId;
 use toka_ledger::{Error, Invalid, Rejection};
 use tonic::{Code, Status};
@@ -137,8 +139,8 @@ fn field_path(invalid: &Invalid) -> String {
 #[must_use]
 pub fn rejection(rejection: &Rejection) -> Status {
     let message = rejection.to_string();
-    let of_its_kind =
-        of_coordination(rejection, &message).or_else(|| credentials::status(rejection, &message));
+    let of_its_kind = coordination::status(rejection, &message)
+        .or_else(|| credentials::status(rejection, &message));
     if let Some(status) = of_its_kind {
         return status;
     }
@@ -187,44 +189,6 @@ pub fn rejection(rejection: &Rejection) -> Status {
         _ => return Status::aborted(message),
     };
     details.status(message)
-}
-
-/// A refusal that has to do with cursors, groups or kinds; `None`: it is another one.
-fn of_coordination(rejection: &Rejection, message: &str) -> Option<Status> {
-    let (code, reason, kind, name) = match rejection {
-        Rejection::UnknownCursor { name } => (
-            Code::NotFound,
-            reason::CURSOR_NOT_FOUND,
-            "cursor",
-            name.as_str(),
-        ),
-        Rejection::UnknownGroup { name } => (
-            Code::NotFound,
-            reason::GROUP_NOT_FOUND,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupExists { name } => (
-            Code::AlreadyExists,
-            reason::GROUP_EXISTS,
-            "group",
-            name.as_str(),
-        ),
-        Rejection::GroupsFull { .. } => return Some(limit_reached("groups", message)),
-        Rejection::CursorsFull { .. } => return Some(limit_reached("cursors", message)),
-        // Whoever proposed the delivery plans another one, until its time is up.
-        Rejection::GroupMoved { .. } => return Some(overloaded(RETRY_SOON)),
-        Rejection::PositionAhead { position, last } => {
-            return Some(position_out_of_range(*position, *last));
-        }
-        _ => return None,
-    };
-    let details = Details::new(code, reason).with(&pb::ResourceInfo {
-        resource_type: kind.to_owned(),
-        resource_name: name.to_owned(),
-        ..Default::default()
-    });
-    Some(details.status(message))
 }
 
 /// A precondition that names an event that there is not.
@@ -394,7 +358,8 @@ pub fn position_out_of_range(sequence: u64, last: u64) -> Status {
             last_sequence: last,
         })
         .status(format!(
-            "sequence {sequence} is not in the vault, which ends at {last}"
+            "sequence {sequence} is not in the vault, which {}",
+            extent(1, last)
         ))
 }
 
@@ -409,7 +374,7 @@ pub fn revision_out_of_range(revision: u64, at: u64, last: u64) -> Status {
             last_sequence: last,
         })
         .status(format!(
-            "revision {revision} is not in the vault, which is at {at}"
+            "revision {revision} is not in the vault, whose revisions go from 1 to {at}"
         ))
 }
 

@@ -236,7 +236,8 @@ fn rejection() -> impl Strategy<Value = Rejection> {
         }),
         vec(violation(), 1..5).prop_map(|violations| Rejection::Preconditions { violations }),
         group_name().prop_map(|name| Rejection::UnknownGroup { name }),
-        group_name().prop_map(|name| Rejection::GroupExists { name }),
+        (group_name(), option::of("[a-z]{1,20}"))
+            .prop_map(|(name, reason)| Rejection::GroupExists { name, reason }),
         "[a-z]{1,9}".prop_map(|name| Rejection::UnknownCursor {
             name: CursorName::new(&name).expect("valid")
         }),

@@ -51,6 +51,7 @@ pub(super) async fn commit(
                     parents.await?;
                 }
                 let commit = work.prepare(shared.history_id()).await?;
+                shared.check_moves(&commit, call.deadline).await?;
                 let attempt = propose(shared, &call, commit.clone()).await;
                 work = Work::Prepared(commit);
                 attempt

@@ -75,6 +75,13 @@ struct Item {
     bytes: usize,
 }
 
+impl Item {
+    fn is_ahead(&self, shared: &Shared) -> bool {
+        let commit = self.commit.as_ref();
+        commit.is_ok_and(|commit| shared.is_ahead(commit))
+    }
+}
+
 /// The requests, each checked and prepared, until the client has sent its last one or something is
 /// wrong. Polling can stop at any point without losing one.
 fn items(
@@ -222,11 +229,14 @@ impl Session {
         }
     }
 
-    /// What is proposed together.
+    /// What is proposed together. A commit that moves a cursor to where the vault has not come yet begins a group of its
+    /// own: those before it may bring the vault there.
     fn next_group(&mut self) -> Vec<Item> {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < STREAM_GROUP_BYTES
+            && let Some(item) = self.waiting.front()
+            && (group.is_empty() || !item.is_ahead(&self.shared))
             && let Some(item) = self.waiting.pop_front()
         {
             bytes += item.bytes;
@@ -241,8 +251,18 @@ impl Session {
 async fn propose(
     shared: &Shared,
     access: &Access,
-    group: Vec<Item>,
+    mut group: Vec<Item>,
 ) -> Result<Vec<v1::CommitStreamResponse>, Status> {
+    // Only the first one can be ahead.
+    if let Some(first) = group.first_mut()
+        && let Ok(commit) = &first.commit
+    {
+        let deadline = Instant::now() + shared.limits.request_timeout;
+        let checked = shared.check_moves(commit, deadline).await;
+        if let Err(refused) = checked {
+            first.commit = Err(refused);
+        }
+    }
     let mut commits = Vec::with_capacity(group.len());
     let mut places = Vec::with_capacity(group.len());
     for item in group {

@@ -1,8 +1,10 @@
 //! Places in the history that calls name: sequences, times, cursors, and the events whose descendants are wanted.
 
+use toka_ledger::command::Commit;
 use toka_ledger::{CursorName, Error, Filter, Position, Reader, Rejection, Selector};
 use toka_proto::convert::status;
 use toka_raft::Consistency;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::Shared;
@@ -26,6 +28,32 @@ impl Shared {
             return Ok(position);
         }
         Err(status::position_out_of_range(sequence, position.sequence))
+    }
+
+    /// Refuses a commit that would move a cursor beyond the end that the vault has with it. On the leader.
+    pub(super) async fn check_moves(
+        &self,
+        commit: &Commit,
+        deadline: Instant,
+    ) -> Result<(), Status> {
+        if !self.is_ahead(commit) {
+            return Ok(());
+        }
+        // The event may have come a moment ago, or before this node led.
+        let confirmed = self
+            .replica
+            .read_barrier(Consistency::Linearizable, deadline);
+        let position = confirmed.await.map_err(|error| refusal::read(&error, 0))?;
+        match commit.cursor_ahead(position.sequence) {
+            Some(goal) => Err(status::position_out_of_range(goal, position.sequence)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a commit would move a cursor beyond the end, as far as this node has come.
+    pub(super) fn is_ahead(&self, commit: &Commit) -> bool {
+        let last = || self.reader.position().sequence;
+        !commit.preconditions.is_empty() && commit.cursor_ahead(last()).is_some()
     }
 
     /// Waits until the node has everything: it may be behind, and only the leader can tell how far the vault

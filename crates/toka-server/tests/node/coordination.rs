@@ -175,6 +175,8 @@ async fn refusals_say_what_is_wrong_through_every_node() {
         let refused = within(groups.create_group(other)).await;
         let refused = refused.expect_err("refused");
         assert_eq!(refused.code(), Code::AlreadyExists, "{refused:?}");
+        let said = refused.message();
+        assert!(said.contains("deliveries_max is 5, not 9"), "{said}");
 
         let bad = v1::CreateGroupRequest {
             settings: Some(v1::GroupSettings {

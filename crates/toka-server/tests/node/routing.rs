@@ -130,6 +130,88 @@ async fn a_move_of_a_cursor_in_another_history_is_refused_on_every_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_moved_beyond_the_end_on_no_way() {
+    let cluster = Cluster::start(3).await;
+    let to = |to_sequence: u64| v1::Precondition {
+        condition: Some(v1::precondition::Condition::CursorMove(v1::CursorMove {
+            name: "worker".to_owned(),
+            to_sequence,
+            ..Default::default()
+        })),
+    };
+    let detail = Some(Detail::PositionOutOfRange {
+        sequence: 9,
+        first: 1,
+        last: 1,
+    });
+    let mut leader = cluster.vault(cluster.leader());
+    within(leader.commit(one(event("a", "first"))))
+        .await
+        .expect("committed");
+    for index in 0..3 {
+        let mut vault = cluster.vault(index);
+        let request = v1::CommitRequest {
+            preconditions: vec![to(9)],
+            ..one(event("a", "beyond"))
+        };
+        let refusal = within(vault.commit(request)).await.expect_err("refused");
+        assert_eq!(refusal.code(), Code::OutOfRange);
+        assert_eq!(parse(&refusal).detail, detail);
+
+        let request = v1::CommitStreamRequest {
+            request_number: 1,
+            events: vec![event("a", "beyond")],
+            preconditions: vec![to(9)],
+            ..Default::default()
+        };
+        let reply = within(vault.commit_stream(futures::stream::iter([request])));
+        let (answers, end) = drain(reply.await.expect("opened")).await;
+        assert!(end.is_none(), "{end:?}");
+        let Some(Outcome::Error(error)) = answers.into_iter().next().and_then(|a| a.outcome) else {
+            panic!("accepted")
+        };
+        let refusal = status::from_commit_error(error);
+        assert_eq!(parse(&refusal).detail, detail);
+    }
+    let request = v1::CommitRequest {
+        preconditions: vec![to(2)],
+        ..one(event("a", "its own"))
+    };
+    within(leader.commit(request)).await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_moves_a_cursor_to_events_that_it_has_sent_before() {
+    let cluster = Cluster::start(1).await;
+    let to = |from_sequence: u64, to_sequence: u64| v1::Precondition {
+        condition: Some(v1::precondition::Condition::CursorMove(v1::CursorMove {
+            name: "worker".to_owned(),
+            from_sequence,
+            to_sequence,
+            ..Default::default()
+        })),
+    };
+    let requests = (1..=8_u64).map(|number| v1::CommitStreamRequest {
+        request_number: number,
+        events: vec![event("a", &number.to_string())],
+        preconditions: vec![to(number - 1, number)],
+        ..Default::default()
+    });
+    let requests: Vec<_> = requests.collect();
+    let mut vault = cluster.vault(0);
+    let reply = within(vault.commit_stream(futures::stream::iter(requests)));
+    let (answers, end) = drain(reply.await.expect("opened")).await;
+    assert!(end.is_none(), "{end:?}");
+    assert_eq!(answers.len(), 8);
+    for answer in answers {
+        assert!(
+            matches!(answer.outcome, Some(Outcome::Result(_))),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_for_another_cluster_does_nothing() {
     fn of<T>(message: T, cluster_id: u128) -> Request<T> {
         let mut request = Request::new(message);

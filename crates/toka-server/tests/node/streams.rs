@@ -274,6 +274,7 @@ async fn a_start_beyond_the_vault_is_out_of_range() {
             last: 1
         })
     );
+    assert!(refusal.message().contains("goes from 1 to 1"), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

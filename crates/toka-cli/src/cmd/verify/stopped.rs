@@ -15,7 +15,7 @@ use toka_raft::stopped::StoppedNode;
 use toka_server::StartError;
 
 use super::Checked;
-use crate::failure::{Failure, describe};
+use crate::failure::{Failure, describe, of_directory};
 use crate::progress;
 
 /// Memory for blocks of tables, bytes: look-ups in an index find most of what they need in it.
@@ -40,7 +40,7 @@ pub(super) async fn check(path: &Path, threads: Option<u16>) -> Result<Checked> 
         Ok(Some(mode @ Mode::Node { .. })) => node(path, mode, threads),
         // It says whose the rest is, so nothing else is looked at.
         Err(error @ Error::Corrupt { .. }) => Ok(only(error.to_string())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(of_directory(error)),
     }
 }
 
@@ -69,7 +69,7 @@ async fn embedded(path: &Path, threads: usize) -> Result<Checked> {
         Err(error) => error,
     };
     if !refused.is_damage() {
-        return Err(refused.into());
+        return Err(of_directory(refused));
     }
     let looked_at = reader(&path.join("ledger"), true)
         .map_err(Into::into)
@@ -89,7 +89,9 @@ async fn embedded(path: &Path, threads: usize) -> Result<Checked> {
 /// log alone is not in its ledger yet.
 fn node(path: &Path, mode: Mode, threads: usize) -> Result<Checked> {
     // A node that runs has more than what can be seen from here.
-    let data_dir = DataDir::open_or_create(Arc::new(SystemDisk), path, mode)
+    let data_dir = DataDir::open_or_create(Arc::new(SystemDisk), path, mode);
+    let data_dir = data_dir
+        .map_err(of_directory)
         .context("a node that runs is verified with --endpoint, and not with --data")?;
     let node = StoppedNode::open(&data_dir).map_err(StartError::from)?;
     let (found, ledger) = thread::scope(|scope| {

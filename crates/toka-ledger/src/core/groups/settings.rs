@@ -90,6 +90,30 @@ impl Settings {
         }
     }
 
+    /// Where these differ from what is `wanted`: numbers with both values, lists by their names.
+    pub(super) fn against(&self, wanted: &Self) -> String {
+        let numbers = [
+            ("ack_timeout_ms", self.ack_timeout_ms, wanted.ack_timeout_ms),
+            (
+                "unacknowledged_max",
+                self.unacknowledged_max,
+                wanted.unacknowledged_max,
+            ),
+            ("deliveries_max", self.deliveries_max, wanted.deliveries_max),
+        ];
+        let numbers = numbers.into_iter().filter(|(_, is, not)| is != not);
+        let numbers = numbers.map(|(field, is, not)| format!("{field} is {is}, not {not}"));
+        let (is, not) = (&self.filter, &wanted.filter);
+        let lists = [
+            ("kind_prefixes", is.kind_prefixes != not.kind_prefixes),
+            ("attributes", is.attributes != not.attributes),
+            ("intents", is.intents != not.intents),
+        ];
+        let lists = lists.into_iter().filter(|(_, differ)| *differ);
+        let lists = lists.map(|(field, _)| format!("filter.{field} are others"));
+        numbers.chain(lists).collect::<Vec<_>>().join("; ")
+    }
+
     /// Checks every bound.
     ///
     /// # Errors

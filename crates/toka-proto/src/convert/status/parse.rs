@@ -173,8 +173,11 @@ fn detail(reason: &str, details: &[Any]) -> Option<Detail> {
             Some(Detail::Rejected(Rejection::UnknownGroup { name }))
         }
         reason::GROUP_EXISTS => {
-            let name = group_name(details)?;
-            Some(Detail::Rejected(Rejection::GroupExists { name }))
+            let group = find::<pb::ResourceInfo>(details)?;
+            Some(Detail::Rejected(Rejection::GroupExists {
+                name: GroupName::new(&group.resource_name).ok()?,
+                reason: Some(group.description).filter(|reason| !reason.is_empty()),
+            }))
         }
         reason::TOKEN_NOT_FOUND
         | reason::TOKEN_EXISTS
