@@ -75,7 +75,8 @@ impl Nemesis {
         } = begun;
         if let Some(grants) = grants {
             let granted = grants.await.context("who asks for tokens panicked")??;
-            granted.is_on_every_node(cluster).await?;
+            // No small future.
+            Box::pin(granted.is_on_every_node(cluster)).await?;
             self.granted.push(granted);
         }
         if let Some(removal) = removal {

@@ -126,14 +126,14 @@ impl Nemesis {
     /// What does not hold.
     pub async fn check_credentials(&self, cluster: &Cluster, log: &[EventHeader]) -> Result<usize> {
         for granted in &self.granted {
-            granted.is_on_every_node(cluster).await?;
+            Box::pin(granted.is_on_every_node(cluster)).await?;
         }
         check_audit(&self.granted, log)
     }
 }
 
-/// Checks the audit in a whole log: it is one chain, which has something of all that was acknowledged. Returns how many events
-/// it has.
+/// Checks the audit in a whole log: it is one chain, which has something of all that was acknowledged. Returns how many
+/// events it has.
 fn check_audit(granted: &[Granted], log: &[EventHeader]) -> Result<usize> {
     let audit = log
         .iter()
