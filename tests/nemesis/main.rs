@@ -116,6 +116,8 @@ async fn scenario(cluster: &mut Cluster, seed: u64, time: Duration) -> Result<()
     let last = last.first().map_or(0, |event| event.header.sequence);
     consumers.finish(&client, &group, last).await?;
     let log = history::same_log(cluster, 0).await?;
+    let audited = nemesis.check_credentials(cluster, &log).await?;
+    println!("{audited} audit events, one chain");
     let wanted = log.iter().filter(|event| event.kind == GROUP_KIND);
     let wanted: Vec<_> = wanted.map(|event| event.sequence).collect();
     println!("{:?} by a group", witness.check(&wanted)?);

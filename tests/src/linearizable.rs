@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use toka_client::EventHeader;
+use toka_ledger::credentials::is_audit_kind;
 use toka_ledger::{Digest, Salt};
 
 pub use self::recorder::{Recorder, Ticket};
@@ -21,6 +22,8 @@ use crate::history;
 
 /// Bytes of a client's and of an event's number in the salt.
 const NUMBER_BYTES: usize = 8;
+/// Who has made the audit events: no client has this number.
+const VAULT: u64 = u64::MAX;
 
 /// What an event is called before it has a place: it is sent as its salt, so that no other event is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +39,10 @@ impl Name {
     #[must_use]
     pub fn salt(self) -> Vec<u8> {
         [self.client.to_be_bytes(), self.number.to_be_bytes()].concat()
+    }
+
+    fn is_vault(&self) -> bool {
+        self.client == VAULT
     }
 
     fn of(salt: &Salt) -> Option<Self> {
@@ -95,15 +102,23 @@ pub struct Log {
     /// Of every prefix, the empty one first.
     roots: Vec<Digest>,
     places: BTreeMap<Name, u64>,
+    /// Events that the vault has made by itself.
+    audit: Vec<Name>,
 }
 
 impl Log {
-    /// The log of a node, whole.
+    /// The log of a node, whole. Audit events in it are the vault's.
     ///
     /// # Errors
     /// It has an event twice, or one that no client of the test has made.
     pub fn new(events: &[EventHeader]) -> Result<Self> {
         let name = |event: &EventHeader| {
+            if is_audit_kind(event.kind.as_str()) {
+                return Ok(Name {
+                    client: VAULT,
+                    number: event.sequence,
+                });
+            }
             let name = Name::of(&event.salt);
             name.with_context(|| format!("nobody has sent event {}", event.sequence))
         };
@@ -123,7 +138,18 @@ impl Log {
             names,
             digests,
             roots,
+            audit: places.keys().copied().filter(Name::is_vault).collect(),
             places,
+        })
+    }
+
+    /// The commits that the vault has made by itself, beside something that somebody has asked for: when is not known.
+    fn audit(&self) -> impl Iterator<Item = Operation> {
+        self.audit.iter().map(|name| Operation {
+            call: Call::Commit(vec![*name]),
+            outcome: Outcome::Unknown,
+            invoked: 0,
+            returned: 0,
         })
     }
 
@@ -163,6 +189,8 @@ pub struct Checked {
     pub unknown_absent: u64,
     /// Reads that were answered.
     pub reads: u64,
+    /// Audit events.
+    pub audit: u64,
     /// Histories that the checker of the crate has searched an order for.
     pub windows: u64,
 }
@@ -186,6 +214,10 @@ pub fn check(operations: &[Operation], log: &Log) -> Result<Checked> {
         };
         *count += 1;
         effects.extend(effect);
+    }
+    for operation in log.audit() {
+        effects.extend(order::effect(&operation, log)?);
+        checked.audit += 1;
     }
     effects.sort_by_key(order::Effect::key);
     order::is_whole(&effects, log)?;

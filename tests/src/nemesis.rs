@@ -5,6 +5,7 @@
 
 mod churn;
 mod clients;
+mod credentials;
 mod deck;
 mod errand;
 mod fault;
@@ -19,6 +20,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 pub use self::clients::{Clients, GROUP_KIND};
+use self::credentials::Granted;
 use self::deck::{Deck, Hand};
 pub use self::errand::Errand;
 pub use self::fault::{Fault, Kind};
@@ -53,6 +55,8 @@ pub struct Nemesis {
     places: BTreeMap<u64, Place>,
     deck: Deck,
     tally: Tally,
+    /// What was acknowledged of tokens and roles, by each errand.
+    granted: Vec<Granted>,
 }
 
 impl Nemesis {
@@ -63,6 +67,7 @@ impl Nemesis {
             places: BTreeMap::new(),
             deck: Deck::default(),
             tally: Tally::default(),
+            granted: Vec::new(),
         };
         for id in cluster.ids() {
             nemesis.settle(cluster, id).await?;

@@ -42,11 +42,16 @@ impl Auditor {
 
     /// As [`Auditor::append`], the records of an entry that a member has sent.
     pub(crate) async fn append_entry(&self, entry: Bytes) -> Result<(), CommitError> {
-        let mut commands = decode_batch(entry).map_err(|_| CommitError::Unknown)?;
-        match (commands.pop(), commands.is_empty()) {
-            (Some(Command::AppendAudit(append)), true) => self.append(append.records).await,
-            _ => Err(CommitError::Unknown),
-        }
+        self.append(records(entry)?).await
+    }
+}
+
+/// The records of an entry that a member has sent.
+pub(crate) fn records(entry: Bytes) -> Result<Vec<AuditRecord>, CommitError> {
+    let mut commands = decode_batch(entry).map_err(|_| CommitError::Unknown)?;
+    match (commands.pop(), commands.is_empty()) {
+        (Some(Command::AppendAudit(append)), true) => Ok(append.records),
+        _ => Err(CommitError::Unknown),
     }
 }
 

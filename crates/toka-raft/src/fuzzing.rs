@@ -15,7 +15,7 @@ use crate::codec::{decode_membership, decode_stored_membership};
 use crate::identity::{Identity, decode_cluster_id};
 use crate::layout::Layout;
 use crate::log_store::{LogMeta, segment_fuzzing as segment};
-use crate::{scrub, snapshot, wire};
+use crate::{auditor, scrub, snapshot, wire};
 
 /// Bytes of a part of the Raft log, by `part`: a record (tag and content), the first page of a segment, the header
 /// of a frame, a slot of the mark.
@@ -164,6 +164,15 @@ pub fn transfer_response(response: &pb::TransferLeaderResponse) {
 /// A node's digests.
 pub fn state_digest(response: &pb::GetStateDigestResponse) {
     let _ = wire::state(&response.history_root, &response.state_digest);
+}
+
+/// What a member has to say for the audit.
+pub fn append_audit(request: &pb::AppendAuditRequest) {
+    check_peer(request.peer.as_ref());
+    if let Ok(records) = auditor::records(request.entry.clone()) {
+        let again = auditor::records(auditor::entry(records.clone()));
+        assert_eq!(again.ok(), Some(records));
+    }
 }
 
 fn position(message: Option<&pb::LedgerPosition>) {

@@ -1,18 +1,21 @@
 //! Messages between clients and nodes (`proto/toka/vault/v1`), and the details of errors: what prost decodes is
 //! converted, or refused, and what is taken is sent on as the same.
 
+mod auth;
+
 use bytes::Bytes;
 use prost::Message;
 use toka_ledger::command::{Command, ParentName, Precondition};
 use toka_ledger::intent::Parameters;
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::Selector;
-use toka_ledger::{CursorName, Digest, Filter, Invalid, Kind, Rejection, Violation};
+use toka_ledger::{CursorName, Digest, Filter, GroupName, Invalid, Kind, Rejection, Violation};
 use toka_proto::convert::backup::{Part, known_files};
 use toka_proto::convert::cluster::ClusterStatus;
 use toka_proto::convert::commit::{cursor_histories, prepare};
 use toka_proto::convert::event::StoredEvent;
 use toka_proto::convert::intent::vector;
+use toka_proto::convert::lineage;
 use toka_proto::convert::read::{Header, ReadOptions, check_vault};
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -26,7 +29,7 @@ pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 12 {
+    match kind % 18 {
         0 => with(bytes, |request: v1::CommitRequest| {
             let _ = check_vault(&request.vault);
             commit(request.events, request.preconditions);
@@ -80,11 +83,29 @@ pub fn run(data: &[u8]) {
         10 => with(bytes, |request: v1::CreateBackupRequest| {
             let _ = known_files(&request.known_files, 100);
         }),
+        12 => auth::token_requests(bytes),
+        13 => auth::token_replies(bytes),
+        14 => auth::roles(bytes),
+        15 => with(bytes, |request: v1::WalkRequest| {
+            let _ = lineage::relation(request.relation);
+            let _ = lineage::selector("event", request.event);
+            let _ = lineage::kind_prefixes(request.kind_prefixes);
+            let _ = ReadOptions::try_from(request.read);
+        }),
+        16 => with(bytes, |request: v1::ListParkedRequest| {
+            let _ = GroupName::new(&request.group).map_err(|invalid| refused(&invalid));
+            let _ = ReadOptions::try_from(request.read);
+        }),
+        17 => with(bytes, |response: v1::SubscribeResponse| {
+            let _ = Header::try_from(response.header);
+            if let Some(v1::subscribe_response::Message::Event(sent)) = response.message {
+                event(sent);
+            }
+        }),
         _ => {
             // As a broken peer may send it: details that are no message at all.
             let details = Bytes::copy_from_slice(bytes);
             parse(&Status::with_details(Code::Aborted, "message", details));
-            with(bytes, drop::<v1::SubscribeResponse>);
             with(bytes, drop::<v1::SubscribeRequest>);
             with(bytes, drop::<v1::ListIntentsResponse>);
         }
@@ -205,7 +226,7 @@ pub fn seeds() -> Vec<Seed> {
         ..v1::SearchRequest::default()
     };
     let response = v1::CommitResponse {
-        header: Some(header),
+        header: Some(header.clone()),
         revision: 5,
         events: events(),
     };
@@ -220,6 +241,8 @@ pub fn seeds() -> Vec<Seed> {
         ("search".to_owned(), 8, search.encode_to_vec()),
         ("committed".to_owned(), 9, response.encode_to_vec()),
     ];
+    let newer = streams(header).into_iter().chain(auth::seeds());
+    messages.extend(newer.map(|(name, kind, bytes)| (name.to_owned(), kind, bytes)));
     for (at, event) in events().into_iter().enumerate() {
         messages.push((format!("event-{at}"), 2, event.encode_to_vec()));
     }
@@ -230,6 +253,38 @@ pub fn seeds() -> Vec<Seed> {
     }
     let seed = |(name, kind, bytes): (String, u8, Vec<u8>)| (name, of_kind(kind, bytes));
     messages.into_iter().map(seed).collect()
+}
+
+/// What asks for streams and lists, and a message of a stream.
+fn streams(header: v1::ResponseHeader) -> Vec<(&'static str, u8, Vec<u8>)> {
+    let walk = v1::WalkRequest {
+        event: Some(v1::EventSelector::from(&Selector::Sequence(3))),
+        relation: v1::Relation::Descendants.into(),
+        max_depth: 2,
+        kind_prefixes: vec!["auth.".to_owned()],
+        until_sequence: 9,
+        ..v1::WalkRequest::default()
+    };
+    let parked = v1::ListParkedRequest {
+        group: "g".to_owned(),
+        page_size: 10,
+        sequences_only: true,
+        ..v1::ListParkedRequest::default()
+    };
+    let checkpoint = v1::Checkpoint {
+        sequence: 7,
+        unix_ms: 1_700_000_000_000,
+        leaderless_ms: 2_500,
+    };
+    let checkpoint = v1::SubscribeResponse {
+        header: Some(header),
+        message: Some(v1::subscribe_response::Message::Checkpoint(checkpoint)),
+    };
+    vec![
+        ("walk", 15, walk.encode_to_vec()),
+        ("list-parked", 16, parked.encode_to_vec()),
+        ("checkpoint", 17, checkpoint.encode_to_vec()),
+    ]
 }
 
 fn events() -> Vec<v1::Event> {
@@ -261,7 +316,7 @@ fn statuses() -> Vec<Status> {
             actual: 1,
         },
     ];
-    vec![
+    let mut statuses = vec![
         status::invalid(&Invalid::Empty { field: "events" }),
         status::rejection(&Rejection::Preconditions { violations }),
         status::rejection(&Rejection::UnknownParent {
@@ -273,5 +328,7 @@ fn statuses() -> Vec<Status> {
         status::other_cluster(1, 2),
         status::position_out_of_range(3, 2),
         status::node_behind(1, 2, 3),
-    ]
+    ];
+    statuses.extend(auth::statuses());
+    statuses
 }

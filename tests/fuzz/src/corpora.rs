@@ -44,6 +44,7 @@ targets! {
     apply
     client_messages
     commands
+    credentials
     damage
     files
     peer_messages

@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod client_messages;
 pub mod commands;
+pub mod credentials;
 pub mod damage;
 pub mod files;
 pub mod peer_messages;

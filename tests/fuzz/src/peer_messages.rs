@@ -1,8 +1,12 @@
 //! Messages between nodes (`proto/toka/raft/v1`): what prost decodes is converted, or refused, as its receiver does it,
 //! and what is taken is sent on as the same.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message;
+use toka_ledger::command::{AppendAudit, Batch, Command, encode};
+use toka_ledger::credentials::{Actor, AuditRecord};
 use toka_proto::raft_v1 as pb;
 use toka_raft::codec::{encode_membership, encode_stored_membership};
 use toka_raft::fuzzing;
@@ -16,7 +20,7 @@ pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 13 {
+    match kind % 14 {
         0 => with(bytes, |request: pb::AppendEntriesRequest| {
             fuzzing::append(request.peer.as_ref(), request.append);
         }),
@@ -53,11 +57,13 @@ pub fn run(data: &[u8]) {
         11 => with(bytes, |request: pb::HeartbeatRequest| {
             fuzzing::append(request.peer.as_ref(), request.append);
         }),
+        13 => with(bytes, |request: pb::AppendAuditRequest| {
+            fuzzing::append_audit(&request);
+        }),
         _ => {
             with(bytes, drop::<pb::GetNodeStatusResponse>);
             with(bytes, drop::<pb::GetVitalsResponse>);
             with(bytes, drop::<pb::ReadIndexResponse>);
-            with(bytes, drop::<pb::AppendAuditRequest>);
         }
     }
 }
@@ -149,6 +155,23 @@ fn position() -> Option<pb::LedgerPosition> {
     })
 }
 
+/// Records as a member sends them: a command without a time.
+fn audit_entry() -> Bytes {
+    let record = AuditRecord {
+        action: "denied".to_owned(),
+        actor: Actor::anonymous(),
+        count: 3,
+        fields: BTreeMap::from([("rpc".to_owned(), "Commit".to_owned())]),
+    };
+    let append = AppendAudit {
+        unix_ms: 0,
+        records: vec![record],
+    };
+    let mut batch = Batch::default();
+    batch.push(&encode(&Command::AppendAudit(append)));
+    batch.finish()
+}
+
 /// One of each.
 #[must_use]
 pub fn seeds() -> Vec<Seed> {
@@ -212,6 +235,10 @@ pub fn seeds() -> Vec<Seed> {
         history_root: Bytes::from_static(&[3; 32]),
         state_digest: Bytes::from_static(&[4; 32]),
     };
+    let audit = pb::AppendAuditRequest {
+        peer: peer(),
+        entry: audit_entry(),
+    };
     let messages = [
         ("append", 0, request.encode_to_vec()),
         ("append-past-the-end", 0, past_the_end.encode_to_vec()),
@@ -231,6 +258,7 @@ pub fn seeds() -> Vec<Seed> {
         ("adopt", 7, adopt.encode_to_vec()),
         ("vote-changed", 9, changed.encode_to_vec()),
         ("digest", 10, digest.encode_to_vec()),
+        ("audit", 13, audit.encode_to_vec()),
     ];
     let seed = |(name, kind, bytes): (&str, u8, Vec<u8>)| (name.to_owned(), of_kind(kind, bytes));
     messages.into_iter().map(seed).collect()

@@ -33,10 +33,12 @@ pub(crate) struct Workload {
     pub(crate) delivered: AtomicU64,
     /// Clients that are not done.
     pub(crate) busy: AtomicU64,
-    /// Consumers and keepers of cursors that are not done.
+    /// Consumers, keepers of cursors and wardens that are not done.
     pub(crate) consuming: AtomicU64,
     /// Deliveries of a group.
     pub(crate) consumed: AtomicU64,
+    /// Changes of tokens and roles, and notes in the audit, that were acknowledged.
+    pub(crate) credentials: AtomicU64,
     /// Where each subscriber is.
     pub(crate) subscribers: Mutex<Vec<u64>>,
 }

@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use toka_ledger::engine::Direction;
-use toka_ledger::read::{PAGE_EVENTS_MAX, Query};
-use toka_ledger::{Digest, Filter};
+use toka_ledger::Digest;
+use toka_ledger::read::Query;
 use toka_raft::config::{Compaction, RuntimeChoice};
 use toka_raft::{Config, FatalError, Member, Replica};
 use tokio::runtime::Runtime;
@@ -24,7 +23,9 @@ use crate::network::{Absence, Network};
 use crate::oracle::Oracle;
 use crate::outside::{Now, entropy};
 use crate::random::Random;
+use crate::rights::{self, Rights};
 use crate::trace::Trace;
+use crate::warden::Warden;
 
 /// A cluster that nothing happens to is ready after so long.
 const FORMING_MS: u64 = 30_000;
@@ -34,6 +35,10 @@ const CLIENTS: u64 = 4;
 const SUBSCRIBERS: usize = 2;
 /// Of one group, where nodes have servers.
 const CONSUMERS: u64 = 2;
+/// Of tokens and roles, where nodes have servers.
+const WARDENS: u64 = 2;
+/// What they draw is drawn apart from everything else.
+const WARDENS_SEED: u64 = 0x7761_7264_656e_7321;
 
 /// Of openraft, where debug assertions are on: a demoted leader's task that would end in the next moment
 /// (docs/openraft.md, section 8, point 9).
@@ -64,6 +69,8 @@ pub(crate) struct Cluster {
     /// Nodes have servers, and clients come over the network; else they ask the replicas.
     has_servers: bool,
     random: Random,
+    /// Of the wardens.
+    apart: Random,
     workload: Arc<Workload>,
 }
 
@@ -80,7 +87,8 @@ pub(crate) fn run(seed: u64, trace: Option<&Path>) -> std::io::Result<Summary> {
         }
     }));
     let mut random = Random::new(seed);
-    let mut cluster = Cluster::new(&mut random, &trace);
+    let apart = Random::new(seed ^ WARDENS_SEED);
+    let mut cluster = Cluster::new(&mut random, apart, &trace);
     let mut nemesis = Nemesis::new(random.fork());
     let chaos_ms = random.between(15_000, 40_000);
     let result = cluster.live(&mut nemesis, chaos_ms);
@@ -88,11 +96,12 @@ pub(crate) fn run(seed: u64, trace: Option<&Path>) -> std::io::Result<Summary> {
 }
 
 impl Cluster {
-    fn new(random: &mut Random, trace: &Trace) -> Self {
+    fn new(random: &mut Random, apart: Random, trace: &Trace) -> Self {
         let world = World {
             now: Now::default(),
             network: Network::new(random.fork(), trace.clone()),
             oracle: Oracle::default(),
+            rights: Rights::default(),
             trace: trace.clone(),
             directory: Directory::default(),
         };
@@ -112,6 +121,7 @@ impl Cluster {
             compaction,
             has_servers: random.chance(50),
             random: random.fork(),
+            apart,
             workload: Arc::default(),
         };
         let count = if random.chance(75) { 3 } else { 5 };
@@ -182,6 +192,19 @@ impl Cluster {
         }
         if self.has_servers {
             self.start_consumers();
+            self.start_wardens();
+        }
+    }
+
+    fn start_wardens(&mut self) {
+        for n in 1..=WARDENS {
+            let name = format!("warden-{n}");
+            let entropy = self.apart.fork();
+            let client = self.remote_with(&name, entropy);
+            let random = self.apart.fork();
+            let warden = Warden::new(&name, client, &self.world, &self.workload, random);
+            count(&self.workload.consuming);
+            self.clients.spawn(warden.run());
         }
     }
 
@@ -212,13 +235,18 @@ impl Cluster {
 
     /// A client on a machine of its own, which knows the first nodes.
     fn remote(&mut self, name: &str) -> toka_client::Client {
+        let random = self.random.fork();
+        self.remote_with(name, random)
+    }
+
+    fn remote_with(&self, name: &str, random: Random) -> toka_client::Client {
         let endpoints: Vec<String> = self
             .hosts
             .values()
             .map(|host| client_endpoint(&host.name))
             .collect();
         let client = toka_client::Client::builder()
-            .entropy(entropy(self.random.fork()))
+            .entropy(entropy(random))
             .transport(Arc::new(self.world.network.transport(name)));
         let client = self.clients.block_on(client.connect(endpoints));
         client.expect("endpoints are given")
@@ -356,7 +384,7 @@ impl Cluster {
         let consuming = self.workload.consuming.load(Ordering::Relaxed);
         let _ = write!(
             text,
-            ": {busy} clients and {consuming} consumers wait; {:?}",
+            ": {busy} clients and {consuming} consumers and wardens wait; {:?}",
             self.world.oracle.floor()
         );
         for host in self.hosts.values() {
@@ -389,8 +417,10 @@ impl Cluster {
     /// Reads the whole history of every node.
     fn check_histories(&self) -> Result<(), String> {
         let acknowledged = self.world.oracle.acknowledged();
-        for replica in self.replicas().into_iter().flatten() {
-            let history = history(&replica)?;
+        let staying: Vec<Replica> = self.replicas().into_iter().flatten().collect();
+        rights::check(&self.world.rights, &staying)?;
+        for replica in &staying {
+            let history = history(replica)?;
             let id = replica.node_id();
             let lost = acknowledged
                 .iter()
@@ -424,7 +454,7 @@ impl Cluster {
         let workload = &self.workload;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let mut figures = format!(
-            "ms={} lines={lines} messages={} commits={} attempts={} reads={} delivered={} consumed={} checks={}",
+            "ms={} lines={lines} messages={} commits={} attempts={} reads={} delivered={} consumed={} credentials={} checks={}",
             self.world.now.ms(),
             self.world.network.messages(),
             get(&workload.commits),
@@ -432,6 +462,7 @@ impl Cluster {
             get(&workload.reads),
             get(&workload.delivered),
             get(&workload.consumed),
+            get(&workload.credentials),
             self.world.oracle.checks(),
         );
         for (fault, count) in &nemesis.counts {
@@ -452,10 +483,7 @@ fn history(replica: &Replica) -> Result<BTreeMap<u64, Digest>, String> {
     loop {
         let query = Query {
             after,
-            until: u64::MAX,
-            filter: Filter::default(),
-            direction: Direction::Forward,
-            limit: PAGE_EVENTS_MAX,
+            ..Query::default()
         };
         let page = replica.reader().list(&query);
         let page = page.map_err(|error| format!("node {}: {error}", replica.node_id()))?;

@@ -18,6 +18,7 @@ use crate::network::{Absence, Network};
 use crate::oracle::Oracle;
 use crate::outside::{NodeStorage, Now, Pace, WallClock, seams};
 use crate::random::Random;
+use crate::rights::Rights;
 use crate::trace::Trace;
 
 /// Every node's data directory, on its own disk.
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) network: Network,
     pub(crate) oracle: Oracle,
+    pub(crate) rights: Rights,
     pub(crate) trace: Trace,
     pub(crate) directory: Directory,
 }
@@ -372,9 +374,10 @@ fn server_config(name: &str, config: Config) -> toka_server::Config {
     server
 }
 
-/// Shows the oracle each position of a node.
+/// Shows the oracle each position of a node, and its tokens and roles.
 async fn watch_position(world: World, replica: Replica) {
     let (name, mut positions) = (replica.node_id().to_string(), replica.reader().watch());
+    let view = replica.reader().auth_view();
     let mut last = 0;
     loop {
         let position = *positions.borrow_and_update();
@@ -383,6 +386,9 @@ async fn watch_position(world: World, replica: Replica) {
             position.revision, position.sequence, position.state_digest
         ));
         world.oracle.at(&name, &position);
+        if let Some(wrong) = world.rights.look(position.revision, &view.all()) {
+            world.oracle.fail(format!("node {name}: {wrong}"));
+        }
         if position.revision < last {
             world.oracle.fail(format!(
                 "node {name} went back from revision {last} to {position:?}"

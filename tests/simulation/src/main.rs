@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main -> runs -> cluster -> nemesis -> host -> network, outside -> interpose
-//!                         -> client, consumer, membership -> oracle -> trace
+//!                         -> client, consumer, warden, membership -> oracle, rights -> trace
 //! ```
 //!
 //! Only a build with `--cfg simulation` has it (`cargo xtask simulate`): what that cfg changes in the product is
@@ -34,9 +34,13 @@ mod outside;
 #[cfg(simulation)]
 mod random;
 #[cfg(simulation)]
+mod rights;
+#[cfg(simulation)]
 mod runs;
 #[cfg(simulation)]
 mod trace;
+#[cfg(simulation)]
+mod warden;
 
 use std::process::ExitCode;
 

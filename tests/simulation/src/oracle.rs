@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use toka_ledger::credentials::is_audit_kind;
 use toka_ledger::read::Position;
 use toka_ledger::{Digest, EventHeader};
 
@@ -26,7 +27,7 @@ struct State {
     /// Event at each sequence.
     events: BTreeMap<u64, Digest>,
     sequences: BTreeMap<Digest, u64>,
-    /// Payloads differ, so each comes once.
+    /// Payloads of clients differ, so each comes once; the audit may say the same again.
     payloads: BTreeMap<Digest, u64>,
     /// Position at each revision.
     positions: BTreeMap<u64, Position>,
@@ -46,6 +47,7 @@ impl State {
         let EventHeader {
             sequence,
             digest,
+            kind,
             payload_digest,
             ..
         } = header;
@@ -56,7 +58,10 @@ impl State {
             ));
         }
         let first = *self.sequences.entry(*digest).or_insert(*sequence);
-        let by_payload = *self.payloads.entry(*payload_digest).or_insert(*sequence);
+        let by_payload = match is_audit_kind(kind.as_str()) {
+            true => *sequence,
+            false => *self.payloads.entry(*payload_digest).or_insert(*sequence),
+        };
         for other in [first, by_payload] {
             if other != *sequence {
                 self.fail(format!(

@@ -1,7 +1,7 @@
 use toka_ledger::Digest;
 
 use super::order::{Effect, What};
-use super::{Call, Checked, Log, Name, Operation, Outcome, check, model};
+use super::{Call, Checked, Log, Name, Operation, Outcome, VAULT, check, model};
 
 fn name(number: u64) -> Name {
     Name { client: 1, number }
@@ -208,6 +208,28 @@ fn unknown_outcome_counts_as_the_log_has_it() {
     assert_eq!((checked.unknown_stored, checked.unknown_absent), (1, 1));
     let early = [read(1, 0, 1), unknown(&[1], 2)];
     fails(&early, &[1], "stale");
+}
+
+#[test]
+fn audit_event_has_its_place_whenever_it_was_made() {
+    let audit = Name {
+        client: VAULT,
+        number: 2,
+    };
+    let names = vec![name(1), audit, name(2)];
+    let digests = [1, 9, 2].map(digest).to_vec();
+    let log = Log::from_parts(names, digests, (0..=3).map(root).collect()).expect("a log");
+    let operations = [
+        commit(1, 1, 0, 1),
+        read(2, 2, 3),
+        commit(2, 3, 4, 5),
+        read(3, 6, 7),
+    ];
+    let checked = check(&operations, &log).expect("it is linearizable");
+    assert_eq!((checked.acknowledged, checked.audit), (2, 1));
+    let stale = [commit(2, 3, 0, 1), read(2, 2, 3), commit(1, 1, 0, 9)];
+    let error = check(&stale, &log).expect_err("stale").to_string();
+    assert!(error.contains("stale"), "{error}");
 }
 
 #[test]

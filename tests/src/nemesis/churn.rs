@@ -1,4 +1,4 @@
-//! Nodes that are restarted, come and go on purpose.
+//! What is done on purpose: nodes that are restarted, come and go, tokens and roles that are changed.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom as _;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::credentials::Granted;
 use super::{Errand, Nemesis};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::command::Toka;
@@ -16,7 +17,7 @@ const NODES_MAX: usize = 150;
 /// Between two requests to remove a node.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A change of the membership that has begun.
+/// An errand that has begun.
 #[derive(Debug, Default)]
 pub(super) struct Begun {
     /// It leaves.
@@ -25,6 +26,8 @@ pub(super) struct Begun {
     new: Option<u64>,
     /// Who asks for the removal of `old`.
     removal: Option<JoinHandle<Result<()>>>,
+    /// Who asks for tokens and roles.
+    grants: Option<JoinHandle<Result<Granted>>>,
 }
 
 /// Whether one more node can come.
@@ -33,8 +36,8 @@ pub(super) fn has_room(cluster: &Cluster) -> bool {
 }
 
 impl Nemesis {
-    /// Begins an errand while there are faults. Changes of the membership are only begun: whether they are done before
-    /// the faults are over depends on who reaches whom.
+    /// Begins an errand while there are faults. Changes of the membership, and of tokens and roles, are only begun:
+    /// whether they are done before the faults are over depends on who reaches whom.
     pub(super) async fn begin(&mut self, cluster: &mut Cluster, errand: Errand) -> Result<Begun> {
         let mut begun = Begun::default();
         match errand {
@@ -52,13 +55,30 @@ impl Nemesis {
                 begun.old = Some(old);
                 begun.removal = Some(tokio::spawn(remove(cluster.toka(), old)));
             }
+            Errand::Credentials => {
+                let members = self.members().into_iter();
+                let endpoints = members.map(|id| cluster.node(id).endpoint()).collect();
+                let number = self.granted.len() as u64;
+                begun.grants = Some(tokio::spawn(Granted::ask(endpoints, number)));
+            }
         }
         Ok(begun)
     }
 
     /// Waits for the end of what has begun, once the faults are over.
     pub(super) async fn finish(&mut self, cluster: &mut Cluster, begun: Begun) -> Result<()> {
-        let Begun { old, new, removal } = begun;
+        let Begun {
+            old,
+            new,
+            removal,
+            grants,
+        } = begun;
+        if let Some(grants) = grants {
+            let granted = grants.await.context("who asks for tokens panicked")??;
+            // No small future.
+            Box::pin(granted.is_on_every_node(cluster)).await?;
+            self.granted.push(granted);
+        }
         if let Some(removal) = removal {
             removal.await.context("who removes a node panicked")??;
         }

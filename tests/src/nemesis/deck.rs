@@ -13,13 +13,14 @@ use super::tally::Tally;
 
 /// Faults at once.
 const FAULTS: std::ops::RangeInclusive<usize> = 2..=3;
-const ERRANDS: [Errand; 6] = [
+const ERRANDS: [Errand; 7] = [
     Errand::Nothing,
     Errand::Nothing,
     Errand::RollingRestart,
     Errand::Replace,
     Errand::Add,
     Errand::Remove,
+    Errand::Credentials,
 ];
 
 /// The errands to come.

@@ -15,16 +15,19 @@ pub enum Errand {
     Add,
     /// A node is removed.
     Remove,
+    /// Tokens are made, rotated and revoked, and roles put and deleted.
+    Credentials,
 }
 
 impl Errand {
     /// All.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Nothing,
         Self::RollingRestart,
         Self::Replace,
         Self::Add,
         Self::Remove,
+        Self::Credentials,
     ];
 
     /// Whether it changes who the members are. It is begun under faults, with a majority or without, and is done some
@@ -36,7 +39,7 @@ impl Errand {
     /// Whether there may be such a fault meanwhile.
     pub(super) const fn bears(self, kind: Kind) -> bool {
         match self {
-            Self::Nothing => true,
+            Self::Nothing | Self::Credentials => true,
             // Each node has to get ready while the others are at work.
             Self::RollingRestart => matches!(
                 kind,

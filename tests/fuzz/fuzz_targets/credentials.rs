@@ -1,0 +1,5 @@
+//! See `toka_fuzz::credentials`.
+
+#![no_main]
+
+toka_fuzz::target!(credentials);
