@@ -24,7 +24,7 @@ mod standing;
 mod table;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::denials::{Denial, Denials, Traced};
+pub(crate) use self::denials::{Denial, Denials, Traced, Window};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::guard::Guard;
 pub(crate) use self::layer::Authorized;
