@@ -90,3 +90,18 @@ async fn certificate_of_a_client_speaks_for_nobody_else() -> Result<()> {
     })
     .await
 }
+
+/// It asks node 1, which does not lead, and has to have the leader asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_joins_through_a_follower_by_its_certificate_alone() -> Result<()> {
+    cluster::run_prepared(3, &ROLES, async |cluster: &mut Cluster| {
+        Certificates::set_up(cluster)?;
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        cluster.led_by_another_than(1).await?;
+        let joined = cluster.join(&[]).await?;
+        cluster.wait_ready(joined).await?;
+        cluster.has_members(&[1, 2, 3, joined], &[]).await
+    })
+    .await
+}

@@ -1,13 +1,13 @@
 //! Callers who say that they are somebody else, or that they call something else.
 
 use anyhow::{Context as _, Result, ensure};
-use toka_client::{EventDraft, Filter, GroupName, GroupSettings, GroupStart};
+use toka_client::{EventDraft, Filter, GroupName, GroupSettings, GroupStart, List};
 use toka_proto::convert::metadata;
 use toka_proto::v1;
 use toka_proto::v1::precondition::Condition;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
-use toka_tests::request;
-use toka_tests::secured::{Secured, code};
+use toka_tests::secured::{Secured, client, code};
+use toka_tests::{request, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::metadata::BinaryMetadataValue;
 use tonic::{Code, Request};
@@ -52,6 +52,37 @@ async fn client_that_says_it_is_a_node_gains_nothing() -> Result<()> {
         let refused = request::refusal(vault.commit(two).await)?;
         ensure!(refused.code() == Code::Unauthenticated, "{refused:?}");
         Ok(())
+    })
+    .await
+}
+
+/// A call that says it was forwarded is in the audit as every other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrator_that_says_it_is_a_node_is_in_the_audit() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let admin = secured.token(cluster, "admin", &["admin"]).await?;
+        // A learner: the first node goes on to lead.
+        let learner = cluster.join(&["--learner"]).await?;
+        let removal = v1::RemoveNodeRequest {
+            node_id: learner,
+            force: false,
+        };
+        let forged = forwarded(shown(removal, &admin.text)?, "nobody.example");
+        cluster.node(1).cluster().remove_node(forged).await?;
+        let root = client(cluster, &[1], &secured.root).await?;
+        let mut removed = List::default();
+        removed.filter.kind_prefixes = vec!["toka.audit.node.removed".to_owned()];
+        wait::until("the audit", PATIENCE, async || {
+            let page = root.list(&removed, None).await?;
+            let event = page.events.first().context("nothing is noted")?;
+            let source = event.header.attributes.source.as_deref();
+            ensure!(source == Some("admin"), "{event:?}");
+            Ok(())
+        })
+        .await
     })
     .await
 }
