@@ -101,7 +101,8 @@ async fn node_joins_through_a_follower_by_its_certificate_alone() -> Result<()> 
         cluster.led_by_another_than(1).await?;
         let joined = cluster.join(&[]).await?;
         cluster.wait_ready(joined).await?;
-        cluster.has_members(&[1, 2, 3, joined], &[]).await
+        cluster.has_members(&[1, 2, 3, joined], &[]).await?;
+        Ok(())
     })
     .await
 }
