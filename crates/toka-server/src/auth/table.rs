@@ -191,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn call_that_waits_for_events_goes_on() {
+        assert_eq!(requirement(PULL), Some(Write));
+        assert!(goes_on(PULL));
+        assert!(goes_on("/toka.vault.v1.VaultService/Subscribe"));
+        assert!(!goes_on("/toka.vault.v1.VaultService/Get"));
+    }
+
+    #[test]
     fn method_that_is_not_in_the_table_has_no_requirement_that_could_be_met() {
         assert_eq!(requirement("/toka.vault.v1.VaultService/Other"), None);
         assert_eq!(requirement("toka.vault.v1.VaultService/Get"), None);
