@@ -19,6 +19,9 @@ use super::issuer::Trusted;
 use super::table::{Requirement, requirement};
 use crate::transport::PeerIdentity;
 
+/// What stands for all methods that there are not.
+const UNKNOWN: &str = "unknown";
+
 /// What decides about calls, where there is authorization.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -49,8 +52,12 @@ impl Guard {
         headers: &HeaderMap,
         peer: Option<&PeerIdentity>,
     ) -> Result<Access, Status> {
-        let method = path.strip_prefix('/').unwrap_or(path);
         let requirement = requirement(path);
+        // Anybody may call any name, of any length: one that there is not is told to nobody.
+        let method = match requirement {
+            Some(_) => path.strip_prefix('/').unwrap_or(path),
+            None => UNKNOWN,
+        };
         if requirement == Some(Requirement::Public) {
             return self.access(Principal::anonymous(), method);
         }
