@@ -9,6 +9,7 @@ use serde_json::json;
 use toka_client::{EventDraft, GroupName, GroupSettings, GroupStart, Role, RoleName, TokenLimits};
 use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message;
+use toka_tests::clock::Clock;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::secured::{Secured, code, grant};
 use toka_tests::{request, wait};
@@ -255,6 +256,43 @@ async fn key_that_its_issuer_gives_up_ends_what_rests_on_it() -> Result<()> {
         is_to_be_called_again(&end(&mut answers).await?)?;
         let code = code(cluster, 1, LIST, Some(&jwt)).await?;
         ensure!(code == Code::Unauthenticated, "{code:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_that_is_behind_prolongs_no_token() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run_prepared(3, &arguments, async |cluster: &mut Cluster| {
+        let clock = Clock::new(cluster.directory(), "clock-3")?;
+        cluster.set_clock(3, &clock);
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        secured.token(cluster, "first", &["read"]).await?;
+        // The leader's clock is right.
+        let toka = cluster.toka().with_variable("TOKA_TOKEN", &secured.root);
+        toka.ok(&["cluster", "transfer", "--to", "1"]).await?;
+        clock.set("-1d")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let soon = u64::try_from(now)? + 10_000;
+        let limits = TokenLimits::default();
+        let short = secured
+            .limited_token(cluster, "short", &["read"], limits, Some(soon))
+            .await?;
+        let root = secured.root(cluster).await?;
+        for id in [1, 3] {
+            wait::until("the token's end", PATIENCE, async || {
+                // The vault's time goes on with what is committed.
+                root.commit(EventDraft::new("time.passes")).await?;
+                let code = code(cluster, id, LIST, Some(&short.text)).await?;
+                ensure!(code == Code::Unauthenticated, "node {id}: {code:?}");
+                Ok(())
+            })
+            .await?;
+        }
         Ok(())
     })
     .await
