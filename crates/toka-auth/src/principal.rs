@@ -40,10 +40,14 @@ pub struct Principal {
     pub name: String,
     /// What they may do: a token's own grants, and those of its roles.
     pub grants: Vec<Grant>,
+    /// Names of the roles that some of the grants come from, also of those that there are not.
+    pub roles: Vec<String>,
     /// How they have shown who they are.
     pub source: Source,
     /// What they may use; what is absent is the node's default.
     pub limits: Limits,
+    /// When what they have shown ends, milliseconds since the Unix epoch; absent: it does not say.
+    pub expires_unix_ms: Option<u64>,
 }
 
 impl Principal {
@@ -52,8 +56,10 @@ impl Principal {
         Self {
             name: String::new(),
             grants: Vec::new(),
+            roles: Vec::new(),
             source: Source::Anonymous,
             limits: Limits::default(),
+            expires_unix_ms: None,
         }
     }
 
@@ -63,7 +69,7 @@ impl Principal {
             name,
             grants: vec![Grant::of_all(Action::Admin)],
             source: Source::Node,
-            limits: Limits::default(),
+            ..Self::anonymous()
         }
     }
 

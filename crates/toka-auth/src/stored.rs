@@ -89,6 +89,23 @@ pub struct StoredToken {
     pub revoked_unix_ms: Option<u64>,
 }
 
+impl StoredToken {
+    /// Whether it counts as of `now_unix_ms`, for who has shown its secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Revoked`], [`Refusal::Expired`].
+    pub fn check_standing(&self, now_unix_ms: u64) -> Result<(), Refusal> {
+        if self.revoked_unix_ms.is_some() {
+            return Err(Refusal::Revoked);
+        }
+        match self.expires_unix_ms.is_some_and(|at| at <= now_unix_ms) {
+            true => Err(Refusal::Expired),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Why a token is refused. The bearer is told only whether the token is known and no longer good, after its secret was
 /// found right; else just that it is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -126,12 +143,7 @@ pub fn verify(secret: &Secret, stored: &StoredToken, now_unix_ms: u64) -> Result
     if !(is_current | is_previous) {
         return Err(Refusal::WrongSecret);
     }
-    if stored.revoked_unix_ms.is_some() {
-        return Err(Refusal::Revoked);
-    }
-    if stored.expires_unix_ms.is_some_and(|at| at <= now_unix_ms) {
-        return Err(Refusal::Expired);
-    }
+    stored.check_standing(now_unix_ms)?;
     let is_rotated = stored
         .previous
         .is_some_and(|previous| previous.valid_until_unix_ms <= now_unix_ms);

@@ -122,6 +122,8 @@ pub const THROTTLE_MAX: Duration = Duration::from_secs(30);
 pub const DENIALS_MAX: usize = 64;
 /// See [`DENIALS_MAX`].
 pub const DENIALS_WINDOW: Duration = Duration::from_secs(10);
+/// How often it is looked whether a call that goes on still rests on what its caller has shown.
+pub const STANDING_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a file with a token, which is one line.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 16 << 10;
 /// How often the file with the issuer's keys is looked at for changes.

@@ -36,7 +36,7 @@ pub(crate) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
 }
 
 /// Whether one of `names` is `allowed`: equal, or under a `*.` that stands for one label. Letters of DNS names have no
-/// case.
+/// case. URIs and common names are no DNS names: what stands before their first dot may be anything, and is no label then.
 #[must_use]
 pub fn is_allowed(names: &[String], allowed: &[String]) -> bool {
     names.iter().any(|name| {
@@ -44,11 +44,17 @@ pub fn is_allowed(names: &[String], allowed: &[String]) -> bool {
             .iter()
             .any(|allowed| match allowed.strip_prefix("*.") {
                 Some(domain) => name.split_once('.').is_some_and(|(label, rest)| {
-                    !label.is_empty() && rest.eq_ignore_ascii_case(domain)
+                    is_label(label) && rest.eq_ignore_ascii_case(domain)
                 }),
                 None => name.eq_ignore_ascii_case(allowed),
             })
     })
+}
+
+/// Whether text is one label of a DNS name.
+fn is_label(text: &str) -> bool {
+    let is_of_label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(is_of_label)
 }
 
 /// When a certificate holds.
@@ -225,6 +231,10 @@ mod tests {
             (".vault.svc", false),
             ("a.b.vault.svc", false),
             ("other", false),
+            // No DNS names, but URIs and common names of anybody.
+            ("spiffe://robot.vault.svc", false),
+            ("robot@a.vault.svc", false),
+            ("a robot.vault.svc", false),
         ] {
             assert_eq!(is_allowed(&names(&[name]), &allowed), is, "{name}");
         }

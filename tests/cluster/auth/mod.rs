@@ -1,7 +1,10 @@
 //! Who may call, and what is shown to whom.
 
 mod calls;
+mod certificates;
+mod forgery;
 mod jwt;
+mod lasting;
 mod limits;
 mod oracles;
 mod scopes;

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use toka_client::EventDraft;
 use toka_tests::cluster::{self, Cluster};
+use toka_tests::collector::{Collector, Span};
 use toka_tests::command::Toka;
 use toka_tests::secured::{Secured, client, code};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -84,6 +85,37 @@ async fn secrets_are_in_no_log_metric_error_or_dump() -> Result<()> {
             for (place, text) in &places {
                 ensure!(!text.contains(&secret), "a secret is in: {place}");
             }
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_in_no_span() -> Result<()> {
+    const COMMIT: &str = "toka.vault.v1.VaultService/Commit";
+    let collector = Collector::start().await?;
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&["--otlp-endpoint", collector.endpoint()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(3, &arguments, async |cluster: &mut Cluster| {
+        let writer = secured.token(cluster, "writer", &["write"]).await?;
+        let jwt = secured.jwt(&["writer"])?;
+        for token in [&writer.text, &jwt] {
+            for id in cluster.ids() {
+                let client = client(cluster, &[id], token).await?;
+                client.commit(EventDraft::new("task.new")).await?;
+                code(cluster, id, COMMIT, Some(token)).await?;
+            }
+        }
+        let has_all = |spans: &[Span]| {
+            let commits = spans.iter().filter(|span| span.name == COMMIT);
+            ensure!(commits.count() >= 6, "{} spans", spans.len());
+            Ok(format!("{spans:?}"))
+        };
+        let said = collector.until("spans of the commits", has_all).await?;
+        for token in [&secured.root, &writer.text, &jwt] {
+            ensure!(!said.contains(&secret(token)?), "a secret is in a span");
         }
         Ok(())
     })

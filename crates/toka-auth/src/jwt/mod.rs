@@ -43,6 +43,9 @@ pub struct Claims {
     pub subject: String,
     /// Names of roles.
     pub roles: Vec<String>,
+    /// From then on the token is refused: the claim `exp`, and by how much clocks may differ. Milliseconds since the Unix
+    /// epoch.
+    pub expires_unix_ms: u64,
 }
 
 /// Why a token is refused. Says nothing of what is in it but the names of claims.
@@ -154,7 +157,8 @@ fn check(
         return Err(JwtError::Audience);
     }
     let now_s = now_unix_ms as f64 / 1_000.0;
-    if time(claims, "exp").ok_or_else(|| wrong("exp"))? + LEEWAY_S <= now_s {
+    let end_s = time(claims, "exp").ok_or_else(|| wrong("exp"))? + LEEWAY_S;
+    if end_s <= now_s {
         return Err(JwtError::Expired);
     }
     if claims.contains_key("nbf")
@@ -167,6 +171,8 @@ fn check(
     Ok(Claims {
         subject: subject.ok_or_else(|| wrong("sub"))?.to_owned(),
         roles,
+        // A number above all times becomes the last of them.
+        expires_unix_ms: (end_s * 1_000.0) as u64,
     })
 }
 

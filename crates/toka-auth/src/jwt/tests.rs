@@ -84,6 +84,8 @@ fn good_token_names_its_bearer_and_roles() {
     let expected = Claims {
         subject: "robot".to_owned(),
         roles: vec!["worker".to_owned(), "reader".to_owned()],
+        // The end that it says, and 30 seconds.
+        expires_unix_ms: NOW + 100_000 + 30_000,
     };
     let check = |claims: &Value| {
         let token = signer.sign(&header(), claims);

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use self::audit::Audit;
 pub(crate) use self::bootstrap::Bootstrap;
 pub(crate) use self::denials::{Audited, Denied};
-pub(crate) use self::directory::VaultDirectory;
+pub(crate) use self::directory::{VaultDirectory, VaultTime};
 use super::Shared;
 use super::coordination::coordinate;
 use crate::limits::MESSAGE_BYTES_MAX;

@@ -45,7 +45,6 @@ pub(super) async fn change<C: Change>(
     shared: &Shared,
     request: Request<C>,
 ) -> Result<Response<C::Response>, Status> {
-    let (action, nodes) = request.get_ref().audited();
     let call = shared.call(&request)?;
     let left = call.deadline.saturating_duration_since(Instant::now());
     let until = match call.is_forwarded {
@@ -54,16 +53,8 @@ pub(super) async fn change<C: Change>(
         false => call.deadline - (left / 4).min(REASON_TIMEOUT),
     };
     match made(shared, request, until).await {
-        Ok(response) => {
-            // Where it was forwarded, the node that has forwarded it notes it.
-            if !call.is_forwarded {
-                let fields: Vec<_> = nodes.iter().map(|(name, id)| (*name, &**id)).collect();
-                shared.audit.note_of(&call.access, action, &fields);
-            }
-            Ok(response)
-        }
         Err(failed) if !call.is_forwarded => Err(explained(shared, failed, call.deadline).await),
-        failed => failed,
+        answered => answered,
     }
 }
 
@@ -130,8 +121,12 @@ async fn make<C: Change>(
     call: &Call,
     request: C,
 ) -> Result<Response<C::Response>, Refused> {
+    let (action, nodes) = request.audited();
     match timeout_at(call.deadline, request.make(&shared.replica)).await {
         Ok(Ok(done)) => {
+            // Noted where it is made, and not where it has come in: that a call was forwarded anybody can say.
+            let fields: Vec<_> = nodes.iter().map(|(name, id)| (*name, &**id)).collect();
+            shared.audit.note_of(&call.access, action, &fields);
             let header = shared.header(&shared.reader.position());
             Ok(Response::new(done(header)))
         }

@@ -30,7 +30,7 @@ mod vault;
 mod verify;
 
 pub(crate) use self::cluster::Cluster;
-pub(crate) use self::credentials::{Audited, Auth, Bootstrap, VaultDirectory};
+pub(crate) use self::credentials::{Audited, Auth, Bootstrap, VaultDirectory, VaultTime};
 pub(crate) use self::cursors::Cursors;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::groups::Groups;

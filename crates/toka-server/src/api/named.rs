@@ -1,8 +1,10 @@
 //! Events that a commit names, and groups that a request works on: those that the caller does not see are not there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use toka_ledger::command::{COORDINATION_LEVEL, FEATURE_LEVEL_MIN, ParentName};
+use toka_ledger::core::limits::{BATCH_EVENTS_MAX, PARENTS_MAX, PRECONDITIONS_MAX};
 use toka_ledger::{Error, GroupName, Reader, Rejection, Selector, Violation};
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -28,9 +30,11 @@ impl Shared {
         events: &[v1::NewEvent],
         preconditions: &[v1::Precondition],
     ) -> Result<(), Status> {
-        if access.sees_all_kinds() {
+        if access.sees_all_kinds() || !is_in_bounds(events, preconditions) {
             return Ok(());
         }
+        self.check_acknowledged(access, deadline, preconditions)
+            .await?;
         let (selectors, places) = named(events, preconditions);
         if selectors.is_empty() {
             return Ok(());
@@ -56,19 +60,77 @@ impl Shared {
         }
     }
 
-    /// Refuses work on a group that delivers what the caller does not see. One that this node does not know is for
-    /// others to say.
+    /// Refuses work on a group that delivers what the caller does not see.
     pub(super) async fn check_group(&self, call: &Call, name: &str) -> Result<(), Status> {
         if call.access.sees_everything() {
             return Ok(());
         }
         let name = GroupName::new(name).map_err(|error| status::invalid(&error))?;
-        let read = move |reader: &Reader| reader.group(&name);
-        match self.read(call.deadline, read).await? {
-            Some(group) => call.access.check_delivered(&group.settings.filter),
-            None => Ok(()),
+        self.check_groups(&call.access, call.deadline, BTreeSet::from([name]))
+            .await
+    }
+
+    /// As [`Shared::check_group`], for the deliveries that a commit acknowledges: that is work on a group too.
+    async fn check_acknowledged(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        preconditions: &[v1::Precondition],
+    ) -> Result<(), Status> {
+        let names = acknowledged(preconditions);
+        match names.is_empty() {
+            true => Ok(()),
+            false => self.check_groups(access, deadline, names).await,
         }
     }
+
+    /// Groups that are not there are left to whoever is to work on them.
+    async fn check_groups(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        names: BTreeSet<GroupName>,
+    ) -> Result<(), Status> {
+        let names = Arc::new(names);
+        let find = |names: Arc<BTreeSet<GroupName>>| {
+            move |reader: &Reader| {
+                let groups = names.iter().map(|name| reader.group(name));
+                groups.collect::<Result<Vec<_>, Error>>()
+            }
+        };
+        let mut groups = self.read(deadline, find(Arc::clone(&names))).await?;
+        if groups.iter().any(Option::is_none) {
+            // It may have come a moment ago, and another node may know it already.
+            let barrier = self
+                .replica
+                .read_barrier(Consistency::Linearizable, deadline);
+            barrier.await.map_err(|error| refusal::read(&error, 0))?;
+            groups = self.read(deadline, find(names)).await?;
+        }
+        for group in groups.into_iter().flatten() {
+            access.check_delivered(&group.settings.filter)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a commit has no more than it may have. One that has more is refused when it is prepared, and nothing is looked up
+/// for it.
+fn is_in_bounds(events: &[v1::NewEvent], preconditions: &[v1::Precondition]) -> bool {
+    events.len() <= BATCH_EVENTS_MAX
+        && preconditions.len() <= PRECONDITIONS_MAX
+        && events
+            .iter()
+            .all(|event| event.parents.len() <= PARENTS_MAX)
+}
+
+/// The groups of which a commit acknowledges deliveries. Malformed names are left to whoever prepares the commit.
+fn acknowledged(preconditions: &[v1::Precondition]) -> BTreeSet<GroupName> {
+    let names = preconditions.iter().filter_map(|of| match &of.condition {
+        Some(Condition::Acknowledge(of)) => GroupName::new(&of.group).ok(),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// The first of the events that is not there, or not for the caller to name, and the vault's feature level. Blocking.
@@ -159,6 +221,34 @@ mod tests {
     use toka_proto::v1::parent_name::Name;
 
     use super::*;
+
+    #[test]
+    fn every_group_of_which_a_commit_acknowledges_is_asked_for_once() {
+        let acknowledge = |group: &str| v1::Precondition {
+            condition: Some(Condition::Acknowledge(v1::AcknowledgeDelivery {
+                group: group.to_owned(),
+                ..Default::default()
+            })),
+        };
+        let other = v1::Precondition { condition: None };
+        let names = acknowledged(&[acknowledge("b"), other, acknowledge("a"), acknowledge("b")]);
+        let names: Vec<_> = names.iter().map(GroupName::as_str).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn nothing_is_looked_up_for_a_commit_that_is_refused_anyway() {
+        let events = |parents: usize| {
+            [v1::NewEvent {
+                parents: vec![v1::ParentName::default(); parents],
+                ..Default::default()
+            }]
+        };
+        assert!(is_in_bounds(&events(PARENTS_MAX), &[]));
+        assert!(!is_in_bounds(&events(PARENTS_MAX + 1), &[]));
+        let many = vec![v1::Precondition::default(); PRECONDITIONS_MAX + 1];
+        assert!(!is_in_bounds(&[], &many));
+    }
 
     #[test]
     fn every_event_that_a_commit_names_is_asked_for() {

@@ -104,6 +104,12 @@ impl Access {
         principal.map(|principal| principal.name.as_str())
     }
 
+    /// Whether a node calls for itself.
+    pub(crate) fn is_node(&self) -> bool {
+        let principal = self.0.principal.as_ref();
+        principal.is_some_and(|principal| principal.source == Source::Node)
+    }
+
     /// Whether nothing is hidden from the caller.
     pub(crate) fn sees_everything(&self) -> bool {
         self.0.visibility.is_everything()

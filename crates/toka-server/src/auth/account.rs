@@ -195,7 +195,8 @@ impl Accounts {
         }
         if by_name.len() >= ACCOUNTS_MAX {
             let now = Instant::now();
-            by_name.retain(|_, account| !account.is_idle(now));
+            // One that a call still has would be opened a second time, with all of its limits.
+            by_name.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_idle(now));
             if by_name.len() >= ACCOUNTS_MAX {
                 return Err(status::overloaded(RETRY_AFTER));
             }

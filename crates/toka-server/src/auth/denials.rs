@@ -35,9 +35,9 @@ pub(crate) struct Traced {
     window: Mutex<Window>,
 }
 
-/// Denials of a while.
+/// Denials of a while, of which a bounded number is told one by one.
 #[derive(Debug, Default)]
-struct Window {
+pub(crate) struct Window {
     begun: Option<Instant>,
     told: usize,
     untold: u64,
@@ -45,7 +45,7 @@ struct Window {
 
 impl Window {
     /// Whether one more is told; where a new window begins, also how many of the last one were not.
-    fn enter(&mut self, now: Instant) -> (bool, u64) {
+    pub(crate) fn enter(&mut self, now: Instant) -> (bool, u64) {
         let mut untold = 0;
         let is_over = |begun| now.saturating_duration_since(begun) >= DENIALS_WINDOW;
         if self.begun.is_none_or(is_over) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use toka_auth::{Action, Grant, Principal, Refusal, Source, StoredToken, Token, verify};
+use toka_auth::{Action, Grant, Principal, Refusal, Source, StoredToken, Token, TokenId, verify};
 use toka_ledger::seam::Clock;
 use toka_proto::convert::status;
 use tokio::time::Instant;
@@ -18,6 +18,9 @@ use super::directory::Directory;
 use super::issuer::Trusted;
 use super::table::{Requirement, requirement};
 use crate::transport::PeerIdentity;
+
+/// What stands for all methods that there are not.
+const UNKNOWN: &str = "unknown";
 
 /// What decides about calls, where there is authorization.
 #[derive(Debug)]
@@ -49,8 +52,12 @@ impl Guard {
         headers: &HeaderMap,
         peer: Option<&PeerIdentity>,
     ) -> Result<Access, Status> {
-        let method = path.strip_prefix('/').unwrap_or(path);
         let requirement = requirement(path);
+        // Anybody may call any name, of any length: one that there is not is told to nobody.
+        let method = match requirement {
+            Some(_) => path.strip_prefix('/').unwrap_or(path),
+            None => UNKNOWN,
+        };
         if requirement == Some(Requirement::Public) {
             return self.access(Principal::anonymous(), method);
         }
@@ -124,22 +131,56 @@ impl Guard {
 
     fn by_token(&self, token: &Token) -> Result<Principal, Status> {
         let refused = |refusal: Refusal| status::unauthenticated(refusal.to_string());
-        let root = self.root.as_ref().filter(|root| root.id == token.id);
-        let stored = match root {
-            Some(root) => Some(root.clone()),
-            None => self.directory.token(token.id),
-        };
         // Which tokens there are is told to nobody.
+        let stored = self.stored(token.id);
         let stored = stored.ok_or_else(|| refused(Refusal::WrongSecret))?;
         verify(&token.secret, &stored, self.clock.unix_ms()).map_err(refused)?;
-        let mut grants = stored.grants;
-        grants.extend(self.grants(&stored.roles));
         Ok(Principal {
+            grants: self.grants_of(&stored),
             name: stored.name,
-            grants,
+            roles: stored.roles,
             source: Source::Token(stored.id),
             limits: stored.limits,
+            expires_unix_ms: stored.expires_unix_ms,
         })
+    }
+
+    /// What is kept of a token, of the configuration or of the vault.
+    fn stored(&self, id: TokenId) -> Option<StoredToken> {
+        match &self.root {
+            Some(root) if root.id == id => Some(root.clone()),
+            _ => self.directory.token(id),
+        }
+    }
+
+    /// A token's own grants, and those of its roles.
+    fn grants_of(&self, stored: &StoredToken) -> Vec<Grant> {
+        let mut grants = stored.grants.clone();
+        grants.extend(self.grants(&stored.roles));
+        grants
+    }
+
+    /// What who has called may do by now; `None`: what was shown then counts no longer.
+    pub(super) fn grants_now(&self, principal: &Principal) -> Option<Vec<Grant>> {
+        let now_unix_ms = self.clock.unix_ms();
+        match principal.source {
+            Source::Token(id) => {
+                let stored = self.stored(id)?;
+                let is_standing = stored.check_standing(now_unix_ms).is_ok();
+                is_standing.then(|| self.grants_of(&stored))
+            }
+            Source::Jwt => {
+                let has_ended = principal
+                    .expires_unix_ms
+                    .is_some_and(|at| at <= now_unix_ms);
+                (!has_ended).then(|| self.grants(&principal.roles))
+            }
+            Source::Certificate => {
+                let roles = self.certificate_roles.get(&principal.name);
+                Some(roles.map(|roles| self.grants(roles)).unwrap_or_default())
+            }
+            Source::Node | Source::Anonymous => Some(principal.grants.clone()),
+        }
     }
 
     fn by_jwt(&self, text: &str) -> Result<Principal, Status> {
@@ -154,7 +195,9 @@ impl Guard {
         Ok(Principal {
             grants: self.grants(&claims.roles),
             name: claims.subject,
+            roles: claims.roles,
             source: Source::Jwt,
+            expires_unix_ms: Some(claims.expires_unix_ms),
             ..Principal::anonymous()
         })
     }

@@ -49,8 +49,12 @@ impl Trusted {
     }
 
     pub(super) fn verify(&self, text: &str, now_unix_ms: u64) -> Result<Claims, JwtError> {
-        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
-        jwt::verify(text, &keys, &self.issuer, now_unix_ms)
+        jwt::verify(text, &self.keys(), &self.issuer, now_unix_ms)
+    }
+
+    /// The keys as they are now; others are another allocation.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes over what the file says, now and then. Where it cannot be read, what it said last holds on: an issuer

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
-use futures::future::{self, BoxFuture};
+use futures::future::{self, BoxFuture, Either};
 use tonic::body::Body;
+use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{Request, Response};
 use tower::Service;
 
+use super::lasting::{End, lasting};
 use super::metered::metered;
-use super::table::is_stream;
+use super::standing::{Lapse, Standing};
+use super::table::{goes_on, is_stream};
 use super::{Access, Guard};
 use crate::transport::PeerIdentity;
 
@@ -43,28 +46,57 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // From here on nothing that shows the request shows the credential, nor does the connection over which it is
+        // forwarded remember it.
+        if let Some(credential) = request.headers_mut().get_mut(AUTHORIZATION) {
+            credential.set_sensitive(true);
+        }
         let Some(guard) = &self.guard else {
             Access::of_everybody().put(request.extensions_mut());
             return self.service.call(request).boxed();
         };
+        let path = request.uri().path();
+        let (waits, goes_on) = (is_stream(path), goes_on(path));
         let peer = request.extensions().get::<PeerIdentity>();
-        let access = match guard.admit(request.uri().path(), request.headers(), peer) {
+        let access = match guard.admit(path, request.headers(), peer) {
             Ok(access) => access,
             Err(refused) => return future::ready(Ok(refused.into_http())).boxed(),
         };
         let account = access.account().filter(|account| account.counts_bytes());
         let account = account.cloned();
-        access.put(request.extensions_mut());
-        let Some(account) = account else {
-            return self.service.call(request).boxed();
+        let standing = match goes_on {
+            true => Standing::of(guard, &access),
+            false => None,
         };
-        let waits = is_stream(request.uri().path());
-        let received = Arc::clone(&account);
-        let request = request.map(|body| metered(body, received, waits));
-        let answered = self.service.call(request);
-        let answered = answered.map(move |answered| {
-            answered.map(|response| response.map(|body| metered(body, account, waits)))
-        });
-        answered.boxed()
+        access.put(request.extensions_mut());
+        if let Some(account) = account.clone() {
+            request = request.map(|body| metered(body, account, waits));
+        }
+        if let Some(standing) = &standing {
+            request = request.map(|body| lasting(body, standing.lapse(), End::Request));
+        }
+        let mut answered = self.service.call(request).boxed();
+        if let Some(account) = account {
+            let metered = move |body| metered(body, account, waits);
+            let respond = |response: Response<Body>| response.map(metered);
+            answered = answered.map(|answered| answered.map(respond)).boxed();
+        }
+        match standing {
+            Some(standing) => while_it_stands(answered, standing.lapse()).boxed(),
+            None => answered,
+        }
+    }
+}
+
+/// The answer, and what comes behind its head, until `lapse` comes.
+async fn while_it_stands<E>(
+    answered: BoxFuture<'static, Result<Response<Body>, E>>,
+    lapse: Lapse,
+) -> Result<Response<Body>, E> {
+    match future::select(answered, lapse).await {
+        Either::Left((answered, lapse)) => {
+            answered.map(|response| response.map(|body| lasting(body, lapse, End::Response)))
+        }
+        Either::Right((status, _)) => Ok(status.into_http()),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! The layer finds out who calls before any handler runs, refuses what the table does not allow, and puts an [`Access`]
 //! into the request. Handlers ask that which kinds are seen and may be written. A handler that finds none refuses: nobody
-//! gets past the layer. A follower passes the caller's credential on with what it forwards, and the leader judges it anew.
+//! gets past the layer. A call that goes on is ended when what it rests on does. A follower passes the caller's credential on with what it forwards, and the leader judges it anew.
 
 mod access;
 mod account;
@@ -16,13 +16,15 @@ mod directory;
 mod file;
 mod guard;
 mod issuer;
+mod lasting;
 mod layer;
 mod metered;
 mod setup;
+mod standing;
 mod table;
 
 pub(crate) use self::access::Access;
-pub(crate) use self::denials::{Denial, Denials, Traced};
+pub(crate) use self::denials::{Denial, Denials, Traced, Window};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::guard::Guard;
 pub(crate) use self::layer::Authorized;

@@ -75,6 +75,13 @@ pub(crate) fn bearer(auth: &Auth) -> Result<Option<Zeroizing<String>>, ConfigErr
 /// What is kept of the token of the configuration, in memory alone: its salt need not be random.
 fn root(path: &Path) -> Result<StoredToken, ConfigError> {
     let token = read_token(path)?;
+    if is_open_to_all(path) {
+        tracing::warn!(
+            key = ROOT_KEY,
+            path = %path.display(),
+            "everybody on this machine may read or change the file; `chmod o-rwx` keeps the token secret"
+        );
+    }
     Ok(StoredToken {
         id: token.id,
         name: ROOT.to_owned(),
@@ -87,6 +94,19 @@ fn root(path: &Path) -> Result<StoredToken, ConfigError> {
         expires_unix_ms: None,
         revoked_unix_ms: None,
     })
+}
+
+/// Whether anybody but the file's owner and group may do anything with it. Blocking.
+#[cfg(unix)]
+fn is_open_to_all(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    const OTHERS: u32 = 0o007;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & OTHERS != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_all(_: &Path) -> bool {
+    false
 }
 
 fn read_token(path: &Path) -> Result<Token, ConfigError> {
@@ -141,6 +161,19 @@ mod tests {
         assert_eq!(guard.root.as_ref().map(|root| root.id), Some(TokenId(5)));
         let bearer = bearer(&auth).expect("valid").expect("there is one");
         assert!(bearer.starts_with("Bearer toka_0000000000000005_"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn file_that_everybody_reads_is_noticed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (_directory, auth) = with_root("toka_");
+        let path = auth.root_token_file.expect("a file");
+        for (mode, is_open) in [(0o600, false), (0o440, false), (0o644, true), (0o602, true)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("set");
+            assert_eq!(is_open_to_all(&path), is_open, "{mode:o}");
+        }
     }
 
     #[test]

@@ -119,6 +119,14 @@ pub(crate) fn is_stream(path: &str) -> bool {
     STREAMS.contains(&path)
 }
 
+/// Another rpc that waits for something to happen.
+const PULL: &str = "/toka.vault.v1.GroupService/Pull";
+
+/// Whether a call of the method at `path` may go on for long: what it rests on is looked at again meanwhile.
+pub(super) fn goes_on(path: &str) -> bool {
+    is_stream(path) || path == PULL
+}
+
 /// What the method at `path` needs; `None`: it is not in the table.
 pub(crate) fn requirement(path: &str) -> Option<Requirement> {
     let method = path.strip_prefix('/')?;
@@ -180,6 +188,14 @@ mod tests {
                 assert_eq!(super::is_stream(&format!("/{name}")), is_stream, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn call_that_waits_for_events_goes_on() {
+        assert_eq!(requirement(PULL), Some(Write));
+        assert!(goes_on(PULL));
+        assert!(goes_on("/toka.vault.v1.VaultService/Subscribe"));
+        assert!(!goes_on("/toka.vault.v1.VaultService/Get"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ use self::join::Others;
 pub use self::listeners::{Addresses, Listeners, Wire, Wires};
 use self::place::{Place, Rivals};
 use self::serve::Stop;
-use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory};
+use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory, VaultTime};
 use crate::auth;
 use crate::config::{Config, Limits, Resolved};
 use crate::http::Pages;
@@ -224,7 +224,7 @@ impl Node {
             let routes = serve::routes(&shared, health)?;
             let directory = VaultDirectory(shared.reader.auth_view());
             let denials = Audited::new(shared.audit.clone(), shared.denied.clone());
-            let clock = Arc::clone(&outside.seams.clock);
+            let clock = VaultTime::of(&outside.seams.clock, &shared.reader);
             let authorization = auth::guard(&config.auth, directory, denials, clock)?;
             let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),

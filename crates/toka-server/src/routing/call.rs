@@ -71,7 +71,12 @@ impl Call {
     /// now, so the cluster is named also where the caller has not.
     pub(crate) fn forwarded_by(&self, node_id: u64) -> MetadataMap {
         let mut metadata = self.carried.clone();
-        metadata::put_forwarded_by(&mut metadata, node_id);
+        if self.access.is_node() {
+            // What a node asks for itself, to join for example, rests on its certificate, and this node's serves as well.
+            metadata::put_requires_leader(&mut metadata);
+        } else {
+            metadata::put_forwarded_by(&mut metadata, node_id);
+        }
         if let Some(name) = self.access.on_behalf_of() {
             // The connection with the certificate ends here. The next node judges by the name alone, and only if this
             // one has shown that it is a node.

@@ -215,6 +215,44 @@ async fn node_needs_one_of_the_names_of_nodes() {
     assert_eq!(called, Ok(()));
 }
 
+/// A node that offers nothing newer than TLS 1.2.
+fn older_node(ca: &Ca, pair: &Pair) -> tokio_rustls::TlsConnector {
+    let roots = ca.file().read().expect("a CA");
+    let certificate = pair.certificate.read().expect("a certificate");
+    let key = pair.key.read().expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .expect("ring has it")
+        .with_root_certificates(ca.file().roots(&roots).expect("valid"))
+        .with_client_auth_cert(
+            pair.certificate.certificates(&certificate).expect("valid"),
+            pair.key.key(&key).expect("valid"),
+        )
+        .expect("a pair");
+    config.alpn_protocols = vec![crate::config::NODE_PROTOCOL.to_vec()];
+    Arc::new(config).into()
+}
+
+#[tokio::test]
+async fn node_that_speaks_nothing_newer_than_tls_1_2_is_refused() {
+    let ca = Ca::new("nodes");
+    let connector = older_node(&ca, &ca.pair("node", &[]));
+    let for_clients = clients(&ca, ClientCertificates::None);
+    for listener in [
+        acceptor(None, Some(nodes(&ca, &[]))),
+        acceptor(Some(for_clients), Some(nodes(&ca, &[]))),
+    ] {
+        let (uri, served) = listen(listener).await;
+        let address = uri.authority().expect("an address").as_str();
+        let stream = tokio::net::TcpStream::connect(address).await;
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").expect("a name");
+        let shaken = connector.connect(name, stream.expect("connected")).await;
+        assert!(shaken.is_err());
+        assert_eq!(served.await.expect("it has ended"), None);
+    }
+}
+
 #[tokio::test]
 async fn plain_text_where_tls_is_spoken_says_so() {
     let ca = Ca::new("ca");

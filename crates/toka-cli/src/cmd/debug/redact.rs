@@ -123,7 +123,7 @@ fn pairs(line: &str) -> String {
         let name = &name[..name.find(|c: char| !is_of_name(c)).unwrap_or(name.len())];
         let end = start + name.len();
         out.push_str(&rest[..start]);
-        if is_web_token(name) {
+        if is_web_token(name) || has_vault_token(name) {
             out.push_str(MARK);
             rest = &rest[end..];
             continue;
@@ -168,6 +168,19 @@ fn is_of_name(c: char) -> bool {
 /// The signed tokens of RFC 7519: they begin as JSON does in base64.
 fn is_web_token(word: &str) -> bool {
     word.starts_with("eyJ") && word.matches('.').count() >= 2
+}
+
+/// Tokens of a vault, `toka_<id>_<secret>`, whatever stands around them.
+fn has_vault_token(word: &str) -> bool {
+    const PREFIX: &str = "toka_";
+    const ID_DIGITS: usize = 16;
+    word.match_indices(PREFIX).any(|(at, _)| {
+        let rest = &word.as_bytes()[at + PREFIX.len()..];
+        let id = rest.split_at_checked(ID_DIGITS);
+        id.is_some_and(|(id, rest)| {
+            id.iter().all(u8::is_ascii_hexdigit) && rest.first() == Some(&b'_')
+        })
+    })
 }
 
 fn blanks(text: &str) -> usize {
@@ -261,6 +274,8 @@ mod tests {
             "GET /?access_token=PLANTED&x=1",
             "cookie: session=PLANTED",
             "token eyJhbGciOiJI.PLANTED.c2ln.",
+            "called with toka_0123456789abcdef_PLANTED",
+            "key.toka_0123456789abcdef_-PLANTED_x, and more",
             "key -----BEGIN PRIVATE KEY-----\nPLANTED\nPLANTED\n-----END PRIVATE KEY-----\nafter",
             "-----BEGIN EC PRIVATE KEY-----PLANTED",
         ] {
@@ -276,6 +291,7 @@ mod tests {
             "2026-11-27T18:33:26Z  INFO toka_raft: leader leader=1 term=1\n",
             "payload_bytes=256 payload_digest=abcd\n",
             "toka_raft_term 1\n# HELP toka_tokens_total Tokens.\n",
+            "toka_0123456789abcdef is an id\n",
             "no token was given\n",
             "tokens are made by `toka auth`\n",
             "http://127.0.0.1:7313/metrics?a=b@c\n",

@@ -16,13 +16,20 @@ pub(crate) fn actor(access: &Access) -> Actor {
         })
 }
 
-/// Whoever has this name, known in that way.
+/// Whoever has this name, known in that way. Names that are not of this vault say where they are from: an issuer, or a CA,
+/// that gives somebody the name of a principal of the vault does not make the audit say that it was that one.
 pub(super) fn named(name: &str, source: Source) -> Actor {
     let token = match source {
         Source::Token(id) => Some(TokenId(id.0.to_be_bytes())),
         _ => None,
     };
-    let name = PrincipalName::new(&shortened(name));
+    let from = match source {
+        Source::Token(_) | Source::Anonymous => "",
+        Source::Jwt => "jwt:",
+        Source::Certificate => "certificate:",
+        Source::Node => "node:",
+    };
+    let name = PrincipalName::new(&shortened(&format!("{from}{name}")));
     Actor {
         principal: name.unwrap_or_else(|_| Actor::anonymous().principal),
         token,
@@ -56,10 +63,17 @@ mod tests {
     }
 
     #[test]
+    fn name_from_elsewhere_is_no_name_of_the_vault() {
+        let names = [Source::Jwt, Source::Certificate, Source::Node]
+            .map(|source| named("root", source).principal.to_string());
+        assert_eq!(names, ["jwt:root", "certificate:root", "node:root"]);
+    }
+
+    #[test]
     fn names_from_elsewhere_are_cut_to_what_the_vault_takes() {
         let long = format!("a\n{}", "ü".repeat(200));
         let cut = named(&long, Source::Jwt);
-        assert!(cut.principal.as_str().starts_with("aü"));
+        assert!(cut.principal.as_str().starts_with("jwt:aü"));
         assert!(cut.principal.as_str().len() <= PRINCIPAL_NAME_BYTES_MAX);
         assert_eq!(named("", Source::Anonymous).principal, "anonymous");
         assert_eq!(actor(&Access::of_everybody()).principal, "anonymous");

@@ -89,7 +89,7 @@ impl Audit {
     }
 
     /// Up to as many records as one command takes; what is taken waits no longer.
-    fn take(&self) -> Vec<AuditRecord> {
+    pub(super) fn take(&self) -> Vec<AuditRecord> {
         let mut pending = self.lock();
         let mut records = Vec::new();
         if pending.further > 0

@@ -1,16 +1,20 @@
 //! Calls that were refused, in the log of the node, in the audit, and in metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use toka_auth::Source;
 use toka_raft::meters::Counter;
+use tokio::time::Instant;
 
 use super::actor::named;
 use super::audit::Audit;
-use crate::auth::{Denial, Denials, Traced, requirement};
+use crate::auth::{Denial, Denials, Traced, Window, requirement};
 
 /// How callers have shown who they are: values of a label, in the order of the counts.
 const CREDENTIALS: [&str; 5] = ["anonymous", "token", "certificate", "jwt", "node"];
+
+/// What is missing where it is not told one by one.
+const MANY: &str = "several";
 
 /// How much was denied since the node was started. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,7 @@ pub(crate) struct Audited {
     audit: Audit,
     denied: Denied,
     traced: Traced,
+    window: Mutex<Window>,
 }
 
 impl Audited {
@@ -48,7 +53,16 @@ impl Audited {
             audit,
             denied,
             traced: Traced::default(),
+            window: Mutex::default(),
         }
+    }
+
+    /// Whether one more of who is known is told with what was asked for.
+    fn enter(&self) -> bool {
+        // Nothing panics while it is held.
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (is_told, _) = window.enter(Instant::now());
+        is_told
     }
 }
 
@@ -62,12 +76,15 @@ impl Denials for Audited {
             method,
             missing,
         } = *denial;
+        let is_told = source == Source::Anonymous || self.enter();
         // Anybody may call any name: what nobody has shown a credential for, and what there is no method for, is told
-        // without, so that it becomes one record with a count.
+        // without, so that it becomes one record with a count. So does what is asked for again and again by who is known:
+        // the kinds in it are the caller's to choose, and would fill the disk.
+        let missing = if is_told { missing } else { MANY };
         let is_known = requirement(&format!("/{method}")).is_some();
         let method = match source {
             Source::Anonymous => "",
-            _ if !is_known => "",
+            _ if !is_known || !is_told => "",
             _ => method,
         };
         let source = source.to_string();
@@ -82,6 +99,31 @@ mod tests {
     use toka_auth::TokenId;
 
     use super::*;
+    use crate::limits::DENIALS_MAX;
+
+    #[test]
+    fn flood_of_different_denials_becomes_few_records() {
+        let audit = Audit::default();
+        let denials = Audited::new(audit.clone(), Denied::default());
+        for number in 0..DENIALS_MAX + 7 {
+            denials.denied(&Denial {
+                principal: "robot",
+                source: Source::Token(TokenId(7)),
+                method: "toka.vault.v1.VaultService/Commit",
+                missing: &format!("write:{number}"),
+            });
+        }
+        let mut records = Vec::new();
+        loop {
+            let some = audit.take();
+            if some.is_empty() {
+                break;
+            }
+            records.extend(some);
+        }
+        assert_eq!(records.len(), DENIALS_MAX + 1);
+        assert!(records.iter().any(|record| record.count == 7));
+    }
 
     #[test]
     fn denials_are_counted_by_credential() {

@@ -1,8 +1,11 @@
 //! Tokens and roles of the vault, as authorization takes them.
 
+use std::sync::Arc;
+
 use toka_auth::{Action, Grant, Limits, SecretHash};
-use toka_ledger::credentials;
 use toka_ledger::credentials::{AuthView, TokenId};
+use toka_ledger::seam::Clock;
+use toka_ledger::{Reader, credentials};
 
 use crate::auth::Directory;
 
@@ -21,6 +24,30 @@ impl Directory for VaultDirectory {
             name: role.name.to_string(),
             grants: role.grants.iter().map(grant).collect(),
         })
+    }
+}
+
+/// The time by which credentials end: this node's, or the vault's where that is later. A clock that is behind, or was set
+/// back, does not bring to life what the vault has seen the end of.
+#[derive(Clone, Debug)]
+pub(crate) struct VaultTime {
+    clock: Arc<dyn Clock>,
+    reader: Reader,
+}
+
+impl VaultTime {
+    /// By the node's clock, and what it has of the vault.
+    pub(crate) fn of(clock: &Arc<dyn Clock>, reader: &Reader) -> Arc<dyn Clock> {
+        Arc::new(Self {
+            clock: Arc::clone(clock),
+            reader: reader.clone(),
+        })
+    }
+}
+
+impl Clock for VaultTime {
+    fn unix_ms(&self) -> u64 {
+        self.clock.unix_ms().max(self.reader.position().unix_ms)
     }
 }
 

@@ -21,6 +21,7 @@ impl Directory for Fixed {
             4 => (&["tasks", "gone"], None, None),
             5 => (&["admin"], None, None),
             6 => (&["writer"], None, None),
+            7 => (&["head of tasks"], None, None),
             _ => return None,
         };
         Some(StoredToken {
@@ -39,6 +40,10 @@ impl Directory for Fixed {
                     "write:task.".parse().expect("a grant"),
                     "read:task.".parse().expect("a grant"),
                 ],
+            }),
+            "head of tasks" => Some(Role {
+                name: name.to_owned(),
+                grants: vec!["admin:task.".parse().expect("a grant")],
             }),
             name => RootOnly.role(name),
         }
@@ -171,6 +176,26 @@ fn narrow_role_is_not_enough_for_what_concerns_all_kinds() {
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert!(call(&path, 6).is_ok(), "{method}");
     }
+}
+
+#[test]
+fn administrator_of_some_kinds_administers_no_vault() {
+    for (method, requirement) in REQUIREMENTS {
+        if matches!(requirement, Requirement::Admin | Requirement::Node) {
+            let refused = call(&format!("/{method}"), 7).expect_err(method);
+            assert_eq!(refused.code(), Code::PermissionDenied, "{method}");
+        }
+    }
+    let access = call(COMMIT, 7).expect("a writer of tasks");
+    assert!(access.sees("task.new"));
+    assert!(!access.sees("toka.audit.token.created"));
+}
+
+#[test]
+fn name_of_a_method_that_there_is_not_is_told_to_nobody() {
+    let path = format!("/{}", "x".repeat(10_000));
+    let refused = call(&path, 5).expect_err("not listed");
+    assert!(!refused.message().contains("xx"), "{refused:?}");
 }
 
 #[test]
