@@ -18,6 +18,8 @@ use crate::step::{NoProbe, Probe};
 pub const NAME_BYTES_MAX: usize = 200;
 /// Events that are read ahead at most.
 pub const READ_AHEAD_MAX: usize = 10_000;
+/// Events of a group that one instance has at a time at most.
+pub const GROUP_AHEAD_MAX: u32 = 100;
 
 /// Where an agent that was never run begins to react. Its state is folded from the beginning in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub struct GroupSource {
     pub group: GroupName,
     /// This instance, for people.
     pub consumer: ConsumerName,
+    /// Events that this instance has at a time, 1 to [`GROUP_AHEAD_MAX`]: one that it deals with, and those that wait for it,
+    /// which others do not get meanwhile. More than one is for handlers that are quicker than the way to the vault.
+    pub ahead: u32,
     /// Time in which an event must be dealt with before others may get it, milliseconds; extended while the handler runs.
     /// Of a group that is made.
     pub ack_timeout_ms: u32,
@@ -66,6 +71,7 @@ impl GroupSource {
         Self {
             group,
             consumer,
+            ahead: 1,
             ack_timeout_ms: ACK_TIMEOUT_MS_DEFAULT,
             unacknowledged_max: UNACKNOWLEDGED_MAX_DEFAULT,
             deliveries_max: DELIVERIES_MAX_DEFAULT,

@@ -213,7 +213,7 @@ async fn a_claim_that_was_renewed_as_often_as_it_may_is_let_go() {
     let task = vault.event("task").commit().await.expect("committed");
     let store: Arc<dyn Store> = Arc::new(vault.clone());
     let kind = Kind::new("task.claim").expect("valid");
-    let claims = Claims::new(store, kind, "a", LEASE_MIN);
+    let claims = Claims::new(store, kind, "a", 10 * LEASE_MIN);
     let claim = claims.claim(&task).await.expect("claimed");
     let keeper = Keeper::start(claims, claim, Keep { renewals_max: 2 });
     keeper.lost().await;
