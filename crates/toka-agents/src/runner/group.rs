@@ -193,7 +193,8 @@ impl<'r, A: Agent> Member<'r, A> {
         let mut tries = runner.calls.tries();
         loop {
             let position = fold.position();
-            let advance = async { Ok(fold.advance(store, &runner.filter, sequence).await) };
+            let advance =
+                async { Ok::<_, Error>(fold.advance(store, &runner.filter, sequence).await) };
             let advanced = folding_read(position, advance).await?;
             match advanced {
                 Ok(folded) => {

@@ -199,16 +199,6 @@ impl GroupPlace<'_> {
         self.calls.retried(settle).await
     }
 
-    /// Events that were all stored before have acknowledged nothing now: they did it then, in the commit whose answer was
-    /// lost; unless the event comes again since the group was made anew, or put back, and the answer is the same. Not
-    /// acknowledged, it would come again and again, and be parked in the end.
-    async fn stored(&self, headers: Vec<EventHeader>) -> Result<Landing, Error> {
-        if headers.iter().all(|header| header.deduplicated) {
-            self.settle(Verdict::Acknowledge).await?;
-        }
-        Ok(Landing::Done(headers))
-    }
-
     /// Records why the event is parked and what its handler was told, which the parking place has no room for. Not in one
     /// step with the parking: a crash in between leaves no record.
     async fn record(&self, batch: &Batch) -> Result<(), Error> {
@@ -236,7 +226,8 @@ impl Place for GroupPlace<'_> {
             let mut preconditions = batch.preconditions.clone();
             preconditions.push(self.delivery.precondition());
             match self.calls.commit(&batch.events, &preconditions).await? {
-                Answer::Stored(headers) => self.stored(headers).await,
+                // Also where all events were stored before, the delivery is acknowledged, if it is current.
+                Answer::Stored(headers) => Ok(Landing::Done(headers)),
                 Answer::Bad(error) => Ok(Landing::Bad(error)),
                 Answer::Violated(violations) => {
                     let is_fenced = violations.iter().any(|violation| self.is_own(violation));
