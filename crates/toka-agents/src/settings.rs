@@ -8,6 +8,7 @@ use toka_ledger::group::{
 };
 use toka_ledger::seam::Seams;
 use toka_ledger::{ConsumerName, CursorName, GroupName};
+use tokio::sync::Semaphore;
 
 use crate::embed::Embedder;
 use crate::error::Error;
@@ -96,6 +97,9 @@ pub struct Settings {
     pub read_ahead: usize,
     /// How long a handler may take for one event.
     pub handler_timeout: Duration,
+    /// A place in it is held while a handler runs, or an effect is carried out: agents that share it are bounded together. The
+    /// wait for a place is not the handler's time. `None`: no bound but that each agent deals with one event at a time.
+    pub handlers: Option<Arc<Semaphore>>,
     /// How often a handler is tried that fails for a while.
     pub handler_retries: RetryPolicy,
     /// How often a call to the vault is tried that fails for a while.
@@ -133,6 +137,7 @@ impl Settings {
             save_every: 1_000,
             read_ahead: 64,
             handler_timeout: Duration::from_secs(300),
+            handlers: None,
             handler_retries: RetryPolicy::HANDLER,
             store_retries: RetryPolicy::STORE,
             embedder: None,

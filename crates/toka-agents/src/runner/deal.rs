@@ -230,6 +230,7 @@ impl<A: Agent> Runner<A> {
                 Some(refusal) => agent.refused(state, event, refusal, context).await,
             }
         };
+        let _place = self.calls.handler_place().await;
         let begun = Instant::now();
         let called = guarded(self.calls.settings.handler_timeout, call).await;
         self.calls.metrics.add_handled(begun.elapsed());

@@ -100,7 +100,10 @@ impl<A: Agent> Runner<A> {
         let settings = &self.calls.settings;
         let mut tries = Tries::new(settings.handler_retries, &settings.seams.entropy);
         loop {
-            let performed = guarded(settings.handler_timeout, self.agent.perform(effect)).await;
+            let performed = {
+                let _place = self.calls.handler_place().await;
+                guarded(settings.handler_timeout, self.agent.perform(effect)).await
+            };
             let error = match performed {
                 // Done again it would be no smaller.
                 Ok(reply) if reply.len() > REPLY_BYTES_MAX => HandlerError::permanent(format!(
