@@ -24,8 +24,9 @@ async fn run(scenario: impl AsyncFnOnce(&mut Cluster, &[Proxy]) -> Result<()>) -
     .await
 }
 
-/// Cuts the leader off, kills the next one, and has the one after that hang, in turn, when the vault has `next` events, and whenever it has another
-/// `step`, until all of `work` has ended. Returns what that has come to, and how many faults there were.
+/// Cuts the leader off, kills the next one, and has the one after that hang, in turn, when the vault has `next` events, and
+/// whenever it has another `step`, until all of `work` has ended. Returns what that has come to, and how many faults there
+/// were.
 async fn disturb<T: 'static>(
     cluster: &mut Cluster,
     proxies: &[Proxy],

@@ -21,8 +21,8 @@ use crate::store::{PAGE_EVENTS_MAX, Range};
 
 /// Salt of what became of an effect, bytes.
 const SALT_BYTES: usize = 16;
-/// Pages of an agent's newest effects, and of what became of them, that are looked at for those that were left.
-const LEFT_PAGES_MAX: usize = 4;
+/// Of an agent's newest effects, and of what became of them, so many are looked at for those that were left.
+const LOOKED_AT_MAX: usize = 4_000;
 /// Children of an effect that are looked at for what became of it.
 const CHILDREN_MAX: usize = 8;
 /// Largest reply that is recorded, bytes: with room for the rest of the payload.
@@ -68,8 +68,9 @@ impl<A: Agent> Runner<A> {
             limit: PAGE_EVENTS_MAX,
             ..Range::default()
         };
-        let (mut done, mut left) = (BTreeSet::new(), Vec::new());
-        for _ in 0..LEFT_PAGES_MAX {
+        let (mut done, mut left, mut looked_at) = (BTreeSet::new(), Vec::new(), 0);
+        // Pages are bounded by bytes too, and replies may be long.
+        while looked_at < LOOKED_AT_MAX {
             let page = self.calls.retried(|| store.list(range.clone())).await?;
             // Newest first: what became of an effect comes before it.
             for event in &page.events {
@@ -82,6 +83,7 @@ impl<A: Agent> Runner<A> {
                     left.push((event.header.clone(), effect));
                 }
             }
+            looked_at += page.events.len();
             match page.next {
                 Some(next) => range = range.resume(next),
                 None => break,
