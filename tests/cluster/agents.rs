@@ -1,18 +1,35 @@
-//! Agents on a cluster, whose leaders die and hang.
+//! Agents on a cluster, whose leaders are cut off, die and hang.
 
 mod reactions;
 mod tasks;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use toka_tests::cluster::{Cluster, PATIENCE};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::proxy::{Cut, Proxy, Quality};
 use toka_tests::wait;
 use tokio::task::JoinSet;
 
-/// Kills the leader, and has the next one hang, in turn, when the vault has `next` events, and whenever it has another
-/// `step`, until all of `work` has ended. Returns what that has come to, and how many faults there were.
+/// Runs a scenario on three nodes with a proxy in front of each.
+async fn run(scenario: impl AsyncFnOnce(&mut Cluster, &[Proxy]) -> Result<()>) -> Result<()> {
+    cluster::run_prepared(3, &[], async |cluster: &mut Cluster| {
+        let mut proxies = Vec::new();
+        for id in cluster.ids() {
+            proxies.push(cluster.set_proxy(id).await?);
+        }
+        cluster.launch_all()?;
+        cluster.wait_all_ready().await?;
+        scenario(cluster, proxies.as_slice()).await
+    })
+    .await
+}
+
+/// Cuts the leader off, kills the next one, and has the one after that hang, in turn, when the vault has `next` events, and
+/// whenever it has another `step`, until all of `work` has ended. Returns what that has come to, and how many faults there
+/// were.
 async fn disturb<T: 'static>(
     cluster: &mut Cluster,
+    proxies: &[Proxy],
     mut next: u64,
     step: u64,
     work: &mut JoinSet<Result<T>>,
@@ -34,13 +51,34 @@ async fn disturb<T: 'static>(
         }
         next += step;
         faults += 1;
-        if faults % 2 == 1 {
-            cluster.kill(leader)?;
-            cluster.restart(leader).await?;
-        } else {
-            hang(cluster, leader).await?;
+        match faults % 3 {
+            1 => cut_off(cluster, proxies, leader).await?,
+            2 => {
+                cluster.kill(leader)?;
+                cluster.restart(leader).await?;
+            }
+            _ => hang(cluster, leader).await?,
         }
     }
+}
+
+/// Has what the leader sends to others get lost until it does not lead any more. They still reach it.
+async fn cut_off(cluster: &Cluster, proxies: &[Proxy], leader: u64) -> Result<()> {
+    for (id, proxy) in (1..).zip(proxies) {
+        if id != leader {
+            proxy.set(Quality::cut(Cut::Both));
+        }
+    }
+    let replaced = wait::until("another leader, or none", PATIENCE, async || {
+        let known = cluster.state(leader).await?.node.leader_id;
+        ensure!(known != Some(leader), "node {leader} leads");
+        Ok(())
+    });
+    let replaced = replaced.await;
+    for proxy in proxies {
+        proxy.set(Quality::default());
+    }
+    replaced
 }
 
 /// Has the leader hang until the others have another one.

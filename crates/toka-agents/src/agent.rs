@@ -57,14 +57,15 @@ pub trait Agent: Send + Sync + 'static {
     /// What it knows. `()` if it needs to know nothing.
     type State: Default + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Goes up with every change of the state's form, or of [`Agent::apply`]: snapshots of another version are not used,
-    /// and the state is folded anew.
+    /// Goes up with every change of the state's form, of [`Agent::apply`], or of [`Agent::interests`]: snapshots of another
+    /// version are not used, and the state is folded anew.
     const STATE_VERSION: u32 = 1;
 
     /// Which events it wants. Asked once, when it is started.
     fn interests(&self) -> Interests;
 
-    /// Folds an event into the state. Depends on nothing else, and changes nothing else.
+    /// Folds an event into the state. Depends on nothing else, and changes nothing else. A panic stops the agent
+    /// ([`Error::Apply`](crate::Error::Apply)): what the state is without the event is not known.
     fn apply(state: &mut Self::State, event: &Event);
 
     /// Reacts to an event, which is in the state already.
@@ -90,8 +91,9 @@ pub trait Agent: Send + Sync + 'static {
         ready(Ok(Reaction::none()))
     }
 
-    /// Carries an effect out, and returns what is to be recorded of it. May be called again for the same effect after a
-    /// crash. An agent whose reactions have effects has this.
+    /// Carries an effect out, and returns what is to be recorded of it, at most 1 MiB less 1 KiB: a larger reply is recorded
+    /// as a failure. May be called again for the same effect after a crash, and where another instance of the agent starts,
+    /// or answers the same, while it is carried out. An agent whose reactions have effects has this.
     fn perform(&self, effect: &Effect) -> impl Future<Output = Result<Bytes, HandlerError>> + Send {
         let message = format!("the agent does not carry out {:?}", effect.name);
         ready(Err(HandlerError::permanent(message)))

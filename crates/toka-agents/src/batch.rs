@@ -1,5 +1,7 @@
 //! From a reaction to the events of a commit. No clock and no randomness: the same reaction is the same events.
 
+use std::collections::BTreeSet;
+
 use toka_ledger::command::Precondition;
 use toka_ledger::{Digest, EventDraft, EventHeader, Invalid};
 
@@ -27,6 +29,8 @@ pub struct Batch {
     pub emitted: usize,
     /// Effects, and where among the events they are.
     pub effects: Vec<(usize, Effect)>,
+    /// Whether the last event is a snapshot.
+    has_snapshot: bool,
 }
 
 impl Batch {
@@ -34,7 +38,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Invalid`]: a reaction with more than [`REACTION_ITEMS_MAX`] events, claims and effects or [`REACTION_CLAIMS_MAX`]
-    /// claims, or a payload that serde could not write.
+    /// claims, with two claims that follow the same link, or with a payload that serde could not write.
     pub fn of(
         agent: &str,
         cause: &EventHeader,
@@ -99,6 +103,7 @@ impl Batch {
             preconditions: Vec::new(),
             emitted: 0,
             effects: Vec::new(),
+            has_snapshot: false,
         }
     }
 
@@ -114,6 +119,24 @@ impl Batch {
         let draft = draft.source(self.agent.clone());
         let draft = draft.attribute(BY, self.agent.clone()).salt(&salt);
         self.events.push(draft);
+    }
+
+    /// Adds a snapshot, after everything else.
+    pub(crate) fn push_snapshot(&mut self, snapshot: EventDraft) {
+        self.push(snapshot);
+        self.has_snapshot = true;
+    }
+
+    pub(crate) const fn has_snapshot(&self) -> bool {
+        self.has_snapshot
+    }
+
+    /// Takes the snapshot back; false if there is none.
+    pub(crate) fn drop_snapshot(&mut self) -> bool {
+        if self.has_snapshot {
+            self.events.pop();
+        }
+        std::mem::take(&mut self.has_snapshot)
     }
 
     fn push_inputs(&mut self, cause: &EventHeader, inputs: Vec<Input>) {
@@ -161,7 +184,19 @@ fn check(reaction: &Reaction) -> Result<(), Invalid> {
             return Err(Invalid::TooMany { field, max, actual });
         }
     }
-    Ok(())
+    // Preconditions are looked at before the commit, so each of two steps would find its place free, and the chain fork.
+    let mut places = BTreeSet::new();
+    if reaction
+        .claims
+        .iter()
+        .all(|step| places.insert(step.place()))
+    {
+        return Ok(());
+    }
+    Err(Invalid::Syntax {
+        field: "reaction.claims",
+        expected: "at most one step after each link",
+    })
 }
 
 /// Makes the embeddings of the events that are to have one.

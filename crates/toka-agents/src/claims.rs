@@ -260,6 +260,11 @@ impl ClaimStep {
         (draft, self.preconditions)
     }
 
+    /// Where in a chain it is: of which kind, and after which event.
+    pub(crate) fn place(&self) -> (&str, Digest) {
+        (self.kind.as_str(), self.parent)
+    }
+
     /// How many preconditions it needs.
     pub(crate) fn preconditions(&self) -> usize {
         self.preconditions.len()

@@ -9,12 +9,14 @@ use toka_ledger::EventId;
 use toka_ledger::seam::Seams;
 
 use crate::blob::Blob;
-use crate::error::{BoxError, HandlerError};
+use crate::error::{BoxError, HandlerError, shortened};
 
 /// Inputs that a handler may ask for while it deals with one event.
 pub const INPUTS_MAX: usize = 1_000;
 /// Bytes of replies and names among them: with room for the rest of a payload of 1 MiB.
 pub const INPUT_BYTES_MAX: usize = 900 << 10;
+/// Bytes of a recorded failure of something outside.
+const FAILURE_BYTES_MAX: usize = 1024;
 /// Bytes of one random input.
 const RANDOM_BYTES: usize = 16;
 
@@ -34,6 +36,13 @@ pub enum Input {
         /// The reply, MessagePack.
         value: Blob,
     },
+    /// That something outside gave no reply: a handler may go on without it.
+    Failed {
+        /// What was asked.
+        name: String,
+        /// Why there was none; the first 1,024 bytes.
+        reason: String,
+    },
     /// Its reaction was refused, since preconditions that it named did not hold.
     Refused(Refusal),
 }
@@ -44,6 +53,7 @@ impl fmt::Display for Input {
             Self::UnixMs(_) => f.write_str("the time"),
             Self::Random(_) => f.write_str("randomness"),
             Self::Reply { name, .. } => write!(f, "the reply to {name:?}"),
+            Self::Failed { name, .. } => write!(f, "the failure of {name:?}"),
             Self::Refused(_) => f.write_str("a refusal"),
         }
     }
@@ -176,11 +186,12 @@ impl Context {
         Ok(bytes)
     }
 
-    /// The reply of something outside. `ask` is not called in a replay. A failure is not recorded: it ends this try.
+    /// The reply of something outside. `ask` is not called in a replay. A failure is recorded too: a handler that goes on
+    /// without the reply does so again in a replay.
     ///
     /// # Errors
-    /// [`HandlerError::Transient`] with the error of `ask`; [`HandlerError::Permanent`] for a reply that serde cannot
-    /// write or read; as [`Context::unix_ms`].
+    /// [`HandlerError::Transient`] with the error of `ask`, or in a replay with its text; [`HandlerError::Permanent`] for a
+    /// reply that serde cannot write or read; as [`Context::unix_ms`].
     pub async fn reply<T, E, F>(
         &mut self,
         name: &str,
@@ -191,29 +202,44 @@ impl Context {
         E: Into<BoxError>,
         F: Future<Output = Result<T, E>> + Send,
     {
-        let is_it = |input: &Input| matches!(input, Input::Reply { name: of, .. } if of == name);
+        let is_it = |input: &Input| match input {
+            Input::Reply { name: of, .. } | Input::Failed { name: of, .. } => of == name,
+            _ => false,
+        };
         let (reply, input) = match &mut self.source {
-            Source::Live(_) => {
-                let reply = ask().await.map_err(HandlerError::transient)?;
-                let value = rmp_serde::to_vec_named(&reply).map_err(HandlerError::permanent)?;
-                let (name, value) = (name.to_owned(), Blob(value));
-                (reply, Input::Reply { name, value })
-            }
+            Source::Live(_) => match ask().await {
+                Ok(reply) => {
+                    let value = rmp_serde::to_vec_named(&reply).map_err(HandlerError::permanent)?;
+                    let (name, value) = (name.to_owned(), Blob(value));
+                    (Ok(reply), Input::Reply { name, value })
+                }
+                Err(error) => {
+                    let error: BoxError = error.into();
+                    let reason = shortened(&error.to_string(), FAILURE_BYTES_MAX);
+                    let name = name.to_owned();
+                    let failure = HandlerError::transient(error);
+                    (Err(failure), Input::Failed { name, reason })
+                }
+            },
             Source::Record(record) => {
                 let input = next(record, &format!("the reply to {name:?}"), is_it)?;
-                let Input::Reply { value, .. } = &input else {
-                    unreachable!("it was looked at");
+                let reply = match &input {
+                    Input::Reply { value, .. } => {
+                        rmp_serde::from_slice(&value.0).map_err(HandlerError::permanent)
+                    }
+                    Input::Failed { reason, .. } => Err(HandlerError::transient(reason.clone())),
+                    _ => unreachable!("it was looked at"),
                 };
-                let reply = rmp_serde::from_slice(&value.0).map_err(HandlerError::permanent)?;
                 (reply, input)
             }
         };
         let bytes = match &input {
             Input::Reply { name, value } => name.len() + value.0.len(),
+            Input::Failed { name, reason } => name.len() + reason.len(),
             _ => 0,
         };
         self.take(input, bytes)?;
-        Ok(reply)
+        reply
     }
 
     /// Records that the reaction was refused.
@@ -274,19 +300,22 @@ impl Context {
     }
 }
 
-/// The next input of a record, if it is the one that is asked for.
+/// The next input of a record, if it is the one that is asked for. Another one stays where it is, so that a handler that
+/// makes nothing of the error leaves it over.
 fn next(
     record: &mut VecDeque<Input>,
     asked: &str,
     is_it: impl Fn(&Input) -> bool,
 ) -> Result<Input, HandlerError> {
-    match record.pop_front() {
-        Some(input) if is_it(&input) => Ok(input),
-        other => Err(HandlerError::Diverged {
-            asked: asked.to_owned(),
-            recorded: other.map(|input| input.to_string()),
-        }),
+    if record.front().is_some_and(is_it)
+        && let Some(input) = record.pop_front()
+    {
+        return Ok(input);
     }
+    Err(HandlerError::Diverged {
+        asked: asked.to_owned(),
+        recorded: record.front().map(ToString::to_string),
+    })
 }
 
 #[cfg(test)]

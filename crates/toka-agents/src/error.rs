@@ -129,6 +129,15 @@ pub enum Error {
         /// Its error.
         source: BoxError,
     },
+    /// [`Agent::apply`](crate::Agent::apply) panicked: what the state is from there on is not known, so no event can be dealt
+    /// with until the agent is another one.
+    #[error("`apply` panicked at a wanted event after {after}: {message}")]
+    Apply {
+        /// The last event that is known to be in the state.
+        after: u64,
+        /// What it said.
+        message: String,
+    },
     /// Others have moved the cursor again and again to where this agent could not go on from.
     #[error(
         "cursor {cursor} is moved by others: this agent began anew {times} times without dealing with an event"
@@ -148,7 +157,33 @@ impl Error {
         match self {
             Self::Store(error) => error.class() == crate::store::Class::Transient,
             Self::Embedder { .. } | Self::CursorContended { .. } => true,
-            Self::Setting { .. } | Self::Invalid(_) | Self::OtherGroup { .. } => false,
+            Self::Setting { .. }
+            | Self::Invalid(_)
+            | Self::OtherGroup { .. }
+            | Self::Apply { .. } => false,
         }
+    }
+}
+
+/// A reason as it is stored: bounded, and without control characters.
+pub(crate) fn shortened(reason: &str, bytes_max: usize) -> String {
+    let mut short = String::new();
+    for c in reason.chars() {
+        if short.len() + c.len_utf8() > bytes_max {
+            break;
+        }
+        short.push(if c.is_control() { ' ' } else { c });
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_bounded_and_have_no_control_characters() {
+        assert_eq!(shortened("a\nb", 10), "a b");
+        assert_eq!(shortened("ääää", 5), "ää");
     }
 }

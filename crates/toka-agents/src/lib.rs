@@ -102,7 +102,9 @@ pub use crate::reaction::{Effect, NewEvent, REACTION_CLAIMS_MAX, REACTION_ITEMS_
 pub use crate::replay::{Replayed, replay};
 pub use crate::retry::RetryPolicy;
 pub use crate::runner::{Ended, Runner};
-pub use crate::settings::{Begin, GroupSource, NAME_BYTES_MAX, READ_AHEAD_MAX, Settings, Source};
+pub use crate::settings::{
+    Begin, GROUP_AHEAD_MAX, GroupSource, NAME_BYTES_MAX, READ_AHEAD_MAX, Settings, Source,
+};
 pub use crate::snapshot::STATE_BYTES_MAX;
 pub use crate::step::{NoProbe, Probe, Step};
 pub use crate::store::{Store, StoreError};

@@ -84,8 +84,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn add_applied(&self) {
-        self.applied.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_applied(&self, events: u64) {
+        self.applied.fetch_add(events, Ordering::Relaxed);
     }
 
     pub(crate) fn add_handled(&self, took: Duration) {

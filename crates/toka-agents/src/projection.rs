@@ -1,5 +1,6 @@
 //! What readers see: a view that is folded from events as they come, and writes nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use toka_ledger::Filter;
@@ -23,13 +24,26 @@ pub enum ProjectionError {
         /// What the last try has failed with.
         source: Arc<StoreError>,
     },
+    /// The fold panicked at the next wanted event, and may have left the view in the middle of it.
+    #[error("the projection has panicked after {position}")]
+    Panicked {
+        /// Up to there it goes.
+        position: u64,
+    },
 }
 
 /// How far it has come, and what has stopped it.
 #[derive(Clone, Debug, Default)]
 struct Progress {
     position: u64,
-    stopped: Option<Arc<StoreError>>,
+    stopped: Option<Stop>,
+}
+
+/// What has stopped a projection.
+#[derive(Clone, Debug)]
+enum Stop {
+    Failed(Arc<StoreError>),
+    Panicked,
 }
 
 /// A view of the events that a filter wants, kept up to date in the background until it is dropped.
@@ -81,7 +95,7 @@ impl<V: Send + Sync + 'static> Projection<V> {
     /// once.
     ///
     /// # Errors
-    /// [`ProjectionError::Stopped`].
+    /// [`ProjectionError`].
     pub async fn wait_for(&self, sequence: u64) -> Result<(), ProjectionError> {
         let mut progress = self.progress.clone();
         let is_there =
@@ -91,15 +105,15 @@ impl<V: Send + Sync + 'static> Projection<V> {
             // The task has ended without a word, which it does only with the runtime.
             Err(_) => Progress {
                 position: self.position(),
-                stopped: Some(Arc::new(StoreError::Interrupted)),
+                stopped: Some(Stop::Failed(Arc::new(StoreError::Interrupted))),
             },
         };
+        let position = reached.position;
         match reached.stopped {
-            Some(source) if reached.position < sequence => Err(ProjectionError::Stopped {
-                position: reached.position,
-                source,
-            }),
-            _ => Ok(()),
+            _ if position >= sequence => Ok(()),
+            None => Ok(()),
+            Some(Stop::Failed(source)) => Err(ProjectionError::Stopped { position, source }),
+            Some(Stop::Panicked) => Err(ProjectionError::Panicked { position }),
         }
     }
 }
@@ -131,8 +145,15 @@ async fn follow<V>(
                 tries = fresh.clone();
                 let position = match item {
                     Some(Item::Event(event)) => {
-                        let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
-                        apply(&mut view, &event);
+                        let folded = catch_unwind(AssertUnwindSafe(|| {
+                            let mut view = view.write().unwrap_or_else(PoisonError::into_inner);
+                            apply(&mut view, &event);
+                        }));
+                        if folded.is_err() {
+                            tracing::error!(sequence = event.sequence(), "projection panicked");
+                            told.send_modify(|progress| progress.stopped = Some(Stop::Panicked));
+                            return;
+                        }
                         event.sequence()
                     }
                     Some(Item::Reached(sequence)) => sequence,
@@ -144,7 +165,8 @@ async fn follow<V>(
                 let wait = tries.failed().filter(|_| error.class() == Class::Transient);
                 tracing::warn!(%error, tries = tries.made(), "projection failed to read");
                 let Some(wait) = wait else {
-                    told.send_modify(|progress| progress.stopped = Some(Arc::new(error)));
+                    let stop = Stop::Failed(Arc::new(error));
+                    told.send_modify(|progress| progress.stopped = Some(stop));
                     return;
                 };
                 tokio::time::sleep(wait).await;

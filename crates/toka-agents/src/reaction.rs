@@ -35,7 +35,7 @@ impl Reaction {
         self
     }
 
-    /// Adds a step of a claim: it is made only if it is still to be had.
+    /// Adds a step of a claim: it is made only if it is still to be had. Of each link there is one next step at most.
     pub fn claim(mut self, step: ClaimStep) -> Self {
         self.claims.push(step);
         self
@@ -48,7 +48,8 @@ impl Reaction {
     }
 
     /// Adds something that must hold of the vault before the commit. Where it does not, the reaction is refused
-    /// ([`Agent::refused`](crate::Agent::refused)).
+    /// ([`Agent::refused`](crate::Agent::refused)). A reaction that commits nothing requires nothing. Not for the agent's own
+    /// cursor or group, which are in the commit already.
     pub fn require(mut self, precondition: Precondition) -> Self {
         self.preconditions.push(precondition);
         self

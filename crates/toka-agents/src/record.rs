@@ -17,7 +17,8 @@ pub const KIND_PREFIX: &str = "toka.agent.";
 pub const INPUTS: &str = "toka.agent.inputs";
 /// The state of an agent after the event that is the parent ([`Snapshot`]).
 pub const SNAPSHOT: &str = "toka.agent.snapshot";
-/// That an agent could not deal with the event that is the parent ([`Parked`]).
+/// That an agent could not deal with the event that is the parent ([`Parked`]). With a group beside the group's own parking
+/// place, and right after it.
 pub const PARKED: &str = "toka.agent.parked";
 /// Something that is to be done outside of the vault ([`crate::Effect`]).
 pub const EFFECT: &str = "toka.agent.effect";
@@ -89,7 +90,7 @@ pub enum EffectDone {
 }
 
 /// Everything that an agent has committed as its reaction to an event, in order; empty if it committed nothing, or has not
-/// come to it yet.
+/// come to it yet. One that it was given again may have more than one: see [`newest`].
 ///
 /// # Errors
 /// [`StoreError`].
@@ -120,11 +121,30 @@ pub async fn reaction_to(
     Ok(events)
 }
 
+/// Of what an agent has committed for an event, what counts: that the event was parked does not any more, where it was dealt
+/// with after all.
+#[must_use]
+pub fn newest(reaction: &[Event]) -> &[Event] {
+    let is_parked = |event: &Event| event.kind() == PARKED;
+    let Some(parked) = reaction.iter().rposition(is_parked) else {
+        return reaction;
+    };
+    let at = reaction[parked].header.unix_ms;
+    // What its handler was told then is in the same commit, and so of the same time.
+    let is_told = |event: &Event| event.kind() == INPUTS && event.header.unix_ms == at;
+    let told = reaction.get(parked + 1).is_some_and(is_told);
+    match &reaction[parked + 1 + usize::from(told)..] {
+        [] => &reaction[parked..],
+        after => after,
+    }
+}
+
 /// What the handler was told, among the events of a reaction.
 #[must_use]
 pub fn inputs_of(reaction: &[Event]) -> Vec<Input> {
-    let inputs = reaction.iter().filter(|event| event.kind() == INPUTS);
+    let inputs = newest(reaction).iter();
     inputs
+        .filter(|event| event.kind() == INPUTS)
         .filter_map(|event| event.payload_as::<Inputs>().ok())
         .flat_map(|inputs| inputs.inputs)
         .collect()

@@ -5,6 +5,7 @@ mod cursor;
 mod deal;
 mod effects;
 mod group;
+mod guard;
 mod place;
 mod reader;
 
@@ -17,7 +18,7 @@ use self::calls::Calls;
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::settings::{READ_AHEAD_MAX, Settings, Source};
+use crate::settings::{GROUP_AHEAD_MAX, READ_AHEAD_MAX, Settings, Source};
 use crate::step::Step;
 use crate::store::Store;
 
@@ -53,6 +54,14 @@ impl<A: Agent> Runner<A> {
             });
         }
         let filter = agent.interests().filter();
+        if let Source::Group(source) = &settings.source
+            && !(1..=GROUP_AHEAD_MAX).contains(&source.ahead)
+        {
+            return Err(Error::Setting {
+                field: "ahead",
+                reason: format!("it must be between 1 and {GROUP_AHEAD_MAX}"),
+            });
+        }
         if matches!(settings.source, Source::Group(_)) && filter.descendants_of.is_some() {
             return Err(Error::Setting {
                 field: "interests.descendants_of",

@@ -8,6 +8,7 @@ use toka_ledger::group::{
 };
 use toka_ledger::seam::Seams;
 use toka_ledger::{ConsumerName, CursorName, GroupName};
+use tokio::sync::Semaphore;
 
 use crate::embed::Embedder;
 use crate::error::Error;
@@ -18,6 +19,8 @@ use crate::step::{NoProbe, Probe};
 pub const NAME_BYTES_MAX: usize = 200;
 /// Events that are read ahead at most.
 pub const READ_AHEAD_MAX: usize = 10_000;
+/// Events of a group that one instance has at a time at most.
+pub const GROUP_AHEAD_MAX: u32 = 100;
 
 /// Where an agent that was never run begins to react. Its state is folded from the beginning in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +53,9 @@ pub struct GroupSource {
     pub group: GroupName,
     /// This instance, for people.
     pub consumer: ConsumerName,
+    /// Events that this instance has at a time, 1 to [`GROUP_AHEAD_MAX`]: one that it deals with, and those that wait for it,
+    /// which others do not get meanwhile. More than one is for handlers that are quicker than the way to the vault.
+    pub ahead: u32,
     /// Time in which an event must be dealt with before others may get it, milliseconds; extended while the handler runs.
     /// Of a group that is made.
     pub ack_timeout_ms: u32,
@@ -66,6 +72,7 @@ impl GroupSource {
         Self {
             group,
             consumer,
+            ahead: 1,
             ack_timeout_ms: ACK_TIMEOUT_MS_DEFAULT,
             unacknowledged_max: UNACKNOWLEDGED_MAX_DEFAULT,
             deliveries_max: DELIVERIES_MAX_DEFAULT,
@@ -90,6 +97,9 @@ pub struct Settings {
     pub read_ahead: usize,
     /// How long a handler may take for one event.
     pub handler_timeout: Duration,
+    /// A place in it is held while a handler runs, or an effect is carried out: agents that share it are bounded together. The
+    /// wait for a place is not the handler's time. `None`: no bound but that each agent deals with one event at a time.
+    pub handlers: Option<Arc<Semaphore>>,
     /// How often a handler is tried that fails for a while.
     pub handler_retries: RetryPolicy,
     /// How often a call to the vault is tried that fails for a while.
@@ -127,6 +137,7 @@ impl Settings {
             save_every: 1_000,
             read_ahead: 64,
             handler_timeout: Duration::from_secs(300),
+            handlers: None,
             handler_retries: RetryPolicy::HANDLER,
             store_retries: RetryPolicy::STORE,
             embedder: None,

@@ -13,7 +13,8 @@ use crate::store::{Range, Store, StoreError};
 /// Largest state that is kept, bytes of MessagePack: with room for the rest of the payload. An agent with a larger one is
 /// folded from the beginning each time.
 pub const STATE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 1024;
-/// Snapshots that are looked at for one that can be used; after them the state is folded from the beginning.
+/// Snapshots that are looked at for one that can be used, of the newest and again of the newest before the wanted event;
+/// after them the state is folded from the beginning.
 const LOOKED_AT_MAX: usize = 32;
 
 /// A snapshot of the state after `last`, if the state can be written and is not too large.
@@ -44,7 +45,7 @@ pub(crate) async fn newest<S: DeserializeOwned>(
     version: u32,
     until: u64,
 ) -> Result<Option<(u64, S)>, StoreError> {
-    let range = Range {
+    let mut range = Range {
         filter: Filter {
             kind_prefixes: vec![SNAPSHOT.to_owned()],
             attributes: vec![(SNAPSHOT_OF.to_owned(), agent.to_owned())],
@@ -54,15 +55,24 @@ pub(crate) async fn newest<S: DeserializeOwned>(
         limit: LOOKED_AT_MAX,
         ..Range::default()
     };
-    let page = store.list(range).await?;
-    let mut found = page.events.iter().filter_map(|event| {
-        let read = read(event, agent, version, until);
-        if read.is_none() {
-            tracing::debug!(agent, sequence = event.sequence(), "snapshot is not used");
+    // One of the event at `until` itself comes after that; where all of the newest ones are of later events, the past is
+    // wanted, and those before it are looked at.
+    for before in [None, Some(until)] {
+        range.until = before;
+        let page = store.list(range.clone()).await?;
+        let mut found = page.events.iter().filter_map(|event| {
+            let read = read(event, agent, version, until);
+            if read.is_none() {
+                tracing::debug!(agent, sequence = event.sequence(), "snapshot is not used");
+            }
+            read
+        });
+        let found = found.next();
+        if found.is_some() || page.next.is_none() {
+            return Ok(found);
         }
-        read
-    });
-    Ok(found.next())
+    }
+    Ok(None)
 }
 
 /// The state in a snapshot, if it is one of that agent and version, of its own parent, and not too new.

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use support::{NAME, Task, Worker, commit, events, results, settings};
 use toka_agents::record;
-use toka_agents::{Agent, Fold, Probe, Runner, Step, Store};
-use toka_ledger::VaultBus;
+use toka_agents::{Agent, Fold, GroupSource, Probe, Runner, Source, Step, Store};
 use toka_ledger::seam::{Entropy as _, SystemEntropy};
+use toka_ledger::{ConsumerName, GroupName, VaultBus};
 use tokio_util::sync::CancellationToken;
 
 /// Where the vault is.
@@ -22,11 +22,26 @@ const DIRECTORY: &str = "TOKA_AGENTS_CRASH_DIRECTORY";
 const STEP: &str = "TOKA_AGENTS_CRASH_STEP";
 /// At how many of them it does, from 1.
 const TIMES: &str = "TOKA_AGENTS_CRASH_TIMES";
+/// Set for an agent that gets its events from a group.
+const GROUP: &str = "TOKA_AGENTS_CRASH_GROUP";
+/// Lives at most until nothing of a group is outstanding.
+const LIVES_MAX: u32 = 100;
 /// The number of SIGABRT.
 const SIGABRT: i32 = 6;
 
+/// How the agent gets its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Cursor,
+    Group,
+}
+
+fn group() -> Result<GroupName> {
+    Ok(GroupName::new("workers")?)
+}
+
 /// Two of everything that makes a difference.
-fn tasks() -> Vec<Task> {
+fn tasks(by: By) -> Vec<Task> {
     let effect = |name: &str| Task::Effect(name.to_owned());
     vec![
         Task::Work,
@@ -36,7 +51,11 @@ fn tasks() -> Vec<Task> {
         effect("second"),
         Task::Nothing,
         Task::FailTimes(1),
-        Task::Fail,
+        // A group would give it back again and again.
+        match by {
+            By::Cursor => Task::Fail,
+            By::Group => Task::Panic,
+        },
         Task::Work,
     ]
 }
@@ -66,6 +85,12 @@ async fn child() -> Result<()> {
     let mut settings = settings();
     settings.snapshot_every = 2;
     settings.save_every = 1;
+    if std::env::var_os(GROUP).is_some() {
+        let mut source = GroupSource::new(group()?, ConsumerName::new("one")?);
+        // What a life had that has died comes again soon, and as often as it must.
+        (source.ack_timeout_ms, source.deliveries_max, source.ahead) = (100, 1_000, 3);
+        settings.source = Source::Group(source);
+    }
     if let Ok(name) = std::env::var(STEP) {
         let at = Step::ALL.into_iter().find(|step| step.name() == name);
         let times = std::env::var(TIMES)?.parse()?;
@@ -89,13 +114,16 @@ async fn child() -> Result<()> {
 }
 
 /// Runs an agent in a process of its own.
-fn run(directory: &Path, dies_at: Option<(Step, u32)>) -> Result<ExitStatus> {
+fn run(directory: &Path, by: By, dies_at: Option<(Step, u32)>) -> Result<ExitStatus> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", "child", "--nocapture"])
         .env(DIRECTORY, directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
+    if by == By::Group {
+        command.env(GROUP, "1");
+    }
     if let Some((step, times)) = dies_at {
         command.env(STEP, step.name()).env(TIMES, times.to_string());
     }
@@ -103,41 +131,68 @@ fn run(directory: &Path, dies_at: Option<(Step, u32)>) -> Result<ExitStatus> {
 }
 
 /// Has it die at a step, and says whether it came to that.
-fn dies(directory: &Path, step: Step, times: u32) -> Result<bool> {
-    let status = run(directory, Some((step, times)))?;
+fn dies(directory: &Path, by: By, step: Step, times: u32) -> Result<bool> {
+    let status = run(directory, by, Some((step, times)))?;
     let has_died = status.signal() == Some(SIGABRT);
     ensure!(has_died || status.success(), "at {step}: {status}");
     Ok(has_died)
 }
 
-async fn prepare(directory: &Path) -> Result<()> {
+async fn prepare(directory: &Path, by: By) -> Result<()> {
     let vault = VaultBus::open(directory)?;
-    commit(&vault, &tasks()).await;
+    commit(&vault, &tasks(by)).await;
     vault.close().await;
     Ok(())
 }
 
+/// Lets a last life deal with everything; with a group also with what those before had.
+async fn finish(directory: &Path, by: By) -> Result<VaultBus> {
+    for _ in 0..LIVES_MAX {
+        let ended = run(directory, by, None)?;
+        ensure!(ended.success(), "the last life ended with {ended}");
+        let vault = VaultBus::open(directory)?;
+        if vault
+            .groups()?
+            .iter()
+            .all(|group| group.unacknowledged == 0)
+        {
+            return Ok(vault);
+        }
+        vault.close().await;
+    }
+    anyhow::bail!("events are outstanding after {LIVES_MAX} lives")
+}
+
 /// What must be whatever has died when.
-async fn check(directory: &Path) -> Result<()> {
-    let ended = run(directory, None)?;
-    ensure!(ended.success(), "the last life ended with {ended}");
-    let vault = VaultBus::open(directory)?;
+async fn check(directory: &Path, by: By) -> Result<()> {
+    let vault = finish(directory, by).await?;
     let of = |wanted: fn(&Task) -> bool| {
-        let numbered = (1_u64..).zip(tasks());
+        let numbered = (1_u64..).zip(tasks(by));
         let wanted = numbered.filter(move |(_, task)| wanted(task));
         wanted.map(|(sequence, _)| sequence).collect::<Vec<_>>()
     };
     let worked = of(|task| matches!(task, Task::Work | Task::Ask | Task::FailTimes(_)));
     let done: Vec<_> = results(&vault).into_keys().collect();
     ensure!(done == worked, "results of {done:?}, not of {worked:?}");
-    for (kind, wanted) in [
-        (record::EFFECT, of(|task| matches!(task, Task::Effect(_)))),
-        (record::PARKED, of(|task| matches!(task, Task::Fail))),
-    ] {
+    let causes = |kind: &str| -> Vec<u64> {
         let causes = events(&vault, kind).into_iter();
-        let causes: Vec<_> = causes.map(|event| event.parents[0].id.sequence()).collect();
-        ensure!(causes == wanted, "{kind} of {causes:?}, not of {wanted:?}");
-    }
+        let mut causes: Vec<_> = causes.map(|event| event.parents[0].id.sequence()).collect();
+        // What comes again in a group comes late.
+        causes.sort_unstable();
+        causes
+    };
+    let effects = of(|task| matches!(task, Task::Effect(_)));
+    let found = causes(record::EFFECT);
+    ensure!(found == effects, "effects of {found:?}, not of {effects:?}");
+    let bad = of(|task| matches!(task, Task::Fail | Task::Panic));
+    let parked: Vec<u64> = match by {
+        By::Cursor => causes(record::PARKED),
+        By::Group => {
+            let parked = vault.parked(&group()?, 0, 10)?.into_iter();
+            parked.map(|parked| parked.sequence).collect()
+        }
+    };
+    ensure!(parked == bad, "parked are {parked:?}, not {bad:?}");
     let done = events(&vault, record::EFFECT_DONE).len();
     ensure!(done == 2, "what became of {done} effects, not of two");
     let filter = Worker::default().interests().filter();
@@ -150,15 +205,15 @@ async fn check(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn each_task_is_dealt_with_once_wherever_the_process_dies() -> Result<()> {
-    for step in Step::ALL {
+/// Has a process die at each step that there is, and at several of each.
+async fn die_everywhere(by: By, steps: &[Step], at: &[u32]) -> Result<()> {
+    for &step in steps {
         let mut deaths = 0;
-        for times in [1, 2, 5] {
+        for &times in at {
             let directory = tempfile::tempdir()?;
-            prepare(directory.path()).await?;
-            deaths += u32::from(dies(directory.path(), step, times)?);
-            check(directory.path())
+            prepare(directory.path(), by).await?;
+            deaths += u32::from(dies(directory.path(), by, step, times)?);
+            check(directory.path(), by)
                 .await
                 .with_context(|| format!("died at {step}, the {times}th time"))?;
         }
@@ -168,14 +223,36 @@ async fn each_task_is_dealt_with_once_wherever_the_process_dies() -> Result<()> 
 }
 
 /// Nothing that one death leaves behind makes a difference to the next one.
-#[tokio::test]
-async fn each_task_is_dealt_with_once_by_an_agent_that_dies_all_the_time() -> Result<()> {
+async fn die_all_the_time(by: By) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    prepare(directory.path()).await?;
+    prepare(directory.path(), by).await?;
     let mut deaths = 0;
     for step in Step::ALL.into_iter().cycle().take(3 * Step::ALL.len()) {
-        deaths += u32::from(dies(directory.path(), step, 1)?);
+        deaths += u32::from(dies(directory.path(), by, step, 1)?);
     }
     ensure!(deaths > 3, "it died {deaths} times");
-    check(directory.path()).await
+    check(directory.path(), by).await
+}
+
+#[tokio::test]
+async fn each_task_is_dealt_with_once_wherever_the_process_dies() -> Result<()> {
+    die_everywhere(By::Cursor, &Step::ALL, &[1, 2, 5]).await
+}
+
+#[tokio::test]
+async fn each_task_is_dealt_with_once_by_an_agent_that_dies_all_the_time() -> Result<()> {
+    die_all_the_time(By::Cursor).await
+}
+
+#[tokio::test]
+async fn each_task_of_a_group_is_dealt_with_once_wherever_the_process_dies() -> Result<()> {
+    // The last step is that of a cursor.
+    let steps = &Step::ALL[..Step::ALL.len() - 1];
+    die_everywhere(By::Group, steps, &[1, 2]).await
+}
+
+#[tokio::test]
+async fn each_task_of_a_group_is_dealt_with_once_by_an_agent_that_dies_all_the_time() -> Result<()>
+{
+    die_all_the_time(By::Group).await
 }

@@ -63,3 +63,20 @@ async fn who_waits_for_what_will_not_come_is_told() {
     assert_eq!(position, 1);
     assert_eq!(view.read(Vec::clone), [1]);
 }
+
+#[tokio::test]
+async fn a_fold_that_panics_is_told_and_the_view_can_be_read() {
+    let vault = vault();
+    commit(&vault, &[Task::Nothing, Task::Nothing]).await;
+    let store: Arc<dyn Store> = Arc::new(vault.clone());
+    let view = Projection::follow(store, Filter::default(), 0, 0_u64, |seen, event| {
+        assert!(event.sequence() < 2, "at event 2");
+        *seen += 1;
+    });
+    let error = view.wait_for(2).await.expect_err("panicked");
+    assert!(
+        matches!(error, ProjectionError::Panicked { position: 1 }),
+        "{error:?}"
+    );
+    assert_eq!(view.read(|seen| *seen), 1);
+}

@@ -17,4 +17,4 @@ mod unit;
 pub mod what_if;
 
 pub use crate::program::Program;
-pub use crate::unit::{AgentUnit, Dry, Handlers, Limited};
+pub use crate::unit::{AgentUnit, Dry, Handlers};

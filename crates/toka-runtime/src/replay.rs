@@ -14,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use toka_agents::record::{EFFECT_DONE, PARKED, SNAPSHOT, inputs_of, reaction_to};
+use toka_agents::record::{EFFECT_DONE, PARKED, SNAPSHOT, inputs_of, newest, reaction_to};
 use toka_agents::store::{PAGE_EVENTS_MAX, Range, Store, StoreError};
 use toka_agents::{Agent, Event, Fold, HandlerError, Input, replay};
 use toka_ledger::{CursorName, EventHeader, Filter, Selector};
@@ -193,7 +193,11 @@ impl<A: Agent> Replay<A> {
         let is_answer = |event: &Event| !matches!(event.kind(), SNAPSHOT | EFFECT_DONE);
         Ok(Some(Compared {
             event,
-            recorded: recorded.into_iter().filter(is_answer).collect(),
+            recorded: newest(&recorded)
+                .iter()
+                .filter(|event| is_answer(event))
+                .cloned()
+                .collect(),
             replayed,
         }))
     }

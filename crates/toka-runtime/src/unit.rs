@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use self::catch_up::{CatchUp, Probed, Watched};
 use crate::supervise::{Failure, Run, Signals, Unit};
 
-/// A bound on handlers that run at the same time, over all agents that share it.
+/// A bound on handlers that run at the same time, over all agents that share it. The wait for a place is not the handler's
+/// time: agents that are kept waiting park nothing.
 #[derive(Clone, Debug)]
 pub struct Handlers(Arc<Semaphore>);
 
@@ -24,68 +25,6 @@ impl Handlers {
         Self(Arc::new(Semaphore::new(
             max.clamp(1, Semaphore::MAX_PERMITS),
         )))
-    }
-}
-
-/// An agent whose handlers wait for a place among those that run. The wait counts as the handler's time.
-#[derive(Debug)]
-pub struct Limited<A> {
-    agent: A,
-    handlers: Handlers,
-}
-
-impl<A: Agent> Agent for Limited<A> {
-    type State = A::State;
-
-    const STATE_VERSION: u32 = A::STATE_VERSION;
-
-    fn interests(&self) -> Interests {
-        self.agent.interests()
-    }
-
-    fn apply(state: &mut Self::State, event: &Event) {
-        A::apply(state, event);
-    }
-
-    async fn handle(
-        &self,
-        state: &Self::State,
-        event: &Event,
-        context: &mut Context,
-    ) -> Result<Reaction, HandlerError> {
-        let _place = self
-            .handlers
-            .0
-            .acquire()
-            .await
-            .map_err(HandlerError::transient)?;
-        self.agent.handle(state, event, context).await
-    }
-
-    async fn refused(
-        &self,
-        state: &Self::State,
-        event: &Event,
-        refusal: &Refusal,
-        context: &mut Context,
-    ) -> Result<Reaction, HandlerError> {
-        let _place = self
-            .handlers
-            .0
-            .acquire()
-            .await
-            .map_err(HandlerError::transient)?;
-        self.agent.refused(state, event, refusal, context).await
-    }
-
-    async fn perform(&self, effect: &Effect) -> Result<bytes::Bytes, HandlerError> {
-        let _place = self
-            .handlers
-            .0
-            .acquire()
-            .await
-            .map_err(HandlerError::transient)?;
-        self.agent.perform(effect).await
     }
 }
 
@@ -136,7 +75,7 @@ impl<A: Agent> Agent for Dry<A> {
 /// An agent that a [`Supervisor`](crate::supervise::Supervisor) runs. It is starting until its state is folded up to where
 /// its cursor is.
 pub struct AgentUnit<A: Agent> {
-    runner: Runner<Limited<A>>,
+    runner: Runner<A>,
     metrics: Arc<Metrics>,
     catch_up: Arc<CatchUp>,
 }
@@ -161,7 +100,8 @@ impl<A: Agent> AgentUnit<A> {
             store,
             catch_up: Arc::clone(&catch_up),
         });
-        let runner = Runner::new(Limited { agent, handlers }, store, settings)?;
+        settings.handlers = Some(handlers.0);
+        let runner = Runner::new(agent, store, settings)?;
         let metrics = runner.metrics();
         Ok(Self {
             runner,

@@ -12,12 +12,13 @@ use toka_agents::{
 };
 use toka_client::{Client, Consistency, EventDraft, List, Read};
 use toka_ledger::{ConsumerName, EventHeader, GroupName};
-use toka_tests::cluster::{self, Cluster, PATIENCE};
+use toka_tests::cluster::{Cluster, PATIENCE};
+use toka_tests::proxy::Proxy;
 use toka_tests::{history, wait};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::disturb;
+use super::{disturb, run};
 
 const TASKS: u64 = 300;
 const INSTANCES: u32 = 3;
@@ -93,7 +94,11 @@ fn check(log: &[EventHeader]) -> Result<()> {
 }
 
 /// Runs instances while tasks come and leaders die, and then until everything is answered.
-async fn answered(cluster: &mut Cluster, sources: Vec<Option<Source>>) -> Result<Vec<EventHeader>> {
+async fn answered(
+    cluster: &mut Cluster,
+    proxies: &[Proxy],
+    sources: Vec<Option<Source>>,
+) -> Result<Vec<EventHeader>> {
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
     for (number, source) in (0..INSTANCES).zip(sources.iter().cycle()) {
@@ -104,7 +109,7 @@ async fn answered(cluster: &mut Cluster, sources: Vec<Option<Source>>) -> Result
     let mut writers = JoinSet::new();
     writers.spawn(commit(cluster.client().await?, 0..TASKS / 2));
     writers.spawn(commit(cluster.client().await?, TASKS / 2..TASKS));
-    let (_, faults) = disturb(cluster, 100, 150, &mut writers).await?;
+    let (_, faults) = disturb(cluster, proxies, 100, 150, &mut writers).await?;
     ensure!(faults > 0, "nothing has failed");
     stop.cancel();
     while let Some(ended) = running.join_next().await {
@@ -142,8 +147,8 @@ async fn answers(client: &Client) -> Result<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_has_one_reaction_of_instances_that_share_a_cursor() -> Result<()> {
-    cluster::run(3, &[], async |cluster: &mut Cluster| {
-        let log = answered(cluster, vec![None]).await?;
+    run(async |cluster: &mut Cluster, proxies: &[Proxy]| {
+        let log = answered(cluster, proxies, vec![None]).await?;
         check(&log)?;
         let snapshots = log
             .iter()
@@ -168,7 +173,7 @@ async fn each_event_has_one_reaction_of_instances_that_share_a_cursor() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_event_has_one_reaction_of_instances_that_share_a_group() -> Result<()> {
-    cluster::run(3, &[], async |cluster: &mut Cluster| {
+    run(async |cluster: &mut Cluster, proxies: &[Proxy]| {
         let group = GroupName::new("echoes")?;
         let source = |number: u32| -> Result<Option<Source>> {
             let consumer = ConsumerName::new(&format!("echo-{number}"))?;
@@ -176,10 +181,11 @@ async fn each_event_has_one_reaction_of_instances_that_share_a_group() -> Result
             // Deliveries whose answers are lost come again within the test.
             source.ack_timeout_ms = 2_000;
             source.deliveries_max = 100;
+            source.ahead = 4;
             Ok(Some(Source::Group(source)))
         };
         let sources = (0..INSTANCES).map(source).collect::<Result<Vec<_>>>()?;
-        let log = answered(cluster, sources).await?;
+        let log = answered(cluster, proxies, sources).await?;
         check(&log)
     })
     .await

@@ -14,11 +14,12 @@ use toka_agents::store::Class;
 use toka_agents::{Event, Projection, Store};
 use toka_client::{Client, EventDraft, EventHeader, Filter, Include, List, Read};
 use toka_ledger::{EventId, Kind};
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::Cluster;
+use toka_tests::proxy::Proxy;
 use toka_tests::{history, seed, wait};
 use tokio::task::JoinSet;
 
-use super::disturb;
+use super::{disturb, run};
 
 const TASKS: u64 = 1_000;
 const AGENTS: u64 = 100;
@@ -240,7 +241,7 @@ fn completions(links: &[Event], tasks: &[EventHeader]) -> Result<BTreeMap<u64, u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_task_is_completed_once_by_the_newest_holder() -> Result<()> {
     let seed = seed::draw();
-    cluster::run(3, &[], async |cluster: &mut Cluster| {
+    run(async |cluster: &mut Cluster, proxies: &[Proxy]| {
         let client = cluster.client().await?;
         let tasks = commit_tasks(&client).await?;
         let mut agents = JoinSet::new();
@@ -261,7 +262,7 @@ async fn each_task_is_completed_once_by_the_newest_holder() -> Result<()> {
             };
             agents.spawn(agent.run());
         }
-        let (tallies, faults) = disturb(cluster, TASKS + 400, 600, &mut agents).await?;
+        let (tallies, faults) = disturb(cluster, proxies, TASKS + 400, 600, &mut agents).await?;
         ensure!(faults > 0, "nothing has failed");
         let log = history::same_log(cluster, TASKS).await?;
         let links = events(&client, CLAIM).await?;

@@ -104,3 +104,26 @@ async fn reactions_are_bounded() {
         })
     );
 }
+
+/// Both would find their place free, and the chain would fork.
+#[tokio::test]
+async fn two_steps_after_one_link_are_refused() {
+    let (cause, task) = (cause().await, event("task").await);
+    let kind = Kind::new("task.claim").expect("valid");
+    let step = |session| {
+        let holder = Holder::with_session("a", [session; 16]);
+        ClaimStep::claim(&kind, &task, &holder, Duration::from_secs(1)).expect("valid")
+    };
+    let twice = Reaction::none().claim(step(1)).claim(step(2));
+    let refused = Batch::of("a", &cause, twice, Vec::new()).map(|batch| batch.events.len());
+    assert!(
+        matches!(
+            refused,
+            Err(Invalid::Syntax {
+                field: "reaction.claims",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toka_ledger::seam::{Entropy, Seams};
 use toka_ledger::{EventDraft, EventHeader, EventId, Filter, Invalid, Kind, Rejection, Violation};
 
-use super::{Claim, ClaimStep, Holder, Link, TASK};
+use super::{Action, Claim, ClaimStep, Holder, Link, TASK};
 use crate::event::PayloadError;
 use crate::retry::{RetryPolicy, Tries};
 use crate::store::{Class, Range, Store, StoreError};
@@ -175,7 +175,8 @@ impl Claims {
     /// Keeps a task for another lease. It may be over already, as long as nobody has taken the task over.
     ///
     /// # Errors
-    /// [`ClaimError::Held`] if somebody else has it by now; [`ClaimError::Completed`]; [`ClaimError::Store`].
+    /// [`ClaimError::Held`] if somebody else has it by now, or the holder has given it back; [`ClaimError::Completed`];
+    /// [`ClaimError::Store`].
     pub async fn renew(&self, claim: &Claim) -> Result<Claim, ClaimError> {
         let (claim, _) = self.go_on(claim, Claim::renewal, Vec::new).await?;
         Ok(claim)
@@ -233,8 +234,11 @@ impl Claims {
     /// # Errors
     /// As [`Claims::renew`].
     pub async fn release(&self, claim: &Claim) -> Result<(), ClaimError> {
-        self.go_on(claim, Claim::release, Vec::new).await?;
-        Ok(())
+        match self.go_on(claim, Claim::release, Vec::new).await {
+            // It was given back before, in a call whose answer was lost.
+            Err(ClaimError::Held { holder, .. }) if holder == *claim.holder() => Ok(()),
+            released => released.map(drop),
+        }
     }
 
     /// Makes a step of the holder's own after `claim`, or after what the holder has made of it since: a renewal whose
@@ -252,7 +256,9 @@ impl Claims {
                 Made::TooLate | Made::TooEarly => {
                     let head = self.head(claim.task()).await?;
                     let head = head.ok_or(ClaimError::Unclaimed)?;
-                    if head.is_completed() || head.holder() != claim.holder() {
+                    // What was given back is nobody's, and can only be taken over.
+                    let is_held = !matches!(head.action(), Action::Release | Action::Complete);
+                    if !is_held || head.holder() != claim.holder() {
                         return Err(held(&head));
                     }
                     last = head;

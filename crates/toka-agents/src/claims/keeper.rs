@@ -1,13 +1,14 @@
 //! Keeps a claim while its task is worked on.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use toka_ledger::EventDraft;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Claim, ClaimError, Claims, Completed};
+use super::{Claim, ClaimError, Claims, Completed, LEASE_MIN};
 
 /// Renewals for each lease: two may fail before others can have the task.
 const RENEWALS_A_LEASE: u32 = 3;
@@ -29,6 +30,9 @@ impl Default for Keep {
 }
 
 /// Renews a claim in the background, three times a lease, until it is done with, lost, or renewed as often as it may be.
+///
+/// While the vault is away for longer than a lease the claim counts as not kept: others may have reached it, and the task.
+/// Should nobody have, the next renewal keeps it again.
 ///
 /// Dropped, it stops, and the lease runs out by itself.
 #[derive(Debug)]
@@ -67,7 +71,8 @@ impl Keeper {
         self.held.clone()
     }
 
-    /// Returns once the claim is not kept any more: whoever works on the task stops then. To be selected over with the work.
+    /// Returns once the claim is not kept any more, as by [`Keeper::claim`]: whoever works on the task stops then. To be
+    /// selected over with the work.
     pub async fn lost(&self) {
         let mut held = self.held.clone();
         // It fails when the task has ended, and then it is not kept either.
@@ -92,7 +97,8 @@ impl Keeper {
         self.claims.release(&claim).await
     }
 
-    /// Stops, after the renewal that is under way, and returns the last link.
+    /// Stops, and returns the last link that is known. A renewal that is under way is left to itself: what the holder does
+    /// next goes on after it, should it be made.
     async fn end(&mut self) -> Result<Claim, ClaimError> {
         self.stop.cancel();
         let task = self
@@ -122,12 +128,14 @@ async fn renew(
     stop: CancellationToken,
 ) -> Result<Claim, ClaimError> {
     let mut renewals = 0;
+    // By this machine's clock, and counted from before the link was asked for: so it is over before the lease is.
+    let mut over = Instant::now() + claim.lease();
     loop {
-        let pause: Duration = claim.lease() / RENEWALS_A_LEASE;
+        let pause = claim.lease().max(LEASE_MIN) / RENEWALS_A_LEASE;
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(claim),
-            () = tokio::time::sleep(pause) => {}
+            () = until_over(over, &told, sleep(pause)) => {}
         }
         if renewals >= keep.renewals_max {
             told.send_replace(None);
@@ -135,12 +143,19 @@ async fn renew(
             return Err(ClaimError::Exhausted { renewals });
         }
         renewals += 1;
-        match claims.renew(&claim).await {
+        let asked = Instant::now();
+        let renewed = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(claim),
+            renewed = until_over(over, &told, claims.renew(&claim)) => renewed,
+        };
+        match renewed {
             Ok(renewed) => {
                 claim = renewed;
+                over = asked + claim.lease();
                 told.send_replace(Some(claim.clone()));
             }
-            // The vault is away. Nobody else can have the task meanwhile, and the next renewal may find it held still.
+            // The vault is away. The next renewal may find it held still.
             Err(ClaimError::Store(error)) if error.class() == crate::store::Class::Transient => {
                 tracing::warn!(task = %claim.task(), %error, "claim was not renewed");
             }
@@ -151,4 +166,20 @@ async fn renew(
             }
         }
     }
+}
+
+/// Goes on with a call, and says at `over` that the claim is not kept.
+async fn until_over<T>(
+    over: Instant,
+    told: &watch::Sender<Option<Claim>>,
+    call: impl Future<Output = T>,
+) -> T {
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        done = &mut call => return done,
+        () = sleep_until(over) => {}
+    }
+    told.send_if_modified(|claim| claim.take().is_some());
+    call.await
 }

@@ -187,7 +187,21 @@ async fn leases_are_bounded() {
     }
 }
 
-/// A keeper counts on the clock of the machine only for when to renew.
+#[tokio::test]
+async fn a_claim_that_was_given_back_can_be_taken_over_and_not_renewed() {
+    let scene = Scene::new().await;
+    let a = scene.agent("a");
+    let claim = a.claim(&scene.task).await.expect("claimed");
+    a.release(&claim).await.expect("given back");
+    a.release(&claim).await.expect("it is already");
+    let refused = a.renew(&claim).await.expect_err("it is nobody's");
+    assert!(matches!(refused, ClaimError::Held { .. }), "{refused}");
+    assert_eq!(scene.chain().len(), 2);
+    let again = a.take_over(scene.task.id).await.expect("taken over");
+    assert_eq!(again.lease(), LEASE);
+}
+
+/// A keeper counts on the clock of the machine for when to renew, and for when it says that it may be too late.
 #[tokio::test]
 async fn a_kept_claim_is_renewed_until_it_is_completed() {
     let vault = VaultBus::builder().open_in_memory().expect("opened");
@@ -213,7 +227,7 @@ async fn a_claim_that_was_renewed_as_often_as_it_may_is_let_go() {
     let task = vault.event("task").commit().await.expect("committed");
     let store: Arc<dyn Store> = Arc::new(vault.clone());
     let kind = Kind::new("task.claim").expect("valid");
-    let claims = Claims::new(store, kind, "a", LEASE_MIN);
+    let claims = Claims::new(store, kind, "a", 10 * LEASE_MIN);
     let claim = claims.claim(&task).await.expect("claimed");
     let keeper = Keeper::start(claims, claim, Keep { renewals_max: 2 });
     keeper.lost().await;

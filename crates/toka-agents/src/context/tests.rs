@@ -81,3 +81,28 @@ fn inputs_come_back_as_they_were_written() {
     let read: Vec<Input> = rmp_serde::from_slice(&bytes).expect("read");
     assert_eq!(read, inputs);
 }
+
+#[tokio::test]
+async fn a_failure_is_recorded_and_comes_again() {
+    let mut live = Context::live(&Seams::system(), 1);
+    let failed: Result<String, _> = live
+        .reply("model", || async { Err(io::Error::other("away")) })
+        .await;
+    assert!(failed.is_err_and(|error| error.is_retryable()));
+    let at = live.unix_ms().expect("told");
+    let mut replay = Context::replaying(live.into_inputs());
+    let again: Result<String, _> = replay
+        .reply("model", || async { Ok::<_, io::Error>("yes".to_owned()) })
+        .await;
+    assert_eq!(again.expect_err("as it was").to_string(), "away");
+    assert_eq!(replay.unix_ms().expect("told again"), at);
+}
+
+#[tokio::test]
+async fn an_input_that_was_not_asked_for_is_left_over() {
+    let (_, inputs) = recorded().await;
+    let left = inputs.len();
+    let mut replay = Context::replaying(inputs);
+    assert!(replay.random().is_err());
+    assert_eq!(replay.left(), left);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use toka_ledger::command::Precondition;
 use toka_ledger::{EventDraft, EventHeader, Rejection, Violation};
+use tokio::sync::SemaphorePermit;
 
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -36,6 +37,13 @@ impl Calls {
             settings,
             metrics: Arc::default(),
         }
+    }
+
+    /// Waits for a place among the handlers that run at the same time; `None` where they are not bounded.
+    pub(super) async fn handler_place(&self) -> Option<SemaphorePermit<'_>> {
+        let handlers = self.settings.handlers.as_ref()?;
+        // One that was closed bounds nothing any more.
+        handlers.acquire().await.ok()
     }
 
     pub(super) fn tries(&self) -> Tries {

@@ -6,6 +6,7 @@ use toka_ledger::CursorName;
 use tokio_util::sync::CancellationToken;
 
 use super::deal::{Dealt, Task};
+use super::guard::folding;
 use super::place::{CursorPlace, Saved, save};
 use super::reader::Reader;
 use super::{Ended, Runner};
@@ -114,8 +115,10 @@ impl<'r, A: Agent> Follower<'r, A> {
         );
         loop {
             if until.is_some_and(|until| self.done >= until) {
-                self.save().await?;
-                return Ok(Some(Ended::Reached(self.done)));
+                let saved = self.save().await?;
+                // Put back at the last moment, it is not there.
+                let ended = (saved != Flow::Anew).then_some(Ended::Reached(self.done));
+                return Ok(ended);
             }
             let item = tokio::select! {
                 biased;
@@ -147,9 +150,9 @@ impl<'r, A: Agent> Follower<'r, A> {
     async fn take(&mut self, event: &Event, stop: &CancellationToken) -> Result<Flow, Error> {
         let (runner, sequence) = (self.runner, event.sequence());
         runner.reached(Step::Received, sequence);
-        self.fold.apply(event);
+        folding(self.fold.position(), || self.fold.apply(event))?;
         self.since_snapshot += 1;
-        runner.calls.metrics.add_applied();
+        runner.calls.metrics.add_applied(1);
         runner.reached(Step::Applied, sequence);
         if sequence <= self.cursor {
             self.done = sequence;

@@ -1,15 +1,11 @@
 //! Dealing with one event: the handler, its retries, and the commit of what it answers.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
-
-use futures::FutureExt as _;
 use toka_ledger::{EventDraft, EventHeader};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Runner;
+use super::guard::guarded;
 use super::place::{GivenUp, Landing, Place};
 use crate::agent::Agent;
 use crate::batch::{self, Batch};
@@ -115,7 +111,7 @@ impl<A: Agent> Runner<A> {
                 Err(error) => return Ok(Attempt::Failed(error, context.into_inputs())),
             };
             self.reached(Step::Handled, sequence);
-            let batch = match self
+            let mut batch = match self
                 .batch(task, reaction, context.inputs().to_vec())
                 .await?
             {
@@ -126,7 +122,10 @@ impl<A: Agent> Runner<A> {
                 return Ok(Attempt::Ended(Dealt::Nothing));
             }
             self.reached(Step::Committing, sequence);
-            match place.land(&batch).await? {
+            let Some(landing) = self.land(&mut batch, place).await? else {
+                return Ok(Attempt::Ended(Dealt::Nothing));
+            };
+            match landing {
                 Landing::Done(headers) => {
                     self.committed(task, &batch);
                     return Ok(Attempt::Done(effects_of(batch, &headers)));
@@ -151,18 +150,49 @@ impl<A: Agent> Runner<A> {
         Ok(Attempt::Failed(error, context.into_inputs()))
     }
 
-    /// What is committed of a reaction; the inner error is the handler's.
+    /// Commits. A snapshot for which there is no room beside the reaction is left out, so that the event is not parked for
+    /// it; `None` if nothing is left.
+    async fn land(
+        &self,
+        batch: &mut Batch,
+        place: &mut dyn Place,
+    ) -> Result<Option<Landing>, Error> {
+        let landing = place.land(batch).await?;
+        if !matches!(landing, Landing::Bad(_)) || !batch.drop_snapshot() {
+            return Ok(Some(landing));
+        }
+        self.calls.metrics.add_snapshot_too_large();
+        tracing::warn!(agent = self.name(), "snapshot has no room in its commit");
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        place.land(batch).await.map(Some)
+    }
+
+    /// What is committed of a reaction; the inner error is the handler's, or a panic of the embedder.
     async fn batch(
         &self,
         task: &Task<'_, A::State>,
         mut reaction: Reaction,
         inputs: Vec<Input>,
     ) -> Result<Result<Batch, HandlerError>, Error> {
-        if let Some(embedder) = &self.calls.settings.embedder {
+        let settings = &self.calls.settings;
+        if let Some(embedder) = &settings.embedder {
             let mut tries = self.calls.tries();
-            while let Err(source) = batch::embed(&mut reaction, &**embedder).await {
+            loop {
+                let embed = async {
+                    let embedded = batch::embed(&mut reaction, &**embedder).await;
+                    embedded.map_err(HandlerError::transient)
+                };
+                let error = match guarded(settings.handler_timeout, embed).await {
+                    Ok(()) => break,
+                    Err(error @ HandlerError::Panicked { .. }) => return Ok(Err(error)),
+                    Err(error) => error,
+                };
                 let Some(wait) = tries.failed() else {
-                    return Err(Error::Embedder { source });
+                    return Err(Error::Embedder {
+                        source: error.into(),
+                    });
                 };
                 self.calls.metrics.add_retry();
                 tokio::time::sleep(wait).await;
@@ -171,7 +201,7 @@ impl<A: Agent> Runner<A> {
         let batch = Batch::of(self.name(), &task.event.header, reaction, inputs);
         Ok(batch.map_err(HandlerError::from).map(|mut batch| {
             if let Some(snapshot) = &task.snapshot {
-                batch.push(snapshot.clone());
+                batch.push_snapshot(snapshot.clone());
             }
             batch
         }))
@@ -180,7 +210,7 @@ impl<A: Agent> Runner<A> {
     fn committed(&self, task: &Task<'_, A::State>, batch: &Batch) {
         let metrics = &self.calls.metrics;
         metrics.add_commit(batch.emitted);
-        if task.snapshot.is_some() {
+        if batch.has_snapshot() {
             metrics.add_snapshot();
         }
         self.reached(Step::Committed, task.event.sequence());
@@ -200,6 +230,7 @@ impl<A: Agent> Runner<A> {
                 Some(refusal) => agent.refused(state, event, refusal, context).await,
             }
         };
+        let _place = self.calls.handler_place().await;
         let begun = Instant::now();
         let called = guarded(self.calls.settings.handler_timeout, call).await;
         self.calls.metrics.add_handled(begun.elapsed());
@@ -221,32 +252,6 @@ impl<A: Agent> Runner<A> {
             GivenUp::PutBack => Dealt::PutBack,
         }
     }
-}
-
-/// A call of the agent's own code: bounded, and a panic in it is an error.
-pub(super) async fn guarded<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, HandlerError>> + Send,
-) -> Result<T, HandlerError> {
-    // The agent is shared by reference, and its context is dropped after a panic.
-    let call = Box::pin(AssertUnwindSafe(call).catch_unwind());
-    match timeout(limit, call).await {
-        Ok(Ok(called)) => called,
-        Ok(Err(panic)) => Err(HandlerError::Panicked {
-            message: message_of(&*panic),
-        }),
-        Err(_) => Err(HandlerError::Late {
-            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        }),
-    }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    if let Some(message) = panic.downcast_ref::<&str>() {
-        return (*message).to_owned();
-    }
-    let message = panic.downcast_ref::<String>();
-    message.map_or_else(|| "without a message".to_owned(), Clone::clone)
 }
 
 fn effects_of(batch: Batch, headers: &[EventHeader]) -> Vec<(EventHeader, Effect)> {

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use toka_ledger::command::{ParentName, Precondition};
-use toka_ledger::{EventDraft, EventHeader, EventId, Filter, Kind, Violation};
+use toka_ledger::core::limits::PAYLOAD_BYTES_MAX;
+use toka_ledger::{EventDraft, EventHeader, Filter, Kind, Selector, Violation};
 use tokio_util::sync::CancellationToken;
 
 use super::Runner;
 use super::calls::Answer;
-use super::deal::guarded;
+use super::guard::guarded;
 use crate::agent::Agent;
 use crate::blob::Blob;
-use crate::error::Error;
-use crate::event::Event;
+use crate::error::{Error, HandlerError, shortened};
 use crate::reaction::Effect;
 use crate::record::{BY, EFFECT, EFFECT_DONE, EFFECT_OF, EffectDone};
 use crate::retry::Tries;
@@ -21,6 +21,14 @@ use crate::store::{PAGE_EVENTS_MAX, Range};
 
 /// Salt of what became of an effect, bytes.
 const SALT_BYTES: usize = 16;
+/// Of an agent's newest effects, and of what became of them, so many are looked at for those that were left.
+const LOOKED_AT_MAX: usize = 4_000;
+/// Children of an effect that are looked at for what became of it.
+const CHILDREN_MAX: usize = 8;
+/// Largest reply that is recorded, bytes: with room for the rest of the payload.
+const REPLY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 1024;
+/// Longest reason of an effect that was given up, bytes.
+const REASON_BYTES_MAX: usize = 4096;
 
 impl<A: Agent> Runner<A> {
     /// Carries effects out in their order. One that was not done when the agent is told to stop is done at its next start.
@@ -31,6 +39,10 @@ impl<A: Agent> Runner<A> {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         for (header, effect) in effects {
+            // Committed before, by another life or instance, which may have carried it out.
+            if header.deduplicated && self.is_recorded(header).await? {
+                continue;
+            }
             let Some(done) = self.perform(effect, stop).await else {
                 return Ok(());
             };
@@ -46,7 +58,7 @@ impl<A: Agent> Runner<A> {
     pub(super) async fn perform_left(&self, stop: &CancellationToken) -> Result<(), Error> {
         let agent = self.name();
         let store = &self.calls.store;
-        let range = Range {
+        let mut range = Range {
             filter: Filter {
                 kind_prefixes: vec![EFFECT.to_owned()],
                 attributes: vec![(EFFECT_OF.to_owned(), agent.to_owned())],
@@ -56,17 +68,28 @@ impl<A: Agent> Runner<A> {
             limit: PAGE_EVENTS_MAX,
             ..Range::default()
         };
-        let page = self.calls.retried(|| store.list(range.clone())).await?;
-        let events = page.events.iter();
-        let done: BTreeSet<EventId> = events
-            .filter(|event| event.kind() == EFFECT_DONE)
-            .flat_map(|event| event.header.parents.iter().map(|parent| parent.id))
-            .collect();
-        let is_left = |event: &&Event| event.kind() == EFFECT && !done.contains(&event.header.id);
-        let left = page.events.iter().rev().filter(is_left);
-        let left: Vec<(EventHeader, Effect)> = left
-            .filter_map(|event| Some((event.header.clone(), event.payload_as().ok()?)))
-            .collect();
+        let (mut done, mut left, mut looked_at) = (BTreeSet::new(), Vec::new(), 0);
+        // Pages are bounded by bytes too, and replies may be long.
+        while looked_at < LOOKED_AT_MAX {
+            let page = self.calls.retried(|| store.list(range.clone())).await?;
+            // Newest first: what became of an effect comes before it.
+            for event in &page.events {
+                if event.kind() == EFFECT_DONE {
+                    done.extend(event.header.parents.iter().map(|parent| parent.id));
+                } else if event.kind() == EFFECT
+                    && !done.contains(&event.header.id)
+                    && let Ok(effect) = event.payload_as::<Effect>()
+                {
+                    left.push((event.header.clone(), effect));
+                }
+            }
+            looked_at += page.events.len();
+            match page.next {
+                Some(next) => range = range.resume(next),
+                None => break,
+            }
+        }
+        left.reverse();
         if !left.is_empty() {
             tracing::info!(agent, effects = left.len(), "effects were left");
         }
@@ -79,8 +102,16 @@ impl<A: Agent> Runner<A> {
         let settings = &self.calls.settings;
         let mut tries = Tries::new(settings.handler_retries, &settings.seams.entropy);
         loop {
-            let performed = guarded(settings.handler_timeout, self.agent.perform(effect)).await;
+            let performed = {
+                let _place = self.calls.handler_place().await;
+                guarded(settings.handler_timeout, self.agent.perform(effect)).await
+            };
             let error = match performed {
+                // Done again it would be no smaller.
+                Ok(reply) if reply.len() > REPLY_BYTES_MAX => HandlerError::permanent(format!(
+                    "it was carried out, and its reply of {} bytes is more than the {REPLY_BYTES_MAX} that can be recorded",
+                    reply.len()
+                )),
                 Ok(reply) => {
                     self.calls.metrics.add_effect(true);
                     return Some(EffectDone::Done {
@@ -95,7 +126,7 @@ impl<A: Agent> Runner<A> {
             let Some(wait) = wait else {
                 self.calls.metrics.add_effect(false);
                 return Some(EffectDone::Failed {
-                    reason: error.to_string(),
+                    reason: shortened(&error.to_string(), REASON_BYTES_MAX),
                     attempts,
                 });
             };
@@ -106,6 +137,24 @@ impl<A: Agent> Runner<A> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Whether it is recorded what became of an effect.
+    async fn is_recorded(&self, effect: &EventHeader) -> Result<bool, Error> {
+        let range = Range {
+            after: effect.sequence,
+            filter: Filter {
+                kind_prefixes: vec![EFFECT_DONE.to_owned()],
+                descendants_of: Some(Selector::Digest(effect.digest)),
+                ..Filter::default()
+            },
+            limit: CHILDREN_MAX,
+            ..Range::default()
+        };
+        let store = &self.calls.store;
+        let page = self.calls.retried(|| store.list(range.clone())).await?;
+        let mut parents = page.events.iter().flat_map(|event| &event.header.parents);
+        Ok(parents.any(|parent| parent.digest == effect.digest))
     }
 
     /// Records what became of an effect, unless that is recorded.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use toka_ledger::command::Verdict;
 use toka_ledger::group::{Group, Settings as GroupSettings};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::{first, snapshot_of};
 use super::deal::{Dealt, Task};
+use super::guard::folding_read;
 use super::place::GroupPlace;
 use super::{Ended, Runner};
 use crate::agent::Agent;
@@ -22,7 +23,7 @@ use crate::store::Delivery;
 const WAIT: Duration = Duration::from_secs(2);
 /// The same where the agent ends when there is nothing to be had.
 const WAIT_UNTIL: Duration = Duration::from_millis(100);
-/// A delivery is extended so many times in the time that it has.
+/// Deliveries are extended so many times in the time that they have.
 const EXTENSIONS: u32 = 3;
 
 pub(super) async fn run<A: Agent>(
@@ -33,12 +34,12 @@ pub(super) async fn run<A: Agent>(
 ) -> Result<Ended, Error> {
     let group = group(runner, source).await?;
     let lease = Duration::from_millis(group.settings.ack_timeout_ms.into());
-    let mut member = Member::open(runner, lease).await?;
+    let mut member = Member::new(runner, lease);
     runner.perform_left(stop).await?;
     let (calls, store) = (&runner.calls, &runner.calls.store);
     let wait = until.map_or(WAIT, |_| WAIT_UNTIL);
     while !stop.is_cancelled() {
-        let pull = || store.pull(&source.group, &source.consumer, 1, wait);
+        let pull = || store.pull(&source.group, &source.consumer, source.ahead, wait);
         let deliveries = calls.retried(pull).await?;
         if deliveries.is_empty()
             && let Some(until) = until
@@ -48,8 +49,17 @@ pub(super) async fn run<A: Agent>(
                 return Ok(Ended::Reached(head));
             }
         }
-        for delivery in &deliveries {
-            member.take(delivery, stop).await?;
+        let mut held = Held {
+            deliveries: &deliveries,
+            extended: Instant::now(),
+        };
+        while !held.deliveries.is_empty() {
+            if stop.is_cancelled() {
+                member.release(held.deliveries).await?;
+                break;
+            }
+            member.take(&mut held, stop).await?;
+            held.deliveries = &held.deliveries[1..];
         }
     }
     Ok(Ended::Stopped)
@@ -78,46 +88,55 @@ async fn group<A: Agent>(runner: &Runner<A>, source: &GroupSource) -> Result<Gro
     }
 }
 
+/// Deliveries that this instance has.
+struct Held<'d> {
+    /// The one that is dealt with, and those that wait for it.
+    deliveries: &'d [Delivery],
+    /// When they were given their time.
+    extended: Instant,
+}
+
 struct Member<'r, A: Agent> {
     runner: &'r Runner<A>,
     /// How long a delivery is this instance's without an extension.
     lease: Duration,
-    /// Of all events that the group gets, whoever deals with them.
-    fold: Fold<A>,
+    /// Of all events that the group gets, whoever deals with them; absent until the first one comes.
+    fold: Option<Fold<A>>,
     /// Events in the state that are in no snapshot.
     since_snapshot: u64,
 }
 
 impl<'r, A: Agent> Member<'r, A> {
-    async fn open(runner: &'r Runner<A>, lease: Duration) -> Result<Self, Error> {
-        let fold: Fold<A> = match folds::<A>() {
-            false => Fold::default(),
-            true => {
-                let (store, agent) = (&*runner.calls.store, runner.name());
-                let open = || Fold::open(store, agent, u64::MAX);
-                runner.calls.retried(open).await?
-            }
-        };
-        Ok(Self {
+    const fn new(runner: &'r Runner<A>, lease: Duration) -> Self {
+        Self {
             runner,
             lease,
-            fold,
+            fold: None,
             since_snapshot: 0,
-        })
+        }
     }
 
-    /// Brings the state up to a delivered event, and deals with that.
-    async fn take(&mut self, delivery: &Delivery, stop: &CancellationToken) -> Result<(), Error> {
-        let (runner, event) = (self.runner, &delivery.event);
+    /// Brings the state up to the first event that is held, and deals with that.
+    async fn take(&mut self, held: &mut Held<'_>, stop: &CancellationToken) -> Result<(), Error> {
+        let deliveries = held.deliveries;
+        let Some(delivery) = deliveries.first() else {
+            return Ok(());
+        };
+        let (runner, lease, event) = (self.runner, self.lease, &delivery.event);
         let sequence = event.sequence();
         runner.reached(Step::Received, sequence);
-        self.advance(sequence).await?;
+        let fold = {
+            let fold = Box::pin(self.state_at(sequence));
+            extending(runner, lease, held, fold).await?
+        };
         runner.reached(Step::Applied, sequence);
         let every = runner.calls.settings.snapshot_every;
-        // One that comes again is older than the state, and a snapshot is of the state after its parent.
-        let is_due = every > 0 && self.since_snapshot >= every && self.fold.position() == sequence;
+        let is_due = every > 0 && self.since_snapshot >= every && fold.is_none();
+        let fold = fold.as_ref().or(self.fold.as_ref());
+        let unfolded = Fold::default();
+        let fold = fold.unwrap_or(&unfolded);
         let snapshot = match is_due {
-            true => snapshot_of(runner, &self.fold, event),
+            true => snapshot_of(runner, fold, event),
             false => None,
         };
         let mut place = GroupPlace {
@@ -125,13 +144,13 @@ impl<'r, A: Agent> Member<'r, A> {
             delivery,
         };
         let task = Task {
-            state: self.fold.state(),
+            state: fold.state(),
             event,
             snapshot,
         };
         let dealt = {
             let deal = Box::pin(runner.deal(task, &mut place, stop));
-            self.extending(delivery, deal).await?
+            extending(runner, lease, held, deal).await?
         };
         match dealt {
             Dealt::Nothing => {
@@ -149,43 +168,82 @@ impl<'r, A: Agent> Member<'r, A> {
         Ok(())
     }
 
-    /// Folds what the group gets, up to a sequence.
-    async fn advance(&mut self, until: u64) -> Result<(), Error> {
+    /// Folds what the group gets, up to a sequence. An event that comes again is before the state, and is dealt with in the
+    /// one that there was at it, as in a replay: that one is returned.
+    async fn state_at(&mut self, sequence: u64) -> Result<Option<Fold<A>>, Error> {
         if !folds::<A>() {
-            return Ok(());
+            return Ok(None);
         }
         let runner = self.runner;
+        let store = &*runner.calls.store;
+        let mut fold = match self.fold.take() {
+            Some(fold) if fold.position() > sequence => {
+                let before = fold.position();
+                self.fold = Some(fold);
+                let at = || Fold::at(store, runner.name(), &runner.filter, sequence);
+                let fold = folding_read(before, runner.calls.retried(at)).await?;
+                return Ok(Some(fold));
+            }
+            Some(fold) => fold,
+            None => {
+                let open = || Fold::open(store, runner.name(), sequence);
+                runner.calls.retried(open).await?
+            }
+        };
         let mut tries = runner.calls.tries();
         loop {
-            let store = &*runner.calls.store;
-            match self.fold.advance(store, &runner.filter, until).await {
+            let position = fold.position();
+            let advance =
+                async { Ok::<_, Error>(fold.advance(store, &runner.filter, sequence).await) };
+            let advanced = folding_read(position, advance).await?;
+            match advanced {
                 Ok(folded) => {
                     self.since_snapshot += folded;
-                    (0..folded).for_each(|_| runner.calls.metrics.add_applied());
-                    return Ok(());
+                    runner.calls.metrics.add_applied(folded);
+                    self.fold = Some(fold);
+                    return Ok(None);
                 }
                 Err(error) => runner.calls.again(&mut tries, error).await?,
             }
         }
     }
 
-    /// Asks for more time now and then while an event is dealt with.
-    async fn extending<F>(&self, delivery: &Delivery, mut deal: F) -> Result<Dealt, Error>
-    where
-        F: Future<Output = Result<Dealt, Error>> + Unpin,
-    {
-        let pause = self.lease / EXTENSIONS;
-        let mut due = interval_at(Instant::now() + pause, pause);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                dealt = &mut deal => return dealt,
-                _ = due.tick() => {}
-            }
-            let store = &self.runner.calls.store;
+    /// Gives back what was not begun with.
+    async fn release(&self, deliveries: &[Delivery]) -> Result<(), Error> {
+        for delivery in deliveries {
+            let place = GroupPlace {
+                calls: &self.runner.calls,
+                delivery,
+            };
+            place.settle(Verdict::Release).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Does something with the first event that is held, and asks for more time for all of them meanwhile.
+async fn extending<A: Agent, T>(
+    runner: &Runner<A>,
+    lease: Duration,
+    held: &mut Held<'_>,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        done = call => done,
+        () = extend(runner, lease, held) => unreachable!("it goes on for ever"),
+    }
+}
+
+/// Asks for more time for what is held, now and then, for ever.
+async fn extend<A: Agent>(runner: &Runner<A>, lease: Duration, held: &mut Held<'_>) {
+    let store = &runner.calls.store;
+    loop {
+        sleep_until(held.extended + lease / EXTENSIONS).await;
+        held.extended = Instant::now();
+        for delivery in held.deliveries {
             if let Err(error) = store.settle(delivery, Verdict::Extend).await {
-                let agent = self.runner.name();
+                let agent = runner.name();
                 tracing::warn!(agent, %error, "delivery was not extended");
             }
         }

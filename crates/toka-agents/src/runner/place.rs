@@ -2,14 +2,14 @@
 
 use futures::future::BoxFuture;
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::core::limits::REASON_BYTES_MAX;
+use toka_ledger::core::limits::{GROUP_DELAY_MS_MAX, REASON_BYTES_MAX};
 use toka_ledger::group::SettleOutcome;
 use toka_ledger::{CursorName, EventHeader, Rejection, Violation};
 
 use super::calls::{Answer, Calls};
 use crate::batch::Batch;
 use crate::context::{Input, Reason, Refusal};
-use crate::error::{Error, HandlerError};
+use crate::error::{Error, HandlerError, shortened};
 use crate::event::Event;
 use crate::store::{Delivery, StoreError};
 
@@ -82,9 +82,7 @@ impl Place for CursorPlace<'_> {
         inputs: Vec<Input>,
     ) -> BoxFuture<'a, Result<GivenUp, Error>> {
         Box::pin(async move {
-            let agent = self.calls.settings.name();
-            let reason = shortened(&error.to_string(), PARKED_REASON_BYTES_MAX);
-            let batch = Batch::parked(agent, &event.header, reason, attempts, inputs);
+            let batch = parked(self.calls, event, error, attempts, inputs);
             match self.commit(&batch).await? {
                 Landing::Done(_) => Ok(GivenUp::Parked),
                 Landing::Fenced => Ok(GivenUp::Fenced),
@@ -111,7 +109,7 @@ impl CursorPlace<'_> {
             match self.calls.commit(&batch.events, &preconditions).await? {
                 Answer::Stored(headers) => return self.stored(headers).await,
                 Answer::Bad(error) => return Ok(Landing::Bad(error)),
-                Answer::Violated(violations) => match cursor_in(&violations) {
+                Answer::Violated(violations) => match cursor_in(&violations, self.name) {
                     None => return Ok(Landing::Refused(refusal(violations))),
                     Some(actual) if actual >= self.to => {
                         self.at = actual;
@@ -178,7 +176,7 @@ pub(super) async fn save(
         match calls.store.save_cursor(name, from, to).await {
             Ok(()) => return Ok(Saved::There),
             Err(StoreError::Rejected(Rejection::Preconditions { violations })) => {
-                let actual = cursor_in(&violations);
+                let actual = cursor_in(&violations, name);
                 let actual = actual.ok_or(Rejection::Preconditions { violations });
                 return Ok(Saved::Elsewhere(actual.map_err(StoreError::from)?));
             }
@@ -200,6 +198,26 @@ impl GroupPlace<'_> {
         let settle = || store.settle(delivery, verdict.clone());
         self.calls.retried(settle).await
     }
+
+    /// Records why the event is parked and what its handler was told, which the parking place has no room for. Not in one
+    /// step with the parking: a crash in between leaves no record.
+    async fn record(&self, batch: &Batch) -> Result<(), Error> {
+        if let Answer::Bad(error) = self.calls.commit(&batch.events, &[]).await? {
+            let agent = self.calls.settings.name();
+            tracing::warn!(agent, %error, "parked event was not recorded");
+        }
+        Ok(())
+    }
+
+    /// Whether a violation is that this delivery is not current, and not one that the reaction itself has named.
+    fn is_own(&self, violation: &Violation) -> bool {
+        match violation {
+            Violation::Delivery {
+                group, sequence, ..
+            } => *group == self.delivery.group && *sequence == self.delivery.event.sequence(),
+            _ => false,
+        }
+    }
 }
 
 impl Place for GroupPlace<'_> {
@@ -207,30 +225,28 @@ impl Place for GroupPlace<'_> {
         Box::pin(async move {
             let mut preconditions = batch.preconditions.clone();
             preconditions.push(self.delivery.precondition());
-            Ok(
-                match self.calls.commit(&batch.events, &preconditions).await? {
-                    Answer::Stored(headers) => Landing::Done(headers),
-                    Answer::Bad(error) => Landing::Bad(error),
-                    Answer::Violated(violations) => {
-                        let is_ours =
-                            |violation: &Violation| matches!(violation, Violation::Delivery { .. });
-                        match violations.iter().any(is_ours) {
-                            true => Landing::Fenced,
-                            false => Landing::Refused(refusal(violations)),
-                        }
-                    }
-                },
-            )
+            match self.calls.commit(&batch.events, &preconditions).await? {
+                // Also where all events were stored before, the delivery is acknowledged, if it is current.
+                Answer::Stored(headers) => Ok(Landing::Done(headers)),
+                Answer::Bad(error) => Ok(Landing::Bad(error)),
+                Answer::Violated(violations) => {
+                    let is_fenced = violations.iter().any(|violation| self.is_own(violation));
+                    Ok(match is_fenced {
+                        true => Landing::Fenced,
+                        false => Landing::Refused(refusal(violations)),
+                    })
+                }
+            }
         })
     }
 
     /// What may work later is given back: the group bounds how often.
     fn give_up<'a>(
         &'a mut self,
-        _event: &'a Event,
+        event: &'a Event,
         error: &'a HandlerError,
-        _attempts: u32,
-        _inputs: Vec<Input>,
+        attempts: u32,
+        inputs: Vec<Input>,
     ) -> BoxFuture<'a, Result<GivenUp, Error>> {
         Box::pin(async move {
             let reason = shortened(&error.to_string(), REASON_BYTES_MAX);
@@ -238,23 +254,45 @@ impl Place for GroupPlace<'_> {
             let (verdict, given_up) = match error.is_retryable() {
                 true => {
                     let delay_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+                    let delay_ms = delay_ms.min(GROUP_DELAY_MS_MAX);
                     (Verdict::Reject { delay_ms, reason }, GivenUp::GivenBack)
                 }
                 false => (Verdict::Park { reason }, GivenUp::Parked),
             };
-            Ok(match self.settle(verdict).await? {
-                SettleOutcome::Done => given_up,
-                SettleOutcome::Stale => GivenUp::Fenced,
-            })
+            if self.settle(verdict).await? == SettleOutcome::Stale {
+                return Ok(GivenUp::Fenced);
+            }
+            if given_up == GivenUp::Parked {
+                let batch = parked(self.calls, event, error, attempts, inputs);
+                self.record(&batch).await?;
+            }
+            Ok(given_up)
         })
     }
 }
 
-/// Where the cursor is, if that is among what did not hold. A reaction has no other cursor to move: its position is the
-/// agent's.
-fn cursor_in(violations: &[Violation]) -> Option<u64> {
+/// What is recorded of an event that is given up.
+fn parked(
+    calls: &Calls,
+    event: &Event,
+    error: &HandlerError,
+    attempts: u32,
+    inputs: Vec<Input>,
+) -> Batch {
+    let reason = shortened(&error.to_string(), PARKED_REASON_BYTES_MAX);
+    Batch::parked(
+        calls.settings.name(),
+        &event.header,
+        reason,
+        attempts,
+        inputs,
+    )
+}
+
+/// Where the cursor of that name is, if that is among what did not hold. A reaction may name others.
+fn cursor_in(violations: &[Violation], wanted: &CursorName) -> Option<u64> {
     violations.iter().find_map(|violation| match violation {
-        Violation::Cursor { actual, .. } => Some(*actual),
+        Violation::Cursor { name, actual, .. } if name == wanted => Some(*actual),
         _ => None,
     })
 }
@@ -275,28 +313,5 @@ fn refusal(violations: Vec<Violation>) -> Refusal {
     });
     Refusal {
         reasons: reasons.collect(),
-    }
-}
-
-/// A reason as it is stored: bounded, and without control characters.
-fn shortened(reason: &str, bytes_max: usize) -> String {
-    let mut short = String::new();
-    for c in reason.chars() {
-        if short.len() + c.len_utf8() > bytes_max {
-            break;
-        }
-        short.push(if c.is_control() { ' ' } else { c });
-    }
-    short
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_are_bounded_and_have_no_control_characters() {
-        assert_eq!(shortened("a\nb", 10), "a b");
-        assert_eq!(shortened("ääää", 5), "ää");
     }
 }

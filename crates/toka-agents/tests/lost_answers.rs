@@ -1,0 +1,221 @@
+//! Agents on a vault whose answers get lost: what was done, and is not known to be, is done once.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use support::{SOON, Task, Worker, commit, events, results, settings, vault};
+use toka_agents::claims::{Action, Claim, Claims};
+use toka_agents::record;
+use toka_agents::store::{Answer, Delivery, Feed, Page, Range};
+use toka_agents::{Ended, Error, Event, GroupSource, Runner, Settings, Source, Store, StoreError};
+use toka_ledger::command::{Precondition, Verdict};
+use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::{
+    ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Kind, Selector, VaultBus,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Runs of an agent at most until nothing is outstanding.
+const RUNS_MAX: u32 = 200;
+
+/// A vault that does what it is told, and does not always say so.
+#[derive(Debug)]
+struct Forgetful {
+    vault: VaultBus,
+    /// Of so many answers the last one is lost; 1: all are.
+    every: u64,
+    answers: AtomicU64,
+}
+
+impl Forgetful {
+    fn of(vault: &VaultBus, every: u64) -> Arc<dyn Store> {
+        Arc::new(Self {
+            vault: vault.clone(),
+            every,
+            answers: AtomicU64::new(0),
+        })
+    }
+
+    fn told<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        let answer = answer?;
+        let number = self.answers.fetch_add(1, Ordering::SeqCst);
+        if number % self.every < self.every - 1 {
+            return Ok(answer);
+        }
+        let lost = toka_client::Error::Unavailable {
+            endpoint: "n".to_owned(),
+            message: "the answer was lost".to_owned(),
+        };
+        Err(lost.into())
+    }
+}
+
+impl Store for Forgetful {
+    fn commit(
+        &self,
+        events: Vec<EventDraft>,
+        preconditions: Vec<Precondition>,
+    ) -> Answer<'_, Vec<EventHeader>> {
+        Box::pin(async move { self.told(Store::commit(&self.vault, events, preconditions).await) })
+    }
+
+    fn get(&self, selector: Selector) -> Answer<'_, Option<Event>> {
+        Store::get(&self.vault, selector)
+    }
+
+    fn list(&self, range: Range) -> Answer<'_, Page> {
+        Store::list(&self.vault, range)
+    }
+
+    fn follow(&self, after: u64, filter: Filter) -> Answer<'_, Box<dyn Feed>> {
+        Store::follow(&self.vault, after, filter)
+    }
+
+    fn cursor<'a>(&'a self, name: &'a CursorName) -> Answer<'a, Option<u64>> {
+        Store::cursor(&self.vault, name)
+    }
+
+    fn save_cursor<'a>(&'a self, name: &'a CursorName, from: u64, to: u64) -> Answer<'a, ()> {
+        Box::pin(async move { self.told(Store::save_cursor(&self.vault, name, from, to).await) })
+    }
+
+    fn group<'a>(&'a self, name: &'a GroupName) -> Answer<'a, Option<Group>> {
+        Store::group(&self.vault, name)
+    }
+
+    fn create_group<'a>(
+        &'a self,
+        name: &'a GroupName,
+        settings: &'a GroupSettings,
+        after: u64,
+    ) -> Answer<'a, Group> {
+        Box::pin(
+            async move { self.told(Store::create_group(&self.vault, name, settings, after).await) },
+        )
+    }
+
+    fn pull<'a>(
+        &'a self,
+        group: &'a GroupName,
+        consumer: &'a ConsumerName,
+        max: u32,
+        wait: Duration,
+    ) -> Answer<'a, Vec<Delivery>> {
+        Box::pin(
+            async move { self.told(Store::pull(&self.vault, group, consumer, max, wait).await) },
+        )
+    }
+
+    fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
+        Box::pin(async move { self.told(Store::settle(&self.vault, delivery, verdict).await) })
+    }
+}
+
+fn runner(store: Arc<dyn Store>, settings: Settings) -> Runner<Worker> {
+    Runner::new(Worker::default(), store, settings).expect("settings")
+}
+
+async fn run(runner: &Runner<Worker>, vault: &VaultBus) -> Result<Ended, Error> {
+    let head = vault.position().sequence;
+    runner.run_until(head, &CancellationToken::new()).await
+}
+
+fn tasks() -> Vec<Task> {
+    let effect = |name: &str| Task::Effect(name.to_owned());
+    let mut tasks = vec![Task::Work; 8];
+    tasks.extend([Task::Nothing, effect("first"), Task::Panic, Task::Ask]);
+    tasks.extend([effect("second"), Task::Nothing, Task::Work]);
+    tasks
+}
+
+/// How many of [`tasks`] have a result.
+const RESULTS: usize = 10;
+
+#[tokio::test]
+async fn an_agent_that_does_not_hear_every_answer_does_everything_once() {
+    let vault = vault();
+    commit(&vault, &tasks()).await;
+    let mut settings = settings();
+    (settings.snapshot_every, settings.save_every) = (2, 1);
+    let runner = runner(Forgetful::of(&vault, 2), settings);
+    run(&runner, &vault).await.expect("it goes on");
+    assert_eq!(results(&vault).len(), RESULTS);
+    assert_eq!(events(&vault, record::PARKED).len(), 1);
+    assert_eq!(events(&vault, record::EFFECT_DONE).len(), 2);
+    assert_eq!(runner.agent().effects.load(Ordering::SeqCst), 2);
+}
+
+/// Each life hears of nothing that it has done, and the next one does not do it again.
+#[tokio::test]
+async fn agents_that_hear_no_answer_do_one_thing_each() {
+    let vault = vault();
+    commit(&vault, &[Task::Work, Task::Work, Task::Work]).await;
+    for done in 1..=3 {
+        let deaf = runner(Forgetful::of(&vault, 1), settings());
+        let error = run(&deaf, &vault).await.expect_err("it hears nothing");
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(results(&vault).len(), done);
+    }
+    let last = runner(Arc::new(vault.clone()), settings());
+    run(&last, &vault).await.expect("it goes on");
+    assert_eq!(last.agent().calls.load(Ordering::SeqCst), 0);
+    assert_eq!(results(&vault).len(), 3);
+}
+
+#[tokio::test]
+async fn an_agent_of_a_group_that_does_not_hear_every_answer_does_everything_once() {
+    let vault = vault();
+    commit(&vault, &tasks()).await;
+    let name = GroupName::new("workers").expect("a name");
+    let mut source = GroupSource::new(name.clone(), ConsumerName::new("a").expect("a name"));
+    // What was delivered in an answer that was lost comes again after that, and not only once.
+    (source.ack_timeout_ms, source.deliveries_max, source.ahead) = (100, 1_000, 3);
+    let mut settings = settings();
+    settings.source = Source::Group(source);
+    let runner = runner(Forgetful::of(&vault, 3), settings);
+    let mut runs = 0;
+    let group = loop {
+        run(&runner, &vault).await.expect("it goes on");
+        let group = vault.groups().expect("readable").remove(0);
+        if group.unacknowledged == 0 {
+            break group;
+        }
+        runs += 1;
+        assert!(runs < RUNS_MAX, "{group:?}");
+    };
+    assert_eq!(group.parked, 1);
+    assert_eq!(results(&vault).len(), RESULTS);
+    assert_eq!(events(&vault, record::EFFECT_DONE).len(), 2);
+}
+
+#[tokio::test]
+async fn a_holder_that_does_not_hear_every_answer_makes_each_link_once() {
+    let vault = vault();
+    let task = vault.event("task").commit().await.expect("committed");
+    let kind = Kind::new("task.claim").expect("valid");
+    let store = Forgetful::of(&vault, 2);
+    let claims = Claims::new(store, kind, "a", Duration::from_secs(60)).retries(SOON);
+    let mut claim = claims.acquire(&task).await.expect("claimed");
+    for _ in 0..4 {
+        claim = claims.renew(&claim).await.expect("renewed");
+    }
+    let result = EventDraft::new("result").parent(&task);
+    let done = claims.complete(&claim, vec![result]).await;
+    let done = done.expect("completed");
+    assert_eq!(done.results.len(), 1);
+    assert_eq!(events(&vault, "result").len(), 1);
+    let links = events(&vault, "task.claim");
+    assert_eq!(links.len(), 6);
+    let mut before = task.digest;
+    for link in &links {
+        assert_eq!(link.parents[0].digest, before);
+        before = link.digest;
+    }
+    let last = Store::get(&vault, Selector::Digest(before)).await;
+    let last = last.expect("readable").expect("there");
+    let last = Claim::of(&last).expect("a link");
+    assert_eq!(last.action(), Action::Complete);
+}
