@@ -14,7 +14,7 @@ use futures::TryStreamExt as _;
 use serde_json::json;
 use toka_client::{
     Action, Client, Code, Consistency, Error, EventDraft, EventHeader, Filter, Grant, Issued, List,
-    NewToken, PrincipalName, Role, RoleName, TokenId, TokenLimits,
+    NewToken, PrincipalName, Read, Role, RoleName, TokenId, TokenLimits,
 };
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
@@ -121,6 +121,10 @@ async fn audited(client: &Client) -> Result<Vec<EventHeader>> {
         filter: Filter {
             kind_prefixes: vec![AUDIT.to_owned()],
             ..Filter::default()
+        },
+        read: Read {
+            consistency: Consistency::Linearizable,
+            ..Read::default()
         },
         ..List::default()
     };

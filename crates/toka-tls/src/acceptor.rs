@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::server::ClientHello;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,6 +19,11 @@ use crate::reload::Reloading;
 
 /// Between two log lines about callers that were refused: anybody can make them come.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a caller that was refused has to read why.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+/// What it may have sent meanwhile.
+const UNREAD_BYTES_MAX: u64 = 64 << 10;
 
 /// How a listener receives callers: in plain text, or over TLS. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -98,7 +103,14 @@ impl Acceptor {
             // A listener in plain text secures nothing.
             return Err(std::io::ErrorKind::Unsupported.into());
         };
-        let stream = hello.into_stream(Arc::clone(&served.config)).await?;
+        let handshake = hello.into_stream(Arc::clone(&served.config));
+        let stream = match handshake.into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                hang_up(stream).await;
+                return Err(error);
+            }
+        };
         let (_, connection) = stream.get_ref();
         let shown = connection.peer_certificates();
         if let Some(certificate) = shown.and_then(<[_]>::first) {
@@ -131,6 +143,18 @@ impl Acceptor {
         let reason = reason::of_caller(refusal);
         tracing::warn!(listener, %from, reason, untold, "a caller is refused");
     }
+}
+
+/// Takes leave of a caller who was told why it is refused. Closed at once, with what it has sent unread, the connection would
+/// be reset, and the caller might read nothing of it.
+async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let leaving = async {
+        stream.shutdown().await?;
+        let mut unread = (&mut stream).take(UNREAD_BYTES_MAX);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    // Who does not leave by then is left.
+    let _ = tokio::time::timeout(LEAVE_MAX, leaving).await;
 }
 
 impl Inner {

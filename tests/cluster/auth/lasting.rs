@@ -37,8 +37,9 @@ async fn subscribed(
         start: Some(v1::subscribe_request::Start::Now(v1::FromNow {})),
         ..Default::default()
     };
-    let opened = cluster.node(id).vault().subscribe(shown(message, token)?);
-    let mut answers = opened.await?.into_inner();
+    let mut vault = cluster.node(id).vault();
+    let opened = vault.subscribe(shown(message, token)?).await;
+    let mut answers = opened?.into_inner();
     answers.message().await?.context("a first message")?;
     Ok(answers)
 }

@@ -230,7 +230,7 @@ fn older_node(ca: &Ca, pair: &Pair) -> tokio_rustls::TlsConnector {
             pair.key.key(&key).expect("valid"),
         )
         .expect("a pair");
-    config.alpn_protocols = vec![crate::config::NODE_PROTOCOL.to_vec()];
+    config.alpn_protocols = vec![NODE_PROTOCOL.to_vec()];
     Arc::new(config).into()
 }
 
