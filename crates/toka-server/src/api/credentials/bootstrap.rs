@@ -21,6 +21,7 @@ use super::secret::verifier;
 use crate::api::Shared;
 use crate::config::ConfigError;
 use crate::limits::TOKEN_FILE_BYTES_MAX;
+use crate::status::Readiness;
 
 /// How often it is looked whether there is something to do.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -71,6 +72,10 @@ impl Bootstrap {
     }
 
     async fn attempt(&self, shared: &Shared) -> Tried {
+        // Right after a start the node has tokens that may have been revoked since.
+        if Readiness::of(shared) != Readiness::Ready {
+            return Tried::Later;
+        }
         let settings = shared.reader.settings().ok().flatten();
         if settings.is_none_or(|settings| settings.feature_level < CREDENTIALS_LEVEL) {
             return Tried::Later;
