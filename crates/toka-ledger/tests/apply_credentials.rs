@@ -259,6 +259,18 @@ fn a_rotated_token_counts_for_its_time_of_grace() {
 }
 
 #[test]
+fn a_token_that_is_rotated_again_lives_as_long_as_the_last_that_came_of_it() {
+    let mut vault = Vault::new();
+    vault.apply(&[
+        create_token(NOW, 1, "reader"),
+        rotate_token(NOW, 1, 2, 60_000),
+        rotate_token(NOW, 2, 3, 500),
+    ]);
+    let again = token(&one(&mut vault, rotate_token(NOW + 100, 1, 4, 0)));
+    assert_eq!(again.expires_unix_ms, None);
+}
+
+#[test]
 fn a_revoked_token_stays_revoked_whatever_comes() {
     let mut vault = Vault::new();
     vault.apply(&[create_token(NOW, 1, "reader"), revoke_token(NOW, 1)]);

@@ -155,8 +155,10 @@ impl Model {
         let Some(token) = self.tokens.get(&old) else {
             return;
         };
-        let replaced = token.replaced_by.and_then(|id| self.tokens.get(&id));
-        let like = replaced.unwrap_or(token);
+        let mut like = token;
+        while let Some(next) = like.replaced_by.and_then(|id| self.tokens.get(&id)) {
+            like = next;
+        }
         let life = like.ends.map(|ends| ends - like.created);
         // One that was never to live any longer than this moment cannot be made.
         if life == Some(0) {

@@ -56,14 +56,20 @@ struct Proposal {
     _room: OwnedSemaphorePermit,
 }
 
+/// What a command is judged by before it is proposed.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    pub(crate) disk: watch::Receiver<Room>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) reader: Reader,
+}
+
 /// Takes commands from any task. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Proposal>,
     room: Arc<Semaphore>,
-    disk: watch::Receiver<Room>,
-    vitals: Arc<Vitals>,
-    reader: Reader,
+    judge: Judge,
     stopping: CancellationToken,
     limits: Proposing,
     tally: Arc<Tally>,
@@ -83,9 +89,7 @@ pub(crate) struct Batcher {
 /// outcome.
 pub(crate) fn proposer(
     raft: NodeRaft,
-    disk: watch::Receiver<Room>,
-    vitals: Arc<Vitals>,
-    reader: Reader,
+    judge: Judge,
     durable: DurableTimes,
     limits: Proposing,
     stopping: CancellationToken,
@@ -96,9 +100,7 @@ pub(crate) fn proposer(
     let proposer = Proposer {
         queue: sender,
         room,
-        disk,
-        vitals,
-        reader,
+        judge,
         stopping: stopping.clone(),
         limits,
         tally: Arc::clone(&tally),
@@ -147,13 +149,13 @@ impl Proposer {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
-        if let Some((free_bytes, reserve_bytes)) = self.disk.borrow().shortage() {
+        if let Some((free_bytes, reserve_bytes)) = self.judge.disk.borrow().shortage() {
             return Err(CommitError::DiskFull {
                 free_bytes,
                 reserve_bytes,
             });
         }
-        if let Some(nodes) = self.vitals.disks_full() {
+        if let Some(nodes) = self.judge.vitals.disks_full() {
             return Err(CommitError::DisksFull { nodes });
         }
         // What no node can decode would stop every one of them.
@@ -204,7 +206,7 @@ impl Proposer {
         if needed == FEATURE_LEVEL_MIN {
             return Ok(());
         }
-        let settings = self.reader.settings();
+        let settings = self.judge.reader.settings();
         let settings = settings.map_err(|error| CommitError::Settings {
             reason: error.to_string(),
         })?;

@@ -68,9 +68,12 @@ pub(super) fn rotate_token(
     }
     changes.check_new(rotate.new_id)?;
     let until = |ms: u64| now.saturating_add(ms).min(UNIX_MS_END - 1);
-    // As long as the old one was to live: where it was rotated before, the time of grace says nothing of that.
-    let replaced = old.replaced_by.and_then(|id| changes.all().token(id));
-    let model = replaced.unwrap_or(&old);
+    // As long as the old one was to live: where it was rotated before, the time of grace says nothing of that, and the last
+    // of those that came of it does. Each is younger than the one before, so that this ends.
+    let mut model = &old;
+    while let Some(next) = model.replaced_by.and_then(|id| changes.all().token(id)) {
+        model = next;
+    }
     let lifetime = |expires: u64| until(expires.saturating_sub(model.created_unix_ms));
     let expires_unix_ms = rotate
         .expires_unix_ms

@@ -51,7 +51,7 @@ use crate::auditor::Auditor;
 use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
-use crate::proposer::{Proposer, proposer};
+use crate::proposer::{Judge, Proposer, proposer};
 use crate::snapshot::CopyDigests;
 #[cfg(feature = "storage")]
 use crate::storage::DiskStorage;
@@ -168,9 +168,11 @@ impl Replica {
         let raft = node.raft.clone();
         let (proposer, batcher) = proposer(
             raft.clone(),
-            node.room.subscribe(),
-            Arc::clone(&node.vitals),
-            node.host.reader(),
+            Judge {
+                disk: node.room.subscribe(),
+                vitals: Arc::clone(&node.vitals),
+                reader: node.host.reader(),
+            },
             node.log.durable_times(),
             config.proposing,
             stopping.clone(),
