@@ -60,7 +60,7 @@ async fn secrets_are_in_no_log_metric_error_or_dump() -> Result<()> {
         let dump = Toka::new(cluster.directory()).ok(&dump).await?;
         let context = [
             "--token-file",
-            &file,
+            file,
             "context",
             "set",
             "here",

@@ -168,10 +168,10 @@ async fn intents_labels_cursors_and_digests_are_as_they_were() -> Result<()> {
             let cursor = sequence / 3 * 3;
             let client = new.client().await?;
             let draft = || EventDraft::new("some.more");
-            let moves = vec![moved(cursor + 3, cursor + 6)];
+            let moves = vec![moved(cursor - 3, sequence + 1)];
             let refused = client.commit_batch(vec![draft()], moves).await;
             ensure!(refused.is_err(), "the cursor is elsewhere: {refused:?}");
-            let moves = vec![moved(cursor, cursor + 3)];
+            let moves = vec![moved(cursor, sequence + 1)];
             client.commit_batch(vec![draft()], moves).await?;
         }
         Ok(())
