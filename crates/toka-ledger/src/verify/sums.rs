@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn sums_are_of_the_set_and_not_of_its_order() {
-        let (a, b): ((&[u8], &[u8]), (&[u8], &[u8])) = ((b"a", b"1"), (b"b", b""));
+        let a: (&[u8], &[u8]) = (b"a", b"1");
+        let b: (&[u8], &[u8]) = (b"b", b"");
         assert_eq!(sum(&[a, b]), sum(&[b, a]));
         assert_ne!(sum(&[a, b]), sum(&[a]));
         assert_ne!(sum(&[a, b]), sum(&[a, a]));
