@@ -221,6 +221,27 @@ async fn catches_up(cluster: &Cluster, id: u64, acks: &Acks) -> Result<()> {
     .await
 }
 
+/// Waits until node `id`, which runs, has a file of `kind`, if that is one of a snapshot's: these come a while after what is
+/// committed.
+pub(super) async fn has_of_snapshot(cluster: &Cluster, id: u64, kind: Kind) -> Result<()> {
+    let is_of_snapshot = matches!(
+        kind,
+        Kind::SnapshotNote
+            | Kind::SnapshotManifest
+            | Kind::SnapshotCurrent
+            | Kind::SnapshotTable
+            | Kind::Unread(Unread::SnapshotOptions)
+    );
+    if !is_of_snapshot {
+        return Ok(());
+    }
+    let data = cluster.node(id).data.clone();
+    wait::until("a snapshot", PATIENCE, async || {
+        file_of(&data, kind)?.context("there is none").map(drop)
+    })
+    .await
+}
+
 /// How often a node is stopped until it has a file.
 const STOPS_MAX: usize = 5;
 

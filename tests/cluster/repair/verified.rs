@@ -188,6 +188,7 @@ async fn flipped_bit_of_every_kind_of_file_of_a_stopped_node_is_named() -> Resul
         for kind in files::CHECKED {
             // So that there is a snapshot after each start.
             commit_some(&client, &acks, 100).await?;
+            files::has_of_snapshot(cluster, 1, kind).await?;
             let (path, _) = files::stop_with(cluster, 1, kind)
                 .await?
                 .with_context(|| format!("there is no {kind:?}"))?;
