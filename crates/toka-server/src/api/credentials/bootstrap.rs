@@ -21,7 +21,6 @@ use super::secret::verifier;
 use crate::api::Shared;
 use crate::config::ConfigError;
 use crate::limits::TOKEN_FILE_BYTES_MAX;
-use crate::status::Readiness;
 
 /// How often it is looked whether there is something to do.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -73,7 +72,7 @@ impl Bootstrap {
 
     async fn attempt(&self, shared: &Shared) -> Tried {
         // Right after a start the node has tokens that may have been revoked since.
-        if Readiness::of(shared) != Readiness::Ready {
+        if !shared.is_serving() {
             return Tried::Later;
         }
         let settings = shared.reader.settings().ok().flatten();
