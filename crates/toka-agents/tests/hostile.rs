@@ -77,8 +77,9 @@ impl Agent for Odd {
             Way::BadFold | Way::Same => said,
             Way::OtherCursor => said.require(Precondition::CursorMove {
                 name: CursorName::new("other")?,
-                from: 7,
-                to: 8,
+                // It is nowhere yet.
+                from: 1,
+                to: 2,
             }),
             Way::LongReply => Reaction::none().effect(Effect::new("read", &event.sequence())?),
             Way::Much => (0..4_u8).fold(Reaction::none(), |much, number| {
