@@ -170,7 +170,7 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
         ),
         (
             json!({ "prometheusRule": { "alertLabels": { "a-b": "c" } } }),
-            "/prometheusRule/alertLabels",
+            "invalid propertyName 'a-b'",
         ),
         (
             json!({ "dashboard": { "folder": "x" } }),
