@@ -19,6 +19,22 @@ async fn bench(directory: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
     Toka::new(directory).json(&all).await
 }
 
+/// As [`bench`], of events that eight clients commit for three seconds.
+async fn bench_deliveries(arguments: &[&str]) -> Result<Vec<Value>> {
+    let _slot = slot::take().await;
+    let directory = TempDir::with_prefix("toka-test-bench-")?;
+    let load = [
+        "--local",
+        "--clients",
+        "8",
+        "--warm-up",
+        "0s",
+        "--duration",
+        "3s",
+    ];
+    bench(directory.path(), &[arguments, &load].concat()).await
+}
+
 fn number(row: &Value, field: &str) -> Result<f64> {
     let number = row[field].as_f64();
     number.with_context(|| format!("no {field}: {row}"))
@@ -70,24 +86,7 @@ async fn commits_are_measured_on_a_cluster_that_is_gone_afterwards() -> Result<(
 
 #[tokio::test]
 async fn every_subscriber_is_sent_every_event() -> Result<()> {
-    let _slot = slot::take().await;
-    let directory = TempDir::with_prefix("toka-test-bench-")?;
-    let rows = bench(
-        directory.path(),
-        &[
-            "subscribe",
-            "--local",
-            "--subscribers",
-            "3",
-            "--clients",
-            "8",
-            "--warm-up",
-            "0s",
-            "--duration",
-            "3s",
-        ],
-    );
-    let rows = rows.await?;
+    let rows = bench_deliveries(&["subscribe", "--subscribers", "3"]).await?;
     let [committed, delivered] = &rows[..] else {
         anyhow::bail!("two rows were expected: {rows:?}");
     };
@@ -101,26 +100,7 @@ async fn every_subscriber_is_sent_every_event() -> Result<()> {
 
 #[tokio::test]
 async fn every_group_acknowledges_every_event_once() -> Result<()> {
-    let _slot = slot::take().await;
-    let directory = TempDir::with_prefix("toka-test-bench-")?;
-    let rows = bench(
-        directory.path(),
-        &[
-            "groups",
-            "--local",
-            "--groups",
-            "2",
-            "--consumers",
-            "3",
-            "--clients",
-            "8",
-            "--warm-up",
-            "0s",
-            "--duration",
-            "3s",
-        ],
-    );
-    let rows = rows.await?;
+    let rows = bench_deliveries(&["groups", "--groups", "2", "--consumers", "3"]).await?;
     let [committed, acknowledged] = &rows[..] else {
         anyhow::bail!("two rows were expected: {rows:?}");
     };

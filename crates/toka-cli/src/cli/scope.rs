@@ -16,62 +16,22 @@ const CLIENT: &[&str] = &[
     "token_file",
     "insecure_token",
 ];
-/// As before, and how results are written.
-const CLIENT_OUTPUT: &[&str] = &[
-    "endpoint",
-    "context",
-    "timeout",
-    "ca",
-    "cert",
-    "key",
-    "server_name",
-    "token_file",
-    "insecure_token",
-    "output",
-];
-/// As before, and where traces go.
-const DEV: &[&str] = &[
-    "endpoint",
-    "context",
-    "timeout",
-    "ca",
-    "cert",
-    "key",
-    "server_name",
-    "token_file",
-    "insecure_token",
-    "output",
-    "otlp_endpoint",
-];
-/// All of them.
-const ALL: &[&str] = &[
-    "endpoint",
-    "context",
-    "timeout",
-    "ca",
-    "cert",
-    "key",
-    "server_name",
-    "token_file",
-    "insecure_token",
-    "output",
-    "data",
-    "otlp_endpoint",
-];
+/// How results are written.
+const OUTPUT: &[&str] = &["output"];
 
 /// Flags that mean nothing to the command of that name, and to those below it.
-fn meaningless(command: &str) -> &'static [&'static str] {
+fn meaningless(command: &str) -> &'static [&'static [&'static str]] {
     match command {
-        "serve" => CLIENT_OUTPUT,
-        "dev" => DEV,
-        "completions" | "man" => ALL,
+        "serve" => &[CLIENT, OUTPUT],
+        "dev" => &[CLIENT, OUTPUT, &["otlp_endpoint"]],
+        "completions" | "man" => &[CLIENT, OUTPUT, &["data", "otlp_endpoint"]],
         // It keeps the TLS of what it names.
-        "context" => &["endpoint", "context", "timeout", "data", "otlp_endpoint"],
+        "context" => &[&["endpoint", "context", "timeout", "data", "otlp_endpoint"]],
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
-        "backup" => &["data"],
-        "replay" | "what-if" => &["output"],
-        "restore" => CLIENT,
+        "backup" => &[&["data"]],
+        "replay" | "what-if" => &[OUTPUT],
+        "restore" => &[CLIENT],
         _ => &[],
     }
 }
@@ -85,7 +45,10 @@ pub(super) fn hide(command: Command) -> Command {
     names.into_iter().fold(command, |command, name| {
         let flags: Vec<_> = command
             .get_arguments()
-            .filter(|flag| meaningless(&name).contains(&flag.get_id().as_str()))
+            .filter(|flag| {
+                let flag = flag.get_id().as_str();
+                meaningless(&name).iter().any(|some| some.contains(&flag))
+            })
             .map(|flag| flag.clone().hide(true))
             .collect();
         // A command that has a global flag already is not given another one, nor are those below it.
@@ -98,16 +61,16 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
     let Some((name, below)) = matches.subcommand() else {
         return Ok(());
     };
-    let meaningless = match (name, below.subcommand_name()) {
+    let meaningless: &[&[&str]] = match (name, below.subcommand_name()) {
         // Of a node that does not run.
-        ("cluster", Some("recover")) => CLIENT,
+        ("cluster", Some("recover")) => &[CLIENT],
         // Of one, and of the cluster that is asked whether it is a member.
-        ("cluster", Some("vacate")) => &["context"],
-        ("cluster", _) => &["data"],
+        ("cluster", Some("vacate")) => &[&["context"]],
+        ("cluster", _) => &[&["data"]],
         _ => meaningless(name),
     };
     let given = |flag: &&&str| below.value_source(flag) == Some(ValueSource::CommandLine);
-    match meaningless.iter().find(given) {
+    match meaningless.iter().copied().flatten().find(given) {
         Some(flag) => Err(command.error(
             ErrorKind::ArgumentConflict,
             format!(
