@@ -48,6 +48,8 @@ const LOCK_FILE: &str = "engine.lock";
 const CURRENT_FILE: &str = "CURRENT";
 /// Bytes read ahead in a pass over a whole table.
 const READAHEAD_BYTES: usize = 2 << 20;
+/// What RocksDB writes beside the key and the value of a row: a tag, the table, two lengths. At most about that.
+const OP_BYTES: usize = 12;
 
 /// A RocksDB database with the vault's tables.
 pub struct RocksEngine {
@@ -243,9 +245,12 @@ impl Engine for RocksEngine {
                 path: self.path.clone(),
             });
         }
-        let mut writes = WriteBatch::default();
+        // Looked up once: a batch has thousands of rows, and each look-up compares names.
+        let families = Table::ALL.map(|table| self.family(table));
+        let reserved_bytes = batch.bytes() + batch.len() * OP_BYTES;
+        let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
         for op in batch.ops() {
-            let family = self.family(op.table);
+            let family = families[op.table.index()];
             match &op.value {
                 Some(value) => writes.put_cf(family, &op.key, value),
                 None => writes.delete_cf(family, &op.key),
