@@ -64,9 +64,13 @@ impl Encoded {
         if !include.is_nothing() {
             return self.kept().get(include.shape(), headers);
         }
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        self.fill(include.shape(), headers, old, Others::Repeat, event)
-            .ok()
+        self.fill(include.shape(), headers, old, Others::Repeat, |headers| {
+            Ok(headers
+                .iter()
+                .map(|header| v1::Event::from(*header))
+                .collect())
+        })
+        .ok()
     }
 
     /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
@@ -77,51 +81,62 @@ impl Encoded {
         headers: &[Arc<EventHeader>],
         old: u64,
     ) -> Result<Vec<Bytes>, Error> {
-        self.fill(include.shape(), headers, old, Others::Await, |header| {
-            include.load(reader, header)
+        self.fill(include.shape(), headers, old, Others::Await, |headers| {
+            include.load_all(reader, headers)
         })
     }
 
     /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
-    /// has nothing claimed. What is up to the sequence `old` is not kept.
+    /// has nothing claimed. What is up to the sequence `old` is not kept. `events` makes the messages' events, in the
+    /// order of their headers.
     fn fill(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         old: u64,
         others: Others,
-        event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
+        events: impl Fn(&[&EventHeader]) -> Result<Vec<v1::Event>, Error>,
     ) -> Result<Vec<Bytes>, Error> {
-        let encode = |header: &EventHeader| {
-            let message = encode(event(header)?);
-            self.events.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Error>(message)
-        };
         let (mut messages, claim) = self.claim(shape, headers, old);
+        // Nobody claims what is old.
+        let is_own = |at: &usize| {
+            let sequence = headers[*at].sequence;
+            messages[*at].is_none() && (sequence <= old || claim.has(sequence))
+        };
+        let own: Vec<usize> = (0..headers.len()).filter(is_own).collect();
+        let wanted: Vec<&EventHeader> = own.iter().map(|&at| &*headers[at]).collect();
         let mut new = Vec::with_capacity(claim.keys.len());
-        for (header, message) in headers.iter().zip(&mut messages) {
-            if claim.has(header.sequence) {
-                let encoded = encode(header)?;
-                new.push((header.sequence, encoded.clone()));
-                *message = Some(encoded);
+        for (at, event) in own.into_iter().zip(events(&wanted)?) {
+            let (sequence, message) = (headers[at].sequence, self.encode(event));
+            if claim.has(sequence) {
+                new.push((sequence, message.clone()));
             }
+            messages[at] = Some(message);
         }
         self.kept().put(shape, new);
         drop(claim);
-        headers
-            .iter()
-            .zip(messages)
-            .map(|(header, message)| match message {
-                Some(message) => Ok(message),
-                None => match others {
-                    Others::Await => match self.wait((header.sequence, shape)) {
-                        Some(message) => Ok(message),
-                        None => encode(header),
-                    },
-                    Others::Repeat => encode(header),
-                },
-            })
-            .collect()
+        let again = |header: &EventHeader| {
+            let events = events(&[header])?.into_iter();
+            let messages: Vec<Bytes> = events.map(|event| self.encode(event)).collect();
+            Ok::<_, Error>(messages)
+        };
+        let mut all = Vec::with_capacity(headers.len());
+        for (header, message) in headers.iter().zip(messages) {
+            let message = match (message, others) {
+                (None, Others::Await) => self.wait((header.sequence, shape)),
+                (message, _) => message,
+            };
+            match message {
+                Some(message) => all.push(message),
+                None => all.extend(again(header)?),
+            }
+        }
+        Ok(all)
+    }
+
+    fn encode(&self, event: v1::Event) -> Bytes {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        encode(event)
     }
 
     /// The messages that are there, and a claim on those that are not, that nobody else has claimed, and that are
@@ -270,14 +285,21 @@ mod tests {
         Include::default().shape()
     }
 
+    fn plain(headers: &[&EventHeader]) -> Result<Vec<v1::Event>, Error> {
+        Ok(headers
+            .iter()
+            .map(|header| v1::Event::from(*header))
+            .collect())
+    }
+
     #[test]
     fn an_event_is_encoded_once_for_all_who_want_the_same_of_it() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2)];
         let calls = Cell::new(0);
-        let event = |header: &EventHeader| {
-            calls.set(calls.get() + 1);
-            Ok(v1::Event::from(header))
+        let event = |headers: &[&EventHeader]| {
+            calls.set(calls.get() + headers.len());
+            plain(headers)
         };
         let first = encoded
             .fill(shape(), &headers, 0, Others::Await, event)
@@ -308,8 +330,7 @@ mod tests {
         let failed = encoded.fill(shape(), &headers, 0, Others::Await, |_| Err(Error::Closed));
         assert!(failed.is_err());
         assert!(encoded.kept().claimed.is_empty());
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 0, Others::Await, event);
+        let messages = encoded.fill(shape(), &headers, 0, Others::Await, plain);
         assert_eq!(messages.expect("no storage").len(), 1);
     }
 
@@ -317,10 +338,9 @@ mod tests {
     fn what_is_claimed_is_waited_for() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2)];
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
         let (_, claim) = encoded.claim(shape(), &headers[..1], 0);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, event));
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, plain));
             // The second event shows that the other thread has come to wait for the first.
             while encoded.events() == 0 {
                 std::thread::yield_now();
@@ -349,9 +369,8 @@ mod tests {
         let encoded = Encoded::default();
         for first in (1..=4 * ENCODED_EVENTS as u64).step_by(1_000) {
             let headers: Vec<_> = (first..first + 1_000).map(header).collect();
-            let event = |header: &EventHeader| Ok(v1::Event::from(header));
             encoded
-                .fill(shape(), &headers, 0, Others::Await, event)
+                .fill(shape(), &headers, 0, Others::Await, plain)
                 .expect("no storage");
         }
         let kept = encoded.kept();
@@ -371,8 +390,7 @@ mod tests {
     fn what_is_old_is_encoded_and_not_kept() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2), header(3)];
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 2, Others::Await, event);
+        let messages = encoded.fill(shape(), &headers, 2, Others::Await, plain);
         assert_eq!(messages.expect("no storage").len(), 3);
         let kept = encoded.kept();
         assert_eq!(kept.order, [(3, shape())]);
