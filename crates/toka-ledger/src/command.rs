@@ -83,7 +83,7 @@ impl Command {
     #[must_use]
     pub fn items(&self) -> usize {
         let items = match self {
-            Self::Commit(commit) => commit.events.len() + commit.preconditions.len(),
+            Self::Commit(commit) => commit.items(),
             Self::Deliver(deliver) => deliver.sequences.len(),
             Self::Settle(settle) => settle.settlements.len(),
             Self::MoveParked(moves) => moves.sequences.len(),
@@ -134,6 +134,14 @@ pub struct Commit {
     pub events: Vec<PreparedEvent>,
     /// What must hold of the state before the commit.
     pub preconditions: Vec<Precondition>,
+}
+
+impl Commit {
+    /// As [`Command::items`].
+    #[must_use]
+    pub fn items(&self) -> usize {
+        (self.events.len() + self.preconditions.len()).max(1)
+    }
 }
 
 /// Gives an intent a name that people know it by, or takes it off.

@@ -272,8 +272,13 @@ impl Replica {
     ///
     /// # Errors
     /// [`CommitError`]. A commit that is refused by the vault is an outcome, not an error.
-    pub async fn commit(&self, commit: Commit) -> Result<Outcome, CommitError> {
-        let outcomes = self.commit_in_order(vec![commit]).await?;
+    pub async fn commit(
+        &self,
+        commit: impl std::borrow::Borrow<Commit>,
+    ) -> Result<Outcome, CommitError> {
+        // The trait is not in scope: it would hide what watches have of that name.
+        let commit: &Commit = std::borrow::Borrow::borrow(&commit);
+        let outcomes = self.commit_in_order(std::slice::from_ref(commit)).await?;
         outcomes.into_iter().next().ok_or(CommitError::Unknown)
     }
 
@@ -283,11 +288,14 @@ impl Replica {
     ///
     /// # Errors
     /// As [`Replica::commit`]. There is one outcome per commit, in their order.
-    pub async fn commit_in_order(&self, commits: Vec<Commit>) -> Result<Vec<Outcome>, CommitError> {
+    pub async fn commit_in_order(&self, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
         let unix_ms = self.inner.stamp().await?;
-        let stamp = |commit| Command::Commit(Commit { unix_ms, ..commit });
-        let commands: Vec<Command> = commits.into_iter().map(stamp).collect();
-        self.propose(&commands).await
+        created(
+            self.inner
+                .proposer
+                .propose_commits(commits, unix_ms)
+                .await?,
+        )
     }
 
     /// As [`Replica::commit`], a label for an intent (absent: none). Applied again it changes nothing.
@@ -327,22 +335,7 @@ impl Replica {
     }
 
     async fn propose(&self, commands: &[Command]) -> Result<Vec<Outcome>, CommitError> {
-        let outcomes = self.inner.proposer.propose_together(commands).await?;
-        let is_early = |outcome: &Outcome| {
-            matches!(
-                outcome,
-                Outcome::Rejected {
-                    rejection: Rejection::NotCreated,
-                    ..
-                }
-            )
-        };
-        if outcomes.iter().any(is_early) {
-            return Err(CommitError::Overloaded {
-                retry_after_ms: CREATION_RETRY_MS,
-            });
-        }
-        Ok(outcomes)
+        created(self.inner.proposer.propose_together(commands).await?)
     }
 
     /// Waits until this node can serve a read at `consistency`, but not beyond `deadline`. Read with
@@ -432,6 +425,25 @@ impl Replica {
     pub fn fatal(&self) -> watch::Receiver<Option<FatalError>> {
         self.inner.node.fatal.watch()
     }
+}
+
+/// `outcomes`, unless a command has come before the vault was created: that is no refusal to keep.
+fn created(outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, CommitError> {
+    let is_early = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Rejected {
+                rejection: Rejection::NotCreated,
+                ..
+            }
+        )
+    };
+    if outcomes.iter().any(is_early) {
+        return Err(CommitError::Overloaded {
+            retry_after_ms: CREATION_RETRY_MS,
+        });
+    }
+    Ok(outcomes)
 }
 
 /// Raft's threads. Few: its tasks are short, and what blocks goes to other threads.

@@ -51,7 +51,7 @@ pub(super) async fn commit(
                     parents.await?;
                 }
                 let commit = work.prepare(shared.history_id()).await?;
-                let attempt = propose(shared, &call, commit.clone()).await;
+                let attempt = propose(shared, &call, &commit).await;
                 work = Work::Prepared(commit);
                 attempt
             }
@@ -160,7 +160,7 @@ pub(super) async fn prepare_events(
 async fn propose(
     shared: &Shared,
     call: &Call,
-    commit: Commit,
+    commit: &Commit,
 ) -> Result<Response<v1::CommitResponse>, Refused> {
     let outcome = proposed(call, "commit", shared.replica.commit(commit)).await?;
     response(shared, outcome)

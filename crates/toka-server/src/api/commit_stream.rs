@@ -284,7 +284,7 @@ async fn propose(
 /// client is held up by it, since nothing more is read meanwhile than the window has room for.
 async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Status> {
     loop {
-        match shared.replica.commit_in_order(commits.to_vec()).await {
+        match shared.replica.commit_in_order(commits).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(CommitError::Overloaded { retry_after_ms }) => {
                 let pause = Duration::from_millis(retry_after_ms);
