@@ -264,6 +264,8 @@ async fn propose(
     };
     let mut outcomes = outcomes.into_iter();
     let mut answers = Vec::with_capacity(places.len());
+    // The same for all: what it is made from is behind locks.
+    let header = header(shared, 0);
     for (number, refused) in places {
         let result = match refused {
             Some(status) => Err(status),
@@ -275,7 +277,7 @@ async fn propose(
                 None => return Err(status::no_leader(RESEND)),
             },
         };
-        answers.push(answer(shared, number, result));
+        answers.push(answer(&header, number, result));
     }
     Ok(answers)
 }
@@ -303,8 +305,9 @@ async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Stat
     }
 }
 
+/// `header` is the state of the leader after all of them.
 fn answer(
-    shared: &Shared,
+    header: &v1::ResponseHeader,
     request_number: u64,
     result: Result<Committed, Status>,
 ) -> v1::CommitStreamResponse {
@@ -316,7 +319,10 @@ fn answer(
         Err(status) => (0, Answer::Error(status::to_commit_error(&status))),
     };
     v1::CommitStreamResponse {
-        header: Some(header(shared, revision)),
+        header: Some(v1::ResponseHeader {
+            revision: header.revision.max(revision),
+            ..header.clone()
+        }),
         request_number,
         outcome: Some(outcome),
     }
