@@ -344,7 +344,7 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
     let kind = read_kind(reader)?;
     let payload_digest = Digest(reader.array("payload digest")?);
     let payload = reader.prefixed("payload", PAYLOAD_BYTES_MAX)?;
-    let salt = Salt::new(&reader.prefixed("salt", SALT_BYTES_MAX)?).map_err(invalid("salt"))?;
+    let salt = reader.lent("salt", SALT_BYTES_MAX, Salt::new)?;
     let parents = (0..reader.count("parents", PARENTS_MAX)?)
         .map(|_| read_parent(reader, index))
         .collect::<Result<_, _>>()?;
@@ -357,8 +357,8 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
     let model = if flags & HAS_MODEL == 0 {
         None
     } else {
-        let model = reader.text("embedding model", EMBEDDING_MODEL_BYTES_MAX)?;
-        Some(EmbeddingModel::new(&model).map_err(invalid("embedding model"))?)
+        const FIELD: &str = "embedding model";
+        Some(reader.checked(FIELD, EMBEDDING_MODEL_BYTES_MAX, EmbeddingModel::new)?)
     };
     let attributes = read_attributes(reader, flags)?;
     Ok(PreparedEvent {
@@ -399,7 +399,7 @@ fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeE
 }
 
 fn read_kind(reader: &mut Reader) -> Result<Kind, DecodeError> {
-    Kind::new(&reader.text("kind", KIND_BYTES_MAX)?).map_err(invalid("kind"))
+    reader.checked("kind", KIND_BYTES_MAX, Kind::new)
 }
 
 /// `index` is the event's place in its commit: only earlier ones can be its parents.
