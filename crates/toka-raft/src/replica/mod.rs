@@ -96,6 +96,16 @@ impl Inner {
     /// The time for a commit, milliseconds since the Unix epoch, if this node leads and its clock can be
     /// trusted.
     async fn stamp(&self) -> Result<u64, CommitError> {
+        let term_led = {
+            let leader = self.leader.borrow();
+            let own = leader
+                .as_ref()
+                .filter(|leader| leader.node_id == self.config.node_id);
+            own.map(|leader| leader.term)
+        };
+        if let Some(stamp) = term_led.and_then(|term| self.node.clock.stamp_at_once(term)) {
+            return Ok(stamp);
+        }
         let leader = self.leader.borrow().clone();
         match leader {
             Some(leader) if leader.node_id == self.config.node_id => {
