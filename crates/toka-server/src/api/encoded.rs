@@ -4,6 +4,7 @@
 //! is read and encoded by the first one that comes to it, and the others pass on the same bytes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +15,7 @@ use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message as Answer;
 
 use super::read::{Include, Shape};
-use crate::limits::{ENCODED_BYTES, ENCODED_EVENTS};
+use crate::limits::{AT_HAND_BYTES_MAX, AT_HAND_EVENTS_MAX, ENCODED_BYTES, ENCODED_EVENTS};
 
 /// What was encoded last.
 #[derive(Debug, Default)]
@@ -52,25 +53,35 @@ impl Encoded {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// The events' messages, if all of them are there or nothing has to be read for them. Those up to the sequence
-    /// `old` are not kept: whoever reads history, and few do so in the same place, would push out what those that are
-    /// live are about to want.
+    /// The events' messages, if all of them are there, nothing has to be read for them, or `load` has it in memory: of a
+    /// few new events, it is asked. Those up to the sequence `old` are not kept: whoever reads history, and few do so in
+    /// the same place, would push out what those that are live are about to want.
     pub(super) fn at_hand(
         &self,
         include: Include,
         headers: &[Arc<EventHeader>],
         old: u64,
+        load: impl Fn(&[&EventHeader]) -> Option<Vec<v1::Event>>,
     ) -> Option<Vec<Bytes>> {
-        if !include.is_nothing() {
-            return self.kept().get(include.shape(), headers);
+        let shape = include.shape();
+        if include.is_nothing() {
+            let plain = |headers: &[&EventHeader]| {
+                let events = headers.iter().map(|header| v1::Event::from(*header));
+                Ok::<_, Infallible>(events.collect())
+            };
+            return self.fill(shape, headers, old, Others::Repeat, plain).ok();
         }
-        self.fill(include.shape(), headers, old, Others::Repeat, |headers| {
-            Ok(headers
-                .iter()
-                .map(|header| v1::Event::from(*header))
-                .collect())
-        })
-        .ok()
+        let kept = self.kept().get(shape, headers);
+        if kept.is_some() {
+            return kept;
+        }
+        let bytes: usize = headers.iter().map(|of| include.extra_bytes(of)).sum();
+        let is_live = headers.iter().all(|header| header.sequence > old);
+        if !is_live || headers.len() > AT_HAND_EVENTS_MAX || bytes > AT_HAND_BYTES_MAX as usize {
+            return None;
+        }
+        let load = |headers: &[&EventHeader]| load(headers).ok_or(());
+        self.fill(shape, headers, old, Others::Repeat, load).ok()
     }
 
     /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
@@ -89,14 +100,14 @@ impl Encoded {
     /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
     /// has nothing claimed. What is up to the sequence `old` is not kept. `events` makes the messages' events, in the
     /// order of their headers.
-    fn fill(
+    fn fill<E>(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         old: u64,
         others: Others,
-        events: impl Fn(&[&EventHeader]) -> Result<Vec<v1::Event>, Error>,
-    ) -> Result<Vec<Bytes>, Error> {
+        events: impl Fn(&[&EventHeader]) -> Result<Vec<v1::Event>, E>,
+    ) -> Result<Vec<Bytes>, E> {
         let (mut messages, claim) = self.claim(shape, headers, old);
         // Nobody claims what is old.
         let is_own = |at: &usize| {
@@ -118,7 +129,7 @@ impl Encoded {
         let again = |header: &EventHeader| {
             let events = events(&[header])?.into_iter();
             let messages: Vec<Bytes> = events.map(|event| self.encode(event)).collect();
-            Ok::<_, Error>(messages)
+            Ok::<_, E>(messages)
         };
         let mut all = Vec::with_capacity(headers.len());
         for (header, message) in headers.iter().zip(messages) {
@@ -315,12 +326,12 @@ mod tests {
             payload: true,
             ..Default::default()
         }));
-        assert_eq!(encoded.at_hand(other, &headers, 0), None);
+        assert_eq!(encoded.at_hand(other, &headers, 0, |_| None), None);
         encoded
             .fill(other.shape(), &headers, 0, Others::Await, event)
             .expect("no storage");
         assert_eq!(calls.get(), 4);
-        assert!(encoded.at_hand(other, &headers, 0).is_some());
+        assert!(encoded.at_hand(other, &headers, 0, |_| None).is_some());
     }
 
     #[test]
@@ -359,9 +370,25 @@ mod tests {
         let encoded = Encoded::default();
         let headers = [header(1)];
         let (_, claim) = encoded.claim(shape(), &headers, 0);
-        let messages = encoded.at_hand(Include::default(), &headers, 0);
+        let messages = encoded.at_hand(Include::default(), &headers, 0, |_| None);
         assert_eq!(messages.map(|messages| messages.len()), Some(1));
         drop(claim);
+    }
+
+    #[test]
+    fn new_events_in_memory_are_encoded_at_once_and_old_ones_are_not() {
+        let encoded = Encoded::default();
+        let include = Include::new(Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }));
+        let load = |headers: &[&EventHeader]| plain(headers).ok();
+        let headers = [header(1), header(2)];
+        assert_eq!(encoded.at_hand(include, &headers, 1, load), None);
+        let messages = encoded.at_hand(include, &headers[1..], 1, load);
+        assert_eq!(messages.map(|messages| messages.len()), Some(1));
+        assert_eq!(encoded.kept().order, [(2, include.shape())]);
+        assert!(encoded.kept().claimed.is_empty());
     }
 
     #[test]

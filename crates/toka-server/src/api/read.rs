@@ -62,7 +62,7 @@ impl Include {
     }
 
     /// About how many bytes come with the header.
-    fn extra_bytes(self, header: &EventHeader) -> usize {
+    pub(super) fn extra_bytes(self, header: &EventHeader) -> usize {
         let mut bytes = 0;
         if self.payload {
             bytes += header.payload_bytes as usize;
@@ -99,25 +99,36 @@ impl Include {
             AtHand::Known(_) => return Ok(AtHand::Known(None)),
             AtHand::Unknown => return Ok(AtHand::Unknown),
         };
-        let mut event = v1::Event::from(&*header);
+        Ok(match self.event_at_hand(reader, &header)? {
+            AtHand::Known(event) => AtHand::Known(Some(event)),
+            AtHand::Unknown => AtHand::Unknown,
+        })
+    }
+
+    fn event_at_hand(
+        self,
+        reader: &Reader,
+        header: &EventHeader,
+    ) -> Result<AtHand<v1::Event>, Error> {
+        let mut event = v1::Event::from(header);
         if self.payload {
             if header.payload_bytes > AT_HAND_BYTES_MAX {
                 return Ok(AtHand::Unknown);
             }
-            match reader.payload_at_hand(&header)? {
+            match reader.payload_at_hand(header)? {
                 AtHand::Known(payload) => event.payload = Some(payload_message(payload)),
                 AtHand::Unknown => return Ok(AtHand::Unknown),
             }
         }
         if self.embedding {
-            match reader.embedding_at_hand(&header)? {
+            match reader.embedding_at_hand(header)? {
                 AtHand::Known(embedding) => {
                     event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
                 }
                 AtHand::Unknown => return Ok(AtHand::Unknown),
             }
         }
-        Ok(AtHand::Known(Some(event)))
+        Ok(AtHand::Known(event))
     }
 
     /// The event, with what is wanted of it. Blocking.
@@ -135,6 +146,20 @@ impl Include {
 }
 
 impl Include {
+    /// As [`Include::load_all`], if all of it is in memory. Whatever fails will fail again where it is asked for in
+    /// earnest.
+    pub(super) fn load_at_hand(
+        self,
+        reader: &Reader,
+        headers: &[&EventHeader],
+    ) -> Option<Vec<v1::Event>> {
+        let event = |header: &&EventHeader| match self.event_at_hand(reader, header) {
+            Ok(AtHand::Known(event)) => Some(event),
+            Ok(AtHand::Unknown) | Err(_) => None,
+        };
+        headers.iter().map(event).collect()
+    }
+
     /// As [`Include::load`], several events, which are looked up together and should be few. Blocking.
     pub(super) fn load_all(
         self,
