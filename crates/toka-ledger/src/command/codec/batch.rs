@@ -59,7 +59,7 @@ impl Batch {
         self.commands += 1;
     }
 
-    /// Appends an encoded command (see [`encode`]).
+    /// Appends an encoded command (see [`encode`](super::encode)).
     pub fn push(&mut self, command: &[u8]) {
         self.bytes.reserve(LENGTH_BYTES + command.len());
         self.push_with(|out| out.put_slice(command));
