@@ -52,7 +52,7 @@ use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
 use crate::proposer::{Proposer, proposer};
-use crate::snapshot::CopyDigests;
+use crate::snapshot::{CopyDigests, Metrics};
 #[cfg(feature = "storage")]
 use crate::storage::DiskStorage;
 use crate::storage::Storage;
@@ -78,6 +78,8 @@ struct Inner {
     proposer: Proposer,
     barrier: ReadBarrier,
     leader: watch::Receiver<Option<Leader>>,
+    /// openraft gives a copy to each who asks, whose making and end all others contend for.
+    metrics: Metrics,
     /// Whether the cluster has formed and this node has caught up with what it had.
     ready: watch::Receiver<bool>,
     service: Arc<ServiceParts>,
@@ -218,6 +220,7 @@ impl Replica {
         });
         let inner = Inner {
             config,
+            metrics: node.raft.metrics(),
             node,
             proposer,
             barrier,
@@ -382,7 +385,7 @@ impl Replica {
     /// The term that this node is in.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.inner.node.raft.metrics().borrow_watched().current_term
+        self.inner.metrics.borrow_watched().current_term
     }
 
     /// The leader, where one is known.

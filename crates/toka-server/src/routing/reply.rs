@@ -8,7 +8,7 @@ use toka_raft::Leader;
 use tonic::codegen::http;
 use tonic::{Code, Response, Status};
 
-// Names as they stand in heads: made from text they would be checked, hashed and allocated for each reply.
+// Names as they stand in heads: made from text they would be checked and allocated for each reply.
 static CLUSTER_ID_NAME: http::HeaderName = http::HeaderName::from_static(CLUSTER_ID);
 static MEMBER_ENDPOINTS_NAME: http::HeaderName = http::HeaderName::from_static(MEMBER_ENDPOINTS);
 static LEADER_ID_NAME: http::HeaderName = http::HeaderName::from_static(LEADER_ID);
