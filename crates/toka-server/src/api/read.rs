@@ -17,6 +17,8 @@ use crate::limits::{AT_HAND_BYTES_MAX, PAGE_BYTES};
 /// Bytes of what comes with events that are looked up together (one may have more). Of what is looked up in vain, as it
 /// does not fit into a reply any more, there is less than that.
 const TOGETHER_BYTES: usize = 1 << 20;
+/// Events that are looked up together: not so many that a slow disk takes long over them.
+const TOGETHER_EVENTS: usize = 64;
 
 /// What comes with an event's header.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,11 +78,14 @@ impl Include {
     }
 
     /// How many of these events are looked up together, from the first on: at least one.
-    fn together(self, headers: &[Option<Arc<EventHeader>>]) -> usize {
+    pub(super) fn together<'h>(
+        self,
+        headers: impl Iterator<Item = Option<&'h EventHeader>>,
+    ) -> usize {
         let mut bytes = 0;
-        let together = headers.iter().take_while(|header| {
+        let together = headers.take(TOGETHER_EVENTS).take_while(|header| {
             let has_room = bytes < TOGETHER_BYTES;
-            bytes += header.as_ref().map_or(0, |header| self.extra_bytes(header));
+            bytes += header.map_or(0, |header| self.extra_bytes(header));
             has_room
         });
         together.count()
@@ -247,7 +252,8 @@ pub(super) async fn batch_get(
         let mut bytes = 0;
         let mut rest = &headers[..];
         while !rest.is_empty() {
-            let (together, later) = rest.split_at(include.together(rest));
+            let count = include.together(rest.iter().map(Option::as_deref));
+            let (together, later) = rest.split_at(count);
             rest = later;
             let known: Vec<_> = together.iter().flatten().map(|header| &**header).collect();
             let mut events = include.load_all(reader, &known)?.into_iter();
