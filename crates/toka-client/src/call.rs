@@ -464,8 +464,8 @@ impl Shared {
             .transpose()
             .map_err(|error| Error::reply(endpoint, error))?;
         let in_message = header.map(|header| header.cluster_id);
-        let only = BTreeSet::from([endpoint.to_owned()]);
-        let settles = reply.get_ref().settles() || self.routes.are_all_among(&only);
+        let only = || BTreeSet::from([endpoint.to_owned()]);
+        let settles = reply.get_ref().settles() || self.routes.are_all_among(&only());
         for cluster_id in in_head.into_iter().chain(in_message) {
             let checked = if settles {
                 self.pin.check(endpoint, cluster_id)

@@ -72,11 +72,9 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Truncated`].
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        if self.rest.len() < N {
-            return Err(DecodeError::Truncated { field });
-        }
-        let mut array = [0; N];
-        self.rest.copy_to_slice(&mut array);
+        let array = self.rest.first_chunk::<N>();
+        let array = *array.ok_or(DecodeError::Truncated { field })?;
+        self.rest.advance(N);
         Ok(array)
     }
 
@@ -148,13 +146,47 @@ impl Reader {
         self.bytes(field, n)
     }
 
+    /// What `read` makes of the bytes behind their length (a varint), at most `max`. They are lent, which spares what is
+    /// not kept a share in the input.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also where `read` fails, however it does.
+    pub fn lent<T, E>(
+        &mut self,
+        field: &'static str,
+        max: usize,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, DecodeError> {
+        let n = self.count(field, max)?;
+        let bytes = self.rest.get(..n);
+        let bytes = bytes.ok_or(DecodeError::Truncated { field })?;
+        let made = read(bytes).map_err(|_| DecodeError::Invalid { field })?;
+        self.rest.advance(n);
+        Ok(made)
+    }
+
     /// UTF-8 behind its length in bytes.
     ///
     /// # Errors
     /// [`DecodeError`].
     pub fn text(&mut self, field: &'static str, max: usize) -> Result<String, DecodeError> {
-        let bytes = self.prefixed(field, max)?;
-        String::from_utf8(bytes.into()).map_err(|_| DecodeError::Invalid { field })
+        self.checked(field, max, |text| Ok::<_, DecodeError>(text.to_owned()))
+    }
+
+    /// What `check` makes of UTF-8 behind its length in bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also where `check` fails, however it does.
+    pub fn checked<T, E>(
+        &mut self,
+        field: &'static str,
+        max: usize,
+        check: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, DecodeError> {
+        self.lent(field, max, |bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|_| ())?;
+            check(text).map_err(|_| ())
+        })
     }
 
     /// Checks that everything was read.

@@ -83,7 +83,7 @@ impl Command {
     #[must_use]
     pub fn items(&self) -> usize {
         let items = match self {
-            Self::Commit(commit) => commit.events.len() + commit.preconditions.len(),
+            Self::Commit(commit) => commit.items(),
             Self::Deliver(deliver) => deliver.sequences.len(),
             Self::Settle(settle) => settle.settlements.len(),
             Self::MoveParked(moves) => moves.sequences.len(),
@@ -150,6 +150,12 @@ impl Commit {
                 _ => None,
             });
         goals.max().filter(|goal| *goal > end)
+    }
+
+    /// As [`Command::items`].
+    #[must_use]
+    pub fn items(&self) -> usize {
+        (self.events.len() + self.preconditions.len()).max(1)
     }
 }
 

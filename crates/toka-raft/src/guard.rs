@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use toka_ledger::engine::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
+    AtHand, Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
 };
 
 use crate::error::FatalError;
@@ -74,6 +74,10 @@ impl GuardedEngine {
 impl Engine for GuardedEngine {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         self.checked(self.engine.get(table, key))
+    }
+
+    fn get_at_hand(&self, table: Table, key: &[u8]) -> Result<AtHand<Option<Bytes>>, EngineError> {
+        self.checked(self.engine.get_at_hand(table, key))
     }
 
     fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {

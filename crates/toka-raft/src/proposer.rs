@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -15,7 +14,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
-use toka_ledger::command::{self, Command, FEATURE_LEVEL_MIN};
+use toka_ledger::command::{Batch, Command, Commit, FEATURE_LEVEL_MIN};
 use toka_ledger::{Outcome, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -43,9 +42,18 @@ const NO_OUTCOME: &str = "no outcome in time";
 type NodeRaft = Raft<TypeConfig, StateMachine>;
 type Answers = Result<Vec<Outcome>, CommitError>;
 
+/// Commands as an entry has them.
+struct Encoded {
+    batch: Batch,
+    /// How many items they have.
+    items: usize,
+}
+
 /// Commands that wait for their outcomes, and are never split between entries.
 struct Proposal {
-    commands: Vec<Bytes>,
+    /// Empty once they are in an entry.
+    batch: Batch,
+    commands: usize,
     /// How many items they have.
     items: usize,
     queued: Instant,
@@ -139,13 +147,42 @@ impl Proposer {
     /// Proposes `commands` in one entry, in their order, and waits for their outcomes. Encoded here,
     /// once, and by the caller's task: log and network pass the bytes on.
     pub(crate) async fn propose_together(&self, commands: &[Command]) -> Answers {
+        self.propose_encoded(|| {
+            // What no node can decode would stop every one of them.
+            commands.iter().try_for_each(Command::check)?;
+            self.check_level(commands.iter().map(Command::level_needed).max())?;
+            Ok(Encoded {
+                batch: Batch::of_commands(commands),
+                items: commands.iter().map(Command::items).sum(),
+            })
+        })
+        .await
+    }
+
+    /// As [`Proposer::propose_together`], commits, which all get the time `unix_ms`.
+    pub(crate) async fn propose_commits(&self, commits: &[Commit], unix_ms: u64) -> Answers {
+        self.propose_encoded(|| {
+            commits.iter().try_for_each(Commit::check)?;
+            self.check_level(commits.iter().map(Commit::level_needed).max())?;
+            Ok(Encoded {
+                batch: Batch::of_commits(commits, unix_ms),
+                items: commits.iter().map(Commit::items).sum(),
+            })
+        })
+        .await
+    }
+
+    async fn propose_encoded(
+        &self,
+        encode: impl FnOnce() -> Result<Encoded, CommitError>,
+    ) -> Answers {
         let waiting = self.tally.begin();
-        let answer = self.try_together(commands).await;
+        let answer = self.try_encoded(encode).await;
         waiting.answered(&answer);
         answer
     }
 
-    async fn try_together(&self, commands: &[Command]) -> Answers {
+    async fn try_encoded(&self, encode: impl FnOnce() -> Result<Encoded, CommitError>) -> Answers {
         if self.stopping.is_cancelled() {
             return Err(CommitError::Stopped);
         }
@@ -158,14 +195,10 @@ impl Proposer {
         if let Some(nodes) = self.judge.vitals.disks_full() {
             return Err(CommitError::DisksFull { nodes });
         }
-        // What no node can decode would stop every one of them.
-        commands.iter().try_for_each(Command::check)?;
-        self.check_level(commands)?;
-        let items = commands.iter().map(Command::items).sum();
-        let commands: Vec<Bytes> = commands.iter().map(command::encode).collect();
-        let bytes: usize = commands.iter().map(Bytes::len).sum();
+        let Encoded { batch, items } = encode()?;
+        let (commands, bytes) = (batch.commands(), batch.command_bytes());
         // Each command stands behind its length, of at most eight bytes.
-        let overhead_bytes = ENTRY_OVERHEAD_BYTES + 8 * commands.len() as u64;
+        let overhead_bytes = ENTRY_OVERHEAD_BYTES + 8 * commands as u64;
         let bytes_max = usize::try_from(ENTRY_BYTES_MAX.saturating_sub(overhead_bytes))
             .unwrap_or(usize::MAX)
             .min(self.limits.queue_bytes);
@@ -181,6 +214,7 @@ impl Proposer {
         let (answer, outcome) = oneshot::channel();
         self.queue
             .try_send(Proposal {
+                batch,
                 commands,
                 items,
                 queued: Instant::now(),
@@ -199,9 +233,9 @@ impl Proposer {
 
 impl Proposer {
     /// What a member of an older build cannot decode would stop it. The level never falls, and what raised it
-    /// stands before in the log: the level as applied here is enough to go by.
-    fn check_level(&self, commands: &[Command]) -> Result<(), CommitError> {
-        let needed = commands.iter().map(Command::level_needed).max();
+    /// stands before in the log: the level as applied here is enough to go by. `needed` is that of the commands, if
+    /// there are any.
+    fn check_level(&self, needed: Option<u32>) -> Result<(), CommitError> {
         let needed = needed.unwrap_or(FEATURE_LEVEL_MIN);
         if needed == FEATURE_LEVEL_MIN {
             return Ok(());
@@ -243,18 +277,16 @@ impl Batcher {
 
     /// Makes an entry of `first` and of what else is queued, and proposes it.
     fn send(&mut self, first: Proposal) -> BoxFuture<'static, ()> {
-        let mut batch = command::Batch::default();
         let mut waiting = Vec::new();
-        let mut items: usize = 0;
+        let (mut commands, mut bytes, mut items) = (0, 0, 0_usize);
         let mut next = Some(first);
         while let Some(proposal) = next {
-            for command in &proposal.commands {
-                batch.push(command);
-            }
+            commands += proposal.commands;
+            bytes += proposal.batch.bytes();
             items = items.saturating_add(proposal.items);
             waiting.push(proposal);
-            let is_full = batch.commands() >= self.limits.entry_commits
-                || batch.bytes() >= self.limits.entry_bytes
+            let is_full = commands >= self.limits.entry_commits
+                || bytes >= self.limits.entry_bytes
                 || items >= ENTRY_ITEMS_MAX;
             next = if is_full {
                 None
@@ -262,6 +294,7 @@ impl Batcher {
                 self.queue.try_recv().ok()
             };
         }
+        let batch = gathered(&mut waiting, bytes);
         let commits = waiting.iter_mut().filter_map(|of| of.traced.take());
         let commits = commits.collect();
         let traced = TracedEntry::of(commits, &self.durable, batch.commands(), batch.bytes());
@@ -306,6 +339,18 @@ impl Batcher {
             retry_after_ms: RETRY_AFTER_MS,
         })
     }
+}
+
+/// The commands of all proposals, which have so many bytes. Those of the first one are not copied: an entry of a commit
+/// stream often has no others.
+fn gathered(waiting: &mut [Proposal], bytes: usize) -> Batch {
+    let mut proposals = waiting.iter_mut().map(|of| std::mem::take(&mut of.batch));
+    let mut batch = proposals.next().unwrap_or_default();
+    batch.reserve(bytes.saturating_sub(batch.bytes()));
+    for later in proposals {
+        batch.append(&later);
+    }
+    batch
 }
 
 /// From when to when an entry was applied here; `None` if it was not, as far as is known.
@@ -411,7 +456,7 @@ fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u
     let mut outcomes = applied.outcomes.into_iter();
     for proposal in waiting {
         // One outcome per command, in their order: apply's promise.
-        let count = proposal.commands.len();
+        let count = proposal.commands;
         let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
         let is_whole = own.len() == count;
         let _ = proposal.answer.send(if is_whole {

@@ -22,6 +22,11 @@ pub const ENCODED_EVENTS: usize = 16_384;
 pub const ENCODED_BYTES: usize = 16 << 20;
 /// A commit above this size is prepared off the reactor, bytes.
 pub const PREPARE_INLINE_BYTES: usize = 128 << 10;
+/// A payload above this size is read off the reactor, also where it is in memory, bytes.
+pub const AT_HAND_BYTES_MAX: u32 = 128 << 10;
+/// New events of a subscription that are read on the reactor if they are in memory. Other calls wait meanwhile, and for
+/// more of them another thread is worth its while.
+pub const AT_HAND_EVENTS_MAX: usize = 16;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
 /// Log entries of one commit stream that are in its call's trace: a stream goes on for ever, and a trace should not.

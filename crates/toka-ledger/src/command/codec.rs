@@ -1,11 +1,13 @@
 //! Bytes of commands (`docs/format.md`, section "Commands").
 
+mod batch;
 mod coordination;
 mod credentials;
 mod precondition;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub use self::batch::Batch;
 use super::{Command, Commit, Create, Label, ParentName, PreparedEvent, SetFeatureLevel};
 use crate::codec::{DecodeError, Reader, put_prefixed, put_varint};
 use crate::core::limits::{
@@ -52,42 +54,6 @@ const HAS_CONTENT_TYPE: u8 = 1 << 2;
 const HAS_ATTRIBUTES: u8 = 1 << 3;
 const HAS_MODEL: u8 = 1 << 4;
 
-/// Commands gathered into one entry.
-#[derive(Debug, Default)]
-pub struct Batch {
-    bytes: BytesMut,
-    commands: usize,
-}
-
-impl Batch {
-    /// Appends an encoded command (see [`encode`]).
-    pub fn push(&mut self, command: &[u8]) {
-        self.bytes.reserve(4 + command.len());
-        self.bytes
-            .put_u32_le(u32::try_from(command.len()).expect("a command is under 2^32 bytes"));
-        self.bytes.put_slice(command);
-        self.commands += 1;
-    }
-
-    /// Number of commands.
-    #[must_use]
-    pub const fn commands(&self) -> usize {
-        self.commands
-    }
-
-    /// Size so far, bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The entry.
-    #[must_use]
-    pub fn finish(self) -> Bytes {
-        self.bytes.freeze()
-    }
-}
-
 /// The commands of an entry; payloads and embeddings share its memory.
 ///
 /// # Errors
@@ -106,48 +72,55 @@ pub fn decode_batch(entry: Bytes) -> Result<Vec<Command>, DecodeError> {
 #[must_use]
 pub fn encode(command: &Command) -> Bytes {
     let mut out = BytesMut::with_capacity(size_hint(command));
+    put(&mut out, command);
+    out.freeze()
+}
+
+fn put(out: &mut BytesMut, command: &Command) {
     out.put_u8(VERSION);
     match command {
-        Command::Create(create) => put_create(&mut out, create),
-        Command::Commit(commit) => {
-            out.put_u8(COMMAND_COMMIT);
-            out.put_u64_le(commit.unix_ms);
-            put_varint(&mut out, commit.preconditions.len() as u64);
-            for precondition in &commit.preconditions {
-                precondition::put(&mut out, precondition);
-            }
-            put_varint(&mut out, commit.events.len() as u64);
-            for event in &commit.events {
-                put_event(&mut out, event);
-            }
-        }
+        Command::Create(create) => put_create(out, create),
+        Command::Commit(commit) => put_commit(out, commit, commit.unix_ms),
         Command::Label(label) => {
             out.put_u8(COMMAND_LABEL);
             out.put_u64_le(label.unix_ms);
-            put_varint(&mut out, label.intent.0);
-            put_prefixed(&mut out, text(label.label.as_ref()));
+            put_varint(out, label.intent.0);
+            put_prefixed(out, text(label.label.as_ref()));
         }
         Command::SetFeatureLevel(set) => {
             out.put_u8(COMMAND_SET_FEATURE_LEVEL);
             out.put_u64_le(set.unix_ms);
-            put_varint(&mut out, set.level.into());
+            put_varint(out, set.level.into());
         }
-        Command::SaveCursor(save) => coordination::put_save_cursor(&mut out, save),
-        Command::DeleteCursor(delete) => coordination::put_delete_cursor(&mut out, delete),
-        Command::CreateGroup(create) => coordination::put_create_group(&mut out, create),
-        Command::DeleteGroup(delete) => coordination::put_delete_group(&mut out, delete),
-        Command::Deliver(deliver) => coordination::put_deliver(&mut out, deliver),
-        Command::Settle(settle) => coordination::put_settle(&mut out, settle),
-        Command::MoveParked(moves) => coordination::put_move_parked(&mut out, moves),
-        Command::UpdateGroup(update) => coordination::put_update_group(&mut out, update),
-        Command::CreateToken(create) => credentials::put_create_token(&mut out, create),
-        Command::RotateToken(rotate) => credentials::put_rotate_token(&mut out, rotate),
-        Command::RevokeToken(revoke) => credentials::put_revoke_token(&mut out, revoke),
-        Command::PutRole(put) => credentials::put_put_role(&mut out, put),
-        Command::DeleteRole(delete) => credentials::put_delete_role(&mut out, delete),
-        Command::AppendAudit(append) => credentials::put_append_audit(&mut out, append),
+        Command::SaveCursor(save) => coordination::put_save_cursor(out, save),
+        Command::DeleteCursor(delete) => coordination::put_delete_cursor(out, delete),
+        Command::CreateGroup(create) => coordination::put_create_group(out, create),
+        Command::DeleteGroup(delete) => coordination::put_delete_group(out, delete),
+        Command::Deliver(deliver) => coordination::put_deliver(out, deliver),
+        Command::Settle(settle) => coordination::put_settle(out, settle),
+        Command::MoveParked(moves) => coordination::put_move_parked(out, moves),
+        Command::UpdateGroup(update) => coordination::put_update_group(out, update),
+        Command::CreateToken(create) => credentials::put_create_token(out, create),
+        Command::RotateToken(rotate) => credentials::put_rotate_token(out, rotate),
+        Command::RevokeToken(revoke) => credentials::put_revoke_token(out, revoke),
+        Command::PutRole(put) => credentials::put_put_role(out, put),
+        Command::DeleteRole(delete) => credentials::put_delete_role(out, delete),
+        Command::AppendAudit(append) => credentials::put_append_audit(out, append),
     }
-    out.freeze()
+}
+
+/// All but the version; the time is `unix_ms`, and not the commit's.
+fn put_commit(out: &mut BytesMut, commit: &Commit, unix_ms: u64) {
+    out.put_u8(COMMAND_COMMIT);
+    out.put_u64_le(unix_ms);
+    put_varint(out, commit.preconditions.len() as u64);
+    for precondition in &commit.preconditions {
+        precondition::put(out, precondition);
+    }
+    put_varint(out, commit.events.len() as u64);
+    for event in &commit.events {
+        put_event(out, event);
+    }
 }
 
 fn put_create(out: &mut BytesMut, create: &Create) {
@@ -168,9 +141,13 @@ fn text(text: Option<&impl AsRef<str>>) -> &[u8] {
 
 /// Overestimates a little, so that the buffer is allocated once.
 fn size_hint(command: &Command) -> usize {
-    let Command::Commit(commit) = command else {
-        return 512;
-    };
+    match command {
+        Command::Commit(commit) => commit_size_hint(commit),
+        _ => 512,
+    }
+}
+
+fn commit_size_hint(commit: &Commit) -> usize {
     let events: usize = commit
         .events
         .iter()
@@ -367,7 +344,7 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
     let kind = read_kind(reader)?;
     let payload_digest = Digest(reader.array("payload digest")?);
     let payload = reader.prefixed("payload", PAYLOAD_BYTES_MAX)?;
-    let salt = Salt::new(&reader.prefixed("salt", SALT_BYTES_MAX)?).map_err(invalid("salt"))?;
+    let salt = reader.lent("salt", SALT_BYTES_MAX, Salt::new)?;
     let parents = (0..reader.count("parents", PARENTS_MAX)?)
         .map(|_| read_parent(reader, index))
         .collect::<Result<_, _>>()?;
@@ -380,8 +357,8 @@ fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, Decode
     let model = if flags & HAS_MODEL == 0 {
         None
     } else {
-        let model = reader.text("embedding model", EMBEDDING_MODEL_BYTES_MAX)?;
-        Some(EmbeddingModel::new(&model).map_err(invalid("embedding model"))?)
+        const FIELD: &str = "embedding model";
+        Some(reader.checked(FIELD, EMBEDDING_MODEL_BYTES_MAX, EmbeddingModel::new)?)
     };
     let attributes = read_attributes(reader, flags)?;
     Ok(PreparedEvent {
@@ -422,7 +399,7 @@ fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeE
 }
 
 fn read_kind(reader: &mut Reader) -> Result<Kind, DecodeError> {
-    Kind::new(&reader.text("kind", KIND_BYTES_MAX)?).map_err(invalid("kind"))
+    reader.checked("kind", KIND_BYTES_MAX, Kind::new)
 }
 
 /// `index` is the event's place in its commit: only earlier ones can be its parents.

@@ -82,7 +82,9 @@ impl Embedding {
         }
         check_dimension(components.len() / 2)?;
         let embedding = Self { components };
-        let norm_squared: i64 = embedding.iter().map(|q| i64::from(q) * i64::from(q)).sum();
+        // A square is at most 2^30. CPUs multiply many of these at once, and of 64 bits they do not.
+        let square = |q: i16| i64::from(i32::from(q) * i32::from(q));
+        let norm_squared: i64 = embedding.iter().map(square).sum();
         if norm_squared == 0 {
             return Err(Invalid::ZeroNorm { field: "embedding" });
         }

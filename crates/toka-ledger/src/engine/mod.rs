@@ -9,7 +9,7 @@
 //!   some number of batches, never a later batch without an earlier one;
 //! - damaged data is an error ([`EngineError::is_corruption`]), never a missing row.
 //!
-//! The engine does not know what the rows mean. All calls block: keep them off the reactor.
+//! The engine does not know what the rows mean. All calls but [`Engine::get_at_hand`] block: keep them off the reactor.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -118,6 +118,15 @@ pub enum Durability {
     Volatile,
 }
 
+/// What a look that does not go to the disk has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtHand<T> {
+    /// What the disk would say too.
+    Known(T),
+    /// Only the disk can say.
+    Unknown,
+}
+
 /// Order of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -143,6 +152,19 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`EngineError::Corruption`] where a stored block is damaged, [`EngineError::Io`].
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+
+    /// As [`Engine::get`], if memory has the answer. Alone of all calls it does not block, so that it needs no thread
+    /// that may. An engine that cannot tell always says [`AtHand::Unknown`].
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    fn get_at_hand(
+        &self,
+        _table: Table,
+        _key: &[u8],
+    ) -> Result<AtHand<Option<Bytes>>, EngineError> {
+        Ok(AtHand::Unknown)
+    }
 
     /// The values under `keys`, in the same order, all as of one moment.
     ///

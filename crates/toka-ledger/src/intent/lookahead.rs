@@ -23,6 +23,8 @@ pub(super) struct Lookahead {
     scored: Range<usize>,
     queries: Vec<Query>,
     block: Block,
+    /// Reused for each event: `event - mean`.
+    relative: Vec<i32>,
 }
 
 impl Lookahead {
@@ -59,7 +61,7 @@ impl Lookahead {
         match at {
             Some(at) if !is_full && self.is_in_block(at) => self.find_in_block(space, at),
             _ => {
-                let query = query(space, embedding);
+                let query = query(space, embedding, &mut self.relative);
                 let table = space.table.as_ref().expect("a replay scores no event");
                 let best = if is_full {
                     table.best(&query)
@@ -83,7 +85,8 @@ impl Lookahead {
             let until = self.embeddings.len().min(at + BLOCK_QUERIES_MAX);
             self.queries.clear();
             for embedding in &self.embeddings[at..until] {
-                self.queries.push(query(space, embedding));
+                let query = query(space, embedding, &mut self.relative);
+                self.queries.push(query);
             }
             let tau_q30 = space.parameters.tau_q30;
             let table = space.table.as_mut().expect("a replay scores no event");
@@ -99,8 +102,7 @@ impl Lookahead {
     }
 }
 
-fn query(space: &Space, embedding: &Embedding) -> Query {
-    let mut relative = Vec::with_capacity(space.dimension);
-    space.relative(embedding.iter(), &mut relative);
-    Query::new(&relative)
+fn query(space: &Space, embedding: &Embedding, relative: &mut Vec<i32>) -> Query {
+    space.relative(embedding.iter(), relative);
+    Query::new(relative)
 }

@@ -71,6 +71,8 @@ pub(super) struct Space {
     pub(super) saved: u64,
     /// Micro-clusters that were saved and are gone since.
     pub(super) removed: Vec<MicroClusterId>,
+    /// Reused for each event: the centre that it moves.
+    centre: Vec<i32>,
 }
 
 /// Where an event goes.
@@ -103,6 +105,7 @@ impl Space {
             pending: None,
             saved: 0,
             removed: Vec::new(),
+            centre: Vec::new(),
         }
     }
 
@@ -170,9 +173,8 @@ impl Space {
             .add(row, event, sequence, shift, &mut group.sums);
         group.weight += u64::from(self.micros.row(row).weight - before.weight);
         if let Some(table) = &mut self.table {
-            let mut centre = Vec::with_capacity(self.dimension);
-            self.micros.centre(row, &self.mean, &mut centre);
-            table.set(row, &centre);
+            self.micros.centre(row, &self.mean, &mut self.centre);
+            table.set(row, &self.centre);
         }
     }
 

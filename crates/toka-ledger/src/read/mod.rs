@@ -1,5 +1,6 @@
 //! Reading the vault, from any thread.
 
+mod at_hand;
 mod auth;
 mod bounds;
 mod cursors;
@@ -11,6 +12,7 @@ pub mod lineage;
 mod list;
 mod ring;
 mod search;
+mod several;
 mod times;
 
 use std::slice;
@@ -104,8 +106,8 @@ impl Default for Turns {
 
 /// Reads a vault; cheap to clone, for any thread.
 ///
-/// Calls block for as long as the disk takes: asynchronous callers use `spawn_blocking`. Each call
-/// sees at least everything up to the [`Reader::position`] of before.
+/// Calls block for as long as the disk takes: asynchronous callers use `spawn_blocking`, but for those that end in
+/// `_at_hand`, which read what is in memory. Each call sees at least everything up to the [`Reader::position`] of before.
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<Shared>,

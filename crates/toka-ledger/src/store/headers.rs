@@ -123,8 +123,7 @@ pub fn decode(sequence: u64, value: Bytes) -> Result<EventHeader, DecodeError> {
     }
     let unix_ms = read_unix_ms(&mut reader)?;
     let digest = Digest(reader.array("digest")?);
-    let kind = reader.text("kind", KIND_BYTES_MAX)?;
-    let kind = Kind::new(&kind).map_err(invalid("kind"))?;
+    let kind = reader.checked("kind", KIND_BYTES_MAX, Kind::new)?;
     let payload_digest = Digest(reader.array("payload digest")?);
     let payload_bytes = reader.count("payload bytes", PAYLOAD_BYTES_MAX)?;
     let payload_sequence = checked(reader.varint("payload sequence")?)?;
@@ -133,8 +132,7 @@ pub fn decode(sequence: u64, value: Bytes) -> Result<EventHeader, DecodeError> {
             field: "payload sequence",
         });
     }
-    let salt = reader.prefixed("salt", SALT_BYTES_MAX)?;
-    let salt = Salt::new(&salt).map_err(invalid("salt"))?;
+    let salt = reader.lent("salt", SALT_BYTES_MAX, Salt::new)?;
     let parents = read_parents(&mut reader, sequence)?;
     let embedding = (flags & HAS_EMBEDDING != 0)
         .then(|| read_embedding(&mut reader))

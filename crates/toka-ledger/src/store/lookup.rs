@@ -390,7 +390,7 @@ fn decode_membership(row: Option<Bytes>) -> Result<Option<Bytes>, Error> {
 }
 
 /// The rows under `keys`; one look-up alone is cheaper as a `get`.
-fn many(
+pub(crate) fn many(
     engine: &dyn Engine,
     table: Table,
     keys: &[impl AsRef<[u8]>],

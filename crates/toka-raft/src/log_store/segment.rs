@@ -40,6 +40,8 @@ use mark::Mark;
 /// How far a new file is filled with zeros ahead of the writer, bytes. A write into written space
 /// does not change the file's metadata, which halves the cost of its sync; recycled files need none.
 const FILL_BYTES: u64 = 1 << 20;
+/// What it is filled with. They are never written to, and take no memory.
+static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
 
 /// Purged segments kept to be written again.
 const RECYCLED_SEGMENTS_MAX: usize = 4;
@@ -164,12 +166,15 @@ impl SegmentLog {
             .next_multiple_of(FILL_BYTES)
             .min(self.options.segment_bytes)
             .max(end);
-        let zeros = vec![0; usize::try_from(ahead - *file_len).expect("a segment fits in memory")];
-        segment
-            .file
-            .write_at(&zeros, *file_len)
-            .doing("extend", &segment.path)?;
-        *file_len = ahead;
+        while *file_len < ahead {
+            let bytes = (ahead - *file_len).min(FILL_BYTES);
+            let zeros = &ZEROS[..usize::try_from(bytes).expect("at most their number")];
+            segment
+                .file
+                .write_at(zeros, *file_len)
+                .doing("extend", &segment.path)?;
+            *file_len += bytes;
+        }
         Ok(())
     }
 

@@ -52,7 +52,7 @@ use crate::config::{Config, RuntimeChoice};
 use crate::error::{CommitError, FatalError, ReadError, StartError};
 use crate::network::{PeerService, ServiceParts};
 use crate::proposer::{Judge, Proposer, proposer};
-use crate::snapshot::CopyDigests;
+use crate::snapshot::{CopyDigests, Metrics};
 #[cfg(feature = "storage")]
 use crate::storage::DiskStorage;
 use crate::storage::Storage;
@@ -78,6 +78,8 @@ struct Inner {
     proposer: Proposer,
     barrier: ReadBarrier,
     leader: watch::Receiver<Option<Leader>>,
+    /// openraft gives a copy to each who asks, whose making and end all others contend for.
+    metrics: Metrics,
     /// Whether the cluster has formed and this node has caught up with what it had.
     ready: watch::Receiver<bool>,
     service: Arc<ServiceParts>,
@@ -96,6 +98,16 @@ impl Inner {
     /// The time for a commit, milliseconds since the Unix epoch, if this node leads and its clock can be
     /// trusted.
     async fn stamp(&self) -> Result<u64, CommitError> {
+        let term_led = {
+            let leader = self.leader.borrow();
+            let own = leader
+                .as_ref()
+                .filter(|leader| leader.node_id == self.config.node_id);
+            own.map(|leader| leader.term)
+        };
+        if let Some(stamp) = term_led.and_then(|term| self.node.clock.stamp_at_once(term)) {
+            return Ok(stamp);
+        }
         let leader = self.leader.borrow().clone();
         match leader {
             Some(leader) if leader.node_id == self.config.node_id => {
@@ -210,6 +222,7 @@ impl Replica {
         });
         let inner = Inner {
             config,
+            metrics: node.raft.metrics(),
             node,
             proposer,
             barrier,
@@ -274,8 +287,13 @@ impl Replica {
     ///
     /// # Errors
     /// [`CommitError`]. A commit that is refused by the vault is an outcome, not an error.
-    pub async fn commit(&self, commit: Commit) -> Result<Outcome, CommitError> {
-        let outcomes = self.commit_in_order(vec![commit]).await?;
+    pub async fn commit(
+        &self,
+        commit: impl std::borrow::Borrow<Commit>,
+    ) -> Result<Outcome, CommitError> {
+        // The trait is not in scope: it would hide what watches have of that name.
+        let commit: &Commit = std::borrow::Borrow::borrow(&commit);
+        let outcomes = self.commit_in_order(std::slice::from_ref(commit)).await?;
         outcomes.into_iter().next().ok_or(CommitError::Unknown)
     }
 
@@ -285,11 +303,14 @@ impl Replica {
     ///
     /// # Errors
     /// As [`Replica::commit`]. There is one outcome per commit, in their order.
-    pub async fn commit_in_order(&self, commits: Vec<Commit>) -> Result<Vec<Outcome>, CommitError> {
+    pub async fn commit_in_order(&self, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
         let unix_ms = self.inner.stamp().await?;
-        let stamp = |commit| Command::Commit(Commit { unix_ms, ..commit });
-        let commands: Vec<Command> = commits.into_iter().map(stamp).collect();
-        self.propose(&commands).await
+        created(
+            self.inner
+                .proposer
+                .propose_commits(commits, unix_ms)
+                .await?,
+        )
     }
 
     /// As [`Replica::commit`], a label for an intent (absent: none). Applied again it changes nothing.
@@ -329,22 +350,7 @@ impl Replica {
     }
 
     async fn propose(&self, commands: &[Command]) -> Result<Vec<Outcome>, CommitError> {
-        let outcomes = self.inner.proposer.propose_together(commands).await?;
-        let is_early = |outcome: &Outcome| {
-            matches!(
-                outcome,
-                Outcome::Rejected {
-                    rejection: Rejection::NotCreated,
-                    ..
-                }
-            )
-        };
-        if outcomes.iter().any(is_early) {
-            return Err(CommitError::Overloaded {
-                retry_after_ms: CREATION_RETRY_MS,
-            });
-        }
-        Ok(outcomes)
+        created(self.inner.proposer.propose_together(commands).await?)
     }
 
     /// Waits until this node can serve a read at `consistency`, but not beyond `deadline`. Read with
@@ -381,7 +387,7 @@ impl Replica {
     /// The term that this node is in.
     #[must_use]
     pub fn term(&self) -> u64 {
-        self.inner.node.raft.metrics().borrow_watched().current_term
+        self.inner.metrics.borrow_watched().current_term
     }
 
     /// The leader, where one is known.
@@ -434,6 +440,25 @@ impl Replica {
     pub fn fatal(&self) -> watch::Receiver<Option<FatalError>> {
         self.inner.node.fatal.watch()
     }
+}
+
+/// `outcomes`, unless a command has come before the vault was created: that is no refusal to keep.
+fn created(outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, CommitError> {
+    let is_early = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Rejected {
+                rejection: Rejection::NotCreated,
+                ..
+            }
+        )
+    };
+    if outcomes.iter().any(is_early) {
+        return Err(CommitError::Overloaded {
+            retry_after_ms: CREATION_RETRY_MS,
+        });
+    }
+    Ok(outcomes)
 }
 
 /// Raft's threads. Few: its tasks are short, and what blocks goes to other threads.

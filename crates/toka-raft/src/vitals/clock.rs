@@ -86,9 +86,7 @@ impl StampClock {
             match known {
                 Trust::Right { term, since } if term == leader.term => {
                     let now = self.clock.unix_ms();
-                    let elapsed = since.at.elapsed().as_millis();
-                    let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-                    let expected = since.unix_ms.saturating_add(elapsed);
+                    let expected = expected_ms(since);
                     if now <= expected.saturating_add(CLOCK_TOLERANCE_MS) {
                         return Ok(now);
                     }
@@ -127,6 +125,16 @@ impl StampClock {
         }
     }
 
+    /// What [`StampClock::stamp`] gives in `term` without a wait; `None` where that has more to do.
+    pub(crate) fn stamp_at_once(&self, term: u64) -> Option<u64> {
+        let Trust::Right { term: of, since } = *self.trust.borrow() else {
+            return None;
+        };
+        let now = self.clock.unix_ms();
+        let is_right = now <= expected_ms(since).saturating_add(CLOCK_TOLERANCE_MS);
+        (of == term && is_right).then_some(now)
+    }
+
     /// It was compared in `term`, and was not ahead. `since` was read before anybody was asked: whatever it
     /// is set to from then on shows in an answer, or as a jump away from `since`.
     pub(crate) fn trust(&self, term: u64, since: Reading) {
@@ -137,6 +145,13 @@ impl StampClock {
     pub(crate) fn distrust(&self, term: u64, by_ms: u64) {
         self.trust.send_replace(Trust::Ahead { term, by_ms });
     }
+}
+
+/// What a clock says now that was right at `since` and was not set, milliseconds since the Unix epoch.
+fn expected_ms(since: Reading) -> u64 {
+    let elapsed = since.at.elapsed().as_millis();
+    let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+    since.unix_ms.saturating_add(elapsed)
 }
 
 /// How far a peer's clock is ahead of this node's, milliseconds, if it said `theirs` between `asked` and
@@ -193,8 +208,11 @@ mod tests {
     async fn nothing_is_stamped_before_clocks_are_compared_in_the_term() {
         let clock = StampClock::new(Arc::new(Hands(AtomicU64::new(5_000))));
         assert!(stamp(&clock, 2).now_or_never().is_none());
+        assert_eq!(clock.stamp_at_once(2), None);
         clock.trust(2, clock.read());
         assert_eq!(stamp(&clock, 2).await, Ok(5_000));
+        assert_eq!(clock.stamp_at_once(2), Some(5_000));
+        assert_eq!(clock.stamp_at_once(3), None);
         assert!(stamp(&clock, 3).now_or_never().is_none());
         clock.distrust(3, 7);
         let ahead = Err(CommitError::Clock { ahead_ms: 7 });

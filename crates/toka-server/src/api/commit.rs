@@ -52,7 +52,7 @@ pub(super) async fn commit(
                 }
                 let commit = work.prepare(shared.history_id()).await?;
                 shared.check_moves(&commit, call.deadline).await?;
-                let attempt = propose(shared, &call, commit.clone()).await;
+                let attempt = propose(shared, &call, &commit).await;
                 work = Work::Prepared(commit);
                 attempt
             }
@@ -161,7 +161,7 @@ pub(super) async fn prepare_events(
 async fn propose(
     shared: &Shared,
     call: &Call,
-    commit: Commit,
+    commit: &Commit,
 ) -> Result<Response<v1::CommitResponse>, Refused> {
     let outcome = proposed(call, "commit", shared.replica.commit(commit)).await?;
     response(shared, outcome)

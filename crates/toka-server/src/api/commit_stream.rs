@@ -284,6 +284,8 @@ async fn propose(
     };
     let mut outcomes = outcomes.into_iter();
     let mut answers = Vec::with_capacity(places.len());
+    // The same for all: what it is made from is behind locks.
+    let header = header(shared, 0);
     for (number, refused) in places {
         let result = match refused {
             Some(status) => Err(status),
@@ -295,7 +297,7 @@ async fn propose(
                 None => return Err(status::no_leader(RESEND)),
             },
         };
-        answers.push(answer(shared, number, result));
+        answers.push(answer(&header, number, result));
     }
     Ok(answers)
 }
@@ -304,7 +306,7 @@ async fn propose(
 /// client is held up by it, since nothing more is read meanwhile than the window has room for.
 async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Status> {
     loop {
-        match shared.replica.commit_in_order(commits.to_vec()).await {
+        match shared.replica.commit_in_order(commits).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(CommitError::Overloaded { retry_after_ms }) => {
                 let pause = Duration::from_millis(retry_after_ms);
@@ -323,8 +325,9 @@ async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Stat
     }
 }
 
+/// `header` is the state of the leader after all of them.
 fn answer(
-    shared: &Shared,
+    header: &v1::ResponseHeader,
     request_number: u64,
     result: Result<Committed, Status>,
 ) -> v1::CommitStreamResponse {
@@ -336,7 +339,10 @@ fn answer(
         Err(status) => (0, Answer::Error(status::to_commit_error(&status))),
     };
     v1::CommitStreamResponse {
-        header: Some(header(shared, revision)),
+        header: Some(v1::ResponseHeader {
+            revision: header.revision.max(revision),
+            ..header.clone()
+        }),
         request_number,
         outcome: Some(outcome),
     }

@@ -4,6 +4,7 @@
 //! is read and encoded by the first one that comes to it, and the others pass on the same bytes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +15,7 @@ use toka_proto::v1;
 use toka_proto::v1::subscribe_response::Message as Answer;
 
 use super::read::{Include, Shape};
-use crate::limits::{ENCODED_BYTES, ENCODED_EVENTS};
+use crate::limits::{AT_HAND_BYTES_MAX, AT_HAND_EVENTS_MAX, ENCODED_BYTES, ENCODED_EVENTS};
 
 /// What was encoded last.
 #[derive(Debug, Default)]
@@ -52,21 +53,35 @@ impl Encoded {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// The events' messages, if all of them are there or nothing has to be read for them. Those up to the sequence
-    /// `old` are not kept: whoever reads history, and few do so in the same place, would push out what those that are
-    /// live are about to want.
+    /// The events' messages, if all of them are there, nothing has to be read for them, or `load` has it in memory: of a
+    /// few new events, it is asked. Those up to the sequence `old` are not kept: whoever reads history, and few do so in
+    /// the same place, would push out what those that are live are about to want.
     pub(super) fn at_hand(
         &self,
         include: Include,
         headers: &[Arc<EventHeader>],
         old: u64,
+        load: impl Fn(&[&EventHeader]) -> Option<Vec<v1::Event>>,
     ) -> Option<Vec<Bytes>> {
-        if !include.is_nothing() {
-            return self.kept().get(include.shape(), headers);
+        let shape = include.shape();
+        if include.is_nothing() {
+            let plain = |headers: &[&EventHeader]| {
+                let events = headers.iter().map(|header| v1::Event::from(*header));
+                Ok::<_, Infallible>(events.collect())
+            };
+            return self.fill(shape, headers, old, Others::Repeat, plain).ok();
         }
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        self.fill(include.shape(), headers, old, Others::Repeat, event)
-            .ok()
+        let kept = self.kept().get(shape, headers);
+        if kept.is_some() {
+            return kept;
+        }
+        let bytes: usize = headers.iter().map(|of| include.extra_bytes(of)).sum();
+        let is_live = headers.iter().all(|header| header.sequence > old);
+        if !is_live || headers.len() > AT_HAND_EVENTS_MAX || bytes > AT_HAND_BYTES_MAX as usize {
+            return None;
+        }
+        let load = |headers: &[&EventHeader]| load(headers).ok_or(());
+        self.fill(shape, headers, old, Others::Repeat, load).ok()
     }
 
     /// The events' messages, with what is wanted of them. Those up to the sequence `old` are not kept. Blocking.
@@ -77,51 +92,62 @@ impl Encoded {
         headers: &[Arc<EventHeader>],
         old: u64,
     ) -> Result<Vec<Bytes>, Error> {
-        self.fill(include.shape(), headers, old, Others::Await, |header| {
-            include.load(reader, header)
+        self.fill(include.shape(), headers, old, Others::Await, |headers| {
+            include.load_all(reader, headers)
         })
     }
 
     /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
-    /// has nothing claimed. What is up to the sequence `old` is not kept.
-    fn fill(
+    /// has nothing claimed. What is up to the sequence `old` is not kept. `events` makes the messages' events, in the
+    /// order of their headers.
+    fn fill<E>(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         old: u64,
         others: Others,
-        event: impl Fn(&EventHeader) -> Result<v1::Event, Error>,
-    ) -> Result<Vec<Bytes>, Error> {
-        let encode = |header: &EventHeader| {
-            let message = encode(event(header)?);
-            self.events.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Error>(message)
-        };
+        events: impl Fn(&[&EventHeader]) -> Result<Vec<v1::Event>, E>,
+    ) -> Result<Vec<Bytes>, E> {
         let (mut messages, claim) = self.claim(shape, headers, old);
+        // Nobody claims what is old.
+        let is_own = |at: &usize| {
+            let sequence = headers[*at].sequence;
+            messages[*at].is_none() && (sequence <= old || claim.has(sequence))
+        };
+        let own: Vec<usize> = (0..headers.len()).filter(is_own).collect();
+        let wanted: Vec<&EventHeader> = own.iter().map(|&at| &*headers[at]).collect();
         let mut new = Vec::with_capacity(claim.keys.len());
-        for (header, message) in headers.iter().zip(&mut messages) {
-            if claim.has(header.sequence) {
-                let encoded = encode(header)?;
-                new.push((header.sequence, encoded.clone()));
-                *message = Some(encoded);
+        for (at, event) in own.into_iter().zip(events(&wanted)?) {
+            let (sequence, message) = (headers[at].sequence, self.encode(event));
+            if claim.has(sequence) {
+                new.push((sequence, message.clone()));
             }
+            messages[at] = Some(message);
         }
         self.kept().put(shape, new);
         drop(claim);
-        headers
-            .iter()
-            .zip(messages)
-            .map(|(header, message)| match message {
-                Some(message) => Ok(message),
-                None => match others {
-                    Others::Await => match self.wait((header.sequence, shape)) {
-                        Some(message) => Ok(message),
-                        None => encode(header),
-                    },
-                    Others::Repeat => encode(header),
-                },
-            })
-            .collect()
+        let again = |header: &EventHeader| {
+            let events = events(&[header])?.into_iter();
+            let messages: Vec<Bytes> = events.map(|event| self.encode(event)).collect();
+            Ok::<_, E>(messages)
+        };
+        let mut all = Vec::with_capacity(headers.len());
+        for (header, message) in headers.iter().zip(messages) {
+            let message = match (message, others) {
+                (None, Others::Await) => self.wait((header.sequence, shape)),
+                (message, _) => message,
+            };
+            match message {
+                Some(message) => all.push(message),
+                None => all.extend(again(header)?),
+            }
+        }
+        Ok(all)
+    }
+
+    fn encode(&self, event: v1::Event) -> Bytes {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        encode(event)
     }
 
     /// The messages that are there, and a claim on those that are not, that nobody else has claimed, and that are
@@ -270,14 +296,21 @@ mod tests {
         Include::default().shape()
     }
 
+    fn plain(headers: &[&EventHeader]) -> Result<Vec<v1::Event>, Error> {
+        Ok(headers
+            .iter()
+            .map(|header| v1::Event::from(*header))
+            .collect())
+    }
+
     #[test]
     fn an_event_is_encoded_once_for_all_who_want_the_same_of_it() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2)];
         let calls = Cell::new(0);
-        let event = |header: &EventHeader| {
-            calls.set(calls.get() + 1);
-            Ok(v1::Event::from(header))
+        let event = |headers: &[&EventHeader]| {
+            calls.set(calls.get() + headers.len());
+            plain(headers)
         };
         let first = encoded
             .fill(shape(), &headers, 0, Others::Await, event)
@@ -293,12 +326,12 @@ mod tests {
             payload: true,
             ..Default::default()
         }));
-        assert_eq!(encoded.at_hand(other, &headers, 0), None);
+        assert_eq!(encoded.at_hand(other, &headers, 0, |_| None), None);
         encoded
             .fill(other.shape(), &headers, 0, Others::Await, event)
             .expect("no storage");
         assert_eq!(calls.get(), 4);
-        assert!(encoded.at_hand(other, &headers, 0).is_some());
+        assert!(encoded.at_hand(other, &headers, 0, |_| None).is_some());
     }
 
     #[test]
@@ -308,8 +341,7 @@ mod tests {
         let failed = encoded.fill(shape(), &headers, 0, Others::Await, |_| Err(Error::Closed));
         assert!(failed.is_err());
         assert!(encoded.kept().claimed.is_empty());
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 0, Others::Await, event);
+        let messages = encoded.fill(shape(), &headers, 0, Others::Await, plain);
         assert_eq!(messages.expect("no storage").len(), 1);
     }
 
@@ -317,10 +349,9 @@ mod tests {
     fn what_is_claimed_is_waited_for() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2)];
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
         let (_, claim) = encoded.claim(shape(), &headers[..1], 0);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, event));
+            let waits = scope.spawn(|| encoded.fill(shape(), &headers, 0, Others::Await, plain));
             // The second event shows that the other thread has come to wait for the first.
             while encoded.events() == 0 {
                 std::thread::yield_now();
@@ -339,9 +370,25 @@ mod tests {
         let encoded = Encoded::default();
         let headers = [header(1)];
         let (_, claim) = encoded.claim(shape(), &headers, 0);
-        let messages = encoded.at_hand(Include::default(), &headers, 0);
+        let messages = encoded.at_hand(Include::default(), &headers, 0, |_| None);
         assert_eq!(messages.map(|messages| messages.len()), Some(1));
         drop(claim);
+    }
+
+    #[test]
+    fn new_events_in_memory_are_encoded_at_once_and_old_ones_are_not() {
+        let encoded = Encoded::default();
+        let include = Include::new(Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }));
+        let load = |headers: &[&EventHeader]| plain(headers).ok();
+        let headers = [header(1), header(2)];
+        assert_eq!(encoded.at_hand(include, &headers, 1, load), None);
+        let messages = encoded.at_hand(include, &headers[1..], 1, load);
+        assert_eq!(messages.map(|messages| messages.len()), Some(1));
+        assert_eq!(encoded.kept().order, [(2, include.shape())]);
+        assert!(encoded.kept().claimed.is_empty());
     }
 
     #[test]
@@ -349,9 +396,8 @@ mod tests {
         let encoded = Encoded::default();
         for first in (1..=4 * ENCODED_EVENTS as u64).step_by(1_000) {
             let headers: Vec<_> = (first..first + 1_000).map(header).collect();
-            let event = |header: &EventHeader| Ok(v1::Event::from(header));
             encoded
-                .fill(shape(), &headers, 0, Others::Await, event)
+                .fill(shape(), &headers, 0, Others::Await, plain)
                 .expect("no storage");
         }
         let kept = encoded.kept();
@@ -371,8 +417,7 @@ mod tests {
     fn what_is_old_is_encoded_and_not_kept() {
         let encoded = Encoded::default();
         let headers = [header(1), header(2), header(3)];
-        let event = |header: &EventHeader| Ok(v1::Event::from(header));
-        let messages = encoded.fill(shape(), &headers, 2, Others::Await, event);
+        let messages = encoded.fill(shape(), &headers, 2, Others::Await, plain);
         assert_eq!(messages.expect("no storage").len(), 3);
         let kept = encoded.kept();
         assert_eq!(kept.order, [(3, shape())]);

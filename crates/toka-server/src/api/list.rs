@@ -204,22 +204,28 @@ impl Page {
         let mut events = Vec::with_capacity(headers.len());
         let mut bytes = 0;
         let mut last = None;
-        for header in headers {
+        let mut rest = &headers[..];
+        while !rest.is_empty() {
             // A page has one event in any case.
             if let Some(last) = last
                 && !go_on()
             {
                 return Ok((events, self.rest(query, last)));
             }
-            let event = self.include.load(reader, &header)?;
-            bytes += event.encoded_len();
-            if let Some(last) = last
-                && bytes > self.bytes_max
-            {
-                return Ok((events, self.rest(query, last)));
+            let ahead = rest.iter().map(|header| Some(&**header));
+            let (together, later) = rest.split_at(self.include.together(ahead));
+            rest = later;
+            let wanted: Vec<_> = together.iter().map(|header| &**header).collect();
+            for (header, event) in wanted.iter().zip(self.include.load_all(reader, &wanted)?) {
+                bytes += event.encoded_len();
+                if let Some(last) = last
+                    && bytes > self.bytes_max
+                {
+                    return Ok((events, self.rest(query, last)));
+                }
+                events.push(event);
+                last = Some(header.sequence);
             }
-            events.push(event);
-            last = Some(header.sequence);
         }
         Ok((events, next))
     }

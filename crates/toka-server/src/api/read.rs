@@ -1,6 +1,9 @@
 //! Reads of one event and of several.
 
+use std::sync::Arc;
+
 use prost::Message;
+use toka_ledger::engine::AtHand;
 use toka_ledger::{Error, EventHeader, Invalid, Reader, Selector};
 use toka_proto::convert::event::{embedding_message, payload_message};
 use toka_proto::convert::read::{SELECTORS_MAX, check_count, check_vault};
@@ -9,7 +12,13 @@ use toka_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{AT_HAND_BYTES_MAX, PAGE_BYTES};
+
+/// Bytes of what comes with events that are looked up together (one may have more). Of what is looked up in vain, as it
+/// does not fit into a reply any more, there is less than that.
+const TOGETHER_BYTES: usize = 1 << 20;
+/// Events that are looked up together: not so many that a slow disk takes long over them.
+const TOGETHER_EVENTS: usize = 64;
 
 /// What comes with an event's header.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +60,12 @@ impl Include {
 
     /// About how many bytes of a message the event takes, with what is wanted of it.
     pub(super) fn bytes(self, header: &EventHeader) -> usize {
-        let mut bytes = v1::Event::from(header).encoded_len();
+        v1::Event::from(header).encoded_len() + self.extra_bytes(header)
+    }
+
+    /// About how many bytes come with the header.
+    pub(super) fn extra_bytes(self, header: &EventHeader) -> usize {
+        let mut bytes = 0;
         if self.payload {
             bytes += header.payload_bytes as usize;
         }
@@ -61,6 +75,65 @@ impl Include {
             bytes += usize::from(dimension.unwrap_or(0)) * 4;
         }
         bytes
+    }
+
+    /// How many of these events are looked up together, from the first on: at least one.
+    pub(super) fn together<'h>(
+        self,
+        headers: impl Iterator<Item = Option<&'h EventHeader>>,
+    ) -> usize {
+        let mut bytes = 0;
+        let together = headers.take(TOGETHER_EVENTS).take_while(|header| {
+            let has_room = bytes < TOGETHER_BYTES;
+            bytes += header.map_or(0, |header| self.extra_bytes(header));
+            has_room
+        });
+        together.count()
+    }
+
+    /// The event, with what is wanted of it, if all of that is in memory; `None` where it is not there, or `is_shown`
+    /// says no.
+    fn at_hand(
+        self,
+        reader: &Reader,
+        selector: &Selector,
+        is_shown: &impl Fn(&EventHeader) -> bool,
+    ) -> Result<AtHand<Option<v1::Event>>, Error> {
+        let header = match reader.header_at_hand(selector)? {
+            AtHand::Known(Some(header)) if is_shown(&header) => header,
+            AtHand::Known(_) => return Ok(AtHand::Known(None)),
+            AtHand::Unknown => return Ok(AtHand::Unknown),
+        };
+        Ok(match self.event_at_hand(reader, &header)? {
+            AtHand::Known(event) => AtHand::Known(Some(event)),
+            AtHand::Unknown => AtHand::Unknown,
+        })
+    }
+
+    fn event_at_hand(
+        self,
+        reader: &Reader,
+        header: &EventHeader,
+    ) -> Result<AtHand<v1::Event>, Error> {
+        let mut event = v1::Event::from(header);
+        if self.payload {
+            if header.payload_bytes > AT_HAND_BYTES_MAX {
+                return Ok(AtHand::Unknown);
+            }
+            match reader.payload_at_hand(header)? {
+                AtHand::Known(payload) => event.payload = Some(payload_message(payload)),
+                AtHand::Unknown => return Ok(AtHand::Unknown),
+            }
+        }
+        if self.embedding {
+            match reader.embedding_at_hand(header)? {
+                AtHand::Known(embedding) => {
+                    event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
+                }
+                AtHand::Unknown => return Ok(AtHand::Unknown),
+            }
+        }
+        Ok(AtHand::Known(event))
     }
 
     /// The event, with what is wanted of it. Blocking.
@@ -74,6 +147,43 @@ impl Include {
             event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
         }
         Ok(event)
+    }
+}
+
+impl Include {
+    /// As [`Include::load_all`], if all of it is in memory. Whatever fails will fail again where it is asked for in
+    /// earnest.
+    pub(super) fn load_at_hand(
+        self,
+        reader: &Reader,
+        headers: &[&EventHeader],
+    ) -> Option<Vec<v1::Event>> {
+        let event = |header: &&EventHeader| match self.event_at_hand(reader, header) {
+            Ok(AtHand::Known(event)) => Some(event),
+            Ok(AtHand::Unknown) | Err(_) => None,
+        };
+        headers.iter().map(event).collect()
+    }
+
+    /// As [`Include::load`], several events, which are looked up together and should be few. Blocking.
+    pub(super) fn load_all(
+        self,
+        reader: &Reader,
+        headers: &[&EventHeader],
+    ) -> Result<Vec<v1::Event>, Error> {
+        let events = headers.iter().map(|header| v1::Event::from(*header));
+        let mut events: Vec<_> = events.collect();
+        if self.payload {
+            for (event, payload) in events.iter_mut().zip(reader.payloads(headers)?) {
+                event.payload = Some(payload_message(payload));
+            }
+        }
+        if self.embedding {
+            for (event, embedding) in events.iter_mut().zip(reader.embeddings(headers)?) {
+                event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
+            }
+        }
+        Ok(events)
     }
 }
 
@@ -97,15 +207,21 @@ pub(super) async fn get(
         return Err(status::position_out_of_range(sequence, position.sequence));
     }
     let access = call.access;
-    let read = move |reader: &Reader| match reader.header(&selector)? {
-        Some(header)
-            if header.sequence <= position.sequence && access.sees(header.kind.as_str()) =>
-        {
-            include.load(reader, &header).map(Some)
-        }
-        _ => Ok(None),
+    let is_shown = move |header: &EventHeader| {
+        header.sequence <= position.sequence && access.sees(header.kind.as_str())
     };
-    let event = shared.read(call.deadline, read).await?;
+    // Most of what is asked for is in memory. To have another thread look there would take longer than the look.
+    let at_hand = include.at_hand(&shared.reader, &selector, &is_shown);
+    let event = match at_hand.map_err(|error| shared.failed_read(&error))? {
+        AtHand::Known(event) => event,
+        AtHand::Unknown => {
+            let read = move |reader: &Reader| match reader.header(&selector)? {
+                Some(header) if is_shown(&header) => include.load(reader, &header).map(Some),
+                _ => Ok(None),
+            };
+            shared.read(call.deadline, read).await?
+        }
+    };
     let event = event.ok_or_else(|| status::event_not_found(&selector.to_string()))?;
     let header = Some(shared.header(&position));
     Ok(Response::new(v1::GetResponse {
@@ -127,22 +243,30 @@ pub(super) async fn batch_get(
     let position = shared.barrier(&call, request.read).await?;
     let access = call.access;
     let read = move |reader: &Reader| {
-        let mut items = Vec::with_capacity(selectors.len());
+        let is_shown = |header: &Arc<EventHeader>| {
+            header.sequence <= position.sequence && access.sees(header.kind.as_str())
+        };
+        let headers = reader.headers(&selectors)?.into_iter();
+        let headers: Vec<_> = headers.map(|header| header.filter(is_shown)).collect();
+        let mut items = Vec::with_capacity(headers.len());
         let mut bytes = 0;
-        for header in reader.headers(&selectors)? {
-            let known = header.filter(|header| {
-                header.sequence <= position.sequence && access.sees(header.kind.as_str())
-            });
-            let event = known
-                .map(|header| include.load(reader, &header))
-                .transpose()?;
-            let item = v1::BatchGetItem { event };
-            bytes += item.encoded_len();
-            // The client asks again for the rest; one item comes whatever its size.
-            if bytes > PAGE_BYTES && !items.is_empty() {
-                break;
+        let mut rest = &headers[..];
+        while !rest.is_empty() {
+            let count = include.together(rest.iter().map(Option::as_deref));
+            let (together, later) = rest.split_at(count);
+            rest = later;
+            let known: Vec<_> = together.iter().flatten().map(|header| &**header).collect();
+            let mut events = include.load_all(reader, &known)?.into_iter();
+            for header in together {
+                let event = header.as_ref().and_then(|_| events.next());
+                let item = v1::BatchGetItem { event };
+                bytes += item.encoded_len();
+                // The client asks again for the rest; one item comes whatever its size.
+                if bytes > PAGE_BYTES && !items.is_empty() {
+                    return Ok(items);
+                }
+                items.push(item);
             }
-            items.push(item);
         }
         Ok(items)
     };

@@ -308,7 +308,9 @@ async fn load(
     // Where the ring ends, only those are that catch up.
     let head = shared.reader.position().sequence;
     let old = head.saturating_sub(RING_EVENTS_MAX as u64);
-    if let Some(messages) = shared.encoded.at_hand(include, &headers, old) {
+    let at_hand = |headers: &[&EventHeader]| include.load_at_hand(&shared.reader, headers);
+    let at_hand = shared.encoded.at_hand(include, &headers, old, at_hand);
+    if let Some(messages) = at_hand {
         return Ok(messages);
     }
     let owner = Arc::clone(&shared);

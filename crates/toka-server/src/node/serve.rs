@@ -138,7 +138,7 @@ pub(super) async fn clients<S: Wire>(
         let router = &shared.router;
         let response = refusal::received_response(response);
         let response = name_cluster(response, shared.cluster_header());
-        name_members(response, router.leader(), router.member_endpoints())
+        name_members(response, router.leader_headers(), router.member_endpoints())
     });
     let served = Server::builder()
         // For gRPC-web.

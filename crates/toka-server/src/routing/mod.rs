@@ -30,6 +30,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 pub(crate) use self::call::Call;
+use self::reply::NamedLeader;
 pub(crate) use self::reply::{
     is_worth_another_leader, name_cluster, name_members, out_of_time, relay, relay_status,
 };
@@ -88,6 +89,8 @@ pub(crate) struct Router {
     members: watch::Receiver<Arc<[Member]>>,
     /// The members' endpoints as they stand in replies, and of which members that is.
     named: Mutex<(Arc<[Member]>, Option<HeaderValue>)>,
+    /// The leader as it stands in replies, and which one that is.
+    named_leader: Mutex<Option<(Leader, NamedLeader)>>,
 }
 
 /// Pauses between attempts of one call.
@@ -119,6 +122,7 @@ impl Router {
             waiting: AtomicUsize::new(0),
             members,
             named: Mutex::new((Arc::new([]), None)),
+            named_leader: Mutex::default(),
         }
     }
 
@@ -141,6 +145,22 @@ impl Router {
             *named = (members, header.filter(|header| !header.is_empty()));
         }
         named.1.clone()
+    }
+
+    /// The leader, where one is known, as it stands in the head of a reply.
+    pub(crate) fn leader_headers(&self) -> Option<NamedLeader> {
+        let known = self.leader.borrow();
+        let leader = known.as_ref()?;
+        let named = &self.named_leader;
+        let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*named {
+            Some((of, headers)) if of == leader => Some(headers.clone()),
+            _ => {
+                let headers = NamedLeader::from(leader);
+                *named = Some((leader.clone(), headers.clone()));
+                Some(headers)
+            }
+        }
     }
 
     /// The leader, where one is known.

@@ -8,13 +8,37 @@ use toka_raft::Leader;
 use tonic::codegen::http;
 use tonic::{Code, Response, Status};
 
+// Names as they stand in heads: made from text they would be checked and allocated for each reply.
+static CLUSTER_ID_NAME: http::HeaderName = http::HeaderName::from_static(CLUSTER_ID);
+static MEMBER_ENDPOINTS_NAME: http::HeaderName = http::HeaderName::from_static(MEMBER_ENDPOINTS);
+static LEADER_ID_NAME: http::HeaderName = http::HeaderName::from_static(LEADER_ID);
+static LEADER_ENDPOINT_NAME: http::HeaderName = http::HeaderName::from_static(LEADER_ENDPOINT);
+
+/// The leader as it stands in the head of a reply.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedLeader {
+    id: http::HeaderValue,
+    /// Absent where it cannot stand in a header: it reaches nobody.
+    endpoint: Option<http::HeaderValue>,
+}
+
+impl From<&Leader> for NamedLeader {
+    fn from(leader: &Leader) -> Self {
+        Self {
+            id: leader.node_id.into(),
+            endpoint: http::HeaderValue::try_from(&leader.member.client_endpoint).ok(),
+        }
+    }
+}
+
 /// Names this node's cluster in the head of a reply, so that a client notices a node of another one.
 pub(crate) fn name_cluster<B>(
     mut response: http::Response<B>,
     cluster: Option<http::HeaderValue>,
 ) -> http::Response<B> {
     if let Some(cluster) = cluster {
-        response.headers_mut().insert(CLUSTER_ID, cluster);
+        let headers = response.headers_mut();
+        headers.insert(CLUSTER_ID_NAME.clone(), cluster);
     }
     response
 }
@@ -22,21 +46,20 @@ pub(crate) fn name_cluster<B>(
 /// Names the members in the head of a reply, and the leader, unless the leader itself has done so.
 pub(crate) fn name_members<B>(
     mut response: http::Response<B>,
-    leader: Option<Leader>,
+    leader: Option<NamedLeader>,
     members: Option<http::HeaderValue>,
 ) -> http::Response<B> {
     let headers = response.headers_mut();
     if let Some(members) = members {
-        headers.insert(MEMBER_ENDPOINTS, members);
+        headers.insert(MEMBER_ENDPOINTS_NAME.clone(), members);
     }
     let Some(leader) = leader else {
         return response;
     };
-    if !headers.contains_key(LEADER_ID) {
-        headers.insert(LEADER_ID, leader.node_id.into());
-        // An endpoint that cannot stand in a header reaches nobody.
-        if let Ok(endpoint) = http::HeaderValue::try_from(leader.member.client_endpoint) {
-            headers.insert(LEADER_ENDPOINT, endpoint);
+    if !headers.contains_key(&LEADER_ID_NAME) {
+        headers.insert(LEADER_ID_NAME.clone(), leader.id);
+        if let Some(endpoint) = leader.endpoint {
+            headers.insert(LEADER_ENDPOINT_NAME.clone(), endpoint);
         }
     }
     response

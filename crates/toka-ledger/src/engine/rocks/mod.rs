@@ -19,14 +19,14 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, Options, ReadOptions, ReadTier,
-    WriteBatch, WriteOptions, properties,
+    Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, FlushOptions, Options, ReadOptions,
+    ReadTier, WriteBatch, WriteOptions, properties,
 };
 
 use self::directory::{require_absent, sync_dir};
 use self::failure::{engine_error, open_error};
 use super::{
-    Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
+    AtHand, Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
     is_empty_range,
 };
 use crate::disk::parent;
@@ -48,6 +48,8 @@ const LOCK_FILE: &str = "engine.lock";
 const CURRENT_FILE: &str = "CURRENT";
 /// Bytes read ahead in a pass over a whole table.
 const READAHEAD_BYTES: usize = 2 << 20;
+/// What RocksDB writes beside the key and the value of a row: a tag, the table, two lengths. At most about that.
+const OP_BYTES: usize = 12;
 
 /// A RocksDB database with the vault's tables.
 pub struct RocksEngine {
@@ -58,6 +60,8 @@ pub struct RocksEngine {
     database: Options,
     block_cache: Cache,
     read: ReadOptions,
+    /// From memory tables and the block cache alone.
+    read_at_hand: ReadOptions,
     read_flushed: ReadOptions,
     /// One pass over everything at a time: it empties the block cache.
     verifying: Mutex<()>,
@@ -107,6 +111,8 @@ impl RocksEngine {
         }
         .map_err(|error| open_error(path, error))?;
 
+        let mut read_at_hand = ReadOptions::default();
+        read_at_hand.set_read_tier(ReadTier::BlockCache);
         let mut read_flushed = ReadOptions::default();
         read_flushed.set_read_tier(ReadTier::Persisted);
         Ok(Self {
@@ -116,6 +122,7 @@ impl RocksEngine {
             database,
             block_cache,
             read: ReadOptions::default(),
+            read_at_hand,
             read_flushed,
             verifying: Mutex::new(()),
             _lock: lock,
@@ -194,6 +201,21 @@ impl Engine for RocksEngine {
         self.get_with(table, key, &self.read)
     }
 
+    fn get_at_hand(&self, table: Table, key: &[u8]) -> Result<AtHand<Option<Bytes>>, EngineError> {
+        let found = self
+            .db
+            .get_pinned_cf_opt(self.family(table), key, &self.read_at_hand);
+        match found {
+            Ok(value) => {
+                let value = value.map(|value| Bytes::copy_from_slice(&value));
+                Ok(AtHand::Known(value))
+            }
+            // A block is not in the cache, or a file is not open.
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(AtHand::Unknown),
+            Err(error) => Err(self.error("read", Some(table))(error)),
+        }
+    }
+
     fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
         let is_sorted = false;
         self.db
@@ -243,9 +265,12 @@ impl Engine for RocksEngine {
                 path: self.path.clone(),
             });
         }
-        let mut writes = WriteBatch::default();
+        // Looked up once: a batch has thousands of rows, and each look-up compares names.
+        let families = Table::ALL.map(|table| self.family(table));
+        let reserved_bytes = batch.bytes() + batch.len() * OP_BYTES;
+        let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
         for op in batch.ops() {
-            let family = self.family(op.table);
+            let family = families[op.table.index()];
             match &op.value {
                 Some(value) => writes.put_cf(family, &op.key, value),
                 None => writes.delete_cf(family, &op.key),

@@ -43,6 +43,22 @@ fn what_waits_for_a_flush_is_what_was_written_since_the_last_one() {
 }
 
 #[test]
+fn what_is_at_hand_was_written_or_read_before() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let value = || Some(Bytes::from_static(b"value"));
+    let at_hand = |key: &[u8]| engine.get_at_hand(Table::Headers, key).expect("readable");
+    assert_eq!(at_hand(KEY), AtHand::Unknown);
+    let read = engine.get(Table::Headers, KEY).expect("readable");
+    assert_eq!(read, value());
+    assert_eq!(at_hand(KEY), AtHand::Known(value()));
+    let mut batch = Batch::new();
+    batch.put(Table::Headers, b"new", b"value");
+    engine.write(batch, Durability::Volatile).expect("written");
+    assert_eq!(at_hand(b"new"), AtHand::Known(value()));
+}
+
+#[test]
 fn visit_has_the_rows_of_a_scan_until_it_is_ended() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let engine = store(dir.path());
