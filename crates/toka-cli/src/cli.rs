@@ -10,6 +10,7 @@ mod debug;
 mod embed;
 mod intents;
 mod lineage;
+mod mcp;
 mod place;
 mod scope;
 mod serve;
@@ -40,6 +41,7 @@ pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
+pub(crate) use self::mcp::Mcp;
 pub(crate) use self::place::{CursorWay, From, Until};
 use self::place::{parse_cursor_way, parse_named_sequence, parse_start, parse_time, parse_until};
 pub(crate) use self::serve::Serve;
@@ -187,6 +189,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Run an agent in a fork of the vault, and show how that differs from the history.
     WhatIf(WhatIf),
+    /// Serve a cluster to agents that speak MCP, over standard input and output or over HTTP.
+    Mcp(Box<Mcp>),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),

@@ -70,6 +70,7 @@ fn meaningless(command: &str) -> &'static [&'static str] {
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &["data"],
+        "mcp" => &["data", "output", "otlp_endpoint"],
         "replay" | "what-if" => &["output"],
         "restore" => CLIENT,
         _ => &[],
