@@ -7,6 +7,7 @@ mod bench;
 mod cluster;
 mod coordination;
 mod debug;
+mod dev;
 mod embed;
 mod intents;
 mod lineage;
@@ -38,6 +39,7 @@ pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
 };
 pub(crate) use self::debug::{Bundle, Debug};
+pub(crate) use self::dev::Dev;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
@@ -238,23 +240,6 @@ pub(crate) enum Command {
         /// Where to write the pages.
         directory: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Dev {
-    /// How many nodes: 1, 3, 5 or 7.
-    #[arg(long, default_value_t = 3, value_parser = parse_nodes)]
-    pub(crate) nodes: u64,
-}
-
-fn parse_nodes(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(nodes @ (1 | 3 | 5 | 7)) => Ok(nodes),
-        _ => Err(
-            "must be 1, 3, 5 or 7: an even number survives no more failures than one less"
-                .to_owned(),
-        ),
-    }
 }
 
 /// What a read may see.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{BenchIntents, Consistency, parse_consistency, parse_nodes};
+use super::dev::parse_nodes;
+use super::{BenchIntents, Consistency, parse_consistency};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
