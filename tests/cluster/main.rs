@@ -44,6 +44,7 @@ mod intent_quality;
 mod intents;
 mod lineage;
 mod load;
+mod mcp;
 mod membership;
 mod membership_interrupted;
 mod membership_refused;
