@@ -79,7 +79,7 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         return (StatusCode::UNAUTHORIZED, challenge, said).into_response();
     }
     let shown = blake3::hash(token.unwrap_or_default().as_bytes());
-    let session = session(request.headers());
+    let session = session_of(request.headers());
     if let Some(session) = &session
         && !gate.is_holder(session, &shown)
     {
@@ -87,13 +87,13 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         return (StatusCode::NOT_FOUND, "there is no such session\n").into_response();
     }
     let response = next.run(request).await;
-    match (session, self::session(response.headers())) {
+    match (session, session_of(response.headers())) {
         (None, Some(begun)) => gate.keep(begun, shown, response).await,
         _ => response,
     }
 }
 
-fn session(headers: &HeaderMap) -> Option<String> {
+fn session_of(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(SESSION)?;
     value.to_str().ok().map(str::to_owned)
 }
