@@ -19,7 +19,7 @@ use tonic::transport::server::{Connected, TcpIncoming};
 const CONNECTIONS_MAX: usize = 256;
 /// How long a connection may take until it has said what it speaks, its handshake included.
 const BEGIN_MAX: Duration = Duration::from_secs(10);
-/// Bytes by which that is known: the preface of HTTP/2, which no request of HTTP/1 is shorter than.
+/// Bytes by which that is known: the preface of HTTP/2, which no request with a body is shorter than.
 const PREFACE_BYTES: usize = 24;
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
