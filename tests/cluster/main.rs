@@ -45,6 +45,7 @@ mod intents;
 mod lineage;
 mod lineage_lost;
 mod load;
+mod mcp;
 mod membership;
 mod membership_interrupted;
 mod membership_refused;

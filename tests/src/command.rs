@@ -82,6 +82,14 @@ impl Toka {
         command.spawn().context("cannot start toka")
     }
 
+    /// Starts a command that a test talks to over its standard input and output; it is killed when dropped.
+    pub fn converse(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.command(arguments)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::inherit());
+        command.spawn().context("cannot start toka")
+    }
+
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let build = self.build.clone().map_or_else(binary, Ok)?;
         let mut command = Command::new(build);

@@ -15,6 +15,7 @@ pub mod follow;
 pub mod history;
 pub mod linearizable;
 pub mod load;
+pub mod mcp;
 pub mod nemesis;
 pub mod netns;
 pub mod power;

@@ -11,6 +11,7 @@ mod dev;
 mod embed;
 mod intents;
 mod lineage;
+mod mcp;
 mod place;
 mod read;
 mod scope;
@@ -43,6 +44,7 @@ pub(crate) use self::dev::Dev;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
+pub(crate) use self::mcp::Mcp;
 pub(crate) use self::place::{CursorWay, From, Until};
 use self::place::{parse_cursor_way, parse_named_sequence};
 pub(crate) use self::read::{Get, Log, Paging, Watch};
@@ -201,6 +203,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Run an agent in a fork of the vault, and show how that differs from the history.
     WhatIf(WhatIf),
+    /// Serve a cluster to agents that speak MCP, over standard input and output or over HTTP.
+    Mcp(Box<Mcp>),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),

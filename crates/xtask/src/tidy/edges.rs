@@ -44,6 +44,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["toka-agents", "toka-client", "toka-ledger"],
     ),
     (
+        "toka-mcp",
+        &[
+            "smart-embedder",
+            "toka-agents",
+            "toka-client",
+            "toka-ledger",
+            "toka-tls",
+        ],
+    ),
+    (
         "toka-cli",
         &[
             "smart-embedder",
@@ -52,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-backup",
             "toka-client",
             "toka-ledger",
+            "toka-mcp",
             "toka-measure",
             "toka-proto",
             "toka-raft",
@@ -89,7 +100,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that use the ledger's types and must not make their users build RocksDB.
-const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents"];
+const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents", "toka-mcp"];
 
 /// Violations of the table, dev-dependencies included.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
