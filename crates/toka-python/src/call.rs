@@ -25,17 +25,15 @@ impl Call {
     where
         T: for<'py> IntoPyObject<'py> + Send + 'static,
     {
-        let work = async move {
+        let work: Work = Box::pin(async move {
             let done = work.await?;
             Python::attach(|py| -> Result<Py<PyAny>, Failure> { Ok(done.into_py_any(py)?) })
-        };
-        Self(Mutex::new(Some(Box::pin(work))))
+        });
+        Self(Mutex::new(Some(work)))
     }
 
     /// Of work that blocks: on storage, or on files.
-    pub(crate) fn blocking<T>(
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Self
+    pub(crate) fn blocking<T>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Self
     where
         T: for<'py> IntoPyObject<'py> + Send + 'static,
     {

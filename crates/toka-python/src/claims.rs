@@ -78,7 +78,11 @@ impl Link {
 
     fn __repr__(&self) -> String {
         let (task, number) = (self.0.task(), self.0.number());
-        format!("<Claim {task} {} {number} by {:?}>", self.action(), self.holder())
+        format!(
+            "<Claim {task} {} {number} by {:?}>",
+            self.action(),
+            self.holder()
+        )
     }
 }
 
@@ -110,7 +114,9 @@ impl Claimant {
     /// The last link of a task's chain; `None` if nobody has claimed it.
     fn head(&self, task: Bound<'_, PyAny>) -> Result<Call, Failure> {
         let (claims, task) = (self.0.clone(), id(&task)?);
-        Ok(Call::new(async move { Ok(claims.head(task).await?.map(Link)) }))
+        Ok(Call::new(
+            async move { Ok(claims.head(task).await?.map(Link)) },
+        ))
     }
 
     /// Claims a task that nobody has claimed before.
@@ -122,7 +128,9 @@ impl Claimant {
     /// Takes over a task whose lease is over, or that was given back.
     fn take_over(&self, task: Bound<'_, PyAny>) -> Result<Call, Failure> {
         let (claims, task) = (self.0.clone(), id(&task)?);
-        Ok(Call::new(async move { Ok(Link(claims.take_over(task).await?)) }))
+        Ok(Call::new(
+            async move { Ok(Link(claims.take_over(task).await?)) },
+        ))
     }
 
     /// Claims a task, or takes it over.

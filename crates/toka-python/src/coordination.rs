@@ -291,7 +291,10 @@ impl Delivery {
 
     fn __repr__(&self) -> String {
         let (group, delivery) = (self.leased.group.as_str(), self.leased.delivery);
-        format!("<Delivery {} {group:?} {delivery}>", self.leased.event.sequence())
+        format!(
+            "<Delivery {} {group:?} {delivery}>",
+            self.leased.event.sequence()
+        )
     }
 }
 

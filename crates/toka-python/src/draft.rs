@@ -57,7 +57,11 @@ impl Draft {
         attributes: Option<BTreeMap<String, String>>,
         salt: Option<PyBackedBytes>,
     ) -> Result<Self, Failure> {
-        let payload = payload.as_ref().map(encode).transpose()?.unwrap_or_default();
+        let payload = payload
+            .as_ref()
+            .map(encode)
+            .transpose()?
+            .unwrap_or_default();
         let mut draft = EventDraft::new(&kind).payload_bytes(payload.clone());
         for named in parents.unwrap_or_default() {
             draft = draft.parent_by_name(parent(&named)?);

@@ -97,8 +97,8 @@ impl Embedder {
     fn embed_event(&self, kind: String, payload: Bound<'_, PyAny>) -> Result<Call, Failure> {
         let (embedder, event) = (self.0.clone(), (kind, value_of(&payload)?));
         Ok(Call::new(async move {
-            let vectors = embedder.embed_values(&[event]).await?;
-            Ok(Made(vectors.concat()))
+            let mut vectors = embedder.embed_values(&[event]).await?;
+            Ok(Made(vectors.pop().expect("one event, one vector")))
         }))
     }
 

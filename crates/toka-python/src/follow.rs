@@ -101,7 +101,10 @@ impl Follower {
     /// The history in which the position has a meaning, of a cluster, as 32 hexadecimal digits: to be stored with it.
     #[getter]
     fn history_id(&self) -> Option<String> {
-        self.told.details().0.map(|history| format!("{history:032x}"))
+        self.told
+            .details()
+            .0
+            .map(|history| format!("{history:032x}"))
     }
 
     /// The node that serves it, `host:port`.
@@ -245,7 +248,10 @@ fn place(
             }
         }
         (Some(start), None, None) => Ok(Begin::At(Start::After(start.extract()?))),
-        _ => Err(Failure::invalid("start", "give one of start, at and cursor")),
+        _ => Err(Failure::invalid(
+            "start",
+            "give one of start, at and cursor",
+        )),
     }
 }
 

@@ -67,7 +67,12 @@ pub(crate) struct SearchResult {
 }
 
 /// Where an event with some embedding would go.
-#[pyclass(frozen, get_all, name = "Classification", module = "toka_vault._native")]
+#[pyclass(
+    frozen,
+    get_all,
+    name = "Classification",
+    module = "toka_vault._native"
+)]
 pub(crate) struct Place {
     /// The intent that it would be of; `None`: a new one.
     intent: Option<u64>,
@@ -160,7 +165,9 @@ pub(crate) fn intents(
             Target::Cluster(client) => {
                 let found = client.intents(examples, skip_tentative, limit, &read);
                 let found = found.await?.into_iter();
-                found.map(|intent| (intent.summary, intent.examples)).collect()
+                found
+                    .map(|intent| (intent.summary, intent.examples))
+                    .collect()
             }
             Target::Embedded(bus) => {
                 let reader = bus.reader().clone();
@@ -276,7 +283,9 @@ fn place_of(found: Classification) -> Place {
         intent: found.intent.map(|intent| intent.0),
         micro_cluster: found.micro_cluster.map(|(micro, _)| micro.0),
         similarity: found.micro_cluster.map(|(_, similarity)| similarity),
-        nearest: nearest.map(|(intent, similarity)| (intent.0, similarity)).collect(),
+        nearest: nearest
+            .map(|(intent, similarity)| (intent.0, similarity))
+            .collect(),
     }
 }
 

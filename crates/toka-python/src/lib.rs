@@ -1,7 +1,7 @@
 //! Python bindings of Toka Vault: the vault in this process and the client of a cluster, as one extension module.
 //!
 //! What people use is the package around it (`python/toka_vault`): `Vault` waits with the thread, `AsyncVault` with an
-//! event loop. Both are made of the functions here, each of which returns a [`call::Call`] that is waited for in either
+//! event loop. Both are made of the functions here, each of which returns a `Call` that is waited for in either
 //! way; so there is one implementation of each operation, for both and for both sorts of vaults.
 //!
 //! Invariants: nothing waits while it holds the interpreter; Ctrl-C ends every wait of the main thread; every error is

@@ -76,5 +76,5 @@ fn walk_embedded(bus: &VaultBus, lineage: Lineage) -> Result<Vec<Relative>, Fail
         kind_prefixes: lineage.kind_prefixes,
         ..Query::new(lineage.event, lineage.relation)
     })?;
-    Ok(walk.collect::<Result<_, _>>()?)
+    Ok(walk.collect::<Result<Vec<_>, _>>()?)
 }

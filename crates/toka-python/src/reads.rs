@@ -30,8 +30,14 @@ pub(crate) fn commit(
     let target = vault.get().target()?;
     let preconditions = preconditions.iter();
     let preconditions: Vec<_> = preconditions.map(|given| given.get().0.clone()).collect();
-    let events: Vec<_> = drafts.iter().map(|draft| draft.get().draft.clone()).collect();
-    let payloads: Vec<_> = drafts.iter().map(|draft| draft.get().payload.clone()).collect();
+    let events: Vec<_> = drafts
+        .iter()
+        .map(|draft| draft.get().draft.clone())
+        .collect();
+    let payloads: Vec<_> = drafts
+        .iter()
+        .map(|draft| draft.get().payload.clone())
+        .collect();
     Ok(Call::new(async move {
         let headers = match target {
             Target::Embedded(bus) => bus.commit_batch_if(events, preconditions).await?,
@@ -84,7 +90,11 @@ fn get_embedded(
 ) -> Result<Vec<Option<StoredEvent>>, Failure> {
     let headers = reader.headers(selectors)?.into_iter();
     headers
-        .map(|header| header.map(|header| complete(reader, header, include)).transpose())
+        .map(|header| {
+            header
+                .map(|header| complete(reader, header, include))
+                .transpose()
+        })
         .collect()
 }
 

@@ -96,11 +96,7 @@ impl Vault {
     /// Closes it: what was accepted is finished. Others that were made of it have to be gone too before a directory can
     /// be opened again: followers, claims, keepers.
     fn close(&self) -> Call {
-        let target = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         Call::new(async move {
             match target {
                 Some(Target::Embedded(bus)) => {
@@ -198,7 +194,10 @@ pub(crate) fn connect(
     }
     Ok(Call::new(async move {
         let bearer = off_reactor(move || match (token, token_file) {
-            (Some(_), Some(_)) => Err(Failure::invalid("token", "give a token or a file, not both")),
+            (Some(_), Some(_)) => Err(Failure::invalid(
+                "token",
+                "give a token or a file, not both",
+            )),
             (Some(token), None) => Ok(Some(Bearer::new(&token)?)),
             (None, Some(file)) => Ok(Some(Bearer::from_file(file)?)),
             (None, None) => Ok(None),
