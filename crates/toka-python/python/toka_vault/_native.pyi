@@ -1,6 +1,6 @@
 """The part that is not written in Python."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from os import PathLike
 from typing import Any, Generic, TypeVar, final
 
@@ -97,7 +97,7 @@ class EventDraft:
         model: str | None = None,
         source: str | None = None,
         content_type: str | None = None,
-        attributes: Mapping[str, str] | None = None,
+        attributes: dict[str, str] | None = None,
         salt: bytes | None = None,
     ) -> EventDraft:
         """`payload`: bytes as they are, anything else as MessagePack, `None` for none.
@@ -418,9 +418,7 @@ def walk(
 ) -> Call[list[tuple[Event, int]]]: ...
 def cursor(vault: NativeVault, name: str) -> Call[int | None]: ...
 def cursors(vault: NativeVault) -> Call[list[tuple[str, int]]]: ...
-def save_cursor(
-    vault: NativeVault, name: str, sequence: int, *, from_sequence: int | None = None
-) -> Call[object]: ...
+def save_cursor(vault: NativeVault, name: str, sequence: int, *, from_sequence: int | None = None) -> Call[object]: ...
 def delete_cursor(vault: NativeVault, name: str, *, from_sequence: int | None = None) -> Call[object]: ...
 def create_group(
     vault: NativeVault,
