@@ -1,9 +1,9 @@
-"""Agents that share tasks: each follows new tasks, claims one, works on it, and commits the result with the claim's end.
+"""Agents that share tasks: each follows them, claims one, works on it, and commits the result with the claim's end.
 
     python agent_loop.py 127.0.0.1:7311 127.0.0.1:7321
 
-Any of them, and any node, may die at any time: what it has claimed is taken over when its lease is over, and no task is done
-twice, since a result is committed together with the last link of its claim.
+Any of them, and any node, may die at any time: what it has claimed is taken over when its lease is over, and no task is
+done twice, since a result is committed together with the last link of its claim.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import argparse
 import asyncio
 from collections import Counter
 
-from toka_vault import AsyncVault, Event, EventDraft
+from toka_vault import AsyncKeeper, AsyncVault, Event, EventDraft
 from toka_vault.errors import ClaimError, CompletedError, HeldError
 
 #: How long a task is held without a renewal, seconds.
 LEASE = 10.0
+#: Tasks that one agent works on at a time.
+AT_ONCE = 2
 
 
 async def work(task: Event) -> str:
@@ -25,14 +27,26 @@ async def work(task: Event) -> str:
     return str(task.payload["text"]).upper()
 
 
-async def do(vault: AsyncVault, name: str, task: Event) -> None:
-    """Does a task, unless somebody else has it or has done it."""
+async def do(vault: AsyncVault, name: str, task: Event, busy: asyncio.Semaphore) -> None:
+    """Does a task, unless somebody else has done it; while somebody has it, looks again now and then."""
     claims = vault.claims("task.claim", name, lease=LEASE)
-    try:
-        claim = await claims.acquire(task)
-    except (HeldError, CompletedError):
-        return
-    async with await claims.keep(claim) as keeper:
+    while True:
+        async with busy:
+            try:
+                claim = await claims.acquire(task)
+            except CompletedError:
+                return
+            except HeldError:
+                claim = None
+            if claim is not None:
+                await finish(await claims.keep(claim), name, task)
+                return
+        await asyncio.sleep(LEASE / 2)
+
+
+async def finish(keeper: AsyncKeeper, name: str, task: Event) -> None:
+    """Works on a task that is claimed; if it does not come to the end, the task is given back."""
+    async with keeper:
         result = {"task": task.id, "text": await work(task), "by": name}
         try:
             await keeper.complete([EventDraft("task.done", result, parents=[task], source=name)])
@@ -42,9 +56,11 @@ async def do(vault: AsyncVault, name: str, task: Event) -> None:
 
 
 async def agent(vault: AsyncVault, name: str) -> None:
-    """Follows tasks for ever, from the first one on: those that are done are passed over."""
-    async for task in await vault.follow(["task.created"], start="beginning"):
-        await do(vault, name, task)
+    """Follows tasks for ever, from the first one on, and works on some at a time."""
+    busy = asyncio.Semaphore(AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        async for task in await vault.follow(["task.created"], start="beginning"):
+            group.create_task(do(vault, name, task, busy))
 
 
 async def main(endpoints: list[str], tasks: int, agents: int) -> None:

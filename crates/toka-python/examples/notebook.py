@@ -1,4 +1,4 @@
-"""A walk through a vault, cell by cell: editors that know `# %%` run one at a time, `python notebook.py DIR` runs all."""
+"""A walk through a vault: editors that know `# %%` run one cell at a time, `python notebook.py DIR` runs all."""
 
 # %% A vault in a directory of this machine; `Vault.connect([...])` would be a cluster's.
 import sys

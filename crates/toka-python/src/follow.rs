@@ -44,11 +44,16 @@ pub(crate) struct Follower {
     told: Arc<Told>,
 }
 
+/// The event that was handed out, until Python says that it has it: a wait may be given up while its answer is on the way,
+/// and then the next one gets it.
+type Handed = std::sync::Mutex<Option<Event>>;
+
 /// What is known of it without waiting for it.
 #[derive(Debug, Default)]
 struct Told {
-    /// Every match up to this sequence was handed over.
+    /// Every match up to this sequence was handed out.
     position: AtomicU64,
+    handed: Handed,
     details: std::sync::Mutex<(Option<u128>, Option<String>)>,
 }
 
@@ -60,7 +65,18 @@ impl Told {
         details.1 = endpoint.map(str::to_owned);
     }
 
-    // Nothing panics while it is held.
+    fn handed(&self) -> std::sync::MutexGuard<'_, Option<Event>> {
+        let handed = self.handed.lock();
+        handed.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Hands an event out.
+    fn hand_out(&self, event: Event) -> Event {
+        *self.handed() = Some(event.clone());
+        event
+    }
+
+    // Nothing panics while one of these is held.
     fn details(&self) -> std::sync::MutexGuard<'_, (Option<u128>, Option<String>)> {
         let details = self.details.lock();
         details.unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -69,16 +85,21 @@ impl Told {
 
 #[pymethods]
 impl Follower {
-    /// The next event. A wait that is given up loses nothing.
+    /// The next event, and the same one again until `took` is called: a wait that is given up loses nothing.
     fn next(&self) -> Call {
         let (source, told) = (Arc::clone(&self.source), Arc::clone(&self.told));
         let include = self.include;
         Call::new(async move {
             let mut source = source.lock().await;
+            let handed = told.handed().clone();
+            if let Some(event) = handed {
+                return Ok(event);
+            }
             loop {
                 match &mut *source {
                     Source::Embedded { bus, feed, held } => {
                         let event = next_embedded(bus.reader(), feed, held, include).await?;
+                        let event = told.hand_out(event);
                         told.tell(event.header.sequence, None, None);
                         return Ok(event);
                     }
@@ -92,10 +113,18 @@ impl Follower {
         })
     }
 
+    /// The caller has the event that came last.
+    fn took(&self) {
+        *self.told.handed() = None;
+    }
+
     /// Every match up to this sequence was handed over; 0 before anything is known.
     #[getter]
     fn position(&self) -> u64 {
-        self.told.position.load(Ordering::Relaxed)
+        match &*self.told.handed() {
+            Some(event) => event.header.sequence - 1,
+            None => self.told.position.load(Ordering::Relaxed),
+        }
     }
 
     /// The history in which the position has a meaning, of a cluster, as 32 hexadecimal digits: to be stored with it.
@@ -195,11 +224,13 @@ async fn next_of_cluster(
     told: &Told,
 ) -> Result<Option<Event>, Failure> {
     let message = subscription.next().await?;
-    tell_of(subscription, told);
-    Ok(match message {
-        Message::Event(event) => Some(Event::from(*event)),
+    let event = match message {
+        Message::Event(event) => Some(told.hand_out(Event::from(*event))),
         _ => None,
-    })
+    };
+    // After that, so that the position is never ahead of what was taken.
+    tell_of(subscription, told);
+    Ok(event)
 }
 
 /// Follows events from now on, or from where it is said. `start`: `"beginning"`, `"now"`, or a sequence after which; `at`: from this time on, milliseconds since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 from conftest import PATIENCE, Cluster, eventually
@@ -119,13 +120,14 @@ def test_events_are_found_by_meaning_on_every_node(cluster: Cluster) -> None:
 def test_what_goes_wrong_has_a_class_and_a_code(cluster: Cluster) -> None:
     with Vault.connect(cluster.endpoints, timeout=PATIENCE) as vault:
         event = vault.commit("k")
-        for refused, code in [
+        refusals: list[tuple[Callable[[], object], str]] = [
             (lambda: vault.get("00000000-0000-7000-8000-000000000000"), "unknown_event"),
             (lambda: vault.commit("k", embedding=[0.0]), "invalid"),
             (lambda: vault.commit("k", 1, parents=["00" * 32]), "unknown_parent"),
-            (lambda: vault.delete_cursor("none", from_sequence=1), "unknown_cursor"),
+            (lambda: vault.delete_cursor("none"), "unknown_cursor"),
             (lambda: vault.follow(start=5, history_id="0" * 32), "history_changed"),
-        ]:
+        ]
+        for refused, code in refusals:
             with pytest.raises(errors.VaultError) as raised:
                 refused()
             assert raised.value.code == code, repr(raised.value)

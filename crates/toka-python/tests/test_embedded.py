@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from toka_vault import EventDraft, Filter, Precondition, Vault, errors
 
 
@@ -188,7 +189,7 @@ def test_missing_events_and_bad_names_are_errors_of_their_own() -> None:
 def test_vectors_are_taken_in_every_form_and_given_back_of_unit_norm() -> None:
     with Vault.in_memory() as vault:
         whole = np.arange(1, 9, dtype=np.float32)
-        forms = [whole[::2], whole[::2].copy(), whole[::2].astype(np.float64), [1.0, 3.0, 5.0, 7.0]]
+        forms: list[ArrayLike] = [whole[::2], whole[::2].copy(), whole[::2].astype(np.float64), [1.0, 3.0, 5.0, 7.0]]
         stored = [vault.commit("k", number, embedding=form) for number, form in enumerate(forms)]
         read = [vault.get(event, embedding=True).embedding for event in stored]
         expected = whole[::2] / np.linalg.norm(whole[::2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from types import TracebackType
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _native
+from ._names import Consistency, Name, only, wanted
 from ._native import (
     Call,
     Claim,
@@ -23,7 +25,6 @@ from ._native import (
     Precondition,
     SearchResult,
 )
-from ._names import Consistency, Name, only, wanted
 
 T = TypeVar("T")
 
@@ -188,8 +189,8 @@ class Vault:
     ) -> Event:
         """The event of that id, digest or sequence. Raises `NotFoundError`.
 
-        `consistency`: `"read_your_writes"` by default; `"local"`, what the node has; `"linearizable"`, everything that was
-        acknowledged to anybody; or a revision. A vault in this process always shows everything.
+        `consistency`: `"read_your_writes"` by default; `"local"`, what the node has; `"linearizable"`, everything that
+        was acknowledged to anybody; or a revision. A vault in this process always shows everything.
         """
         call = _native.get(self._native, [name], payload=payload, embedding=embedding, consistency=consistency)
         return wanted(name, _wait(call))
@@ -253,8 +254,8 @@ class Vault:
         """Follows events, in order, each once, for ever. Where a node of a cluster dies, another one goes on.
 
         From now on, or: `start="beginning"`, `start` a sequence after which, `at` a time in milliseconds since the Unix
-        epoch, `cursor` the place of that cursor. Who stores a position stores `Follower.history_id` with it, and gives it
-        here again: a vault that was restored since is refused then (`HistoryChangedError`).
+        epoch, `cursor` the place of that cursor. Who stores a position stores `Follower.history_id` with it, and
+        gives it here again: a vault that was restored since is refused then (`HistoryChangedError`).
         """
         call = _native.follow(
             self._native,
@@ -311,7 +312,7 @@ class Vault:
         return _wait(_native.cursors(self._native))
 
     def save_cursor(self, name: str, sequence: int, *, from_sequence: int | None = None) -> None:
-        """Puts a cursor at a sequence; with `from_sequence` only if it is there, where 0 stands for one that there is not.
+        """Puts a cursor at a sequence; with `from_sequence` only if it is there, where 0 stands for none.
 
         `Precondition.cursor_move` moves one together with a commit.
         """
@@ -454,10 +455,15 @@ class Follower:
 
     def __init__(self, native: _native.Follower) -> None:
         self._native = native
+        # One at a time: what one wait has not taken yet, the next one gets again.
+        self._turn = threading.Lock()
 
     def next(self) -> Event:
         """The next event; waits for it. A wait that is given up loses nothing."""
-        return _wait(self._native.next())
+        with self._turn:
+            event = _wait(self._native.next())
+            self._native.took()
+            return event
 
     def __iter__(self) -> Self:
         return self
@@ -484,8 +490,8 @@ class Follower:
 class Delivery:
     """An event in the hands of a consumer, until it settles it or its time is over.
 
-    What settles it returns whether the delivery was still current: if not, it was settled already, or another consumer has
-    the event.
+    What settles it returns whether the delivery was still current: if not, it was settled already, or another consumer
+    has the event.
     """
 
     def __init__(self, native: _native.Delivery) -> None:
@@ -507,7 +513,7 @@ class Delivery:
         return self._native.delivery
 
     def acknowledged(self) -> Precondition:
-        """That this delivery is current, for a commit that acknowledges it: exactly one consumer of the event commits."""
+        """That this delivery is current, for a commit that acknowledges it: one consumer of the event commits."""
         return self._native.acknowledged()
 
     def ack(self) -> bool:
@@ -551,7 +557,7 @@ class Claims:
         return _wait(self._native.claim(task))
 
     def take_over(self, task: Event | str) -> Claim:
-        """Takes over a task whose lease is over, or that was given back. Raises `HeldError` and `CompletedError`."""
+        """Takes over a task whose lease is over, or that was given back. Raises as `acquire`."""
         return _wait(self._native.take_over(task))
 
     def acquire(self, task: Event) -> Claim:
@@ -567,7 +573,7 @@ class Claims:
         _wait(self._native.release(claim))
 
     def complete(self, claim: Claim, results: Sequence[EventDraft] = ()) -> tuple[Claim, list[Event]]:
-        """Is done with a task, and commits the results with that, or neither. Returns the last link, and the results."""
+        """Is done with a task, and commits the results with that, or neither. Returns last link and results."""
         return _wait(self._native.complete(claim, list(results)))
 
     def keep(self, claim: Claim, *, renewals_max: int | None = None) -> Keeper:
