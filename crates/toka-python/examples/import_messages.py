@@ -2,8 +2,8 @@
 
     python import_messages.py --data ./vault-data --thread t1 messages.json
 
-A message is an event of kind `message.ROLE`, caused by the message before it; the result of a tool is caused by the
-message that has called the tool. So `ancestors` of an answer is what led to it, and importing the same history again, or
+A message is an event of kind `message.ROLE`, caused by the one before it; the result of a tool is caused by the message
+that has called the tool. So `ancestors` of an answer is what led to it, and importing the same history again, or
 a longer one of the same thread, stores only what is new.
 
 Of a LangGraph agent: `import_messages(vault, thread, graph.get_state(config).values["messages"])`.
