@@ -154,8 +154,9 @@ def test_follower_waits_in_one_thread_for_what_another_one_commits() -> None:
 def test_vault_is_found_again_as_it_was_left(tmp_path: Path) -> None:
     with Vault.open(tmp_path / "data", model="hashed-v1/384") as vault:
         event = vault.commit("kept", {"n": 1})
-        with pytest.raises(errors.StorageError):
+        with pytest.raises(errors.OpenError) as locked:
             Vault.open(tmp_path / "data")
+        assert locked.value.code == "locked"
     assert vault.is_closed
     with pytest.raises(errors.ClosedError):
         vault.head()

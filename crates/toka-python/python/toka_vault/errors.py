@@ -133,7 +133,7 @@ class ClosedError(VaultError):
 class OpenError(VaultError):
     """The directory cannot be opened as a vault.
 
-    Codes: `not_a_vault`, `restore_interrupted`, `cluster_node`, `newer_format`, `feature_level`, `open`.
+    Codes: `locked`, `not_a_vault`, `restore_interrupted`, `cluster_node`, `newer_format`, `feature_level`, `open`.
     """
 
 

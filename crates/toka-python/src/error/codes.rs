@@ -3,6 +3,7 @@
 use toka_agents::PayloadError;
 use toka_agents::claims::ClaimError;
 use toka_agents::store::{Class, StoreError};
+use toka_ledger::engine::EngineError;
 use toka_ledger::{Invalid, Rejection};
 
 use super::{Fact, Failure};
@@ -111,6 +112,7 @@ impl From<toka_ledger::Error> for Failure {
             Error::FeatureLevel { .. } => ("OpenError", "feature_level"),
             Error::Corrupt { .. } => ("CorruptError", "corrupt"),
             Error::File { .. } => ("StorageError", "file"),
+            Error::Engine(EngineError::Locked { .. }) => ("OpenError", "locked"),
             Error::Engine(_) => ("StorageError", "engine"),
             Error::Closed => ("ClosedError", "closed"),
             _ => ("OpenError", "open"),
