@@ -120,7 +120,7 @@ impl From<Group> for GroupInfo {
 /// Makes a consumer group of events that come after the sequence `after`, or after all that there are now.
 #[pyfunction]
 #[pyo3(signature = (
-    vault, name, filter=None, *, after=Some(0), ack_timeout_ms=None, unacknowledged_max=None, deliveries_max=None
+    vault, name, filter=None, *, after=0, ack_timeout_ms=None, unacknowledged_max=None, deliveries_max=None
 ))]
 pub(crate) fn create_group(
     vault: &Bound<'_, Vault>,
