@@ -255,11 +255,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             dist::run(&workspace, &processes, bin.as_deref(), output.as_deref())
         }
         Task::Python { bin, release } => {
-            let profile = match release {
-                true => wheel::Profile::Release,
-                false => wheel::Profile::Dev,
-            };
-            wheel::run(&workspace, &processes, bin.as_deref(), profile)
+            wheel::run(&workspace, &processes, bin.as_deref(), *release)
         }
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {

@@ -23,7 +23,7 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds what it needs (`toka` unless it is given), and tests the wheel.
+/// Builds what it needs (`toka` unless it is given), and tests the wheel; `release`: the one that is given away.
 ///
 /// # Errors
 /// The wheel is not built, or a test fails.
@@ -31,8 +31,12 @@ pub(crate) fn run(
     workspace: &Workspace,
     processes: &Processes,
     bin: Option<&Path>,
-    profile: Profile,
+    release: bool,
 ) -> Result<()> {
+    let profile = match release {
+        true => Profile::Release,
+        false => Profile::Dev,
+    };
     setup::ensure(processes, &[setup::BUILD, setup::TEST])?;
     let tools = python::prepare(workspace, processes)?;
     let toka = match bin {
