@@ -1,42 +1,34 @@
-"""Vaults for programs that wait with an event loop. `toka_vault.blocking` has the same for threads."""
+"""The vault itself."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from . import _native
-from ._names import Consistency, Name, only, wanted
-from ._native import (
-    Claim,
-    Classification,
-    Event,
-    EventDraft,
-    Filter,
-    Group,
-    Intent,
-    Precondition,
-    SearchResult,
-)
+from .. import _native
+from .._names import Consistency, Name, only, wanted
+from .._native import Classification, Event, EventDraft, Filter, Group, Intent, Precondition, SearchResult
+from ._wait import result_of
+from .claims import Claims
+from .delivery import Delivery
+from .follower import Follower
 
 
-class AsyncVault:
+class Vault:
     """A vault: one in this process (`open`, `in_memory`), or a cluster (`connect`).
 
-    For the tasks of one event loop, or of several. Closed by `close`, or by leaving `async with`.
+    For any number of threads. Closed by `close`, or by leaving `with`.
     """
 
     def __init__(self, native: _native.NativeVault) -> None:
         self._native = native
 
     @classmethod
-    async def open(
+    def open(
         cls,
         path: str | PathLike[str],
         *,
@@ -49,15 +41,15 @@ class AsyncVault:
         `model` names what makes the embeddings: those of another model are refused.
         """
         call = _native.open(path, dimension=dimension, model=model, cache_bytes=cache_bytes)
-        return cls(await call)
+        return cls(result_of(call))
 
     @classmethod
-    async def in_memory(cls, *, dimension: int | None = None, model: str | None = None) -> Self:
+    def in_memory(cls, *, dimension: int | None = None, model: str | None = None) -> Self:
         """A vault that is gone when it is closed."""
-        return cls(await _native.open(None, dimension=dimension, model=model))
+        return cls(result_of(_native.open(None, dimension=dimension, model=model)))
 
     @classmethod
-    async def connect(
+    def connect(
         cls,
         endpoints: str | Sequence[str],
         *,
@@ -85,22 +77,22 @@ class AsyncVault:
             tls_server_name=tls_server_name,
             send_token_in_plaintext=send_token_in_plaintext,
         )
-        return cls(await call)
+        return cls(result_of(call))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes it: what was accepted is finished. A directory is free once its followers and claims are gone too."""
-        await self._native.close()
+        result_of(self._native.close())
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._native!r}>"
@@ -130,11 +122,11 @@ class AsyncVault:
         """The highest revision that is known here: a read of at least it sees what this client has committed."""
         return self._native.revision
 
-    async def head(self) -> int:
+    def head(self) -> int:
         """The sequence of the last event; 0 if there is none."""
-        return await self._native.head()
+        return result_of(self._native.head())
 
-    async def commit(
+    def commit(
         self,
         kind: str,
         payload: Any = None,
@@ -166,15 +158,13 @@ class AsyncVault:
             attributes=attributes,
             salt=salt,
         )
-        return only(await self.commit_batch([draft], preconditions))
+        return only(self.commit_batch([draft], preconditions))
 
-    async def commit_batch(
-        self, drafts: Sequence[EventDraft], preconditions: Sequence[Precondition] = ()
-    ) -> list[Event]:
+    def commit_batch(self, drafts: Sequence[EventDraft], preconditions: Sequence[Precondition] = ()) -> list[Event]:
         """Stores events together or not at all. Drafts name earlier ones of the batch as parents by their index."""
-        return await _native.commit(self._native, list(drafts), list(preconditions))
+        return result_of(_native.commit(self._native, list(drafts), list(preconditions)))
 
-    async def get(
+    def get(
         self,
         name: Name,
         *,
@@ -188,9 +178,9 @@ class AsyncVault:
         was acknowledged to anybody; or a revision. A vault in this process always shows everything.
         """
         call = _native.get(self._native, [name], payload=payload, embedding=embedding, consistency=consistency)
-        return wanted(name, await call)
+        return wanted(name, result_of(call))
 
-    async def find(
+    def find(
         self,
         names: Sequence[Name],
         *,
@@ -200,9 +190,9 @@ class AsyncVault:
     ) -> list[Event | None]:
         """The events of these names, in their order; `None` for each that there is not."""
         call = _native.get(self._native, list(names), payload=payload, embedding=embedding, consistency=consistency)
-        return await call
+        return result_of(call)
 
-    async def events(
+    def events(
         self,
         kinds: Sequence[str] | None = None,
         *,
@@ -214,7 +204,7 @@ class AsyncVault:
         payload: bool = True,
         embedding: bool = False,
         consistency: Consistency | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> Iterator[Event]:
         """The events that there are, from `after` (exclusive) to `until` (inclusive), read page by page.
 
         `kinds`: those whose kind starts with any of these; `filter` says more.
@@ -230,11 +220,11 @@ class AsyncVault:
             embedding=embedding,
             consistency=consistency,
         )
-        while (page := await pages.next()) is not None:
+        while (page := result_of(pages.next())) is not None:
             for event in page:
                 yield event
 
-    async def follow(
+    def follow(
         self,
         kinds: Sequence[str] | None = None,
         *,
@@ -245,11 +235,11 @@ class AsyncVault:
         payload: bool = True,
         embedding: bool = False,
         history_id: str | None = None,
-    ) -> AsyncFollower:
+    ) -> Follower:
         """Follows events, in order, each once, for ever. Where a node of a cluster dies, another one goes on.
 
         From now on, or: `start="beginning"`, `start` a sequence after which, `at` a time in milliseconds since the Unix
-        epoch, `cursor` the place of that cursor. Who stores a position stores `AsyncFollower.history_id` with it, and
+        epoch, `cursor` the place of that cursor. Who stores a position stores `Follower.history_id` with it, and
         gives it here again: a vault that was restored since is refused then (`HistoryChangedError`).
         """
         call = _native.follow(
@@ -262,9 +252,9 @@ class AsyncVault:
             embedding=embedding,
             history_id=history_id,
         )
-        return AsyncFollower(await call)
+        return Follower(result_of(call))
 
-    async def ancestors(
+    def ancestors(
         self,
         event: Name,
         *,
@@ -275,9 +265,9 @@ class AsyncVault:
     ) -> list[tuple[Event, int]]:
         """The event, and what it depends on, without payloads, each with its depth: breadth first."""
         call = _native.walk(self._native, event, depth_max=depth_max, limit=limit, kinds=kinds, consistency=consistency)
-        return await call
+        return result_of(call)
 
-    async def descendants(
+    def descendants(
         self,
         event: Name,
         *,
@@ -296,28 +286,28 @@ class AsyncVault:
             kinds=kinds,
             consistency=consistency,
         )
-        return await call
+        return result_of(call)
 
-    async def cursor(self, name: str) -> int | None:
+    def cursor(self, name: str) -> int | None:
         """Where a cursor is; `None` if there is none of that name."""
-        return await _native.cursor(self._native, name)
+        return result_of(_native.cursor(self._native, name))
 
-    async def cursors(self) -> list[tuple[str, int]]:
+    def cursors(self) -> list[tuple[str, int]]:
         """All cursors and where they are, by name."""
-        return await _native.cursors(self._native)
+        return result_of(_native.cursors(self._native))
 
-    async def save_cursor(self, name: str, sequence: int, *, from_sequence: int | None = None) -> None:
+    def save_cursor(self, name: str, sequence: int, *, from_sequence: int | None = None) -> None:
         """Puts a cursor at a sequence; with `from_sequence` only if it is there, where 0 stands for none.
 
         `Precondition.cursor_move` moves one together with a commit.
         """
-        await _native.save_cursor(self._native, name, sequence, from_sequence=from_sequence)
+        result_of(_native.save_cursor(self._native, name, sequence, from_sequence=from_sequence))
 
-    async def delete_cursor(self, name: str, *, from_sequence: int | None = None) -> None:
+    def delete_cursor(self, name: str, *, from_sequence: int | None = None) -> None:
         """Deletes a cursor; with `from_sequence` only if it is there."""
-        await _native.delete_cursor(self._native, name, from_sequence=from_sequence)
+        result_of(_native.delete_cursor(self._native, name, from_sequence=from_sequence))
 
-    async def create_group(
+    def create_group(
         self,
         name: str,
         kinds: Sequence[str] | None = None,
@@ -342,37 +332,37 @@ class AsyncVault:
             unacknowledged_max=unacknowledged_max,
             deliveries_max=deliveries_max,
         )
-        return await call
+        return result_of(call)
 
-    async def groups(self) -> list[Group]:
+    def groups(self) -> list[Group]:
         """All consumer groups, by name."""
-        return await _native.groups(self._native)
+        return result_of(_native.groups(self._native))
 
-    async def delete_group(self, name: str) -> None:
+    def delete_group(self, name: str) -> None:
         """Deletes a consumer group and all that it has outstanding or parked."""
-        await _native.delete_group(self._native, name)
+        result_of(_native.delete_group(self._native, name))
 
-    async def replay_parked(self, group: str) -> int:
+    def replay_parked(self, group: str) -> int:
         """Has parked events of a group delivered again, up to 1,000 of them. Returns how many."""
-        return await _native.move_parked(self._native, group, True)
+        return result_of(_native.move_parked(self._native, group, True))
 
-    async def discard_parked(self, group: str) -> int:
+    def discard_parked(self, group: str) -> int:
         """Has done with parked events of a group, up to 1,000 of them. Returns how many."""
-        return await _native.move_parked(self._native, group, False)
+        return result_of(_native.move_parked(self._native, group, False))
 
-    async def pull(self, group: str, consumer: str, *, limit: int = 1, wait: float = 0.0) -> list[AsyncDelivery]:
+    def pull(self, group: str, consumer: str, *, limit: int = 1, wait: float = 0.0) -> list[Delivery]:
         """Leases up to `limit` events of a group to a consumer; empty if there were none within `wait` seconds.
 
         What is not settled in the group's time is delivered again, to whoever asks.
         """
         call = _native.pull(self._native, group, consumer, limit=limit, wait=wait)
-        return [AsyncDelivery(native) for native in await call]
+        return [Delivery(native) for native in result_of(call)]
 
-    def claims(self, kind: str, holder: str, *, lease: float = 30.0) -> AsyncClaims:
+    def claims(self, kind: str, holder: str, *, lease: float = 30.0) -> Claims:
         """Makes claims by events of `kind`, for a holder of that name; each is held for `lease` seconds."""
-        return AsyncClaims(_native.claims(self._native, kind, holder, lease))
+        return Claims(_native.claims(self._native, kind, holder, lease))
 
-    async def intents(
+    def intents(
         self,
         *,
         examples: int = 0,
@@ -390,9 +380,9 @@ class AsyncVault:
             payload=payload,
             consistency=consistency,
         )
-        return await call
+        return result_of(call)
 
-    async def intent(
+    def intent(
         self,
         intent: int,
         *,
@@ -402,19 +392,19 @@ class AsyncVault:
     ) -> Intent:
         """One intent; of a retired one its successor. Raises `NotFoundError`."""
         call = _native.intent(self._native, intent, examples=examples, payload=payload, consistency=consistency)
-        return await call
+        return result_of(call)
 
-    async def label_intent(self, intent: int, label: str | None) -> int:
+    def label_intent(self, intent: int, label: str | None) -> int:
         """Gives an intent a label, or takes it off. Returns the intent that has it: of a retired one its successor."""
-        return await _native.label_intent(self._native, intent, label)
+        return result_of(_native.label_intent(self._native, intent, label))
 
-    async def classify(
+    def classify(
         self, embedding: ArrayLike, *, limit: int = 8, consistency: Consistency | None = None
     ) -> Classification:
         """Where an event with this embedding would go if it were committed now."""
-        return await _native.classify(self._native, embedding, limit=limit, consistency=consistency)
+        return result_of(_native.classify(self._native, embedding, limit=limit, consistency=consistency))
 
-    async def search(
+    def search(
         self,
         embedding: ArrayLike,
         *,
@@ -442,222 +432,4 @@ class AsyncVault:
             with_embedding=with_embedding,
             consistency=consistency,
         )
-        return await call
-
-
-class AsyncFollower:
-    """Events as they come: an asynchronous iterator without an end."""
-
-    def __init__(self, native: _native.Follower) -> None:
-        self._native = native
-        # One at a time: what one wait has not taken yet, the next one gets again.
-        self._turn = asyncio.Lock()
-
-    async def next(self) -> Event:
-        """The next event; waits for it. A wait that is given up loses nothing."""
-        async with self._turn:
-            event = await self._native.next()
-            self._native.took()
-            return event
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        return await self.next()
-
-    @property
-    def position(self) -> int:
-        """Every match up to this sequence was handed over."""
-        return self._native.position
-
-    @property
-    def history_id(self) -> str | None:
-        """The history in which the position has a meaning, of a cluster."""
-        return self._native.history_id
-
-    @property
-    def endpoint(self) -> str | None:
-        """The node that serves it, of a cluster."""
-        return self._native.endpoint
-
-
-class AsyncDelivery:
-    """An event in the hands of a consumer, until it settles it or its time is over.
-
-    What settles it returns whether the delivery was still current: if not, it was settled already, or another consumer
-    has the event.
-    """
-
-    def __init__(self, native: _native.Delivery) -> None:
-        self._native = native
-
-    @property
-    def event(self) -> Event:
-        """The event."""
-        return self._native.event
-
-    @property
-    def group(self) -> str:
-        """The group."""
-        return self._native.group
-
-    @property
-    def delivery(self) -> int:
-        """Which of the event's deliveries to this group, from 1."""
-        return self._native.delivery
-
-    def acknowledged(self) -> Precondition:
-        """That this delivery is current, for a commit that acknowledges it: one consumer of the event commits."""
-        return self._native.acknowledged()
-
-    async def ack(self) -> bool:
-        """Done with it."""
-        return await self._native.ack()
-
-    async def reject(self, *, delay: float = 0.0, reason: str = "") -> bool:
-        """It is to be delivered again, not before `delay` seconds have passed."""
-        return await self._native.reject(delay=delay, reason=reason)
-
-    async def extend(self) -> bool:
-        """From now on as much time as there was at first."""
-        return await self._native.extend()
-
-    async def park(self, reason: str = "") -> bool:
-        """It is to be put aside."""
-        return await self._native.park(reason)
-
-    async def release(self) -> bool:
-        """Nothing was done to it: others get it, and this delivery does not count."""
-        return await self._native.release()
-
-
-class AsyncClaims:
-    """Makes claims for one holder: of many who want a task exactly one has it at a time."""
-
-    def __init__(self, native: _native.NativeClaims) -> None:
-        self._native = native
-
-    @property
-    def holder(self) -> str:
-        """The holder's name."""
-        return self._native.holder
-
-    async def head(self, task: Event | str) -> Claim | None:
-        """The last link of a task's chain; `None` if nobody has claimed it."""
-        return await self._native.head(task)
-
-    async def claim(self, task: Event) -> Claim:
-        """Claims a task that nobody has claimed before. Raises `HeldError` and `CompletedError`."""
-        return await self._native.claim(task)
-
-    async def take_over(self, task: Event | str) -> Claim:
-        """Takes over a task whose lease is over, or that was given back. Raises as `acquire`."""
-        return await self._native.take_over(task)
-
-    async def acquire(self, task: Event) -> Claim:
-        """Claims a task, or takes it over. Raises `HeldError` and `CompletedError`."""
-        return await self._native.acquire(task)
-
-    async def renew(self, claim: Claim) -> Claim:
-        """Keeps a task for another lease. Raises `HeldError` if somebody else has it by now."""
-        return await self._native.renew(claim)
-
-    async def release(self, claim: Claim) -> None:
-        """Gives a task back: whoever wants it may take it over at once."""
-        await self._native.release(claim)
-
-    async def complete(self, claim: Claim, results: Sequence[EventDraft] = ()) -> tuple[Claim, list[Event]]:
-        """Is done with a task, and commits the results with that, or neither. Returns last link and results."""
-        return await self._native.complete(claim, list(results))
-
-    async def keep(self, claim: Claim, *, renewals_max: int | None = None) -> AsyncKeeper:
-        """Renews a claim in the background, three times a lease, until it is completed, given back or lost.
-
-        After `renewals_max` (1,000) the lease runs out, so that a task whose work hangs is not kept for ever.
-        """
-        return AsyncKeeper(await self._native.keep(claim, renewals_max=renewals_max))
-
-
-class AsyncKeeper:
-    """Keeps a claim while its task is worked on. When it is gone, the lease runs out by itself.
-
-    Leaving `async with` gives the task back, unless it was completed.
-    """
-
-    def __init__(self, native: _native.NativeKeeper) -> None:
-        self._native = native
-        self._ended = False
-
-    @property
-    def claim(self) -> Claim | None:
-        """The claim with its newest number; `None` if it is not kept any more: who works on the task stops then."""
-        return self._native.claim
-
-    async def lost(self) -> None:
-        """Returns once the claim is not kept any more."""
-        await self._native.lost()
-
-    async def complete(self, results: Sequence[EventDraft] = ()) -> tuple[Claim, list[Event]]:
-        """Ends the renewals, and is done with the task: see `AsyncClaims.complete`."""
-        self._ended = True
-        return await self._native.complete(list(results))
-
-    async def release(self) -> None:
-        """Ends the renewals, and gives the task back."""
-        self._ended = True
-        await self._native.release()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._ended and self.claim is not None:
-            await self.release()
-
-
-class AsyncEmbedder:
-    """Makes vectors of events and of texts; those of two models mean nothing to each other.
-
-    `spec`: `"hashed"` (the default: built in, needs nothing), `"hashed:DIM"`, `"openai:URL#MODEL"` (the key is in
-    `OPENAI_API_KEY`), or, in a build with the feature `sentence`, `"model:DIR"`.
-    """
-
-    def __init__(self, native: _native.NativeEmbedder) -> None:
-        self._native = native
-
-    @classmethod
-    async def open(cls, spec: str | None = None) -> Self:
-        """The embedder that `spec` names. Raises `EmbedderError`."""
-        return cls(await _native.embedder(spec))
-
-    @property
-    def model(self) -> str:
-        """Names what makes the vectors: to be committed with them."""
-        return self._native.model
-
-    @property
-    def dimension(self) -> int | None:
-        """Components of a vector; `None` before the first reply of an endpoint."""
-        return self._native.dimension
-
-    async def embed_event(self, kind: str, payload: Any = None) -> NDArray[np.float32]:
-        """The vector of an event, shape `[dimension]`."""
-        return await self._native.embed_event(kind, payload)
-
-    async def embed_events(self, events: Sequence[tuple[str, Any]]) -> NDArray[np.float32]:
-        """The vectors of events, each a kind and a payload; shape `[events, dimension]`."""
-        return await self._native.embed_events(list(events))
-
-    async def embed_text(self, text: str) -> NDArray[np.float32]:
-        """The vector of a text, such as a query; shape `[dimension]`."""
-        return await self._native.embed_text(text)
-
-    async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of texts; shape `[texts, dimension]`."""
-        return await self._native.embed_texts(list(texts))
+        return result_of(call)

@@ -1,49 +1,33 @@
-"""Vaults for programs that wait with their threads. `toka_vault.aio` has the same for event loops."""
+"""The vault itself."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from . import _native
-from ._names import Consistency, Name, only, wanted
-from ._native import (
-    Call,
-    Claim,
-    Classification,
-    Event,
-    EventDraft,
-    Filter,
-    Group,
-    Intent,
-    Precondition,
-    SearchResult,
-)
-
-T = TypeVar("T")
+from .. import _native
+from .._names import Consistency, Name, only, wanted
+from .._native import Classification, Event, EventDraft, Filter, Group, Intent, Precondition, SearchResult
+from .claims import AsyncClaims
+from .delivery import AsyncDelivery
+from .follower import AsyncFollower
 
 
-def _wait(call: Call[T]) -> T:
-    return call.wait()
-
-
-class Vault:
+class AsyncVault:
     """A vault: one in this process (`open`, `in_memory`), or a cluster (`connect`).
 
-    For any number of threads. Closed by `close`, or by leaving `with`.
+    For the tasks of one event loop, or of several. Closed by `close`, or by leaving `async with`.
     """
 
     def __init__(self, native: _native.NativeVault) -> None:
         self._native = native
 
     @classmethod
-    def open(
+    async def open(
         cls,
         path: str | PathLike[str],
         *,
@@ -56,15 +40,15 @@ class Vault:
         `model` names what makes the embeddings: those of another model are refused.
         """
         call = _native.open(path, dimension=dimension, model=model, cache_bytes=cache_bytes)
-        return cls(_wait(call))
+        return cls(await call)
 
     @classmethod
-    def in_memory(cls, *, dimension: int | None = None, model: str | None = None) -> Self:
+    async def in_memory(cls, *, dimension: int | None = None, model: str | None = None) -> Self:
         """A vault that is gone when it is closed."""
-        return cls(_wait(_native.open(None, dimension=dimension, model=model)))
+        return cls(await _native.open(None, dimension=dimension, model=model))
 
     @classmethod
-    def connect(
+    async def connect(
         cls,
         endpoints: str | Sequence[str],
         *,
@@ -92,22 +76,22 @@ class Vault:
             tls_server_name=tls_server_name,
             send_token_in_plaintext=send_token_in_plaintext,
         )
-        return cls(_wait(call))
+        return cls(await call)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes it: what was accepted is finished. A directory is free once its followers and claims are gone too."""
-        _wait(self._native.close())
+        await self._native.close()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        await self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._native!r}>"
@@ -137,11 +121,11 @@ class Vault:
         """The highest revision that is known here: a read of at least it sees what this client has committed."""
         return self._native.revision
 
-    def head(self) -> int:
+    async def head(self) -> int:
         """The sequence of the last event; 0 if there is none."""
-        return _wait(self._native.head())
+        return await self._native.head()
 
-    def commit(
+    async def commit(
         self,
         kind: str,
         payload: Any = None,
@@ -173,13 +157,15 @@ class Vault:
             attributes=attributes,
             salt=salt,
         )
-        return only(self.commit_batch([draft], preconditions))
+        return only(await self.commit_batch([draft], preconditions))
 
-    def commit_batch(self, drafts: Sequence[EventDraft], preconditions: Sequence[Precondition] = ()) -> list[Event]:
+    async def commit_batch(
+        self, drafts: Sequence[EventDraft], preconditions: Sequence[Precondition] = ()
+    ) -> list[Event]:
         """Stores events together or not at all. Drafts name earlier ones of the batch as parents by their index."""
-        return _wait(_native.commit(self._native, list(drafts), list(preconditions)))
+        return await _native.commit(self._native, list(drafts), list(preconditions))
 
-    def get(
+    async def get(
         self,
         name: Name,
         *,
@@ -193,9 +179,9 @@ class Vault:
         was acknowledged to anybody; or a revision. A vault in this process always shows everything.
         """
         call = _native.get(self._native, [name], payload=payload, embedding=embedding, consistency=consistency)
-        return wanted(name, _wait(call))
+        return wanted(name, await call)
 
-    def find(
+    async def find(
         self,
         names: Sequence[Name],
         *,
@@ -205,9 +191,9 @@ class Vault:
     ) -> list[Event | None]:
         """The events of these names, in their order; `None` for each that there is not."""
         call = _native.get(self._native, list(names), payload=payload, embedding=embedding, consistency=consistency)
-        return _wait(call)
+        return await call
 
-    def events(
+    async def events(
         self,
         kinds: Sequence[str] | None = None,
         *,
@@ -219,7 +205,7 @@ class Vault:
         payload: bool = True,
         embedding: bool = False,
         consistency: Consistency | None = None,
-    ) -> Iterator[Event]:
+    ) -> AsyncIterator[Event]:
         """The events that there are, from `after` (exclusive) to `until` (inclusive), read page by page.
 
         `kinds`: those whose kind starts with any of these; `filter` says more.
@@ -235,11 +221,11 @@ class Vault:
             embedding=embedding,
             consistency=consistency,
         )
-        while (page := _wait(pages.next())) is not None:
+        while (page := await pages.next()) is not None:
             for event in page:
                 yield event
 
-    def follow(
+    async def follow(
         self,
         kinds: Sequence[str] | None = None,
         *,
@@ -250,11 +236,11 @@ class Vault:
         payload: bool = True,
         embedding: bool = False,
         history_id: str | None = None,
-    ) -> Follower:
+    ) -> AsyncFollower:
         """Follows events, in order, each once, for ever. Where a node of a cluster dies, another one goes on.
 
         From now on, or: `start="beginning"`, `start` a sequence after which, `at` a time in milliseconds since the Unix
-        epoch, `cursor` the place of that cursor. Who stores a position stores `Follower.history_id` with it, and
+        epoch, `cursor` the place of that cursor. Who stores a position stores `AsyncFollower.history_id` with it, and
         gives it here again: a vault that was restored since is refused then (`HistoryChangedError`).
         """
         call = _native.follow(
@@ -267,9 +253,9 @@ class Vault:
             embedding=embedding,
             history_id=history_id,
         )
-        return Follower(_wait(call))
+        return AsyncFollower(await call)
 
-    def ancestors(
+    async def ancestors(
         self,
         event: Name,
         *,
@@ -280,9 +266,9 @@ class Vault:
     ) -> list[tuple[Event, int]]:
         """The event, and what it depends on, without payloads, each with its depth: breadth first."""
         call = _native.walk(self._native, event, depth_max=depth_max, limit=limit, kinds=kinds, consistency=consistency)
-        return _wait(call)
+        return await call
 
-    def descendants(
+    async def descendants(
         self,
         event: Name,
         *,
@@ -301,28 +287,28 @@ class Vault:
             kinds=kinds,
             consistency=consistency,
         )
-        return _wait(call)
+        return await call
 
-    def cursor(self, name: str) -> int | None:
+    async def cursor(self, name: str) -> int | None:
         """Where a cursor is; `None` if there is none of that name."""
-        return _wait(_native.cursor(self._native, name))
+        return await _native.cursor(self._native, name)
 
-    def cursors(self) -> list[tuple[str, int]]:
+    async def cursors(self) -> list[tuple[str, int]]:
         """All cursors and where they are, by name."""
-        return _wait(_native.cursors(self._native))
+        return await _native.cursors(self._native)
 
-    def save_cursor(self, name: str, sequence: int, *, from_sequence: int | None = None) -> None:
+    async def save_cursor(self, name: str, sequence: int, *, from_sequence: int | None = None) -> None:
         """Puts a cursor at a sequence; with `from_sequence` only if it is there, where 0 stands for none.
 
         `Precondition.cursor_move` moves one together with a commit.
         """
-        _wait(_native.save_cursor(self._native, name, sequence, from_sequence=from_sequence))
+        await _native.save_cursor(self._native, name, sequence, from_sequence=from_sequence)
 
-    def delete_cursor(self, name: str, *, from_sequence: int | None = None) -> None:
+    async def delete_cursor(self, name: str, *, from_sequence: int | None = None) -> None:
         """Deletes a cursor; with `from_sequence` only if it is there."""
-        _wait(_native.delete_cursor(self._native, name, from_sequence=from_sequence))
+        await _native.delete_cursor(self._native, name, from_sequence=from_sequence)
 
-    def create_group(
+    async def create_group(
         self,
         name: str,
         kinds: Sequence[str] | None = None,
@@ -347,37 +333,37 @@ class Vault:
             unacknowledged_max=unacknowledged_max,
             deliveries_max=deliveries_max,
         )
-        return _wait(call)
+        return await call
 
-    def groups(self) -> list[Group]:
+    async def groups(self) -> list[Group]:
         """All consumer groups, by name."""
-        return _wait(_native.groups(self._native))
+        return await _native.groups(self._native)
 
-    def delete_group(self, name: str) -> None:
+    async def delete_group(self, name: str) -> None:
         """Deletes a consumer group and all that it has outstanding or parked."""
-        _wait(_native.delete_group(self._native, name))
+        await _native.delete_group(self._native, name)
 
-    def replay_parked(self, group: str) -> int:
+    async def replay_parked(self, group: str) -> int:
         """Has parked events of a group delivered again, up to 1,000 of them. Returns how many."""
-        return _wait(_native.move_parked(self._native, group, True))
+        return await _native.move_parked(self._native, group, True)
 
-    def discard_parked(self, group: str) -> int:
+    async def discard_parked(self, group: str) -> int:
         """Has done with parked events of a group, up to 1,000 of them. Returns how many."""
-        return _wait(_native.move_parked(self._native, group, False))
+        return await _native.move_parked(self._native, group, False)
 
-    def pull(self, group: str, consumer: str, *, limit: int = 1, wait: float = 0.0) -> list[Delivery]:
+    async def pull(self, group: str, consumer: str, *, limit: int = 1, wait: float = 0.0) -> list[AsyncDelivery]:
         """Leases up to `limit` events of a group to a consumer; empty if there were none within `wait` seconds.
 
         What is not settled in the group's time is delivered again, to whoever asks.
         """
         call = _native.pull(self._native, group, consumer, limit=limit, wait=wait)
-        return [Delivery(native) for native in _wait(call)]
+        return [AsyncDelivery(native) for native in await call]
 
-    def claims(self, kind: str, holder: str, *, lease: float = 30.0) -> Claims:
+    def claims(self, kind: str, holder: str, *, lease: float = 30.0) -> AsyncClaims:
         """Makes claims by events of `kind`, for a holder of that name; each is held for `lease` seconds."""
-        return Claims(_native.claims(self._native, kind, holder, lease))
+        return AsyncClaims(_native.claims(self._native, kind, holder, lease))
 
-    def intents(
+    async def intents(
         self,
         *,
         examples: int = 0,
@@ -395,9 +381,9 @@ class Vault:
             payload=payload,
             consistency=consistency,
         )
-        return _wait(call)
+        return await call
 
-    def intent(
+    async def intent(
         self,
         intent: int,
         *,
@@ -407,19 +393,19 @@ class Vault:
     ) -> Intent:
         """One intent; of a retired one its successor. Raises `NotFoundError`."""
         call = _native.intent(self._native, intent, examples=examples, payload=payload, consistency=consistency)
-        return _wait(call)
+        return await call
 
-    def label_intent(self, intent: int, label: str | None) -> int:
+    async def label_intent(self, intent: int, label: str | None) -> int:
         """Gives an intent a label, or takes it off. Returns the intent that has it: of a retired one its successor."""
-        return _wait(_native.label_intent(self._native, intent, label))
+        return await _native.label_intent(self._native, intent, label)
 
-    def classify(
+    async def classify(
         self, embedding: ArrayLike, *, limit: int = 8, consistency: Consistency | None = None
     ) -> Classification:
         """Where an event with this embedding would go if it were committed now."""
-        return _wait(_native.classify(self._native, embedding, limit=limit, consistency=consistency))
+        return await _native.classify(self._native, embedding, limit=limit, consistency=consistency)
 
-    def search(
+    async def search(
         self,
         embedding: ArrayLike,
         *,
@@ -447,222 +433,4 @@ class Vault:
             with_embedding=with_embedding,
             consistency=consistency,
         )
-        return _wait(call)
-
-
-class Follower:
-    """Events as they come: an iterator without an end."""
-
-    def __init__(self, native: _native.Follower) -> None:
-        self._native = native
-        # One at a time: what one wait has not taken yet, the next one gets again.
-        self._turn = threading.Lock()
-
-    def next(self) -> Event:
-        """The next event; waits for it. A wait that is given up loses nothing."""
-        with self._turn:
-            event = _wait(self._native.next())
-            self._native.took()
-            return event
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        return self.next()
-
-    @property
-    def position(self) -> int:
-        """Every match up to this sequence was handed over."""
-        return self._native.position
-
-    @property
-    def history_id(self) -> str | None:
-        """The history in which the position has a meaning, of a cluster."""
-        return self._native.history_id
-
-    @property
-    def endpoint(self) -> str | None:
-        """The node that serves it, of a cluster."""
-        return self._native.endpoint
-
-
-class Delivery:
-    """An event in the hands of a consumer, until it settles it or its time is over.
-
-    What settles it returns whether the delivery was still current: if not, it was settled already, or another consumer
-    has the event.
-    """
-
-    def __init__(self, native: _native.Delivery) -> None:
-        self._native = native
-
-    @property
-    def event(self) -> Event:
-        """The event."""
-        return self._native.event
-
-    @property
-    def group(self) -> str:
-        """The group."""
-        return self._native.group
-
-    @property
-    def delivery(self) -> int:
-        """Which of the event's deliveries to this group, from 1."""
-        return self._native.delivery
-
-    def acknowledged(self) -> Precondition:
-        """That this delivery is current, for a commit that acknowledges it: one consumer of the event commits."""
-        return self._native.acknowledged()
-
-    def ack(self) -> bool:
-        """Done with it."""
-        return _wait(self._native.ack())
-
-    def reject(self, *, delay: float = 0.0, reason: str = "") -> bool:
-        """It is to be delivered again, not before `delay` seconds have passed."""
-        return _wait(self._native.reject(delay=delay, reason=reason))
-
-    def extend(self) -> bool:
-        """From now on as much time as there was at first."""
-        return _wait(self._native.extend())
-
-    def park(self, reason: str = "") -> bool:
-        """It is to be put aside."""
-        return _wait(self._native.park(reason))
-
-    def release(self) -> bool:
-        """Nothing was done to it: others get it, and this delivery does not count."""
-        return _wait(self._native.release())
-
-
-class Claims:
-    """Makes claims for one holder: of many who want a task exactly one has it at a time."""
-
-    def __init__(self, native: _native.NativeClaims) -> None:
-        self._native = native
-
-    @property
-    def holder(self) -> str:
-        """The holder's name."""
-        return self._native.holder
-
-    def head(self, task: Event | str) -> Claim | None:
-        """The last link of a task's chain; `None` if nobody has claimed it."""
-        return _wait(self._native.head(task))
-
-    def claim(self, task: Event) -> Claim:
-        """Claims a task that nobody has claimed before. Raises `HeldError` and `CompletedError`."""
-        return _wait(self._native.claim(task))
-
-    def take_over(self, task: Event | str) -> Claim:
-        """Takes over a task whose lease is over, or that was given back. Raises as `acquire`."""
-        return _wait(self._native.take_over(task))
-
-    def acquire(self, task: Event) -> Claim:
-        """Claims a task, or takes it over. Raises `HeldError` and `CompletedError`."""
-        return _wait(self._native.acquire(task))
-
-    def renew(self, claim: Claim) -> Claim:
-        """Keeps a task for another lease. Raises `HeldError` if somebody else has it by now."""
-        return _wait(self._native.renew(claim))
-
-    def release(self, claim: Claim) -> None:
-        """Gives a task back: whoever wants it may take it over at once."""
-        _wait(self._native.release(claim))
-
-    def complete(self, claim: Claim, results: Sequence[EventDraft] = ()) -> tuple[Claim, list[Event]]:
-        """Is done with a task, and commits the results with that, or neither. Returns last link and results."""
-        return _wait(self._native.complete(claim, list(results)))
-
-    def keep(self, claim: Claim, *, renewals_max: int | None = None) -> Keeper:
-        """Renews a claim in the background, three times a lease, until it is completed, given back or lost.
-
-        After `renewals_max` (1,000) the lease runs out, so that a task whose work hangs is not kept for ever.
-        """
-        return Keeper(_wait(self._native.keep(claim, renewals_max=renewals_max)))
-
-
-class Keeper:
-    """Keeps a claim while its task is worked on. When it is gone, the lease runs out by itself.
-
-    Leaving `with` gives the task back, unless it was completed.
-    """
-
-    def __init__(self, native: _native.NativeKeeper) -> None:
-        self._native = native
-        self._ended = False
-
-    @property
-    def claim(self) -> Claim | None:
-        """The claim with its newest number; `None` if it is not kept any more: who works on the task stops then."""
-        return self._native.claim
-
-    def lost(self) -> None:
-        """Returns once the claim is not kept any more."""
-        _wait(self._native.lost())
-
-    def complete(self, results: Sequence[EventDraft] = ()) -> tuple[Claim, list[Event]]:
-        """Ends the renewals, and is done with the task: see `Claims.complete`."""
-        self._ended = True
-        return _wait(self._native.complete(list(results)))
-
-    def release(self) -> None:
-        """Ends the renewals, and gives the task back."""
-        self._ended = True
-        _wait(self._native.release())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if not self._ended and self.claim is not None:
-            self.release()
-
-
-class Embedder:
-    """Makes vectors of events and of texts; those of two models mean nothing to each other.
-
-    `spec`: `"hashed"` (the default: built in, needs nothing), `"hashed:DIM"`, `"openai:URL#MODEL"` (the key is in
-    `OPENAI_API_KEY`), or, in a build with the feature `sentence`, `"model:DIR"`.
-    """
-
-    def __init__(self, native: _native.NativeEmbedder) -> None:
-        self._native = native
-
-    @classmethod
-    def open(cls, spec: str | None = None) -> Self:
-        """The embedder that `spec` names. Raises `EmbedderError`."""
-        return cls(_wait(_native.embedder(spec)))
-
-    @property
-    def model(self) -> str:
-        """Names what makes the vectors: to be committed with them."""
-        return self._native.model
-
-    @property
-    def dimension(self) -> int | None:
-        """Components of a vector; `None` before the first reply of an endpoint."""
-        return self._native.dimension
-
-    def embed_event(self, kind: str, payload: Any = None) -> NDArray[np.float32]:
-        """The vector of an event, shape `[dimension]`."""
-        return _wait(self._native.embed_event(kind, payload))
-
-    def embed_events(self, events: Sequence[tuple[str, Any]]) -> NDArray[np.float32]:
-        """The vectors of events, each a kind and a payload; shape `[events, dimension]`."""
-        return _wait(self._native.embed_events(list(events)))
-
-    def embed_text(self, text: str) -> NDArray[np.float32]:
-        """The vector of a text, such as a query; shape `[dimension]`."""
-        return _wait(self._native.embed_text(text))
-
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of texts; shape `[texts, dimension]`."""
-        return _wait(self._native.embed_texts(list(texts)))
+        return await call
