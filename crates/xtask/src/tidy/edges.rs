@@ -38,7 +38,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "toka-agents",
         &["smart-embedder", "toka-client", "toka-ledger"],
     ),
-    ("toka-python", &["toka-client", "toka-ledger"]),
+    (
+        "toka-python",
+        &[
+            "smart-embedder",
+            "toka-agents",
+            "toka-client",
+            "toka-ledger",
+        ],
+    ),
     (
         "toka-runtime",
         &["toka-agents", "toka-client", "toka-ledger"],

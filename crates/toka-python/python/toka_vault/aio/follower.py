@@ -1,0 +1,46 @@
+"""Events as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+from .. import _native
+from .._native import Event
+
+
+class AsyncFollower:
+    """Events as they come: an asynchronous iterator without an end."""
+
+    def __init__(self, native: _native.Follower) -> None:
+        self._native = native
+        # One at a time: what one wait has not taken yet, the next one gets again.
+        self._turn = asyncio.Lock()
+
+    async def next(self) -> Event:
+        """The next event; waits for it. A wait that is given up loses nothing."""
+        async with self._turn:
+            event = await self._native.next()
+            self._native.took()
+            return event
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        return await self.next()
+
+    @property
+    def position(self) -> int:
+        """Every match up to this sequence was handed over."""
+        return self._native.position
+
+    @property
+    def history_id(self) -> str | None:
+        """The history in which the position has a meaning, of a cluster."""
+        return self._native.history_id
+
+    @property
+    def endpoint(self) -> str | None:
+        """The node that serves it, of a cluster."""
+        return self._native.endpoint

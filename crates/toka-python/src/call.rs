@@ -1,0 +1,86 @@
+//! Work that was begun from Python, and is waited for in one of two ways: with the thread, or with an event loop.
+
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::IntoPyObjectExt as _;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3_async_runtimes::tokio::{future_into_py, get_runtime};
+
+use crate::error::Failure;
+
+/// How often a thread that waits looks for signals, so that Ctrl-C ends the wait.
+const SIGNALS_INTERVAL: Duration = Duration::from_millis(50);
+
+type Work = Pin<Box<dyn Future<Output = Result<Py<PyAny>, Failure>> + Send>>;
+
+/// Something that the vault is asked for. Nothing happens before it is waited for, once: with `wait()`, or with `await`.
+#[pyclass(frozen, module = "toka_vault._native")]
+pub(crate) struct Call(Mutex<Option<Work>>);
+
+impl Call {
+    pub(crate) fn new<T>(work: impl Future<Output = Result<T, Failure>> + Send + 'static) -> Self
+    where
+        T: for<'py> IntoPyObject<'py> + Send + 'static,
+    {
+        let work: Work = Box::pin(async move {
+            let done = work.await?;
+            Python::attach(|py| -> Result<Py<PyAny>, Failure> { Ok(done.into_py_any(py)?) })
+        });
+        Self(Mutex::new(Some(work)))
+    }
+
+    /// Of work that blocks: on storage, or on files.
+    pub(crate) fn blocking<T>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Self
+    where
+        T: for<'py> IntoPyObject<'py> + Send + 'static,
+    {
+        Self::new(off_reactor(work))
+    }
+
+    fn take(&self) -> Result<Work, Failure> {
+        // Nothing panics while it is held.
+        let mut work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = work.take();
+        work.ok_or_else(|| PyRuntimeError::new_err("a call is waited for once").into())
+    }
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn off_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Failure::interrupted()),
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// Waits with this thread; other threads of Python go on meanwhile. Ctrl-C ends the wait.
+    fn wait(&self, py: Python<'_>) -> Result<Py<PyAny>, Failure> {
+        let mut work = self.take()?;
+        py.detach(move || {
+            get_runtime().block_on(async move {
+                loop {
+                    tokio::select! {
+                        done = &mut work => return done,
+                        () = tokio::time::sleep(SIGNALS_INTERVAL) => {
+                            Python::attach(|py| py.check_signals())?;
+                        }
+                    }
+                }
+            })
+        })
+    }
+
+    fn __await__<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, Failure> {
+        let work = self.take()?;
+        let future = future_into_py(py, async move { work.await.map_err(PyErr::from) })?;
+        Ok(future.call_method0("__await__")?)
+    }
+}
