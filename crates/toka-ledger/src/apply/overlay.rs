@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ahead::Ahead;
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
 use crate::engine::{Direction, Engine, Table};
@@ -32,11 +33,13 @@ pub(super) struct Overlay {
     cursors: BTreeMap<CursorName, Option<u64>>,
     /// Rows of consumer groups and credentials by their keys; `None` of one that was deleted.
     group_rows: BTreeMap<Vec<u8>, Option<Bytes>>,
+    /// Not the entry's own: what the engine was asked for beforehand.
+    ahead: Ahead,
 }
 
 impl Overlay {
-    /// Nothing over an engine whose last event is at `base`.
-    pub(super) const fn new(base: u64) -> Self {
+    /// Nothing over an engine whose last event is at `base`, and which was asked `ahead`.
+    pub(super) fn new(base: u64, ahead: Ahead) -> Self {
         Self {
             base,
             headers: Vec::new(),
@@ -46,6 +49,7 @@ impl Overlay {
             kinds: BTreeMap::new(),
             cursors: BTreeMap::new(),
             group_rows: BTreeMap::new(),
+            ahead,
         }
     }
 
@@ -112,13 +116,19 @@ impl View<'_> {
     /// The sequence of each event.
     pub(super) fn events(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
         let new = |digest| self.overlay.events.get(&digest).copied();
-        merge(digests, new, |old| lookup::events(self.engine, old))
+        let ahead = &self.overlay.ahead.events;
+        merge(digests, new, |old| {
+            ahead.find(old, |old| lookup::events(self.engine, old))
+        })
     }
 
     /// The sequence under which each payload is stored.
     pub(super) fn payloads(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
         let new = |digest| self.overlay.payloads.get(&digest).copied();
-        merge(digests, new, |old| lookup::payloads(self.engine, old))
+        let ahead = &self.overlay.ahead.payloads;
+        merge(digests, new, |old| {
+            ahead.find(old, |old| lookup::payloads(self.engine, old))
+        })
     }
 
     /// The first child of a kind.

@@ -53,15 +53,17 @@ struct Identity {
 }
 
 /// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show, and
-/// which has embedded events or not.
+/// which has embedded events or not. `digests` are those of the commit's events that are known beforehand: none, or one place
+/// for each event.
 pub(super) fn plan<'c>(
     view: View<'_>,
     state: &State,
     has_embeddings: bool,
     commit: &'c Commit,
+    digests: &[Option<Digest>],
 ) -> Result<Plan<'c>, Refused> {
     let mut ids = BTreeMap::new();
-    let identities = identities(view, commit, &mut ids)?;
+    let identities = identities(view, commit, digests, &mut ids)?;
     let mut plan = deduplicate(view, state, commit, identities, ids)?;
     if plan.new.is_empty() {
         // A retry: what the preconditions asked for was so when the events were stored.
@@ -83,10 +85,11 @@ pub(super) fn plan<'c>(
     Ok(plan)
 }
 
-/// Resolves parents and computes digests. `ids` takes the ids of the parents from before.
+/// Resolves parents and computes digests, but those that are known. `ids` takes the ids of the parents from before.
 fn identities(
     view: View<'_>,
     commit: &Commit,
+    digests: &[Option<Digest>],
     ids: &mut BTreeMap<Digest, EventId>,
 ) -> Result<Vec<Identity>, Refused> {
     let stored = stored_parents(view, commit)?;
@@ -116,7 +119,9 @@ fn identities(
         }
         parents.sort_unstable();
         parents.dedup();
-        let digest = hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
+        let hash = || hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
+        let digest = digests.get(index).copied().flatten().unwrap_or_else(hash);
+        debug_assert_eq!(digest, hash());
         own.entry(digest).or_insert(index);
         identities.push(Identity { digest, parents });
     }
