@@ -1,8 +1,9 @@
 //! How RocksDB is set up, and why.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options, WriteBufferManager, statistics::StatsLevel,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
+    DBRecoveryMode, LogLevel, Options, UniversalCompactOptions, WriteBufferManager,
+    statistics::StatsLevel,
 };
 
 use super::Table;
@@ -13,6 +14,13 @@ const MIB: usize = 1 << 20;
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
 /// About one false positive in a hundred.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Sorted runs of a tiered table after which some are merged. A look-up asks the filter of each; with fewer of them every
+/// row is rewritten more often: at ten million events three times with 8, with levels eight times.
+const RUNS: i32 = 8;
+/// Sorted runs of a tiered table after which writes are slowed down, and after which they wait. While a merge of
+/// gigabytes is under way flushes go on adding runs.
+const RUNS_SLOW: i32 = 64;
+const RUNS_MAX: i32 = 128;
 const INFO_LOG_BYTES_MAX: usize = 4 * MIB;
 const INFO_LOG_FILES_MAX: usize = 4;
 
@@ -33,7 +41,7 @@ pub struct RocksOptions {
     pub write_buffer_bytes: usize,
     /// Table files held open at once.
     pub max_open_files: u32,
-    /// Threads for flushes and compactions.
+    /// Threads for flushes and compactions: a quarter of them flush. More than one compacts only where compaction is behind.
     pub background_jobs: u32,
     /// Count hits of the cache, bytes written and stalls, for [`Usage`](super::Usage). Costs some atomic additions for each
     /// read and write.
@@ -49,7 +57,7 @@ impl Default for RocksOptions {
             block_cache_bytes: 64 * MIB,
             write_buffer_bytes: 64 * MIB,
             max_open_files: 512,
-            background_jobs: 2,
+            background_jobs: 4,
             statistics: false,
         }
     }
@@ -136,7 +144,11 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family.set_block_based_table_factory(&blocks);
     // The same on every level: a file that overlaps nothing is then moved down without being read.
     family.set_compression_type(profile.compression);
-    family.set_level_compaction_dynamic_level_bytes(true);
+    if profile.is_tiered {
+        compact_by_tiers(&mut family);
+    } else {
+        family.set_level_compaction_dynamic_level_bytes(true);
+    }
     family.set_write_buffer_size(options.write_buffer_bytes / 2);
     family.set_arena_block_size(ARENA_BLOCK_BYTES);
     family.set_max_write_buffer_number(4);
@@ -147,11 +159,28 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family
 }
 
+/// For keys that come in no order: merges runs of about the same size, where levels would rewrite what is there for
+/// whatever comes. Files of either way can be read, and are taken over, by the other.
+fn compact_by_tiers(family: &mut Options) {
+    let mut tiers = UniversalCompactOptions::default();
+    // No row is ever overwritten: there is no room to win from a merge of everything.
+    tiers.set_max_size_amplification_percent(i32::MAX);
+    family.set_compaction_style(DBCompactionStyle::Universal);
+    family.set_universal_compaction_options(&tiers);
+    family.set_level_compaction_dynamic_level_bytes(false);
+    family.set_level_zero_file_num_compaction_trigger(RUNS);
+    family.set_level_zero_slowdown_writes_trigger(RUNS_SLOW);
+    family.set_level_zero_stop_writes_trigger(RUNS_MAX);
+}
+
 struct Profile {
     block_bytes: usize,
     compression: DBCompressionType,
     /// Whole-key filter, for tables where look-ups often find nothing.
     bloom: bool,
+    /// Rows come in no order, so that each file has keys from everywhere. Rows of other tables come in order, or nearly
+    /// so: their files are moved down the levels, and hardly ever rewritten.
+    is_tiered: bool,
 }
 
 impl Profile {
@@ -171,6 +200,7 @@ impl Profile {
             block_bytes: block_kib << 10,
             compression,
             bloom,
+            is_tiered: matches!(table, Table::Events | Table::PayloadDigests),
         }
     }
 }
