@@ -14,6 +14,9 @@ const MIB: usize = 1 << 20;
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
 /// About one false positive in a hundred.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Filter of a memtable, for about as many rows as one gets before it is flushed, at ten bits each. Memory that counts as
+/// the memtable's, from the beginning.
+const MEMTABLE_BLOOM_BYTES: usize = 160 << 10;
 /// Sorted runs of a tiered table after which some are merged. A look-up asks the filter of each; with fewer of them every
 /// row is rewritten more often: at ten million events three times with 8, with levels eight times.
 const RUNS: i32 = 8;
@@ -149,7 +152,14 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     } else {
         family.set_level_compaction_dynamic_level_bytes(true);
     }
-    family.set_write_buffer_size(options.write_buffer_bytes / 2);
+    let memtable_bytes = options.write_buffer_bytes / 2;
+    family.set_write_buffer_size(memtable_bytes);
+    if profile.bloom {
+        // Most look-ups are for what is not there, and each memtable would be searched to its bottom.
+        family.set_memtable_whole_key_filtering(true);
+        let ratio = MEMTABLE_BLOOM_BYTES as f64 / memtable_bytes.max(1) as f64;
+        family.set_memtable_prefix_bloom_ratio(ratio);
+    }
     family.set_arena_block_size(ARENA_BLOCK_BYTES);
     family.set_max_write_buffer_number(4);
     family.set_enable_blob_files(false);
@@ -176,7 +186,7 @@ fn compact_by_tiers(family: &mut Options) {
 struct Profile {
     block_bytes: usize,
     compression: DBCompressionType,
-    /// Whole-key filter, for tables where look-ups often find nothing.
+    /// Whole-key filters, of files and in memory, for tables where look-ups often find nothing.
     bloom: bool,
     /// Rows come in no order, so that each file has keys from everywhere. Rows of other tables come in order, or nearly
     /// so: their files are moved down the levels, and hardly ever rewritten.

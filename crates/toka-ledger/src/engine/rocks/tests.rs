@@ -139,3 +139,33 @@ fn sector_that_the_disk_cannot_read_is_damage() {
     }
     is_damage_to_read(&engine);
 }
+
+/// With the memtables' filters, of which the second one is of a memtable that is being written.
+#[test]
+fn rows_are_found_by_digest_in_memory_and_in_files() {
+    const ROWS: u16 = 2_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let key = |n: u16| *blake3::hash(&n.to_be_bytes()).as_bytes();
+    for table in [Table::Events, Table::PayloadDigests] {
+        // Every third is flushed, every third is not, and every third is not there.
+        for place in 0..2 {
+            let mut batch = Batch::new();
+            for n in (0..ROWS).filter(|n| n % 3 == place) {
+                batch.put(table, key(n), n.to_be_bytes());
+            }
+            engine.write(batch, Durability::Volatile).expect("written");
+            if place == 0 {
+                engine.flush().expect("flushed");
+            }
+        }
+        let keys: Vec<_> = (0..ROWS).map(key).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let rows = engine.multi_get(table, &keys).expect("readable");
+        for ((n, key), row) in (0..ROWS).zip(keys).zip(rows) {
+            let expected = (n % 3 < 2).then(|| Bytes::copy_from_slice(&n.to_be_bytes()));
+            assert_eq!(row, expected, "{n}");
+            assert_eq!(engine.get(table, key).expect("readable"), expected, "{n}");
+        }
+    }
+}
