@@ -271,9 +271,9 @@ impl Engine for RocksEngine {
         let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
         for op in batch.ops() {
             let family = families[op.table.index()];
-            match &op.value {
-                Some(value) => writes.put_cf(family, &op.key, value),
-                None => writes.delete_cf(family, &op.key),
+            match op.value {
+                Some(value) => writes.put_cf(family, op.key, value),
+                None => writes.delete_cf(family, op.key),
             }
         }
         let mut options = WriteOptions::default();
