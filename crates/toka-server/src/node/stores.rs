@@ -9,6 +9,8 @@ use toka_raft::DiskStorage;
 use toka_raft::Storage;
 
 use super::Outside;
+#[cfg(feature = "storage")]
+use super::memory::{self, Shares};
 use crate::config::Config;
 
 /// What was given, or what the configuration says.
@@ -19,9 +21,11 @@ pub(super) fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
 
 #[cfg(feature = "storage")]
 fn disk_storage(config: &Config) -> Arc<dyn Storage> {
-    let block_cache_bytes = usize::try_from(config.storage.cache_bytes).unwrap_or(usize::MAX);
+    let shares = Shares::of(memory::limit());
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions {
-        block_cache_bytes,
+        block_cache_bytes: size(config.storage.cache_bytes.unwrap_or(shares.cache)),
+        write_buffer_bytes: size(shares.write_buffer),
         statistics: true,
         ..RocksOptions::default()
     };
