@@ -200,7 +200,9 @@ impl Profile {
             Table::Events | Table::PayloadDigests => (4, DBCompressionType::None, true),
             Table::History => (4, DBCompressionType::None, false),
             Table::Payloads => (32, DBCompressionType::Lz4, false),
-            Table::Headers | Table::Embeddings => (16, DBCompressionType::Lz4, false),
+            Table::Headers => (16, DBCompressionType::Lz4, false),
+            // Components are as good as noise: trying costs, and wins next to nothing.
+            Table::Embeddings => (16, DBCompressionType::None, false),
             Table::Kinds | Table::Attributes | Table::Children | Table::Micros => {
                 (16, DBCompressionType::Lz4, false)
             }
