@@ -13,6 +13,11 @@ use super::Outside;
 use super::memory::{self, Shares};
 use crate::config::Config;
 
+/// What flushes and compactions may write in a second. Far more than they have to at any rate of commits that one node can
+/// apply, and less than a good disk takes, so that syncs of the Raft log find room.
+#[cfg(feature = "storage")]
+const BACKGROUND_RATE_BYTES: u32 = 256 << 20;
+
 /// What was given, or what the configuration says.
 pub(super) fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
     let given = outside.storage.clone();
@@ -26,6 +31,7 @@ fn disk_storage(config: &Config) -> Arc<dyn Storage> {
     let rocks = RocksOptions {
         block_cache_bytes: size(config.storage.cache_bytes.unwrap_or(shares.cache)),
         write_buffer_bytes: size(shares.write_buffer),
+        background_rate_bytes: Some(BACKGROUND_RATE_BYTES),
         statistics: true,
         ..RocksOptions::default()
     };

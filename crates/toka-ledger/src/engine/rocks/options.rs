@@ -24,6 +24,10 @@ const RUNS: i32 = 8;
 /// gigabytes is under way flushes go on adding runs.
 const RUNS_SLOW: i32 = 64;
 const RUNS_MAX: i32 = 128;
+/// How often what may be written is given out: often, so that a compaction is no burst that a sync of the log waits behind.
+const RATE_PERIOD_US: i64 = 10_000;
+/// A compaction that waits comes before a flush once in so many times.
+const RATE_FAIRNESS: i32 = 10;
 const INFO_LOG_BYTES_MAX: usize = 4 * MIB;
 const INFO_LOG_FILES_MAX: usize = 4;
 
@@ -46,6 +50,8 @@ pub struct RocksOptions {
     pub max_open_files: u32,
     /// Threads for flushes and compactions: a quarter of them flush. More than one compacts only where compaction is behind.
     pub background_jobs: u32,
+    /// Bytes that flushes and compactions may write in a second, flushes before compactions; `None`: any number.
+    pub background_rate_bytes: Option<u32>,
     /// Count hits of the cache, bytes written and stalls, for [`Usage`](super::Usage). Costs some atomic additions for each
     /// read and write.
     pub statistics: bool,
@@ -61,6 +67,7 @@ impl Default for RocksOptions {
             write_buffer_bytes: 64 * MIB,
             max_open_files: 512,
             background_jobs: 4,
+            background_rate_bytes: None,
             statistics: false,
         }
     }
@@ -86,6 +93,9 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     ));
     db.set_max_open_files(int(options.max_open_files));
     db.set_max_background_jobs(int(options.background_jobs));
+    if let Some(bytes) = options.background_rate_bytes {
+        db.set_ratelimiter(bytes.into(), RATE_PERIOD_US, RATE_FAIRNESS);
+    }
     // Hand dirty pages to the disk steadily, rather than all at the end of a flush.
     db.set_bytes_per_sync(MIB as u64);
     db.set_max_log_file_size(INFO_LOG_BYTES_MAX);
