@@ -32,6 +32,7 @@ fn disk_storage(config: &Config) -> Arc<dyn Storage> {
         block_cache_bytes: size(config.storage.cache_bytes.unwrap_or(shares.cache)),
         write_buffer_bytes: size(shares.write_buffer),
         background_rate_bytes: Some(BACKGROUND_RATE_BYTES),
+        direct_io: true,
         statistics: true,
         ..RocksOptions::default()
     };

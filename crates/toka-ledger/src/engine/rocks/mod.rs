@@ -23,7 +23,7 @@ use rocksdb::{
     ReadTier, WriteBatch, WriteOptions, properties,
 };
 
-use self::directory::{require_absent, sync_dir};
+use self::directory::{require_absent, sync_dir, takes_direct_io};
 use self::failure::{engine_error, open_error};
 use super::{
     AtHand, Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
@@ -101,8 +101,9 @@ impl RocksEngine {
             return Err(error);
         }
 
+        let direct_io = options.direct_io && !options.read_only && takes_direct_io(path);
         let block_cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let database = options::database(options);
+        let database = options::database(options, direct_io);
         let tables = options::tables(options, &block_cache);
         let db = if options.read_only {
             DB::open_cf_descriptors_read_only(&database, path, tables, false)

@@ -52,6 +52,9 @@ pub struct RocksOptions {
     pub background_jobs: u32,
     /// Bytes that flushes and compactions may write in a second, flushes before compactions; `None`: any number.
     pub background_rate_bytes: Option<u32>,
+    /// Write and compact files past the system's cache, where the file system can: what is there for reads stays, and no
+    /// sync of a log waits behind dirty pages of theirs.
+    pub direct_io: bool,
     /// Count hits of the cache, bytes written and stalls, for [`Usage`](super::Usage). Costs some atomic additions for each
     /// read and write.
     pub statistics: bool,
@@ -68,13 +71,14 @@ impl Default for RocksOptions {
             max_open_files: 512,
             background_jobs: 4,
             background_rate_bytes: None,
+            direct_io: false,
             statistics: false,
         }
     }
 }
 
-/// Options of the database as a whole.
-pub(super) fn database(options: &RocksOptions) -> Options {
+/// Options of the database as a whole. `direct_io`: whether it is wanted, and the file system can.
+pub(super) fn database(options: &RocksOptions, direct_io: bool) -> Options {
     let mut db = Options::default();
     db.create_if_missing(options.create);
     db.create_missing_column_families(options.create);
@@ -96,6 +100,7 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     if let Some(bytes) = options.background_rate_bytes {
         db.set_ratelimiter(bytes.into(), RATE_PERIOD_US, RATE_FAIRNESS);
     }
+    db.set_use_direct_io_for_flush_and_compaction(direct_io);
     // Hand dirty pages to the disk steadily, rather than all at the end of a flush.
     db.set_bytes_per_sync(MIB as u64);
     db.set_max_log_file_size(INFO_LOG_BYTES_MAX);

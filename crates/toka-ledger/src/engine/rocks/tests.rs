@@ -169,3 +169,30 @@ fn rows_are_found_by_digest_in_memory_and_in_files() {
         }
     }
 }
+
+/// Where the file system cannot write past the cache it is as without.
+#[test]
+fn rows_that_were_written_past_the_cache_are_there_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = RocksOptions {
+        wal: false,
+        direct_io: true,
+        background_rate_bytes: Some(64 << 20),
+        ..RocksOptions::default()
+    };
+    let open = || RocksEngine::open(dir.path(), &options).expect("opened");
+    let engine = open();
+    let value = vec![7; 100_000];
+    let mut batch = Batch::new();
+    for table in Table::ALL {
+        batch.put(table, KEY, &value);
+    }
+    engine.write(batch, Durability::Synced).expect("written");
+    drop(engine);
+    let engine = open();
+    for table in Table::ALL {
+        let row = engine.get(table, KEY).expect("readable");
+        assert_eq!(row.as_deref(), Some(&value[..]), "{table}");
+    }
+    engine.verify_files().expect("sound");
+}
