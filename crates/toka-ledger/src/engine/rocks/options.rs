@@ -106,6 +106,8 @@ pub(super) fn database(options: &RocksOptions, direct_io: bool) -> Options {
     db.set_max_log_file_size(INFO_LOG_BYTES_MAX);
     db.set_keep_log_file_num(INFO_LOG_FILES_MAX);
     db.set_log_level(LogLevel::Warn);
+    // Nothing is deleted that such figures would make more urgent to compact, and a start opens fewer files.
+    db.set_skip_stats_update_on_db_open(true);
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     if options.statistics {
