@@ -91,7 +91,7 @@ fn parents(earlier: &[Option<Digest>], names: &[ParentName]) -> Option<Vec<Diges
     Some(parents)
 }
 
-/// What a table says of some digests, also that they are not there.
+/// What a table says of some digests, also that they are not there, and what the call has stored of them since.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Sorted by digest.
@@ -124,12 +124,30 @@ impl Found {
         }
     }
 
+    /// Where something that was looked up is: it was found, or was stored since.
+    pub(super) fn stored(&self, digest: &Digest) -> Option<u64> {
+        self.known(digest).flatten()
+    }
+
+    /// Takes note of something that is stored; `false`: it was not looked up, and must be kept elsewhere.
+    pub(super) fn store(&mut self, digest: &Digest, sequence: u64) -> bool {
+        let place = self.place(digest);
+        if let Some(at) = place {
+            self.sequences[at].1 = Some(sequence);
+        }
+        place.is_some()
+    }
+
     /// What was found; `None`: it was not looked up.
     fn known(&self, digest: &Digest) -> Option<Option<u64>> {
+        self.place(digest).map(|at| self.sequences[at].1)
+    }
+
+    fn place(&self, digest: &Digest) -> Option<usize> {
         let at = self
             .sequences
             .binary_search_by(|(known, _)| known.cmp(digest));
-        at.ok().map(|at| self.sequences[at].1)
+        at.ok()
     }
 }
 
@@ -149,11 +167,15 @@ mod tests {
             Ok(keys.iter().map(sequence).collect())
         };
         let looked_up = [3, 1, 2, 1].map(digest).to_vec();
-        let found = Found::look_up(looked_up, stored).expect("reads");
+        let mut found = Found::look_up(looked_up, stored).expect("reads");
         let known = found.find(&[3, 2, 1].map(digest), |_| panic!("all is known"));
         assert_eq!(known.expect("known"), [None, Some(2), Some(1)]);
         let read = found.find(&[1, 4].map(digest), |keys| Ok(vec![Some(9); keys.len()]));
         assert_eq!(read.expect("reads"), [Some(9); 2]);
+        assert!(found.store(&digest(3), 4), "it was looked up");
+        assert!(!found.store(&digest(5), 5), "it was not");
+        let stored = [3, 2, 5].map(|n| found.stored(&digest(n)));
+        assert_eq!(stored, [Some(4), Some(2), None]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) struct Overlay {
     base: u64,
     /// The headers from `base + 1` on, without gaps.
     headers: Vec<Arc<EventHeader>>,
+    /// But those that `ahead` has a place for, and of payloads too.
     events: BTreeMap<Digest, u64>,
     payloads: BTreeMap<Digest, u64>,
     /// The first child of each kind.
@@ -33,7 +34,7 @@ pub(super) struct Overlay {
     cursors: BTreeMap<CursorName, Option<u64>>,
     /// Rows of consumer groups and credentials by their keys; `None` of one that was deleted.
     group_rows: BTreeMap<Vec<u8>, Option<Bytes>>,
-    /// Not the entry's own: what the engine was asked for beforehand.
+    /// What the engine was asked for beforehand, and what is new of that.
     ahead: Ahead,
 }
 
@@ -57,9 +58,13 @@ impl Overlay {
     pub(super) fn add(&mut self, header: Arc<EventHeader>) {
         let sequence = header.sequence;
         debug_assert_eq!(sequence, self.base + 1 + self.headers.len() as u64);
-        self.events.insert(header.digest, sequence);
-        self.payloads
-            .insert(header.payload_digest, header.payload_sequence);
+        if !self.ahead.events.store(&header.digest, sequence) {
+            self.events.insert(header.digest, sequence);
+        }
+        let (payload, stored) = (header.payload_digest, header.payload_sequence);
+        if !self.ahead.payloads.store(&payload, stored) {
+            self.payloads.insert(payload, stored);
+        }
         for parent in &header.parents {
             let key = (parent.id.sequence(), header.kind.clone());
             self.children.entry(key).or_insert(sequence);
@@ -115,19 +120,19 @@ impl View<'_> {
 
     /// The sequence of each event.
     pub(super) fn events(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
-        let new = |digest| self.overlay.events.get(&digest).copied();
-        let ahead = &self.overlay.ahead.events;
-        merge(digests, new, |old| {
-            ahead.find(old, |old| lookup::events(self.engine, old))
+        let (ahead, own) = (&self.overlay.ahead.events, &self.overlay.events);
+        let new = |digest| ahead.stored(&digest).or_else(|| own.get(&digest).copied());
+        ahead.find(digests, |digests| {
+            merge(digests, new, |old| lookup::events(self.engine, old))
         })
     }
 
     /// The sequence under which each payload is stored.
     pub(super) fn payloads(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
-        let new = |digest| self.overlay.payloads.get(&digest).copied();
-        let ahead = &self.overlay.ahead.payloads;
-        merge(digests, new, |old| {
-            ahead.find(old, |old| lookup::payloads(self.engine, old))
+        let (ahead, own) = (&self.overlay.ahead.payloads, &self.overlay.payloads);
+        let new = |digest| ahead.stored(&digest).or_else(|| own.get(&digest).copied());
+        ahead.find(digests, |digests| {
+            merge(digests, new, |old| lookup::payloads(self.engine, old))
         })
     }
 
