@@ -186,7 +186,7 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family
 }
 
-/// For keys that come in no order: merges runs of about the same size, where levels would rewrite what is there for
+/// For keys that do not come in order: merges runs of about the same size, where levels would rewrite what is there for
 /// whatever comes. Files of either way can be read, and are taken over, by the other.
 fn compact_by_tiers(family: &mut Options) {
     let mut tiers = UniversalCompactOptions::default();
@@ -205,8 +205,8 @@ struct Profile {
     compression: DBCompressionType,
     /// Whole-key filters, of files and in memory, for tables where look-ups often find nothing.
     bloom: bool,
-    /// Rows come in no order, so that each file has keys from everywhere. Rows of other tables come in order, or nearly
-    /// so: their files are moved down the levels, and hardly ever rewritten.
+    /// Rows come in no order, or in as many orders as there are kinds, values, parents, so that each file has keys from
+    /// everywhere. Those of events come in order: their files are moved down the levels, and hardly ever rewritten.
     is_tiered: bool,
 }
 
@@ -229,7 +229,13 @@ impl Profile {
             block_bytes: block_kib << 10,
             compression,
             bloom,
-            is_tiered: matches!(table, Table::Events | Table::PayloadDigests),
+            is_tiered: match table {
+                Table::Events | Table::PayloadDigests => true,
+                Table::Kinds | Table::Attributes | Table::Children | Table::Micros => true,
+                Table::Headers | Table::Payloads | Table::Embeddings | Table::History => false,
+                // Rows are overwritten and deleted, which levels clear away sooner.
+                Table::Clusters | Table::Meta => false,
+            },
         }
     }
 }
