@@ -4,19 +4,24 @@
 //! each costs more than much of what else is done for it. Nothing is written before the call ends, so it makes no
 //! difference when the look is taken. What was not looked up here is when it is needed.
 
+use std::sync::Arc;
+
 use crate::command::{Command, ParentName};
-use crate::core::Digest;
+use crate::core::{Digest, EventHeader};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::hash;
+use crate::read::Ring;
 use crate::store::lookup;
 
 /// Keys that the engine is asked for at once.
 const KEYS_MAX: usize = 1_024;
 
-/// Where events and payloads are that a call's commits ask for.
+/// What a call's commits ask for.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
+    /// Of parents that are named by their ids.
+    pub(super) headers: Headers,
     /// Sequences of events, by their digests.
     pub(super) events: Found,
     /// Sequences under which payloads are stored, by the payloads' digests.
@@ -24,15 +29,24 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Looks up what `commands` ask for, whose events have these `digests`, as [`digests`] says.
+    /// Looks up what `commands` ask for in `engine`, whose last event is at `base` and of which `recent` has the newest.
+    /// Also returns the digest of each of their events, in order, where that can be told beforehand; nothing of a commit
+    /// that is alone, which looks for all its events at once anyway.
     pub(super) fn look_up(
         engine: &dyn Engine,
+        recent: &Ring,
+        base: u64,
         commands: &[Command],
-        digests: &[Option<Digest>],
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Vec<Option<Digest>>), Error> {
+        let headers = Headers::look_up(engine, recent, sequences(commands, base))?;
         if is_alone(commands) {
-            return Ok(Self::default());
+            let ahead = Self {
+                headers,
+                ..Self::default()
+            };
+            return Ok((ahead, Vec::new()));
         }
+        let digests = digests(commands, &headers);
         let mut events: Vec<Digest> = digests.iter().flatten().copied().collect();
         let mut payloads = Vec::with_capacity(digests.len());
         for event in commands.iter().flat_map(Command::events) {
@@ -42,24 +56,35 @@ impl Ahead {
                 ParentName::Id(_) | ParentName::Batch(_) => None,
             }));
         }
-        Ok(Self {
+        let ahead = Self {
+            headers,
             events: Found::look_up(events, |keys| lookup::events(engine, keys))?,
             payloads: Found::look_up(payloads, |keys| lookup::payloads(engine, keys))?,
-        })
+        };
+        Ok((ahead, digests))
     }
 }
 
-/// The digest of each event of `commands`, in order, where it is the same whatever is stored; nothing at all where there
-/// is one commit alone, which looks for all its events at once anyway.
-pub(super) fn digests(commands: &[Command]) -> Vec<Option<Digest>> {
+/// Where the parents that are named by their ids would be, up to `base`.
+fn sequences(commands: &[Command], base: u64) -> Vec<u64> {
+    let events = commands.iter().flat_map(Command::events);
+    let names = events.flat_map(|event| &event.parents);
+    names
+        .filter_map(|name| match name {
+            ParentName::Id(id) => Some(id.sequence()).filter(|sequence| *sequence <= base),
+            ParentName::Digest(_) | ParentName::Batch(_) => None,
+        })
+        .collect()
+}
+
+/// The digest of each event of `commands`, in order, where the parents' names and `headers` are enough to tell.
+fn digests(commands: &[Command], headers: &Headers) -> Vec<Option<Digest>> {
     let mut digests = Vec::new();
-    if is_alone(commands) {
-        return digests;
-    }
     for command in commands {
         let first = digests.len();
         for event in command.events() {
-            let digest = parents(&digests[first..], &event.parents).map(|parents| {
+            let parents = parents(&digests[first..], &event.parents, headers);
+            let digest = parents.map(|parents| {
                 hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents)
             });
             digests.push(digest);
@@ -76,19 +101,63 @@ fn is_alone(commands: &[Command]) -> bool {
     with_events.take(2).count() < 2
 }
 
-/// The digests of an event's parents, sorted, without repeats, where their names are enough to tell. `earlier` has the
-/// digests of the events before it in its commit.
-fn parents(earlier: &[Option<Digest>], names: &[ParentName]) -> Option<Vec<Digest>> {
+/// The digests of an event's parents, sorted, without repeats. `earlier` has the digests of the events before it in its
+/// commit.
+fn parents(
+    earlier: &[Option<Digest>],
+    names: &[ParentName],
+    headers: &Headers,
+) -> Option<Vec<Digest>> {
     let digest = |name: &ParentName| match name {
         ParentName::Digest(digest) => Some(*digest),
         ParentName::Batch(index) => earlier.get(usize::from(*index)).copied().flatten(),
-        // Only its header says.
-        ParentName::Id(_) => None,
+        // All 128 bits must match.
+        ParentName::Id(id) => {
+            let header = headers.get(id.sequence());
+            let header = header.filter(|header| header.id == *id)?;
+            Some(header.digest)
+        }
     };
     let mut parents = names.iter().map(digest).collect::<Option<Vec<_>>>()?;
     parents.sort_unstable();
     parents.dedup();
     Some(parents)
+}
+
+/// Some headers.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Sorted by sequence.
+    headers: Vec<Arc<EventHeader>>,
+}
+
+impl Headers {
+    /// Those at `sequences`, where there are any.
+    fn look_up(engine: &dyn Engine, recent: &Ring, mut sequences: Vec<u64>) -> Result<Self, Error> {
+        if sequences.is_empty() {
+            return Ok(Self::default());
+        }
+        sequences.sort_unstable();
+        sequences.dedup();
+        // What was written last is what most new events follow on, and needs not be read.
+        let recent = recent.find(&sequences);
+        let is_old = |at: &usize| recent[*at].is_none();
+        let old = (0..sequences.len()).filter(is_old);
+        let old: Vec<u64> = old.map(|at| sequences[at]).collect();
+        let mut headers: Vec<_> = recent.into_iter().flatten().collect();
+        for some in old.chunks(KEYS_MAX) {
+            headers.extend(lookup::headers(engine, some)?.into_iter().flatten());
+        }
+        headers.sort_unstable_by_key(|header| header.sequence);
+        Ok(Self { headers })
+    }
+
+    /// The header at `sequence`, if it was looked up and is there.
+    pub(super) fn get(&self, sequence: u64) -> Option<&Arc<EventHeader>> {
+        let headers = &self.headers;
+        let at = headers.binary_search_by_key(&sequence, |header| header.sequence);
+        at.ok().map(|at| &headers[at])
+    }
 }
 
 /// What a table says of some digests, also that they are not there, and what the call has stored of them since.
@@ -179,7 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_parents_follow_from_names_but_ids() {
+    fn digests_of_parents_follow_from_names() {
+        let headers = Headers::default();
+        let parents =
+            |earlier: &[Option<Digest>], names: &[ParentName]| parents(earlier, names, &headers);
         let earlier = [Some(digest(7)), None];
         let names = [ParentName::Digest(digest(9)), ParentName::Batch(0)];
         assert_eq!(parents(&earlier, &names), Some([7, 9].map(digest).to_vec()));

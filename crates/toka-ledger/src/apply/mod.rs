@@ -145,10 +145,10 @@ impl Ledger {
         self.reader.clusterer().wait_for_pending(embeddings.len());
         self.reader.clusterer_mut().expect(embeddings);
         let mut outcomes = Vec::with_capacity(commands.len());
-        let digests = ahead::digests(commands);
-        let ahead = Ahead::look_up(&*self.engine, commands, &digests)?;
+        let base = self.state.sequence();
+        let (ahead, digests) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
         let mut digests = &digests[..];
-        let mut overlay = Overlay::new(self.state.sequence(), ahead);
+        let mut overlay = Overlay::new(base, ahead);
         let mut batch = Batch::new();
         let mut group_sums = Vec::new();
         for commands in turns(commands) {

@@ -103,9 +103,9 @@ impl View<'_> {
         sequences: &[u64],
     ) -> Result<Vec<Option<Arc<EventHeader>>>, Error> {
         let overlay = self.overlay;
-        let new = |sequence: u64| {
-            let index = usize::try_from(sequence.checked_sub(overlay.base + 1)?).ok()?;
-            overlay.headers.get(index).cloned()
+        let new = |sequence: u64| match sequence.checked_sub(overlay.base + 1) {
+            Some(index) => overlay.headers.get(usize::try_from(index).ok()?).cloned(),
+            None => overlay.ahead.headers.get(sequence).cloned(),
         };
         merge(sequences, new, |old| lookup::headers(self.engine, old))
     }
