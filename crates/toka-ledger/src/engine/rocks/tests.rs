@@ -196,3 +196,51 @@ fn rows_that_were_written_past_the_cache_are_there_again() {
     }
     engine.verify_files().expect("sound");
 }
+
+/// As builds have left them that had levels in all tables.
+#[test]
+fn files_that_levels_have_are_taken_over_by_tiers() {
+    const ROWS: u16 = 100;
+    const FLUSHES: u16 = 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let key = |n: u16| *blake3::hash(&n.to_be_bytes()).as_bytes();
+    {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let families = Table::ALL
+            .map(|table| rocksdb::ColumnFamilyDescriptor::new(table.name(), Options::default()));
+        let db = DB::open_cf_descriptors(&options, dir.path(), families).expect("created");
+        let family = db.cf_handle(Table::Events.name()).expect("made");
+        let mut volatile = WriteOptions::default();
+        volatile.disable_wal(true);
+        for n in 0..ROWS {
+            db.put_cf_opt(family, key(n), n.to_be_bytes(), &volatile)
+                .expect("written");
+        }
+        // Flushes, and moves all to the last level.
+        db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+    }
+    let options = RocksOptions {
+        wal: false,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(dir.path(), &options).expect("opened");
+    for flush in 1..=FLUSHES {
+        let mut batch = Batch::new();
+        for n in flush * ROWS..(flush + 1) * ROWS {
+            batch.put(Table::Events, key(n), n.to_be_bytes());
+        }
+        engine.write(batch, Durability::Synced).expect("written");
+    }
+    let rows = (FLUSHES + 1) * ROWS;
+    for n in 0..rows {
+        let row = engine.get(Table::Events, &key(n)).expect("readable");
+        assert_eq!(row.as_deref(), Some(&n.to_be_bytes()[..]), "{n}");
+    }
+    let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
+    let keys = scan.map(|row| row.expect("readable").0);
+    assert!(keys.is_sorted_by(|a, b| a < b), "each once, in order");
+    let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
+    assert_eq!(scan.count(), usize::from(rows));
+}
