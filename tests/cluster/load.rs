@@ -44,9 +44,9 @@ const NODE_BYTES_MAX: u64 = STORAGE_BYTES
     + WRITERS * COMMIT_BYTES
     + CONNECTIONS * CONNECTION_BYTES
     + PROCESS_BYTES;
-/// The block cache (`--cache-bytes`, 64 MiB), and the write buffers (64 MiB) twice: they are filled again while those
-/// before them are flushed.
-const STORAGE_BYTES: u64 = 3 * 64 * MIB;
+/// The block cache (`--cache-bytes`, 64 MiB where memory has no limit), and the write buffers (128 MiB there) twice: they
+/// are filled again while those before them are flushed.
+const STORAGE_BYTES: u64 = 64 * MIB + 2 * 128 * MIB;
 /// Proposals that wait (`--proposals-bytes-max`, 64 MiB), and entries in the log's queue (`QUEUE_BYTES_MAX`, as many).
 const QUEUE_BYTES: u64 = 2 * 64 * MIB;
 /// A stream and its task, its filter, an answer that has not been taken. It may read 1 MiB of events ahead, and here

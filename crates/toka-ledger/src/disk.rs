@@ -221,6 +221,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// The operating system's.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Says that all of the file will be read soon, for those that can make use of it.
+    fn read_soon(&self) {}
+
     /// Writes all of `bytes` at `offset`, extending the file if need be.
     ///
     /// # Errors

@@ -231,6 +231,14 @@ proptest! {
     }
 
     #[test]
+    fn one_call_does_what_a_call_for_each_command_does(specs in specs()) {
+        let history = History::new(&specs);
+        let mut vault = Vault::pristine();
+        prop_assert_eq!(vault.apply(&history.commands), &history.outcomes[..]);
+        prop_assert_eq!(contents(&*vault.engine), contents(&*history.vault.engine));
+    }
+
+    #[test]
     fn commands_survive_the_wire(specs in specs()) {
         let history = History::new(&specs);
         prop_assert_eq!(through_the_wire(&history.commands), history.commands);

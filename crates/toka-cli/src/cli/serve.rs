@@ -270,7 +270,7 @@ pub(crate) struct Serve {
     /// Bytes of log entries that are kept behind a snapshot.
     #[arg(long, value_name = "SIZE")]
     keep_log_bytes: Option<ByteSize>,
-    /// Block cache of the storage.
+    /// Block cache of the storage [default: a quarter of the memory limit].
     #[arg(long, value_name = "SIZE")]
     cache_bytes: Option<ByteSize>,
     /// With --otlp-endpoint: how long the collector may take to take a batch of spans [default: 10s].

@@ -104,7 +104,7 @@ pub(super) fn note(
         preconditions: Vec::new(),
     };
     let has_embeddings = writer.clusterer.embedded() > 0;
-    let plan = plan::plan(view, writer.state, has_embeddings, &commit)?;
+    let plan = plan::plan(view, writer.state, has_embeddings, &commit, &[])?;
     // One that somebody has foreseen, before kinds like its were the vault's alone, counts as it is.
     let is_new = matches!(plan.events.first(), Some(Planned::New(_)));
     let header = writer.commit(plan, &[]).pop();

@@ -5,6 +5,7 @@
 //! rejected, and a rejection is a result like any other, the same on every replica. How commands
 //! are gathered into calls makes no difference to what is stored.
 
+mod ahead;
 mod audit;
 mod credentials;
 mod cursors;
@@ -22,12 +23,13 @@ use bytes::Bytes;
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
+use self::ahead::Ahead;
 pub use self::outcome::Outcome;
 use self::overlay::{Overlay, View};
 use self::state::{State, check_level};
 use self::write::Writer;
 use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
-use crate::core::Embedding;
+use crate::core::{Digest, Embedding};
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
 use crate::intent;
@@ -143,7 +145,10 @@ impl Ledger {
         self.reader.clusterer().wait_for_pending(embeddings.len());
         self.reader.clusterer_mut().expect(embeddings);
         let mut outcomes = Vec::with_capacity(commands.len());
-        let mut overlay = Overlay::new(self.state.sequence());
+        let base = self.state.sequence();
+        let (ahead, digests) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
+        let mut digests = &digests[..];
+        let mut overlay = Overlay::new(base, ahead);
         let mut batch = Batch::new();
         let mut group_sums = Vec::new();
         for commands in turns(commands) {
@@ -155,7 +160,10 @@ impl Ledger {
                 batch,
             };
             for command in commands {
-                outcomes.push(apply_command(&*self.engine, &mut writer, command)?);
+                let events = command.events().len().min(digests.len());
+                let (own, rest) = digests.split_at(events);
+                digests = rest;
+                outcomes.push(apply_command(&*self.engine, &mut writer, command, own)?);
                 group_sums.extend(writer.state.kept_group_sum());
             }
             Writer { overlay, batch, .. } = writer;
@@ -247,14 +255,16 @@ impl From<Error> for Refused {
     }
 }
 
+/// `digests` are those of the command's events that are known beforehand.
 fn apply_command(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     command: &Command,
+    digests: &[Option<Digest>],
 ) -> Result<Outcome, Error> {
     let applied = match command {
         Command::Create(create) => apply_create(writer, create),
-        Command::Commit(commit) => apply_commit(engine, writer, commit),
+        Command::Commit(commit) => apply_commit(engine, writer, commit, digests),
         Command::Label(label) => apply_label(writer, label),
         Command::SetFeatureLevel(set) => apply_level(writer, set),
         Command::SaveCursor(save) => cursors::save(engine, writer, save),
@@ -298,6 +308,7 @@ fn apply_commit(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     commit: &Commit,
+    digests: &[Option<Digest>],
 ) -> Result<Outcome, Refused> {
     writer.state.begin(commit.unix_ms);
     if writer.state.settings.is_none() {
@@ -309,7 +320,7 @@ fn apply_commit(
         overlay: &writer.overlay,
     };
     let has_embeddings = writer.clusterer.embedded() > 0;
-    let plan = plan::plan(view, writer.state, has_embeddings, commit)?;
+    let plan = plan::plan(view, writer.state, has_embeddings, commit, digests)?;
     if !plan.new.is_empty() {
         cursors::make_room(view, writer.state, &commit.preconditions)?;
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ahead::Ahead;
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
 use crate::engine::{Direction, Engine, Table};
@@ -22,6 +23,7 @@ pub(super) struct Overlay {
     base: u64,
     /// The headers from `base + 1` on, without gaps.
     headers: Vec<Arc<EventHeader>>,
+    /// But those that `ahead` has a place for, and of payloads too.
     events: BTreeMap<Digest, u64>,
     payloads: BTreeMap<Digest, u64>,
     /// The first child of each kind.
@@ -32,11 +34,13 @@ pub(super) struct Overlay {
     cursors: BTreeMap<CursorName, Option<u64>>,
     /// Rows of consumer groups and credentials by their keys; `None` of one that was deleted.
     group_rows: BTreeMap<Vec<u8>, Option<Bytes>>,
+    /// What the engine was asked for beforehand, and what is new of that.
+    ahead: Ahead,
 }
 
 impl Overlay {
-    /// Nothing over an engine whose last event is at `base`.
-    pub(super) const fn new(base: u64) -> Self {
+    /// Nothing over an engine whose last event is at `base`, and which was asked `ahead`.
+    pub(super) fn new(base: u64, ahead: Ahead) -> Self {
         Self {
             base,
             headers: Vec::new(),
@@ -46,6 +50,7 @@ impl Overlay {
             kinds: BTreeMap::new(),
             cursors: BTreeMap::new(),
             group_rows: BTreeMap::new(),
+            ahead,
         }
     }
 
@@ -53,9 +58,13 @@ impl Overlay {
     pub(super) fn add(&mut self, header: Arc<EventHeader>) {
         let sequence = header.sequence;
         debug_assert_eq!(sequence, self.base + 1 + self.headers.len() as u64);
-        self.events.insert(header.digest, sequence);
-        self.payloads
-            .insert(header.payload_digest, header.payload_sequence);
+        if !self.ahead.events.store(&header.digest, sequence) {
+            self.events.insert(header.digest, sequence);
+        }
+        let (payload, stored) = (header.payload_digest, header.payload_sequence);
+        if !self.ahead.payloads.store(&payload, stored) {
+            self.payloads.insert(payload, stored);
+        }
         for parent in &header.parents {
             let key = (parent.id.sequence(), header.kind.clone());
             self.children.entry(key).or_insert(sequence);
@@ -94,9 +103,9 @@ impl View<'_> {
         sequences: &[u64],
     ) -> Result<Vec<Option<Arc<EventHeader>>>, Error> {
         let overlay = self.overlay;
-        let new = |sequence: u64| {
-            let index = usize::try_from(sequence.checked_sub(overlay.base + 1)?).ok()?;
-            overlay.headers.get(index).cloned()
+        let new = |sequence: u64| match sequence.checked_sub(overlay.base + 1) {
+            Some(index) => overlay.headers.get(usize::try_from(index).ok()?).cloned(),
+            None => overlay.ahead.headers.get(sequence).cloned(),
         };
         merge(sequences, new, |old| lookup::headers(self.engine, old))
     }
@@ -111,14 +120,20 @@ impl View<'_> {
 
     /// The sequence of each event.
     pub(super) fn events(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
-        let new = |digest| self.overlay.events.get(&digest).copied();
-        merge(digests, new, |old| lookup::events(self.engine, old))
+        let (ahead, own) = (&self.overlay.ahead.events, &self.overlay.events);
+        let new = |digest| ahead.stored(&digest).or_else(|| own.get(&digest).copied());
+        ahead.find(digests, |digests| {
+            merge(digests, new, |old| lookup::events(self.engine, old))
+        })
     }
 
     /// The sequence under which each payload is stored.
     pub(super) fn payloads(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
-        let new = |digest| self.overlay.payloads.get(&digest).copied();
-        merge(digests, new, |old| lookup::payloads(self.engine, old))
+        let (ahead, own) = (&self.overlay.ahead.payloads, &self.overlay.payloads);
+        let new = |digest| ahead.stored(&digest).or_else(|| own.get(&digest).copied());
+        ahead.find(digests, |digests| {
+            merge(digests, new, |old| lookup::payloads(self.engine, old))
+        })
     }
 
     /// The first child of a kind.

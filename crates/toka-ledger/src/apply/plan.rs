@@ -1,6 +1,6 @@
 //! Deciding what a commit does, without changing anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::overlay::View;
@@ -53,15 +53,17 @@ struct Identity {
 }
 
 /// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show, and
-/// which has embedded events or not.
+/// which has embedded events or not. `digests` are those of the commit's events that are known beforehand: none, or one place
+/// for each event.
 pub(super) fn plan<'c>(
     view: View<'_>,
     state: &State,
     has_embeddings: bool,
     commit: &'c Commit,
+    digests: &[Option<Digest>],
 ) -> Result<Plan<'c>, Refused> {
     let mut ids = BTreeMap::new();
-    let identities = identities(view, commit, &mut ids)?;
+    let identities = identities(view, commit, digests, &mut ids)?;
     let mut plan = deduplicate(view, state, commit, identities, ids)?;
     if plan.new.is_empty() {
         // A retry: what the preconditions asked for was so when the events were stored.
@@ -78,21 +80,30 @@ pub(super) fn plan<'c>(
     for (new, stored) in plan.new.iter_mut().zip(view.payloads(&payloads)?) {
         let digest = new.event.payload_digest;
         new.payload_sequence = stored.or_else(|| repeated.get(&digest).copied());
-        repeated.entry(digest).or_insert(new.sequence);
+        if is_batch(commit) {
+            repeated.entry(digest).or_insert(new.sequence);
+        }
     }
     Ok(plan)
 }
 
-/// Resolves parents and computes digests. `ids` takes the ids of the parents from before.
+/// Whether events of the commit may refer to others of it. Nearly all commits are of one event, which spares them the
+/// notes that are made for that.
+fn is_batch(commit: &Commit) -> bool {
+    commit.events.len() > 1
+}
+
+/// Resolves parents and computes digests, but those that are known. `ids` takes the ids of the parents from before.
 fn identities(
     view: View<'_>,
     commit: &Commit,
+    digests: &[Option<Digest>],
     ids: &mut BTreeMap<Digest, EventId>,
 ) -> Result<Vec<Identity>, Refused> {
     let stored = stored_parents(view, commit)?;
     let mut identities: Vec<Identity> = Vec::with_capacity(commit.events.len());
     // Only a batch can name its own events, by index or by a digest that the client computed.
-    let mut own = BTreeMap::new();
+    let mut own = BTreeSet::new();
     for (index, event) in commit.events.iter().enumerate() {
         let mut parents = Vec::with_capacity(event.parents.len());
         for &name in &event.parents {
@@ -105,7 +116,7 @@ fn identities(
                     let earlier = identities.get(usize::from(earlier)).ok_or(unknown)?;
                     earlier.digest
                 }
-                ParentName::Digest(digest) if own.contains_key(&digest) => digest,
+                ParentName::Digest(digest) if own.contains(&digest) => digest,
                 ParentName::Id(_) | ParentName::Digest(_) => {
                     let parent = stored.find(name).ok_or(unknown)?;
                     ids.insert(parent.digest, parent.id);
@@ -116,8 +127,12 @@ fn identities(
         }
         parents.sort_unstable();
         parents.dedup();
-        let digest = hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
-        own.entry(digest).or_insert(index);
+        let hash = || hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
+        let digest = digests.get(index).copied().flatten().unwrap_or_else(hash);
+        debug_assert_eq!(digest, hash());
+        if is_batch(commit) {
+            own.insert(digest);
+        }
         identities.push(Identity { digest, parents });
     }
     Ok(identities)
@@ -210,12 +225,15 @@ fn deduplicate<'c>(
         events: Vec::with_capacity(digests.len()),
         new: Vec::new(),
     };
+    let is_batch = is_batch(commit);
     let mut places = BTreeMap::new();
     for ((event, identity), sequence) in commit.events.iter().zip(identities).zip(sequences) {
         let digest = identity.digest;
         if sequence.is_some() {
             let header = stored.next().expect("one for each sequence found")?;
-            ids.insert(digest, header.id);
+            if is_batch {
+                ids.insert(digest, header.id);
+            }
             plan.events.push(Planned::Stored(header));
             continue;
         }
@@ -233,8 +251,10 @@ fn deduplicate<'c>(
             id: ids[&digest],
         };
         let parents = identity.parents.into_iter().map(parent).collect();
-        ids.insert(digest, id);
-        places.insert(digest, plan.new.len());
+        if is_batch {
+            ids.insert(digest, id);
+            places.insert(digest, plan.new.len());
+        }
         plan.events.push(Planned::New(plan.new.len()));
         plan.new.push(NewEvent {
             event,

@@ -17,8 +17,8 @@ use crate::store::history::{STATE_HEIGHT, Subtree};
 use crate::store::journal::{self, Change, Place};
 use crate::store::meta::{self, Settings};
 use crate::store::{
-    Stored, attributes, children, embeddings, encode_sequence, events, headers, history, kinds,
-    micros, payload_digests, payloads,
+    attributes, children, embeddings, encode_sequence, events, headers, history, kinds, micros,
+    payload_digests, payloads,
 };
 
 /// What the commands of one entry write.
@@ -90,8 +90,7 @@ impl Writer<'_> {
         let key = encode_sequence(sequence);
         if payload_sequence.is_none() {
             let payload_key = payload_digests::key(&event.payload_digest);
-            let row = payloads::encode(sequence, &Stored::Present(event.payload.clone()));
-            self.batch.put(Table::Payloads, key, row);
+            payloads::put(&mut self.batch, sequence, &event.payload);
             self.batch.put(
                 Table::PayloadDigests,
                 payload_key,
@@ -99,8 +98,7 @@ impl Writer<'_> {
             );
         }
         let embedding = event.embedding.as_ref().map(|embedding| {
-            let row = embeddings::encode(sequence, &Stored::Present(embedding.clone()));
-            self.batch.put(Table::Embeddings, key, row);
+            embeddings::put(&mut self.batch, sequence, embedding);
             self.fix_space(event, embedding);
             EmbeddingInfo {
                 digest: embedding.digest(),
@@ -150,21 +148,18 @@ impl Writer<'_> {
             events::key(&header.digest),
             events::encode(sequence),
         );
-        batch.put(Table::Kinds, kinds::key(kind, sequence), []);
+        batch.put(Table::Kinds, kinds::key(kind, sequence), b"");
         for parent in &header.parents {
             let key = children::key(parent.id.sequence(), kind, sequence);
-            batch.put(Table::Children, key, []);
+            batch.put(Table::Children, key, b"");
         }
         for (name, value) in header.attributes.iter() {
-            batch.put(
-                Table::Attributes,
-                attributes::key(name, value, sequence),
-                [],
-            );
+            let key = attributes::key(name, value, sequence);
+            batch.put(Table::Attributes, key, b"");
         }
         if let Some(micro) = header.micro_cluster {
             let key = micros::key(micro, sequence);
-            batch.put(Table::Micros, key, []);
+            batch.put(Table::Micros, key, b"");
         }
     }
 

@@ -134,6 +134,12 @@ impl DiskFile for File {
         Ok(filled)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_soon(&self) {
+        // Where it does nothing, nothing is lost.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::WillNeed);
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)
     }

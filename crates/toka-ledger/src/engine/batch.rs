@@ -1,73 +1,36 @@
 //! Writes that are applied together.
 
-use bytes::Bytes;
-
 use super::Table;
 
-/// Bytes for a [`Batch`]: borrowed ones are copied, owned ones are not.
-pub trait IntoBytes {
-    /// The bytes, owned.
-    fn into_bytes(self) -> Bytes;
-}
-
-impl IntoBytes for Bytes {
-    fn into_bytes(self) -> Bytes {
-        self
-    }
-}
-
-impl IntoBytes for &Bytes {
-    fn into_bytes(self) -> Bytes {
-        self.clone()
-    }
-}
-
-impl IntoBytes for Vec<u8> {
-    fn into_bytes(self) -> Bytes {
-        Bytes::from(self)
-    }
-}
-
-impl IntoBytes for &Vec<u8> {
-    fn into_bytes(self) -> Bytes {
-        Bytes::copy_from_slice(self)
-    }
-}
-
-impl IntoBytes for &[u8] {
-    fn into_bytes(self) -> Bytes {
-        Bytes::copy_from_slice(self)
-    }
-}
-
-impl<const N: usize> IntoBytes for [u8; N] {
-    fn into_bytes(self) -> Bytes {
-        Bytes::copy_from_slice(&self)
-    }
-}
-
-impl<const N: usize> IntoBytes for &[u8; N] {
-    fn into_bytes(self) -> Bytes {
-        Bytes::copy_from_slice(self)
-    }
-}
-
 /// One write of a [`Batch`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Op {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op<'a> {
     /// The table written to.
     pub table: Table,
     /// The row's key.
-    pub key: Bytes,
+    pub key: &'a [u8],
     /// The row's new value; `None` deletes the row.
-    pub value: Option<Bytes>,
+    pub value: Option<&'a [u8]>,
 }
 
 /// Puts and deletes over all tables, applied atomically and in order: a later one wins.
+///
+/// Keys and values are in one piece of memory: an event has five rows or more, and memory of their own for each would
+/// cost more than they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    ops: Vec<Op>,
-    bytes: usize,
+    places: Vec<Place>,
+    /// The key and the value of each write, one after the other.
+    bytes: Vec<u8>,
+}
+
+/// What of a batch's bytes belongs to a write: they begin where those of the one before it end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    table: Table,
+    key_bytes: usize,
+    /// `None` deletes the row.
+    value_bytes: Option<usize>,
 }
 
 impl Batch {
@@ -78,66 +41,87 @@ impl Batch {
     }
 
     /// Sets the row under `key` to `value`.
-    pub fn put(&mut self, table: Table, key: impl IntoBytes, value: impl IntoBytes) {
-        self.push(Op {
+    pub fn put(&mut self, table: Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.put_parts(table, key, &[value.as_ref()]);
+    }
+
+    /// Sets the row under `key` to a value that is `parts`, one after the other.
+    pub fn put_parts(&mut self, table: Table, key: impl AsRef<[u8]>, parts: &[&[u8]]) {
+        let key_bytes = self.push_bytes(key.as_ref());
+        let value_bytes = parts.iter().map(|part| self.push_bytes(part)).sum();
+        self.places.push(Place {
             table,
-            key: key.into_bytes(),
-            value: Some(value.into_bytes()),
+            key_bytes,
+            value_bytes: Some(value_bytes),
         });
     }
 
     /// Removes the row under `key`, if there is one.
-    pub fn delete(&mut self, table: Table, key: impl IntoBytes) {
-        self.push(Op {
+    pub fn delete(&mut self, table: Table, key: impl AsRef<[u8]>) {
+        let key_bytes = self.push_bytes(key.as_ref());
+        self.places.push(Place {
             table,
-            key: key.into_bytes(),
-            value: None,
+            key_bytes,
+            value_bytes: None,
         });
     }
 
     /// Moves the writes of `later` to the end of this batch.
     pub fn append(&mut self, later: Self) {
-        self.bytes += later.bytes;
-        self.ops.extend(later.ops);
+        self.places.extend(later.places);
+        self.bytes.extend(later.bytes);
     }
 
     /// The writes, in order.
-    #[must_use]
-    pub fn ops(&self) -> &[Op] {
-        &self.ops
+    pub fn ops(&self) -> impl Iterator<Item = Op<'_>> {
+        let mut rest = &self.bytes[..];
+        self.places.iter().map(move |place| {
+            let key = take(&mut rest, place.key_bytes);
+            let value = place.value_bytes.map(|bytes| take(&mut rest, bytes));
+            Op {
+                table: place.table,
+                key,
+                value,
+            }
+        })
     }
 
     /// Number of writes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ops.len()
+        self.places.len()
     }
 
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.places.is_empty()
     }
 
     /// Bytes of all keys and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.len()
     }
 
-    /// The writes, in order, owned.
-    pub(super) fn into_ops(self) -> Vec<Op> {
-        self.ops
+    /// Returns how many there are.
+    fn push_bytes(&mut self, bytes: &[u8]) -> usize {
+        self.bytes.extend_from_slice(bytes);
+        bytes.len()
     }
+}
 
-    fn push(&mut self, op: Op) {
-        self.bytes += op.key.len() + op.value.as_ref().map_or(0, Bytes::len);
-        self.ops.push(op);
-    }
+/// Takes the first `bytes` off.
+fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> &'a [u8] {
+    let (first, others) = rest.split_at(bytes);
+    *rest = others;
+    first
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -147,9 +131,56 @@ mod tests {
         batch.put(Table::Meta, b"ab", vec![1, 2, 3]);
         batch.delete(Table::Meta, &b"cd"[..]);
         let mut later = Batch::new();
-        later.put(Table::Events, 7u64.to_be_bytes(), Bytes::new());
+        later.put(Table::Events, 7u64.to_be_bytes(), b"");
         batch.append(later);
         assert_eq!((batch.len(), batch.bytes()), (3, 2 + 3 + 2 + 8));
-        assert_eq!(batch.ops()[2].table, Table::Events);
+        let last = batch.ops().last().expect("there are three");
+        assert_eq!((last.table, last.value), (Table::Events, Some(&[][..])));
+    }
+
+    /// Table, key, parts of the value.
+    type Write = (usize, Vec<u8>, Option<Vec<Vec<u8>>>);
+
+    fn writes() -> impl Strategy<Value = Vec<Write>> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..6);
+        let parts = prop::option::of(prop::collection::vec(bytes(), 0..4));
+        prop::collection::vec((0..Table::ALL.len(), bytes(), parts), 0..12)
+    }
+
+    fn batch_of(writes: &[Write]) -> Batch {
+        let mut batch = Batch::new();
+        for (table, key, parts) in writes {
+            let table = Table::ALL[*table];
+            match parts {
+                Some(parts) => {
+                    let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+                    batch.put_parts(table, key, &parts);
+                }
+                None => batch.delete(table, key),
+            }
+        }
+        batch
+    }
+
+    proptest! {
+        #[test]
+        fn batch_has_what_was_put_into_it_in_order(first in writes(), later in writes()) {
+            let mut batch = batch_of(&first);
+            batch.append(batch_of(&later));
+            let values: Vec<_> = first
+                .iter()
+                .chain(&later)
+                .map(|(_, _, parts)| parts.as_ref().map(|parts| parts.concat()))
+                .collect();
+            let expected = first.iter().chain(&later).zip(&values);
+            let expected: Vec<_> = expected
+                .map(|((table, key, _), value)| Op {
+                    table: Table::ALL[*table],
+                    key,
+                    value: value.as_deref(),
+                })
+                .collect();
+            prop_assert_eq!(batch.ops().collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -24,7 +24,7 @@ pub mod memory;
 pub mod rocks;
 mod usage;
 
-pub use batch::{Batch, IntoBytes, Op};
+pub use batch::{Batch, Op};
 pub use error::EngineError;
 pub use usage::Usage;
 

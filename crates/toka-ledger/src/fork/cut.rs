@@ -127,7 +127,7 @@ mod tests {
         let mut batch = Batch::new();
         for sequence in 1..=9_u64 {
             let kind = ["a", "b", "a.b"][usize::try_from(sequence % 3).expect("small")];
-            batch.put(Table::Kinds, kinds::key(kind, sequence), []);
+            batch.put(Table::Kinds, kinds::key(kind, sequence), b"");
             batch.put(Table::Headers, encode_sequence(sequence), b"header");
             let digest = [u8::try_from(sequence).expect("small"); 32];
             batch.put(Table::Events, digest, events::encode(sequence));

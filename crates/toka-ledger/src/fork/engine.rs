@@ -99,17 +99,17 @@ impl ForkEngine {
         let (mut kept, mut applied) = (Batch::new(), None);
         for op in batch.ops() {
             if cut::is_lasting(op.table) {
-                self.check_same(op)?;
+                self.check_same(&op)?;
                 continue;
             }
-            match &op.value {
+            match op.value {
                 Some(row) => {
-                    if op.table == Table::Meta && op.key[..] == *meta::APPLIED {
-                        applied = meta::decode_applied(row.clone()).ok();
+                    if op.table == Table::Meta && op.key == meta::APPLIED {
+                        applied = meta::decode_applied(Bytes::copy_from_slice(row)).ok();
                     }
-                    kept.put(op.table, &op.key, row);
+                    kept.put(op.table, op.key, row);
                 }
-                None => kept.delete(op.table, &op.key),
+                None => kept.delete(op.table, op.key),
             }
         }
         self.own.write(kept, Durability::Synced)?;
@@ -120,8 +120,8 @@ impl ForkEngine {
     }
 
     /// Whoever compares roots and state digests with the base's afterwards reads the base's: so they are compared here.
-    fn check_same(&self, op: &Op) -> Result<(), EngineError> {
-        if op.table != Table::History || self.base.get(op.table, &op.key)? == op.value {
+    fn check_same(&self, op: &Op<'_>) -> Result<(), EngineError> {
+        if op.table != Table::History || self.base.get(op.table, op.key)?.as_deref() == op.value {
             return Ok(());
         }
         Err(EngineError::Corruption {

@@ -15,14 +15,20 @@ use super::micro::Micro;
 use super::names::Names;
 use super::regroup::Source;
 use super::space::{Place, Space};
-use crate::engine::{Direction, Engine, Table};
+use crate::core::EventHeader;
+use crate::engine::{Direction, Engine, Scan, Table};
 use crate::error::Error;
 use crate::seam::Threads;
 use crate::store::clusters::{self, SavedMicro, SavedState};
-use crate::store::{Settings, Stored, corrupt, embeddings, encode_sequence, lookup, missing};
+use crate::store::{
+    Settings, Stored, corrupt, decode_sequence, embeddings, encode_sequence, lookup, missing,
+};
 
 /// Events of this share of the micro-clusters are few next to what a save writes.
 const SAVE_EVENTS_PER_MICRO: u64 = 8;
+
+/// Events that are read at once when the state is found again.
+const REPLAYED_AT_ONCE: usize = 256;
 
 /// Digests of the whole state for each save, were that only due by `save_events`.
 const CHECKS_PER_SAVE: u32 = 4;
@@ -229,38 +235,75 @@ fn replay(
     space
         .begin_regrouping(after, Source::Recorded(records))
         .map_err(unrecorded)?;
-    for row in engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward) {
+    let mut rows = engine.scan(Table::Embeddings, &lower, Some(&upper), Direction::Forward);
+    loop {
+        let embedded = next_embedded(engine, &mut rows)?;
+        if embedded.is_empty() {
+            return Ok(());
+        }
+        for Embedded { header, components } in embedded {
+            join(space, &header, &components)?;
+            let sequence = header.sequence;
+            space
+                .finish_regrouping(sequence, Source::Recorded(records))
+                .and_then(|()| space.begin_regrouping(sequence, Source::Recorded(records)))
+                .map_err(unrecorded)?;
+        }
+    }
+}
+
+/// An event with an embedding, as it is stored.
+struct Embedded {
+    header: Arc<EventHeader>,
+    components: Vec<i16>,
+}
+
+/// The next events with embeddings, whose embeddings `rows` has; none at the end.
+fn next_embedded(engine: &dyn Engine, rows: &mut Scan<'_>) -> Result<Vec<Embedded>, Error> {
+    let (mut sequences, mut embeddings) = (Vec::new(), Vec::new());
+    for row in rows.take(REPLAYED_AT_ONCE) {
         let (key, value) = row?;
         let bad = || corrupt(Table::Embeddings, &key);
-        let sequence = crate::store::decode_sequence(&key).map_err(bad())?;
+        let sequence = decode_sequence(&key).map_err(bad())?;
         let Stored::Present(embedding) = embeddings::decode(sequence, value).map_err(bad())? else {
             return Err(inconsistent("an embedding was erased before it was saved"));
         };
-        let header = lookup::headers(engine, &[sequence])?.pop().flatten();
-        let header = header.ok_or_else(|| missing(Table::Headers, &key))?;
-        let (Some(micro), Some(intent)) = (header.micro_cluster, header.intent) else {
-            return Err(inconsistent("an event with an embedding has no intent"));
-        };
-        let place = match space.micros.find(micro) {
-            Some(row) => Place::Row(row),
-            None if micro == space.next_micro => Place::New(Some(intent)),
-            None => return Err(inconsistent("an event is of an unknown micro-cluster")),
-        };
-        let components: Vec<i16> = embedding.iter().collect();
-        if components.len() != space.dimension
-            || space.add(place, &components, sequence) != (micro, intent)
-        {
-            return Err(inconsistent("an event's header is of another intent"));
-        }
-        space
-            .finish_regrouping(sequence, Source::Recorded(records))
-            .and_then(|()| space.begin_regrouping(sequence, Source::Recorded(records)))
-            .map_err(unrecorded)?;
+        sequences.push(sequence);
+        embeddings.push(embedding);
+    }
+    // Not by a scan: there may be any number of events without embeddings in between.
+    let headers = lookup::headers(engine, &sequences)?;
+    let events = sequences.into_iter().zip(headers).zip(embeddings);
+    events
+        .map(|((sequence, header), embedding)| {
+            let missing = || missing(Table::Headers, &encode_sequence(sequence));
+            Ok(Embedded {
+                header: header.ok_or_else(missing)?,
+                components: embedding.iter().collect(),
+            })
+        })
+        .collect()
+}
+
+/// Adds an event to the micro-cluster that its header names.
+fn join(space: &mut Space, header: &EventHeader, components: &[i16]) -> Result<(), Error> {
+    let (Some(micro), Some(intent)) = (header.micro_cluster, header.intent) else {
+        return Err(inconsistent("an event with an embedding has no intent"));
+    };
+    let place = match space.micros.find(micro) {
+        Some(row) => Place::Row(row),
+        None if micro == space.next_micro => Place::New(Some(intent)),
+        None => return Err(inconsistent("an event is of an unknown micro-cluster")),
+    };
+    if components.len() != space.dimension
+        || space.add(place, components, header.sequence) != (micro, intent)
+    {
+        return Err(inconsistent("an event's header is of another intent"));
     }
     Ok(())
 }
 
-fn rows<'e>(engine: &'e dyn Engine, prefix: &[u8]) -> crate::engine::Scan<'e> {
+fn rows<'e>(engine: &'e dyn Engine, prefix: &[u8]) -> Scan<'e> {
     let upper = clusters::end_of(prefix);
     engine.scan(Table::Clusters, prefix, Some(&upper), Direction::Forward)
 }

@@ -1,5 +1,7 @@
 //! Directions as 8-bit integers.
 
+use super::kernel;
+
 /// The largest magnitude that [`quantize`] takes.
 pub const MAGNITUDE_MAX: i32 = 1 << 28;
 
@@ -22,6 +24,10 @@ pub fn quantize(v: &[i32], out: &mut [i8]) -> u32 {
         return 0;
     }
     let ratio = (127_i64 << 32) / i64::from(largest);
+    if let Ok(ratio) = i32::try_from(ratio) {
+        return kernel::directions(v, ratio, out);
+    }
+    // Hardly ever: no component is above 254.
     let mut square = 0;
     for (x, direction) in v.iter().zip(out) {
         // |x * ratio| <= 127 * 2^32, so the rounded quotient is in -127..=127.
@@ -59,6 +65,7 @@ mod tests {
         assert_eq!(directions(&[0, 0]), [0, 0]);
         // Halves are rounded up, whatever the sign.
         assert_eq!(directions(&[254, 1, -1]), [127, 1, 0]);
+        assert_eq!(directions(&[255, -1, 128]), [127, 0, 64]);
     }
 
     proptest! {

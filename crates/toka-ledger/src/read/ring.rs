@@ -75,6 +75,18 @@ impl Ring {
         Some(headers.range(skip..).take(events_max).cloned().collect())
     }
 
+    /// The header at each of `sequences`, where the ring has it.
+    #[must_use]
+    pub fn find(&self, sequences: &[u64]) -> Vec<Option<Arc<EventHeader>>> {
+        let headers = self.lock();
+        let first = headers.front().map(|header| header.sequence);
+        let find = |sequence: &u64| {
+            let at = usize::try_from(sequence.checked_sub(first?)?).ok()?;
+            headers.get(at).cloned()
+        };
+        sequences.iter().map(find).collect()
+    }
+
     /// Whether the ring has the event after the sequence `after`.
     #[must_use]
     pub fn has_next(&self, after: u64) -> bool {
@@ -156,6 +168,19 @@ mod tests {
         assert_eq!(sequences(&ring, 2), Some(vec![3, 4, 5, 6]));
         assert_eq!(sequences(&ring, 6), Some(vec![]));
         assert_eq!(sequences(&ring, 7), None);
+    }
+
+    #[test]
+    fn headers_are_found_where_the_ring_has_them() {
+        let ring = Ring::new();
+        assert_eq!(ring.find(&[1]), [None]);
+        ring.push(&headers(3..=6));
+        let found = ring.find(&[6, 2, 3, 7, 0]);
+        let found = found
+            .iter()
+            .map(|header| header.as_ref().map(|header| header.sequence));
+        let expected = [Some(6), None, Some(3), None, None];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -14,6 +14,15 @@ pub fn seal(key: &[u8], value: &mut Vec<u8>) {
     value.extend_from_slice(&checksum.to_le_bytes());
 }
 
+/// What [`seal`] appends to a value that is `parts`, one after the other.
+#[must_use]
+pub fn of_parts(key: &[u8], parts: &[&[u8]]) -> [u8; BYTES] {
+    let checksum = parts.iter().fold(crc32c::crc32c(key), |sum, part| {
+        crc32c::crc32c_append(sum, part)
+    });
+    checksum.to_le_bytes()
+}
+
 /// Checks the checksum and takes it off.
 ///
 /// # Errors
@@ -57,6 +66,17 @@ mod tests {
                 unseal(&key, row.into()),
                 Err(DecodeError::Invalid { field: "checksum" })
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_sealed_as_the_whole_is(key: Vec<u8>, first: Vec<u8>, second: Vec<u8>) {
+            let mut row = [&first[..], &second].concat();
+            let end = of_parts(&key, &[&first, &second]);
+            let expected = [&row[..], &end].concat();
+            seal(&key, &mut row);
+            prop_assert_eq!(row, expected);
         }
     }
 

@@ -8,10 +8,11 @@
 
 use bytes::Bytes;
 
-use super::checksum::{seal, unseal};
+use super::checksum::{of_parts, seal, unseal};
 use super::{Stored, encode_sequence, read_version};
 use crate::codec::{DecodeError, Reader};
 use crate::core::Embedding;
+use crate::engine::{Batch, Table};
 
 const VERSION: u8 = 1;
 // Persisted, never reused.
@@ -30,6 +31,15 @@ pub fn encode(sequence: u64, embedding: &Stored<Embedding>) -> Vec<u8> {
     value.extend_from_slice(bytes);
     seal(&encode_sequence(sequence), &mut value);
     value
+}
+
+/// Puts the row at `sequence` into `batch`, with the bytes that [`encode`] gives of an embedding that is there.
+pub fn put(batch: &mut Batch, sequence: u64, embedding: &Embedding) {
+    let key = encode_sequence(sequence);
+    let front = [VERSION, STORED];
+    let bytes = &embedding.as_bytes()[..];
+    let end = of_parts(&key, &[&front, bytes]);
+    batch.put_parts(Table::Embeddings, key, &[&front, bytes, &end]);
 }
 
 /// Reads the value of the row at `sequence`; the components share its memory.
@@ -60,6 +70,20 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn row_that_is_put_is_the_one_that_is_encoded(
+            sequence: u64,
+            components in prop::collection::vec(1.0_f32..2.0, 1..50),
+        ) {
+            let embedding = Embedding::from_f32(&components).expect("valid");
+            let mut batch = Batch::new();
+            put(&mut batch, sequence, &embedding);
+            let mut expected = Batch::new();
+            let value = encode(sequence, &Stored::Present(embedding));
+            expected.put(Table::Embeddings, encode_sequence(sequence), value);
+            prop_assert_eq!(batch, expected);
+        }
+
         #[test]
         fn rows_round_trip(sequence: u64, components in prop::collection::vec(1.0_f32..2.0, 1..50)) {
             let embedding = Embedding::from_f32(&components).expect("valid");

@@ -7,10 +7,11 @@
 
 use bytes::Bytes;
 
-use super::checksum::{seal, unseal};
+use super::checksum::{of_parts, seal, unseal};
 use super::{Stored, encode_sequence, read_version};
 use crate::codec::{DecodeError, Reader};
 use crate::core::limits::PAYLOAD_BYTES_MAX;
+use crate::engine::{Batch, Table};
 
 const VERSION: u8 = 1;
 // Persisted, never reused.
@@ -29,6 +30,15 @@ pub fn encode(sequence: u64, payload: &Stored<Bytes>) -> Vec<u8> {
     value.extend_from_slice(bytes);
     seal(&encode_sequence(sequence), &mut value);
     value
+}
+
+/// Puts the row at `sequence` into `batch`, with the bytes that [`encode`] gives of a payload that is there.
+pub fn put(batch: &mut Batch, sequence: u64, payload: &[u8]) {
+    let key = encode_sequence(sequence);
+    let front = [VERSION, STORED];
+    let bytes = payload;
+    let end = of_parts(&key, &[&front, bytes]);
+    batch.put_parts(Table::Payloads, key, &[&front, bytes, &end]);
 }
 
 /// Reads the value of the row at `sequence`; the payload shares its memory.
@@ -56,6 +66,16 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn row_that_is_put_is_the_one_that_is_encoded(sequence: u64, payload: Vec<u8>) {
+            let mut batch = Batch::new();
+            put(&mut batch, sequence, &payload);
+            let mut expected = Batch::new();
+            let value = encode(sequence, &Stored::Present(payload.into()));
+            expected.put(Table::Payloads, encode_sequence(sequence), value);
+            prop_assert_eq!(batch, expected);
+        }
+
         #[test]
         fn rows_round_trip(sequence: u64, payload: Vec<u8>) {
             for payload in [Stored::Present(payload.into()), Stored::Erased] {

@@ -18,6 +18,7 @@ use super::LogError;
 use super::engine::{Change, EngineReader, LogEngine, LogMeta};
 use super::error::IoContext;
 
+mod ahead;
 mod format;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

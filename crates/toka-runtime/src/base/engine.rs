@@ -178,10 +178,10 @@ impl Engine for MirrorEngine {
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
         let mut kept = Batch::new();
-        for op in batch.ops().iter().filter(|op| !is_remote(op.table)) {
-            match &op.value {
-                Some(row) => kept.put(op.table, &op.key, row),
-                None => kept.delete(op.table, &op.key),
+        for op in batch.ops().filter(|op| !is_remote(op.table)) {
+            match op.value {
+                Some(row) => kept.put(op.table, op.key, row),
+                None => kept.delete(op.table, op.key),
             }
         }
         self.local.write(kept, durability)

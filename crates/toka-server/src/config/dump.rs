@@ -13,8 +13,8 @@ const DIGITS_MAX: i32 = 9;
 
 impl ConfigFile {
     /// This layer over the defaults, as a TOML file that means the same to this build. What was not given and has no
-    /// fixed default stays out: `disk_reserve` goes by the disk, and `feature_level_max` by the build, so that the
-    /// file does not hold a newer build back.
+    /// fixed default stays out: `disk_reserve` goes by the disk, `cache_bytes` by the memory, and `feature_level_max` by
+    /// the build, so that the file does not hold a newer build back.
     ///
     /// # Errors
     /// As [`Config::merge`]; [`ConfigError::Dump`] for what TOML cannot hold, as a path that is not UTF-8.
@@ -181,7 +181,7 @@ fn storage(storage: &Storage) -> ConfigFile {
         snapshot_log_bytes,
         keep_log_entries,
         keep_log_bytes,
-        cache_bytes,
+        cache_bytes: _,
         disk_reserve_bytes: _,
         scrub,
         feature_level_max: _,
@@ -191,7 +191,6 @@ fn storage(storage: &Storage) -> ConfigFile {
         snapshot_log_bytes: Some(ByteSize(snapshot_log_bytes)),
         keep_log_entries: Some(keep_log_entries),
         keep_log_bytes: Some(ByteSize(keep_log_bytes)),
-        cache_bytes: Some(ByteSize(cache_bytes)),
         scrub_interval: Some(Span(scrub.interval.unwrap_or_default())),
         scrub_rate_limit: Some(ByteSize(scrub.rate_bytes)),
         ..ConfigFile::default()

@@ -124,8 +124,9 @@ pub struct Storage {
     pub keep_log_entries: u64,
     /// Bytes of log entries that are kept behind a snapshot.
     pub keep_log_bytes: u64,
-    /// Block cache of the storage, bytes.
-    pub cache_bytes: u64,
+    /// Block cache of the storage, bytes; absent: a quarter of the memory that the node's control group may take, 64 MiB
+    /// to 4 GiB, and 64 MiB where it has no limit.
+    pub cache_bytes: Option<u64>,
     /// Bytes that are kept free on the disk; absent: 1 GiB, or a twentieth of a smaller disk.
     pub disk_reserve_bytes: Option<u64>,
     /// How everything that is stored is read, to find damage.
@@ -451,7 +452,7 @@ fn storage(layer: &ConfigFile) -> Storage {
         snapshot_log_bytes: bytes(layer.snapshot_log_bytes, default.snapshot_log_bytes),
         keep_log_entries: layer.keep_log_entries.unwrap_or(default.keep_log_entries),
         keep_log_bytes: bytes(layer.keep_log_bytes, default.keep_log_bytes),
-        cache_bytes: bytes(layer.cache_bytes, 64 << 20),
+        cache_bytes: layer.cache_bytes.map(|size| size.0),
         disk_reserve_bytes: layer.disk_reserve.map(|size| size.0),
         scrub: scrub(layer),
         feature_level_max: layer.feature_level_max.unwrap_or(FEATURE_LEVEL),

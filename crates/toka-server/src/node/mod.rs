@@ -14,6 +14,8 @@ mod identity;
 mod join;
 mod listeners;
 mod lost;
+#[cfg(feature = "storage")]
+mod memory;
 mod place;
 mod serve;
 mod stores;

@@ -76,7 +76,6 @@ impl Engine for Recording {
             let mut recorded = self.lock();
             if recorded.bytes < BYTES_MAX {
                 recorded.bytes += batch.bytes();
-                // Keys and values are shared.
                 recorded.batches.push(batch.clone());
             }
         }

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::{Batch, Direction, Durability, Engine, EngineError, Op, Scan, Table, is_empty_range};
+use super::{Batch, Direction, Durability, Engine, EngineError, Scan, Table, is_empty_range};
 use crate::disk::{Disk, MemoryDisk};
 
 mod home;
@@ -29,6 +29,24 @@ use self::home::Home;
 type Rows = BTreeMap<Bytes, Bytes>;
 /// Shared with running scans, and copied on the first write after one started.
 type Tables = [Arc<Rows>; Table::ALL.len()];
+
+/// One write of a batch, with memory of its own.
+#[derive(Clone)]
+struct Op {
+    table: Table,
+    key: Bytes,
+    value: Option<Bytes>,
+}
+
+impl From<super::Op<'_>> for Op {
+    fn from(op: super::Op<'_>) -> Self {
+        Self {
+            table: op.table,
+            key: Bytes::copy_from_slice(op.key),
+            value: op.value.map(Bytes::copy_from_slice),
+        }
+    }
+}
 
 /// A `BTreeMap` per table, under one lock.
 pub struct MemoryEngine {
@@ -196,7 +214,7 @@ impl Engine for MemoryEngine {
         if let Some(home) = &state.home {
             home.check()?;
         }
-        for op in batch.into_ops() {
+        for op in batch.ops().map(Op::from) {
             state.unflushed.push(op.clone());
             apply(&mut state.live, op);
         }

@@ -23,7 +23,7 @@ use rocksdb::{
     ReadTier, WriteBatch, WriteOptions, properties,
 };
 
-use self::directory::{require_absent, sync_dir};
+use self::directory::{require_absent, sync_dir, takes_direct_io};
 use self::failure::{engine_error, open_error};
 use super::{
     AtHand, Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
@@ -101,8 +101,9 @@ impl RocksEngine {
             return Err(error);
         }
 
+        let direct_io = options.direct_io && !options.read_only && takes_direct_io(path);
         let block_cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let database = options::database(options);
+        let database = options::database(options, direct_io);
         let tables = options::tables(options, &block_cache);
         let db = if options.read_only {
             DB::open_cf_descriptors_read_only(&database, path, tables, false)
@@ -217,12 +218,12 @@ impl Engine for RocksEngine {
     }
 
     fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
-        let is_sorted = false;
         self.db
             .batched_multi_get_cf_opt(
                 self.family(table),
                 keys.iter().copied(),
-                is_sorted,
+                // Else RocksDB sorts them, with a call for each comparison.
+                keys.is_sorted(),
                 &self.read,
             )
             .into_iter()
@@ -271,9 +272,9 @@ impl Engine for RocksEngine {
         let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
         for op in batch.ops() {
             let family = families[op.table.index()];
-            match &op.value {
-                Some(value) => writes.put_cf(family, &op.key, value),
-                None => writes.delete_cf(family, &op.key),
+            match op.value {
+                Some(value) => writes.put_cf(family, op.key, value),
+                None => writes.delete_cf(family, op.key),
             }
         }
         let mut options = WriteOptions::default();

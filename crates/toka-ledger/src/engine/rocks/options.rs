@@ -1,8 +1,9 @@
 //! How RocksDB is set up, and why.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options, WriteBufferManager, statistics::StatsLevel,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
+    DBRecoveryMode, LogLevel, Options, UniversalCompactOptions, WriteBufferManager,
+    statistics::StatsLevel,
 };
 
 use super::Table;
@@ -13,6 +14,20 @@ const MIB: usize = 1 << 20;
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
 /// About one false positive in a hundred.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Filter of a memtable, for about as many rows as one gets before it is flushed, at ten bits each. Memory that counts as
+/// the memtable's, from the beginning.
+const MEMTABLE_BLOOM_BYTES: usize = 160 << 10;
+/// Sorted runs of a tiered table after which some are merged. A look-up asks the filter of each; with fewer of them every
+/// row is rewritten more often: at ten million events three times with 8, with levels eight times.
+const RUNS: i32 = 8;
+/// Sorted runs of a tiered table after which writes are slowed down, and after which they wait. While a merge of
+/// gigabytes is under way flushes go on adding runs.
+const RUNS_SLOW: i32 = 64;
+const RUNS_MAX: i32 = 128;
+/// How often what may be written is given out: often, so that a compaction is no burst that a sync of the log waits behind.
+const RATE_PERIOD_US: i64 = 10_000;
+/// A compaction that waits comes before a flush once in so many times.
+const RATE_FAIRNESS: i32 = 10;
 const INFO_LOG_BYTES_MAX: usize = 4 * MIB;
 const INFO_LOG_FILES_MAX: usize = 4;
 
@@ -33,8 +48,13 @@ pub struct RocksOptions {
     pub write_buffer_bytes: usize,
     /// Table files held open at once.
     pub max_open_files: u32,
-    /// Threads for flushes and compactions.
+    /// Threads for flushes and compactions: a quarter of them flush. More than one compacts only where compaction is behind.
     pub background_jobs: u32,
+    /// Bytes that flushes and compactions may write in a second, flushes before compactions; `None`: any number.
+    pub background_rate_bytes: Option<u32>,
+    /// Write and compact files past the system's cache, where the file system can: what is there for reads stays, and no
+    /// sync of a log waits behind dirty pages of theirs.
+    pub direct_io: bool,
     /// Count hits of the cache, bytes written and stalls, for [`Usage`](super::Usage). Costs some atomic additions for each
     /// read and write.
     pub statistics: bool,
@@ -49,14 +69,16 @@ impl Default for RocksOptions {
             block_cache_bytes: 64 * MIB,
             write_buffer_bytes: 64 * MIB,
             max_open_files: 512,
-            background_jobs: 2,
+            background_jobs: 4,
+            background_rate_bytes: None,
+            direct_io: false,
             statistics: false,
         }
     }
 }
 
-/// Options of the database as a whole.
-pub(super) fn database(options: &RocksOptions) -> Options {
+/// Options of the database as a whole. `direct_io`: whether it is wanted, and the file system can.
+pub(super) fn database(options: &RocksOptions, direct_io: bool) -> Options {
     let mut db = Options::default();
     db.create_if_missing(options.create);
     db.create_missing_column_families(options.create);
@@ -75,11 +97,17 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     ));
     db.set_max_open_files(int(options.max_open_files));
     db.set_max_background_jobs(int(options.background_jobs));
+    if let Some(bytes) = options.background_rate_bytes {
+        db.set_ratelimiter(bytes.into(), RATE_PERIOD_US, RATE_FAIRNESS);
+    }
+    db.set_use_direct_io_for_flush_and_compaction(direct_io);
     // Hand dirty pages to the disk steadily, rather than all at the end of a flush.
     db.set_bytes_per_sync(MIB as u64);
     db.set_max_log_file_size(INFO_LOG_BYTES_MAX);
     db.set_keep_log_file_num(INFO_LOG_FILES_MAX);
     db.set_log_level(LogLevel::Warn);
+    // Nothing is deleted that such figures would make more urgent to compact, and a start opens fewer files.
+    db.set_skip_stats_update_on_db_open(true);
     db.set_stats_dump_period_sec(0);
     db.set_stats_persist_period_sec(0);
     if options.statistics {
@@ -136,8 +164,19 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family.set_block_based_table_factory(&blocks);
     // The same on every level: a file that overlaps nothing is then moved down without being read.
     family.set_compression_type(profile.compression);
-    family.set_level_compaction_dynamic_level_bytes(true);
-    family.set_write_buffer_size(options.write_buffer_bytes / 2);
+    if profile.is_tiered {
+        compact_by_tiers(&mut family);
+    } else {
+        family.set_level_compaction_dynamic_level_bytes(true);
+    }
+    let memtable_bytes = options.write_buffer_bytes / 2;
+    family.set_write_buffer_size(memtable_bytes);
+    if profile.bloom {
+        // Most look-ups are for what is not there, and each memtable would be searched to its bottom.
+        family.set_memtable_whole_key_filtering(true);
+        let ratio = MEMTABLE_BLOOM_BYTES as f64 / memtable_bytes.max(1) as f64;
+        family.set_memtable_prefix_bloom_ratio(ratio);
+    }
     family.set_arena_block_size(ARENA_BLOCK_BYTES);
     family.set_max_write_buffer_number(4);
     family.set_enable_blob_files(false);
@@ -147,11 +186,28 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family
 }
 
+/// For keys that do not come in order: merges runs of about the same size, where levels would rewrite what is there for
+/// whatever comes. Files of either way can be read, and are taken over, by the other.
+fn compact_by_tiers(family: &mut Options) {
+    let mut tiers = UniversalCompactOptions::default();
+    // No row is ever overwritten: there is no room to win from a merge of everything.
+    tiers.set_max_size_amplification_percent(i32::MAX);
+    family.set_compaction_style(DBCompactionStyle::Universal);
+    family.set_universal_compaction_options(&tiers);
+    family.set_level_compaction_dynamic_level_bytes(false);
+    family.set_level_zero_file_num_compaction_trigger(RUNS);
+    family.set_level_zero_slowdown_writes_trigger(RUNS_SLOW);
+    family.set_level_zero_stop_writes_trigger(RUNS_MAX);
+}
+
 struct Profile {
     block_bytes: usize,
     compression: DBCompressionType,
-    /// Whole-key filter, for tables where look-ups often find nothing.
+    /// Whole-key filters, of files and in memory, for tables where look-ups often find nothing.
     bloom: bool,
+    /// Rows come in no order, or in as many orders as there are kinds, values, parents, so that each file has keys from
+    /// everywhere. Those of events come in order: their files are moved down the levels, and hardly ever rewritten.
+    is_tiered: bool,
 }
 
 impl Profile {
@@ -161,7 +217,9 @@ impl Profile {
             Table::Events | Table::PayloadDigests => (4, DBCompressionType::None, true),
             Table::History => (4, DBCompressionType::None, false),
             Table::Payloads => (32, DBCompressionType::Lz4, false),
-            Table::Headers | Table::Embeddings => (16, DBCompressionType::Lz4, false),
+            Table::Headers => (16, DBCompressionType::Lz4, false),
+            // Components are as good as noise: trying costs, and wins next to nothing.
+            Table::Embeddings => (16, DBCompressionType::None, false),
             Table::Kinds | Table::Attributes | Table::Children | Table::Micros => {
                 (16, DBCompressionType::Lz4, false)
             }
@@ -171,6 +229,13 @@ impl Profile {
             block_bytes: block_kib << 10,
             compression,
             bloom,
+            is_tiered: match table {
+                Table::Events | Table::PayloadDigests => true,
+                Table::Kinds | Table::Attributes | Table::Children | Table::Micros => true,
+                Table::Headers | Table::Payloads | Table::Embeddings | Table::History => false,
+                // Rows are overwritten and deleted, which levels clear away sooner.
+                Table::Clusters | Table::Meta => false,
+            },
         }
     }
 }

@@ -139,3 +139,108 @@ fn sector_that_the_disk_cannot_read_is_damage() {
     }
     is_damage_to_read(&engine);
 }
+
+/// With the memtables' filters, of which the second one is of a memtable that is being written.
+#[test]
+fn rows_are_found_by_digest_in_memory_and_in_files() {
+    const ROWS: u16 = 2_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let key = |n: u16| *blake3::hash(&n.to_be_bytes()).as_bytes();
+    for table in [Table::Events, Table::PayloadDigests] {
+        // Every third is flushed, every third is not, and every third is not there.
+        for place in 0..2 {
+            let mut batch = Batch::new();
+            for n in (0..ROWS).filter(|n| n % 3 == place) {
+                batch.put(table, key(n), n.to_be_bytes());
+            }
+            engine.write(batch, Durability::Volatile).expect("written");
+            if place == 0 {
+                engine.flush().expect("flushed");
+            }
+        }
+        let keys: Vec<_> = (0..ROWS).map(key).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let rows = engine.multi_get(table, &keys).expect("readable");
+        for ((n, key), row) in (0..ROWS).zip(keys).zip(rows) {
+            let expected = (n % 3 < 2).then(|| Bytes::copy_from_slice(&n.to_be_bytes()));
+            assert_eq!(row, expected, "{n}");
+            assert_eq!(engine.get(table, key).expect("readable"), expected, "{n}");
+        }
+    }
+}
+
+/// Where the file system cannot write past the cache it is as without.
+#[test]
+fn rows_that_were_written_past_the_cache_are_there_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = RocksOptions {
+        wal: false,
+        direct_io: true,
+        background_rate_bytes: Some(64 << 20),
+        ..RocksOptions::default()
+    };
+    let open = || RocksEngine::open(dir.path(), &options).expect("opened");
+    let engine = open();
+    let value = vec![7; 100_000];
+    let mut batch = Batch::new();
+    for table in Table::ALL {
+        batch.put(table, KEY, &value);
+    }
+    engine.write(batch, Durability::Synced).expect("written");
+    drop(engine);
+    let engine = open();
+    for table in Table::ALL {
+        let row = engine.get(table, KEY).expect("readable");
+        assert_eq!(row.as_deref(), Some(&value[..]), "{table}");
+    }
+    engine.verify_files().expect("sound");
+}
+
+/// As builds have left them that had levels in all tables.
+#[test]
+fn files_that_levels_have_are_taken_over_by_tiers() {
+    const ROWS: u16 = 100;
+    const FLUSHES: u16 = 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let key = |n: u16| *blake3::hash(&n.to_be_bytes()).as_bytes();
+    {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let families = Table::ALL
+            .map(|table| rocksdb::ColumnFamilyDescriptor::new(table.name(), Options::default()));
+        let db = DB::open_cf_descriptors(&options, dir.path(), families).expect("created");
+        let family = db.cf_handle(Table::Events.name()).expect("made");
+        let mut volatile = WriteOptions::default();
+        volatile.disable_wal(true);
+        for n in 0..ROWS {
+            db.put_cf_opt(family, key(n), n.to_be_bytes(), &volatile)
+                .expect("written");
+        }
+        // Flushes, and moves all to the last level.
+        db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+    }
+    let options = RocksOptions {
+        wal: false,
+        ..RocksOptions::default()
+    };
+    let engine = RocksEngine::open(dir.path(), &options).expect("opened");
+    for flush in 1..=FLUSHES {
+        let mut batch = Batch::new();
+        for n in flush * ROWS..(flush + 1) * ROWS {
+            batch.put(Table::Events, key(n), n.to_be_bytes());
+        }
+        engine.write(batch, Durability::Synced).expect("written");
+    }
+    let rows = (FLUSHES + 1) * ROWS;
+    for n in 0..rows {
+        let row = engine.get(Table::Events, &key(n)).expect("readable");
+        assert_eq!(row.as_deref(), Some(&n.to_be_bytes()[..]), "{n}");
+    }
+    let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
+    let keys = scan.map(|row| row.expect("readable").0);
+    assert!(keys.is_sorted_by(|a, b| a < b), "each once, in order");
+    let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
+    assert_eq!(scan.count(), usize::from(rows));
+}

@@ -117,6 +117,37 @@ fn store(four: __m128i, out: &mut [i32]) {
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) }
 }
 
+/// The products of every other component are 64 bits wide each, and of each the upper half is the result.
+#[target_feature(enable = "avx2")]
+pub(super) fn directions(v: &[i32], ratio: i32, out: &mut [i8]) -> u32 {
+    let ratios = _mm256_set1_epi64x(i64::from(ratio));
+    let half = _mm256_set1_epi64x(1 << 31);
+    let scaled = |components: __m256i| _mm256_add_epi64(_mm256_mul_epi32(components, ratios), half);
+    let (eights, rest) = v.as_chunks::<8>();
+    let (out_eights, out_rest) = out.as_chunks_mut::<8>();
+    let mut squares = _mm256_setzero_si256();
+    for (eight, out) in eights.iter().zip(out_eights) {
+        // SAFETY: `eight` is 32 readable bytes, and the load needs no alignment.
+        let eight = unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) };
+        let even = _mm256_srli_epi64::<32>(scaled(eight));
+        let odd = scaled(_mm256_srli_epi64::<32>(eight));
+        let rounded = _mm256_blend_epi32::<0b1010_1010>(even, odd);
+        squares = _mm256_add_epi32(squares, _mm256_mullo_epi32(rounded, rounded));
+        *out = lanes(rounded).map(|lane| lane as i8);
+    }
+    let square: i32 = lanes(squares).iter().sum();
+    square as u32 + super::portable::directions(rest, ratio, out_rest)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lanes(eight: __m256i) -> [i32; 8] {
+    let mut lanes = [0; 8];
+    // SAFETY: `lanes` is 32 writable bytes, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), eight) };
+    lanes
+}
+
 #[target_feature(enable = "avx2")]
 pub(super) fn sift(tile: &mut Tile, stride: usize, sieve: &Sieve) {
     if stride == 1 {

@@ -1,4 +1,4 @@
-//! Dot products of 8-bit directions, by the widest instructions that the CPU has.
+//! 8-bit directions, and dot products of them, by the widest instructions that the CPU has.
 //!
 //! All kernels give the same integers: sums of products of bytes, whose order does not matter.
 //! Directions are within ±127. Unsafe code of `intent` is only here.
@@ -76,6 +76,18 @@ impl Sieve {
         rest: [0.0; BLOCK_QUERIES_MAX],
         floor: [f32::INFINITY; BLOCK_QUERIES_MAX],
     };
+}
+
+/// Writes `(component * ratio + 2^31) >> 32` of each component of `v`, which must be within ±127, into `out` of the same
+/// shape. Returns the sum of their squares.
+pub fn directions(v: &[i32], ratio: i32, out: &mut [i8]) -> u32 {
+    assert_eq!(v.len(), out.len(), "a direction keeps its shape");
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU has AVX2.
+        return unsafe { avx2::directions(v, ratio, out) };
+    }
+    portable::directions(v, ratio, out)
 }
 
 impl Kernel {

@@ -20,6 +20,16 @@ fn dot(row: &[Line], query: &[Line]) -> i32 {
     sum
 }
 
+pub(super) fn directions(v: &[i32], ratio: i32, out: &mut [i8]) -> u32 {
+    let mut square = 0;
+    for (component, direction) in v.iter().zip(out) {
+        let rounded = ((i64::from(*component) * i64::from(ratio) + (1 << 31)) >> 32) as i32;
+        *direction = rounded as i8;
+        square += (rounded * rounded) as u32;
+    }
+    square
+}
+
 pub(super) fn sift(tile: &mut Tile, stride: usize, sieve: &Sieve) {
     let rows = tile.slope.iter().zip(&tile.rest).zip(&mut tile.hits);
     for (((slope, rest), hits), dots) in rows.zip(tile.dots.chunks_exact(stride)) {

@@ -113,3 +113,26 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn directions_are_the_same_on_every_path(
+        v in prop::collection::vec(-(1_i32 << 28)..=1 << 28, 0..100),
+        shift in 0_u32..24,
+    ) {
+        let v: Vec<i32> = v.into_iter().map(|component| component >> shift).collect();
+        let largest = v.iter().map(|component| component.unsigned_abs()).max();
+        // With less, the ratio is no i32.
+        let largest = largest.unwrap_or(0).max(255);
+        let ratio = i32::try_from((127_i64 << 32) / i64::from(largest)).expect("below 2^31");
+        let rounded = |component: &i32| (i64::from(*component) * i64::from(ratio) + (1 << 31)) >> 32;
+        let expected: Vec<i64> = v.iter().map(rounded).collect();
+        let square: i64 = expected.iter().map(|direction| direction * direction).sum();
+        for path in [directions, portable::directions] {
+            let mut out = vec![1; v.len()];
+            prop_assert_eq!(i64::from(path(&v, ratio, &mut out)), square);
+            let out: Vec<i64> = out.into_iter().map(i64::from).collect();
+            prop_assert_eq!(&out, &expected);
+        }
+    }
+}

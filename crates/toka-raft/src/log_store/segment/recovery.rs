@@ -7,6 +7,7 @@ use bytes::Bytes;
 use toka_ledger::disk::Disk;
 use toka_ledger::seam::Entropy;
 
+use super::ahead::Ahead;
 use super::format::{
     FRAME_HEADER_LEN, FrameHeader, HeaderError, PAGE, PAGE_LEN, Record, SegmentHeader,
     decode_record, record_len,
@@ -167,6 +168,7 @@ struct Replay<'a> {
     last_written: u64,
     /// The log's identity, and the segment read last.
     last: Option<(u64, Active)>,
+    ahead: Ahead,
 }
 
 impl<'a> Replay<'a> {
@@ -180,15 +182,20 @@ impl<'a> Replay<'a> {
             next_frame: 1,
             last_written: 0,
             last: None,
+            ahead: Ahead::default(),
         }
     }
 
     fn run(&mut self, segments: &[u64]) -> Result<(), LogError> {
-        for &number in segments {
-            let path = segment_path(self.dir, number);
-            let file = self.disk.open(&path).doing("open", &path)?;
-            let file_len = file.size().doing("read the size of", &path)?;
-            let segment = Arc::new(Segment { number, path, file });
+        let mut opened = segments.first().map(|&number| self.open(number));
+        for (&number, next) in segments.iter().zip(1_usize..) {
+            let Some(segment) = opened.take() else { break };
+            let (segment, file_len) = segment?;
+            opened = segments.get(next).map(|&number| self.open(number));
+            if let Some(Ok((next, _))) = &opened {
+                // The disk reads it while this one is checked.
+                next.file.read_soon();
+            }
             match self.header(&segment)? {
                 Some(header) => self.segment(&header, segment, file_len)?,
                 // A crash came between the creation of the newest segment and its first sync.
@@ -209,6 +216,14 @@ impl<'a> Replay<'a> {
             return Err(self.damaged(segments[0], 0, damage));
         }
         Ok(())
+    }
+
+    /// A segment, and the size of its file.
+    fn open(&self, number: u64) -> Result<(Arc<Segment>, u64), LogError> {
+        let path = segment_path(self.dir, number);
+        let file = self.disk.open(&path).doing("open", &path)?;
+        let file_len = file.size().doing("read the size of", &path)?;
+        Ok((Arc::new(Segment { number, path, file }), file_len))
     }
 
     fn damaged(&self, segment: u64, offset: u64, damage: Damage) -> LogError {
@@ -313,14 +328,13 @@ impl<'a> Replay<'a> {
 
     /// The next frame and its payload, if they are intact.
     fn frame(
-        &self,
+        &mut self,
         segment_header: &SegmentHeader,
         segment: &Segment,
         offset: u64,
         file_len: u64,
     ) -> Result<Option<(FrameHeader, Bytes)>, LogError> {
-        let mut header = [0; FRAME_HEADER_LEN];
-        segment.read_at(&mut header, offset)?;
+        let header = self.ahead.read(segment, offset, FRAME_HEADER_LEN)?;
         let Some(header) = FrameHeader::decode(segment_header.log, &header).filter(|header| {
             header.salt == segment_header.salt
                 && header.frame == self.next_frame
@@ -328,11 +342,11 @@ impl<'a> Replay<'a> {
         }) else {
             return Ok(None);
         };
-        let mut payload = vec![0; header.payload_len as usize];
         let start = offset + FRAME_HEADER_LEN as u64;
-        let read = segment.read_at(&mut payload, start)?;
-        let intact = read == payload.len() && crc32c::crc32c(&payload) == header.payload_checksum;
-        Ok(intact.then(|| (header, Bytes::from(payload))))
+        let len = header.payload_len as usize;
+        let payload = self.ahead.read(segment, start, len)?;
+        let intact = payload.len() == len && crc32c::crc32c(&payload) == header.payload_checksum;
+        Ok(intact.then_some((header, payload)))
     }
 
     fn payload(&mut self, segment: u64, start: u64, payload: &Bytes) -> Result<(), LogError> {

@@ -1,0 +1,152 @@
+//! What a call of many commits asks the engine for, it asks for at once.
+
+mod apply_support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use apply_support::*;
+use bytes::Bytes;
+use toka_ledger::command::{Command, ParentName};
+use toka_ledger::engine::memory::MemoryEngine;
+use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Scan, Table};
+use toka_ledger::seam::SystemThreads;
+use toka_ledger::{Ledger, LogMark, Outcome};
+
+/// A store that counts the look-ups in the two tables that are looked up by digest, and those of headers.
+#[derive(Debug, Default)]
+struct Counting {
+    inner: MemoryEngine,
+    digests: AtomicUsize,
+    headers: AtomicUsize,
+}
+
+impl Counting {
+    fn count(&self, table: Table) {
+        match table {
+            Table::Events | Table::PayloadDigests => self.digests.fetch_add(1, Ordering::SeqCst),
+            Table::Headers => self.headers.fetch_add(1, Ordering::SeqCst),
+            _ => 0,
+        };
+    }
+
+    /// How many there were since the last time: of digests, of headers.
+    fn take(&self) -> (usize, usize) {
+        let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
+        (take(&self.digests), take(&self.headers))
+    }
+
+    fn open(self: &Arc<Self>) -> Ledger {
+        let engine = Arc::clone(self) as Arc<dyn Engine>;
+        Ledger::open(engine, Arc::new(SystemThreads)).expect("opens")
+    }
+}
+
+impl Engine for Counting {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.count(table);
+        self.inner.get(table, key)
+    }
+
+    fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        self.count(table);
+        self.inner.multi_get(table, keys)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+        direction: Direction,
+    ) -> Scan<'_> {
+        self.inner.scan(table, lower, upper, direction)
+    }
+
+    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
+        self.inner.write(batch, durability)
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        self.inner.flush()
+    }
+
+    fn get_flushed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.inner.get_flushed(table, key)
+    }
+
+    fn verify_checksums(&self) -> Result<(), EngineError> {
+        self.inner.verify_checksums()
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
+        self.inner.checkpoint(dir)
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.inner.disk_bytes()
+    }
+
+    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
+        self.inner.unflushed_bytes()
+    }
+}
+
+fn apply(ledger: &mut Ledger, commands: &[Command]) -> Vec<Outcome> {
+    ledger
+        .apply(commands, LogMark::default(), Durability::Volatile)
+        .expect("applies")
+}
+
+#[test]
+fn a_call_looks_once_for_all_its_events_and_once_for_all_payloads() {
+    let engine = Arc::new(Counting::default());
+    let mut ledger = engine.open();
+    let first = event("a", "first");
+    let begin = [create(), Command::Commit(commit([first.clone()]))];
+    apply(&mut ledger, &begin);
+    let mut commands = vec![Command::Commit(commit([first]))];
+    for n in 0..100 {
+        let parent = event("a", &format!("parent {n}"));
+        let child = event("a", &format!("child {n}")).child_of([ParentName::Batch(0)]);
+        commands.push(Command::Commit(commit([parent, child])));
+    }
+    engine.take();
+    let outcomes = apply(&mut ledger, &commands);
+    assert_eq!(engine.take(), (2, 1), "the repeat's header");
+    let mut headers = outcomes.into_iter().flat_map(accepted);
+    assert!(headers.next().expect("the repeat").deduplicated);
+    assert!(headers.all(|header| !header.deduplicated));
+}
+
+#[test]
+fn parents_that_are_new_are_not_read_and_others_are_read_at_once() {
+    let engine = Arc::new(Counting::default());
+    let mut ledger = engine.open();
+    apply(&mut ledger, &[create()]);
+    let parents = (0..100).map(|n| event("a", &format!("parent {n}")));
+    let parents = apply(&mut ledger, &[Command::Commit(commit(parents))]);
+    let parents: Vec<_> = parents.into_iter().flat_map(accepted).collect();
+    let children = |kind: &str| -> Vec<Command> {
+        let children = parents.iter().map(|parent| {
+            let child = event(kind, "child").child_of([by_id(parent)]);
+            Command::Commit(commit([child]))
+        });
+        children.collect()
+    };
+    engine.take();
+    let first = apply(&mut ledger, &children("b"));
+    assert_eq!(engine.take(), (2, 0));
+    drop(ledger);
+    let mut ledger = engine.open();
+    engine.take();
+    let second = apply(&mut ledger, &children("c"));
+    assert_eq!(engine.take(), (2, 1), "it knows no event as new");
+    for outcomes in [first, second] {
+        let found = outcomes.into_iter().flat_map(accepted);
+        let found: Vec<_> = found.map(|header| header.parents[0].id).collect();
+        let expected: Vec<_> = parents.iter().map(|parent| parent.id).collect();
+        assert_eq!(found, expected);
+    }
+}
