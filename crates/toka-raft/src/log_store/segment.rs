@@ -43,8 +43,14 @@ const FILL_BYTES: u64 = 1 << 20;
 /// What it is filled with. They are never written to, and take no memory.
 static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
 
-/// Purged segments kept to be written again.
-const RECYCLED_SEGMENTS_MAX: usize = 4;
+/// A frame of so many bytes or more is written into space that was not filled before it. Filling writes everything
+/// twice; what it saves, a change of the file's metadata with each sync, costs less than that for a frame of this
+/// size. Such frames come under load, which is when bytes count.
+const UNFILLED_FRAME_BYTES: u64 = 64 << 10;
+
+/// Purged segments kept to be written again: what one purge may free of the default size, padding included, so that
+/// the log is written over and over into the same files.
+const RECYCLED_SEGMENTS_MAX: usize = 8;
 
 /// How the log lies on disk.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +101,7 @@ struct Active {
     salt: u64,
     /// Where the next frame goes.
     offset: u64,
-    /// Length of the file; it is written that far.
+    /// Length of the file; it is written that far. Not before `offset`.
     file_len: u64,
 }
 
@@ -237,7 +243,8 @@ impl SegmentLog {
             .file
             .size()
             .doing("read the size of", &segment.path)?;
-        if len == self.options.segment_bytes && self.recycled.len() < RECYCLED_SEGMENTS_MAX {
+        // Shorter where its last frames were large; the rest is filled or written when it is needed.
+        if len <= self.options.segment_bytes && self.recycled.len() < RECYCLED_SEGMENTS_MAX {
             let path = segment.path.with_extension("free");
             self.disk
                 .rename(&segment.path, &path)
@@ -273,7 +280,9 @@ impl LogEngine for SegmentLog {
         }
         self.seal();
         let offset = self.active.offset;
-        self.fill(offset + bytes)?;
+        if bytes < UNFILLED_FRAME_BYTES {
+            self.fill(offset + bytes)?;
+        }
         let segment = &self.active.segment;
         segment
             .file
@@ -281,6 +290,7 @@ impl LogEngine for SegmentLog {
             .doing("write", &segment.path)?;
         self.dirty = true;
         self.active.offset += bytes;
+        self.active.file_len = self.active.file_len.max(self.active.offset);
         self.next_frame += 1;
         let number = segment.number;
         self.update_index(changes, places, number, offset);
