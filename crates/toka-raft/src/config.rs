@@ -137,7 +137,7 @@ pub struct Creation {
 }
 
 /// Timing of heartbeats and elections. The defaults suit a local network: a new leader is there 0.65
-/// to 0.8 s after the old one has died.
+/// to 0.8 s after the old one has fallen silent, and sooner if its process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Election {
     /// Time between heartbeats.

@@ -144,6 +144,15 @@ impl Channels {
         Ok(channel)
     }
 
+    /// A connection that is not kept.
+    pub(crate) fn dial(
+        &self,
+        endpoint: &str,
+        traffic: Traffic,
+    ) -> Result<Channel, InvalidEndpoint> {
+        self.transport.channel(endpoint, traffic)
+    }
+
     /// Whoever asks next gets a new connection. Those who have the old one keep it.
     pub(crate) fn forget(&self, endpoint: &str, traffic: Traffic) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
