@@ -80,7 +80,7 @@ impl Config {
             slow_sync: Duration::from_millis(100),
             state_check_interval: Duration::from_secs(5),
             scrub: Scrub::default(),
-            runtime: RuntimeChoice::Own { threads: 2 },
+            runtime: RuntimeChoice::own(),
         }
     }
 
@@ -263,4 +263,17 @@ pub enum RuntimeChoice {
     /// On the runtime that calls [`Replica::start_with`](crate::Replica::start_with), and blocking work
     /// inline: for a simulation, which has one thread.
     Current,
+}
+
+impl RuntimeChoice {
+    /// As many threads of their own as suit this machine. Everything that blocks, the log and the ledger above all, has
+    /// threads besides. Where two cores or fewer have it all to do, a second one would only be woken for what
+    /// the first hands over: an entry passes a dozen tasks, and within one thread a task is handed over for nothing.
+    #[must_use]
+    pub fn own() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::Own {
+            threads: if cores > 2 { 2 } else { 1 },
+        }
+    }
 }
