@@ -18,6 +18,7 @@ use super::LogError;
 use super::engine::{Change, EngineReader, LogEngine, LogMeta};
 use super::error::IoContext;
 
+mod checksum;
 mod format;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -33,6 +34,7 @@ mod tests;
 pub(crate) use inspect::log_problems;
 pub use inspect::{FramePlace, frames};
 
+use checksum::joined;
 use format::{FRAME_HEADER_LEN, FrameHeader, PAGE, PAGE_LEN, SegmentHeader, encode_change};
 use index::{Position, Segment, SharedIndex};
 use mark::Mark;
@@ -184,29 +186,33 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Encodes `changes` as one frame into `self.frame`; returns the places of its entries in it.
-    fn encode(&mut self, changes: &[Change]) -> Vec<(u64, std::ops::Range<usize>)> {
-        let mut places = Vec::new();
+    /// Encodes `changes` as one frame into `self.frame`; returns the places of its entries in it, and the checksum of
+    /// its payload.
+    fn encode(&mut self, changes: &[Change]) -> (Vec<(u64, std::ops::Range<usize>)>, u32) {
+        let (mut places, mut checksum) = (Vec::new(), 0);
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_LEN, 0);
         for change in changes {
-            encode_change(&mut self.frame, change, |index, place| {
+            let start = self.frame.len();
+            let own = encode_change(&mut self.frame, change, |index, place| {
                 places.push((index, place))
             });
+            checksum = joined(checksum, own, self.frame.len() - start);
         }
-        places
+        (places, checksum)
     }
 
     /// Completes `self.frame` with its header and padding, which needs the segment's salt.
-    fn seal(&mut self) {
+    fn seal(&mut self, payload_checksum: u32) {
         let payload = &self.frame[FRAME_HEADER_LEN..];
         let header = FrameHeader {
             salt: self.active.salt,
             frame: self.next_frame,
             payload_len: u32::try_from(payload.len())
                 .expect("the write-ahead thread limits groups to far less than 4 GiB"),
-            payload_checksum: crc32c::crc32c(payload),
+            payload_checksum,
         };
+        debug_assert_eq!(payload_checksum, crc32c::crc32c(payload));
         self.frame[..FRAME_HEADER_LEN].copy_from_slice(&header.encode(self.log));
         self.frame
             .resize(self.frame.len().next_multiple_of(PAGE_LEN), 0);
@@ -273,12 +279,12 @@ impl LogEngine for SegmentLog {
         changes.iter().try_for_each(|change| meta.apply(change))?;
         // One frame at a time may be unsynced: that is what the rule about damage rests on.
         self.sync_active()?;
-        let places = self.encode(changes);
+        let (places, checksum) = self.encode(changes);
         let bytes = self.frame.len().next_multiple_of(PAGE_LEN) as u64;
         if self.active.offset + bytes > self.active.file_len.max(self.options.segment_bytes) {
             self.roll(bytes)?;
         }
-        self.seal();
+        self.seal(checksum);
         let offset = self.active.offset;
         if bytes < UNFILLED_FRAME_BYTES {
             self.fill(offset + bytes)?;
