@@ -16,6 +16,8 @@ const DEFAULT_PORT: u16 = 7311;
 /// Unread bytes of one stream and of one connection that a node may have sent.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Bytes of one frame of HTTP/2 that a node may send: what it has gathered of a subscription, in one.
+const FRAME_BYTES_MAX: u32 = 64 << 10;
 
 /// How an endpoint is reached: the seam at which a simulation puts its own network.
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
@@ -100,6 +102,7 @@ impl Transport for TcpTransport {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .connect_with_connector_lazy(self.connector.clone());
         Ok(channel)
     }

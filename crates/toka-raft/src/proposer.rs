@@ -1,19 +1,16 @@
 //! Gathers concurrent commits into entries, so that one sync and one round trip serve many clients.
 //!
-//! There is no waiting for company: the first commits go out alone, and those that come while entries
-//! are in flight form the next batch. Everything is bounded, and full means an error.
+//! Group commit: with nothing under way commits go out at once, alone if need be; those that come while an entry is
+//! on its way to a quorum form the next one, which goes out when that is committed, and while it is applied. An entry
+//! costs each node the same however many commits it has, so few of them are under way: under load they grow, and nobody
+//! waits for company that does not come. Everything is bounded, and full means an error.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, ForwardToLeader};
-use openraft::impls::ProgressResponder;
-use openraft::raft::ClientWriteResult;
 use toka_ledger::command::{Batch, Command, Commit, FEATURE_LEVEL_MIN};
 use toka_ledger::{Outcome, Reader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -27,8 +24,12 @@ use crate::room::Room;
 use crate::stages::{Traced, TracedEntry};
 use crate::state_machine::StateMachine;
 use crate::tally::Tally;
-use crate::type_config::{Applied, Commands, Leader, TypeConfig};
+use crate::type_config::TypeConfig;
 use crate::vitals::Vitals;
+
+mod entry;
+
+use entry::{Answering, Committing, Entry, gathered};
 
 /// When to try again if too much is queued: about the time in which a full queue drains.
 const RETRY_AFTER_MS: u64 = 50;
@@ -36,8 +37,6 @@ const RETRY_AFTER_MS: u64 = 50;
 const ENTRY_ITEMS_MAX: usize = 8_192;
 /// Room for the length before a command and for the entry's header.
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
-/// What is said of an entry in its trace of which nobody knows whether it was applied.
-const NO_OUTCOME: &str = "no outcome in time";
 
 type NodeRaft = Raft<TypeConfig, StateMachine>;
 type Answers = Result<Vec<Outcome>, CommitError>;
@@ -91,6 +90,8 @@ pub(crate) struct Batcher {
     stopping: CancellationToken,
     limits: Proposing,
     tally: Arc<Tally>,
+    /// Whether the last entry took no more, while there may be more.
+    was_full: bool,
 }
 
 /// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
@@ -122,6 +123,7 @@ pub(crate) fn proposer(
             stopping,
             limits,
             tally,
+            was_full: false,
         },
     )
 }
@@ -255,15 +257,23 @@ impl Proposer {
 impl Batcher {
     /// Proposes until it is told to stop; then waits for what is in flight.
     pub(crate) async fn run(mut self) {
-        let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let mut committing: FuturesUnordered<Committing> = FuturesUnordered::new();
+        let mut answering: FuturesUnordered<Answering> = FuturesUnordered::new();
         loop {
-            let has_room = in_flight.len() < self.limits.entries_in_flight;
+            // While it may not, the queue is not looked at: commits that come in wake nobody.
+            let may_follow = may_follow(
+                &self.limits,
+                committing.len(),
+                answering.len(),
+                self.was_full,
+            );
             tokio::select! {
                 biased;
-                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                Some(rest) = committing.next(), if !committing.is_empty() => answering.extend(rest),
+                Some(()) = answering.next(), if !answering.is_empty() => {}
                 () = self.stopping.cancelled() => break,
-                first = self.queue.recv(), if has_room => match first {
-                    Some(first) => in_flight.push(self.send(first)),
+                first = self.queue.recv(), if may_follow => match first {
+                    Some(first) => committing.push(self.send(first)),
                     None => break,
                 },
             }
@@ -272,23 +282,27 @@ impl Batcher {
         while let Ok(late) = self.queue.try_recv() {
             let _ = late.answer.send(Err(CommitError::Stopped));
         }
-        while in_flight.next().await.is_some() {}
+        while let Some(rest) = committing.next().await {
+            answering.extend(rest);
+        }
+        while answering.next().await.is_some() {}
     }
 
     /// Makes an entry of `first` and of what else is queued, and proposes it.
-    fn send(&mut self, first: Proposal) -> BoxFuture<'static, ()> {
+    fn send(&mut self, first: Proposal) -> Committing {
         let mut waiting = Vec::new();
         let (mut commands, mut bytes, mut items) = (0, 0, 0_usize);
         let mut next = Some(first);
+        self.was_full = false;
         while let Some(proposal) = next {
             commands += proposal.commands;
             bytes += proposal.batch.bytes();
             items = items.saturating_add(proposal.items);
             waiting.push(proposal);
-            let is_full = commands >= self.limits.entry_commits
+            self.was_full = commands >= self.limits.entry_commits
                 || bytes >= self.limits.entry_bytes
                 || items >= ENTRY_ITEMS_MAX;
-            next = if is_full {
+            next = if self.was_full {
                 None
             } else {
                 self.queue.try_recv().ok()
@@ -298,30 +312,15 @@ impl Batcher {
         let commits = waiting.iter_mut().filter_map(|of| of.traced.take());
         let commits = commits.collect();
         let traced = TracedEntry::of(commits, &self.durable, batch.commands(), batch.bytes());
-        let refusal = self.refusal();
-        let (raft, tally) = (self.raft.clone(), Arc::clone(&self.tally));
-        let timeout = self.limits.timeout;
-        async move {
-            if let Some(refusal) = refusal {
-                answer_all(waiting, &refusal);
-                return not_proposed(traced);
-            }
-            let began = Instant::now();
-            for proposal in &waiting {
-                let queued = began.saturating_duration_since(proposal.queued);
-                tally.queue.record(queued);
-            }
-            let entry = Commands(batch.finish());
-            let proposed = match traced {
-                Some(traced) => propose_traced(&raft, entry, waiting, timeout, traced).await,
-                None => propose(&raft, entry, waiting, timeout).await,
-            };
-            if let Some((applied, _)) = proposed {
-                let took = Instant::from_std(applied).saturating_duration_since(began);
-                tally.replicate.record(took);
-            }
+        let entry = Entry {
+            waiting,
+            batch,
+            traced,
+        };
+        match self.refusal() {
+            Some(refusal) => entry.refuse(refusal),
+            None => entry.propose(self.raft.clone(), &self.limits, Arc::clone(&self.tally)),
         }
-        .boxed()
     }
 
     /// Why nothing must be proposed now: the ledger is far behind what is committed (it happens after
@@ -341,154 +340,37 @@ impl Batcher {
     }
 }
 
-/// The commands of all proposals, which have so many bytes. Those of the first one are not copied: an entry of a commit
-/// stream often has no others.
-fn gathered(waiting: &mut [Proposal], bytes: usize) -> Batch {
-    let mut proposals = waiting.iter_mut().map(|of| std::mem::take(&mut of.batch));
-    let mut batch = proposals.next().unwrap_or_default();
-    batch.reserve(bytes.saturating_sub(batch.bytes()));
-    for later in proposals {
-        batch.append(&later);
-    }
-    batch
+/// Whether the next entry may follow: with `committing` entries that are not committed yet, `answering` that are and
+/// have no outcome yet, and the last one full or not. What a full one left behind does not wait for it: the link may be
+/// long, and this its throughput.
+fn may_follow(limits: &Proposing, committing: usize, answering: usize, was_full: bool) -> bool {
+    let must_gather = committing >= limits.entries_uncommitted.max(1) && !was_full;
+    !must_gather && committing + answering < limits.entries_in_flight.max(1)
 }
 
-/// From when to when an entry was applied here; `None` if it was not, as far as is known.
-type Applying = Option<(std::time::Instant, std::time::Instant)>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn applying(result: &ClientWriteResult<TypeConfig>) -> Applying {
-    result
-        .as_ref()
-        .ok()
-        .and_then(|response| response.data.during)
-}
-
-/// Has an entry agreed on and applied, and hands out what came of it.
-async fn propose(
-    raft: &NodeRaft,
-    entry: Commands,
-    waiting: Vec<Proposal>,
-    timeout: Duration,
-) -> Applying {
-    let (responder, result) = ProgressResponder::complete_only();
-    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
-        answer_all(waiting, &CommitError::Unknown);
-        return None;
+    #[test]
+    fn entry_waits_for_the_one_before_to_be_committed_and_not_for_it_to_be_applied() {
+        let limits = Proposing::default();
+        assert!(may_follow(&limits, 0, 0, false));
+        assert!(!may_follow(&limits, 1, 0, false));
+        assert!(may_follow(&limits, 0, 1, false));
     }
-    match tokio::time::timeout(timeout, result).await {
-        Ok(Ok(result)) => {
-            let term = raft.metrics().borrow_watched().current_term;
-            let applied = applying(&result);
-            answer(waiting, result, term);
-            applied
-        }
-        // openraft has stopped, or a quorum is out of reach: nobody can know.
-        Ok(Err(_)) | Err(_) => {
-            answer_all(waiting, &CommitError::Unknown);
-            None
-        }
-    }
-}
 
-/// As [`propose`], and notes when what has happened.
-async fn propose_traced(
-    raft: &NodeRaft,
-    entry: Commands,
-    waiting: Vec<Proposal>,
-    timeout: Duration,
-    mut traced: TracedEntry,
-) -> Applying {
-    let (responder, committed, result) = ProgressResponder::new();
-    traced.proposed();
-    if raft.client_write_ff(entry, Some(responder)).await.is_err() {
-        answer_all(waiting, &CommitError::Unknown);
-        traced.failed(NO_OUTCOME);
-        traced.record();
-        return None;
+    #[test]
+    fn what_a_full_entry_left_behind_follows_at_once() {
+        assert!(may_follow(&Proposing::default(), 1, 0, true));
     }
-    let agreed = async {
-        // Fails of an entry that is never committed, at the same time as its result.
-        if let Ok(log_id) = committed.await {
-            traced.committed(log_id);
-        }
-        result.await
-    };
-    let applied = match tokio::time::timeout(timeout, agreed).await {
-        Ok(Ok(result)) => {
-            let applied = applying(&result);
-            match &result {
-                Ok(_) => traced.applied(applied),
-                Err(_) => traced.failed("this node does not lead, or no longer"),
-            }
-            let term = raft.metrics().borrow_watched().current_term;
-            answer(waiting, result, term);
-            applied
-        }
-        Ok(Err(_)) | Err(_) => {
-            answer_all(waiting, &CommitError::Unknown);
-            traced.failed(NO_OUTCOME);
-            None
-        }
-    };
-    traced.record();
-    applied
-}
 
-fn not_proposed(traced: Option<TracedEntry>) {
-    if let Some(mut traced) = traced {
-        traced.failed("the ledger is far behind what is committed");
-        traced.record();
+    #[test]
+    fn entries_in_flight_are_bounded() {
+        let limits = Proposing::default();
+        let most = limits.entries_in_flight;
+        assert!(!may_follow(&limits, 0, most, false));
+        assert!(!may_follow(&limits, most, 0, true));
+        assert!(!may_follow(&limits, 1, most - 1, true));
     }
-}
-
-fn answer_all(waiting: Vec<Proposal>, error: &CommitError) {
-    for proposal in waiting {
-        let _ = proposal.answer.send(Err(error.clone()));
-    }
-}
-
-/// Hands each proposal its outcomes.
-fn answer(waiting: Vec<Proposal>, result: ClientWriteResult<TypeConfig>, term: u64) {
-    let applied: Applied = match result {
-        Ok(response) => response.data,
-        Err(error) => return answer_all(waiting, &commit_error(&error, term)),
-    };
-    let mut outcomes = applied.outcomes.into_iter();
-    for proposal in waiting {
-        // One outcome per command, in their order: apply's promise.
-        let count = proposal.commands;
-        let own: Vec<Outcome> = outcomes.by_ref().take(count).collect();
-        let is_whole = own.len() == count;
-        let _ = proposal.answer.send(if is_whole {
-            Ok(own)
-        } else {
-            Err(CommitError::Unknown)
-        });
-    }
-}
-
-/// What openraft's answer means for a commit.
-fn commit_error(error: &ClientWriteError<TypeConfig>, term: u64) -> CommitError {
-    match error {
-        // Refused before it was appended.
-        ClientWriteError::ForwardToLeader(forward) => CommitError::NotLeader {
-            leader: leader(forward, term),
-        },
-        // It may have been committed by the next leader, or still be.
-        ClientWriteError::LogEntryDiscarded(_) => CommitError::Unknown,
-        // Not for commands; if it ever is, nothing is known.
-        ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
-            CommitError::Unknown
-        }
-    }
-}
-
-/// The leader that openraft points to. A leader whose lease has expired points to nobody.
-fn leader(forward: &ForwardToLeader<TypeConfig>, term: u64) -> Option<Leader> {
-    let (node_id, member) = (forward.leader_id?, forward.leader_node.clone()?);
-    Some(Leader {
-        node_id,
-        member,
-        term,
-    })
 }

@@ -19,6 +19,10 @@ pub use proven::Proven;
 /// a few milliseconds of round trip, and a bound on what a slow reader has to keep.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Bytes of one frame of HTTP/2 that each side takes: a large entry is four of them, and not 64 of the smallest, each
+/// with a look at both windows. Nothing urgent waits behind one, as bulk has connections of its own. No larger,
+/// since room for a frame is made when its head has come, whoever has sent it.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// A peer that answers no ping for this long is gone, whatever TCP says: streams to it fail.
@@ -85,6 +89,7 @@ impl TcpTransport {
             .tcp_keepalive(Some(TCP_KEEPALIVE))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(ping_timeout)
             .keep_alive_while_idle(true))
@@ -113,6 +118,7 @@ pub fn peer_server() -> Server {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         // It does not know what a connection is for.
         .http2_keepalive_timeout(Some(BULK_PING_TIMEOUT))
@@ -142,6 +148,15 @@ impl Channels {
         let channel = self.transport.channel(endpoint, traffic)?;
         open.insert(key, channel.clone());
         Ok(channel)
+    }
+
+    /// A connection that is not kept.
+    pub(crate) fn dial(
+        &self,
+        endpoint: &str,
+        traffic: Traffic,
+    ) -> Result<Channel, InvalidEndpoint> {
+        self.transport.channel(endpoint, traffic)
     }
 
     /// Whoever asks next gets a new connection. Those who have the old one keep it.

@@ -41,6 +41,8 @@ enum Step {
     Append(u64),
     TruncateLast(u64),
     PurgeFirst(u64),
+    /// All but the last so many entries are committed: a quorum has them, which need not have been this node's disk.
+    CommitAllBut(u64),
     /// The write-ahead thread works off its queue.
     Work,
 }
@@ -50,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (1..12u64).prop_map(Step::Append),
         2 => (1..10u64).prop_map(Step::TruncateLast),
         1 => (1..8u64).prop_map(Step::PurgeFirst),
+        3 => (0..6u64).prop_map(Step::CommitAllBut),
         4 => Just(Step::Work),
     ]
 }
@@ -121,6 +124,8 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
     let (durable, mut reader) = (log.handle().durable(), log.handle().reader());
     let mut model: BTreeMap<u64, Entry> = BTreeMap::new();
     let (mut term, mut next, mut purged) = (1, 0, None);
+    // What is committed, what the disk must have of it, and whether there is anything to take it along.
+    let (mut committed, mut durable_committed, mut is_queued) = (None::<LogId>, None, false);
     for step in steps {
         match step {
             Step::Append(count) => {
@@ -137,7 +142,14 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
             }
             Step::TruncateLast(count) => {
                 term += 1;
-                (0..*count).for_each(|_| drop(model.pop_last()));
+                let is_committed = |index: u64| committed.is_some_and(|at| index <= at.index);
+                for _ in 0..*count {
+                    if let Some(last) = model.last_entry()
+                        && !is_committed(*last.key())
+                    {
+                        last.remove();
+                    }
+                }
                 let last = model
                     .last_key_value()
                     .map(|(_, entry)| entry.log_id)
@@ -153,10 +165,24 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
                     log.purge(purged).await.expect("purge");
                 }
             }
+            Step::CommitAllBut(count) => {
+                let mut entries = model.values().rev().skip(*count as usize);
+                let newest = entries.next().map(|entry| entry.log_id);
+                if newest > committed {
+                    committed = newest;
+                    log.save_committed(committed).await.expect("committed");
+                }
+            }
             Step::Work => {
                 let mut context = Context::from_waker(Waker::noop());
                 assert!(Pin::new(&mut writer).poll(&mut context).is_pending());
             }
+        }
+        match step {
+            Step::Append(_) | Step::TruncateLast(_) => is_queued = true,
+            Step::PurgeFirst(_) => is_queued |= purged.is_some(),
+            Step::Work if std::mem::take(&mut is_queued) => durable_committed = committed,
+            Step::CommitAllBut(_) | Step::Work => {}
         }
         let expected: Vec<Entry> = model.values().cloned().collect();
         prop_assert_eq!(
@@ -170,7 +196,13 @@ async fn run(medium: &impl Crashable, steps: &[Step]) -> Result<(), TestCaseErro
             (purged, last)
         );
         // Whatever the watermark covers is what a crash now would leave, entry by entry.
-        let crashed = entries_of(&medium.crash());
+        let crashed = medium.crash();
+        // A commit position never comes to the disk before the entries that it speaks of.
+        prop_assert_eq!(crashed.meta().committed, durable_committed);
+        if let Some(at) = durable_committed {
+            prop_assert!(at.index < crashed.meta().next_index());
+        }
+        let crashed = entries_of(&crashed);
         for (index, entry) in &model {
             if durable.index() >= Some(*index) {
                 prop_assert_eq!(crashed.get(index), Some(entry));

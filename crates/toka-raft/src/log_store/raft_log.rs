@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::engine::{Change, LogEngine};
 use super::reader::LogReader;
-use super::shared::Shared;
+use super::shared::{Shared, State};
 use super::syncs::SyncTimes;
 use super::tail::TailLimits;
 use super::watermark::{DurableWatermark, Failure};
@@ -243,7 +243,13 @@ impl LogHandle {
             report,
             room,
         };
-        self.jobs.send(job).map_err(|_| LogError::Closed)
+        self.queue(&mut state, job)
+    }
+
+    /// Queues a change and counts it, in one step.
+    fn queue(&self, state: &mut State, write: Job) -> Result<(), LogError> {
+        state.queued += 1;
+        self.jobs.send(write).map_err(|_| LogError::Closed)
     }
 }
 
@@ -272,7 +278,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
             report: Report::Caller(done),
             room: None,
         };
-        self.handle.jobs.send(job).map_err(|_| LogError::Closed)?;
+        self.handle.queue(&mut self.handle.shared.state(), job)?;
         durable
             .await
             .map_err(|_| LogError::Closed)?
@@ -282,12 +288,11 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         Ok(())
     }
 
-    /// Never worth a sync (docs/openraft.md, section 4, point 5): it goes out with the next append. What a
-    /// crash loses of it, the cluster tells again.
+    /// Never worth a sync (docs/openraft.md, section 4, point 5), nor waking the write-ahead thread: it goes out with the
+    /// next append. What a crash loses of it, the cluster tells again.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        Ok(self
-            .handle
-            .change(Change::Committed(committed), 0, Report::Nobody, None)?)
+        self.handle.check()?;
+        Ok(self.handle.shared.note_committed(committed)?)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

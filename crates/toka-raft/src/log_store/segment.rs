@@ -19,6 +19,7 @@ use super::engine::{Change, EngineReader, LogEngine, LogMeta};
 use super::error::IoContext;
 
 mod ahead;
+mod checksum;
 mod format;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -34,6 +35,7 @@ mod tests;
 pub(crate) use inspect::log_problems;
 pub use inspect::{FramePlace, frames};
 
+use checksum::joined;
 use format::{FRAME_HEADER_LEN, FrameHeader, PAGE, PAGE_LEN, SegmentHeader, encode_change};
 use index::{Position, Segment, SharedIndex};
 use mark::Mark;
@@ -44,8 +46,14 @@ const FILL_BYTES: u64 = 1 << 20;
 /// What it is filled with. They are never written to, and take no memory.
 static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
 
-/// Purged segments kept to be written again.
-const RECYCLED_SEGMENTS_MAX: usize = 4;
+/// A frame of so many bytes or more is written into space that was not filled before it. Filling writes everything
+/// twice; what it saves, a change of the file's metadata with each sync, costs less than that for a frame of this
+/// size. Such frames come under load, which is when bytes count.
+const UNFILLED_FRAME_BYTES: u64 = 64 << 10;
+
+/// Purged segments kept to be written again: what one purge may free of the default size, padding included, so that
+/// the log is written over and over into the same files.
+const RECYCLED_SEGMENTS_MAX: usize = 8;
 
 /// How the log lies on disk.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +104,7 @@ struct Active {
     salt: u64,
     /// Where the next frame goes.
     offset: u64,
-    /// Length of the file; it is written that far.
+    /// Length of the file; it is written that far. Not before `offset`.
     file_len: u64,
 }
 
@@ -179,29 +187,33 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Encodes `changes` as one frame into `self.frame`; returns the places of its entries in it.
-    fn encode(&mut self, changes: &[Change]) -> Vec<(u64, std::ops::Range<usize>)> {
-        let mut places = Vec::new();
+    /// Encodes `changes` as one frame into `self.frame`; returns the places of its entries in it, and the checksum of
+    /// its payload.
+    fn encode(&mut self, changes: &[Change]) -> (Vec<(u64, std::ops::Range<usize>)>, u32) {
+        let (mut places, mut checksum) = (Vec::new(), 0);
         self.frame.clear();
         self.frame.resize(FRAME_HEADER_LEN, 0);
         for change in changes {
-            encode_change(&mut self.frame, change, |index, place| {
+            let start = self.frame.len();
+            let own = encode_change(&mut self.frame, change, |index, place| {
                 places.push((index, place))
             });
+            checksum = joined(checksum, own, self.frame.len() - start);
         }
-        places
+        (places, checksum)
     }
 
     /// Completes `self.frame` with its header and padding, which needs the segment's salt.
-    fn seal(&mut self) {
+    fn seal(&mut self, payload_checksum: u32) {
         let payload = &self.frame[FRAME_HEADER_LEN..];
         let header = FrameHeader {
             salt: self.active.salt,
             frame: self.next_frame,
             payload_len: u32::try_from(payload.len())
                 .expect("the write-ahead thread limits groups to far less than 4 GiB"),
-            payload_checksum: crc32c::crc32c(payload),
+            payload_checksum,
         };
+        debug_assert_eq!(payload_checksum, crc32c::crc32c(payload));
         self.frame[..FRAME_HEADER_LEN].copy_from_slice(&header.encode(self.log));
         self.frame
             .resize(self.frame.len().next_multiple_of(PAGE_LEN), 0);
@@ -238,7 +250,8 @@ impl SegmentLog {
             .file
             .size()
             .doing("read the size of", &segment.path)?;
-        if len == self.options.segment_bytes && self.recycled.len() < RECYCLED_SEGMENTS_MAX {
+        // Shorter where its last frames were large; the rest is filled or written when it is needed.
+        if len <= self.options.segment_bytes && self.recycled.len() < RECYCLED_SEGMENTS_MAX {
             let path = segment.path.with_extension("free");
             self.disk
                 .rename(&segment.path, &path)
@@ -267,14 +280,16 @@ impl LogEngine for SegmentLog {
         changes.iter().try_for_each(|change| meta.apply(change))?;
         // One frame at a time may be unsynced: that is what the rule about damage rests on.
         self.sync_active()?;
-        let places = self.encode(changes);
+        let (places, checksum) = self.encode(changes);
         let bytes = self.frame.len().next_multiple_of(PAGE_LEN) as u64;
         if self.active.offset + bytes > self.active.file_len.max(self.options.segment_bytes) {
             self.roll(bytes)?;
         }
-        self.seal();
+        self.seal(checksum);
         let offset = self.active.offset;
-        self.fill(offset + bytes)?;
+        if bytes < UNFILLED_FRAME_BYTES {
+            self.fill(offset + bytes)?;
+        }
         let segment = &self.active.segment;
         segment
             .file
@@ -282,6 +297,7 @@ impl LogEngine for SegmentLog {
             .doing("write", &segment.path)?;
         self.dirty = true;
         self.active.offset += bytes;
+        self.active.file_len = self.active.file_len.max(self.active.offset);
         self.next_frame += 1;
         let number = segment.number;
         self.update_index(changes, places, number, offset);

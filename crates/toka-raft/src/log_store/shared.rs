@@ -12,7 +12,7 @@ use super::engine::{Change, EngineReader, LogMeta, ReadPlan};
 use super::syncs::Syncs;
 use super::tail::{Tail, TailLimits, bounded};
 use super::watermark::Progress;
-use crate::type_config::Entry;
+use crate::type_config::{Entry, LogId};
 
 /// Shared by openraft's task, the readers and the write-ahead thread.
 pub(super) struct Shared {
@@ -32,6 +32,10 @@ pub(super) struct State {
     truncations: VecDeque<u64>,
     /// One past the last durable entry.
     durable_next: u64,
+    /// How many changes were ever queued for the write-ahead thread.
+    pub(super) queued: u64,
+    /// A commit position that waits for company, and how many changes were queued before it.
+    committed: Option<(u64, Option<LogId>)>,
 }
 
 /// What a read takes from the disk and what it takes from memory; the latter follows the former.
@@ -48,6 +52,8 @@ impl Shared {
             tail: Tail::new(next, limits),
             truncations: VecDeque::new(),
             durable_next: next,
+            queued: 0,
+            committed: None,
         };
         let (progress, _) = watch::channel(Progress {
             durable_next: next,
@@ -121,6 +127,23 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes note of a commit position, and wakes nobody: the write-ahead thread takes it along.
+    pub(super) fn note_committed(&self, committed: Option<LogId>) -> Result<(), LogError> {
+        let mut state = self.state();
+        state.meta.apply(&Change::Committed(committed))?;
+        state.committed = Some((state.queued, committed));
+        Ok(())
+    }
+
+    /// The commit position, if it can go to the disk together with the first `taken` of the changes that were queued. Not
+    /// before what was queued before it: a crash could leave a position without the entries that it speaks of, and
+    /// the node would take for committed what it gets in their place.
+    pub(super) fn take_committed(&self, taken: u64) -> Option<Change> {
+        let mut state = self.state();
+        let (_, committed) = state.committed.take_if(|(before, _)| *before <= taken)?;
+        Some(Change::Committed(committed))
+    }
+
     /// Takes note that the engine has synced all up to `durable`, and `truncations` of the pending
     /// truncations.
     pub(super) fn synced(&self, durable: &LogMeta, truncations: usize) {
@@ -170,5 +193,29 @@ impl Shared {
             on_disk: None,
             in_memory: bounded(state.tail.get(start..end), bytes_max),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+    use crate::log_store::{LogEngine, MemoryLog};
+    use crate::type_config::LeaderId;
+
+    #[test]
+    fn commit_position_waits_for_the_changes_that_were_queued_before_it() {
+        let engine = MemoryLog::new();
+        let limits = TailLimits::default();
+        let shared = Shared::new(engine.meta().clone(), engine.reader(), limits);
+        let committed = Some(LogId::new(LeaderId::new(1, 1), 7));
+        shared.state().queued = 2;
+        shared.note_committed(committed).expect("noted");
+        // What comes behind it does not hold it up.
+        shared.state().queued = 3;
+        assert_eq!(shared.take_committed(1), None);
+        assert_eq!(shared.take_committed(2), Some(Change::Committed(committed)));
+        assert_eq!(shared.take_committed(3), None);
     }
 }

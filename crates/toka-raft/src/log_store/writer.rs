@@ -60,8 +60,8 @@ pub struct Writer<E> {
     engine: E,
     jobs: UnboundedReceiver<Job>,
     shared: Arc<Shared>,
-    /// A commit position that waits for company: it is worth no sync of its own.
-    committed: Option<Change>,
+    /// How many changes were taken from the queue.
+    taken: u64,
     failure: Option<Arc<LogError>>,
 }
 
@@ -101,7 +101,7 @@ impl<E: LogEngine> Writer<E> {
             engine,
             jobs,
             shared,
-            committed: None,
+            taken: 0,
             failure: None,
         }
     }
@@ -132,17 +132,12 @@ impl<E: LogEngine> Writer<E> {
     fn collect(&mut self, group: &mut Group, job: Job) {
         match job {
             Job::Write {
-                change: change @ Change::Committed(_),
-                ..
-            } => {
-                self.committed = Some(change);
-            }
-            Job::Write {
                 change,
                 bytes,
                 report,
                 room,
             } => {
+                self.taken += 1;
                 group.bytes += bytes;
                 group.changes.push(change);
                 group.reports.push(report);
@@ -156,8 +151,8 @@ impl<E: LogEngine> Writer<E> {
     /// Makes a group durable and reports it.
     fn commit(&mut self, mut group: Group, closing: bool) {
         if !group.changes.is_empty() || closing {
-            // Collected in order: what it speaks of is in this group or an earlier one.
-            group.changes.extend(self.committed.take());
+            // Worth no sync of its own. What it speaks of is in this group or an earlier one.
+            group.changes.extend(self.shared.take_committed(self.taken));
         }
         let result = self.write(&group.changes);
         if result.is_ok() && !group.changes.is_empty() {

@@ -67,6 +67,12 @@ impl PeerNetworks {
         self.client(endpoint, Traffic::Control)
     }
 
+    /// A client over a connection that nobody has used, which tells whether somebody listens there now.
+    pub(crate) fn dial(&self, endpoint: &str) -> Result<RaftClient, InvalidEndpoint> {
+        let channel = self.channels.dial(endpoint, Traffic::Control)?;
+        Ok(RaftServiceClient::new(channel))
+    }
+
     fn client(&self, endpoint: &str, traffic: Traffic) -> Result<RaftClient, InvalidEndpoint> {
         raft_client(&self.channels, endpoint, traffic)
     }

@@ -18,5 +18,5 @@ pub(crate) use client::{PeerNetworks, raft_client};
 pub(crate) use complaints::Complaints;
 pub(crate) use parts::ServiceParts;
 pub use service::PeerService;
-pub(crate) use status::{is_removed, other_cluster};
+pub(crate) use status::{is_connection_refused, is_removed, other_cluster};
 pub(crate) use strangers::Strangers;

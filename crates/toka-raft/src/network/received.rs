@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
 use super::{Strangers, status};
-use crate::contact::Contact;
+use crate::contact::AppendStream;
 use crate::identity::Identity;
 use crate::log_store::LogHandle;
 use crate::room::Room;
@@ -26,51 +26,54 @@ pub(super) type Refused = Arc<Mutex<Option<Status>>>;
 
 /// A follower's half of a stream of appends: messages are checked on their way to openraft, and the
 /// first bad one ends the stream, with its reason in `refusal`. The stream's connection is `proven` to be a peer's by the
-/// first that is from one.
+/// first that is from one. What the leader sends is `heard`, and that the stream is over.
 pub(super) fn checked_appends(
     identity: Arc<Identity>,
-    contact: Arc<Contact>,
+    heard: AppendStream,
     proven: Proven,
     strangers: Arc<Strangers>,
     room: watch::Receiver<Room>,
     requests: Streaming<pb::AppendEntriesRequest>,
     refusal: Refused,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    stream::unfold((requests, refusal), move |(mut requests, refusal)| {
-        let (identity, contact) = (Arc::clone(&identity), Arc::clone(&contact));
-        let (proven, strangers) = (proven.clone(), Arc::clone(&strangers));
-        let room = room.clone();
-        async move {
-            // A broken connection ends the stream too; the sender knows by itself.
-            let message = requests.message().await.ok().flatten()?;
-            // Only now: the next message may have been a long time in coming.
-            let room = *room.borrow();
-            let checked = identity
-                .check(message.peer.as_ref())
-                .map_err(status::mismatch)
-                .and_then(|from| {
-                    proven.set();
-                    strangers.answered(from);
-                    wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
-                });
-            match checked {
-                Ok(request) if room.is_spent() && !request.entries.is_empty() => {
-                    contact.heard(request.vote.leader_id.term);
-                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(status::unavailable("the disk of this node is nearly full"));
-                    None
-                }
-                Ok(request) => {
-                    contact.heard(request.vote.leader_id.term);
-                    Some((request, (requests, refusal)))
-                }
-                Err(bad) => {
-                    *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
-                    None
+    stream::unfold(
+        (requests, refusal, heard),
+        move |(mut requests, refusal, mut heard)| {
+            let identity = Arc::clone(&identity);
+            let (proven, strangers) = (proven.clone(), Arc::clone(&strangers));
+            let room = room.clone();
+            async move {
+                // A broken connection ends the stream too; the sender knows by itself.
+                let message = requests.message().await.ok().flatten()?;
+                // Only now: the next message may have been a long time in coming.
+                let room = *room.borrow();
+                let checked = identity
+                    .check(message.peer.as_ref())
+                    .map_err(status::mismatch)
+                    .and_then(|from| {
+                        proven.set();
+                        strangers.answered(from);
+                        wire::append_from(message.append).map_err(|bad| status::garbled(&bad))
+                    });
+                match checked {
+                    Ok(request) if room.is_spent() && !request.entries.is_empty() => {
+                        heard.heard(request.vote.leader_id.term);
+                        *refusal.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some(status::unavailable("the disk of this node is nearly full"));
+                        None
+                    }
+                    Ok(request) => {
+                        heard.heard(request.vote.leader_id.term);
+                        Some((request, (requests, refusal, heard)))
+                    }
+                    Err(bad) => {
+                        *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(bad);
+                        None
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// openraft's answer to a snapshot, once everything is durable that the log was given before.

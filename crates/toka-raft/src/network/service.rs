@@ -183,10 +183,9 @@ impl RaftService for PeerService {
         let refusal = Refused::default();
         let proven = Proven::of(&request);
         let identity = Arc::clone(&self.parts.identity);
-        let contact = Arc::clone(&self.parts.contact);
         let requests = checked_appends(
             identity,
-            contact,
+            self.parts.contact.stream(),
             proven,
             Arc::clone(&self.parts.strangers),
             self.parts.status.room.clone(),

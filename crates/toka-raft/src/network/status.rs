@@ -1,6 +1,8 @@
 //! The one place in this crate that builds a [`tonic::Status`], and reads one.
 
 use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -73,6 +75,19 @@ pub(crate) fn other_cluster(status: &Status) -> Option<u128> {
         && info.metadata.contains_key("sender_cluster_id");
     let cluster_id = info.metadata.get("cluster_id").filter(|_| is_other)?;
     u128::from_str_radix(cluster_id, 16).ok()
+}
+
+/// Whether nobody listens where a call was to go: the machine is there, and says so.
+pub(crate) fn is_connection_refused(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        let found = error.downcast_ref::<io::Error>();
+        if found.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// A message from a node that was a member and is none any more, nor ever will be.

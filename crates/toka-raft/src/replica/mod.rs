@@ -11,6 +11,7 @@ mod cluster;
 mod compare;
 mod divergence;
 mod leader;
+mod leader_watch;
 mod metered;
 mod open;
 mod read;

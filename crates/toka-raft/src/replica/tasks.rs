@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::divergence::Divergence;
 use super::leader::LeaderFollower;
+use super::leader_watch::LeaderWatch;
 use super::open::Node;
 use super::read::{Consistency, ReadBarrier, ReadIndexer};
 use super::removal::Removal;
@@ -77,6 +78,13 @@ impl Inner {
             lost_quorum: Arc::clone(&node.status.lost_quorum),
             led_since: None,
             tally: Arc::clone(&node.tally),
+        };
+        let leader_watch = LeaderWatch {
+            raft: node.raft.clone(),
+            contact: Arc::clone(&node.contact),
+            networks: node.networks.clone(),
+            entropy: Arc::clone(&seams.entropy),
+            election: self.config.election,
         };
         let steward = Steward {
             changes: node.changes.clone(),
@@ -176,6 +184,7 @@ impl Inner {
         tasks.spawn_on(indexer.run(cancelled()), &self.handle);
         tasks.spawn_on(compactor.run(cancelled()), &self.handle);
         tasks.spawn_on(follower.run(cancelled()), &self.handle);
+        tasks.spawn_on(leader_watch.run(cancelled()), &self.handle);
         tasks.spawn_on(steward.run(cancelled()), &self.handle);
         tasks.spawn_on(removal.run(cancelled()), &self.handle);
         tasks.spawn_on(divergence.run(cancelled()), &self.handle);

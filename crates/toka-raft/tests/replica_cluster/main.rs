@@ -5,6 +5,7 @@ mod support;
 
 mod failures;
 mod forming;
+mod group_commit;
 mod harness;
 mod membership;
 mod reads;

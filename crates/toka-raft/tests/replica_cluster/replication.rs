@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use toka_ledger::{Outcome, Selector};
+use toka_raft::config::Election;
 
 use crate::harness::{Cluster, Options, event, eventually, leader_of, names, revision};
 
@@ -80,6 +83,27 @@ async fn killed_leader_is_replaced_and_nothing_acknowledged_is_lost() {
     assert_eq!(cluster.converged(last).await.sequence, 40);
     cluster.node(leader).start().await.expect("started");
     assert_eq!(cluster.converged(last).await.sequence, 40);
+}
+
+/// Silence alone would take longer than anything is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_whose_process_has_ended_is_replaced_before_its_lease_has_run_out() {
+    let mut cluster = Cluster::new(Options::default()).await;
+    for id in [1, 2, 3] {
+        cluster.node(id).config().election = Election {
+            heartbeat: Duration::from_millis(100),
+            timeout_min: Duration::from_secs(40),
+            timeout_max: Duration::from_secs(50),
+        };
+    }
+    cluster.start_all().await;
+    cluster.ready().await;
+    let leader = cluster.leader().await;
+    cluster.commit("before").await;
+    cluster.node(leader).kill().await;
+    let last = revision(&cluster.commit("after").await);
+    assert_ne!(cluster.leader().await, leader);
+    assert_eq!(cluster.converged(last).await.sequence, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

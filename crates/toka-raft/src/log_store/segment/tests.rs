@@ -15,6 +15,7 @@ use crate::log_store::error::Damage;
 use crate::type_config::{Commands, Entry, EntryPayload, LeaderId, LogId, Vote};
 
 mod crash;
+mod unfilled;
 mod unreadable;
 
 const DIR: &str = "/raft";
@@ -177,7 +178,7 @@ fn purge_reclaims_and_recycles_segments() {
         put(&mut log, &[Change::Purge(log_id(1, round * 20 + 15))]);
         most = most.max(disk.list(Path::new(DIR)).expect("list").len());
     }
-    // Twenty pages are three segments; four are kept for reuse; mark and header come on top.
+    // Twenty pages are three segments; what a purge frees is kept for reuse; mark and lock come on top.
     assert!(most <= 12, "{most} files");
     drop(log);
     assert_eq!(read(&open(&disk)).len(), 4);

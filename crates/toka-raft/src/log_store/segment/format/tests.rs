@@ -96,10 +96,29 @@ fn every_change_round_trips() {
     ];
     for change in changes {
         let mut out = Vec::new();
-        encode_change(&mut out, &change, |_, _| {});
+        let checksum = encode_change(&mut out, &change, |_, _| {});
+        assert_eq!(checksum, crc32c::crc32c(&out));
         assert_eq!(record_len(&out), Some(out.len()));
         let record = decode_record(Bytes::from(out)).expect("what was encoded");
         assert_eq!(Change::from(record), change);
+    }
+}
+
+#[test]
+fn checksums_of_large_and_small_records_are_those_of_their_bytes() {
+    let entry = |index, len| Entry {
+        log_id: log_id(1, index),
+        payload: EntryPayload::Normal(Commands(Bytes::from(vec![3; len]))),
+    };
+    let sizes = [JOINED_RECORD_BYTES - 100, 5, JOINED_RECORD_BYTES, 100_000];
+    let entries = (0..).zip(sizes).map(|(index, len)| entry(index, len));
+    let mut out = Vec::new();
+    let mut places = Vec::new();
+    let change = Change::Append(entries.collect());
+    let checksum = encode_change(&mut out, &change, |_, place| places.push(place));
+    assert_eq!(checksum, crc32c::crc32c(&out));
+    for place in places {
+        assert_eq!(record_len(&out[place.clone()]), Some(place.len()));
     }
 }
 
