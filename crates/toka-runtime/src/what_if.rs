@@ -10,7 +10,7 @@ use toka_agents::store::{Answer, Delivery, Feed, Page, Range, Store};
 use toka_client::{Builder, Client};
 use toka_ledger::command::{Precondition, Verdict};
 use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::seam::off_reactor;
 use toka_ledger::{
     ConsumerName, CursorName, EventDraft, EventHeader, EventId, Filter, GroupName, Reader,
@@ -306,6 +306,15 @@ impl Store for ScenarioStore {
 
     fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
         Store::settle(self.vault(), delivery, verdict)
+    }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        Box::pin(async move {
+            let mut parked = Store::parked(self.vault(), group, max).await?;
+            // To record those that the vault has too is left to who runs there.
+            parked.retain(|parked| parked.sequence > self.0.fork().sequence());
+            Ok(parked)
+        })
     }
 }
 

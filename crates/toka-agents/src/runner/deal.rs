@@ -106,11 +106,11 @@ impl<A: Agent> Runner<A> {
         let mut refusal = None;
         for _ in 0..=REFUSALS_MAX {
             let called = self.call(task, refusal.as_ref(), &mut context).await;
+            self.reached(Step::Handled, sequence);
             let reaction = match called {
                 Ok(reaction) => reaction,
                 Err(error) => return Ok(Attempt::Failed(error, context.into_inputs())),
             };
-            self.reached(Step::Handled, sequence);
             let mut batch = match self
                 .batch(task, reaction, context.inputs().to_vec())
                 .await?

@@ -61,6 +61,18 @@ impl StoreError {
             Self::Ledger(_) | Self::Interrupted | Self::Unsupported { .. } => Class::Fatal,
         }
     }
+
+    /// The position that a call has named and the vault has not, where it failed for that.
+    pub(crate) fn position_ahead(&self) -> Option<u64> {
+        match self {
+            Self::Rejected(Rejection::PositionAhead { position, .. }) => Some(*position),
+            Self::Client(error) => match **error {
+                toka_client::Error::OutOfRange { sequence, .. } => Some(sequence),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 fn class_of(rejection: &Rejection) -> Class {
