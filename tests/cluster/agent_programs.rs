@@ -96,6 +96,40 @@ async fn replay_says_whether_an_agent_would_do_the_same_again() -> Result<()> {
     .await
 }
 
+/// Runs a command that ends with this code, and says why on standard error.
+async fn refused(toka: &Toka, command: &[&str], code: i32, said: &str) -> Result<()> {
+    let ran = toka.run(command).await?;
+    ensure!(ran.code == Some(code), "{ran:?}");
+    ensure!(ran.stderr.contains(said), "no {said:?}: {ran:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flags_of_a_replay_that_name_no_part_of_the_history_are_refused() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let client = cluster.client().await?;
+        for text in TEXTS {
+            say(&client, text).await?;
+        }
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        let triage = ["replay", "--program", PROGRAM, "--agent", "triage"];
+        let with = |flags: &[&'static str]| [&triage[..], flags].concat();
+        let turned = with(&["--from", "3", "--until", "2"]);
+        refused(&toka, &turned, 2, "--until: event 2 is before event 3").await?;
+        let beyond = "the vault has no event at sequence 5: it ends at 4";
+        for flags in [["--from", "5"], ["--until", "5"]] {
+            refused(&toka, &with(&flags), 4, beyond).await?;
+        }
+        // Nobody has come to any event: nothing is compared with nothing, and that is said.
+        let worker = ["replay", "--program", PROGRAM, "--agent", "worker"];
+        let nothing = toka.run(&worker).await?;
+        expect(&nothing, 0, &["0 events", "nothing was compared"])?;
+        let away = with(&["--endpoint", "127.0.0.1:1", "--timeout", "1s"]);
+        refused(&Toka::new(cluster.directory()), &away, 3, "127.0.0.1:1").await
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_if_runs_an_agent_in_a_fork_which_is_committed_only_if_that_is_wanted() -> Result<()> {
     cluster::run(1, &[], async |cluster: &mut Cluster| {
@@ -112,6 +146,10 @@ async fn what_if_runs_an_agent_in_a_fork_which_is_committed_only_if_that_is_want
         expect(&ran, 0, &["+ task.opened", r#""topic":"question""#])?;
         let flags = [&triage[..], &["1000", QUESTION]].concat();
         expect(&toka.run(&flags).await?, 4, &[])?;
+        let more = ["--agent", "worker"];
+        let flags = [&triage[..], &[&at[..], QUESTION], &more[..]].concat();
+        let ran = toka.run(&flags).await?;
+        expect(&ran, 0, &["+ task.opened", "+ task.done"])?;
         ensure!(
             count(&toka, "").await? == before,
             "a fork has reached the vault"
