@@ -1,15 +1,18 @@
 //! `toka replay` and `toka what-if` become the program that has the agent: the one of the story
 //! (`crates/toka-runtime/examples/story`), as a process of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use toka_client::{Client, EventDraft};
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::command::{Ran, Toka};
 use toka_tests::process::Process;
 use toka_tests::wait;
+use tokio::process::Command;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_story-agents");
 /// With it in the environment triage knows questions.
@@ -63,6 +66,23 @@ async fn worked(cluster: &Cluster) -> Result<Toka> {
     Ok(toka)
 }
 
+/// Runs the agents' program itself.
+async fn program(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments);
+    command.args(["--endpoint", &cluster.endpoints().join(",")]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ended = tokio::time::timeout(PATIENCE, command.output()).await;
+    ended.context("the program has not ended")?.context("it cannot be run")
+}
+
+/// What an agent knew right behind an event.
+async fn state(cluster: &Cluster, agent: &str, at: &str) -> Result<Value> {
+    let ran = program(cluster, &["state", "--agent", agent, "--at", at]).await?;
+    ensure!(ran.status.success(), "{ran:?}");
+    Ok(serde_json::from_slice(&ran.stdout)?)
+}
+
 fn expect(ran: &Ran, code: i32, shown: &[&str]) -> Result<()> {
     ensure!(ran.code == Some(code), "{ran:?}");
     for text in shown {
@@ -92,6 +112,29 @@ async fn replay_says_whether_an_agent_would_do_the_same_again() -> Result<()> {
             "2 events, 1 answered as recorded",
         ];
         expect(&differs, 1, &shown)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_of_an_agent_is_told_as_of_any_event() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let toka = worked(cluster).await?;
+        let done = toka.json(&["log", "-o", "json", "--kind", "task.done"]).await?;
+        let mut known = BTreeMap::<String, u64>::new();
+        ensure!(state(cluster, "reviewer", "0").await? == json!(known));
+        for work in &done {
+            let (topic, at) = (&work["payload"]["topic"], &work["sequence"]);
+            let topic = topic.as_str().context("it has a topic")?;
+            *known.entry(topic.to_owned()).or_default() += 1;
+            let then = state(cluster, "reviewer", &at.to_string()).await?;
+            ensure!(then == json!(known), "at {at}: {then}, not {known:?}");
+        }
+        ensure!(done.len() == TEXTS.len(), "{done:?}");
+        let beyond = ["state", "--agent", "reviewer", "--at", "1000000"];
+        let beyond = program(cluster, &beyond).await?;
+        ensure!(beyond.status.code() == Some(4), "{beyond:?}");
+        Ok(())
     })
     .await
 }
