@@ -73,7 +73,9 @@ async fn program(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
     command.args(["--endpoint", &cluster.endpoints().join(",")]);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let ended = tokio::time::timeout(PATIENCE, command.output()).await;
-    ended.context("the program has not ended")?.context("it cannot be run")
+    ended
+        .context("the program has not ended")?
+        .context("it cannot be run")
 }
 
 /// What an agent knew right behind an event.
@@ -120,7 +122,9 @@ async fn replay_says_whether_an_agent_would_do_the_same_again() -> Result<()> {
 async fn state_of_an_agent_is_told_as_of_any_event() -> Result<()> {
     cluster::run(1, &[], async |cluster: &mut Cluster| {
         let toka = worked(cluster).await?;
-        let done = toka.json(&["log", "-o", "json", "--kind", "task.done"]).await?;
+        let done = toka
+            .json(&["log", "-o", "json", "--kind", "task.done"])
+            .await?;
         let mut known = BTreeMap::<String, u64>::new();
         ensure!(state(cluster, "reviewer", "0").await? == json!(known));
         for work in &done {

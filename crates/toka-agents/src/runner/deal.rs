@@ -158,7 +158,8 @@ impl<A: Agent> Runner<A> {
         place: &mut dyn Place,
     ) -> Result<Option<Landing>, Error> {
         let landing = place.land(batch).await?;
-        if !matches!(landing, Landing::Bad(_)) || !batch.drop_snapshot() {
+        let may_be_too_large = matches!(&landing, Landing::Bad(error) if error.is_invalid());
+        if !may_be_too_large || !batch.drop_snapshot() {
             return Ok(Some(landing));
         }
         self.calls.metrics.add_snapshot_too_large();

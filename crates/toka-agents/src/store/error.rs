@@ -62,6 +62,15 @@ impl StoreError {
         }
     }
 
+    /// Whether an input was one that no vault takes, by what it is or by how much it is.
+    pub(crate) fn is_invalid(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => true,
+            Self::Client(error) => matches!(**error, toka_client::Error::InvalidField { .. }),
+            _ => false,
+        }
+    }
+
     /// The position that a call has named and the vault has not, where it failed for that.
     pub(crate) fn position_ahead(&self) -> Option<u64> {
         match self {
