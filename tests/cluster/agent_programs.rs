@@ -23,6 +23,10 @@ const TEXTS: [&str; 4] = [
     "is it going to rain?",
     "turn the lights off",
 ];
+/// Of so many days something is asked while the agents' process dies.
+const DAYS: usize = 300;
+/// So often it dies.
+const LIVES: usize = 4;
 const QUESTION: &str = r#"--event=utterance.user={"text":"who wrote this?"}"#;
 
 async fn say(client: &Client, text: &str) -> Result<()> {
@@ -91,6 +95,57 @@ fn expect(ran: &Ran, code: i32, shown: &[&str]) -> Result<()> {
         ensure!(ran.stdout.contains(text), "no {text:?}: {ran:?}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_whose_process_is_killed_again_and_again_do_their_part_once() -> Result<()> {
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let client = cluster.client().await?;
+        for day in 0..DAYS {
+            say(&client, &format!("is it going to rain on day {day}?")).await?;
+        }
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        for life in 1..=LIVES {
+            let mut agents = start_agents(cluster)?;
+            wait::until("some is reviewed", PATIENCE, async || {
+                let seen = count(&toka, "task.reviewed").await?;
+                ensure!(seen >= life * DAYS / LIVES, "{seen} of {DAYS}");
+                Ok(())
+            })
+            .await?;
+            agents.kill()?;
+        }
+        // One more, which finds nothing left to do.
+        let log = cluster.directory().join("agents.log");
+        let begun = || -> Result<usize> {
+            let said = std::fs::read_to_string(&log)?;
+            Ok(said.matches("agent goes on").count())
+        };
+        let before = begun()?;
+        let mut agents = start_agents(cluster)?;
+        wait::until("all three agents", PATIENCE, async || {
+            let now = begun()? - before;
+            ensure!(now == 3, "{now} agents go on");
+            Ok(())
+        })
+        .await?;
+        let status = agents.terminate(PATIENCE).await?;
+        ensure!(status.success(), "the agents ended with {status}");
+        for kind in [
+            "utterance.user",
+            "task.opened",
+            "task.done",
+            "task.reviewed",
+        ] {
+            let seen = count(&toka, kind).await?;
+            ensure!(seen == DAYS, "{seen} of {kind}");
+        }
+        let worker = ["replay", "--program", PROGRAM, "--agent", "worker"];
+        let same = toka.run(&worker).await?;
+        let shown = format!("{DAYS} events, {DAYS} answered as recorded");
+        expect(&same, 0, &[&shown])
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
