@@ -79,6 +79,8 @@ pub struct Given {
     pub of_agents: u64,
     /// Events that depend on one that the fork does not have.
     pub without_parents: u64,
+    /// The vault has more than [`DIFFERENCE_EVENTS_MAX`] events behind the fork, and those after them were not looked at.
+    pub has_more: bool,
 }
 
 /// Runs an agent in a fork until it has dealt with every event up to a sequence.
@@ -106,10 +108,13 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`].
     pub async fn give_later_events(&self, agents: &[String]) -> Result<Given, ScenarioError> {
-        let real = self.difference().await?.base_only;
+        let difference = self.difference().await?;
         let (fork, base) = (self.fork(), self.base());
-        let mut given = Given::default();
-        for event in real.iter().take(DIFFERENCE_EVENTS_MAX) {
+        let mut given = Given {
+            has_more: !difference.is_complete,
+            ..Given::default()
+        };
+        for event in difference.base_only.iter().take(DIFFERENCE_EVENTS_MAX) {
             let by = event.attributes.get(BY);
             if by.is_some_and(|by| agents.iter().any(|agent| agent == by)) {
                 given.of_agents += 1;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use toka_agents::Store;
 use toka_ledger::EventDraft;
+use toka_ledger::fork::DIFFERENCE_EVENTS_MAX;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ProgramError;
@@ -170,8 +171,14 @@ pub(super) async fn what_if(
         let names: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
         let given = scenario.give_later_events(&names).await?;
         println!(
-            "{} later events given; left out: {} of the agents, {} that depend on such",
-            given.given, given.of_agents, given.without_parents
+            "{} later events given; left out: {} of the agents, {} that depend on such{}",
+            given.given,
+            given.of_agents,
+            given.without_parents,
+            match given.has_more {
+                true => format!(", and all after the first {DIFFERENCE_EVENTS_MAX}"),
+                false => String::new(),
+            }
         );
     }
     if !given.is_empty() {
