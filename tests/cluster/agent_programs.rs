@@ -181,7 +181,8 @@ async fn state_of_an_agent_is_told_as_of_any_event() -> Result<()> {
             .json(&["log", "-o", "json", "--kind", "task.done"])
             .await?;
         let mut known = BTreeMap::<String, u64>::new();
-        ensure!(state(cluster, "reviewer", "0").await? == json!(known));
+        let first = state(cluster, "reviewer", "0").await?;
+        ensure!(first == json!(known), "before the first event: {first}");
         for work in &done {
             let (topic, at) = (&work["payload"]["topic"], &work["sequence"]);
             let topic = topic.as_str().context("it has a topic")?;
