@@ -125,7 +125,7 @@ async fn what_cannot_be_digested_is_in_the_parking_place_of_the_group() {
 fn recorded(vault: &VaultBus) -> Vec<(u64, record::Parked)> {
     let recorded = events(vault, record::PARKED).into_iter();
     let recorded = recorded.map(|event| {
-        let parked = vault.payload(&event).expect("readable");
+        let parked: record::Parked = vault.payload(&event).expect("readable");
         (event.parents[0].id.sequence(), parked)
     });
     recorded.collect()
