@@ -1,5 +1,6 @@
 //! Agents on a cluster, whose leaders are cut off, die and hang.
 
+mod beyond;
 mod reactions;
 mod tasks;
 

@@ -133,14 +133,8 @@ async fn vault_that_is_held_at_the_first_level_refuses_groups_until_it_rises() -
             cluster.terminate(id).await?;
             cluster.restart(id).await?;
         }
-        wait::until("what the members know", PATIENCE, async || {
-            let members = cluster.seen().await?.membership.members;
-            let known: Vec<_> = members.iter().map(|member| member.feature_level).collect();
-            let expected = [FEATURE_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN].map(Some);
-            ensure!(known == expected, "{known:?}");
-            Ok(())
-        })
-        .await?;
+        let levels = [FEATURE_LEVEL, FEATURE_LEVEL, FEATURE_LEVEL_MIN];
+        cluster.has_known_levels(&levels).await?;
         ensure!(level(cluster).await? == FEATURE_LEVEL_MIN);
         all_is_refused(&client).await?;
 

@@ -2,6 +2,7 @@
 
 mod differing;
 mod files;
+mod kinds;
 mod lone;
 mod refused;
 mod replay;
@@ -61,7 +62,7 @@ fn ruin(cluster: &Cluster, id: u64) -> Result<()> {
     let mut ledgers = snapshots(cluster, id)?;
     ledgers.push(ledger(cluster, id)?);
     for ledger in ledgers {
-        let manifest = files::one(&ledger, "MANIFEST-")?;
+        let manifest = kinds::one(&ledger, "MANIFEST-")?;
         let length = std::fs::metadata(&manifest)?.len();
         flip(&manifest, length / 2)?;
     }

@@ -65,7 +65,7 @@ async fn cluster_is_upgraded_node_by_node_under_load() -> Result<()> {
         traffic.goes_on().await?;
         is_refused(cluster, others[1], Refusal::Level).await?;
         wait::until("the leader has asked both", PATIENCE, async || {
-            let members = known(cluster).await?;
+            let members = cluster.known_levels().await?;
             let of_next = members.iter().filter(|known| **known == Some(NEXT_LEVEL));
             ensure!(of_next.count() == 2, "{members:?}");
             Ok(())
@@ -104,13 +104,8 @@ async fn operator_holds_the_level_and_old_builds_stay_out_of_a_raised_vault() ->
             run_next(cluster, id, &next).await?;
             traffic.goes_on().await?;
         }
-        wait::until("what the members know", PATIENCE, async || {
-            let members = known(cluster).await?;
-            let expected = [NEXT_LEVEL, NEXT_LEVEL, FEATURE_LEVEL].map(Some);
-            ensure!(members == expected, "{members:?}");
-            Ok(())
-        })
-        .await?;
+        let levels = [NEXT_LEVEL, NEXT_LEVEL, FEATURE_LEVEL];
+        cluster.has_known_levels(&levels).await?;
         traffic.goes_on().await?;
         let leader = cluster.leader().await?;
         is_refused(cluster, leader, Refusal::Level).await?;
@@ -362,12 +357,6 @@ async fn attempt(
 async fn level(cluster: &Cluster) -> Result<u32> {
     let settings = cluster.seen().await?.settings.context("no settings")?;
     Ok(settings.feature_level)
-}
-
-/// What the leader knows of the levels that the members know, by their ids.
-async fn known(cluster: &Cluster) -> Result<Vec<Option<u32>>> {
-    let members = cluster.seen().await?.membership.members;
-    Ok(members.iter().map(|member| member.feature_level).collect())
 }
 
 /// Whether a build said which level it found, and which one it knows.

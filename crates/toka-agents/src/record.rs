@@ -18,7 +18,7 @@ pub const INPUTS: &str = "toka.agent.inputs";
 /// The state of an agent after the event that is the parent ([`Snapshot`]).
 pub const SNAPSHOT: &str = "toka.agent.snapshot";
 /// That an agent could not deal with the event that is the parent ([`Parked`]). With a group beside the group's own parking
-/// place, and right after it.
+/// place, and right after it, or when an instance starts the next time.
 pub const PARKED: &str = "toka.agent.parked";
 /// Something that is to be done outside of the vault ([`crate::Effect`]).
 pub const EFFECT: &str = "toka.agent.effect";
@@ -67,7 +67,7 @@ pub struct Parked {
     pub agent: String,
     /// Why.
     pub reason: String,
-    /// How often it was tried.
+    /// How often it was tried; how often it was delivered, where it was recorded late.
     pub attempts: u32,
 }
 

@@ -6,6 +6,7 @@ mod deal;
 mod effects;
 mod group;
 mod guard;
+mod parked;
 mod place;
 mod reader;
 

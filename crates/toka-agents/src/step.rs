@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// A step of dealing with one event, in their order.
+/// A step of dealing with one event. They come in this order; the last two are of agents with a cursor and with a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// The event has come.
     Received,
     /// It was folded into the state.
     Applied,
-    /// The handler has reacted, or has given up.
+    /// The handler has reacted, or has failed.
     Handled,
     /// What it emits is put together and about to be committed.
     Committing,
@@ -21,11 +21,13 @@ pub enum Step {
     EffectRecorded,
     /// The cursor was moved without a commit of events.
     CursorSaved,
+    /// The group was told what has become of a delivery, without a commit of events.
+    Settled,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Received,
         Self::Applied,
         Self::Handled,
@@ -34,6 +36,7 @@ impl Step {
         Self::EffectDone,
         Self::EffectRecorded,
         Self::CursorSaved,
+        Self::Settled,
     ];
 
     /// Its name, as `committed`.
@@ -48,6 +51,7 @@ impl Step {
             Self::EffectDone => "effect_done",
             Self::EffectRecorded => "effect_recorded",
             Self::CursorSaved => "cursor_saved",
+            Self::Settled => "settled",
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::{ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Selector};
 
 pub use self::error::{Class, StoreError};
@@ -88,6 +88,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Says what became of a delivery.
     fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome>;
+
+    /// The first events that a group has put aside, in order, at most `max`; none if there is no such group.
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>>;
 }
 
 /// Events as they come.

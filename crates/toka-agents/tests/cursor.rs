@@ -273,8 +273,12 @@ async fn steps_come_in_their_order() {
     settings.probe = Arc::clone(&steps) as Arc<dyn Probe>;
     run(&runner(&vault, settings), &vault).await;
     let steps = steps.0.lock().expect("sound").clone();
-    let all_but_the_last = &Step::ALL[..Step::ALL.len() - 1];
-    assert_eq!(steps, all_but_the_last);
+    let without_a_commit = [Step::CursorSaved, Step::Settled];
+    let expected = Step::ALL.into_iter();
+    let expected: Vec<_> = expected
+        .filter(|step| !without_a_commit.contains(step))
+        .collect();
+    assert_eq!(steps, expected);
 }
 
 #[tokio::test]

@@ -121,6 +121,64 @@ async fn what_cannot_be_digested_is_in_the_parking_place_of_the_group() {
     assert_eq!(results(&vault).len(), 1);
 }
 
+/// What an agent has recorded of parked events: which ones, and what it says of each.
+fn recorded(vault: &VaultBus) -> Vec<(u64, record::Parked)> {
+    let recorded = events(vault, record::PARKED).into_iter();
+    let recorded = recorded.map(|event| {
+        let parked: record::Parked = vault.payload(&event).expect("readable");
+        (event.parents[0].id.sequence(), parked)
+    });
+    recorded.collect()
+}
+
+#[tokio::test]
+async fn what_the_group_parks_after_its_last_delivery_is_recorded_with_the_reason() {
+    let vault = vault();
+    commit(&vault, &[Task::Fail, Task::Work]).await;
+    let mut settings = shared("a");
+    let consumer = ConsumerName::new("a").expect("a name");
+    settings.source = Source::Group(GroupSource {
+        deliveries_max: 1,
+        ..GroupSource::new(name(), consumer)
+    });
+    run(&runner(&vault, settings), &vault).await;
+    assert_eq!(vault.parked(&name(), 0, 10).expect("readable").len(), 1);
+    let recorded = recorded(&vault);
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    let (sequence, parked) = &recorded[0];
+    assert_eq!((*sequence, parked.attempts), (1, 3));
+    assert_eq!(parked.reason, "not now");
+}
+
+/// Who had the event died with it, as often as it was delivered.
+#[tokio::test]
+async fn what_nobody_has_recorded_is_recorded_once_when_an_instance_starts() {
+    let vault = vault();
+    commit(&vault, &[Task::Work]).await;
+    let settings = group::Settings {
+        filter: Filter {
+            kind_prefixes: vec!["task".to_owned()],
+            ..Filter::default()
+        },
+        ack_timeout_ms: 100,
+        deliveries_max: 1,
+        ..group::Settings::default()
+    };
+    let made = vault.create_group(&name(), settings, 0).await;
+    made.expect("made");
+    let dead = ConsumerName::new("dead").expect("a name");
+    let taken = vault.pull(&name(), &dead, 1).await.expect("delivered");
+    assert_eq!(taken.len(), 1);
+    while recorded(&vault).is_empty() {
+        run(&runner(&vault, shared("a")), &vault).await;
+    }
+    run(&runner(&vault, shared("b")), &vault).await;
+    let recorded = recorded(&vault);
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    assert_eq!((recorded[0].0, recorded[0].1.attempts), (1, 1));
+    assert!(results(&vault).is_empty());
+}
+
 #[tokio::test]
 async fn what_fails_for_a_while_is_given_back() {
     let vault = vault();

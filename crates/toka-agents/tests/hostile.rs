@@ -24,6 +24,8 @@ enum Way {
     BadFold,
     /// It requires that somebody else's cursor is where it is not.
     OtherCursor,
+    /// It moves somebody else's cursor to where no event is.
+    BeyondEnd,
     /// Its effect has a reply that is in no event.
     LongReply,
     /// It says as much as there is room for in a commit, and knows a lot.
@@ -80,6 +82,11 @@ impl Agent for Odd {
                 // It is nowhere yet.
                 from: 1,
                 to: 2,
+            }),
+            Way::BeyondEnd => said.require(Precondition::CursorMove {
+                name: CursorName::new("other")?,
+                from: 0,
+                to: 1_000_000,
             }),
             Way::LongReply => Reaction::none().effect(Effect::new("read", &event.sequence())?),
             Way::Much => (0..4_u8).fold(Reaction::none(), |much, number| {
@@ -163,6 +170,28 @@ async fn a_reaction_that_names_another_cursor_is_refused_and_moves_its_own() {
     assert_eq!(runner.metrics().counters().refused, 1);
     let own = CursorName::new("agent.worker").expect("a name");
     assert_eq!(vault.cursor(&own).expect("readable"), Some(1));
+}
+
+#[tokio::test]
+async fn a_reaction_that_moves_another_cursor_beyond_the_end_is_parked_and_the_agent_goes_on() {
+    for settings in [settings(), shared()] {
+        let vault = vault();
+        commit(&vault, &[Task::Work, Task::Work]).await;
+        let runner = odd(&vault, Way::BeyondEnd, settings);
+        run(&runner, &vault).await.expect("it goes on");
+        let parked = events(&vault, record::PARKED).into_iter();
+        let parked: Vec<_> = parked
+            .map(|event| {
+                let parked: record::Parked = vault.payload(&event).expect("readable");
+                assert!(parked.reason.contains("1000000"), "{parked:?}");
+                event.parents[0].id.sequence()
+            })
+            .collect();
+        assert_eq!(parked, [1, 2]);
+        assert!(said(&vault).is_empty());
+        let other = CursorName::new("other").expect("a name");
+        assert_eq!(vault.cursor(&other).expect("readable"), None);
+    }
 }
 
 #[tokio::test]

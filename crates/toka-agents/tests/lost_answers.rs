@@ -12,7 +12,7 @@ use toka_agents::record;
 use toka_agents::store::{Answer, Delivery, Feed, Page, Range};
 use toka_agents::{Ended, Error, Event, GroupSource, Runner, Settings, Source, Store, StoreError};
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::{
     ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Kind, Selector, VaultBus,
 };
@@ -112,6 +112,10 @@ impl Store for Forgetful {
     fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
         Box::pin(async move { self.told(Store::settle(&self.vault, delivery, verdict).await) })
     }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        Store::parked(&self.vault, group, max)
+    }
 }
 
 fn runner(store: Arc<dyn Store>, settings: Settings) -> Runner<Worker> {
@@ -187,6 +191,7 @@ async fn an_agent_of_a_group_that_does_not_hear_every_answer_does_everything_onc
         assert!(runs < RUNS_MAX, "{group:?}");
     };
     assert_eq!(group.parked, 1);
+    assert_eq!(events(&vault, record::PARKED).len(), 1);
     assert_eq!(results(&vault).len(), RESULTS);
     assert_eq!(events(&vault, record::EFFECT_DONE).len(), 2);
 }

@@ -53,8 +53,8 @@ use crate::read::Reader;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that are written to it, in memory; 256 MiB by default. Rows that are replaced count again. A commit beyond
-    /// it fails with [`Error::Engine`], of which [`is_storage_full`](crate::engine::EngineError::is_storage_full)
-    /// tells, and is the last one.
+    /// it fails with [`EngineError::ForkFull`](crate::engine::EngineError::ForkFull), and is the last one: what was committed
+    /// before can still be read, compared and committed to a vault.
     pub bytes_max: u64,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use toka_ledger::command::Precondition;
+use toka_ledger::engine::EngineError;
 use toka_ledger::error::ParentName;
 use toka_ledger::fork::{Fork, Limits, Moment, Timeline};
 use toka_ledger::{
@@ -218,11 +219,24 @@ async fn fork_takes_no_more_than_its_limit() {
     let draft = large().salt(b"another").payload_bytes(vec![8; 6_000]);
     let full = fork.vault().commit_batch([draft]).await;
     let full = full.expect_err("there is none left");
+    let is_told = matches!(
+        &full,
+        Error::Engine(error @ EngineError::ForkFull { bytes_max: 10_000 }) if error.is_storage_full()
+    );
+    assert!(is_told, "{full:?}");
+    let full = full.to_string();
     assert!(
-        matches!(&full, Error::Engine(error) if error.is_storage_full()),
+        full.contains("10000") && full.contains("bytes_max"),
         "{full}"
     );
+    // That was its last commit. What it had before it still has.
+    let closed = fork.vault().commit_batch([large().salt(b"more")]).await;
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
     assert_eq!(base.position().sequence, 1);
+    let difference = fork.difference().expect("compared");
+    assert_eq!(difference.fork_only.len(), 1);
+    let committed = fork.commit_to(&base).await.expect("committed");
+    assert_eq!(committed[0].kind, "large");
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@
 //! ```
 
 mod actions;
+mod code;
 mod flags;
 mod registered;
 mod vault;
@@ -49,7 +50,6 @@ use tracing_subscriber::EnvFilter;
 
 use self::flags::{Command, Flags};
 use self::registered::{Made, Registered};
-use crate::base::BaseError;
 use crate::what_if::ScenarioError;
 
 /// Exit code where a replay differs, or an agent has failed for good.
@@ -122,7 +122,7 @@ impl Program {
             Ok(false) => ExitCode::from(DIFFERS),
             Err(error) => {
                 eprintln!("error: {error}");
-                ExitCode::from(error.code())
+                ExitCode::from(code::of(&error))
             }
         }
     }
@@ -215,6 +215,16 @@ pub enum ProgramError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A flag that names an event which the vault does not have.
+    #[error("--{flag}: the vault has no event at sequence {sequence}: it ends at {last}")]
+    Missing {
+        /// The flag.
+        flag: &'static str,
+        /// What it names.
+        sequence: u64,
+        /// The last event; 0: there is none.
+        last: u64,
+    },
     /// The cluster.
     #[error(transparent)]
     Client(Box<toka_client::Error>),
@@ -252,28 +262,5 @@ pub enum ProgramError {
 impl From<toka_client::Error> for ProgramError {
     fn from(error: toka_client::Error) -> Self {
         Self::Client(Box::new(error))
-    }
-}
-
-impl ProgramError {
-    /// The exit code, as `toka` has them.
-    const fn code(&self) -> u8 {
-        match self {
-            Self::NoStorage | Self::Flag { .. } => 2,
-            Self::Client(_) => 3,
-            Self::UnknownAgent { .. }
-            | Self::Scenario(
-                ScenarioError::Base(BaseError::Missing { .. })
-                | ScenarioError::Ledger(toka_ledger::Error::OutOfRange { .. }),
-            ) => 4,
-            Self::Ledger(_)
-            | Self::Store(_)
-            | Self::Agent { .. }
-            | Self::Start(_)
-            | Self::Replay(_)
-            | Self::Scenario(_)
-            | Self::Json(_)
-            | Self::Io(_) => 1,
-        }
     }
 }

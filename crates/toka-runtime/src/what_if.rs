@@ -10,7 +10,7 @@ use toka_agents::store::{Answer, Delivery, Feed, Page, Range, Store};
 use toka_client::{Builder, Client};
 use toka_ledger::command::{Precondition, Verdict};
 use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::seam::off_reactor;
 use toka_ledger::{
     ConsumerName, CursorName, EventDraft, EventHeader, EventId, Filter, GroupName, Reader,
@@ -79,6 +79,8 @@ pub struct Given {
     pub of_agents: u64,
     /// Events that depend on one that the fork does not have.
     pub without_parents: u64,
+    /// The vault has more than [`DIFFERENCE_EVENTS_MAX`] events behind the fork, and those after them were not looked at.
+    pub has_more: bool,
 }
 
 /// Runs an agent in a fork until it has dealt with every event up to a sequence.
@@ -106,10 +108,13 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`].
     pub async fn give_later_events(&self, agents: &[String]) -> Result<Given, ScenarioError> {
-        let real = self.difference().await?.base_only;
+        let difference = self.difference().await?;
         let (fork, base) = (self.fork(), self.base());
-        let mut given = Given::default();
-        for event in real.iter().take(DIFFERENCE_EVENTS_MAX) {
+        let mut given = Given {
+            has_more: !difference.is_complete,
+            ..Given::default()
+        };
+        for event in difference.base_only.iter().take(DIFFERENCE_EVENTS_MAX) {
             let by = event.attributes.get(BY);
             if by.is_some_and(|by| agents.iter().any(|agent| agent == by)) {
                 given.of_agents += 1;
@@ -306,6 +311,15 @@ impl Store for ScenarioStore {
 
     fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
         Store::settle(self.vault(), delivery, verdict)
+    }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        Box::pin(async move {
+            let mut parked = Store::parked(self.vault(), group, max).await?;
+            // To record those that the vault has too is left to who runs there.
+            parked.retain(|parked| parked.sequence > self.0.fork().sequence());
+            Ok(parked)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use toka_agents::{
     Agent, Begin, Context, Effect, Event, HandlerError, Interests, Reaction, Runner, Store,
 };
 use toka_ledger::EventDraft;
+use toka_ledger::fork::{Limits, Moment, Timeline};
 use toka_runtime::Dry;
 use toka_runtime::what_if::{Actor, Scenario, ScenarioStore, fork_embedded};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,31 @@ async fn agents_react_to_what_only_the_fork_has() {
     let committed = scenario.commit().await.expect("committed");
     assert_eq!(committed.len(), 4);
     assert_eq!(vault.position().sequence, head + 4);
+}
+
+#[tokio::test]
+async fn agents_that_fill_their_fork_are_told_which_limit_that_is() {
+    let vault = worked(3).await;
+    let head = vault.position().sequence;
+    let timeline = Timeline::new(vault.reader().clone());
+    let forked = async |bytes_max| {
+        let limits = Limits { bytes_max };
+        let fork = timeline.fork(Moment::Behind(head), limits);
+        let fork = fork.expect("forked");
+        ticket(fork.vault(), "what if somebody had asked this").await;
+        fork
+    };
+    // Room for the ticket, and for no verdict on it.
+    let bytes_max = forked(1 << 20).await.written_bytes() + 100;
+    let fork = forked(bytes_max).await;
+    let base = vault.clone();
+    let scenario = Arc::new(Scenario::Embedded { fork, base });
+    let full = scenario.run(&both(5, &scenario, head)).await;
+    let full = full.expect_err("there is none for its verdict").to_string();
+    assert!(full.contains("agent sorter"), "{full}");
+    let limit = format!("{bytes_max} bytes (`bytes_max`)");
+    assert!(full.contains(&limit), "{full}");
+    assert_eq!(vault.position().sequence, head);
 }
 
 #[tokio::test]

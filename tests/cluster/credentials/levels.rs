@@ -3,8 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use toka_client::{Client, Code, Consistency, Error, EventDraft, RoleName, TokenId};
 use toka_ledger::command::{COORDINATION_LEVEL, CREDENTIALS_LEVEL, FEATURE_LEVEL};
-use toka_tests::cluster::{self, Cluster, PATIENCE};
-use toka_tests::wait;
+use toka_tests::cluster::{self, Cluster};
 
 use super::{Made, audited, new_token, robots};
 
@@ -65,14 +64,8 @@ async fn vault_that_is_held_at_the_level_before_refuses_credentials_until_it_ris
             cluster.terminate(id).await?;
             cluster.restart(id).await?;
         }
-        wait::until("what the members know", PATIENCE, async || {
-            let members = cluster.seen().await?.membership.members;
-            let known: Vec<_> = members.iter().map(|member| member.feature_level).collect();
-            let expected = [FEATURE_LEVEL, FEATURE_LEVEL, COORDINATION_LEVEL].map(Some);
-            ensure!(known == expected, "{known:?}");
-            Ok(())
-        })
-        .await?;
+        let levels = [FEATURE_LEVEL, FEATURE_LEVEL, COORDINATION_LEVEL];
+        cluster.has_known_levels(&levels).await?;
         all_is_refused(&client).await?;
         ensure!(audited(&client).await?.is_empty());
 

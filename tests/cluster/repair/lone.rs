@@ -5,7 +5,7 @@ use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::history::{self, Acks};
 use toka_tests::wait;
 
-use super::{ARGUMENTS, REPAIRED, commit_some, files, flip, ledger};
+use super::{ARGUMENTS, REPAIRED, commit_some, flip, kinds, ledger};
 
 /// Starts node 1, which must say that it is repaired, and has everything.
 async fn is_repaired(cluster: &mut Cluster, acks: &Acks) -> Result<()> {
@@ -48,7 +48,7 @@ async fn lone_node_goes_on_from_its_snapshot_and_its_log() -> Result<()> {
         for _ in 0..2 {
             commit_some(&client, &acks, 15).await?;
             cluster.terminate(1).await?;
-            let manifest = files::one(&ledger(cluster, 1)?, "MANIFEST-")?;
+            let manifest = kinds::one(&ledger(cluster, 1)?, "MANIFEST-")?;
             let length = std::fs::metadata(&manifest)?.len();
             flip(&manifest, length / 2)?;
             is_repaired(cluster, &acks).await?;

@@ -13,9 +13,10 @@ use toka_tests::raft_log::Segment;
 use toka_tests::traffic::Traffic;
 use toka_tests::wait;
 
-use super::files::{self, Kind, Unread};
+use super::kinds::{CHECKED, Kind, Unread};
 use super::{
-    ARGUMENTS, REPAIRED, START_AGAIN, commit_some, flip, ledger, running, supervise_until, tables,
+    ARGUMENTS, REPAIRED, START_AGAIN, commit_some, files, flip, ledger, running, supervise_until,
+    tables,
 };
 
 /// Of a verification that has found damage.
@@ -185,7 +186,7 @@ async fn flipped_bit_of_every_kind_of_file_of_a_stopped_node_is_named() -> Resul
         let data = cluster.node(1).data.clone();
         let at = data.to_str().context("a path in UTF-8")?;
         let toka = Toka::new(cluster.directory());
-        for kind in files::CHECKED {
+        for kind in CHECKED {
             // So that there is a snapshot after each start.
             commit_some(&client, &acks, 100).await?;
             files::has_of_snapshot(cluster, 1, kind).await?;

@@ -66,6 +66,23 @@ impl Cluster {
         Err(last)
     }
 
+    /// The newest feature level that each member says it knows, by their ids, as the cluster has heard of it.
+    pub async fn known_levels(&self) -> Result<Vec<Option<u32>>> {
+        let members = self.seen().await?.membership.members;
+        Ok(members.iter().map(|member| member.feature_level).collect())
+    }
+
+    /// Waits until the cluster has heard that its members, by their ids, know these feature levels.
+    pub async fn has_known_levels(&self, wanted: &[u32]) -> Result<()> {
+        let wanted: Vec<_> = wanted.iter().copied().map(Some).collect();
+        wait::until("what the members know", PATIENCE, async || {
+            let known = self.known_levels().await?;
+            ensure!(known == wanted, "{known:?}, wanted {wanted:?}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until the cluster has these voters and learners and nothing is under way.
     pub async fn has_members(&self, voters: &[u64], learners: &[u64]) -> Result<v1::Membership> {
         wait::until("the members", PATIENCE, async || {

@@ -85,18 +85,21 @@ impl Calls {
         }
     }
 
-    /// Commits. A repeat after a lost answer is the same events, so it is stored once.
+    /// Commits what was required of the vault with it, and the agent's progress if there is any. A repeat after a lost answer is
+    /// the same events, so it is stored once.
     ///
     /// # Errors
     /// As [`Calls::again`].
     pub(super) async fn commit(
         &self,
         events: &[EventDraft],
-        preconditions: &[Precondition],
+        required: &[Precondition],
+        progress: Option<&Precondition>,
     ) -> Result<Answer, Error> {
         let mut tries = self.tries();
         loop {
-            let commit = self.store.commit(events.to_vec(), preconditions.to_vec());
+            let preconditions = required.iter().chain(progress).cloned().collect();
+            let commit = self.store.commit(events.to_vec(), preconditions);
             let error = match commit.await {
                 Ok(headers) => return Ok(Answer::Stored(headers)),
                 Err(StoreError::Rejected(Rejection::Preconditions { violations })) => {
@@ -104,10 +107,58 @@ impl Calls {
                 }
                 Err(error) => error,
             };
-            if error.class() == Class::Refused {
+            if error.class() == Class::Refused || is_beyond(&error, progress) {
                 return Ok(Answer::Bad(error));
             }
             self.again(&mut tries, error).await?;
         }
+    }
+}
+
+/// Whether a reaction would move a cursor beyond the vault's end, of which others may know better. Where it is the agent's own
+/// progress, the vault has lost the event that has come out of it: no event can be dealt with.
+fn is_beyond(error: &StoreError, progress: Option<&Precondition>) -> bool {
+    let Some(position) = error.position_ahead() else {
+        return false;
+    };
+    match progress {
+        Some(Precondition::CursorMove { to, .. }) => position != *to,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_ledger::CursorName;
+
+    use super::*;
+
+    #[test]
+    fn a_position_that_is_not_in_the_vault_is_the_reactions_unless_it_is_the_agents_own() {
+        let name = CursorName::new("agent.worker").expect("a name");
+        let own = Precondition::CursorMove {
+            name,
+            from: 0,
+            to: 7,
+        };
+        let (position, last) = (9, 5);
+        let told = [
+            StoreError::from(Rejection::PositionAhead { position, last }),
+            StoreError::from(toka_client::Error::OutOfRange {
+                sequence: position,
+                first: 1,
+                last,
+            }),
+        ];
+        for error in told {
+            assert_eq!(error.class(), Class::Fatal);
+            assert!(is_beyond(&error, Some(&own)), "{error}");
+            // An agent of a group moves no cursor.
+            assert!(is_beyond(&error, None), "{error}");
+        }
+        let lost = StoreError::from(Rejection::PositionAhead { position: 7, last });
+        assert!(!is_beyond(&lost, Some(&own)));
+        let full = StoreError::from(Rejection::Full);
+        assert!(!is_beyond(&full, Some(&own)));
     }
 }

@@ -106,11 +106,11 @@ impl<A: Agent> Runner<A> {
         let mut refusal = None;
         for _ in 0..=REFUSALS_MAX {
             let called = self.call(task, refusal.as_ref(), &mut context).await;
+            self.reached(Step::Handled, sequence);
             let reaction = match called {
                 Ok(reaction) => reaction,
                 Err(error) => return Ok(Attempt::Failed(error, context.into_inputs())),
             };
-            self.reached(Step::Handled, sequence);
             let mut batch = match self
                 .batch(task, reaction, context.inputs().to_vec())
                 .await?
@@ -158,7 +158,8 @@ impl<A: Agent> Runner<A> {
         place: &mut dyn Place,
     ) -> Result<Option<Landing>, Error> {
         let landing = place.land(batch).await?;
-        if !matches!(landing, Landing::Bad(_)) || !batch.drop_snapshot() {
+        let may_be_too_large = matches!(&landing, Landing::Bad(error) if error.is_invalid());
+        if !may_be_too_large || !batch.drop_snapshot() {
             return Ok(Some(landing));
         }
         self.calls.metrics.add_snapshot_too_large();

@@ -169,7 +169,7 @@ impl<A: Agent> Runner<A> {
             parent: ParentName::Digest(effect.digest),
             kind: Kind::new(EFFECT_DONE)?,
         };
-        match self.calls.commit(&[draft], &[is_new]).await? {
+        match self.calls.commit(&[draft], &[is_new], None).await? {
             Answer::Stored(_) => Ok(()),
             Answer::Violated(violations) => {
                 let is_recorded =

@@ -11,7 +11,7 @@ use super::cursor::{first, snapshot_of};
 use super::deal::{Dealt, Task};
 use super::guard::folding_read;
 use super::place::GroupPlace;
-use super::{Ended, Runner};
+use super::{Ended, Runner, parked};
 use crate::agent::Agent;
 use crate::error::Error;
 use crate::fold::Fold;
@@ -33,9 +33,9 @@ pub(super) async fn run<A: Agent>(
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
     let group = group(runner, source).await?;
-    let lease = Duration::from_millis(group.settings.ack_timeout_ms.into());
-    let mut member = Member::new(runner, lease);
+    let mut member = Member::new(runner, &group);
     runner.perform_left(stop).await?;
+    parked::record_left(&runner.calls, &source.group).await?;
     let (calls, store) = (&runner.calls, &runner.calls.store);
     let wait = until.map_or(WAIT, |_| WAIT_UNTIL);
     while !stop.is_cancelled() {
@@ -100,6 +100,8 @@ struct Member<'r, A: Agent> {
     runner: &'r Runner<A>,
     /// How long a delivery is this instance's without an extension.
     lease: Duration,
+    /// Deliveries after which the group parks an event by itself.
+    deliveries_max: u32,
     /// Of all events that the group gets, whoever deals with them; absent until the first one comes.
     fold: Option<Fold<A>>,
     /// Events in the state that are in no snapshot.
@@ -107,12 +109,25 @@ struct Member<'r, A: Agent> {
 }
 
 impl<'r, A: Agent> Member<'r, A> {
-    const fn new(runner: &'r Runner<A>, lease: Duration) -> Self {
+    fn new(runner: &'r Runner<A>, group: &Group) -> Self {
         Self {
             runner,
-            lease,
+            lease: Duration::from_millis(group.settings.ack_timeout_ms.into()),
+            deliveries_max: group.settings.deliveries_max,
             fold: None,
             since_snapshot: 0,
+        }
+    }
+
+    /// Where it is said what becomes of a delivery.
+    fn place<'d>(&self, delivery: &'d Delivery) -> GroupPlace<'d>
+    where
+        'r: 'd,
+    {
+        GroupPlace {
+            calls: &self.runner.calls,
+            delivery,
+            deliveries_max: self.deliveries_max,
         }
     }
 
@@ -139,10 +154,7 @@ impl<'r, A: Agent> Member<'r, A> {
             true => snapshot_of(runner, fold, event),
             false => None,
         };
-        let mut place = GroupPlace {
-            calls: &runner.calls,
-            delivery,
-        };
+        let mut place = self.place(delivery);
         let task = Task {
             state: fold.state(),
             event,
@@ -211,11 +223,7 @@ impl<'r, A: Agent> Member<'r, A> {
     /// Gives back what was not begun with.
     async fn release(&self, deliveries: &[Delivery]) -> Result<(), Error> {
         for delivery in deliveries {
-            let place = GroupPlace {
-                calls: &self.runner.calls,
-                delivery,
-            };
-            place.settle(Verdict::Release).await?;
+            self.place(delivery).settle(Verdict::Release).await?;
         }
         Ok(())
     }

@@ -7,16 +7,16 @@ use toka_ledger::group::SettleOutcome;
 use toka_ledger::{CursorName, EventHeader, Rejection, Violation};
 
 use super::calls::{Answer, Calls};
+use super::parked;
 use crate::batch::Batch;
 use crate::context::{Input, Reason, Refusal};
 use crate::error::{Error, HandlerError, shortened};
 use crate::event::Event;
+use crate::step::Step;
 use crate::store::{Delivery, StoreError};
 
 /// How often a commit is made anew from where others have moved the cursor to.
 const MOVES_MAX: u32 = 16;
-/// Longest reason of a parked event, bytes.
-const PARKED_REASON_BYTES_MAX: usize = 4096;
 
 /// What became of a commit together with the progress.
 pub(super) enum Landing {
@@ -82,7 +82,7 @@ impl Place for CursorPlace<'_> {
         inputs: Vec<Input>,
     ) -> BoxFuture<'a, Result<GivenUp, Error>> {
         Box::pin(async move {
-            let batch = parked(self.calls, event, error, attempts, inputs);
+            let batch = parked::batch(self.calls, event, &error.to_string(), attempts, inputs);
             match self.commit(&batch).await? {
                 Landing::Done(_) => Ok(GivenUp::Parked),
                 Landing::Fenced => Ok(GivenUp::Fenced),
@@ -100,13 +100,13 @@ impl Place for CursorPlace<'_> {
 impl CursorPlace<'_> {
     async fn commit(&mut self, batch: &Batch) -> Result<Landing, Error> {
         for _ in 0..MOVES_MAX {
-            let mut preconditions = batch.preconditions.clone();
-            preconditions.push(Precondition::CursorMove {
+            let own = Precondition::CursorMove {
                 name: self.name.clone(),
                 from: self.at,
                 to: self.to,
-            });
-            match self.calls.commit(&batch.events, &preconditions).await? {
+            };
+            let (events, required) = (&batch.events, &batch.preconditions);
+            match self.calls.commit(events, required, Some(&own)).await? {
                 Answer::Stored(headers) => return self.stored(headers).await,
                 Answer::Bad(error) => return Ok(Landing::Bad(error)),
                 Answer::Violated(violations) => match cursor_in(&violations, self.name) {
@@ -189,6 +189,8 @@ pub(super) async fn save(
 pub(super) struct GroupPlace<'r> {
     pub(super) calls: &'r Calls,
     pub(super) delivery: &'r Delivery,
+    /// Deliveries after which the group parks an event by itself.
+    pub(super) deliveries_max: u32,
 }
 
 impl GroupPlace<'_> {
@@ -196,17 +198,15 @@ impl GroupPlace<'_> {
     pub(super) async fn settle(&self, verdict: Verdict) -> Result<SettleOutcome, Error> {
         let (store, delivery) = (&self.calls.store, self.delivery);
         let settle = || store.settle(delivery, verdict.clone());
-        self.calls.retried(settle).await
+        let outcome = self.calls.retried(settle).await?;
+        let probe = &self.calls.settings.probe;
+        probe.reached(Step::Settled, delivery.event.sequence());
+        Ok(outcome)
     }
 
-    /// Records why the event is parked and what its handler was told, which the parking place has no room for. Not in one
-    /// step with the parking: a crash in between leaves no record.
-    async fn record(&self, batch: &Batch) -> Result<(), Error> {
-        if let Answer::Bad(error) = self.calls.commit(&batch.events, &[]).await? {
-            let agent = self.calls.settings.name();
-            tracing::warn!(agent, %error, "parked event was not recorded");
-        }
-        Ok(())
+    async fn is_parked(&self) -> Result<bool, Error> {
+        let (group, sequence) = (&self.delivery.group, self.delivery.event.sequence());
+        parked::is_parked(self.calls, group, sequence).await
     }
 
     /// Whether a violation is that this delivery is not current, and not one that the reaction itself has named.
@@ -223,9 +223,9 @@ impl GroupPlace<'_> {
 impl Place for GroupPlace<'_> {
     fn land<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<Landing, Error>> {
         Box::pin(async move {
-            let mut preconditions = batch.preconditions.clone();
-            preconditions.push(self.delivery.precondition());
-            match self.calls.commit(&batch.events, &preconditions).await? {
+            let own = self.delivery.precondition();
+            let (events, required) = (&batch.events, &batch.preconditions);
+            match self.calls.commit(events, required, Some(&own)).await? {
                 // Also where all events were stored before, the delivery is acknowledged, if it is current.
                 Answer::Stored(headers) => Ok(Landing::Done(headers)),
                 Answer::Bad(error) => Ok(Landing::Bad(error)),
@@ -240,7 +240,7 @@ impl Place for GroupPlace<'_> {
         })
     }
 
-    /// What may work later is given back: the group bounds how often.
+    /// What may work later is given back: the group bounds how often, and then parks it by itself.
     fn give_up<'a>(
         &'a mut self,
         event: &'a Event,
@@ -251,42 +251,31 @@ impl Place for GroupPlace<'_> {
         Box::pin(async move {
             let reason = shortened(&error.to_string(), REASON_BYTES_MAX);
             let wait = self.calls.settings.handler_retries.wait_max;
-            let (verdict, given_up) = match error.is_retryable() {
+            let comes_again = error.is_retryable();
+            let verdict = match comes_again {
                 true => {
                     let delay_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
                     let delay_ms = delay_ms.min(GROUP_DELAY_MS_MAX);
-                    (Verdict::Reject { delay_ms, reason }, GivenUp::GivenBack)
+                    Verdict::Reject { delay_ms, reason }
                 }
-                false => (Verdict::Park { reason }, GivenUp::Parked),
+                false => Verdict::Park { reason },
             };
-            if self.settle(verdict).await? == SettleOutcome::Stale {
-                return Ok(GivenUp::Fenced);
+            let is_settled = self.settle(verdict).await? == SettleOutcome::Done;
+            let may_be_parked = !comes_again || self.delivery.delivery >= self.deliveries_max;
+            // A repeat after a lost answer finds it settled, and does not say how.
+            let is_parked =
+                (is_settled && !comes_again) || (may_be_parked && self.is_parked().await?);
+            if is_parked {
+                let batch = parked::batch(self.calls, event, &error.to_string(), attempts, inputs);
+                parked::record(self.calls, &batch).await?;
+                return Ok(GivenUp::Parked);
             }
-            if given_up == GivenUp::Parked {
-                let batch = parked(self.calls, event, error, attempts, inputs);
-                self.record(&batch).await?;
-            }
-            Ok(given_up)
+            Ok(match is_settled {
+                true => GivenUp::GivenBack,
+                false => GivenUp::Fenced,
+            })
         })
     }
-}
-
-/// What is recorded of an event that is given up.
-fn parked(
-    calls: &Calls,
-    event: &Event,
-    error: &HandlerError,
-    attempts: u32,
-    inputs: Vec<Input>,
-) -> Batch {
-    let reason = shortened(&error.to_string(), PARKED_REASON_BYTES_MAX);
-    Batch::parked(
-        calls.settings.name(),
-        &event.header,
-        reason,
-        attempts,
-        inputs,
-    )
 }
 
 /// Where the cursor of that name is, if that is among what did not hold. A reaction may name others.

@@ -9,7 +9,7 @@ use toka_ledger::bus::Delivered;
 use toka_ledger::command::{Precondition, Settlement, Verdict};
 use toka_ledger::engine::Direction;
 use toka_ledger::feed::{Message, Subscription};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::read::Query;
 use toka_ledger::seam::off_reactor;
 use toka_ledger::{
@@ -133,6 +133,10 @@ impl Store for VaultBus {
             let outcomes = VaultBus::settle(self, group, incarnation, vec![settlement]).await?;
             Ok(*outcomes.first().expect("one outcome for each settlement"))
         })
+    }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        Box::pin(async move { Ok(VaultBus::parked(self, group, 0, max)?) })
     }
 }
 

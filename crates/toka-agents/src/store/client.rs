@@ -7,7 +7,7 @@ use toka_client::{
     Subscription, Token,
 };
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::{
     ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Rejection, Selector,
 };
@@ -161,6 +161,29 @@ impl Store for Client {
             };
             let outcomes = Client::settle(self, &delivery.group, &[(token, verdict)]).await?;
             Ok(*outcomes.first().expect("the client compares their number"))
+        })
+    }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        Box::pin(async move {
+            let read = Read {
+                include: Include::default(),
+                ..READ
+            };
+            let parked = match Client::parked(self, group, max, &read).await {
+                Ok(parked) => parked.into_iter(),
+                Err(toka_client::Error::Rejected(Rejection::UnknownGroup { .. })) => {
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let parked = parked.map(|parked| Parked {
+                sequence: parked.event.header.sequence,
+                deliveries: parked.deliveries,
+                parked_unix_ms: parked.parked_unix_ms,
+                reason: parked.reason,
+            });
+            Ok(parked.collect())
         })
     }
 }

@@ -61,6 +61,27 @@ impl StoreError {
             Self::Ledger(_) | Self::Interrupted | Self::Unsupported { .. } => Class::Fatal,
         }
     }
+
+    /// Whether an input was one that no vault takes, by what it is or by how much it is.
+    pub(crate) fn is_invalid(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => true,
+            Self::Client(error) => matches!(**error, toka_client::Error::InvalidField { .. }),
+            _ => false,
+        }
+    }
+
+    /// The position that a call has named and the vault has not, where it failed for that.
+    pub(crate) fn position_ahead(&self) -> Option<u64> {
+        match self {
+            Self::Rejected(Rejection::PositionAhead { position, .. }) => Some(*position),
+            Self::Client(error) => match **error {
+                toka_client::Error::OutOfRange { sequence, .. } => Some(sequence),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 fn class_of(rejection: &Rejection) -> Class {

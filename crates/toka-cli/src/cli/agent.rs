@@ -27,9 +27,9 @@ pub(crate) struct Replay {
 
 #[derive(Debug, Args)]
 pub(crate) struct WhatIf {
-    /// The agent that runs in the fork.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: String,
+    /// The agent that runs in the fork; may be repeated, for agents of the same program.
+    #[arg(long, required = true, value_name = "NAME")]
+    pub(crate) agent: Vec<String>,
     #[command(flatten)]
     pub(crate) program: Program,
     /// Fork right behind the event at this sequence.
@@ -38,7 +38,7 @@ pub(crate) struct WhatIf {
     /// Give the fork this event, with a payload in JSON; may be repeated.
     #[arg(long, value_name = "KIND=JSON")]
     pub(crate) event: Vec<String>,
-    /// Give the fork the later events of the history, but for those of the agent.
+    /// Give the fork the later events of the history, but for those of the agents that run in it.
     #[arg(long)]
     pub(crate) later_events: bool,
     /// Commit what is new in the fork to the vault, in one atomic commit.

@@ -18,7 +18,7 @@ use crate::target::{Endpoints, TokenSource, endpoints};
 const PREFIX: &str = "toka-agent-";
 
 pub(crate) fn replay(global: &Global, flags: Replay) -> Result<()> {
-    let mut arguments = begin("replay", &flags.agent);
+    let mut arguments = begin("replay", std::slice::from_ref(&flags.agent));
     for (name, number) in [("--from", flags.from), ("--until", flags.until)] {
         if let Some(number) = number {
             arguments.push(format!("{name}={number}"));
@@ -38,12 +38,14 @@ pub(crate) fn what_if(global: &Global, flags: WhatIf) -> Result<()> {
         ("--commit", flags.commit),
     ];
     arguments.extend(given(switches));
-    become_program(global, flags.program, &flags.agent, arguments)
+    let first = flags.agent.first().expect("the command line wants one");
+    become_program(global, flags.program, first, arguments)
 }
 
 /// Values are tied to their flags, so that none is taken for a flag.
-fn begin(command: &str, agent: &str) -> Vec<String> {
-    vec![command.to_owned(), format!("--agent={agent}")]
+fn begin(command: &str, agents: &[String]) -> Vec<String> {
+    let agents = agents.iter().map(|agent| format!("--agent={agent}"));
+    std::iter::once(command.to_owned()).chain(agents).collect()
 }
 
 fn given(switches: [(&'static str, bool); 2]) -> impl Iterator<Item = String> {

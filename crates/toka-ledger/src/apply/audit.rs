@@ -46,8 +46,7 @@ pub(super) fn append(
     writer: &mut Writer<'_>,
     append: &AppendAudit,
 ) -> Result<Outcome, Refused> {
-    writer.state.begin(append.unix_ms);
-    writer.state.check_needed(CREDENTIALS_LEVEL)?;
+    writer.state.begin_at(append.unix_ms, CREDENTIALS_LEVEL)?;
     check_room(writer, append.records.len() as u64)?;
     for (index, record) in (0..).zip(&append.records) {
         note(engine, writer, index, of_record(record))?;

@@ -240,8 +240,7 @@ impl<'a, 'w> Changes<'a, 'w> {
         writer: &'a mut Writer<'w>,
         unix_ms: u64,
     ) -> Result<Self, Refused> {
-        writer.state.begin(unix_ms);
-        writer.state.check_needed(CREDENTIALS_LEVEL)?;
+        writer.state.begin_at(unix_ms, CREDENTIALS_LEVEL)?;
         audit::check_room(writer, 1)?;
         Ok(Self { engine, writer })
     }

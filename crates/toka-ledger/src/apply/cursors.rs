@@ -16,8 +16,7 @@ pub(super) fn save(
     writer: &mut Writer<'_>,
     save: &SaveCursor,
 ) -> Result<Outcome, Refused> {
-    writer.state.begin(save.unix_ms);
-    writer.state.check_needed(COORDINATION_LEVEL)?;
+    writer.state.begin_at(save.unix_ms, COORDINATION_LEVEL)?;
     let (position, last) = (save.to, writer.state.sequence());
     if position > last {
         return Err(Rejection::PositionAhead { position, last }.into());
@@ -45,8 +44,7 @@ pub(super) fn delete(
     writer: &mut Writer<'_>,
     delete: &DeleteCursor,
 ) -> Result<Outcome, Refused> {
-    writer.state.begin(delete.unix_ms);
-    writer.state.check_needed(COORDINATION_LEVEL)?;
+    writer.state.begin_at(delete.unix_ms, COORDINATION_LEVEL)?;
     let name = &delete.name;
     let view = View {
         engine,

@@ -205,8 +205,7 @@ impl<'a, 'w> Groups<'a, 'w> {
         writer: &'a mut Writer<'w>,
         unix_ms: u64,
     ) -> Result<Self, Refused> {
-        writer.state.begin(unix_ms);
-        writer.state.check_needed(COORDINATION_LEVEL)?;
+        writer.state.begin_at(unix_ms, COORDINATION_LEVEL)?;
         Ok(Self { engine, writer })
     }
 

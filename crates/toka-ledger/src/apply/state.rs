@@ -117,6 +117,12 @@ impl State {
         self.unix_ms = self.unix_ms.max(unix_ms.min(UNIX_MS_END - 1));
     }
 
+    /// Begins a command that needs a feature level. In a vault below that it is refused, and counts as others do.
+    pub(super) fn begin_at(&mut self, unix_ms: u64, needed: u32) -> Result<(), Rejection> {
+        self.begin(unix_ms);
+        self.check_needed(needed)
+    }
+
     /// Adds what was written to the state chain.
     pub(super) fn chain(&mut self, written: &[u8]) {
         self.state_digest = hash::state(&self.state_digest, written);

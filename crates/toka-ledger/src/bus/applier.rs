@@ -183,5 +183,8 @@ fn copy_engine_error(error: &EngineError) -> EngineError {
             EngineError::DurabilityRefused { path: path.clone() }
         }
         EngineError::ReadOnly { path } => EngineError::ReadOnly { path: path.clone() },
+        EngineError::ForkFull { bytes_max } => EngineError::ForkFull {
+            bytes_max: *bytes_max,
+        },
     }
 }

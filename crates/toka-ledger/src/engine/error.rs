@@ -72,6 +72,14 @@ pub enum EngineError {
         /// The directory.
         path: PathBuf,
     },
+    /// A fork has written as much as it may, and takes no further writes ([`Limits`](crate::fork::Limits)).
+    #[error(
+        "the fork is full: it may write {bytes_max} bytes (`bytes_max`), and wants to write more"
+    )]
+    ForkFull {
+        /// Its limit.
+        bytes_max: u64,
+    },
 }
 
 impl EngineError {
@@ -81,10 +89,14 @@ impl EngineError {
         matches!(self, Self::Corruption { .. })
     }
 
-    /// Whether the disk is full.
+    /// Whether there is no room left: on the disk, or in a fork.
     #[must_use]
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::ForkFull { .. } => true,
+            _ => false,
+        }
     }
 
     /// Damage that this crate found by itself.

@@ -38,13 +38,6 @@ enum Stage {
     },
 }
 
-/// A fork has written as much as it may.
-#[derive(Debug, thiserror::Error)]
-#[error("the fork has written more than {max} bytes, its limit `bytes_max`")]
-struct Full {
-    max: u64,
-}
-
 impl ForkEngine {
     /// For the base's history to be applied again behind the event at `cut`, of which `own` has the rows that are not
     /// lasting.
@@ -186,10 +179,8 @@ impl Engine for ForkEngine {
         };
         let more = batch.bytes() as u64;
         if bytes.fetch_add(more, Ordering::SeqCst) + more > *bytes_max {
-            return Err(EngineError::Io {
-                action: "write to",
-                path: PathBuf::from(PATH),
-                source: io::Error::new(io::ErrorKind::StorageFull, Full { max: *bytes_max }),
+            return Err(EngineError::ForkFull {
+                bytes_max: *bytes_max,
             });
         }
         self.own.write(batch, Durability::Synced)

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use toka_agents::Store;
 use toka_ledger::EventDraft;
+use toka_ledger::fork::DIFFERENCE_EVENTS_MAX;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ProgramError;
 use super::flags;
 use super::registered::Registered;
 use super::vault::Vault;
-use crate::replay::show;
+use crate::replay::{Summary, show};
 use crate::supervise::{Health, Policy, State, Supervisor};
 use crate::unit::Handlers;
 use crate::what_if::{Scenario, ScenarioStore};
@@ -89,12 +90,45 @@ pub(super) async fn replay(
     flags: flags::Replay,
 ) -> Result<bool, ProgramError> {
     let store = Vault::open(vault).await?.store();
+    check_part(&*store, &flags).await?;
     let summary = agent.replay(store, flags).await?;
-    println!(
-        "{} events, {} answered as recorded",
-        summary.events, summary.same
-    );
+    let Summary { events, same, .. } = summary;
+    println!("{}, {same} answered as recorded", counted(events));
+    if events == 0 {
+        println!("nothing was compared: the agent wants no event there, or has not come to it");
+    }
     Ok(summary.first.is_none())
+}
+
+/// Refuses a part of the history that is none.
+async fn check_part(store: &dyn Store, flags: &flags::Replay) -> Result<(), ProgramError> {
+    let (from, until) = (flags.from, flags.until.unwrap_or(flags.from));
+    if until < from {
+        return Err(ProgramError::Flag {
+            flag: "until",
+            reason: format!("event {until} is before event {from}, with which --from begins"),
+        });
+    }
+    let last = store.head().await?;
+    for (flag, sequence) in [("from", from), ("until", until)] {
+        // Of an empty vault everything can be replayed, which is nothing.
+        if sequence > last.max(1) {
+            return Err(ProgramError::Missing {
+                flag,
+                sequence,
+                last,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// So many events.
+fn counted(events: u64) -> String {
+    match events {
+        1 => "1 event".to_owned(),
+        events => format!("{events} events"),
+    }
 }
 
 pub(super) async fn state(
@@ -106,9 +140,10 @@ pub(super) async fn state(
     let head = store.head().await?;
     let at = flags.at.unwrap_or(head);
     if at > head {
-        return Err(ProgramError::Flag {
+        return Err(ProgramError::Missing {
             flag: "at",
-            reason: format!("the vault ends at event {head}"),
+            sequence: at,
+            last: head,
         });
     }
     let state = agent.state(store, at).await?;
@@ -136,19 +171,25 @@ pub(super) async fn what_if(
         let names: Vec<_> = agents.iter().map(|agent| agent.name().to_owned()).collect();
         let given = scenario.give_later_events(&names).await?;
         println!(
-            "{} later events given; left out: {} of the agents, {} that depend on such",
-            given.given, given.of_agents, given.without_parents
+            "{} later events given; left out: {} of the agents, {} that depend on such{}",
+            given.given,
+            given.of_agents,
+            given.without_parents,
+            match given.has_more {
+                true => format!(", and all after the first {DIFFERENCE_EVENTS_MAX}"),
+                false => String::new(),
+            }
         );
     }
     if !given.is_empty() {
         scenario.fork().vault().commit_batch(given).await?;
     }
     let emitted = scenario.run(&actors).await?;
-    println!("the agents have committed {emitted} events in the fork");
+    println!("the agents have committed {} in the fork", counted(emitted));
     show_difference(&scenario).await?;
     if flags.commit {
         let committed = scenario.commit().await?;
-        println!("{} events committed to the vault", committed.len());
+        println!("{} committed to the vault", counted(committed.len() as u64));
     }
     Ok(true)
 }
@@ -187,13 +228,61 @@ fn parse_event(text: &str) -> Result<EventDraft, ProgramError> {
         .split_once('=')
         .ok_or_else(|| bad(format!("{text:?} is not KIND=JSON")))?;
     let payload: serde_json::Value =
-        serde_json::from_str(payload).map_err(|error| bad(error.to_string()))?;
+        serde_json::from_str(payload).map_err(|error| bad(not_json(text, &error)))?;
     Ok(EventDraft::new(kind).payload(&payload))
+}
+
+/// A text is easily written without its quotes.
+fn not_json(text: &str, error: &serde_json::Error) -> String {
+    format!(
+        "what is behind the = of {text:?} is not JSON, such as 7, {{}} or \"text\" in quotes: {error}"
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use toka_ledger::VaultBus;
+
     use super::*;
+
+    fn part(from: u64, until: Option<u64>) -> flags::Replay {
+        flags::Replay {
+            agent: "a".to_owned(),
+            from,
+            until,
+            diff: false,
+            step: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn part_of_a_replay_is_in_the_vault_and_does_not_end_before_it_begins() {
+        let vault = VaultBus::builder().open_in_memory().expect("opened");
+        check_part(&vault, &part(1, None)).await.expect("empty");
+        for number in 0..5_u8 {
+            let event = vault.event("ticket").payload(&number);
+            event.commit().await.expect("committed");
+        }
+        for (from, until) in [(0, None), (1, Some(5)), (5, None), (3, Some(3))] {
+            let part = part(from, until);
+            check_part(&vault, &part).await.expect("a part of it");
+        }
+        let turned = check_part(&vault, &part(4, Some(3))).await;
+        let is_told = matches!(turned, Err(ProgramError::Flag { flag: "until", .. }));
+        assert!(is_told, "{turned:?}");
+        for (flag, wanted) in [("from", part(6, None)), ("until", part(2, Some(6)))] {
+            let ahead = check_part(&vault, &wanted).await;
+            let Err(ProgramError::Missing {
+                flag: named,
+                sequence: 6,
+                last: 5,
+            }) = ahead
+            else {
+                panic!("{ahead:?}")
+            };
+            assert_eq!(named, flag);
+        }
+    }
 
     #[test]
     fn event_is_a_kind_and_its_payload() {
@@ -202,7 +291,8 @@ mod tests {
         assert_eq!(event.kind.as_str(), "ticket");
         assert_eq!(show::payload(&event.payload), r#"{"text":"a=b"}"#);
         for wrong in ["ticket", "ticket={", "ticket="] {
-            assert!(parse_event(wrong).is_err(), "{wrong}");
+            let refused = parse_event(wrong).expect_err("it is none").to_string();
+            assert!(refused.contains(wrong), "{refused}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toka_agents::store::{Answer, Delivery, Feed, Item, Page, Range, Store};
 use toka_agents::{Event, Probe, Step};
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Settings as GroupSettings, SettleOutcome};
+use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::{ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Selector};
 
 use crate::supervise::Signals;
@@ -186,6 +186,10 @@ impl Store for Watched {
 
     fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
         self.store.settle(delivery, verdict)
+    }
+
+    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
+        self.store.parked(group, max)
     }
 }
 
