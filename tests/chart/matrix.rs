@@ -86,7 +86,7 @@ pub(crate) fn values() -> Vec<Value> {
             },
             "settings": {
                 "principal_requests_per_second": 100, "principal_bytes_per_second": "1MiB",
-                "principal_subscriptions": 4,
+                "principal_subscriptions": 4, "principal_open_calls": 64,
             },
             "backup": { "enabled": true, "volume": { "existingClaim": "backups" } },
         }),

@@ -131,6 +131,10 @@ pub(crate) struct Serve {
     /// Open subscriptions of one principal [default: no limit].
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     principal_subscriptions: Option<u32>,
+    /// Calls of one principal that are open at once, subscriptions, commit streams and pulls that wait among them
+    /// [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_open_calls: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -321,6 +325,7 @@ impl Serve {
             principal_requests_per_second: self.principal_requests_per_second,
             principal_bytes_per_second: self.principal_bytes_per_second,
             principal_subscriptions: self.principal_subscriptions,
+            principal_open_calls: self.principal_open_calls,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,

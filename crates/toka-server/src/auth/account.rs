@@ -58,27 +58,53 @@ impl Bucket {
     }
 }
 
+/// A number of things that may be open at once.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Slots {
+    fn new(max: u32) -> Self {
+        let max = max as usize;
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            max,
+        }
+    }
+
+    /// One more, until what is returned is dropped.
+    fn take(&self, subject: &str) -> Result<OwnedSemaphorePermit, Status> {
+        let taken = Arc::clone(&self.free).try_acquire_owned();
+        taken.map_err(|_| status::throttled(subject, RETRY_AFTER))
+    }
+
+    /// Nothing is open.
+    fn are_free(&self) -> bool {
+        self.free.available_permits() == self.max
+    }
+}
+
 /// What one principal uses.
 #[derive(Debug)]
 pub(crate) struct Account {
-    limits: Limits,
     requests: Option<Mutex<Bucket>>,
     bytes: Option<Mutex<Bucket>>,
-    subscriptions: Option<Arc<Semaphore>>,
+    subscriptions: Option<Slots>,
+    calls: Option<Slots>,
 }
 
 impl Account {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, open_calls: Option<u32>) -> Self {
         let bucket = |per_second: f64| Mutex::new(Bucket::new(per_second));
         Self {
-            limits,
             requests: limits
                 .requests_per_second
                 .map(|rate| bucket(f64::from(rate))),
             bytes: limits.bytes_per_second.map(|rate| bucket(rate as f64)),
-            subscriptions: limits
-                .subscriptions
-                .map(|count| Arc::new(Semaphore::new(count as usize))),
+            subscriptions: limits.subscriptions.map(Slots::new),
+            calls: open_calls.map(Slots::new),
         }
     }
 
@@ -134,13 +160,18 @@ impl Account {
     /// # Errors
     /// RESOURCE_EXHAUSTED.
     pub(crate) fn subscribe(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        let Some(subscriptions) = &self.subscriptions else {
-            return Ok(None);
-        };
-        let entered = Arc::clone(subscriptions).try_acquire_owned();
-        entered
-            .map(Some)
-            .map_err(|_| status::throttled("open subscriptions", RETRY_AFTER))
+        let slots = self.subscriptions.as_ref();
+        let taken = slots.map(|slots| slots.take("open subscriptions"));
+        taken.transpose()
+    }
+
+    /// One more call of any kind, until what is returned is dropped; `None`: they are not counted.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED.
+    pub(crate) fn open(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let slots = self.calls.as_ref();
+        slots.map(|slots| slots.take("open calls")).transpose()
     }
 
     /// Nothing is open, and nothing was used up.
@@ -152,14 +183,8 @@ impl Account {
         };
         self.requests.as_ref().is_none_or(is_full)
             && self.bytes.as_ref().is_none_or(is_full)
-            && self
-                .subscriptions
-                .as_ref()
-                .is_none_or(|open| Some(open.available_permits() as u64) == self.open_max())
-    }
-
-    fn open_max(&self) -> Option<u64> {
-        self.limits.subscriptions.map(u64::from)
+            && self.subscriptions.as_ref().is_none_or(Slots::are_free)
+            && self.calls.as_ref().is_none_or(Slots::are_free)
     }
 }
 
@@ -167,14 +192,16 @@ impl Account {
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     defaults: Limits,
+    open_calls: Option<u32>,
     by_name: Mutex<HashMap<(String, Limits), Arc<Account>>>,
 }
 
 impl Accounts {
-    /// With limits for those who have none of their own.
-    pub(crate) fn new(defaults: Limits) -> Self {
+    /// With limits for those who have none of their own, and with calls that anybody may have open.
+    pub(crate) fn new(defaults: Limits, open_calls: Option<u32>) -> Self {
         Self {
             defaults,
+            open_calls,
             by_name: Mutex::default(),
         }
     }
@@ -185,7 +212,7 @@ impl Accounts {
     /// RESOURCE_EXHAUSTED where more principals than [`ACCOUNTS_MAX`] are at work.
     pub(crate) fn of(&self, principal: &Principal) -> Result<Option<Arc<Account>>, Status> {
         let limits = principal.limits.or(self.defaults);
-        if limits == Limits::default() {
+        if limits == Limits::default() && self.open_calls.is_none() {
             return Ok(None);
         }
         let key = (principal.name.clone(), limits);
@@ -201,7 +228,7 @@ impl Accounts {
                 return Err(status::overloaded(RETRY_AFTER));
             }
         }
-        let account = Arc::new(Account::new(limits));
+        let account = Arc::new(Account::new(limits, self.open_calls));
         by_name.insert(key, Arc::clone(&account));
         Ok(Some(account))
     }
@@ -287,12 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_one_principal_are_counted_while_they_are_open() {
+        let accounts = Accounts::new(Limits::default(), Some(1));
+        let of = |name: &str| {
+            let account = accounts.of(&principal(name, Limits::default()));
+            account.expect("room").expect("a limit of calls")
+        };
+        let open = of("a").open().expect("room");
+        let refused = of("a").open().expect_err("one is open");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(parse(&refused).retry_after, Some(RETRY_AFTER));
+        assert!(of("b").open().is_ok());
+        assert!(!of("a").is_idle(Instant::now()));
+        drop(open);
+        assert!(of("a").open().is_ok());
+    }
+
+    #[test]
     fn principals_share_their_account_and_no_other() {
         let limits = Limits {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits);
+        let accounts = Accounts::new(limits, None);
         let of = |name: &str| {
             let account = accounts.of(&principal(name, Limits::default()));
             account.expect("room").expect("limits by default")
@@ -310,7 +354,7 @@ mod tests {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits);
+        let accounts = Accounts::new(limits, None);
         for number in 0..=ACCOUNTS_MAX {
             let name = number.to_string();
             let account = accounts.of(&principal(&name, Limits::default()));

@@ -15,6 +15,7 @@ mod denials;
 mod directory;
 mod file;
 mod guard;
+mod held;
 mod issuer;
 mod lasting;
 mod layer;

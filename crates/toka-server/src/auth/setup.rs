@@ -52,7 +52,7 @@ pub(crate) fn guard(
         root,
         issuer: issuer.transpose()?,
         certificate_roles: auth.certificate_roles.clone(),
-        accounts: Accounts::new(auth.limits),
+        accounts: Accounts::new(auth.limits, auth.open_calls),
         denials: Arc::new(denials),
         clock,
     })))

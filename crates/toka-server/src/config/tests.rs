@@ -420,7 +420,7 @@ fn a_member_list_that_contradicts_the_node_is_refused() {
 }
 
 /// Settings without a default, and those whose default depends on the disk, or on the build.
-const NOT_FIXED: [&str; 33] = [
+const NOT_FIXED: [&str; 34] = [
     "advertise_client",
     "advertise_raft",
     "auth_root_token_file",
@@ -441,6 +441,7 @@ const NOT_FIXED: [&str; 33] = [
     "learner",
     "otlp_endpoint",
     "principal_bytes_per_second",
+    "principal_open_calls",
     "principal_requests_per_second",
     "principal_subscriptions",
     "raft_tls_ca",

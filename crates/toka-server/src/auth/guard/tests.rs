@@ -245,11 +245,12 @@ fn jwt_without_an_issuer_is_refused() {
 
 #[test]
 fn who_calls_too_often_is_throttled() {
+    let limits = Limits {
+        requests_per_second: Some(1),
+        ..Limits::default()
+    };
     let guard = Guard {
-        accounts: Accounts::new(Limits {
-            requests_per_second: Some(1),
-            ..Limits::default()
-        }),
+        accounts: Accounts::new(limits, None),
         ..guard()
     };
     let headers = bearer(1, secret());
