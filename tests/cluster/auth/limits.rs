@@ -8,6 +8,7 @@ use toka_proto::convert::status::parse;
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::request;
+use toka_tests::scrape::Scrape;
 use toka_tests::secured::Secured;
 use toka_tests::wait;
 use tokio::sync::mpsc;
@@ -142,6 +143,9 @@ async fn commit_streams_of_one_principal_are_bounded() -> Result<()> {
         ensure!(refused.code() == Code::ResourceExhausted, "{refused:?}");
         ensure!(parse(&refused).retry_after.is_some(), "{refused:?}");
         groups.pull(pull(other, 0)?).await?;
+        let scraped = Scrape::of(cluster.node(1)).await?;
+        let throttled = scraped.value("toka_throttled_calls_total{limit=\"open_calls\"}")?;
+        ensure!(throttled >= 1.0, "{throttled} are counted");
         drop(streams);
         wait::until("room after the streams", PATIENCE, async || {
             Ok(groups.pull(pull(one, 0)?).await?)

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::throttled::{Limited, Throttled};
 use crate::limits::{ACCOUNTS_MAX, RETRY_AFTER, THROTTLE_MAX};
 
 /// Something that comes back at a rate.
@@ -74,10 +75,9 @@ impl Slots {
         }
     }
 
-    /// One more, until what is returned is dropped.
-    fn take(&self, subject: &str) -> Result<OwnedSemaphorePermit, Status> {
-        let taken = Arc::clone(&self.free).try_acquire_owned();
-        taken.map_err(|_| status::throttled(subject, RETRY_AFTER))
+    /// One more, until what is returned is dropped; `None`: all are taken.
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
     /// Nothing is open.
@@ -93,10 +93,11 @@ pub(crate) struct Account {
     bytes: Option<Mutex<Bucket>>,
     subscriptions: Option<Slots>,
     calls: Option<Slots>,
+    throttled: Throttled,
 }
 
 impl Account {
-    fn new(limits: Limits, open_calls: Option<u32>) -> Self {
+    fn new(limits: Limits, open_calls: Option<u32>, throttled: Throttled) -> Self {
         let bucket = |per_second: f64| Mutex::new(Bucket::new(per_second));
         Self {
             requests: limits
@@ -105,6 +106,7 @@ impl Account {
             bytes: limits.bytes_per_second.map(|rate| bucket(rate as f64)),
             subscriptions: limits.subscriptions.map(Slots::new),
             calls: open_calls.map(Slots::new),
+            throttled,
         }
     }
 
@@ -115,12 +117,12 @@ impl Account {
     pub(crate) fn call(&self, now: Instant) -> Result<(), Status> {
         let wait = self.wait_for_bytes(now);
         if !wait.is_zero() {
-            return Err(status::throttled("bytes in a second", wait));
+            return Err(self.throttled.refuse(Limited::Bytes, wait));
         }
         let wait = self.message(now);
         match wait.is_zero() {
             true => Ok(()),
-            false => Err(status::throttled("requests in a second", wait)),
+            false => Err(self.throttled.refuse(Limited::Requests, wait)),
         }
     }
 
@@ -160,9 +162,7 @@ impl Account {
     /// # Errors
     /// RESOURCE_EXHAUSTED.
     pub(crate) fn subscribe(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        let slots = self.subscriptions.as_ref();
-        let taken = slots.map(|slots| slots.take("open subscriptions"));
-        taken.transpose()
+        self.take(self.subscriptions.as_ref(), Limited::Subscriptions)
     }
 
     /// One more call of any kind, until what is returned is dropped; `None`: they are not counted.
@@ -170,8 +170,19 @@ impl Account {
     /// # Errors
     /// RESOURCE_EXHAUSTED.
     pub(crate) fn open(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        let slots = self.calls.as_ref();
-        slots.map(|slots| slots.take("open calls")).transpose()
+        self.take(self.calls.as_ref(), Limited::OpenCalls)
+    }
+
+    fn take(
+        &self,
+        slots: Option<&Slots>,
+        limited: Limited,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let taken = slots.map(|slots| {
+            let taken = slots.take();
+            taken.ok_or_else(|| self.throttled.refuse(limited, RETRY_AFTER))
+        });
+        taken.transpose()
     }
 
     /// Nothing is open, and nothing was used up.
@@ -193,15 +204,17 @@ impl Account {
 pub(crate) struct Accounts {
     defaults: Limits,
     open_calls: Option<u32>,
+    throttled: Throttled,
     by_name: Mutex<HashMap<(String, Limits), Arc<Account>>>,
 }
 
 impl Accounts {
-    /// With limits for those who have none of their own, and with calls that anybody may have open.
-    pub(crate) fn new(defaults: Limits, open_calls: Option<u32>) -> Self {
+    /// With limits for those who have none of their own, and with calls that anybody may have open; refusals are counted.
+    pub(crate) fn new(defaults: Limits, open_calls: Option<u32>, throttled: Throttled) -> Self {
         Self {
             defaults,
             open_calls,
+            throttled,
             by_name: Mutex::default(),
         }
     }
@@ -228,7 +241,8 @@ impl Accounts {
                 return Err(status::overloaded(RETRY_AFTER));
             }
         }
-        let account = Arc::new(Account::new(limits, self.open_calls));
+        let account = Account::new(limits, self.open_calls, self.throttled.clone());
+        let account = Arc::new(account);
         by_name.insert(key, Arc::clone(&account));
         Ok(Some(account))
     }
@@ -315,7 +329,7 @@ mod tests {
 
     #[test]
     fn calls_of_one_principal_are_counted_while_they_are_open() {
-        let accounts = Accounts::new(Limits::default(), Some(1));
+        let accounts = Accounts::new(Limits::default(), Some(1), Throttled::default());
         let of = |name: &str| {
             let account = accounts.of(&principal(name, Limits::default()));
             account.expect("room").expect("a limit of calls")
@@ -336,7 +350,7 @@ mod tests {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits, None);
+        let accounts = Accounts::new(limits, None, Throttled::default());
         let of = |name: &str| {
             let account = accounts.of(&principal(name, Limits::default()));
             account.expect("room").expect("limits by default")
@@ -354,7 +368,7 @@ mod tests {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits, None);
+        let accounts = Accounts::new(limits, None, Throttled::default());
         for number in 0..=ACCOUNTS_MAX {
             let name = number.to_string();
             let account = accounts.of(&principal(&name, Limits::default()));

@@ -23,6 +23,7 @@ mod metered;
 mod setup;
 mod standing;
 mod table;
+mod throttled;
 
 pub(crate) use self::access::Access;
 pub(crate) use self::denials::{Denial, Denials, Traced, Window};
@@ -31,3 +32,4 @@ pub(crate) use self::guard::Guard;
 pub(crate) use self::layer::Authorized;
 pub(crate) use self::setup::{bearer, guard};
 pub(crate) use self::table::requirement;
+pub(crate) use self::throttled::Throttled;

@@ -6,6 +6,7 @@ use tonic::Code;
 use super::super::denials::Traced;
 use super::super::directory::RootOnly;
 use super::super::table::REQUIREMENTS;
+use super::super::throttled::Throttled;
 use super::*;
 
 #[derive(Debug)]
@@ -250,7 +251,7 @@ fn who_calls_too_often_is_throttled() {
         ..Limits::default()
     };
     let guard = Guard {
-        accounts: Accounts::new(limits, None),
+        accounts: Accounts::new(limits, None, Throttled::default()),
         ..guard()
     };
     let headers = bearer(1, secret());
