@@ -116,7 +116,7 @@ pub(crate) struct Serve {
     /// File with the issuer's public keys, a JWK set; read anew when it changes.
     #[arg(long, value_name = "FILE", help_heading = ACCESS)]
     jwt_jwks_file: Option<PathBuf>,
-    /// Claim with the names of the roles [default: toka_roles].
+    /// Claim with the names of the roles, `/realm_access/roles` where it is within another one [default: toka_roles].
     #[arg(long, value_name = "NAME", help_heading = ACCESS)]
     jwt_roles_claim: Option<String>,
     /// Role of who shows a client certificate with this name; may be repeated.
