@@ -165,11 +165,16 @@ async fn pulls_of_one_principal_that_wait_are_bounded() -> Result<()> {
             let request = pull(one, 15_000)?;
             waiting.spawn(async move { groups.pull(request).await });
         }
-        let mut vault = cluster.node(1).vault();
-        let refused = wait::until("a refusal", PATIENCE, async || {
-            request::refusal(vault.list(shown(v1::ListRequest::default(), one)?).await)
+        wait::until("pulls that wait", PATIENCE, async || {
+            let scraped = Scrape::of(cluster.node(1)).await?;
+            let open = scraped.value("toka_pulls_open")?;
+            ensure!(open == OPEN as f64, "{open} are open");
+            Ok(())
         })
         .await?;
+        let mut vault = cluster.node(1).vault();
+        let list = shown(v1::ListRequest::default(), one)?;
+        let refused = request::refusal(vault.list(list).await)?;
         ensure!(refused.code() == Code::ResourceExhausted, "{refused:?}");
         ensure!(parse(&refused).retry_after.is_some(), "{refused:?}");
         let list = shown(v1::ListRequest::default(), other)?;
