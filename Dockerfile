@@ -24,11 +24,15 @@ COPY --from=build /image/toka /usr/local/bin/toka
 COPY --from=build --chown=65532:65532 /image/data /var/lib/toka
 ENV PATH=/usr/local/bin \
     HOME=/tmp
+LABEL org.opencontainers.image.title="Toka Vault" \
+    org.opencontainers.image.licenses="MIT OR Apache-2.0"
 USER 65532:65532
+WORKDIR /var/lib/toka
 VOLUME /var/lib/toka
 EXPOSE 7311 7312 7313
 # Whether the node has a leader that a quorum confirms. Kubernetes does not read it: the chart has its own probes.
-# Where there is TLS or authorization, it finds the CA in TOKA_CA and a token in TOKA_TOKEN_FILE.
+# Where there is TLS or authorization, it finds the CA in TOKA_CA (and in TOKA_SERVER_NAME the certificate's name, if that
+# is not 127.0.0.1), and a token in TOKA_TOKEN_FILE.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/usr/local/bin/toka", "cluster", "status", "--endpoint", "127.0.0.1:7311", "--timeout", "4s"]
 ENTRYPOINT ["/usr/local/bin/toka"]

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::documents::{find, installed, pod_specs, text};
-use crate::helm::{FULL_NAME, Helm, Values};
+use crate::helm::{FULL_NAME, Helm, NAMESPACE, Values};
 
 /// Values files of the chart.
 pub(crate) const FILES: [&str; 4] = [
@@ -73,6 +73,7 @@ pub(crate) fn values() -> Vec<Value> {
                 },
             },
             "insecure": false, "backup": { "enabled": true, "s3": { "bucket": "b" } },
+            "gateway": { "backendTls": { "enabled": true, "caConfigMap": "ca" } },
             "extraVolumes": [{ "name": "v", "emptyDir": {} }],
         }),
         json!({
@@ -86,7 +87,7 @@ pub(crate) fn values() -> Vec<Value> {
             },
             "settings": {
                 "principal_requests_per_second": 100, "principal_bytes_per_second": "1MiB",
-                "principal_subscriptions": 4,
+                "principal_subscriptions": 4, "principal_open_calls": 64,
             },
             "backup": { "enabled": true, "volume": { "existingClaim": "backups" } },
         }),
@@ -234,5 +235,37 @@ fn routes_go_to_the_service_for_clients() -> Result<()> {
         let backend = json!([{ "backendRefs": [{ "name": FULL_NAME, "port": 7311 }] }]);
         ensure!(spec["rules"] == backend, "{spec}");
     }
+    Ok(())
+}
+
+/// A certificate of the Service's own name is what cert-manager makes for it.
+#[test]
+fn gateway_is_told_how_to_check_the_nodes_certificate() -> Result<()> {
+    let helm = Helm::new()?;
+    let validation = |mut policy: Value| -> Result<Value> {
+        policy["enabled"] = json!(true);
+        let values = json!({
+            "tls": { "enabled": true, "nodes": { "existingSecret": "n" } },
+            "gateway": { "backendTls": policy },
+        });
+        let documents = helm.render(Values::Given(&values))?;
+        let policy = find(&documents, "BackendTLSPolicy", FULL_NAME)?;
+        ensure!(text(&policy["apiVersion"]) == "gateway.networking.k8s.io/v1");
+        let service = find(&documents, "Service", FULL_NAME)?;
+        let target = json!([{
+            "group": "", "kind": "Service", "name": FULL_NAME,
+            "sectionName": service["spec"]["ports"][0]["name"],
+        }]);
+        ensure!(policy["spec"]["targetRefs"] == target, "{policy}");
+        Ok(policy["spec"]["validation"].clone())
+    };
+    let system = validation(json!({}))?;
+    let name = format!("{FULL_NAME}.{NAMESPACE}.svc.cluster.local");
+    let expected = json!({ "wellKnownCACertificates": "System", "hostname": name });
+    ensure!(system == expected, "{system}");
+    let own = validation(json!({ "caConfigMap": "ca", "hostname": "vault.example" }))?;
+    let ca = json!([{ "group": "", "kind": "ConfigMap", "name": "ca" }]);
+    let expected = json!({ "caCertificateRefs": ca, "hostname": "vault.example" });
+    ensure!(own == expected, "{own}");
     Ok(())
 }

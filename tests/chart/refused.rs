@@ -54,6 +54,14 @@ fn values_that_the_schema_does_not_allow_are_named() -> Result<()> {
             json!({ "settings": { "principal_subscriptions": 0 } }),
             "/settings/principal_subscriptions",
         ),
+        (
+            json!({ "settings": { "principal_open_calls": 0 } }),
+            "/settings/principal_open_calls",
+        ),
+        (
+            json!({ "gateway": { "backendTls": { "ca": "x" } } }),
+            "/gateway/backendTls",
+        ),
         (json!({ "image": { "name": "x" } }), "/image"),
         (json!({ "image": { "digest": "latest" } }), "/image/digest"),
         (
@@ -263,6 +271,7 @@ fn values_that_contradict_each_other_are_refused_with_what_to_do() -> Result<()>
         ),
         (gateway("grpcRoute"), "gateway.parentRefs"),
         (gateway("httpRoute"), "gateway.parentRefs"),
+        (gateway("backendTls"), "set tls.enabled"),
         (
             json!({ "prometheusRule": { "enabled": true, "disabled": ["TokaNone"] } }),
             "there is no alert TokaNone",

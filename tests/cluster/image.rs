@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-use toka_tests::cluster::PATIENCE;
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::process::{self, Process};
 use toka_tests::wait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -187,4 +187,38 @@ fn has_little(root: &Path) -> Result<()> {
         ensure!(root.join(there).is_file(), "{there} is missing");
     }
     Ok(())
+}
+
+/// No Docker is here to build the image of the Dockerfile. What it asks a node is asked here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_check_of_the_dockerfile_says_whether_there_is_a_quorum() -> Result<()> {
+    let directory = toka_tests::manifest_dir();
+    let root = directory.parent().context("it has a parent")?;
+    let text = std::fs::read_to_string(root.join("Dockerfile"))?;
+    let (_, check) = text.split_once("HEALTHCHECK").context("a health check")?;
+    let command = check
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("CMD "));
+    let command: Vec<String> = serde_json::from_str(command.context("its command")?)?;
+    ensure!(command[0] == "/usr/local/bin/toka", "{command:?}");
+    cluster::run(3, &[], async |cluster: &mut Cluster| {
+        let endpoint = cluster.node(1).endpoint();
+        let words = command[1..].iter().map(|word| match word.as_str() {
+            "127.0.0.1:7311" => endpoint.as_str(),
+            word => word,
+        });
+        let words: Vec<&str> = words.collect();
+        ensure!(words.contains(&endpoint.as_str()), "{words:?}");
+        let toka = cluster.toka();
+        toka.ok(&words).await?;
+        cluster.kill(2)?;
+        cluster.kill(3)?;
+        wait::until("a node that is not healthy", PATIENCE, async || {
+            let ran = toka.run(&words).await?;
+            ensure!(ran.code == Some(3), "{ran:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await
 }

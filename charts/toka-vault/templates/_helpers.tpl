@@ -84,9 +84,14 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 {{- end -}}
 {{- end -}}
 
+{{/* Name of the Service for clients. */}}
+{{- define "toka.serviceHost" -}}
+{{- printf "%s.%s.svc.%s" (include "toka.fullname" .) .Release.Namespace .Values.clusterDomain -}}
+{{- end -}}
+
 {{/* Client endpoint of the Service. */}}
 {{- define "toka.serviceEndpoint" -}}
-{{- printf "%s.%s.svc.%s:%v" (include "toka.fullname" .) .Release.Namespace .Values.clusterDomain .Values.ports.client -}}
+{{- printf "%s:%v" (include "toka.serviceHost" .) .Values.ports.client -}}
 {{- end -}}
 
 {{/* What is spoken at the port for clients, for gateways and meshes that look at it. */}}

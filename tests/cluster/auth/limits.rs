@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use toka_client::TokenLimits;
+use toka_client::{GroupName, GroupSettings, GroupStart, TokenLimits};
 use toka_proto::convert::status::parse;
 use toka_proto::v1;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::request;
+use toka_tests::scrape::Scrape;
 use toka_tests::secured::Secured;
 use toka_tests::wait;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request};
 
 fn shown<M>(message: M, token: &str) -> Result<Request<M>> {
@@ -82,6 +86,107 @@ async fn subscriptions_of_one_principal_are_bounded() -> Result<()> {
             Ok(())
         })
         .await
+    })
+    .await
+}
+
+/// Calls that one principal may have open in these tests.
+const OPEN: usize = 4;
+
+/// A pull of the group `work`.
+fn pull(token: &str, wait_ms: u32) -> Result<Request<v1::PullRequest>> {
+    let message = v1::PullRequest {
+        group: "work".to_owned(),
+        consumer: "robot".to_owned(),
+        wait_ms,
+        ..Default::default()
+    };
+    shown(message, token)
+}
+
+/// A node on which each principal may have [`OPEN`] calls open, and the group `work`; the tokens of two principals.
+async fn with_few_open_calls(
+    test: impl AsyncFnOnce(&mut Cluster, &str, &str) -> Result<()>,
+) -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&["--principal-open-calls", &OPEN.to_string()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let grants = ["read", "write"];
+        let one = secured.token(cluster, "one", &grants).await?;
+        let other = secured.token(cluster, "other", &grants).await?;
+        let root = secured.root(cluster).await?;
+        let group = GroupName::new("work")?;
+        root.create_group(&group, &GroupSettings::default(), GroupStart::Now)
+            .await?;
+        test(cluster, &one.text, &other.text).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_streams_of_one_principal_are_bounded() -> Result<()> {
+    with_few_open_calls(async |cluster: &mut Cluster, one: &str, other: &str| {
+        let mut streams = Vec::new();
+        for _ in 0..OPEN {
+            // What asked whether the token is known may not be over yet.
+            let open = wait::until("room for a stream", PATIENCE, async || {
+                let (requests, received) = mpsc::channel::<v1::CommitStreamRequest>(1);
+                let received = shown(ReceiverStream::new(received), one)?;
+                let answers = cluster.node(1).vault().commit_stream(received).await?;
+                Ok((requests, answers))
+            });
+            streams.push(open.await?);
+        }
+        let mut groups = cluster.node(1).groups();
+        let refused = request::refusal(groups.pull(pull(one, 0)?).await)?;
+        ensure!(refused.code() == Code::ResourceExhausted, "{refused:?}");
+        ensure!(parse(&refused).retry_after.is_some(), "{refused:?}");
+        groups.pull(pull(other, 0)?).await?;
+        let scraped = Scrape::of(cluster.node(1)).await?;
+        let throttled = scraped.value("toka_throttled_calls_total{limit=\"open_calls\"}")?;
+        ensure!(throttled >= 1.0, "{throttled} are counted");
+        drop(streams);
+        wait::until("room after the streams", PATIENCE, async || {
+            Ok(groups.pull(pull(one, 0)?).await?)
+        })
+        .await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pulls_of_one_principal_that_wait_are_bounded() -> Result<()> {
+    with_few_open_calls(async |cluster: &mut Cluster, one: &str, other: &str| {
+        let mut waiting = JoinSet::new();
+        for _ in 0..OPEN {
+            let mut groups = cluster.node(1).groups();
+            let request = pull(one, 15_000)?;
+            waiting.spawn(async move { groups.pull(request).await });
+        }
+        wait::until("pulls that wait", PATIENCE, async || {
+            let scraped = Scrape::of(cluster.node(1)).await?;
+            let open = scraped.value("toka_pulls_open")?;
+            ensure!(open == OPEN as f64, "{open} are open");
+            Ok(())
+        })
+        .await?;
+        let mut vault = cluster.node(1).vault();
+        let list = shown(v1::ListRequest::default(), one)?;
+        let refused = request::refusal(vault.list(list).await)?;
+        ensure!(refused.code() == Code::ResourceExhausted, "{refused:?}");
+        ensure!(parse(&refused).retry_after.is_some(), "{refused:?}");
+        let list = shown(v1::ListRequest::default(), other)?;
+        vault.list(list).await?;
+        // Whoever goes away gives up the place.
+        waiting.abort_all();
+        wait::until("room after the pulls", PATIENCE, async || {
+            let list = shown(v1::ListRequest::default(), one)?;
+            Ok(vault.list(list).await?)
+        })
+        .await?;
+        Ok(())
     })
     .await
 }

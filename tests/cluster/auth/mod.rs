@@ -6,6 +6,7 @@ mod forgery;
 mod jwt;
 mod lasting;
 mod limits;
+mod narrow;
 mod oracles;
 mod scopes;
 mod secrets;

@@ -91,3 +91,19 @@ async fn an_embedded_vault_has_no_tokens() -> Result<()> {
     ensure!(ran.stderr.contains("embedded"), "{ran:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn secret_is_not_written_over_another_one() -> Result<()> {
+    let home = tempfile::TempDir::new()?;
+    let toka = Toka::new(home.path());
+    let file = home.path().join("first.token");
+    let path = file.display().to_string();
+    let generate = ["auth", "token", "generate", "--file", &path];
+    toka.ok(&generate).await?;
+    let first = std::fs::read_to_string(&file)?;
+    let again = toka.run(&generate).await?;
+    ensure!(again.code == Some(2), "{again:?}");
+    ensure!(again.stderr.contains("name a new file"), "{again:?}");
+    ensure!(std::fs::read_to_string(&file)? == first);
+    Ok(())
+}

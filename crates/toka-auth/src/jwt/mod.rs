@@ -32,7 +32,8 @@ pub struct Issuer {
     pub issuer: String,
     /// What the claim `aud` must be, or contain.
     pub audience: String,
-    /// The claim with the names of the roles: an array of texts, or one text with spaces between.
+    /// The claim with the names of the roles: an array of texts, or one text with spaces between. Where it is within another
+    /// one, a JSON Pointer (RFC 6901), `/realm_access/roles`.
     pub roles_claim: String,
 }
 
@@ -167,13 +168,25 @@ fn check(
         return Err(JwtError::TooEarly);
     }
     let subject = text(claims, "sub").filter(|subject| is_name(subject));
-    let roles = roles(claims.get(&issuer.roles_claim)).ok_or_else(|| wrong(&issuer.roles_claim))?;
+    let named = find(claims, &issuer.roles_claim);
+    let roles = roles(named).ok_or_else(|| wrong(&issuer.roles_claim))?;
     Ok(Claims {
         subject: subject.ok_or_else(|| wrong("sub"))?.to_owned(),
         roles,
         // A number above all times becomes the last of them.
         expires_unix_ms: (end_s * 1_000.0) as u64,
     })
+}
+
+/// The claim of that name, or the one that it points to.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let pointed = || {
+        let path = name.strip_prefix('/')?;
+        let (first, below) = path.split_at(path.find('/').unwrap_or(path.len()));
+        let first = first.replace("~1", "/").replace("~0", "~");
+        claims.get(&first)?.pointer(below)
+    };
+    claims.get(name).or_else(pointed)
 }
 
 /// A token without the claim has no roles.

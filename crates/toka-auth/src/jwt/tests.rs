@@ -102,6 +102,45 @@ fn good_token_names_its_bearer_and_roles() {
 }
 
 #[test]
+fn claim_with_the_roles_may_be_within_another_one() {
+    let signer = Signer::new();
+    let roles = |name: &str, value: &Value| {
+        let issuer = Issuer {
+            roles_claim: name.to_owned(),
+            ..issuer()
+        };
+        let token = signer.sign(&header(), value);
+        verify(&token, &signer.keys(), &issuer, NOW).map(|claims| claims.roles)
+    };
+    let nested = with(
+        "realm_access",
+        json!({ "roles": ["reader"], "a/b": "writer" }),
+    );
+    assert_eq!(
+        roles("/realm_access/roles", &nested),
+        Ok(vec!["reader".to_owned()])
+    );
+    assert_eq!(
+        roles("/realm_access/a~1b", &nested),
+        Ok(vec!["writer".to_owned()])
+    );
+    // Where there is none, there are no roles.
+    for name in [
+        "/realm_access/other",
+        "/other/roles",
+        "realm_access.roles",
+        "/",
+    ] {
+        assert_eq!(roles(name, &nested), Ok(Vec::new()), "{name}");
+    }
+    // What is in the way of a name is no text, nor an array of them.
+    assert!(roles("/realm_access", &nested).is_err());
+    // A name is a name first.
+    let odd = with("/odd/name", json!(["reader"]));
+    assert_eq!(roles("/odd/name", &odd), Ok(vec!["reader".to_owned()]));
+}
+
+#[test]
 fn rsa_signatures_of_openssl_are_good() {
     let vectors: Value = serde_json::from_str(include_str!("rsa_vectors.json")).expect("JSON");
     let keys = Keys::parse(vectors["jwks"].to_string().as_bytes()).expect("keys");

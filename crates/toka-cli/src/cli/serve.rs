@@ -116,7 +116,7 @@ pub(crate) struct Serve {
     /// File with the issuer's public keys, a JWK set; read anew when it changes.
     #[arg(long, value_name = "FILE", help_heading = ACCESS)]
     jwt_jwks_file: Option<PathBuf>,
-    /// Claim with the names of the roles [default: toka_roles].
+    /// Claim with the names of the roles, `/realm_access/roles` where it is within another one [default: toka_roles].
     #[arg(long, value_name = "NAME", help_heading = ACCESS)]
     jwt_roles_claim: Option<String>,
     /// Role of who shows a client certificate with this name; may be repeated.
@@ -131,6 +131,10 @@ pub(crate) struct Serve {
     /// Open subscriptions of one principal [default: no limit].
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     principal_subscriptions: Option<u32>,
+    /// Calls of one principal that are open at once, subscriptions, commit streams and pulls that wait among them
+    /// [default: no limit].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    principal_open_calls: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -205,7 +209,7 @@ pub(crate) struct Serve {
     feature_level_max: Option<u32>,
     /// File with the text of a token, `toka_<id>_<secret>`, the same for every node: the cluster makes it, with the role
     /// admin, while it has no token with which it can be administered. `toka auth token generate` writes one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = ACCESS)]
     bootstrap_admin_token_file: Option<PathBuf>,
     /// How long a call that names no deadline may take [default: 10s].
     #[arg(long, value_name = "TIME")]
@@ -216,7 +220,7 @@ pub(crate) struct Serve {
     /// How long a node that stops waits for calls in flight [default: 10s].
     #[arg(long, value_name = "TIME")]
     shutdown_grace: Option<Span>,
-    /// Open connections of clients; further ones are closed at once [default: 1024].
+    /// Open connections of clients; further ones are closed at once [default: 4096].
     #[arg(long, value_name = "N")]
     connections_max: Option<usize>,
     /// How long a new connection may take until it has said what it speaks [default: 10s].
@@ -237,37 +241,37 @@ pub(crate) struct Serve {
     /// Open subscriptions [default: 1024].
     #[arg(long, value_name = "N")]
     subscriptions_max: Option<usize>,
-    /// Commits in progress, those of commit streams not counted.
+    /// Commits in progress, those of commit streams not counted [default: 8192].
     #[arg(long, value_name = "N")]
     commits_max: Option<usize>,
-    /// Open commit streams.
+    /// Open commit streams [default: 1024].
     #[arg(long, value_name = "N")]
     commit_streams_max: Option<usize>,
-    /// Commits in progress of one commit stream.
+    /// Commits in progress of one commit stream [default: 256].
     #[arg(long, value_name = "N")]
     commit_stream_window: Option<usize>,
-    /// Reads of the storage at the same time.
+    /// Reads of the storage at the same time [default: 64].
     #[arg(long, value_name = "N")]
     reads_max: Option<usize>,
-    /// Calls at the same time on one connection.
+    /// Calls at the same time on one connection [default: 4096].
     #[arg(long, value_name = "N")]
     connection_streams_max: Option<u32>,
-    /// Commits that wait for their log entry or its result.
+    /// Commits that wait for their log entry or its result [default: 16384].
     #[arg(long, value_name = "N")]
     proposals_max: Option<usize>,
-    /// Bytes of those commits.
+    /// Bytes of those commits [default: 64MiB].
     #[arg(long, value_name = "SIZE")]
     proposals_bytes_max: Option<ByteSize>,
-    /// Log entries after which a snapshot is made and the log is purged.
+    /// Log entries after which a snapshot is made and the log is purged [default: 200000].
     #[arg(long, value_name = "N")]
     snapshot_log_entries: Option<u64>,
-    /// Bytes of log entries after which a snapshot is made and the log is purged.
+    /// Bytes of log entries after which a snapshot is made and the log is purged [default: 256MiB].
     #[arg(long, value_name = "SIZE")]
     snapshot_log_bytes: Option<ByteSize>,
-    /// Log entries that are kept behind a snapshot, for followers that are behind.
+    /// Log entries that are kept behind a snapshot, for followers that are behind [default: 200000].
     #[arg(long, value_name = "N")]
     keep_log_entries: Option<u64>,
-    /// Bytes of log entries that are kept behind a snapshot.
+    /// Bytes of log entries that are kept behind a snapshot [default: 256MiB].
     #[arg(long, value_name = "SIZE")]
     keep_log_bytes: Option<ByteSize>,
     /// Block cache of the storage [default: a quarter of the memory limit].
@@ -321,6 +325,7 @@ impl Serve {
             principal_requests_per_second: self.principal_requests_per_second,
             principal_bytes_per_second: self.principal_bytes_per_second,
             principal_subscriptions: self.principal_subscriptions,
+            principal_open_calls: self.principal_open_calls,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,
@@ -372,5 +377,54 @@ impl Serve {
             otlp_queue_spans: self.otlp_queue_spans,
             traces_sampler_ratio: self.traces_sampler_ratio,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    /// What a help says that holds unless it is given.
+    fn told(help: &str) -> Option<&str> {
+        let (_, told) = help.trim_end_matches('.').rsplit_once("[default: ")?;
+        told.strip_suffix(']')
+    }
+
+    /// Whether two texts say the same: `60s` and `1m`, `1` and `1.0`.
+    fn is_same(told: &str, holds: &str) -> bool {
+        let spans = (told.parse::<Span>(), holds.parse::<Span>());
+        let sizes = (told.parse::<ByteSize>(), holds.parse::<ByteSize>());
+        let numbers = (told.parse::<f64>(), holds.parse::<f64>());
+        told == holds
+            || matches!(spans, (Ok(told), Ok(holds)) if told == holds)
+            || matches!(sizes, (Ok(told), Ok(holds)) if told == holds)
+            || matches!(numbers, (Ok(told), Ok(holds)) if told == holds)
+    }
+
+    #[test]
+    fn help_tells_the_defaults_that_hold() {
+        let given = ConfigFile {
+            node_id: Some(1),
+            data: Some(PathBuf::from("/vault")),
+            ..ConfigFile::default()
+        };
+        let dump = given.dump().expect("valid");
+        let holds = |key: &str| {
+            let mut lines = dump.lines().filter_map(|line| line.split_once(" = "));
+            let (_, value) = lines.find(|(name, _)| *name == key)?;
+            Some(value.trim_matches('"'))
+        };
+        let mut compared = 0;
+        for flag in Serve::augment_args(Command::new("serve")).get_arguments() {
+            let key = flag.get_id().as_str();
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            if let (Some(told), Some(holds)) = (told(&help), holds(key)) {
+                assert!(is_same(told, holds), "{key}: {told}, and not {holds}");
+                compared += 1;
+            }
+        }
+        assert!(compared >= 40, "{compared} settings are compared");
     }
 }

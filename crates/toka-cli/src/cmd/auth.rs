@@ -1,7 +1,7 @@
 //! `toka auth`: tokens and roles.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -89,6 +89,10 @@ fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
+fn is_there_already(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
+}
+
 /// A new file for a secret. One that holds none in the end is removed.
 struct SecretFile<'a> {
     path: &'a Path,
@@ -103,6 +107,12 @@ impl<'a> SecretFile<'a> {
             .create_new(true)
             .mode(SECRET_MODE)
             .open(path);
+        if file.as_ref().is_err_and(is_there_already) {
+            bail!(Failure::Usage(format!(
+                "{} is there already; name a new file",
+                path.display()
+            )));
+        }
         let file = file.with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self {
             path,

@@ -26,7 +26,7 @@ use super::encoded::Encoded;
 use super::gate::Gates;
 use super::positions::Positions;
 use super::stalled::Streams;
-use crate::auth::Access;
+use crate::auth::{Access, Throttled};
 use crate::calls::Calls;
 use crate::config::{Config, Connections, Limits};
 use crate::limits::RETRY_AFTER;
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) audit: Audit,
     /// Calls that were denied.
     pub(crate) denied: Denied,
+    /// Calls that were refused as their principal has used what it may.
+    pub(crate) throttled: Throttled,
     /// A feature level that the vault is known to have.
     level_known: AtomicU32,
     /// Identity of the history, once the node serves.
@@ -105,6 +107,7 @@ impl Shared {
             entropy,
             audit: Audit::default(),
             denied: Denied::default(),
+            throttled: Throttled::default(),
             level_known: AtomicU32::new(FEATURE_LEVEL_MIN),
             limits,
             connections,

@@ -264,6 +264,15 @@ impl Access {
         account.map_or(Ok(None), |account| account.subscribe())
     }
 
+    /// One more open call of the caller, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED.
+    pub(super) fn open(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let account = self.0.account.as_ref();
+        account.map_or(Ok(None), |account| account.open())
+    }
+
     /// Counts a message of a stream, and waits for its turn.
     pub(crate) async fn message(&self) {
         let Some(account) = &self.0.account else {

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::throttled::{Limited, Throttled};
 use crate::limits::{ACCOUNTS_MAX, RETRY_AFTER, THROTTLE_MAX};
 
 /// Something that comes back at a rate.
@@ -58,27 +59,54 @@ impl Bucket {
     }
 }
 
+/// A number of things that may be open at once.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    max: usize,
+}
+
+impl Slots {
+    fn new(max: u32) -> Self {
+        let max = max as usize;
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            max,
+        }
+    }
+
+    /// One more, until what is returned is dropped; `None`: all are taken.
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
+    /// Nothing is open.
+    fn are_free(&self) -> bool {
+        self.free.available_permits() == self.max
+    }
+}
+
 /// What one principal uses.
 #[derive(Debug)]
 pub(crate) struct Account {
-    limits: Limits,
     requests: Option<Mutex<Bucket>>,
     bytes: Option<Mutex<Bucket>>,
-    subscriptions: Option<Arc<Semaphore>>,
+    subscriptions: Option<Slots>,
+    calls: Option<Slots>,
+    throttled: Throttled,
 }
 
 impl Account {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: Limits, open_calls: Option<u32>, throttled: Throttled) -> Self {
         let bucket = |per_second: f64| Mutex::new(Bucket::new(per_second));
         Self {
-            limits,
             requests: limits
                 .requests_per_second
                 .map(|rate| bucket(f64::from(rate))),
             bytes: limits.bytes_per_second.map(|rate| bucket(rate as f64)),
-            subscriptions: limits
-                .subscriptions
-                .map(|count| Arc::new(Semaphore::new(count as usize))),
+            subscriptions: limits.subscriptions.map(Slots::new),
+            calls: open_calls.map(Slots::new),
+            throttled,
         }
     }
 
@@ -89,12 +117,12 @@ impl Account {
     pub(crate) fn call(&self, now: Instant) -> Result<(), Status> {
         let wait = self.wait_for_bytes(now);
         if !wait.is_zero() {
-            return Err(status::throttled("bytes in a second", wait));
+            return Err(self.throttled.refuse(Limited::Bytes, wait));
         }
         let wait = self.message(now);
         match wait.is_zero() {
             true => Ok(()),
-            false => Err(status::throttled("requests in a second", wait)),
+            false => Err(self.throttled.refuse(Limited::Requests, wait)),
         }
     }
 
@@ -134,13 +162,27 @@ impl Account {
     /// # Errors
     /// RESOURCE_EXHAUSTED.
     pub(crate) fn subscribe(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        let Some(subscriptions) = &self.subscriptions else {
-            return Ok(None);
-        };
-        let entered = Arc::clone(subscriptions).try_acquire_owned();
-        entered
-            .map(Some)
-            .map_err(|_| status::throttled("open subscriptions", RETRY_AFTER))
+        self.take(self.subscriptions.as_ref(), Limited::Subscriptions)
+    }
+
+    /// One more call of any kind, until what is returned is dropped; `None`: they are not counted.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED.
+    pub(crate) fn open(&self) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        self.take(self.calls.as_ref(), Limited::OpenCalls)
+    }
+
+    fn take(
+        &self,
+        slots: Option<&Slots>,
+        limited: Limited,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let taken = slots.map(|slots| {
+            let taken = slots.take();
+            taken.ok_or_else(|| self.throttled.refuse(limited, RETRY_AFTER))
+        });
+        taken.transpose()
     }
 
     /// Nothing is open, and nothing was used up.
@@ -152,14 +194,8 @@ impl Account {
         };
         self.requests.as_ref().is_none_or(is_full)
             && self.bytes.as_ref().is_none_or(is_full)
-            && self
-                .subscriptions
-                .as_ref()
-                .is_none_or(|open| Some(open.available_permits() as u64) == self.open_max())
-    }
-
-    fn open_max(&self) -> Option<u64> {
-        self.limits.subscriptions.map(u64::from)
+            && self.subscriptions.as_ref().is_none_or(Slots::are_free)
+            && self.calls.as_ref().is_none_or(Slots::are_free)
     }
 }
 
@@ -167,14 +203,18 @@ impl Account {
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     defaults: Limits,
+    open_calls: Option<u32>,
+    throttled: Throttled,
     by_name: Mutex<HashMap<(String, Limits), Arc<Account>>>,
 }
 
 impl Accounts {
-    /// With limits for those who have none of their own.
-    pub(crate) fn new(defaults: Limits) -> Self {
+    /// With limits for those who have none of their own, and with calls that anybody may have open; refusals are counted.
+    pub(crate) fn new(defaults: Limits, open_calls: Option<u32>, throttled: Throttled) -> Self {
         Self {
             defaults,
+            open_calls,
+            throttled,
             by_name: Mutex::default(),
         }
     }
@@ -185,7 +225,7 @@ impl Accounts {
     /// RESOURCE_EXHAUSTED where more principals than [`ACCOUNTS_MAX`] are at work.
     pub(crate) fn of(&self, principal: &Principal) -> Result<Option<Arc<Account>>, Status> {
         let limits = principal.limits.or(self.defaults);
-        if limits == Limits::default() {
+        if limits == Limits::default() && self.open_calls.is_none() {
             return Ok(None);
         }
         let key = (principal.name.clone(), limits);
@@ -201,7 +241,8 @@ impl Accounts {
                 return Err(status::overloaded(RETRY_AFTER));
             }
         }
-        let account = Arc::new(Account::new(limits));
+        let account = Account::new(limits, self.open_calls, self.throttled.clone());
+        let account = Arc::new(account);
         by_name.insert(key, Arc::clone(&account));
         Ok(Some(account))
     }
@@ -287,12 +328,29 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_one_principal_are_counted_while_they_are_open() {
+        let accounts = Accounts::new(Limits::default(), Some(1), Throttled::default());
+        let of = |name: &str| {
+            let account = accounts.of(&principal(name, Limits::default()));
+            account.expect("room").expect("a limit of calls")
+        };
+        let open = of("a").open().expect("room");
+        let refused = of("a").open().expect_err("one is open");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(parse(&refused).retry_after, Some(RETRY_AFTER));
+        assert!(of("b").open().is_ok());
+        assert!(!of("a").is_idle(Instant::now()));
+        drop(open);
+        assert!(of("a").open().is_ok());
+    }
+
+    #[test]
     fn principals_share_their_account_and_no_other() {
         let limits = Limits {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits);
+        let accounts = Accounts::new(limits, None, Throttled::default());
         let of = |name: &str| {
             let account = accounts.of(&principal(name, Limits::default()));
             account.expect("room").expect("limits by default")
@@ -310,7 +368,7 @@ mod tests {
             subscriptions: Some(1),
             ..Limits::default()
         };
-        let accounts = Accounts::new(limits);
+        let accounts = Accounts::new(limits, None, Throttled::default());
         for number in 0..=ACCOUNTS_MAX {
             let name = number.to_string();
             let account = accounts.of(&principal(&name, Limits::default()));

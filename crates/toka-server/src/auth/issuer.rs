@@ -96,3 +96,57 @@ fn read_keys(path: &std::path::Path) -> Result<Keys, LoadError> {
     let json = read_bounded(path, KEYS_BYTES_MAX as u64)?;
     Ok(Keys::parse(&json)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A JWK set with one key, which is not looked at here.
+    fn set(id: &str) -> String {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{id}","x":"{x}"}}]}}"#)
+    }
+
+    fn trusted() -> (TempDir, Trusted) {
+        let directory = TempDir::new().expect("a directory");
+        let path = directory.path().join("keys.json");
+        fs::write(&path, set("one")).expect("written");
+        let issuer = Issuer {
+            issuer: "https://issuer.test".to_owned(),
+            audience: "toka".to_owned(),
+            roles_claim: "roles".to_owned(),
+        };
+        (directory, Trusted::load(issuer, path).expect("keys"))
+    }
+
+    #[test]
+    fn keys_that_are_the_same_stay_where_they_are() {
+        let (_directory, trusted) = trusted();
+        let before = trusted.keys();
+        trusted.take(read_keys(&trusted.path).expect("keys"));
+        // Calls that go on rest on this allocation.
+        assert!(Arc::ptr_eq(&before, &trusted.keys()));
+        fs::write(&trusted.path, set("two")).expect("written");
+        trusted.take(read_keys(&trusted.path).expect("keys"));
+        assert!(!Arc::ptr_eq(&before, &trusted.keys()));
+    }
+
+    #[test]
+    fn file_that_is_gone_or_broken_has_no_keys() {
+        let (_directory, trusted) = trusted();
+        fs::write(&trusted.path, "{").expect("written");
+        assert!(matches!(
+            read_keys(&trusted.path),
+            Err(LoadError::Keys { .. })
+        ));
+        fs::remove_file(&trusted.path).expect("removed");
+        assert!(matches!(
+            read_keys(&trusted.path),
+            Err(LoadError::Read { .. })
+        ));
+    }
+}

@@ -10,6 +10,7 @@ use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{Request, Response};
 use tower::Service;
 
+use super::held::held;
 use super::lasting::{End, lasting};
 use super::metered::metered;
 use super::standing::{Lapse, Standing};
@@ -58,8 +59,10 @@ where
         let path = request.uri().path();
         let (waits, goes_on) = (is_stream(path), goes_on(path));
         let peer = request.extensions().get::<PeerIdentity>();
-        let access = match guard.admit(path, request.headers(), peer) {
-            Ok(access) => access,
+        let admitted = guard.admit(path, request.headers(), peer);
+        let admitted = admitted.and_then(|access| Ok((access.open()?, access)));
+        let (open, access) = match admitted {
+            Ok(admitted) => admitted,
             Err(refused) => return future::ready(Ok(refused.into_http())).boxed(),
         };
         let account = access.account().filter(|account| account.counts_bytes());
@@ -79,6 +82,11 @@ where
         if let Some(account) = account {
             let metered = move |body| metered(body, account, waits);
             let respond = |response: Response<Body>| response.map(metered);
+            answered = answered.map(|answered| answered.map(respond)).boxed();
+        }
+        if let Some(open) = open {
+            let hold = move |body| held(body, open);
+            let respond = |response: Response<Body>| response.map(hold);
             answered = answered.map(|answered| answered.map(respond)).boxed();
         }
         match standing {

@@ -14,6 +14,7 @@ use super::directory::Directory;
 use super::file::read_bounded;
 use super::guard::Guard;
 use super::issuer::Trusted;
+use super::throttled::Throttled;
 use crate::config::{Auth, ConfigError};
 use crate::limits::TOKEN_FILE_BYTES_MAX;
 
@@ -29,6 +30,7 @@ pub(crate) fn guard(
     auth: &Auth,
     directory: impl Directory + 'static,
     denials: impl Denials + 'static,
+    throttled: Throttled,
     clock: Arc<dyn Clock>,
 ) -> Result<Option<Arc<Guard>>, ConfigError> {
     if !auth.enabled {
@@ -52,7 +54,7 @@ pub(crate) fn guard(
         root,
         issuer: issuer.transpose()?,
         certificate_roles: auth.certificate_roles.clone(),
-        accounts: Accounts::new(auth.limits),
+        accounts: Accounts::new(auth.limits, auth.open_calls, throttled),
         denials: Arc::new(denials),
         clock,
     })))
@@ -130,7 +132,13 @@ mod tests {
     use super::*;
 
     fn set_up(auth: &Auth) -> Result<Option<Arc<Guard>>, ConfigError> {
-        guard(auth, RootOnly, Traced::default(), Seams::system().clock)
+        guard(
+            auth,
+            RootOnly,
+            Traced::default(),
+            Throttled::default(),
+            Seams::system().clock,
+        )
     }
 
     fn with_root(text: &str) -> (TempDir, Auth) {

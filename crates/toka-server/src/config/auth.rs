@@ -27,6 +27,8 @@ pub struct Auth {
     pub certificate_roles: BTreeMap<String, Vec<String>>,
     /// What each principal may use, where nothing else is said of it.
     pub limits: Limits,
+    /// Calls that each principal may have open at once.
+    pub open_calls: Option<u32>,
 }
 
 /// Whose JWTs are taken.
@@ -53,6 +55,7 @@ pub(super) fn auth(layer: &ConfigFile) -> Result<Auth, ConfigError> {
         jwt: jwt(layer)?,
         certificate_roles: certificate_roles(layer.certificate_roles.as_deref())?,
         limits: limits(layer)?,
+        open_calls: layer.principal_open_calls,
     };
     let without = [
         ("auth_root_token_file", auth.root_token_file.is_some()),
@@ -141,6 +144,10 @@ fn limits(layer: &ConfigFile) -> Result<Limits, ConfigError> {
         (
             "principal_bytes_per_second",
             limits.bytes_per_second == Some(0),
+        ),
+        (
+            "principal_open_calls",
+            layer.principal_open_calls == Some(0),
         ),
     ];
     match zero.into_iter().find(|(_, is_zero)| *is_zero) {
@@ -241,5 +248,10 @@ mod tests {
             ..on()
         };
         assert_eq!(key_of(&none), "principal_requests_per_second");
+        let none = ConfigFile {
+            principal_open_calls: Some(0),
+            ..on()
+        };
+        assert_eq!(key_of(&none), "principal_open_calls");
     }
 }

@@ -112,6 +112,8 @@ layer! {
     principal_bytes_per_second: ByteSize,
     /// Open subscriptions of one principal.
     principal_subscriptions: u32,
+    /// Calls of one principal that are open at once.
+    principal_open_calls: u32,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.

@@ -442,6 +442,7 @@ const NOT_FIXED: [&str; 34] = [
     "learner",
     "otlp_endpoint",
     "principal_bytes_per_second",
+    "principal_open_calls",
     "principal_requests_per_second",
     "principal_subscriptions",
     "raft_tls_ca",

@@ -20,6 +20,9 @@ pub(super) fn write(page: &mut Page, shared: &Shared) {
     for (credential, count) in shared.denied.by_credential() {
         page.set_of(&table::DENIED_CALLS, &[credential], count);
     }
+    for (limit, count) in shared.throttled.by_limit() {
+        page.set_of(&table::THROTTLED_CALLS, &[limit], count);
+    }
 }
 
 fn subscriptions(page: &mut Page, shared: &Shared) {

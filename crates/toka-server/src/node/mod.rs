@@ -227,7 +227,8 @@ impl Node {
             let directory = VaultDirectory(shared.reader.auth_view());
             let denials = Audited::new(shared.audit.clone(), shared.denied.clone());
             let clock = VaultTime::of(&outside.seams.clock, &shared.reader);
-            let authorization = auth::guard(&config.auth, directory, denials, clock)?;
+            let throttled = shared.throttled.clone();
+            let authorization = auth::guard(&config.auth, directory, denials, throttled, clock)?;
             let mut background: Vec<BoxFuture<'static, ()>> = vec![
                 serve_when_ready(Arc::clone(&shared)).boxed(),
                 status::follow(Arc::clone(&shared), readiness_known).boxed(),

@@ -6,6 +6,7 @@ use tonic::Code;
 use super::super::denials::Traced;
 use super::super::directory::RootOnly;
 use super::super::table::REQUIREMENTS;
+use super::super::throttled::Throttled;
 use super::*;
 
 #[derive(Debug)]
@@ -245,11 +246,12 @@ fn jwt_without_an_issuer_is_refused() {
 
 #[test]
 fn who_calls_too_often_is_throttled() {
+    let limits = Limits {
+        requests_per_second: Some(1),
+        ..Limits::default()
+    };
     let guard = Guard {
-        accounts: Accounts::new(Limits {
-            requests_per_second: Some(1),
-            ..Limits::default()
-        }),
+        accounts: Accounts::new(limits, None, Throttled::default()),
         ..guard()
     };
     let headers = bearer(1, secret());
