@@ -36,6 +36,8 @@ pub struct Bubble {
     pub is_tentative: bool,
     /// What else is known of it, a line each.
     pub facts: Vec<String>,
+    /// What its most typical event is about, for want of a label.
+    pub typical: Option<String>,
     /// Events of it as text, the most typical one first.
     pub examples: Vec<String>,
     /// Direction of its centre, shape `[dimension]`, finite, of any norm.
@@ -43,13 +45,11 @@ pub struct Bubble {
 }
 
 impl Bubble {
-    /// What it is called on the map: its label, else its most typical event, else its id.
+    /// What it is called on the map: its label, else what is typical, else its id.
     fn name(&self) -> String {
-        let label = self.label.as_ref();
-        match label.or(self.examples.first()) {
-            Some(name) if !name.trim().is_empty() => name.clone(),
-            _ => format!("intent {}", self.intent),
-        }
+        let names = [&self.label, &self.typical].into_iter().flatten();
+        let name = names.map(|name| name.trim()).find(|name| !name.is_empty());
+        name.map_or_else(|| format!("intent {}", self.intent), str::to_owned)
     }
 
     /// What it is called where there is more room.

@@ -1,9 +1,11 @@
 //! `toka intents` and `toka search`.
 
+mod plot;
+
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use toka_client::IntentId;
@@ -11,6 +13,7 @@ use toka_ledger::{Embedding, Filter};
 
 use super::read;
 use crate::cli::{self, Consistency, Format, Global, IntentsCommand};
+use crate::failure::Failure;
 use crate::target::{Hit, Include, Intent, Listing, Target, Times, Wanted};
 use crate::{embed, output};
 
@@ -18,6 +21,8 @@ use crate::{embed, output};
 const TERMINAL_LIMIT: usize = 20;
 /// Time between two drawings of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Examples of each intent unless told otherwise.
+const EXAMPLES_DEFAULT: u32 = 1;
 /// Characters of an example in a table.
 const EXAMPLE_CHARACTERS: usize = 50;
 
@@ -27,6 +32,15 @@ pub(crate) async fn run(
     flags: cli::Intents,
     format: Format,
 ) -> Result<()> {
+    if let Some(file) = &flags.plot {
+        if flags.command.is_some() {
+            bail!(Failure::Usage(
+                "--plot is for all intents, and goes with none of the commands below `intents`"
+                    .to_owned()
+            ));
+        }
+        return Box::pin(plot::run(target, &flags, file, format)).await;
+    }
     match flags.command {
         None if flags.watch => watch(target, &flags, format).await,
         None => {
@@ -65,9 +79,8 @@ async fn list(target: &Target, flags: &cli::Intents, format: Format) -> Result<V
     let on_terminal = format == Format::Table && std::io::stdout().is_terminal();
     let limit = flags.limit.or(on_terminal.then_some(TERMINAL_LIMIT));
     let limit = limit.unwrap_or(usize::MAX);
-    target
-        .intents(flags.examples, flags.skip_tentative, limit)
-        .await
+    let examples = flags.examples.unwrap_or(EXAMPLES_DEFAULT);
+    target.intents(examples, flags.skip_tentative, limit).await
 }
 
 fn show(intents: &[Intent], format: Format) -> Result<()> {

@@ -91,9 +91,9 @@ fn hovering_tells_label_events_and_examples() {
 fn intent_is_called_by_its_label_or_by_what_is_typical_or_by_its_id() {
     let mut labelled = bubble(1, 3, &[1.0, 0.0]);
     labelled.label = Some("a label".to_owned());
-    labelled.examples = vec!["not this".to_owned()];
+    labelled.typical = Some("not this".to_owned());
     let mut typical = bubble(2, 2, &[0.0, 1.0]);
-    typical.examples = vec!["an example".to_owned()];
+    typical.typical = Some("an example".to_owned());
     let bare = bubble(3, 1, &[-1.0, 0.0]);
     let document = svg(&map(vec![labelled, typical, bare])).expect("drawn");
     let document = Document::parse(&document).expect("well-formed");
@@ -194,6 +194,7 @@ fn any_bubbles() -> impl Strategy<Value = Vec<Bubble>> {
                 label,
                 events,
                 is_tentative,
+                typical: facts.first().cloned(),
                 facts,
                 examples,
                 centre,
