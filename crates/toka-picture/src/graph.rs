@@ -176,7 +176,8 @@ fn draw(svg: &mut Svg, event: &Event, hidden: usize, (x, y): (f64, f64)) {
     svg.text("title", &[], &hover(event));
     let (left, top) = (x - SIZES.node_width / 2.0, y - SIZES.node_height / 2.0);
     if hidden > 0 {
-        let d = format!("M{} {}v-16", Px(x), Px(top));
+        // Beside where the other lines end.
+        let d = format!("M{} {}v-16", Px(left + 2.0 * PADDING), Px(top));
         svg.empty("path", &[("class", &"beyond"), ("d", &d)]);
     }
     let stroke = format!("hsl({},50%,50%)", hue(&event.kind));

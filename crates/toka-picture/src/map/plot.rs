@@ -24,8 +24,8 @@ const WIDTH: u32 = 1_000;
 const HEIGHT: u32 = 800;
 /// What stands above the map, pixels.
 const HEADER: u32 = 76;
-/// Left free around the places of the circles, pixels: the largest one stays inside.
-const MARGIN: u32 = 56;
+/// Left free around the places of the circles, pixels: the largest one stays inside, with a name below it.
+const MARGIN: u32 = 64;
 /// Radius of the circle with the most events, pixels.
 const RADIUS_MAX: f64 = 46.0;
 /// Below this nobody can point at a circle, pixels.
@@ -254,7 +254,13 @@ fn names(svg: &mut Svg, circles: &[Circle<'_>], centres: &[BackendCoord]) {
         let name = cut(&circle.bubble.name(), NAME_CELLS);
         #[allow(clippy::cast_precision_loss, reason = "at most NAME_CELLS")]
         let width = cells(&name) as f64 * CELL_WIDTH;
-        let frame = Frame::around(f64::from(x), f64::from(y), width);
+        // On a circle that is large enough for it, else below.
+        let below = if width <= 2.0 * circle.radius {
+            0.0
+        } else {
+            circle.radius + NAME_HEIGHT / 2.0
+        };
+        let frame = Frame::around(f64::from(x), f64::from(y) + below, width);
         if taken.iter().any(|other| frame.meets(other)) {
             continue;
         }
