@@ -5,8 +5,8 @@
 //! has few crossings, and places in that order. A lineage makes the first of them simple: parents come before their
 //! children, so there are no circles to be broken.
 //!
-//! Why not a crate: `layout-rs` writes a document of its own, without titles to hover over, and says what it does not
-//! like by panicking; neither it nor others have a bound on what they take on.
+//! Why not a crate: `layout-rs` writes a document of its own, without titles to hover over, says what it does not like by
+//! panicking, and has no bound on what it takes on.
 
 use crate::error::Error;
 
