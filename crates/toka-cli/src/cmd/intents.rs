@@ -5,7 +5,7 @@ mod plot;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use toka_client::IntentId;
@@ -13,7 +13,6 @@ use toka_ledger::{Embedding, Filter};
 
 use super::read;
 use crate::cli::{self, Consistency, Format, Global, IntentsCommand};
-use crate::failure::Failure;
 use crate::target::{Hit, Include, Intent, Listing, Target, Times, Wanted};
 use crate::{embed, output};
 
@@ -33,12 +32,6 @@ pub(crate) async fn run(
     format: Format,
 ) -> Result<()> {
     if let Some(file) = &flags.plot {
-        if flags.command.is_some() {
-            bail!(Failure::Usage(
-                "--plot is for all intents, and goes with none of the commands below `intents`"
-                    .to_owned()
-            ));
-        }
         return Box::pin(plot::run(target, &flags, file, format)).await;
     }
     match flags.command {
