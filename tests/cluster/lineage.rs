@@ -350,6 +350,7 @@ impl CommandLine<'_> {
         ensure!(drawing.contains("task.done"), "{drawing}");
         self.check_events().await?;
         self.check_markup().await?;
+        self.check_picture().await?;
 
         let short = self.run(&["lineage", "4", "-n", "2"]).await?;
         ensure!(short.stderr.contains("--max"), "{short:?}");
@@ -407,6 +408,25 @@ impl CommandLine<'_> {
             mermaid.contains("source=a #34;b#34; #91;c#93;"),
             "{mermaid}"
         );
+        Ok(())
+    }
+
+    async fn check_picture(&self) -> Result<()> {
+        let picture = self.ok(&["lineage", "4", "--svg"]).await?;
+        let document = roxmltree::Document::parse(&picture)?;
+        let of_class = |class: &str| {
+            let nodes = document.descendants();
+            let classes = nodes.filter_map(|node| node.attribute("class"));
+            classes
+                .filter(|classes| classes.split(' ').any(|one| one == class))
+                .count()
+        };
+        ensure!(of_class("event") == 4, "{picture}");
+        ensure!(of_class("edge") == 4, "{picture}");
+        ensure!(of_class("start") == 1, "{picture}");
+        ensure!(picture.contains("source=a &quot;b&quot; [c]"), "{picture}");
+        let same = self.ok(&["lineage", "4", "--format", "svg"]).await?;
+        ensure!(same == picture, "{same}");
         Ok(())
     }
 }

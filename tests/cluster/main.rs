@@ -51,6 +51,7 @@ mod membership_interrupted;
 mod membership_refused;
 mod metrics;
 mod past;
+mod plots;
 mod quorum_loss;
 mod range_reads;
 mod read_cli;

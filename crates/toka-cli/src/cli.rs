@@ -42,7 +42,9 @@ pub(crate) use self::coordination::{
 pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::dev::Dev;
 pub(crate) use self::embed::{Embed, Query, Reembed};
-pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
+pub(crate) use self::intents::{
+    BenchIntents, Intents, IntentsCommand, PlotFile, PlotFormat, Search,
+};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::mcp::Mcp;
 pub(crate) use self::place::{CursorWay, From, Until};

@@ -21,6 +21,9 @@ pub struct Intent {
     pub summary: Summary,
     /// Events nearest to its centre, if they were asked for.
     pub examples: Vec<Hit>,
+    /// Direction of its centre, if that was asked for. Absent also where its events' embeddings cancel each other out,
+    /// to a caller that may not see events of every kind, and from a node of a build that does not tell it.
+    pub centre: Option<Embedding>,
 }
 
 /// An event that was found.
@@ -74,6 +77,35 @@ impl Client {
         limit: usize,
         read: &Read,
     ) -> Result<Vec<Intent>, Error> {
+        let centres = false;
+        self.list_intents(examples, skip_tentative, centres, limit, read)
+            .await
+    }
+
+    /// The same, each with its centre.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn intents_with_centres(
+        &self,
+        examples: u32,
+        skip_tentative: bool,
+        limit: usize,
+        read: &Read,
+    ) -> Result<Vec<Intent>, Error> {
+        let centres = true;
+        self.list_intents(examples, skip_tentative, centres, limit, read)
+            .await
+    }
+
+    async fn list_intents(
+        &self,
+        examples: u32,
+        skip_tentative: bool,
+        centres: bool,
+        limit: usize,
+        read: &Read,
+    ) -> Result<Vec<Intent>, Error> {
         let list = Listing {
             consistency: read.consistency,
             deadline: self.deadline(),
@@ -87,6 +119,7 @@ impl Client {
             page_token: page.token,
             include: Some(read.include.into()),
             read: Some(self.options(read.consistency)),
+            centres,
         };
         let attempt =
             |channel, request| async move { service(channel).list_intents(request).await };
@@ -232,9 +265,14 @@ fn service(channel: Connection) -> IntentServiceClient<Connection> {
 
 fn read_intent(endpoint: &str, mut intent: v1::Intent) -> Result<Intent, Error> {
     let examples = std::mem::take(&mut intent.examples);
+    let centre = std::mem::take(&mut intent.centre);
+    let centre = (!centre.is_empty()).then(|| Embedding::from_quantized_bytes(centre));
     Ok(Intent {
         summary: (&intent).into(),
         examples: read_hits(endpoint, examples)?,
+        centre: centre
+            .transpose()
+            .map_err(|error| Error::reply(endpoint, error))?,
     })
 }
 

@@ -100,6 +100,27 @@ async fn reader_of_some_kinds_is_shown_no_others_by_any_node() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_intents_are_is_told_to_who_reads_every_kind_alone() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let root = secured.root(cluster).await?;
+        let secret = draft("chat.secret", 1).embedding(&[1.0, 0.0]);
+        root.commit(secret.model("test")).await?;
+        let read = linearizable();
+        let told = root.intents_with_centres(1, false, 10, &read).await?;
+        ensure!(told.len() == 1 && told[0].centre.is_some(), "{told:?}");
+        let narrow = secured.token(cluster, "narrow", &["read:task."]).await?;
+        let reader = client(cluster, &[1], &narrow.text).await?;
+        let told = reader.intents_with_centres(1, false, 10, &read).await?;
+        ensure!(told.len() == 1 && told[0].centre.is_none(), "{told:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writer_of_some_kinds_commits_no_others_through_any_node() -> Result<()> {
     let secured = Secured::new()?;
     let arguments = secured.arguments(&[]);

@@ -1,6 +1,7 @@
 //! Flags of `toka intents`, `toka search` and `toka bench intents`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
@@ -13,19 +14,66 @@ pub(crate) struct Intents {
     /// Draw the table again every second, until Ctrl-C.
     #[arg(long)]
     pub(crate) watch: bool,
-    /// At most so many intents, the largest first [default: 20 on a terminal, else all].
+    /// Write a map of the intents into a file, which ends with .svg or .html, instead: those of like meaning are near each
+    /// other. A file that is there is replaced.
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    pub(crate) plot: Option<PlotFile>,
+    /// At most so many intents, the largest first [default: 20 on a terminal, else all; with --plot 200, and at most
+    /// 1000].
     #[arg(long, short = 'n', value_name = "N")]
     pub(crate) limit: Option<usize>,
     /// Leave intents with fewer than five events out.
     #[arg(long)]
     pub(crate) skip_tentative: bool,
-    /// Examples of each.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=8))]
-    pub(crate) examples: u32,
+    /// Examples of each [default: 1; with --plot 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=8))]
+    pub(crate) examples: Option<u32>,
     /// As of right behind the event at this sequence. The history up to there is applied again to find out, which takes
     /// its time; of a cluster it is read first, and labels are not known.
     #[arg(long, value_name = "SEQUENCE", conflicts_with = "watch")]
     pub(crate) at: Option<u64>,
+}
+
+/// How a map is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlotFormat {
+    /// A picture.
+    Svg,
+    /// A page with the picture in it.
+    Html,
+}
+
+/// A file for a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlotFile {
+    pub(crate) path: PathBuf,
+    pub(crate) format: PlotFormat,
+}
+
+/// A file's name that does not say what is to be in it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} ends with neither .svg nor .html")]
+pub(crate) struct UnknownEnding {
+    name: String,
+}
+
+impl FromStr for PlotFile {
+    type Err = UnknownEnding;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEnding> {
+        let path = PathBuf::from(name);
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let format = match ending.map(str::to_ascii_lowercase).as_deref() {
+            Some("svg") => PlotFormat::Svg,
+            Some("html") => PlotFormat::Html,
+            _ => {
+                return Err(UnknownEnding {
+                    name: name.to_owned(),
+                });
+            }
+        };
+        Ok(Self { path, format })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,4 +155,20 @@ pub(crate) struct BenchIntents {
     /// Keep the vault in memory, instead of a temporary directory.
     #[arg(long)]
     pub(crate) memory: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ending_of_a_file_says_how_a_map_is_written() {
+        let format = |name: &str| name.parse::<PlotFile>().map(|file| file.format);
+        assert_eq!(format("a/map.svg"), Ok(PlotFormat::Svg));
+        assert_eq!(format("map.HTML"), Ok(PlotFormat::Html));
+        for name in ["map.png", "map", "svg", ".svg", ""] {
+            let error = format(name).expect_err("unknown").to_string();
+            assert!(error.contains(".svg nor .html"), "{error}");
+        }
+    }
 }

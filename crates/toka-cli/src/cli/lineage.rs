@@ -15,6 +15,8 @@ pub(crate) enum LineageFormat {
     Dot,
     /// For Mermaid.
     Mermaid,
+    /// A picture.
+    Svg,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +54,9 @@ pub(crate) struct Lineage {
     /// How it is written [default: graph on a terminal and with --output table, else json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<LineageFormat>,
+    /// Write a picture, as --format svg does.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) svg: bool,
     #[command(flatten)]
     pub(crate) read: Read,
 }

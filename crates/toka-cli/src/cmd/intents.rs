@@ -1,5 +1,7 @@
 //! `toka intents` and `toka search`.
 
+mod plot;
+
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use crate::{embed, output};
 const TERMINAL_LIMIT: usize = 20;
 /// Time between two drawings of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Examples of each intent unless told otherwise.
+const EXAMPLES_DEFAULT: u32 = 1;
 /// Characters of an example in a table.
 const EXAMPLE_CHARACTERS: usize = 50;
 
@@ -27,6 +31,9 @@ pub(crate) async fn run(
     flags: cli::Intents,
     format: Format,
 ) -> Result<()> {
+    if let Some(file) = &flags.plot {
+        return Box::pin(plot::run(target, &flags, file, format)).await;
+    }
     match flags.command {
         None if flags.watch => watch(target, &flags, format).await,
         None => {
@@ -65,9 +72,8 @@ async fn list(target: &Target, flags: &cli::Intents, format: Format) -> Result<V
     let on_terminal = format == Format::Table && std::io::stdout().is_terminal();
     let limit = flags.limit.or(on_terminal.then_some(TERMINAL_LIMIT));
     let limit = limit.unwrap_or(usize::MAX);
-    target
-        .intents(flags.examples, flags.skip_tentative, limit)
-        .await
+    let examples = flags.examples.unwrap_or(EXAMPLES_DEFAULT);
+    target.intents(examples, flags.skip_tentative, limit).await
 }
 
 fn show(intents: &[Intent], format: Format) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod graph;
 mod markup;
+mod picture;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,10 +30,13 @@ impl Shown {
 }
 
 pub(crate) async fn run(target: &Target, flags: cli::Lineage, format: Format) -> Result<()> {
-    let format = flags.format.unwrap_or(match format {
-        Format::Table => LineageFormat::Graph,
-        Format::Json => LineageFormat::Json,
-    });
+    let format = match (flags.format, format) {
+        (Some(format), _) => format,
+        (None, _) if flags.svg => LineageFormat::Svg,
+        (None, Format::Table) => LineageFormat::Graph,
+        (None, Format::Json) => LineageFormat::Json,
+    };
+    let title = picture::title(&flags);
     let (events, has_more) = gather(target, flags).await?;
     match format {
         LineageFormat::Json => events
@@ -41,6 +45,7 @@ pub(crate) async fn run(target: &Target, flags: cli::Lineage, format: Format) ->
         LineageFormat::Graph => draw(events)?,
         LineageFormat::Dot => markup::dot(&events, &mut output::line)?,
         LineageFormat::Mermaid => markup::mermaid(&events, &mut output::line)?,
+        LineageFormat::Svg => output::bytes(picture::svg(&title, &events)?.as_bytes())?,
     }
     if has_more {
         eprintln!("note: a limit was reached, there may be more: see --max and --depth");

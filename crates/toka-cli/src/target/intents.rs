@@ -20,6 +20,8 @@ pub(crate) struct Intent {
     pub(crate) examples: Vec<Hit>,
     /// The intents that led here from the one that was asked for.
     pub(crate) successors: Vec<IntentId>,
+    /// Direction of its centre, if that was asked for and is told.
+    pub(crate) centre: Option<Embedding>,
 }
 
 /// An event that was found.
@@ -58,13 +60,41 @@ impl Target {
         skip_tentative: bool,
         limit: usize,
     ) -> Result<Vec<Intent>> {
+        let centres = false;
+        self.list_intents(examples, skip_tentative, limit, centres)
+            .await
+    }
+
+    /// The same, with their centres.
+    pub(crate) async fn intents_with_centres(
+        &self,
+        examples: u32,
+        skip_tentative: bool,
+        limit: usize,
+    ) -> Result<Vec<Intent>> {
+        let centres = true;
+        self.list_intents(examples, skip_tentative, limit, centres)
+            .await
+    }
+
+    async fn list_intents(
+        &self,
+        examples: u32,
+        skip_tentative: bool,
+        limit: usize,
+        centres: bool,
+    ) -> Result<Vec<Intent>> {
         match self {
             Self::Cluster(remote) => {
-                let intents = remote
-                    .client()
-                    .intents(examples, skip_tentative, limit, &linearizable())
-                    .await
-                    .map_err(failure)?;
+                let (client, read) = (remote.client(), linearizable());
+                let intents = if centres {
+                    client
+                        .intents_with_centres(examples, skip_tentative, limit, &read)
+                        .await
+                } else {
+                    client.intents(examples, skip_tentative, limit, &read).await
+                };
+                let intents = intents.map_err(failure)?;
                 Ok(intents
                     .into_iter()
                     .map(|intent| remote_intent(intent, Vec::new()))
@@ -73,11 +103,14 @@ impl Target {
             Self::Embedded(local) => {
                 let mut summaries = local.reader().intents();
                 summaries.retain(|summary| !(skip_tentative && summary.is_tentative));
-                summaries
-                    .into_iter()
-                    .take(limit)
-                    .map(|summary| self.local_intent(summary, examples, Vec::new()))
-                    .collect()
+                let intents = summaries.into_iter().take(limit).map(|summary| {
+                    let mut intent = self.local_intent(summary, examples, Vec::new())?;
+                    if centres {
+                        intent.centre = local.reader().intent_centre(intent.summary.intent);
+                    }
+                    Ok(intent)
+                });
+                intents.collect()
             }
         }
     }
@@ -168,6 +201,7 @@ impl Target {
             summary,
             examples,
             successors,
+            centre: None,
         })
     }
 
@@ -261,6 +295,7 @@ fn remote_intent(intent: toka_client::Intent, successors: Vec<IntentId>) -> Inte
         summary: intent.summary,
         examples: intent.examples.into_iter().map(remote_hit).collect(),
         successors,
+        centre: intent.centre,
     }
 }
 

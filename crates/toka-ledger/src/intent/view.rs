@@ -190,18 +190,15 @@ impl Clusterer {
     /// shape `[dimension]`.
     pub(crate) fn centre(&self, intent: IntentId) -> Option<(Probe, Vec<f32>)> {
         let space = self.space()?;
-        let group = space.groups.get(&intent)?;
-        let weight = i64::try_from(group.weight).expect("at most 2^26");
-        let mean: Vec<i32> = group
-            .sums
-            .iter()
-            .map(|sum| i32::try_from(sum.div_euclid(weight)).expect("a mean of 2^14 at most"))
-            .collect();
+        let mean = space.mean_of(intent)?;
         let relative: Vec<i32> = mean.iter().zip(&space.mean).map(|(a, b)| a - b).collect();
         let probe = space.probes(&relative, |of| of == intent).pop()?;
-        #[allow(clippy::cast_precision_loss, reason = "at most 2^14")]
-        let centre = mean.iter().map(|&x| x as f32).collect();
-        Some((probe, centre))
+        Some((probe, floats(&mean)))
+    }
+
+    /// The direction of an intent's centre, shape `[dimension]`, of any norm.
+    pub(crate) fn direction(&self, intent: IntentId) -> Option<Vec<f32>> {
+        Some(floats(&self.space()?.mean_of(intent)?))
     }
 
     /// How many there are, and the memory that they take.
@@ -229,6 +226,16 @@ impl Clusterer {
 }
 
 impl Space {
+    /// The mean of an intent's embeddings, shape `[dimension]`, Q14.
+    fn mean_of(&self, intent: IntentId) -> Option<Vec<i32>> {
+        let group = self.groups.get(&intent)?;
+        let weight = i64::try_from(group.weight).expect("at most 2^26");
+        let mean = group.sums.iter();
+        let mean =
+            mean.map(|sum| i32::try_from(sum.div_euclid(weight)).expect("a mean of 2^14 at most"));
+        Some(mean.collect())
+    }
+
     fn coherence(&self, intent: IntentId) -> f32 {
         let Some(group) = self.groups.get(&intent) else {
             return 0.0;
@@ -281,6 +288,12 @@ impl Space {
         }
         probes
     }
+}
+
+fn floats(mean: &[i32]) -> Vec<f32> {
+    #[allow(clippy::cast_precision_loss, reason = "at most 2^14")]
+    let floats = mean.iter().map(|&x| x as f32).collect();
+    floats
 }
 
 /// The cosine that a score stands for; 0 for a query without a direction.

@@ -33,6 +33,17 @@ impl Reader {
         self.clusterer().resolve(intent)
     }
 
+    /// The direction of an intent's centre, the mean of its events' embeddings; of a retired one, of its
+    /// successor's. `None` if there never was one of that id, and where the embeddings cancel each other out.
+    #[must_use]
+    pub fn intent_centre(&self, intent: IntentId) -> Option<Embedding> {
+        let direction = {
+            let clusterer = self.clusterer();
+            clusterer.direction(clusterer.resolve(intent)?)?
+        };
+        Embedding::from_f32(&direction).ok()
+    }
+
     /// The intent that the events of a micro-cluster are of now.
     #[must_use]
     pub fn intent_of(&self, micro: crate::intent::MicroClusterId) -> Option<IntentId> {

@@ -1,5 +1,6 @@
 //! Intents, vectors to search with, and the settings of both.
 
+use bytes::Bytes;
 use toka_ledger::intent::{IntentId, Parameters, Summary};
 use toka_ledger::{Embedding, Invalid, Settings};
 
@@ -7,7 +8,7 @@ use crate::v1;
 use crate::v1::query_vector::Vector;
 
 impl From<&Summary> for v1::Intent {
-    /// Without examples.
+    /// Without examples and centre.
     fn from(summary: &Summary) -> Self {
         Self {
             intent: summary.intent.0,
@@ -19,6 +20,7 @@ impl From<&Summary> for v1::Intent {
             last_sequence: summary.last,
             tentative: summary.is_tentative,
             examples: Vec::new(),
+            centre: Bytes::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message;
 use toka_ledger::core::Embedding;
 use toka_ledger::intent::{IntentId, Summary};
@@ -74,6 +75,9 @@ impl IntentService for Intents {
                 let mut intent = shown(summary, &access);
                 intent.examples =
                     load_examples(reader, summary.intent, examples, include, &access)?;
+                if request.centres {
+                    intent.centre = centre(reader, summary.intent, &access);
+                }
                 bytes += intent.encoded_len();
                 intents.push(intent);
                 // One intent comes whatever its size.
@@ -265,6 +269,15 @@ fn shown(summary: &Summary, access: &Access) -> v1::Intent {
         intent.label.clear();
     }
     intent
+}
+
+/// The direction of an intent's centre, as the caller may see it: all that is in the intent has made it what it is.
+fn centre(reader: &Reader, intent: IntentId, access: &Access) -> Bytes {
+    if !access.sees_all_kinds() {
+        return Bytes::new();
+    }
+    let centre = reader.intent_centre(intent);
+    centre.map_or_else(Bytes::new, |centre| centre.as_bytes().clone())
 }
 
 fn load_examples(
