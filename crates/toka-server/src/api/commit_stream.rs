@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use prost::Message;
@@ -17,6 +18,7 @@ use toka_ledger::command::Commit;
 use toka_ledger::{Invalid, Outcome};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
+use toka_proto::convert::wire::{bytes_len, number_len, put_head, put_message, put_number};
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
@@ -34,13 +36,19 @@ use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_TRACED_ENTRIE
 use crate::refusal;
 use crate::routing::Route;
 
+// Of [`v1::CommitStreamResponse`], and of its [`v1::CommitResult`].
+const RESULT: u32 = 3;
+const RESULT_REVISION: u32 = 1;
+const RESULT_EVENTS: u32 = 2;
+
 /// How a stream ends that lost its leader.
 const RESEND: &str = "the leader was lost; resend from the first request without an answer";
 
+/// Opens a stream; its answers are encoded [`v1::CommitStreamResponse`]s.
 pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<Streaming<v1::CommitStreamRequest>>,
-) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
+) -> Result<Response<Answers<Bytes>>, Status> {
     let call = shared.admit(&request)?;
     let permit = shared.gates.commit_streams.enter()?;
     let requests = request.into_inner();
@@ -146,7 +154,7 @@ struct Session {
     shared: Arc<Shared>,
     access: Access,
     items: BoxStream<'static, Result<Item, Status>>,
-    answers: mpsc::Sender<Result<v1::CommitStreamResponse, Status>>,
+    answers: mpsc::Sender<Result<Bytes, Status>>,
     /// Read and not proposed yet, in order.
     waiting: VecDeque<Item>,
     waiting_bytes: usize,
@@ -252,7 +260,7 @@ async fn propose(
     shared: &Shared,
     access: &Access,
     mut group: Vec<Item>,
-) -> Result<Vec<v1::CommitStreamResponse>, Status> {
+) -> Result<Vec<Bytes>, Status> {
     // Only the first one can be ahead.
     if let Some(first) = group.first_mut()
         && let Ok(commit) = &first.commit
@@ -290,10 +298,7 @@ async fn propose(
         let result = match refused {
             Some(status) => Err(status),
             None => match outcomes.next() {
-                Some(outcome) => committed(outcome).map(|mut committed| {
-                    access.hide_earlier(&mut committed.events);
-                    committed
-                }),
+                Some(outcome) => committed(outcome, access),
                 None => return Err(status::no_leader(RESEND)),
             },
         };
@@ -325,25 +330,35 @@ async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Stat
     }
 }
 
-/// `header` is the state of the leader after all of them.
+/// An encoded [`v1::CommitStreamResponse`]; `header` is the state of the leader after all of them.
 fn answer(
     header: &v1::ResponseHeader,
     request_number: u64,
     result: Result<Committed, Status>,
-) -> v1::CommitStreamResponse {
-    let (revision, outcome) = match result {
-        Ok(Committed { revision, events }) => (
-            revision,
-            Answer::Result(v1::CommitResult { revision, events }),
-        ),
-        Err(status) => (0, Answer::Error(status::to_commit_error(&status))),
+) -> Bytes {
+    let revision = result.as_ref().map_or(0, |committed| committed.revision);
+    let (committed, error) = match result {
+        Ok(committed) => (Some(committed), None),
+        Err(status) => (None, Some(Answer::Error(status::to_commit_error(&status)))),
     };
-    v1::CommitStreamResponse {
+    let head = v1::CommitStreamResponse {
         header: Some(v1::ResponseHeader {
             revision: header.revision.max(revision),
             ..header.clone()
         }),
         request_number,
-        outcome: Some(outcome),
-    }
+        outcome: error,
+    };
+    let mut answer = Vec::new();
+    let Some(committed) = committed else {
+        put_message(&head, &mut answer);
+        return answer.into();
+    };
+    let bytes = number_len(RESULT_REVISION, revision) + committed.events_len(RESULT_EVENTS);
+    answer.reserve_exact(head.encoded_len() + bytes_len(RESULT, bytes));
+    put_message(&head, &mut answer);
+    put_head(&mut answer, RESULT, bytes);
+    put_number(&mut answer, RESULT_REVISION, revision);
+    committed.write_events(RESULT_EVENTS, &mut answer);
+    answer.into()
 }

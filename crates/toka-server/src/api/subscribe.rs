@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
+use toka_ledger::engine::AtHand;
 use toka_ledger::feed::{Message, Start, Subscription};
 use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
+use super::encoded::messages;
 use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
@@ -308,7 +310,11 @@ async fn load(
     // Where the ring ends, only those are that catch up.
     let head = shared.reader.position().sequence;
     let old = head.saturating_sub(RING_EVENTS_MAX as u64);
-    let at_hand = |headers: &[&EventHeader]| include.load_at_hand(&shared.reader, headers);
+    // Whatever fails here fails again where it is asked for in earnest.
+    let at_hand = |headers: &[&EventHeader]| match include.read_at_hand(&shared.reader, headers) {
+        Ok(AtHand::Known(loaded)) => Some(messages(&loaded)),
+        Ok(AtHand::Unknown) | Err(_) => None,
+    };
     let at_hand = shared.encoded.at_hand(include, &headers, old, at_hand);
     if let Some(messages) = at_hand {
         return Ok(messages);

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt};
+use prost::Message as _;
 use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -24,7 +26,7 @@ pub(super) async fn forward(
     leader: Leader,
     requests: Streaming<v1::CommitStreamRequest>,
     permit: OwnedSemaphorePermit,
-) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
+) -> Result<Response<Answers<Bytes>>, Status> {
     let mut client = shared.router.vault(&leader)?;
     let ended = CancellationToken::new();
     let history_id = shared.history_id();
@@ -68,7 +70,7 @@ fn passed_on<T: Send + 'static>(
     answers: Streaming<v1::CommitStreamResponse>,
     end: impl Future<Output = Status> + Send + 'static,
     held: T,
-) -> impl Stream<Item = Result<v1::CommitStreamResponse, Status>> + Send {
+) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let state = Some((answers, Box::pin(end), held));
     stream::unfold(state, |state| async move {
         let (mut answers, mut end, held) = state?;
@@ -78,7 +80,10 @@ fn passed_on<T: Send + 'static>(
             status = &mut end => Err(status),
         };
         match answer {
-            Ok(Some(answer)) => Some((Ok(answer), Some((answers, end, held)))),
+            Ok(Some(answer)) => {
+                let answer = Bytes::from(answer.encode_to_vec());
+                Some((Ok(answer), Some((answers, end, held))))
+            }
             Ok(None) => None,
             Err(refusal) if routing::is_worth_another_leader(&refusal) => {
                 Some((Err(status::no_leader(RESEND)), None))
