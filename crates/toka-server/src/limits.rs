@@ -29,6 +29,12 @@ pub const AT_HAND_BYTES_MAX: u32 = 128 << 10;
 pub const AT_HAND_EVENTS_MAX: usize = 16;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
+/// Commits in one message of a commit stream.
+pub const STREAM_MESSAGE_COMMITS: usize = 256;
+/// Commits of one message that are checked before other calls have a turn.
+pub const STREAM_PREPARED_COMMITS: usize = 32;
+/// About the bytes of answers in one message of a commit stream (one answer may be larger).
+pub const STREAM_ANSWERS_BYTES: usize = 256 << 10;
 /// Log entries of one commit stream that are in its call's trace: a stream goes on for ever, and a trace should not.
 pub const STREAM_TRACED_ENTRIES: u32 = 64;
 /// How long the other nodes have to tell their state.

@@ -236,7 +236,7 @@ pub(super) async fn forwarded<T>(
 /// A commit that was applied, as its caller may see it.
 pub(super) struct Committed {
     pub(super) revision: u64,
-    headers: Vec<Arc<EventHeader>>,
+    pub(super) headers: Vec<Arc<EventHeader>>,
 }
 
 pub(super) fn committed(outcome: Outcome, access: &Access) -> Result<Committed, Status> {

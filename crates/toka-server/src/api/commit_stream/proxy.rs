@@ -7,7 +7,7 @@ use futures::stream;
 use futures::{Stream, StreamExt};
 use prost::Message as _;
 use toka_proto::convert::commit::set_cursor_histories;
-use toka_proto::convert::status;
+use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::Leader;
 use tokio::sync::OwnedSemaphorePermit;
@@ -36,12 +36,21 @@ pub(super) async fn forward(
         .map(move |mut request: v1::CommitStreamRequest| {
             // This node took it, so a leader of another history must not.
             set_cursor_histories(&mut request.preconditions, history_id);
+            for further in &mut request.more {
+                set_cursor_histories(&mut further.preconditions, history_id);
+            }
             request
         })
         .take_until(ended.clone().cancelled_owned());
     let reply = client.commit_stream(shared.router.request(call, requests));
     let reply = match tokio::time::timeout_at(call.deadline, reply).await {
-        Ok(Ok(reply)) => routing::relay(reply),
+        Ok(Ok(reply)) => {
+            // A leader that is older would not see further commits of a message.
+            let commits = metadata::commits_per_message(reply.metadata());
+            let mut relayed = routing::relay(reply);
+            metadata::put_commits_per_message(relayed.metadata_mut(), commits);
+            relayed
+        }
         // Requests may have been taken already, so they cannot be sent to another one from here.
         Ok(Err(refusal)) if routing::is_worth_another_leader(&refusal) => {
             return Err(status::no_leader(RESEND));
