@@ -67,6 +67,34 @@ impl EncodedCommit {
             put_message(precondition, out);
         }
     }
+
+    /// As a [`v1::CommitRequest`], as whose field the events were encoded: without preconditions it is there already.
+    pub(crate) fn request(&self) -> Bytes {
+        if self.preconditions.is_empty() {
+            return self.events.clone();
+        }
+        let mut request = Vec::with_capacity(self.len(PRECONDITIONS));
+        self.write(PRECONDITIONS, &mut request);
+        request.into()
+    }
+}
+
+/// Field of a [`v1::CommitRequest`] with its events.
+pub(crate) const EVENTS: u32 = 2;
+/// See [`EVENTS`].
+const PRECONDITIONS: u32 = 3;
+
+/// Commits an encoded [`v1::CommitRequest`].
+pub(crate) async fn commit(
+    channel: Connection,
+    mut request: Request<Bytes>,
+) -> Result<Response<v1::CommitResponse>, Status> {
+    let path = PathAndQuery::from_static("/toka.vault.v1.VaultService/Commit");
+    let method = GrpcMethod::new(SERVICE_NAME, "Commit");
+    request.extensions_mut().insert(method);
+    let mut grpc = ready(channel).await?;
+    let codec = Passthrough::<v1::CommitResponse>::default();
+    grpc.unary(request, path, codec).await
 }
 
 /// Opens a commit stream; its requests are encoded [`v1::CommitStreamRequest`]s.

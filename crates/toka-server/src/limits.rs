@@ -65,6 +65,9 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// See [`STREAM_WINDOW_BYTES`].
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Bytes of a frame that a client may send: large commits are cut into fewer than with HTTP/2's 16 KiB. Not more, since
+/// nothing else, not even the answer to a ping, comes over a slow connection before its end.
+pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of the headers of a call; one with more is answered with HTTP's 431.
 pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// A call whose request is not there, or has no answer, so long after the longest time that any call may take is

@@ -39,8 +39,8 @@ use crate::calls::CountLayer;
 use crate::config::Connections;
 use crate::http::Pages;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, HEADERS_BYTES_MAX, HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX,
-    REQUEST_GRACE, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HEADERS_BYTES_MAX, HTTP_CONNECTIONS_MAX,
+    PEER_CONNECTIONS_MAX, REQUEST_GRACE, STREAM_WINDOW_BYTES,
 };
 use crate::refusal;
 use crate::routing::{TimeLimit, name_cluster, name_members};
@@ -144,6 +144,7 @@ pub(super) async fn clients<S: Wire>(
         // For gRPC-web.
         .accept_http1(true)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(limits.connection_streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
