@@ -16,6 +16,10 @@ pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 pub const SUBSCRIPTION_EVENTS: usize = 256;
 /// and about the bytes of their messages (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// Events in one message of a subscription whose client takes several,
+pub const BATCH_EVENTS: usize = 128;
+/// and about their bytes (one event may have more). Whoever keeps one event keeps the memory of its message.
+pub const BATCH_BYTES: usize = 128 << 10;
 /// Encoded events that a node keeps for subscriptions that come to them later,
 pub const ENCODED_EVENTS: usize = 16_384;
 /// and their bytes.

@@ -8,23 +8,35 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Requests of the type `M` are decoded; answers are bytes already.
-pub(super) struct Passthrough<M>(PhantomData<fn() -> M>);
+/// The encoded bytes of an answer.
+pub(super) trait Written: Send + 'static {
+    fn write(&self, out: &mut EncodeBuf<'_>);
+}
 
-impl<M> Default for Passthrough<M> {
+impl Written for Bytes {
+    fn write(&self, out: &mut EncodeBuf<'_>) {
+        out.reserve(self.len());
+        out.put_slice(self);
+    }
+}
+
+/// Requests of the type `M` are decoded; answers, of the type `T`, are bytes already.
+pub(super) struct Passthrough<M, T>(PhantomData<fn(T) -> M>);
+
+impl<M, T> Default for Passthrough<M, T> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<M> fmt::Debug for Passthrough<M> {
+impl<M, T> fmt::Debug for Passthrough<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Passthrough")
     }
 }
 
-impl<M: Message + Default + 'static> Codec for Passthrough<M> {
-    type Encode = Bytes;
+impl<M: Message + Default + 'static, T: Written> Codec for Passthrough<M, T> {
+    type Encode = T;
     type Decode = M;
     type Encoder = Self;
     type Decoder = Self;
@@ -38,18 +50,17 @@ impl<M: Message + Default + 'static> Codec for Passthrough<M> {
     }
 }
 
-impl<M> Encoder for Passthrough<M> {
-    type Item = Bytes;
+impl<M, T: Written> Encoder for Passthrough<M, T> {
+    type Item = T;
     type Error = Status;
 
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(item.len());
-        out.put_slice(&item);
+    fn encode(&mut self, item: T, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.write(out);
         Ok(())
     }
 }
 
-impl<M: Message + Default> Decoder for Passthrough<M> {
+impl<M: Message + Default, T> Decoder for Passthrough<M, T> {
     type Item = M;
     type Error = Status;
 

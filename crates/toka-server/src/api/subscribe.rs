@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
@@ -17,24 +17,32 @@ use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
+use toka_proto::convert::wire::put_head;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as StartMessage;
 use toka_proto::v1::subscribe_response::Message as Answer;
 use toka_raft::meters::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tonic::codec::EncodeBuf;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
 use super::encoded::messages;
+use super::passthrough::Written;
 use super::read::Include;
 use super::vault::Answers;
-use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
+use crate::limits::{
+    BATCH_BYTES, BATCH_EVENTS, CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS,
+};
 
 /// About what an event takes on the wire without its attributes, its parents, and what comes with it, bytes;
 const HEADER_BYTES: usize = 256;
 /// and each parent: an id and a digest.
 const PARENT_BYTES: usize = 64;
+
+/// Bytes of a key and a length.
+const HEAD_BYTES_MAX: usize = 16;
 
 /// Where a request wants to start.
 enum Place {
@@ -42,11 +50,43 @@ enum Place {
     Cursor(CursorName),
 }
 
-/// Opens a subscription; its answers are encoded [`v1::SubscribeResponse`]s.
+/// One encoded [`v1::SubscribeResponse`].
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// The whole of it.
+    Message(Bytes),
+    /// Several that have an event each, to be sent as one.
+    Events(Vec<Bytes>),
+}
+
+/// Field of a [`v1::SubscribeResponse`] with several events.
+const EVENTS: u32 = 7;
+/// What stands before each of them. Before one alone, in its message, stands another key, a byte too.
+const BATCHED_EVENT: u8 = 1 << 3 | 2;
+
+impl Written for Sent {
+    fn write(&self, out: &mut EncodeBuf<'_>) {
+        let events = match self {
+            Self::Message(message) => return message.write(out),
+            Self::Events(events) => events,
+        };
+        let bytes: usize = events.iter().map(Bytes::len).sum();
+        let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
+        put_head(&mut head, EVENTS, bytes);
+        out.reserve(head.len() + bytes);
+        out.put_slice(&head);
+        for event in events {
+            out.put_u8(BATCHED_EVENT);
+            out.put_slice(&event[1..]);
+        }
+    }
+}
+
+/// Opens a subscription.
 pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::SubscribeRequest>,
-) -> Result<Response<Answers<Bytes>>, Status> {
+) -> Result<Response<Answers<Sent>>, Status> {
     let call = shared.admit(&request)?;
     let permits = (
         call.access.subscribe()?,
@@ -70,7 +110,8 @@ pub(super) async fn open(
     let settled = subscription.settle().await;
     settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
-    let feed = Feed::new(Arc::clone(shared), subscription, include, permits);
+    let mut feed = Feed::new(Arc::clone(shared), subscription, include, permits);
+    feed.takes_batches = request.takes_batches;
     let answers = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
@@ -105,7 +146,11 @@ struct Feed {
     shared: Arc<Shared>,
     subscription: Subscription,
     include: Include,
-    /// Read ahead, in order.
+    /// The client takes several events in one message.
+    takes_batches: bool,
+    /// The first message.
+    first: Option<Bytes>,
+    /// Messages of events, read ahead, in order.
     ready: VecDeque<Bytes>,
     /// A message that was met while events were gathered, and comes after them.
     after: Option<Message>,
@@ -132,6 +177,8 @@ impl Feed {
             shared,
             subscription,
             include,
+            takes_batches: false,
+            first: None,
             ready: VecDeque::new(),
             after: None,
             sent,
@@ -140,23 +187,25 @@ impl Feed {
             position,
             _permits: permits,
         };
-        let first = feed.checkpoint();
-        feed.ready.push_back(first);
+        feed.first = Some(feed.checkpoint());
         feed
     }
 
-    async fn next(&mut self) -> Result<Bytes, Status> {
+    async fn next(&mut self) -> Result<Sent, Status> {
         let draining = self.shared.draining.clone();
         loop {
             if draining.is_cancelled() {
                 // What is in `ready` is not acknowledged; the client goes on after what it has.
                 return Err(self.shared.stopping());
             }
-            if let Some(answer) = self.ready.pop_front() {
-                return Ok(answer);
+            if let Some(first) = self.first.take() {
+                return Ok(Sent::Message(first));
+            }
+            if let Some(sent) = self.take_ready() {
+                return Ok(sent);
             }
             if Instant::now() >= self.checkpoint_at {
-                return Ok(self.checkpoint());
+                return Ok(Sent::Message(self.checkpoint()));
             }
             let message = match self.after.take() {
                 Some(message) => message,
@@ -173,21 +222,21 @@ impl Feed {
                 Message::Event(header) => self.take_events(header).await?,
                 Message::CaughtUp => {
                     let (sequence, head_sequence) = self.places();
-                    return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp {
+                    return Ok(self.told(Answer::CaughtUp(v1::CaughtUp {
                         sequence,
                         head_sequence,
                         lag_events: head_sequence - sequence,
                     })));
                 }
                 Message::Continued { intent, successor } => {
-                    return Ok(self.answer(Answer::IntentContinued(v1::IntentContinued {
+                    return Ok(self.told(Answer::IntentContinued(v1::IntentContinued {
                         intent: intent.0,
                         successor: successor.0,
                     })));
                 }
                 Message::FellBehind => {
                     let (sequence, head_sequence) = self.places();
-                    return Ok(self.answer(Answer::FellBehind(v1::FellBehind {
+                    return Ok(self.told(Answer::FellBehind(v1::FellBehind {
                         sequence,
                         head_sequence,
                         lag_events: head_sequence - sequence,
@@ -195,6 +244,21 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// The next message of those that are ready.
+    fn take_ready(&mut self) -> Option<Sent> {
+        if !self.takes_batches || self.ready.len() < 2 {
+            return self.ready.pop_front().map(Sent::Message);
+        }
+        let mut bytes = 0;
+        let fitting = self.ready.iter().take(BATCH_EVENTS).take_while(|event| {
+            let has_room = bytes < BATCH_BYTES;
+            bytes += event.len();
+            has_room
+        });
+        let count = fitting.count();
+        Some(Sent::Events(self.ready.drain(..count).collect()))
     }
 
     /// Takes `first` and the events that are there already, up to a bound, and loads what was asked
@@ -288,6 +352,10 @@ impl Feed {
         u64::try_from(since.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .max(1)
+    }
+
+    fn told(&self, message: Answer) -> Sent {
+        Sent::Message(self.answer(message))
     }
 
     fn answer(&self, message: Answer) -> Bytes {

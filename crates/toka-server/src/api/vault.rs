@@ -20,7 +20,8 @@ use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService
 use tonic::{Request, Response, Status, Streaming};
 use tower::{Service, service_fn};
 
-use super::passthrough::Passthrough;
+use super::passthrough::{Passthrough, Written};
+use super::subscribe::Sent;
 use super::{Shared, commit, commit_stream, list, read, subscribe};
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -102,11 +103,11 @@ impl Service<http::Request<Body>> for Vault {
                 async move { list::list(&shared, request).await }
             }),
             Some(Method::CommitStream) => Box::pin(async move {
-                let mut grpc = grpc::<v1::CommitStreamRequest>();
+                let mut grpc = grpc::<v1::CommitStreamRequest, Bytes>();
                 Ok(grpc.streaming(CommitStream(shared), request).await)
             }),
             Some(Method::Subscribe) => Box::pin(async move {
-                let mut grpc = grpc::<v1::SubscribeRequest>();
+                let mut grpc = grpc::<v1::SubscribeRequest, Sent>();
                 Ok(grpc.server_streaming(Subscribe(shared), request).await)
             }),
             None => Box::pin(async { Ok(Status::unimplemented("no such method").into_http()) }),
@@ -115,7 +116,7 @@ impl Service<http::Request<Body>> for Vault {
 }
 
 /// Takes requests of one method, and sends its answers.
-fn grpc<M: Message + Default + 'static>() -> Grpc<Passthrough<M>> {
+fn grpc<M: Message + Default + 'static, T: Written>() -> Grpc<Passthrough<M, T>> {
     Grpc::new(Passthrough::default())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -129,7 +130,7 @@ where
     A: Future<Output = Result<Response<Bytes>, Status>> + Send + 'static,
 {
     Box::pin(async move {
-        let mut grpc = grpc::<M>();
+        let mut grpc = grpc::<M, Bytes>();
         Ok(grpc.unary(service_fn(method), request).await)
     })
 }
@@ -150,8 +151,8 @@ impl StreamingService<v1::CommitStreamRequest> for CommitStream {
 struct Subscribe(Arc<Shared>);
 
 impl ServerStreamingService<v1::SubscribeRequest> for Subscribe {
-    type Response = Bytes;
-    type ResponseStream = Answers<Bytes>;
+    type Response = Sent;
+    type ResponseStream = Answers<Sent>;
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<v1::SubscribeRequest>) -> Self::Future {

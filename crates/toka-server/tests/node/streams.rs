@@ -234,6 +234,43 @@ async fn events(stream: &mut Streaming<v1::SubscribeResponse>, count: usize) -> 
     sequences
 }
 
+/// The first `count` events with their payloads, and how many messages they came in.
+async fn followed(cluster: &Cluster, takes_batches: bool, count: usize) -> (Vec<v1::Event>, usize) {
+    let request = v1::SubscribeRequest {
+        include: Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }),
+        takes_batches,
+        ..Default::default()
+    };
+    let stream = within(cluster.vault(0).subscribe(request)).await;
+    let mut stream = stream.expect("opened").into_inner();
+    let (mut events, mut messages) = (Vec::new(), 0);
+    while events.len() < count {
+        match next(&mut stream).await {
+            Message::Event(event) => events.push(event),
+            Message::Events(batch) => events.extend(batch.events),
+            _ => continue,
+        }
+        messages += 1;
+    }
+    (events, messages)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_batches_gets_the_same_events_in_fewer_messages() {
+    let cluster = Cluster::start(1).await;
+    let sent = requests(1..=300);
+    let reply = within(cluster.vault(0).commit_stream(sent)).await;
+    drain(reply.expect("opened")).await;
+    let (alone, messages) = followed(&cluster, false, 300).await;
+    assert_eq!(messages, 300);
+    let (together, messages) = followed(&cluster, true, 300).await;
+    assert_eq!(together, alone);
+    assert!(messages < 150, "{messages} messages");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_on_a_follower_gets_everything_in_order() {
     let cluster = Cluster::start(3).await;
