@@ -12,7 +12,7 @@ pub const PAGE_BYTES: usize = 4 << 20;
 pub const PAGE_EVENTS_DEFAULT: usize = 100;
 /// Longest time between two messages of a subscription.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// Events that a subscription reads ahead of its reader,
+/// Events that a subscription reads at once; those after them are read while its reader takes these,
 pub const SUBSCRIPTION_EVENTS: usize = 256;
 /// and about the bytes of their messages (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;

@@ -1,13 +1,15 @@
 //! Subscriptions.
 //!
-//! The stream is pulled: nothing is read before the client takes what was read before, but for one
-//! batch. A slow client thus costs the node that batch, and falls back to storage. A batch is bytes, which all
+//! The stream is pulled: nothing is read before the client takes what was read before, but for two
+//! batches. A slow client thus costs the node these, and falls back to storage. A batch is bytes, which all
 //! subscriptions share that want the same of its events.
+
+mod sent;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
@@ -17,19 +19,18 @@ use toka_ledger::read::RING_EVENTS_MAX;
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
-use toka_proto::convert::wire::put_head;
 use toka_proto::v1;
 use toka_proto::v1::subscribe_request::Start as StartMessage;
 use toka_proto::v1::subscribe_response::Message as Answer;
 use toka_raft::meters::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tonic::codec::EncodeBuf;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
+pub(super) use self::sent::Sent;
 use super::Shared;
 use super::encoded::messages;
-use super::passthrough::Written;
 use super::read::Include;
 use super::vault::Answers;
 use crate::limits::{
@@ -41,45 +42,10 @@ const HEADER_BYTES: usize = 256;
 /// and each parent: an id and a digest.
 const PARENT_BYTES: usize = 64;
 
-/// Bytes of a key and a length.
-const HEAD_BYTES_MAX: usize = 16;
-
 /// Where a request wants to start.
 enum Place {
     At(Start),
     Cursor(CursorName),
-}
-
-/// One encoded [`v1::SubscribeResponse`].
-#[derive(Debug)]
-pub(super) enum Sent {
-    /// The whole of it.
-    Message(Bytes),
-    /// Several that have an event each, to be sent as one.
-    Events(Vec<Bytes>),
-}
-
-/// Field of a [`v1::SubscribeResponse`] with several events.
-const EVENTS: u32 = 7;
-/// What stands before each of them. Before one alone, in its message, stands another key, a byte too.
-const BATCHED_EVENT: u8 = 1 << 3 | 2;
-
-impl Written for Sent {
-    fn write(&self, out: &mut EncodeBuf<'_>) {
-        let events = match self {
-            Self::Message(message) => return message.write(out),
-            Self::Events(events) => events,
-        };
-        let bytes: usize = events.iter().map(Bytes::len).sum();
-        let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
-        put_head(&mut head, EVENTS, bytes);
-        out.reserve(head.len() + bytes);
-        out.put_slice(&head);
-        for event in events {
-            out.put_u8(BATCHED_EVENT);
-            out.put_slice(&event[1..]);
-        }
-    }
 }
 
 /// Opens a subscription.
@@ -152,8 +118,12 @@ struct Feed {
     first: Option<Bytes>,
     /// Messages of events, read ahead, in order.
     ready: VecDeque<Bytes>,
+    /// What comes after those that are ready, and is being read.
+    ahead: Option<Ahead>,
     /// A message that was met while events were gathered, and comes after them.
     after: Option<Message>,
+    /// There were more events than are taken at once.
+    is_behind: bool,
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
     sent: (u64, u64),
     checkpoint_at: Instant,
@@ -162,6 +132,14 @@ struct Feed {
     /// For metrics: the first of `sent`.
     position: Arc<Gauge>,
     _permits: Permits,
+}
+
+/// Events that are read while those before them are sent.
+struct Ahead {
+    /// Sequence and time of the last of them.
+    last: (u64, u64),
+    count: usize,
+    messages: AbortOnDropHandle<Result<Vec<Bytes>, Status>>,
 }
 
 impl Feed {
@@ -180,7 +158,9 @@ impl Feed {
             takes_batches: false,
             first: None,
             ready: VecDeque::new(),
+            ahead: None,
             after: None,
+            is_behind: false,
             sent,
             checkpoint_at: Instant::now(),
             leaderless_since: None,
@@ -202,10 +182,15 @@ impl Feed {
                 return Ok(Sent::Message(first));
             }
             if let Some(sent) = self.take_ready() {
+                self.read_ahead();
                 return Ok(sent);
             }
             if Instant::now() >= self.checkpoint_at {
                 return Ok(Sent::Message(self.checkpoint()));
+            }
+            if let Some(ahead) = self.ahead.take() {
+                self.take_ahead(ahead).await?;
+                continue;
             }
             let message = match self.after.take() {
                 Some(message) => message,
@@ -261,15 +246,47 @@ impl Feed {
         Some(Sent::Events(self.ready.drain(..count).collect()))
     }
 
-    /// Takes `first` and the events that are there already, up to a bound, and loads what was asked
-    /// for with them.
+    /// Takes `first` and the events that are there already, and loads what was asked for with them.
     async fn take_events(&mut self, first: Arc<EventHeader>) -> Result<(), Status> {
+        let (headers, last) = self.gather(first);
+        self.look_ahead();
+        let count = headers.len();
+        let messages = load(Arc::clone(&self.shared), self.include, headers).await?;
+        self.make_ready(last, count, messages);
+        Ok(())
+    }
+
+    /// Waits for what is read ahead.
+    async fn take_ahead(&mut self, ahead: Ahead) -> Result<(), Status> {
+        let messages = match ahead.messages.await {
+            Ok(messages) => messages?,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down.
+                Err(_) => return Err(self.shared.stopping()),
+            },
+        };
+        self.make_ready(ahead.last, ahead.count, messages);
+        Ok(())
+    }
+
+    fn make_ready(&mut self, last: (u64, u64), count: usize, messages: Vec<Bytes>) {
+        self.sent = last;
+        self.position.set(last.0);
+        self.shared.events_sent.add(count as u64);
+        self.ready.extend(messages);
+    }
+
+    /// `first` and the events that are there already, up to a bound; sequence and time of the last of them.
+    fn gather(&mut self, first: Arc<EventHeader>) -> (Vec<Arc<EventHeader>>, (u64, u64)) {
         let mut bytes = self.size(&first);
+        let mut last = (first.sequence, first.unix_ms);
         let mut headers = vec![first];
         while headers.len() < SUBSCRIPTION_EVENTS && bytes < SUBSCRIPTION_BYTES {
             match self.subscription.next().now_or_never() {
                 Some(Ok(Message::Event(header))) => {
                     bytes += self.size(&header);
+                    last = (header.sequence, header.unix_ms);
                     headers.push(header);
                 }
                 Some(Ok(message)) => {
@@ -280,20 +297,55 @@ impl Feed {
                 Some(Err(_)) | None => break,
             }
         }
-        if let Some(last) = headers.last() {
-            self.sent = (last.sequence, last.unix_ms);
+        self.is_behind = headers.len() >= SUBSCRIPTION_EVENTS || bytes >= SUBSCRIPTION_BYTES;
+        (headers, last)
+    }
+
+    /// Has the next page of headers read meanwhile, if there is more than was taken.
+    fn look_ahead(&mut self) {
+        if self.is_behind
+            && self.after.is_none()
+            && let Some(Ok(message)) = self.subscription.next().now_or_never()
+        {
+            self.after = Some(message);
         }
-        let count = headers.len() as u64;
-        let events = load(Arc::clone(&self.shared), self.include, headers).await?;
-        self.position.set(self.sent.0);
-        self.shared.events_sent.add(count);
-        self.ready.extend(events);
-        Ok(())
+    }
+
+    /// Has the next events read while those before them are sent, if their headers are there.
+    fn read_ahead(&mut self) {
+        if !self.is_behind || self.ahead.is_some() {
+            return;
+        }
+        self.look_ahead();
+        let first = match self.after.take() {
+            Some(Message::Event(first)) => first,
+            other => {
+                self.after = other;
+                return;
+            }
+        };
+        let (headers, last) = self.gather(first);
+        let count = headers.len();
+        let task = tokio::spawn(load(Arc::clone(&self.shared), self.include, headers));
+        self.ahead = Some(Ahead {
+            last,
+            count,
+            messages: AbortOnDropHandle::new(task),
+        });
+        self.look_ahead();
+    }
+
+    /// Every match up to this sequence was taken.
+    fn taken(&self) -> u64 {
+        match &self.after {
+            Some(Message::Event(next)) => next.sequence - 1,
+            _ => self.subscription.position(),
+        }
     }
 
     /// Sequences up to which every match was sent, and of the last event that the node has.
     fn places(&self) -> (u64, u64) {
-        let sequence = self.subscription.position();
+        let sequence = self.taken();
         let head = self.shared.reader.position().sequence;
         (sequence, head.max(sequence))
     }
@@ -319,11 +371,14 @@ impl Feed {
         HEADER_BYTES + attributes + parents + payload + embedding
     }
 
-    /// Where the stream is. Asked for only when nothing is read ahead.
+    /// Where the stream is. Asked for only when nothing is ready.
     fn checkpoint(&mut self) -> Bytes {
         self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
         let head = self.shared.reader.position();
-        let sequence = self.subscription.position();
+        let sequence = match &self.ahead {
+            Some(_) => self.sent.0,
+            None => self.taken(),
+        };
         // At the head the vault's time is known even if no event has it. Elsewhere only that of the
         // last match is.
         let unix_ms = if sequence >= head.sequence {
