@@ -68,6 +68,11 @@ impl Vault {
     pub(crate) fn server(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+
+    /// Whether the call at this path is one of the service's.
+    pub(crate) fn serves(path: &str) -> bool {
+        Method::at(path).is_some()
+    }
 }
 
 impl NamedService for Vault {
