@@ -53,7 +53,7 @@ impl Client {
         preconditions: Vec<Precondition>,
     ) -> Result<Committed, Error> {
         let commit = prepare(events, preconditions, &*self.shared.entropy)?;
-        let mut commit = EncodedCommit::new(commit, EVENTS);
+        let mut commit = EncodedCommit::new(&commit, EVENTS);
         let answer = self
             .shared
             .change(self.deadline(), Repeats::Always, |channel, time| {

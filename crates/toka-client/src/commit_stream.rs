@@ -156,7 +156,7 @@ impl CommitStream {
         preconditions: Vec<Precondition>,
     ) -> Result<Acknowledgement, Error> {
         let commit = prepare(events, preconditions, &*self.client.shared.entropy)?;
-        let commit = EncodedCommit::new(commit, EVENTS);
+        let commit = EncodedCommit::new(&commit, EVENTS);
         let kib = commit.len(PRECONDITIONS) / 1024 + 1;
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         let ended = |_| Error::StreamEnded;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use bytes::{BufMut, Bytes};
 use prost::Message;
 use toka_ledger::command::Commit;
-use toka_proto::convert::wire::{bytes_len, put_head, put_message};
+use toka_proto::convert::wire::{bytes_len, new_event_len, put_head, put_message, put_new_event};
 use toka_proto::v1;
 use toka_proto::v1::vault_service_server::SERVICE_NAME;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,24 +31,18 @@ pub(crate) struct EncodedCommit {
 
 impl EncodedCommit {
     /// Encodes the events as the field `tag`.
-    pub(crate) fn new(commit: Commit, tag: u32) -> Self {
-        let v1::CommitRequest {
-            events,
-            preconditions,
-            ..
-        } = commit.into();
-        let bytes = events
-            .iter()
-            .map(|event| bytes_len(tag, event.encoded_len()));
+    pub(crate) fn new(commit: &Commit, tag: u32) -> Self {
+        let events = commit.events.iter();
+        let bytes = events.map(|event| bytes_len(tag, new_event_len(event)));
         let mut encoded = Vec::with_capacity(bytes.sum());
-        for event in &events {
-            put_head(&mut encoded, tag, event.encoded_len());
-            put_message(event, &mut encoded);
+        for event in &commit.events {
+            put_head(&mut encoded, tag, new_event_len(event));
+            put_new_event(&mut encoded, event);
         }
         Self {
-            count: events.len(),
+            count: commit.events.len(),
             events: encoded.into(),
-            preconditions,
+            preconditions: commit.preconditions.iter().map(Into::into).collect(),
         }
     }
 

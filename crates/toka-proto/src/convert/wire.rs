@@ -3,10 +3,13 @@
 //! The same bytes as those of the generated [`v1::Event`], which tests compare. That has a heap allocation for each of
 //! its fields, so that an event would be copied there, measured, and copied again; here it is copied once.
 
+mod new_event;
+
 use bytes::Bytes;
 use prost::Message;
 use toka_ledger::{Attributes, Embedding, EventHeader, Parent, Stored};
 
+pub use self::new_event::{new_event_len, put_new_event};
 use crate::v1;
 
 /// Wire types of Protobuf.
