@@ -2,7 +2,7 @@
 
 use toka_ledger::EventHeader;
 use toka_ledger::command::{Commit, Precondition};
-use toka_ledger::prepare::{EventDraft, is_claim, prepare_commit};
+use toka_ledger::prepare::{EventDraft, is_claim, prepare_commit_to_send};
 use toka_ledger::seam::Entropy;
 use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::v1;
@@ -98,8 +98,8 @@ pub(crate) fn prepare(
         entropy.fill(&mut salt);
         event.salt(&salt)
     });
-    // The leader's clock counts.
-    Ok(prepare_commit(salted, preconditions, 0)?)
+    // The leader's clock counts, and its digests.
+    Ok(prepare_commit_to_send(salted, preconditions)?)
 }
 
 pub(crate) fn committed(
