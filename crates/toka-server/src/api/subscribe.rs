@@ -15,7 +15,7 @@ use prost::Message as _;
 use toka_ledger::core::EventHeader;
 use toka_ledger::engine::AtHand;
 use toka_ledger::feed::{Message, Start, Subscription};
-use toka_ledger::read::RING_EVENTS_MAX;
+use toka_ledger::read::{Follower, RING_EVENTS_MAX};
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
@@ -131,6 +131,8 @@ struct Feed {
     leaderless_since: Option<Instant>,
     /// For metrics: the first of `sent`.
     position: Arc<Gauge>,
+    /// Of who wants payloads or embeddings.
+    _follower: Option<Follower>,
     _permits: Permits,
 }
 
@@ -151,6 +153,7 @@ impl Feed {
     ) -> Self {
         let sent = (subscription.position(), 0);
         let position = shared.positions.begin(sent.0);
+        let follower = (!include.is_nothing()).then(|| shared.reader.follow());
         let mut feed = Self {
             shared,
             subscription,
@@ -165,6 +168,7 @@ impl Feed {
             checkpoint_at: Instant::now(),
             leaderless_since: None,
             position,
+            _follower: follower,
             _permits: permits,
         };
         feed.first = Some(feed.checkpoint());
