@@ -261,7 +261,9 @@ async fn stream_says_where_it_is_while_nothing_matches() -> Result<()> {
                     ensure!(caught_up.sequence == 6, "{caught_up:?}");
                     break;
                 }
-                other @ (Body::FellBehind(_) | Body::IntentContinued(_)) => bail!("{other:?}"),
+                other @ (Body::FellBehind(_) | Body::IntentContinued(_) | Body::Events(_)) => {
+                    bail!("{other:?}")
+                }
             }
         }
         ensure!(events == [3, 5], "{events:?}");

@@ -1,5 +1,6 @@
 //! `toka`, the one binary of Toka Vault: node, client and tools.
 
+mod allocator;
 mod cli;
 mod cmd;
 mod context;

@@ -2,13 +2,14 @@
 
 use toka_ledger::EventHeader;
 use toka_ledger::command::{Commit, Precondition};
-use toka_ledger::prepare::{EventDraft, is_claim, prepare_commit};
+use toka_ledger::prepare::{EventDraft, is_claim, prepare_commit_to_send};
 use toka_ledger::seam::Entropy;
 use toka_proto::convert::commit::set_cursor_histories;
 use toka_proto::v1;
 
-use crate::call::{Repeats, Shared, vault};
+use crate::call::{Repeats, Shared};
 use crate::client::Client;
+use crate::encoded::{self, EVENTS, EncodedCommit};
 use crate::error::Error;
 
 /// Length of the salts that the client makes, bytes.
@@ -52,20 +53,23 @@ impl Client {
         preconditions: Vec<Precondition>,
     ) -> Result<Committed, Error> {
         let commit = prepare(events, preconditions, &*self.shared.entropy)?;
-        let count = commit.events.len();
-        let message = v1::CommitRequest::from(commit);
+        let mut commit = EncodedCommit::new(&commit, EVENTS);
         let answer = self
             .shared
             .change(self.deadline(), Repeats::Always, |channel, time| {
-                let mut message = message.clone();
-                self.shared.name_history(&mut message.preconditions);
-                let request = self.shared.request(message, time);
-                async move { vault(channel).commit(request).await }
+                self.shared.name_history(&mut commit.preconditions);
+                let request = self.shared.request(commit.request(), time);
+                encoded::commit(channel, request)
             })
             .await?;
         let response = answer.message;
         self.shared.observe(&answer.endpoint, response.header)?;
-        committed(&answer.endpoint, count, response.revision, response.events)
+        committed(
+            &answer.endpoint,
+            commit.count,
+            response.revision,
+            response.events,
+        )
     }
 }
 
@@ -94,8 +98,8 @@ pub(crate) fn prepare(
         entropy.fill(&mut salt);
         event.salt(&salt)
     });
-    // The leader's clock counts.
-    Ok(prepare_commit(salted, preconditions, 0)?)
+    // The leader's clock counts, and its digests.
+    Ok(prepare_commit_to_send(salted, preconditions)?)
 }
 
 pub(crate) fn committed(

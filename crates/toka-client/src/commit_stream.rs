@@ -7,31 +7,45 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use prost::Message as _;
+use bytes::Bytes;
 use toka_ledger::command::Precondition;
 use toka_ledger::prepare::EventDraft;
+use toka_proto::convert::wire::{number_len, put_head, put_number};
 use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
-use toka_proto::v1::commit_stream_response::Outcome;
+use toka_proto::v1::{commit_stream_response, streamed_answer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::call::{Tries, vault};
+use crate::call::Tries;
 use crate::client::Client;
 use crate::commit::{Committed, committed, prepare};
+use crate::encoded::{self, EncodedCommit};
 use crate::error::Error;
 use crate::retry::{Verdict, judge};
 use crate::routes::Route;
 
 /// Commits without an answer, KiB.
 const IN_FLIGHT_KIB_MAX: u32 = 32 << 10;
+/// Bytes after which no further commit goes into a message: the node takes one up while the next is on its way.
+const MESSAGE_BYTES: usize = 128 << 10;
+// Of `CommitStreamRequest` and of `StreamedCommit`, which have the same numbers.
+const REQUEST_NUMBER: u32 = 2;
+const EVENTS: u32 = 3;
+const PRECONDITIONS: u32 = 4;
+// Of `CommitStreamRequest` alone.
+const MORE: u32 = 5;
+const TAKES_MORE: u32 = 6;
 /// Times that a stream is opened anew, without progress, because the node named another leader.
 const REDIRECTIONS_MAX: u32 = 2;
 
 /// Commits in the order in which they are sent, without waiting for each answer.
+///
+/// Those that are sent while others are on their way go together in one message, if the node takes that. None is held back
+/// for it.
 ///
 /// After a broken connection or a change of leader everything that has no answer yet is sent again,
 /// in the same order; what had been applied comes back marked `deduplicated`. Dropping the stream
@@ -66,12 +80,38 @@ impl Future for Acknowledgement {
     }
 }
 
+/// What a connection that was opened is used with.
+struct Opened {
+    /// Encoded messages.
+    requests: mpsc::Sender<Bytes>,
+    answers: Streaming<v1::CommitStreamResponse>,
+    /// Commits that a message may have.
+    commits_max: usize,
+}
+
+/// What became of a commit, by the node.
+type Outcome = Result<v1::CommitResult, v1::CommitError>;
+
 /// A commit without an answer.
 struct Pending {
-    message: v1::CommitStreamRequest,
+    /// Given when it is sent for the first time.
+    number: u64,
+    commit: EncodedCommit,
     acknowledge: oneshot::Sender<Result<Committed, Error>>,
     /// Its part of the window.
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Pending {
+    /// Bytes of the number and the commit.
+    fn len(&self) -> usize {
+        number_len(REQUEST_NUMBER, self.number) + self.commit.len(PRECONDITIONS)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_number(out, REQUEST_NUMBER, self.number);
+        self.commit.write(PRECONDITIONS, out);
+    }
 }
 
 impl Client {
@@ -116,14 +156,9 @@ impl CommitStream {
         preconditions: Vec<Precondition>,
     ) -> Result<Acknowledgement, Error> {
         let commit = prepare(events, preconditions, &*self.client.shared.entropy)?;
-        let request = v1::CommitRequest::from(commit);
-        let message = v1::CommitStreamRequest {
-            vault: request.vault,
-            request_number: 0,
-            events: request.events,
-            preconditions: request.preconditions,
-        };
-        let kib = u32::try_from(message.encoded_len() / 1024 + 1).unwrap_or(u32::MAX);
+        let commit = EncodedCommit::new(&commit, EVENTS);
+        let kib = commit.len(PRECONDITIONS) / 1024 + 1;
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         let ended = |_| Error::StreamEnded;
         let commits = Arc::clone(&self.commits)
             .acquire_owned()
@@ -133,7 +168,8 @@ impl CommitStream {
         let kib = kib.await.map_err(|_| Error::StreamEnded)?;
         let (acknowledge, answer) = oneshot::channel();
         let pending = Pending {
-            message,
+            number: 0,
+            commit,
             acknowledge,
             _permits: (commits, kib),
         };
@@ -196,9 +232,7 @@ impl Driver {
             }
             let endpoint = shared.routes.pick(Route::Leader);
             let end = match self.connect(&endpoint, &mut tries).await {
-                Ok((requests, answers)) => {
-                    self.serve(&endpoint, &mut tries, requests, answers).await
-                }
+                Ok(opened) => self.serve(&endpoint, &mut tries, opened).await,
                 Err(end) => Err(end),
             };
             if self.in_flight.is_empty() {
@@ -224,38 +258,71 @@ impl Driver {
         }
     }
 
-    fn admit(&mut self, mut pending: Pending) -> v1::CommitStreamRequest {
+    fn admit(&mut self, mut pending: Pending) {
         self.last_number += 1;
-        pending.message.request_number = self.last_number;
-        let preconditions = &mut pending.message.preconditions;
-        self.client.shared.name_history(preconditions);
-        let message = pending.message.clone();
+        pending.number = self.last_number;
         self.in_flight.push_back(pending);
-        message
+    }
+
+    /// Takes `first`, and what is there behind it, as far as one message goes; sends it.
+    fn send(&mut self, first: Pending, opened: &Opened) {
+        let from = self.in_flight.len();
+        let mut bytes = first.len();
+        self.admit(first);
+        while bytes < MESSAGE_BYTES
+            && self.in_flight.len() - from < opened.commits_max
+            && let Ok(next) = self.queue.try_recv()
+        {
+            bytes += next.len();
+            self.admit(next);
+        }
+        self.send_from(from, opened);
+    }
+
+    /// Sends what is in flight from this place on, in as few messages as it takes.
+    fn send_from(&mut self, from: usize, opened: &Opened) {
+        let mut message: Vec<u8> = Vec::new();
+        let mut count = 0;
+        for pending in self.in_flight.range_mut(from..) {
+            // What was sent before the first reply named no history.
+            let preconditions = &mut pending.commit.preconditions;
+            self.client.shared.name_history(preconditions);
+            let is_full = count == opened.commits_max || message.len() >= MESSAGE_BYTES;
+            if count > 0 && is_full {
+                // The channel has room for a whole window, so this never waits; if the connection has failed already,
+                // `answers` says so.
+                let _ = opened
+                    .requests
+                    .try_send(std::mem::take(&mut message).into());
+                count = 0;
+            }
+            let bytes = pending.len();
+            message.reserve(bytes);
+            if count == 0 {
+                pending.write(&mut message);
+                put_number(&mut message, TAKES_MORE, 1);
+            } else {
+                put_head(&mut message, MORE, bytes);
+                pending.write(&mut message);
+            }
+            count += 1;
+        }
+        if count > 0 {
+            let _ = opened.requests.try_send(message.into());
+        }
     }
 
     /// Opens a stream. Nothing is sent before the node has named the leader, so that a follower does
     /// not get what the leader then gets again.
-    async fn connect(
-        &mut self,
-        endpoint: &str,
-        tries: &mut Tries,
-    ) -> Result<
-        (
-            mpsc::Sender<v1::CommitStreamRequest>,
-            Streaming<v1::CommitStreamResponse>,
-        ),
-        End,
-    > {
+    async fn connect(&mut self, endpoint: &str, tries: &mut Tries) -> Result<Opened, End> {
         let shared = &*self.client.shared;
         let known = shared.know_cluster(tries.deadline()).await;
         known.map_err(End::Error)?;
         let (_, until) = tries.next().map_err(End::Error)?;
         let channel = shared.channels.get(endpoint).map_err(End::Error)?;
         let (requests, outgoing) = mpsc::channel(shared.config.stream_window.max(1));
-        let mut vault = vault(channel);
         let outgoing = shared.lasting_request(ReceiverStream::new(outgoing));
-        let opening = vault.commit_stream(outgoing);
+        let opening = encoded::commit_stream(channel, outgoing);
         let response = match timeout_at(until, opening).await {
             Ok(opened) => opened.map_err(End::Status)?,
             Err(_) => return Err(End::Status(tries.no_answer())),
@@ -270,7 +337,11 @@ impl Driver {
                 return Err(End::Redirected);
             }
         }
-        Ok((requests, response.into_inner()))
+        Ok(Opened {
+            requests,
+            commits_max: metadata::commits_per_message(response.metadata()),
+            answers: response.into_inner(),
+        })
     }
 
     /// Sends and takes answers until everything is done or the connection fails.
@@ -278,24 +349,16 @@ impl Driver {
         &mut self,
         endpoint: &str,
         tries: &mut Tries,
-        requests: mpsc::Sender<v1::CommitStreamRequest>,
-        mut answers: Streaming<v1::CommitStreamResponse>,
+        mut opened: Opened,
     ) -> Result<(), End> {
-        // The channel has room for a whole window, so this never waits; if the connection has
-        // failed already, `answers` says so.
-        for pending in &mut self.in_flight {
-            // What was sent before the first reply named no history.
-            let preconditions = &mut pending.message.preconditions;
-            self.client.shared.name_history(preconditions);
-            let _ = requests.try_send(pending.message.clone());
-        }
+        self.send_from(0, &opened);
         let mut progress = Instant::now();
         loop {
             if self.is_closed && self.in_flight.is_empty() {
                 return Ok(());
             }
             tokio::select! {
-                answer = answers.message() => {
+                answer = opened.answers.message() => {
                     let answer = answer.map_err(End::Status)?.ok_or_else(|| {
                         End::Status(Status::unavailable("the node ended the stream"))
                     })?;
@@ -309,7 +372,7 @@ impl Driver {
                         if self.in_flight.is_empty() {
                             progress = Instant::now();
                         }
-                        let _ = requests.try_send(self.admit(pending));
+                        self.send(pending, &opened);
                     }
                     None => self.is_closed = true,
                 },
@@ -323,24 +386,47 @@ impl Driver {
     }
 
     fn answered(&mut self, endpoint: &str, answer: v1::CommitStreamResponse) -> Result<(), End> {
-        let reply = |reason: &str| End::Error(Error::reply(endpoint, reason));
-        let first = self
-            .in_flight
-            .front()
-            .ok_or_else(|| reply("nothing was asked"))?;
-        if first.message.request_number != answer.request_number {
-            return Err(reply("it is out of order"));
-        }
+        self.check_next(endpoint, answer.request_number)?;
         if answer.header.is_some() {
             let observed = self.client.shared.observe(endpoint, answer.header);
             observed.map_err(End::Error)?;
         }
-        let outcome = match answer.outcome {
-            Some(Outcome::Result(result)) => {
-                let count = first.message.events.len();
-                committed(endpoint, count, result.revision, result.events)
+        let outcome = answer.outcome.map(|outcome| match outcome {
+            commit_stream_response::Outcome::Result(result) => Ok(result),
+            commit_stream_response::Outcome::Error(error) => Err(error),
+        });
+        self.settle(endpoint, outcome)?;
+        for further in answer.more {
+            self.check_next(endpoint, further.request_number)?;
+            let outcome = further.outcome.map(|outcome| match outcome {
+                streamed_answer::Outcome::Result(result) => Ok(result),
+                streamed_answer::Outcome::Error(error) => Err(error),
+            });
+            self.settle(endpoint, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses an answer that is not the next one.
+    fn check_next(&self, endpoint: &str, request_number: u64) -> Result<(), End> {
+        let reply = |reason: &str| Err(End::Error(Error::reply(endpoint, reason)));
+        match self.in_flight.front() {
+            None => reply("nothing was asked"),
+            Some(first) if first.number != request_number => reply("it is out of order"),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Tells the first commit in flight what became of it.
+    fn settle(&mut self, endpoint: &str, outcome: Option<Outcome>) -> Result<(), End> {
+        let Some(first) = self.in_flight.front() else {
+            return Ok(());
+        };
+        let outcome = match outcome {
+            Some(Ok(result)) => {
+                committed(endpoint, first.commit.count, result.revision, result.events)
             }
-            Some(Outcome::Error(error)) => {
+            Some(Err(error)) => {
                 let status = status::from_commit_error(error);
                 let (verdict, failure) = judge(&status);
                 if !matches!(verdict, Verdict::Final) {
@@ -348,11 +434,12 @@ impl Driver {
                 }
                 Err(Error::from_failure(endpoint, failure))
             }
-            None => return Err(reply("it has no outcome")),
+            None => return Err(End::Error(Error::reply(endpoint, "it has no outcome"))),
         };
-        let first = self.in_flight.pop_front().expect("it was looked at above");
-        // Who dropped the acknowledgement does not want to know.
-        let _ = first.acknowledge.send(outcome);
+        if let Some(first) = self.in_flight.pop_front() {
+            // Who dropped the acknowledgement does not want to know.
+            let _ = first.acknowledge.send(outcome);
+        }
         Ok(())
     }
 }

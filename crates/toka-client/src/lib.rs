@@ -39,6 +39,7 @@ mod commit_stream;
 mod config;
 mod continued;
 mod cursors;
+mod encoded;
 mod error;
 mod groups;
 mod intents;

@@ -1,5 +1,6 @@
 //! Subscriptions that go on at another node when theirs dies.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use futures::stream::{self, Stream};
@@ -119,6 +120,8 @@ pub struct Subscription {
     history_id: Option<u128>,
     /// Intents of the filter that were retired.
     continued: Continued,
+    /// Events of one message, not delivered yet.
+    received: VecDeque<v1::Event>,
     /// The stream in use, and whose it is.
     stream: Option<(String, Streaming<v1::SubscribeResponse>)>,
     /// How long its node has known of no leader, as of its last checkpoint.
@@ -153,6 +156,7 @@ impl Client {
             position: None,
             history_id,
             continued: Continued::default(),
+            received: VecDeque::new(),
             stream: None,
             leaderless: Duration::ZERO,
         };
@@ -173,7 +177,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Message, Error> {
         let mut tries = None;
         loop {
-            if self.stream.is_none() {
+            if self.stream.is_none() && self.received.is_empty() {
                 let shared = &self.client.shared;
                 let deadline = Instant::now() + shared.config.resume_timeout;
                 self.open(tries.get_or_insert_with(|| shared.tries(deadline)))
@@ -186,6 +190,8 @@ impl Subscription {
                 }
                 Ok(None) => {}
                 Err(status) => {
+                    // They come again, after the position.
+                    self.received.clear();
                     let Some((endpoint, _)) = self.stream.take() else {
                         continue;
                     };
@@ -351,11 +357,15 @@ impl Subscription {
             filter: Some((&self.subscribe.filter).into()),
             include: Some(self.subscribe.include.into()),
             read: Some(read),
+            takes_batches: true,
         }
     }
 
     /// The next message of the stream in use; `None` for one that is of no interest.
     async fn receive(&mut self) -> Result<Option<Message>, Status> {
+        if let Some(event) = self.received.pop_front() {
+            return self.take_event(event);
+        }
         let idle_timeout = self.client.shared.config.idle_timeout;
         let Some((endpoint, stream)) = &mut self.stream else {
             return Ok(None);
@@ -377,19 +387,10 @@ impl Subscription {
         }
         let position = self.position.get_or_insert(0);
         match response.message {
-            Some(Body::Event(event)) => {
-                let event = StoredEvent::try_from(event).map_err(|error| bad(endpoint, &error))?;
-                if event.header.sequence <= *position {
-                    return Ok(None);
-                }
-                *position = event.header.sequence;
-                // A node that goes on after a position does not know of the time. A cursor is in its place.
-                if self.subscribe.cursor.is_none()
-                    && matches!(self.subscribe.start, Start::At(from) if event.header.unix_ms < from)
-                {
-                    return Ok(None);
-                }
-                Ok(Some(Message::Event(Box::new(event))))
+            Some(Body::Event(event)) => self.take_event(event),
+            Some(Body::Events(batch)) => {
+                self.received.extend(batch.events);
+                Ok(None)
             }
             Some(Body::Checkpoint(v1::Checkpoint {
                 sequence,
@@ -423,6 +424,24 @@ impl Subscription {
             // A message that is newer than this client.
             None => Ok(None),
         }
+    }
+
+    /// `None` for an event that was delivered before, or is before the start.
+    fn take_event(&mut self, event: v1::Event) -> Result<Option<Message>, Status> {
+        let event = StoredEvent::try_from(event)
+            .map_err(|error| bad(self.endpoint().unwrap_or("a node"), &error))?;
+        let position = self.position.get_or_insert(0);
+        if event.header.sequence <= *position {
+            return Ok(None);
+        }
+        *position = event.header.sequence;
+        // A node that goes on after a position does not know of the time. A cursor is in its place.
+        if self.subscribe.cursor.is_none()
+            && matches!(self.subscribe.start, Start::At(from) if event.header.unix_ms < from)
+        {
+            return Ok(None);
+        }
+        Ok(Some(Message::Event(Box::new(event))))
     }
 }
 

@@ -168,6 +168,17 @@ impl EventDraft {
     /// # Errors
     /// [`Invalid`]: the first input that breaks a rule.
     pub fn prepare(self) -> Result<PreparedEvent, Invalid> {
+        let mut event = self.prepare_to_send()?;
+        event.payload_digest = hash::payload_digest(&event.payload);
+        Ok(event)
+    }
+
+    /// As [`EventDraft::prepare`], without the digest of the payload, which stays zero: whoever takes the event hashes
+    /// the payload himself.
+    ///
+    /// # Errors
+    /// As [`EventDraft::prepare`].
+    pub fn prepare_to_send(self) -> Result<PreparedEvent, Invalid> {
         let kind = self.kind?;
         if is_audit_kind(kind.as_str()) {
             return Err(Invalid::ReservedKind {
@@ -177,7 +188,7 @@ impl EventDraft {
         if let Some(invalid) = self.invalid {
             return Err(invalid);
         }
-        let mut event = PreparedEvent {
+        let event = PreparedEvent {
             kind,
             payload_digest: Digest::default(),
             payload: self.payload,
@@ -188,7 +199,6 @@ impl EventDraft {
             attributes: self.attributes,
         };
         event.check()?;
-        event.payload_digest = hash::payload_digest(&event.payload);
         Ok(event)
     }
 
@@ -212,6 +222,26 @@ pub fn prepare_commit(
     preconditions: Vec<Precondition>,
     unix_ms: u64,
 ) -> Result<Commit, Invalid> {
+    commit_of(drafts, preconditions, unix_ms, EventDraft::prepare)
+}
+
+/// As [`prepare_commit`], to be sent to a node: without a time, and as [`EventDraft::prepare_to_send`].
+///
+/// # Errors
+/// As [`prepare_commit`].
+pub fn prepare_commit_to_send(
+    drafts: impl IntoIterator<Item = EventDraft>,
+    preconditions: Vec<Precondition>,
+) -> Result<Commit, Invalid> {
+    commit_of(drafts, preconditions, 0, EventDraft::prepare_to_send)
+}
+
+fn commit_of(
+    drafts: impl IntoIterator<Item = EventDraft>,
+    preconditions: Vec<Precondition>,
+    unix_ms: u64,
+    prepare: fn(EventDraft) -> Result<PreparedEvent, Invalid>,
+) -> Result<Commit, Invalid> {
     let drafts: Vec<_> = drafts.into_iter().collect();
     if drafts.is_empty() {
         return Err(Invalid::Empty { field: "events" });
@@ -223,7 +253,7 @@ pub fn prepare_commit(
         .into_iter()
         .enumerate()
         .map(|(event, draft)| {
-            draft.prepare().map_err(|invalid| match is_batch {
+            prepare(draft).map_err(|invalid| match is_batch {
                 true => Invalid::InBatch {
                     event,
                     invalid: Box::new(invalid),

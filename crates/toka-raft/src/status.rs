@@ -110,7 +110,7 @@ impl StatusSource {
         let own = membership.get_node(&node_id);
         let own = own.filter(|_| role == Role::Leader).map(|member| Leader {
             node_id,
-            member: member.clone(),
+            member: Arc::new(member.clone()),
             term: metrics.current_term,
         });
         let leader = own.or_else(|| self.leader.borrow().clone());

@@ -1,6 +1,7 @@
 //! The types that openraft is instantiated with, and short names for them.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -129,8 +130,8 @@ impl fmt::Display for Member {
 pub struct Leader {
     /// Its node id.
     pub node_id: u64,
-    /// Its addresses.
-    pub member: Member,
+    /// Its addresses. Shared: each call of a client copies this.
+    pub member: Arc<Member>,
     /// The term in which it leads.
     pub term: u64,
 }

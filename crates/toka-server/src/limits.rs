@@ -12,10 +12,14 @@ pub const PAGE_BYTES: usize = 4 << 20;
 pub const PAGE_EVENTS_DEFAULT: usize = 100;
 /// Longest time between two messages of a subscription.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// Events that a subscription reads ahead of its reader,
+/// Events that a subscription reads at once; those after them are read while its reader takes these,
 pub const SUBSCRIPTION_EVENTS: usize = 256;
 /// and about the bytes of their messages (one event may have more).
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// Events in one message of a subscription whose client takes several,
+pub const BATCH_EVENTS: usize = 128;
+/// and about their bytes (one event may have more). Whoever keeps one event keeps the memory of its message.
+pub const BATCH_BYTES: usize = 128 << 10;
 /// Encoded events that a node keeps for subscriptions that come to them later,
 pub const ENCODED_EVENTS: usize = 16_384;
 /// and their bytes.
@@ -29,6 +33,12 @@ pub const AT_HAND_BYTES_MAX: u32 = 128 << 10;
 pub const AT_HAND_EVENTS_MAX: usize = 16;
 /// Bytes of commits that one stream proposes at a time (one commit may be larger).
 pub const STREAM_GROUP_BYTES: usize = 1 << 20;
+/// Commits in one message of a commit stream.
+pub const STREAM_MESSAGE_COMMITS: usize = 256;
+/// Commits of one message that are checked before other calls have a turn.
+pub const STREAM_PREPARED_COMMITS: usize = 32;
+/// About the bytes of answers in one message of a commit stream (one answer may be larger).
+pub const STREAM_ANSWERS_BYTES: usize = 256 << 10;
 /// Log entries of one commit stream that are in its call's trace: a stream goes on for ever, and a trace should not.
 pub const STREAM_TRACED_ENTRIES: u32 = 64;
 /// How long the other nodes have to tell their state.
@@ -59,8 +69,8 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// See [`STREAM_WINDOW_BYTES`].
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Bytes of one frame of HTTP/2 that a client may send: what it has gathered on a commit stream, in one. A connection
-/// keeps as many of a frame that has not come as a whole.
+/// Bytes of a frame that a client may send: large commits are cut into fewer than with HTTP/2's 16 KiB. Not more, since
+/// nothing else, not even the answer to a ping, comes over a slow connection before its end.
 pub const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of the headers of a call; one with more is answered with HTTP's 431.
 pub const HEADERS_BYTES_MAX: u32 = 16 << 10;

@@ -36,6 +36,9 @@ pub fn run(data: &[u8]) {
         }),
         1 => with(bytes, |request: v1::CommitStreamRequest| {
             commit(request.events, request.preconditions);
+            for further in request.more {
+                commit(further.events, further.preconditions);
+            }
         }),
         2 => with(bytes, event),
         3 => with(bytes, |request: v1::ListRequest| {

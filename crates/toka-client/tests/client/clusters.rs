@@ -155,6 +155,7 @@ fn streaming(cluster_id: u128) -> Script {
                         header: header_of(cluster_id, 1),
                         request_number: request.request_number,
                         outcome: Some(Outcome::Result(result)),
+                        ..Default::default()
                     };
                     // The client may be gone.
                     let _ = answers.send(Ok(answer));

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use futures::Stream;
 use toka_client::{Builder, Client, Config, Leader};
-use toka_proto::convert::metadata::{cluster_id, put_cluster_id, put_leader};
+use toka_proto::convert::metadata::{
+    cluster_id, put_cluster_id, put_commits_per_message, put_leader,
+};
 use toka_proto::convert::read::Header;
 use toka_proto::convert::status;
 use toka_proto::v1;
@@ -42,6 +44,8 @@ type SubscribeHandler =
 pub(crate) struct Script {
     pub(crate) commit: Option<Reply<v1::CommitRequest, v1::CommitResponse>>,
     pub(crate) commit_stream: Option<CommitStreamHandler>,
+    /// Commits that a message of a stream may have; `None`: as an older node, it does not say.
+    pub(crate) commits_per_message: Option<usize>,
     pub(crate) get: Option<Reply<v1::GetRequest, v1::GetResponse>>,
     pub(crate) batch_get: Option<Reply<v1::BatchGetRequest, v1::BatchGetResponse>>,
     pub(crate) list: Option<Reply<v1::ListRequest, v1::ListResponse>>,
@@ -326,6 +330,9 @@ impl VaultService for Service {
             Box::pin(UnboundedReceiverStream::new(answers)) as Self::CommitStreamStream
         );
         put_leader(response.metadata_mut(), self.script.leader.as_ref());
+        if let Some(count) = self.script.commits_per_message {
+            put_commits_per_message(response.metadata_mut(), count);
+        }
         Ok(response)
     }
 

@@ -36,6 +36,7 @@ fn apply(applied: &Applied, request: &v1::CommitStreamRequest) -> v1::CommitStre
         header: header(revision),
         request_number: request.request_number,
         outcome: Some(Outcome::Result(result)),
+        ..Default::default()
     }
 }
 
@@ -114,6 +115,69 @@ async fn commits_are_acknowledged_in_order() {
     stream.finish().await.expect("everything has its answer");
     assert_eq!(node.seen(|s| s.commit_streams), 1);
     assert_eq!(client.revision(), 1_000);
+}
+
+/// Applies what comes, up to four commits in a message, and answers as many together. Of the first call only one
+/// message is applied, and answered but for its last commit.
+fn batching(applied: &Applied, sizes: &Arc<Mutex<Vec<usize>>>) -> Script {
+    let (applied, sizes) = (Arc::clone(applied), Arc::clone(sizes));
+    let answer = move |request: v1::CommitStreamRequest| {
+        assert!(request.takes_more);
+        sizes.lock().expect("free").push(1 + request.more.len());
+        let more = request.more.iter().map(|further| {
+            let further = v1::CommitStreamRequest {
+                request_number: further.request_number,
+                events: further.events.clone(),
+                ..Default::default()
+            };
+            let answer = apply(&applied, &further);
+            let Some(Outcome::Result(result)) = answer.outcome else {
+                unreachable!("it is applied");
+            };
+            v1::StreamedAnswer {
+                request_number: answer.request_number,
+                outcome: Some(v1::streamed_answer::Outcome::Result(result)),
+            }
+        });
+        let first = apply(&applied, &request);
+        v1::CommitStreamResponse {
+            more: more.collect(),
+            ..first
+        }
+    };
+    let answer = Arc::new(answer);
+    Script {
+        commits_per_message: Some(4),
+        commit_stream: Some(Box::new(move |call, mut requests, answers| {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                while let Ok(Some(request)) = requests.message().await {
+                    let mut answered = answer(request);
+                    let breaks = call == 0 && answered.more.pop().is_some();
+                    let _ = answers.send(Ok(answered));
+                    if breaks {
+                        let _ = answers.send(Err(status::stopping()));
+                        return;
+                    }
+                }
+            });
+        })),
+        ..Script::default()
+    }
+}
+
+#[tokio::test]
+async fn commits_go_together_where_the_node_takes_that_and_are_resumed_one_by_one() {
+    let (applied, sizes) = (Applied::default(), Arc::default());
+    let node = Node::start(batching(&applied, &sizes));
+    let client = client(&[&node.endpoint]).await;
+    let stream = client.commit_stream();
+    assert_eq!(send(&stream, 100).await, (1..=100).collect::<Vec<_>>());
+    stream.finish().await.expect("everything has its answer");
+    assert_eq!(*applied.lock().expect("free"), payloads(0..100));
+    assert_eq!(node.seen(|s| s.commit_streams), 2);
+    let sizes = sizes.lock().expect("free");
+    assert_eq!(sizes.iter().max(), Some(&4), "{sizes:?}");
 }
 
 #[tokio::test]

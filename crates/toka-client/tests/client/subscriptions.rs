@@ -103,6 +103,42 @@ async fn subscription_goes_on_at_another_node_without_gap_or_repeat() {
     }
 }
 
+/// Events in one message.
+fn batch(sequences: std::ops::RangeInclusive<u64>) -> v1::SubscribeResponse {
+    let events = sequences.map(event).collect();
+    v1::SubscribeResponse {
+        header: None,
+        message: Some(Body::Events(v1::EventBatch { events })),
+    }
+}
+
+#[tokio::test]
+async fn events_of_one_message_are_delivered_one_by_one_and_each_once() {
+    let node = Node::start(Script {
+        subscribe: Some(Box::new(|call, request, sender| {
+            assert!(request.takes_batches);
+            let start = start(&request);
+            let _ = sender.send(Ok(checkpoint(start)));
+            // The second stream begins with what the first one has sent last.
+            let (first, last) = [(1, 4), (4, 7)][call.min(1)];
+            let _ = sender.send(Ok(batch(first..=last)));
+            match call {
+                0 => hang_up(sender),
+                _ => fall_silent(sender),
+            }
+        })),
+        ..Script::default()
+    });
+    let client = client(&[&node.endpoint]).await;
+    let subscribe = Subscribe::from(Start::Beginning);
+    let mut subscription = client.subscribe(subscribe).await.expect("subscribed");
+    assert_eq!(take(&mut subscription, 2).await, [1, 2]);
+    assert_eq!(subscription.position(), 2);
+    assert_eq!(take(&mut subscription, 5).await, [3, 4, 5, 6, 7]);
+    let starts = node.seen(|s| s.subscribes.iter().map(start).collect::<Vec<_>>());
+    assert_eq!(starts, [0, 4]);
+}
+
 #[tokio::test]
 async fn killed_node_is_replaced() {
     let mut first = Node::start(vault(10, 4, fall_silent));

@@ -55,6 +55,9 @@ impl Reader {
     /// # Errors
     /// As [`Reader::payload`].
     pub fn payload_at_hand(&self, header: &EventHeader) -> Result<AtHand<Stored<Bytes>>, Error> {
+        if let Some(payload) = self.bodies().payload(header.sequence) {
+            return Ok(AtHand::Known(Stored::Present(payload)));
+        }
         let sequence = header.payload_sequence;
         let Some(row) = self.row_at_hand(Table::Payloads, sequence)? else {
             return Ok(AtHand::Unknown);
@@ -75,6 +78,9 @@ impl Reader {
     ) -> Result<AtHand<Option<Stored<Embedding>>>, Error> {
         if header.embedding.is_none() {
             return Ok(AtHand::Known(None));
+        }
+        if let Some(embedding) = self.bodies().embedding(header.sequence) {
+            return Ok(AtHand::Known(Some(Stored::Present(embedding))));
         }
         let Some(row) = self.row_at_hand(Table::Embeddings, header.sequence)? else {
             return Ok(AtHand::Unknown);

@@ -2,6 +2,7 @@
 
 mod at_hand;
 mod auth;
+mod bodies;
 mod bounds;
 mod cursors;
 mod family;
@@ -23,6 +24,8 @@ use parking_lot::{RwLock as FairRwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Semaphore, watch};
 
 pub use self::auth::{AuthView, Credentials};
+pub use self::bodies::Follower;
+pub(crate) use self::bodies::{Bodies, Body};
 #[doc(hidden)]
 pub use self::bounds::Bounds;
 use self::bounds::Narrowed;
@@ -70,6 +73,8 @@ struct Shared {
     /// The sender is the ledger's: when it is gone, the vault is closed.
     position: watch::Receiver<Position>,
     recent: Ring,
+    /// What the newest events carry.
+    bodies: Bodies,
     /// As of the last command that was applied, which may be ahead of the position.
     clusterer: FairRwLock<Clusterer>,
     /// What [`Reader::digest_intents`] said last, and after which event.
@@ -124,6 +129,7 @@ impl Reader {
                 engine: RwLock::new(engine),
                 position,
                 recent: Ring::new(),
+                bodies: Bodies::default(),
                 clusterer: FairRwLock::new(clusterer),
                 intents_digest: Mutex::new(None),
                 families: Families::default(),
@@ -304,6 +310,11 @@ impl Reader {
             .engine
             .write()
             .unwrap_or_else(PoisonError::into_inner) = engine;
+    }
+
+    /// What the newest events carry, for the ledger to fill.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.shared.bodies
     }
 
     /// The place of [`Reader::intents_digest`].

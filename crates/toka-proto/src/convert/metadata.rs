@@ -19,6 +19,8 @@ pub const FORWARDED_BY: &str = "toka-forwarded-by";
 /// Name of the caller, by its certificate, for whom a node forwards the request. Counts only from a node that has shown
 /// by its own certificate that it is one.
 pub const ON_BEHALF_OF: &str = "toka-on-behalf-of-bin";
+/// How many commits a message of a commit stream may have, decimal. On the reply to the call; absent: one.
+pub const COMMITS_PER_MESSAGE: &str = "toka-commits-per-message";
 
 /// Who leads, and where clients reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,19 @@ pub fn leader(metadata: &MetadataMap) -> Option<Leader> {
 #[must_use]
 pub fn member_endpoints(metadata: &MetadataMap) -> Option<&str> {
     metadata.get(MEMBER_ENDPOINTS)?.to_str().ok()
+}
+
+/// Says how many commits a message of a commit stream may have.
+pub fn put_commits_per_message(metadata: &mut MetadataMap, count: usize) {
+    metadata.insert(COMMITS_PER_MESSAGE, MetadataValue::from(count));
+}
+
+/// How many commits a message of a commit stream may have: at least one.
+#[must_use]
+pub fn commits_per_message(metadata: &MetadataMap) -> usize {
+    let text = metadata.get(COMMITS_PER_MESSAGE);
+    let count = text.and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
+    count.unwrap_or(1).max(1)
 }
 
 /// Marks a request as forwarded by a node.

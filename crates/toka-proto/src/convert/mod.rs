@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod read;
 pub mod status;
 pub mod verify;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

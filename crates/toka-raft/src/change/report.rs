@@ -62,7 +62,7 @@ impl Reporter {
             .filter(|id| !unreachable.contains_key(id))
             .collect();
         let own = view.nodes.get(&self.node_id);
-        let endpoint = leader.as_ref().map(|leader| &leader.member).or(own);
+        let endpoint = leader.as_ref().map(|leader| &*leader.member).or(own);
         Report {
             change: self.in_progress.get(),
             unreachable,

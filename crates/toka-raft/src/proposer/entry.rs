@@ -213,7 +213,7 @@ fn leader(forward: &ForwardToLeader<TypeConfig>, term: u64) -> Option<Leader> {
     let (node_id, member) = (forward.leader_id?, forward.leader_node.clone()?);
     Some(Leader {
         node_id,
-        member,
+        member: Arc::new(member),
         term,
     })
 }

@@ -96,7 +96,7 @@ impl LeaderFollower {
             let membership = metrics.membership_config.membership();
             let leader = Leader {
                 node_id,
-                member: membership.get_node(&node_id)?.clone(),
+                member: Arc::new(membership.get_node(&node_id)?.clone()),
                 term: metrics.vote.leader_id.term,
             };
             (metrics.id, leader, membership.voter_ids().count())

@@ -193,7 +193,7 @@ mod tests {
     fn leader(term: u64) -> Leader {
         Leader {
             node_id: 1,
-            member: Member::default(),
+            member: Arc::new(Member::default()),
             term,
         }
     }

@@ -1,12 +1,16 @@
 //! Commits, one call each: here on the leader, forwarded from anywhere else.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use prost::Message;
 use toka_ledger::command::Commit;
-use toka_ledger::{Outcome, Rejection};
+use toka_ledger::{EventHeader, Outcome, Rejection};
 use toka_proto::convert::commit::{prepare, set_cursor_histories};
 use toka_proto::convert::coordination::mix_deliveries;
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
+use toka_proto::convert::wire::{EventParts, put_message};
 use toka_proto::v1;
 use toka_raft::{CommitError, Leader};
 use tokio::time::timeout_at;
@@ -14,6 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::Shared;
 use super::shared::off_reactor;
+use crate::auth::Access;
 use crate::limits::PREPARE_INLINE_BYTES;
 use crate::refusal;
 use crate::routing::{self, Call, Pauses, Route};
@@ -27,10 +32,11 @@ pub(super) enum Refused {
     Again(Status),
 }
 
+/// The answer is an encoded [`v1::CommitResponse`].
 pub(super) async fn commit(
     shared: &Shared,
     request: Request<v1::CommitRequest>,
-) -> Result<Response<v1::CommitResponse>, Status> {
+) -> Result<Response<Bytes>, Status> {
     let call = shared.admit(&request)?;
     let _inside = shared.gates.commits.enter()?;
     let request = request.into_inner();
@@ -62,10 +68,7 @@ pub(super) async fn commit(
             }
         };
         match attempt {
-            Ok(mut response) => {
-                call.access.hide_earlier(&mut response.get_mut().events);
-                return Ok(response);
-            }
+            Ok(response) => return Ok(response),
             Err(refused) => {
                 refused
                     .before_retry(shared, &call, &route, &mut pauses)
@@ -162,11 +165,10 @@ async fn propose(
     shared: &Shared,
     call: &Call,
     commit: &Commit,
-) -> Result<Response<v1::CommitResponse>, Refused> {
+) -> Result<Response<Bytes>, Refused> {
     let outcome = proposed(call, "commit", shared.replica.commit(commit)).await?;
-    response(shared, outcome)
-        .map(Response::new)
-        .map_err(Refused::Final)
+    let committed = committed(outcome, &call.access).map_err(Refused::Final)?;
+    Ok(Response::new(answer(shared, &committed)))
 }
 
 /// What became of a command that was proposed on this node; `what` names it.
@@ -195,10 +197,14 @@ async fn forward(
     call: &Call,
     leader: &Leader,
     request: v1::CommitRequest,
-) -> Result<Response<v1::CommitResponse>, Refused> {
+) -> Result<Response<Bytes>, Refused> {
     let mut client = shared.router.vault(leader).map_err(Refused::Again)?;
     let request = shared.router.timed_request(call, request);
-    forwarded(shared, call, leader, client.commit(request)).await
+    let reply = forwarded(shared, call, leader, client.commit(request)).await?;
+    Ok(reply.map(|mut reply| {
+        call.access.hide_earlier(&mut reply.events);
+        Bytes::from(reply.encode_to_vec())
+    }))
 }
 
 /// The leader's answer to a command that was forwarded to it.
@@ -227,35 +233,57 @@ pub(super) async fn forwarded<T>(
     }
 }
 
-/// An outcome as a reply.
-fn response(shared: &Shared, outcome: Outcome) -> Result<v1::CommitResponse, Status> {
-    let Committed { revision, events } = committed(outcome)?;
-    Ok(v1::CommitResponse {
-        header: Some(header(shared, revision)),
-        revision,
-        events,
-    })
-}
-
-/// A commit that was applied.
+/// A commit that was applied, as its caller may see it.
 pub(super) struct Committed {
     pub(super) revision: u64,
-    pub(super) events: Vec<v1::Event>,
+    pub(super) headers: Vec<Arc<EventHeader>>,
 }
 
-pub(super) fn committed(outcome: Outcome) -> Result<Committed, Status> {
+pub(super) fn committed(outcome: Outcome, access: &Access) -> Result<Committed, Status> {
     match outcome {
-        Outcome::Committed { revision, headers } => {
-            let events = headers
-                .iter()
-                .map(|header| v1::Event::from(&**header))
-                .collect();
-            Ok(Committed { revision, events })
+        Outcome::Committed {
+            revision,
+            mut headers,
+        } => {
+            access.hide_earlier_headers(&mut headers);
+            Ok(Committed { revision, headers })
         }
         Outcome::Rejected { rejection, .. } => Err(status::rejection(&rejection)),
         // The answer to a command that no client can send.
         _ => Err(status::rejection(&Rejection::AlreadyCreated)),
     }
+}
+
+impl Committed {
+    /// Bytes of the events as the field `tag` of a message.
+    pub(super) fn events_len(&self, tag: u32) -> usize {
+        let events = self.headers.iter();
+        let bytes = events.map(|header| EventParts::from(&**header).field_len(tag));
+        bytes.sum()
+    }
+
+    /// Writes the events as the field `tag` of a message.
+    pub(super) fn write_events(&self, tag: u32, out: &mut Vec<u8>) {
+        for header in &self.headers {
+            EventParts::from(&**header).encode_field(tag, out);
+        }
+    }
+}
+
+/// Of [`v1::CommitResponse`].
+const EVENTS: u32 = 3;
+
+/// An encoded [`v1::CommitResponse`].
+fn answer(shared: &Shared, committed: &Committed) -> Bytes {
+    let head = v1::CommitResponse {
+        header: Some(header(shared, committed.revision)),
+        revision: committed.revision,
+        events: Vec::new(),
+    };
+    let mut answer = Vec::with_capacity(head.encoded_len() + committed.events_len(EVENTS));
+    put_message(&head, &mut answer);
+    committed.write_events(EVENTS, &mut answer);
+    answer.into()
 }
 
 /// State of the leader after a commit at `revision`.

@@ -4,21 +4,22 @@
 //! ones are read. One entry at a time: if it is refused because leadership was lost, nothing that
 //! was sent after it can have been applied before it.
 
+mod answers;
 mod proxy;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use prost::Message;
 use toka_ledger::command::Commit;
 use toka_ledger::{Invalid, Outcome};
-use toka_proto::convert::read::check_vault;
-use toka_proto::convert::status;
+use toka_proto::convert::read::{check_count, check_vault};
+use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
-use toka_proto::v1::commit_stream_response::Outcome as Answer;
 use toka_raft::CommitError;
 use toka_trace::Carried;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -26,21 +27,26 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use self::answers::Answer;
 use super::Shared;
-use super::commit::{Committed, committed, header, prepare_events};
+use super::commit::{committed, header, prepare_events};
 use super::vault::Answers;
 use crate::auth::Access;
-use crate::limits::{STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_TRACED_ENTRIES};
+use crate::limits::{
+    STREAM_AHEAD_BYTES, STREAM_GROUP_BYTES, STREAM_MESSAGE_COMMITS, STREAM_PREPARED_COMMITS,
+    STREAM_TRACED_ENTRIES,
+};
 use crate::refusal;
 use crate::routing::Route;
 
 /// How a stream ends that lost its leader.
 const RESEND: &str = "the leader was lost; resend from the first request without an answer";
 
+/// Opens a stream; its answers are encoded [`v1::CommitStreamResponse`]s.
 pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<Streaming<v1::CommitStreamRequest>>,
-) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
+) -> Result<Response<Answers<Bytes>>, Status> {
     let call = shared.admit(&request)?;
     let permit = shared.gates.commit_streams.enter()?;
     let requests = request.into_inner();
@@ -49,9 +55,10 @@ pub(super) async fn open(
             let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
             let session = Session {
                 shared: Arc::clone(shared),
-                items: items(Arc::clone(shared), call.access.clone(), requests).boxed(),
+                received: received(Arc::clone(shared), call.access.clone(), requests).boxed(),
                 access: call.access,
                 answers,
+                takes_more: false,
                 waiting: VecDeque::new(),
                 waiting_bytes: 0,
                 ended: None,
@@ -62,7 +69,9 @@ pub(super) async fn open(
             // the latest.
             tokio::spawn(session.run());
             let answers = Box::pin(ReceiverStream::new(receiver));
-            Ok(Response::new(shared.streams.watch(answers)))
+            let mut response = Response::new(shared.streams.watch(answers));
+            metadata::put_commits_per_message(response.metadata_mut(), STREAM_MESSAGE_COMMITS);
+            Ok(response)
         }
         Route::There(leader) => proxy::forward(shared, &call, leader, requests, permit).await,
     }
@@ -82,40 +91,83 @@ impl Item {
     }
 }
 
-/// The requests, each checked and prepared, until the client has sent its last one or something is
+/// A message that was read.
+struct Received {
+    /// In order.
+    items: Vec<Item>,
+    /// Answers may come together from here on.
+    takes_more: bool,
+}
+
+/// The messages, each with its requests checked and prepared, until the client has sent its last one or something is
 /// wrong. Polling can stop at any point without losing one.
-fn items(
+fn received(
     shared: Arc<Shared>,
     access: Access,
     requests: Streaming<v1::CommitStreamRequest>,
-) -> impl Stream<Item = Result<Item, Status>> + Send {
+) -> impl Stream<Item = Result<Received, Status>> + Send {
     stream::unfold(Some((shared, access, requests, None)), |state| async move {
         let (shared, access, mut requests, last) = state?;
         match requests.message().await {
-            Ok(Some(request)) if last.is_none_or(|last| request.request_number > last) => {
-                let item = item(&shared, &access, request).await;
-                let last = Some(item.number);
-                Some((Ok(item), Some((shared, access, requests, last))))
-            }
-            Ok(Some(_)) => {
-                let field = "request_number";
-                let expected = "above that of the request before";
-                Some((
-                    Err(status::invalid(&Invalid::Syntax { field, expected })),
-                    None,
-                ))
-            }
+            Ok(Some(message)) => match check_numbers(&message, last) {
+                Ok(last) => {
+                    let received = receive(&shared, &access, message).await;
+                    Some((Ok(received), Some((shared, access, requests, Some(last)))))
+                }
+                Err(invalid) => Some((Err(status::invalid(&invalid)), None)),
+            },
             Ok(None) => None,
             Err(status) => Some((Err(refusal::received(status)), None)),
         }
     })
 }
 
-async fn item(shared: &Shared, access: &Access, request: v1::CommitStreamRequest) -> Item {
+/// The number of the message's last request, if all of them go up, from `last` on, and there are not too many.
+fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result<u64, Invalid> {
+    let mut before = last;
+    let further = message.more.iter().map(|request| request.request_number);
+    for number in std::iter::once(message.request_number).chain(further) {
+        if before.is_some_and(|before| number <= before) {
+            return Err(Invalid::Syntax {
+                field: "request_number",
+                expected: "above that of the request before",
+            });
+        }
+        before = Some(number);
+    }
+    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
+    Ok(before.unwrap_or(message.request_number))
+}
+
+async fn receive(shared: &Shared, access: &Access, message: v1::CommitStreamRequest) -> Received {
+    let v1::CommitStreamRequest {
+        vault,
+        request_number,
+        events,
+        preconditions,
+        more,
+        takes_more,
+    } = message;
+    let first = v1::StreamedCommit {
+        request_number,
+        events,
+        preconditions,
+    };
+    let mut items = Vec::with_capacity(1 + more.len());
+    for request in std::iter::once(first).chain(more) {
+        if items.len() % STREAM_PREPARED_COMMITS == STREAM_PREPARED_COMMITS - 1 {
+            tokio::task::yield_now().await;
+        }
+        items.push(item(shared, access, &vault, request).await);
+    }
+    Received { items, takes_more }
+}
+
+async fn item(shared: &Shared, access: &Access, vault: &str, request: v1::StreamedCommit) -> Item {
     let (number, bytes) = (request.request_number, request.encoded_len());
     access.message().await;
     let (events, preconditions) = (&request.events, &request.preconditions);
-    let checked = check_vault(&request.vault)
+    let checked = check_vault(vault)
         .map_err(|invalid| status::invalid(&invalid))
         .and_then(|()| shared.check_cursors(preconditions))
         .and_then(|()| access.check_commit(events, preconditions));
@@ -145,8 +197,10 @@ async fn item(shared: &Shared, access: &Access, request: v1::CommitStreamRequest
 struct Session {
     shared: Arc<Shared>,
     access: Access,
-    items: BoxStream<'static, Result<Item, Status>>,
-    answers: mpsc::Sender<Result<v1::CommitStreamResponse, Status>>,
+    received: BoxStream<'static, Result<Received, Status>>,
+    answers: mpsc::Sender<Result<Bytes, Status>>,
+    /// The client takes several answers in one message.
+    takes_more: bool,
     /// Read and not proposed yet, in order.
     waiting: VecDeque<Item>,
     waiting_bytes: usize,
@@ -192,7 +246,8 @@ impl Session {
                     () = self.read(), if has_room => {}
                 }
             };
-            for answer in answers {
+            let header = header(&self.shared, 0);
+            for answer in answers::encode(header, &answers, self.takes_more) {
                 if self.answers.send(Ok(answer)).await.is_err() {
                     // The client is gone; it will resend what has no answer.
                     return Ok(());
@@ -201,7 +256,7 @@ impl Session {
         }
     }
 
-    /// Reads one request where nothing is in progress; the stream ends if none comes.
+    /// Reads one message where nothing is in progress; the stream ends if none comes.
     async fn read_or_give_up(&mut self) -> Result<(), Status> {
         let idle = self.shared.connections.commit_stream_idle_timeout;
         timeout(idle, self.read()).await.map_err(|_| {
@@ -211,18 +266,19 @@ impl Session {
         })
     }
 
-    /// Reads one request, or notices that there are no more. May be dropped while it waits.
+    /// Reads one message, or notices that there are no more. May be dropped while it waits.
     async fn read(&mut self) {
-        let item = tokio::select! {
+        let received = tokio::select! {
             biased;
             () = self.shared.draining.cancelled() => Some(Err(self.shared.stopping())),
             () = self.answers.closed() => None,
-            item = self.items.next() => item,
+            received = self.received.next() => received,
         };
-        match item {
-            Some(Ok(item)) => {
-                self.waiting_bytes += item.bytes;
-                self.waiting.push_back(item);
+        match received {
+            Some(Ok(Received { items, takes_more })) => {
+                self.takes_more |= takes_more;
+                self.waiting_bytes += items.iter().map(|item| item.bytes).sum::<usize>();
+                self.waiting.extend(items);
             }
             Some(Err(status)) => self.ended = Some(Err(status)),
             None => self.ended = Some(Ok(())),
@@ -252,7 +308,7 @@ async fn propose(
     shared: &Shared,
     access: &Access,
     mut group: Vec<Item>,
-) -> Result<Vec<v1::CommitStreamResponse>, Status> {
+) -> Result<Vec<Answer>, Status> {
     // Only the first one can be ahead.
     if let Some(first) = group.first_mut()
         && let Ok(commit) = &first.commit
@@ -284,20 +340,15 @@ async fn propose(
     };
     let mut outcomes = outcomes.into_iter();
     let mut answers = Vec::with_capacity(places.len());
-    // The same for all: what it is made from is behind locks.
-    let header = header(shared, 0);
     for (number, refused) in places {
         let result = match refused {
             Some(status) => Err(status),
             None => match outcomes.next() {
-                Some(outcome) => committed(outcome).map(|mut committed| {
-                    access.hide_earlier(&mut committed.events);
-                    committed
-                }),
+                Some(outcome) => committed(outcome, access),
                 None => return Err(status::no_leader(RESEND)),
             },
         };
-        answers.push(answer(&header, number, result));
+        answers.push(Answer::new(number, result));
     }
     Ok(answers)
 }
@@ -322,28 +373,5 @@ async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Stat
             }
             Err(error) => return Err(refusal::commit(&error)),
         }
-    }
-}
-
-/// `header` is the state of the leader after all of them.
-fn answer(
-    header: &v1::ResponseHeader,
-    request_number: u64,
-    result: Result<Committed, Status>,
-) -> v1::CommitStreamResponse {
-    let (revision, outcome) = match result {
-        Ok(Committed { revision, events }) => (
-            revision,
-            Answer::Result(v1::CommitResult { revision, events }),
-        ),
-        Err(status) => (0, Answer::Error(status::to_commit_error(&status))),
-    };
-    v1::CommitStreamResponse {
-        header: Some(v1::ResponseHeader {
-            revision: header.revision.max(revision),
-            ..header.clone()
-        }),
-        request_number,
-        outcome: Some(outcome),
     }
 }

@@ -9,12 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use prost::Message;
 use toka_ledger::{Error, EventHeader, Reader};
-use toka_proto::v1;
-use toka_proto::v1::subscribe_response::Message as Answer;
+use toka_proto::convert::wire::EventParts;
 
-use super::read::{Include, Shape};
+use super::read::{Include, Loaded, Shape};
 use crate::limits::{AT_HAND_BYTES_MAX, AT_HAND_EVENTS_MAX, ENCODED_BYTES, ENCODED_EVENTS};
 
 /// What was encoded last.
@@ -61,14 +59,12 @@ impl Encoded {
         include: Include,
         headers: &[Arc<EventHeader>],
         old: u64,
-        load: impl Fn(&[&EventHeader]) -> Option<Vec<v1::Event>>,
+        load: impl Fn(&[&EventHeader]) -> Option<Vec<Bytes>>,
     ) -> Option<Vec<Bytes>> {
         let shape = include.shape();
         if include.is_nothing() {
-            let plain = |headers: &[&EventHeader]| {
-                let events = headers.iter().map(|header| v1::Event::from(*header));
-                Ok::<_, Infallible>(events.collect())
-            };
+            let plain =
+                |headers: &[&EventHeader]| Ok::<_, Infallible>(messages(&Loaded::plain(headers)));
             return self.fill(shape, headers, old, Others::Repeat, plain).ok();
         }
         let kept = self.kept().get(shape, headers);
@@ -93,20 +89,22 @@ impl Encoded {
         old: u64,
     ) -> Result<Vec<Bytes>, Error> {
         self.fill(include.shape(), headers, old, Others::Await, |headers| {
-            include.load_all(reader, headers)
+            include
+                .read(reader, headers)
+                .map(|loaded| messages(&loaded))
         })
     }
 
     /// Encodes what is not there, and what nobody else is about to; `others` says what happens with that. Who waits
-    /// has nothing claimed. What is up to the sequence `old` is not kept. `events` makes the messages' events, in the
-    /// order of their headers.
+    /// has nothing claimed. What is up to the sequence `old` is not kept. `encode` makes the messages, in the order of
+    /// their headers.
     fn fill<E>(
         &self,
         shape: Shape,
         headers: &[Arc<EventHeader>],
         old: u64,
         others: Others,
-        events: impl Fn(&[&EventHeader]) -> Result<Vec<v1::Event>, E>,
+        encode: impl Fn(&[&EventHeader]) -> Result<Vec<Bytes>, E>,
     ) -> Result<Vec<Bytes>, E> {
         let (mut messages, claim) = self.claim(shape, headers, old);
         // Nobody claims what is old.
@@ -117,8 +115,8 @@ impl Encoded {
         let own: Vec<usize> = (0..headers.len()).filter(is_own).collect();
         let wanted: Vec<&EventHeader> = own.iter().map(|&at| &*headers[at]).collect();
         let mut new = Vec::with_capacity(claim.keys.len());
-        for (at, event) in own.into_iter().zip(events(&wanted)?) {
-            let (sequence, message) = (headers[at].sequence, self.encode(event));
+        for (at, message) in own.into_iter().zip(self.count(encode(&wanted)?)) {
+            let sequence = headers[at].sequence;
             if claim.has(sequence) {
                 new.push((sequence, message.clone()));
             }
@@ -126,11 +124,7 @@ impl Encoded {
         }
         self.kept().put(shape, new);
         drop(claim);
-        let again = |header: &EventHeader| {
-            let events = events(&[header])?.into_iter();
-            let messages: Vec<Bytes> = events.map(|event| self.encode(event)).collect();
-            Ok::<_, E>(messages)
-        };
+        let again = |header: &EventHeader| encode(&[header]).map(|messages| self.count(messages));
         let mut all = Vec::with_capacity(headers.len());
         for (header, message) in headers.iter().zip(messages) {
             let message = match (message, others) {
@@ -145,9 +139,10 @@ impl Encoded {
         Ok(all)
     }
 
-    fn encode(&self, event: v1::Event) -> Bytes {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        encode(event)
+    fn count(&self, encoded: Vec<Bytes>) -> Vec<Bytes> {
+        let count = encoded.len() as u64;
+        self.events.fetch_add(count, Ordering::Relaxed);
+        encoded
     }
 
     /// The messages that are there, and a claim on those that are not, that nobody else has claimed, and that are
@@ -255,20 +250,26 @@ impl Kept {
     }
 }
 
-/// The message with an event; its header is left out, to save its bytes.
-fn encode(event: v1::Event) -> Bytes {
-    let message = v1::SubscribeResponse {
-        header: None,
-        message: Some(Answer::Event(event)),
+/// The field of a [`v1::SubscribeResponse`](toka_proto::v1::SubscribeResponse) with an event.
+const EVENT: u32 = 2;
+
+/// The messages with these events; their header is left out, to save its bytes.
+pub(super) fn messages(loaded: &Loaded<'_>) -> Vec<Bytes> {
+    let message = |event: EventParts<'_>| {
+        let mut message = Vec::with_capacity(event.field_len(EVENT));
+        event.encode_field(EVENT, &mut message);
+        Bytes::from(message)
     };
-    message.encode_to_vec().into()
+    loaded.parts().map(message).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
 
+    use prost::Message;
     use toka_ledger::core::{Attributes, Digest, EventId, Kind, Salt};
+    use toka_proto::v1;
 
     use super::*;
 
@@ -296,11 +297,19 @@ mod tests {
         Include::default().shape()
     }
 
-    fn plain(headers: &[&EventHeader]) -> Result<Vec<v1::Event>, Error> {
-        Ok(headers
-            .iter()
-            .map(|header| v1::Event::from(*header))
-            .collect())
+    fn plain(headers: &[&EventHeader]) -> Result<Vec<Bytes>, Error> {
+        Ok(messages(&Loaded::plain(headers)))
+    }
+
+    #[test]
+    fn a_message_is_what_the_generated_one_would_be() {
+        let header = header(7);
+        let message = v1::SubscribeResponse {
+            header: None,
+            message: Some(v1::subscribe_response::Message::Event((&*header).into())),
+        };
+        let encoded = plain(&[&*header]).expect("no storage");
+        assert_eq!(encoded, [message.encode_to_vec()]);
     }
 
     #[test]
@@ -356,7 +365,7 @@ mod tests {
             while encoded.events() == 0 {
                 std::thread::yield_now();
             }
-            let message = encode(v1::Event::from(&*headers[0]));
+            let message = plain(&[&*headers[0]]).expect("no storage").remove(0);
             encoded.kept().put(shape(), vec![(1, message.clone())]);
             drop(claim);
             let messages = waits.join().expect("no panic").expect("no storage");
@@ -422,12 +431,5 @@ mod tests {
         let kept = encoded.kept();
         assert_eq!(kept.order, [(3, shape())]);
         assert!(kept.claimed.is_empty());
-    }
-
-    #[test]
-    fn a_message_is_what_a_client_reads() {
-        let message = encode(v1::Event::from(&*header(7)));
-        let message = v1::SubscribeResponse::decode(message).expect("a message");
-        assert!(matches!(message.message, Some(Answer::Event(event)) if event.sequence == 7));
     }
 }

@@ -1,11 +1,13 @@
 //! Pages of the order.
 
+use bytes::Bytes;
 use prost::Message;
 use toka_ledger::engine::Direction;
 use toka_ledger::read::PAGE_EVENTS_MAX;
 use toka_ledger::{Error, Filter, Invalid, Query, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
+use toka_proto::convert::wire::put_text;
 use toka_proto::v1;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -14,6 +16,11 @@ use super::Shared;
 use super::page_token::{ListIdentity, PageToken, Times};
 use super::read::Include;
 use crate::limits::{PAGE_BYTES, PAGE_EVENTS_DEFAULT};
+
+/// Of [`v1::ListResponse`].
+const EVENTS: u32 = 2;
+/// See [`EVENTS`].
+const NEXT_PAGE_TOKEN: u32 = 3;
 
 /// A checked request, without the range of its page.
 struct List {
@@ -29,10 +36,11 @@ struct List {
     history_id: u128,
 }
 
+/// The answer is an encoded [`v1::ListResponse`].
 pub(super) async fn list(
     shared: &Shared,
     request: Request<v1::ListRequest>,
-) -> Result<Response<v1::ListResponse>, Status> {
+) -> Result<Response<Bytes>, Status> {
     let call = shared.admit(&request)?;
     let mut request = request.into_inner();
     let (read, token) = (request.read.take(), std::mem::take(&mut request.page_token));
@@ -55,12 +63,13 @@ pub(super) async fn list(
     call.access.narrow(&mut filter);
     let bounds = list.bounds(shared, call.deadline).await?;
     let (query, until) = list.query(filter, bounds, token, position.sequence);
-    let header = Some(shared.header(&position));
+    let head = v1::ListResponse {
+        header: Some(shared.header(&position)),
+        ..Default::default()
+    };
+    let answer = head.encode_to_vec();
     if query.after >= query.until {
-        return Ok(Response::new(v1::ListResponse {
-            header,
-            ..Default::default()
-        }));
+        return Ok(Response::new(answer.into()));
     }
     let page = Page {
         after: bounds.after,
@@ -68,17 +77,16 @@ pub(super) async fn list(
         bytes_max: list.bytes_max,
         deadline: call.deadline,
     };
-    let (events, next) = shared
-        .read(call.deadline, move |reader| page.read(reader, &query))
+    let (mut answer, next) = shared
+        .read(call.deadline, move |reader| {
+            page.write(reader, &query, answer)
+        })
         .await?;
     let next_page_token = next
         .map(|next| PageToken { next, until }.encode(&list.identity()))
         .unwrap_or_default();
-    Ok(Response::new(v1::ListResponse {
-        header,
-        events,
-        next_page_token,
-    }))
+    put_text(&mut answer, NEXT_PAGE_TOKEN, next_page_token.as_bytes());
+    Ok(Response::new(answer.into()))
 }
 
 impl List {
@@ -197,11 +205,15 @@ struct Page {
 }
 
 impl Page {
-    /// The events of a page, and where the next one begins. Blocking.
-    fn read(&self, reader: &Reader, query: &Query) -> Result<(Vec<v1::Event>, Option<u64>), Error> {
+    /// `answer` with the events of a page, and where the next one begins. Blocking.
+    fn write(
+        &self,
+        reader: &Reader,
+        query: &Query,
+        mut answer: Vec<u8>,
+    ) -> Result<(Vec<u8>, Option<u64>), Error> {
         let go_on = || Instant::now() < self.deadline;
         let toka_ledger::Page { headers, next } = reader.list_while(query, &go_on)?;
-        let mut events = Vec::with_capacity(headers.len());
         let mut bytes = 0;
         let mut last = None;
         let mut rest = &headers[..];
@@ -210,24 +222,24 @@ impl Page {
             if let Some(last) = last
                 && !go_on()
             {
-                return Ok((events, self.rest(query, last)));
+                return Ok((answer, self.rest(query, last)));
             }
             let ahead = rest.iter().map(|header| Some(&**header));
             let (together, later) = rest.split_at(self.include.together(ahead));
             rest = later;
             let wanted: Vec<_> = together.iter().map(|header| &**header).collect();
-            for (header, event) in wanted.iter().zip(self.include.load_all(reader, &wanted)?) {
+            for event in self.include.read(reader, &wanted)?.parts() {
                 bytes += event.encoded_len();
                 if let Some(last) = last
                     && bytes > self.bytes_max
                 {
-                    return Ok((events, self.rest(query, last)));
+                    return Ok((answer, self.rest(query, last)));
                 }
-                events.push(event);
-                last = Some(header.sequence);
+                event.encode_field(EVENTS, &mut answer);
+                last = Some(event.header.sequence);
             }
         }
-        Ok((events, next))
+        Ok((answer, next))
     }
 
     /// Where the page after the one that ends at `last` begins.

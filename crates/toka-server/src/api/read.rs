@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message;
 use toka_ledger::engine::AtHand;
-use toka_ledger::{Error, EventHeader, Invalid, Reader, Selector};
+use toka_ledger::{Embedding, Error, EventHeader, Invalid, Reader, Selector, Stored};
 use toka_proto::convert::event::{embedding_message, payload_message};
 use toka_proto::convert::read::{SELECTORS_MAX, check_count, check_vault};
 use toka_proto::convert::status;
+use toka_proto::convert::wire::{EventParts, put_head};
 use toka_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -60,7 +62,7 @@ impl Include {
 
     /// About how many bytes of a message the event takes, with what is wanted of it.
     pub(super) fn bytes(self, header: &EventHeader) -> usize {
-        v1::Event::from(header).encoded_len() + self.extra_bytes(header)
+        EventParts::from(header).encoded_len() + self.extra_bytes(header)
     }
 
     /// About how many bytes come with the header.
@@ -91,49 +93,82 @@ impl Include {
         together.count()
     }
 
-    /// The event, with what is wanted of it, if all of that is in memory; `None` where it is not there, or `is_shown`
-    /// says no.
+    /// Writes the event, with what is wanted of it, as the field `tag`, if all of that is in memory; says no where it is
+    /// not there, or `is_shown` says no.
     fn at_hand(
         self,
         reader: &Reader,
         selector: &Selector,
         is_shown: &impl Fn(&EventHeader) -> bool,
-    ) -> Result<AtHand<Option<v1::Event>>, Error> {
+        tag: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<AtHand<bool>, Error> {
         let header = match reader.header_at_hand(selector)? {
             AtHand::Known(Some(header)) if is_shown(&header) => header,
-            AtHand::Known(_) => return Ok(AtHand::Known(None)),
+            AtHand::Known(_) => return Ok(AtHand::Known(false)),
             AtHand::Unknown => return Ok(AtHand::Unknown),
         };
-        Ok(match self.event_at_hand(reader, &header)? {
-            AtHand::Known(event) => AtHand::Known(Some(event)),
-            AtHand::Unknown => AtHand::Unknown,
-        })
+        match self.read_at_hand(reader, &[&*header])? {
+            AtHand::Known(loaded) => {
+                loaded.write(tag, out);
+                Ok(AtHand::Known(true))
+            }
+            AtHand::Unknown => Ok(AtHand::Unknown),
+        }
     }
 
-    fn event_at_hand(
+    /// As [`Include::read`], if all of it is in memory.
+    pub(super) fn read_at_hand<'h>(
         self,
         reader: &Reader,
-        header: &EventHeader,
-    ) -> Result<AtHand<v1::Event>, Error> {
-        let mut event = v1::Event::from(header);
-        if self.payload {
-            if header.payload_bytes > AT_HAND_BYTES_MAX {
-                return Ok(AtHand::Unknown);
-            }
-            match reader.payload_at_hand(header)? {
-                AtHand::Known(payload) => event.payload = Some(payload_message(payload)),
-                AtHand::Unknown => return Ok(AtHand::Unknown),
-            }
-        }
-        if self.embedding {
-            match reader.embedding_at_hand(header)? {
-                AtHand::Known(embedding) => {
-                    event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
+        headers: &'h [&'h EventHeader],
+    ) -> Result<AtHand<Loaded<'h>>, Error> {
+        let mut loaded = Loaded {
+            headers,
+            payloads: Vec::new(),
+            embeddings: Vec::new(),
+            form: self.form,
+        };
+        for header in headers {
+            if self.payload {
+                if header.payload_bytes > AT_HAND_BYTES_MAX {
+                    return Ok(AtHand::Unknown);
                 }
-                AtHand::Unknown => return Ok(AtHand::Unknown),
+                match reader.payload_at_hand(header)? {
+                    AtHand::Known(payload) => loaded.payloads.push(payload),
+                    AtHand::Unknown => return Ok(AtHand::Unknown),
+                }
+            }
+            if self.embedding {
+                match reader.embedding_at_hand(header)? {
+                    AtHand::Known(embedding) => loaded.embeddings.push(embedding),
+                    AtHand::Unknown => return Ok(AtHand::Unknown),
+                }
             }
         }
-        Ok(AtHand::Known(event))
+        Ok(AtHand::Known(loaded))
+    }
+
+    /// What is wanted of the events, with one look-up for all of them. Blocking.
+    pub(super) fn read<'h>(
+        self,
+        reader: &Reader,
+        headers: &'h [&'h EventHeader],
+    ) -> Result<Loaded<'h>, Error> {
+        let payloads = match self.payload {
+            true => reader.payloads(headers)?,
+            false => Vec::new(),
+        };
+        let embeddings = match self.embedding {
+            true => reader.embeddings(headers)?,
+            false => Vec::new(),
+        };
+        Ok(Loaded {
+            headers,
+            payloads,
+            embeddings,
+            form: self.form,
+        })
     }
 
     /// The event, with what is wanted of it. Blocking.
@@ -150,47 +185,59 @@ impl Include {
     }
 }
 
-impl Include {
-    /// As [`Include::load_all`], if all of it is in memory. Whatever fails will fail again where it is asked for in
-    /// earnest.
-    pub(super) fn load_at_hand(
-        self,
-        reader: &Reader,
-        headers: &[&EventHeader],
-    ) -> Option<Vec<v1::Event>> {
-        let event = |header: &&EventHeader| match self.event_at_hand(reader, header) {
-            Ok(AtHand::Known(event)) => Some(event),
-            Ok(AtHand::Unknown) | Err(_) => None,
-        };
-        headers.iter().map(event).collect()
+/// Events with what is wanted of them, to be written.
+#[derive(Debug)]
+pub(super) struct Loaded<'h> {
+    headers: &'h [&'h EventHeader],
+    /// One for each event, or none at all.
+    payloads: Vec<Stored<Bytes>>,
+    /// One for each event, or none at all.
+    embeddings: Vec<Option<Stored<Embedding>>>,
+    form: v1::EmbeddingForm,
+}
+
+impl<'h> Loaded<'h> {
+    /// The headers alone, for which nothing has to be read.
+    pub(super) fn plain(headers: &'h [&'h EventHeader]) -> Self {
+        Self {
+            headers,
+            payloads: Vec::new(),
+            embeddings: Vec::new(),
+            form: v1::EmbeddingForm::Unspecified,
+        }
     }
 
-    /// As [`Include::load`], several events, which are looked up together and should be few. Blocking.
-    pub(super) fn load_all(
-        self,
-        reader: &Reader,
-        headers: &[&EventHeader],
-    ) -> Result<Vec<v1::Event>, Error> {
-        let events = headers.iter().map(|header| v1::Event::from(*header));
-        let mut events: Vec<_> = events.collect();
-        if self.payload {
-            for (event, payload) in events.iter_mut().zip(reader.payloads(headers)?) {
-                event.payload = Some(payload_message(payload));
-            }
+    /// The events, in the order of their headers.
+    pub(super) fn parts(&self) -> impl Iterator<Item = EventParts<'_>> {
+        let headers = self.headers.iter().enumerate();
+        headers.map(|(at, header)| EventParts {
+            header,
+            payload: self.payloads.get(at),
+            embedding: self.embeddings.get(at).and_then(Option::as_ref),
+            form: self.form,
+        })
+    }
+
+    /// Writes all of them as the field `tag` of a message.
+    fn write(&self, tag: u32, out: &mut Vec<u8>) {
+        for event in self.parts() {
+            event.encode_field(tag, out);
         }
-        if self.embedding {
-            for (event, embedding) in events.iter_mut().zip(reader.embeddings(headers)?) {
-                event.embedding = embedding.map(|stored| embedding_message(&stored, self.form));
-            }
-        }
-        Ok(events)
     }
 }
 
+/// Of [`v1::GetResponse`].
+const EVENT: u32 = 2;
+/// Of [`v1::BatchGetResponse`].
+const ITEMS: u32 = 2;
+/// Of [`v1::BatchGetItem`].
+const ITEM_EVENT: u32 = 1;
+
+/// The answer is an encoded [`v1::GetResponse`].
 pub(super) async fn get(
     shared: &Shared,
     request: Request<v1::GetRequest>,
-) -> Result<Response<v1::GetResponse>, Status> {
+) -> Result<Response<Bytes>, Status> {
     let call = shared.admit(&request)?;
     let request = request.into_inner();
     let selector = check_vault(&request.vault)
@@ -210,30 +257,36 @@ pub(super) async fn get(
     let is_shown = move |header: &EventHeader| {
         header.sequence <= position.sequence && access.sees(header.kind.as_str())
     };
+    let head = v1::GetResponse {
+        header: Some(shared.header(&position)),
+        event: None,
+    };
+    let mut answer = head.encode_to_vec();
     // Most of what is asked for is in memory. To have another thread look there would take longer than the look.
-    let at_hand = include.at_hand(&shared.reader, &selector, &is_shown);
-    let event = match at_hand.map_err(|error| shared.failed_read(&error))? {
-        AtHand::Known(event) => event,
+    let at_hand = include.at_hand(&shared.reader, &selector, &is_shown, EVENT, &mut answer);
+    let answer = match at_hand.map_err(|error| shared.failed_read(&error))? {
+        AtHand::Known(is_there) => is_there.then_some(answer),
         AtHand::Unknown => {
             let read = move |reader: &Reader| match reader.header(&selector)? {
-                Some(header) if is_shown(&header) => include.load(reader, &header).map(Some),
+                Some(header) if is_shown(&header) => {
+                    let mut answer = answer;
+                    include.read(reader, &[&*header])?.write(EVENT, &mut answer);
+                    Ok(Some(answer))
+                }
                 _ => Ok(None),
             };
             shared.read(call.deadline, read).await?
         }
     };
-    let event = event.ok_or_else(|| status::event_not_found(&selector.to_string()))?;
-    let header = Some(shared.header(&position));
-    Ok(Response::new(v1::GetResponse {
-        header,
-        event: Some(event),
-    }))
+    let answer = answer.ok_or_else(|| status::event_not_found(&selector.to_string()))?;
+    Ok(Response::new(answer.into()))
 }
 
+/// The answer is an encoded [`v1::BatchGetResponse`].
 pub(super) async fn batch_get(
     shared: &Shared,
     request: Request<v1::BatchGetRequest>,
-) -> Result<Response<v1::BatchGetResponse>, Status> {
+) -> Result<Response<Bytes>, Status> {
     let call = shared.admit(&request)?;
     let request = request.into_inner();
     let selectors = check_vault(&request.vault)
@@ -241,6 +294,10 @@ pub(super) async fn batch_get(
         .map_err(|error| status::invalid(&error))?;
     let include = Include::new(request.include);
     let position = shared.barrier(&call, request.read).await?;
+    let head = v1::BatchGetResponse {
+        header: Some(shared.header(&position)),
+        items: Vec::new(),
+    };
     let access = call.access;
     let read = move |reader: &Reader| {
         let is_shown = |header: &Arc<EventHeader>| {
@@ -248,33 +305,47 @@ pub(super) async fn batch_get(
         };
         let headers = reader.headers(&selectors)?.into_iter();
         let headers: Vec<_> = headers.map(|header| header.filter(is_shown)).collect();
-        let mut items = Vec::with_capacity(headers.len());
+        include.write_items(reader, &headers, head.encode_to_vec())
+    };
+    let answer = shared.read(call.deadline, read).await?;
+    Ok(Response::new(answer.into()))
+}
+
+impl Include {
+    /// `answer`, with an item for each of these events, or for as many as fit into a reply. Blocking.
+    fn write_items(
+        self,
+        reader: &Reader,
+        headers: &[Option<Arc<EventHeader>>],
+        mut answer: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
         let mut bytes = 0;
-        let mut rest = &headers[..];
+        let mut is_first = true;
+        let mut rest = headers;
         while !rest.is_empty() {
-            let count = include.together(rest.iter().map(Option::as_deref));
+            let count = self.together(rest.iter().map(Option::as_deref));
             let (together, later) = rest.split_at(count);
             rest = later;
             let known: Vec<_> = together.iter().flatten().map(|header| &**header).collect();
-            let mut events = include.load_all(reader, &known)?.into_iter();
+            let loaded = self.read(reader, &known)?;
+            let mut events = loaded.parts();
             for header in together {
                 let event = header.as_ref().and_then(|_| events.next());
-                let item = v1::BatchGetItem { event };
-                bytes += item.encoded_len();
+                let item_bytes = event.map_or(0, |event| event.field_len(ITEM_EVENT));
+                bytes += item_bytes;
                 // The client asks again for the rest; one item comes whatever its size.
-                if bytes > PAGE_BYTES && !items.is_empty() {
-                    return Ok(items);
+                if bytes > PAGE_BYTES && !is_first {
+                    return Ok(answer);
                 }
-                items.push(item);
+                is_first = false;
+                put_head(&mut answer, ITEMS, item_bytes);
+                if let Some(event) = event {
+                    event.encode_field(ITEM_EVENT, &mut answer);
+                }
             }
         }
-        Ok(items)
-    };
-    let items = shared.read(call.deadline, read).await?;
-    Ok(Response::new(v1::BatchGetResponse {
-        header: Some(shared.header(&position)),
-        items,
-    }))
+        Ok(answer)
+    }
 }
 
 fn selectors(messages: Vec<v1::EventSelector>) -> Result<Vec<Selector>, Invalid> {

@@ -1,8 +1,10 @@
 //! Subscriptions.
 //!
-//! The stream is pulled: nothing is read before the client takes what was read before, but for one
-//! batch. A slow client thus costs the node that batch, and falls back to storage. A batch is bytes, which all
+//! The stream is pulled: nothing is read before the client takes what was read before, but for two
+//! batches. A slow client thus costs the node these, and falls back to storage. A batch is bytes, which all
 //! subscriptions share that want the same of its events.
+
+mod sent;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,8 +13,9 @@ use bytes::Bytes;
 use futures::{FutureExt, stream};
 use prost::Message as _;
 use toka_ledger::core::EventHeader;
+use toka_ledger::engine::AtHand;
 use toka_ledger::feed::{Message, Start, Subscription};
-use toka_ledger::read::RING_EVENTS_MAX;
+use toka_ledger::read::{Follower, RING_EVENTS_MAX};
 use toka_ledger::{CursorName, Filter, Invalid, Reader};
 use toka_proto::convert::read::check_vault;
 use toka_proto::convert::status;
@@ -22,12 +25,17 @@ use toka_proto::v1::subscribe_response::Message as Answer;
 use toka_raft::meters::Gauge;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
+pub(super) use self::sent::Sent;
 use super::Shared;
+use super::encoded::messages;
 use super::read::Include;
 use super::vault::Answers;
-use crate::limits::{CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS};
+use crate::limits::{
+    BATCH_BYTES, BATCH_EVENTS, CHECKPOINT_INTERVAL, SUBSCRIPTION_BYTES, SUBSCRIPTION_EVENTS,
+};
 
 /// About what an event takes on the wire without its attributes, its parents, and what comes with it, bytes;
 const HEADER_BYTES: usize = 256;
@@ -40,11 +48,11 @@ enum Place {
     Cursor(CursorName),
 }
 
-/// Opens a subscription; its answers are encoded [`v1::SubscribeResponse`]s.
+/// Opens a subscription.
 pub(super) async fn open(
     shared: &Arc<Shared>,
     request: Request<v1::SubscribeRequest>,
-) -> Result<Response<Answers<Bytes>>, Status> {
+) -> Result<Response<Answers<Sent>>, Status> {
     let call = shared.admit(&request)?;
     let permits = (
         call.access.subscribe()?,
@@ -68,7 +76,8 @@ pub(super) async fn open(
     let settled = subscription.settle().await;
     settled.map_err(|error| shared.failed_read(&error))?;
     tracing::debug!(after = subscription.position(), "subscription");
-    let feed = Feed::new(Arc::clone(shared), subscription, include, permits);
+    let mut feed = Feed::new(Arc::clone(shared), subscription, include, permits);
+    feed.takes_batches = request.takes_batches;
     let answers = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
@@ -103,10 +112,18 @@ struct Feed {
     shared: Arc<Shared>,
     subscription: Subscription,
     include: Include,
-    /// Read ahead, in order.
+    /// The client takes several events in one message.
+    takes_batches: bool,
+    /// The first message.
+    first: Option<Bytes>,
+    /// Messages of events, read ahead, in order.
     ready: VecDeque<Bytes>,
+    /// What comes after those that are ready, and is being read.
+    ahead: Option<Ahead>,
     /// A message that was met while events were gathered, and comes after them.
     after: Option<Message>,
+    /// There were more events than are taken at once.
+    is_behind: bool,
     /// Every match up to it is in `ready` or was sent, and the vault's time there.
     sent: (u64, u64),
     checkpoint_at: Instant,
@@ -114,7 +131,17 @@ struct Feed {
     leaderless_since: Option<Instant>,
     /// For metrics: the first of `sent`.
     position: Arc<Gauge>,
+    /// Of who wants payloads or embeddings.
+    _follower: Option<Follower>,
     _permits: Permits,
+}
+
+/// Events that are read while those before them are sent.
+struct Ahead {
+    /// Sequence and time of the last of them.
+    last: (u64, u64),
+    count: usize,
+    messages: AbortOnDropHandle<Result<Vec<Bytes>, Status>>,
 }
 
 impl Feed {
@@ -126,35 +153,48 @@ impl Feed {
     ) -> Self {
         let sent = (subscription.position(), 0);
         let position = shared.positions.begin(sent.0);
+        let follower = (!include.is_nothing()).then(|| shared.reader.follow());
         let mut feed = Self {
             shared,
             subscription,
             include,
+            takes_batches: false,
+            first: None,
             ready: VecDeque::new(),
+            ahead: None,
             after: None,
+            is_behind: false,
             sent,
             checkpoint_at: Instant::now(),
             leaderless_since: None,
             position,
+            _follower: follower,
             _permits: permits,
         };
-        let first = feed.checkpoint();
-        feed.ready.push_back(first);
+        feed.first = Some(feed.checkpoint());
         feed
     }
 
-    async fn next(&mut self) -> Result<Bytes, Status> {
+    async fn next(&mut self) -> Result<Sent, Status> {
         let draining = self.shared.draining.clone();
         loop {
             if draining.is_cancelled() {
                 // What is in `ready` is not acknowledged; the client goes on after what it has.
                 return Err(self.shared.stopping());
             }
-            if let Some(answer) = self.ready.pop_front() {
-                return Ok(answer);
+            if let Some(first) = self.first.take() {
+                return Ok(Sent::Message(first));
+            }
+            if let Some(sent) = self.take_ready() {
+                self.read_ahead();
+                return Ok(sent);
             }
             if Instant::now() >= self.checkpoint_at {
-                return Ok(self.checkpoint());
+                return Ok(Sent::Message(self.checkpoint()));
+            }
+            if let Some(ahead) = self.ahead.take() {
+                self.take_ahead(ahead).await?;
+                continue;
             }
             let message = match self.after.take() {
                 Some(message) => message,
@@ -171,21 +211,21 @@ impl Feed {
                 Message::Event(header) => self.take_events(header).await?,
                 Message::CaughtUp => {
                     let (sequence, head_sequence) = self.places();
-                    return Ok(self.answer(Answer::CaughtUp(v1::CaughtUp {
+                    return Ok(self.told(Answer::CaughtUp(v1::CaughtUp {
                         sequence,
                         head_sequence,
                         lag_events: head_sequence - sequence,
                     })));
                 }
                 Message::Continued { intent, successor } => {
-                    return Ok(self.answer(Answer::IntentContinued(v1::IntentContinued {
+                    return Ok(self.told(Answer::IntentContinued(v1::IntentContinued {
                         intent: intent.0,
                         successor: successor.0,
                     })));
                 }
                 Message::FellBehind => {
                     let (sequence, head_sequence) = self.places();
-                    return Ok(self.answer(Answer::FellBehind(v1::FellBehind {
+                    return Ok(self.told(Answer::FellBehind(v1::FellBehind {
                         sequence,
                         head_sequence,
                         lag_events: head_sequence - sequence,
@@ -195,15 +235,62 @@ impl Feed {
         }
     }
 
-    /// Takes `first` and the events that are there already, up to a bound, and loads what was asked
-    /// for with them.
+    /// The next message of those that are ready.
+    fn take_ready(&mut self) -> Option<Sent> {
+        if !self.takes_batches || self.ready.len() < 2 {
+            return self.ready.pop_front().map(Sent::Message);
+        }
+        let mut bytes = 0;
+        let fitting = self.ready.iter().take(BATCH_EVENTS).take_while(|event| {
+            let has_room = bytes < BATCH_BYTES;
+            bytes += event.len();
+            has_room
+        });
+        let count = fitting.count();
+        Some(Sent::Events(self.ready.drain(..count).collect()))
+    }
+
+    /// Takes `first` and the events that are there already, and loads what was asked for with them.
     async fn take_events(&mut self, first: Arc<EventHeader>) -> Result<(), Status> {
+        let (headers, last) = self.gather(first);
+        self.look_ahead();
+        let count = headers.len();
+        let messages = load(Arc::clone(&self.shared), self.include, headers).await?;
+        self.make_ready(last, count, messages);
+        Ok(())
+    }
+
+    /// Waits for what is read ahead.
+    async fn take_ahead(&mut self, ahead: Ahead) -> Result<(), Status> {
+        let messages = match ahead.messages.await {
+            Ok(messages) => messages?,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down.
+                Err(_) => return Err(self.shared.stopping()),
+            },
+        };
+        self.make_ready(ahead.last, ahead.count, messages);
+        Ok(())
+    }
+
+    fn make_ready(&mut self, last: (u64, u64), count: usize, messages: Vec<Bytes>) {
+        self.sent = last;
+        self.position.set(last.0);
+        self.shared.events_sent.add(count as u64);
+        self.ready.extend(messages);
+    }
+
+    /// `first` and the events that are there already, up to a bound; sequence and time of the last of them.
+    fn gather(&mut self, first: Arc<EventHeader>) -> (Vec<Arc<EventHeader>>, (u64, u64)) {
         let mut bytes = self.size(&first);
+        let mut last = (first.sequence, first.unix_ms);
         let mut headers = vec![first];
         while headers.len() < SUBSCRIPTION_EVENTS && bytes < SUBSCRIPTION_BYTES {
             match self.subscription.next().now_or_never() {
                 Some(Ok(Message::Event(header))) => {
                     bytes += self.size(&header);
+                    last = (header.sequence, header.unix_ms);
                     headers.push(header);
                 }
                 Some(Ok(message)) => {
@@ -214,20 +301,55 @@ impl Feed {
                 Some(Err(_)) | None => break,
             }
         }
-        if let Some(last) = headers.last() {
-            self.sent = (last.sequence, last.unix_ms);
+        self.is_behind = headers.len() >= SUBSCRIPTION_EVENTS || bytes >= SUBSCRIPTION_BYTES;
+        (headers, last)
+    }
+
+    /// Has the next page of headers read meanwhile, if there is more than was taken.
+    fn look_ahead(&mut self) {
+        if self.is_behind
+            && self.after.is_none()
+            && let Some(Ok(message)) = self.subscription.next().now_or_never()
+        {
+            self.after = Some(message);
         }
-        let count = headers.len() as u64;
-        let events = load(Arc::clone(&self.shared), self.include, headers).await?;
-        self.position.set(self.sent.0);
-        self.shared.events_sent.add(count);
-        self.ready.extend(events);
-        Ok(())
+    }
+
+    /// Has the next events read while those before them are sent, if their headers are there.
+    fn read_ahead(&mut self) {
+        if !self.is_behind || self.ahead.is_some() {
+            return;
+        }
+        self.look_ahead();
+        let first = match self.after.take() {
+            Some(Message::Event(first)) => first,
+            other => {
+                self.after = other;
+                return;
+            }
+        };
+        let (headers, last) = self.gather(first);
+        let count = headers.len();
+        let task = tokio::spawn(load(Arc::clone(&self.shared), self.include, headers));
+        self.ahead = Some(Ahead {
+            last,
+            count,
+            messages: AbortOnDropHandle::new(task),
+        });
+        self.look_ahead();
+    }
+
+    /// Every match up to this sequence was taken.
+    fn taken(&self) -> u64 {
+        match &self.after {
+            Some(Message::Event(next)) => next.sequence - 1,
+            _ => self.subscription.position(),
+        }
     }
 
     /// Sequences up to which every match was sent, and of the last event that the node has.
     fn places(&self) -> (u64, u64) {
-        let sequence = self.subscription.position();
+        let sequence = self.taken();
         let head = self.shared.reader.position().sequence;
         (sequence, head.max(sequence))
     }
@@ -253,11 +375,14 @@ impl Feed {
         HEADER_BYTES + attributes + parents + payload + embedding
     }
 
-    /// Where the stream is. Asked for only when nothing is read ahead.
+    /// Where the stream is. Asked for only when nothing is ready.
     fn checkpoint(&mut self) -> Bytes {
         self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
         let head = self.shared.reader.position();
-        let sequence = self.subscription.position();
+        let sequence = match &self.ahead {
+            Some(_) => self.sent.0,
+            None => self.taken(),
+        };
         // At the head the vault's time is known even if no event has it. Elsewhere only that of the
         // last match is.
         let unix_ms = if sequence >= head.sequence {
@@ -288,6 +413,10 @@ impl Feed {
             .max(1)
     }
 
+    fn told(&self, message: Answer) -> Sent {
+        Sent::Message(self.answer(message))
+    }
+
     fn answer(&self, message: Answer) -> Bytes {
         let header = Some(self.shared.header(&self.shared.reader.position()));
         let answer = v1::SubscribeResponse {
@@ -308,7 +437,11 @@ async fn load(
     // Where the ring ends, only those are that catch up.
     let head = shared.reader.position().sequence;
     let old = head.saturating_sub(RING_EVENTS_MAX as u64);
-    let at_hand = |headers: &[&EventHeader]| include.load_at_hand(&shared.reader, headers);
+    // Whatever fails here fails again where it is asked for in earnest.
+    let at_hand = |headers: &[&EventHeader]| match include.read_at_hand(&shared.reader, headers) {
+        Ok(AtHand::Known(loaded)) => Some(messages(&loaded)),
+        Ok(AtHand::Unknown) | Err(_) => None,
+    };
     let at_hand = shared.encoded.at_hand(include, &headers, old, at_hand);
     if let Some(messages) = at_hand {
         return Ok(messages);

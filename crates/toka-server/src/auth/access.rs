@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use toka_auth::{AUDIT_KIND_PREFIX, Principal, Source, Visibility, Writable};
-use toka_ledger::{Error, Filter, Reader, Selector};
+use toka_ledger::{Attributes, Error, EventHeader, Filter, Reader, Selector};
 use toka_proto::convert::status;
 use toka_proto::v1;
 use toka_proto::v1::precondition::Condition;
@@ -235,6 +235,21 @@ impl Access {
         }
     }
 
+    /// As [`Access::hide_earlier`], of events that are not encoded yet.
+    pub(crate) fn hide_earlier_headers(&self, headers: &mut [Arc<EventHeader>]) {
+        if self.sees_everything() {
+            return;
+        }
+        for header in headers {
+            if header.deduplicated && !self.sees(header.kind.as_str()) {
+                let header = Arc::make_mut(header);
+                header.attributes = Attributes::default();
+                header.micro_cluster = None;
+                header.intent = None;
+            }
+        }
+    }
+
     fn denied_kind(&self, action: &str, kind: &str) -> Status {
         let kind = shown(kind);
         let missing = format!("{action}:{kind}");
@@ -299,6 +314,8 @@ fn shown(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use toka_auth::Grant;
+    use toka_ledger::intent::{IntentId, MicroClusterId};
+    use toka_ledger::{Digest, EventId, Kind, Salt};
     use toka_proto::convert::status::{Detail, parse};
     use tonic::Code;
 
@@ -419,6 +436,40 @@ mod tests {
         assert_eq!(events[0].intent, Some(7));
         access(&["write"]).hide_earlier(&mut events);
         assert_eq!((events[0].intent, &events[0].attributes), (None, &None));
+    }
+
+    #[test]
+    fn header_hides_what_an_event_hides() {
+        let mut header = EventHeader {
+            id: EventId::new(1, 1, &Digest::ZERO),
+            sequence: 1,
+            unix_ms: 1,
+            kind: Kind::new("task.new").expect("valid"),
+            digest: Digest::ZERO,
+            payload_digest: Digest::ZERO,
+            payload_bytes: 1,
+            payload_sequence: 1,
+            salt: Salt::default(),
+            parents: Vec::new(),
+            embedding: None,
+            attributes: Attributes {
+                source: Some("a".to_owned()),
+                ..Attributes::default()
+            },
+            micro_cluster: Some(MicroClusterId(2)),
+            intent: Some(IntentId(7)),
+            deduplicated: true,
+        };
+        for deduplicated in [true, false] {
+            header.deduplicated = deduplicated;
+            for grants in [&["write"][..], &["write", "read:task."], &["read", "write"]] {
+                let mut events = [v1::Event::from(&header)];
+                access(grants).hide_earlier(&mut events);
+                let mut headers = [Arc::new(header.clone())];
+                access(grants).hide_earlier_headers(&mut headers);
+                assert_eq!(v1::Event::from(&*headers[0]), events[0], "{grants:?}");
+            }
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+    /// Nothing is put around the call of whom nothing is counted and whose right does not end.
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(cx)
@@ -54,7 +55,7 @@ where
         }
         let Some(guard) = &self.guard else {
             Access::of_everybody().put(request.extensions_mut());
-            return self.service.call(request).boxed();
+            return Either::Left(self.service.call(request));
         };
         let path = request.uri().path();
         let (waits, goes_on) = (is_stream(path), goes_on(path));
@@ -63,7 +64,7 @@ where
         let admitted = admitted.and_then(|access| Ok((access.open()?, access)));
         let (open, access) = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return future::ready(Ok(refused.into_http())).boxed(),
+            Err(refused) => return Either::Right(future::ready(Ok(refused.into_http())).boxed()),
         };
         let account = access.account().filter(|account| account.counts_bytes());
         let account = account.cloned();
@@ -72,6 +73,9 @@ where
             false => None,
         };
         access.put(request.extensions_mut());
+        if account.is_none() && standing.is_none() && open.is_none() {
+            return Either::Left(self.service.call(request));
+        }
         if let Some(account) = account.clone() {
             request = request.map(|body| metered(body, account, waits));
         }
@@ -89,10 +93,10 @@ where
             let respond = |response: Response<Body>| response.map(hold);
             answered = answered.map(|answered| answered.map(respond)).boxed();
         }
-        match standing {
+        Either::Right(match standing {
             Some(standing) => while_it_stands(answered, standing.lapse()).boxed(),
             None => answered,
-        }
+        })
     }
 }
 

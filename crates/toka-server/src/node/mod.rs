@@ -10,6 +10,7 @@
 mod bearer;
 mod connection;
 mod error;
+mod front;
 mod identity;
 mod join;
 mod listeners;

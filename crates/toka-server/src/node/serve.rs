@@ -32,6 +32,7 @@ use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::connection::{announce, incoming, tcp};
 use super::error::StartError;
+use super::front::Front;
 use super::listeners::Wire;
 use crate::api::{Auth, Cluster, Cursors, Groups, Intents, Lineage, Shared, Vault};
 use crate::auth::{Authorized, Guard};
@@ -134,6 +135,7 @@ pub(super) async fn clients<S: Wire>(
     let limit = limits.request_timeout_max + REQUEST_GRACE;
     let calls = CountLayer(Arc::clone(&shared.calls));
     let tracer = shared.router.tracer().clone();
+    let vault = Vault::server(Arc::clone(&shared));
     let name_members = MapResponseLayer::new(move |response: Response<Body>| {
         let router = &shared.router;
         let response = refusal::received_response(response);
@@ -144,10 +146,10 @@ pub(super) async fn clients<S: Wire>(
         // For gRPC-web.
         .accept_http1(true)
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(limits.connection_streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
@@ -157,7 +159,8 @@ pub(super) async fn clients<S: Wire>(
         .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
             // No call gets past the guard; what it denies has a span, and is counted, as every call.
-            let authorized = Authorized::over(TimeLimit::over(routes, limit), guard.clone());
+            let front = Front::over(vault.clone(), routes);
+            let authorized = Authorized::over(TimeLimit::over(front, limit), guard.clone());
             ServerSpans::over(authorized, tracer.clone())
         }))
         .add_routes(routes)

@@ -170,6 +170,12 @@ impl Router {
 
     /// Where `call` belongs; waits for a leader until the call's deadline.
     pub(crate) async fn route(&self, call: &Call) -> Result<Route, Status> {
+        // As nearly always: then nobody has to watch for a leader.
+        let leads = |leader: &&Leader| leader.node_id == self.node_id;
+        let own = self.leader.borrow().as_ref().filter(leads).cloned();
+        if let Some(leader) = own {
+            return Ok(Route::Here(leader));
+        }
         let mut watch = self.leader.clone();
         loop {
             let known = watch.borrow_and_update().clone();

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
+use toka_proto::convert::metadata;
 use toka_proto::convert::status::{self, Detail, parse};
 use toka_proto::v1;
 use toka_proto::v1::commit_stream_response::Outcome;
@@ -44,6 +45,74 @@ async fn every_commit_is_answered_in_order(index: fn(&Cluster) -> usize) {
             panic!("{answer:?}")
         };
         assert_eq!(result.events[0].sequence, number);
+    }
+}
+
+/// One message with the requests of these numbers.
+fn together(numbers: std::ops::Range<u64>) -> v1::CommitStreamRequest {
+    let more = (numbers.start + 1..numbers.end).map(request);
+    v1::CommitStreamRequest {
+        more: more
+            .map(|request| v1::StreamedCommit {
+                request_number: request.request_number,
+                events: request.events,
+                preconditions: request.preconditions,
+            })
+            .collect(),
+        takes_more: true,
+        ..request(numbers.start)
+    }
+}
+
+/// Numbers of the requests that a message answers, which were all applied.
+fn answered(answer: v1::CommitStreamResponse) -> Vec<u64> {
+    assert!(matches!(answer.outcome, Some(Outcome::Result(_))));
+    let mut numbers = vec![answer.request_number];
+    for further in answer.more {
+        let outcome = further.outcome;
+        assert!(matches!(
+            outcome,
+            Some(v1::streamed_answer::Outcome::Result(_))
+        ));
+        numbers.push(further.request_number);
+    }
+    numbers
+}
+
+async fn commits_of_one_message_are_answered_together(index: fn(&Cluster) -> usize) {
+    let cluster = Cluster::start(3).await;
+    let mut vault = cluster.vault(index(&cluster));
+    let sent = stream::iter([together(1..101), together(101..201), request(201)]);
+    let reply = within(vault.commit_stream(sent)).await.expect("opened");
+    assert_eq!(metadata::commits_per_message(reply.metadata()), 256);
+    let (answers, end) = drain(reply).await;
+    assert!(end.is_none(), "{end:?}");
+    assert!(answers.len() <= 3, "{} messages", answers.len());
+    let numbers: Vec<_> = answers.into_iter().flat_map(answered).collect();
+    assert_eq!(numbers, (1..=201).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_one_message_are_answered_together_by_the_leader() {
+    commits_of_one_message_are_answered_together(Cluster::leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_of_one_message_are_answered_together_by_a_follower() {
+    commits_of_one_message_are_answered_together(Cluster::follower).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_too_many_commits_or_numbers_that_fall_ends_the_stream() {
+    let cluster = Cluster::start(1).await;
+    let mut falling = together(1..4);
+    falling.more[1].request_number = 2;
+    for message in [together(1..258), falling] {
+        let sent = stream::iter([message]);
+        let reply = within(cluster.vault(0).commit_stream(sent)).await;
+        let (answers, end) = drain(reply.expect("opened")).await;
+        assert_eq!(answers.len(), 0);
+        assert_eq!(end.map(|status| status.code()), Some(Code::InvalidArgument));
     }
 }
 
@@ -163,6 +232,43 @@ async fn events(stream: &mut Streaming<v1::SubscribeResponse>, count: usize) -> 
         }
     }
     sequences
+}
+
+/// The first `count` events with their payloads, and how many messages they came in.
+async fn followed(cluster: &Cluster, takes_batches: bool, count: usize) -> (Vec<v1::Event>, usize) {
+    let request = v1::SubscribeRequest {
+        include: Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }),
+        takes_batches,
+        ..Default::default()
+    };
+    let stream = within(cluster.vault(0).subscribe(request)).await;
+    let mut stream = stream.expect("opened").into_inner();
+    let (mut events, mut messages) = (Vec::new(), 0);
+    while events.len() < count {
+        match next(&mut stream).await {
+            Message::Event(event) => events.push(event),
+            Message::Events(batch) => events.extend(batch.events),
+            _ => continue,
+        }
+        messages += 1;
+    }
+    (events, messages)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_batches_gets_the_same_events_in_fewer_messages() {
+    let cluster = Cluster::start(1).await;
+    let sent = requests(1..=300);
+    let reply = within(cluster.vault(0).commit_stream(sent)).await;
+    drain(reply.expect("opened")).await;
+    let (alone, messages) = followed(&cluster, false, 300).await;
+    assert_eq!(messages, 300);
+    let (together, messages) = followed(&cluster, true, 300).await;
+    assert_eq!(together, alone);
+    assert!(messages < 150, "{messages} messages");
 }
 
 #[tokio::test(flavor = "multi_thread")]

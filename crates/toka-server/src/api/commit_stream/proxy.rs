@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream;
 use futures::{Stream, StreamExt};
+use prost::Message as _;
 use toka_proto::convert::commit::set_cursor_histories;
-use toka_proto::convert::status;
+use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::Leader;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,7 +26,7 @@ pub(super) async fn forward(
     leader: Leader,
     requests: Streaming<v1::CommitStreamRequest>,
     permit: OwnedSemaphorePermit,
-) -> Result<Response<Answers<v1::CommitStreamResponse>>, Status> {
+) -> Result<Response<Answers<Bytes>>, Status> {
     let mut client = shared.router.vault(&leader)?;
     let ended = CancellationToken::new();
     let history_id = shared.history_id();
@@ -34,12 +36,21 @@ pub(super) async fn forward(
         .map(move |mut request: v1::CommitStreamRequest| {
             // This node took it, so a leader of another history must not.
             set_cursor_histories(&mut request.preconditions, history_id);
+            for further in &mut request.more {
+                set_cursor_histories(&mut further.preconditions, history_id);
+            }
             request
         })
         .take_until(ended.clone().cancelled_owned());
     let reply = client.commit_stream(shared.router.request(call, requests));
     let reply = match tokio::time::timeout_at(call.deadline, reply).await {
-        Ok(Ok(reply)) => routing::relay(reply),
+        Ok(Ok(reply)) => {
+            // A leader that is older would not see further commits of a message.
+            let commits = metadata::commits_per_message(reply.metadata());
+            let mut relayed = routing::relay(reply);
+            metadata::put_commits_per_message(relayed.metadata_mut(), commits);
+            relayed
+        }
         // Requests may have been taken already, so they cannot be sent to another one from here.
         Ok(Err(refusal)) if routing::is_worth_another_leader(&refusal) => {
             return Err(status::no_leader(RESEND));
@@ -68,7 +79,7 @@ fn passed_on<T: Send + 'static>(
     answers: Streaming<v1::CommitStreamResponse>,
     end: impl Future<Output = Status> + Send + 'static,
     held: T,
-) -> impl Stream<Item = Result<v1::CommitStreamResponse, Status>> + Send {
+) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let state = Some((answers, Box::pin(end), held));
     stream::unfold(state, |state| async move {
         let (mut answers, mut end, held) = state?;
@@ -78,7 +89,10 @@ fn passed_on<T: Send + 'static>(
             status = &mut end => Err(status),
         };
         match answer {
-            Ok(Some(answer)) => Some((Ok(answer), Some((answers, end, held)))),
+            Ok(Some(answer)) => {
+                let answer = Bytes::from(answer.encode_to_vec());
+                Some((Ok(answer), Some((answers, end, held))))
+            }
             Ok(None) => None,
             Err(refusal) if routing::is_worth_another_leader(&refusal) => {
                 Some((Err(status::no_leader(RESEND)), None))
