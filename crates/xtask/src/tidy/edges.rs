@@ -44,6 +44,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["toka-agents", "toka-client", "toka-ledger"],
     ),
     (
+        "toka-otel",
+        &["smart-embedder", "toka-client", "toka-ledger", "toka-tls"],
+    ),
+    (
         "toka-cli",
         &[
             "smart-embedder",
@@ -53,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-client",
             "toka-ledger",
             "toka-measure",
+            "toka-otel",
             "toka-proto",
             "toka-raft",
             "toka-runtime",
@@ -89,7 +94,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that use the ledger's types and must not make their users build RocksDB.
-const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents"];
+const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents", "toka-otel"];
 
 /// Violations of the table, dev-dependencies included.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
