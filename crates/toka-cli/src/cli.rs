@@ -11,6 +11,7 @@ mod dev;
 mod embed;
 mod intents;
 mod lineage;
+mod otel;
 mod place;
 mod read;
 mod scope;
@@ -43,6 +44,7 @@ pub(crate) use self::dev::Dev;
 pub(crate) use self::embed::{Embed, Query, Reembed};
 pub(crate) use self::intents::{BenchIntents, Intents, IntentsCommand, Search};
 pub(crate) use self::lineage::{Lineage, LineageFormat};
+pub(crate) use self::otel::{Find, Otel, Receive};
 pub(crate) use self::place::{CursorWay, From, Until};
 use self::place::{parse_cursor_way, parse_named_sequence};
 pub(crate) use self::read::{Get, Log, Paging, Watch};
@@ -201,6 +203,9 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Run an agent in a fork of the vault, and show how that differs from the history.
     WhatIf(WhatIf),
+    /// Receive traces of OpenTelemetry as events, and find their spans.
+    #[command(subcommand)]
+    Otel(Otel),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),
@@ -459,6 +464,8 @@ mod tests {
             ("toka serve --server-name x", "--server-name"),
             ("toka context list --data x", "--data"),
             ("toka cluster status --data x", "--data"),
+            ("toka otel serve --data x", "--data"),
+            ("toka otel serve --output json", "--output"),
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(flag), "{line}: {error}");

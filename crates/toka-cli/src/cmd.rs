@@ -15,6 +15,7 @@ pub(crate) mod group;
 pub(crate) mod import;
 pub(crate) mod intents;
 pub(crate) mod lineage;
+pub(crate) mod otel;
 pub(crate) mod read;
 pub(crate) mod reembed;
 pub(crate) mod restore;

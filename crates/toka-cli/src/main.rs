@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, Format, Global};
+use crate::cli::{Cli, Command, Format, Global, Otel};
 use crate::target::Target;
 use crate::traced::Traced;
 
@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Backup(command) => cmd::backup::run(&global, command, brief).await,
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
+        Command::Otel(Otel::Serve(flags)) => Box::pin(cmd::otel::serve(&global, *flags)).await,
         Command::Replay(flags) => cmd::agent::replay(&global, flags),
         Command::WhatIf(flags) => cmd::agent::what_if(&global, flags),
         Command::Completions { shell } => cmd::shell::completions(shell),
@@ -104,6 +105,7 @@ async fn run_on(
             cmd::intents::run(target, global, flags, brief).await
         }
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
+        Command::Otel(Otel::Find(flags)) => cmd::otel::find(target, flags, format).await,
         Command::Cursor(command) => cmd::cursor::run(target, command, format).await,
         Command::Group(command) => cmd::group::run(target, command, format).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
@@ -117,6 +119,7 @@ async fn run_on(
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Verify(_)
+        | Command::Otel(Otel::Serve(_))
         | Command::Replay(_)
         | Command::WhatIf(_)
         | Command::Completions { .. }

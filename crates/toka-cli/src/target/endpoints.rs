@@ -131,6 +131,25 @@ impl Endpoints {
         }
     }
 
+    /// The same for a program whose callers say by themselves who they are: nothing is shown for all of them. The second is
+    /// whether a token is left out.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a client certificate.
+    pub(crate) fn of_callers(self) -> Result<(Self, bool)> {
+        if self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.certificate.is_some())
+        {
+            let said = "with --cert all callers would be taken for the one whom it names; each shows a token of its own";
+            return Err(Failure::Usage(said.to_owned()).into());
+        }
+        let has_token = self.token != TokenSource::None;
+        let token = TokenSource::None;
+        Ok((Self { token, ..self }, has_token))
+    }
+
     /// Another address, reached in the same way.
     pub(crate) fn at(&self, address: &str) -> Self {
         let is_secured = |endpoint: &String| endpoint.trim().starts_with("https://");
@@ -202,6 +221,26 @@ fn given(global: &Global, written: Vec<String>, entry: Option<&Entry>) -> Endpoi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_shown_for_all_callers() {
+        let with_token = Endpoints {
+            written: vec!["a:1".to_owned()],
+            tls: None,
+            token: TokenSource::File("token".into()),
+            insecure_token: false,
+        };
+        let (of_callers, has_token) = with_token.clone().of_callers().expect("no certificate");
+        assert_eq!((of_callers.token, has_token), (TokenSource::None, true));
+        let with_certificate = Endpoints {
+            tls: Some(Tls {
+                certificate: Some("cert.pem".into()),
+                ..Tls::default()
+            }),
+            ..with_token
+        };
+        assert!(with_certificate.of_callers().is_err());
+    }
 
     #[test]
     fn another_process_is_told_how_to_reach_the_same_nodes() {

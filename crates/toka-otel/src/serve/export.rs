@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::gate::{PROTOBUF, Protocol, refusal, status};
 use crate::callers::Callers;
@@ -37,7 +37,13 @@ impl Exports {
         request: ExportTraceServiceRequest,
     ) -> Result<ExportTraceServiceResponse, Error> {
         let client = self.callers.client(headers).await?;
-        let received = self.receiver.receive(&client, request).await?;
+        let received = self.receiver.receive(&client, request).await;
+        let received = received.inspect_err(|error| {
+            // An exporter drops such spans, and nobody else may notice.
+            if error.code() == Code::FailedPrecondition {
+                tracing::warn!(%error, "the vault does not take spans");
+            }
+        })?;
         tracing::debug!(
             spans = received.stored,
             refused = received.refused,
