@@ -49,6 +49,7 @@ mod membership;
 mod membership_interrupted;
 mod membership_refused;
 mod metrics;
+mod otel;
 mod past;
 mod quorum_loss;
 mod range_reads;

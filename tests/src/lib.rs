@@ -17,6 +17,7 @@ pub mod linearizable;
 pub mod load;
 pub mod nemesis;
 pub mod netns;
+pub mod otel;
 pub mod power;
 pub mod process;
 pub mod promtool;

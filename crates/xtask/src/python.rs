@@ -75,7 +75,8 @@ fn runs(tools: &Tools) -> bool {
     Command::new(&tools.python)
         .args([
             "-c",
-            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate",
+            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate, \
+             opentelemetry.sdk, opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http",
         ])
         .output()
         .is_ok_and(|output| output.status.success())

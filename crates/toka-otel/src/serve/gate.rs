@@ -137,7 +137,7 @@ fn over_http(error: &Error) -> Response {
     let headers = [(header::CONTENT_TYPE, PROTOBUF)];
     let mut response = (http_status(error), headers, body.encode_to_vec()).into_response();
     let further = match code {
-        // 503 and not 429: the exporter for Python sends again what is answered with the former alone.
+        // 503 and not 429: both are to be sent again, and older exporters for Python do so with the former alone.
         Code::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER)),
         Code::Unauthenticated => Some((header::WWW_AUTHENTICATE, "Bearer")),
         _ => None,
