@@ -3,9 +3,12 @@
 //! Children end before their parents, and so they are exported before them. Nothing of a parent is known then but its
 //! id. What a span's event depends on is therefore made of ids alone, and the same for whoever makes it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Serialize;
-use toka_ledger::{Digest, EventDraft, EventPayload as _, Kind, Salt, hash};
+use toka_ledger::error::ParentName;
+use toka_ledger::{Attributes, Digest, EventDraft, EventPayload as _, Kind, Salt, hash};
 
 use crate::ids::{SpanRef, TraceId};
 
@@ -29,15 +32,41 @@ pub const REMOTE_PARENT_SPAN_ID: &str = "otel.remote_parent_span_id";
 /// Attribute of a step: the span, as `TRACE-SPAN`.
 pub const STEP_OF: &str = "otel.step_of";
 
-/// An event, and the identity that it will have in any vault.
+/// An event, and the identity that it has in any vault.
 #[derive(Clone, Debug)]
 pub struct Identified {
-    /// The event.
-    pub draft: EventDraft,
+    kind: &'static str,
+    payload: Bytes,
+    parents: Vec<Digest>,
+    /// By what it is found; not part of its identity.
+    pub(crate) attributes: Attributes,
     /// Its digest.
     pub digest: Digest,
+}
+
+impl Identified {
+    /// The event, for a commit to a vault that has its parents.
+    pub fn draft(&self) -> EventDraft {
+        self.draft_behind(&BTreeMap::new())
+    }
+
+    /// The event, for a commit in which events of these digests are at these places before it. Named by their places, they
+    /// need not be in the vault.
+    pub(crate) fn draft_behind(&self, places: &BTreeMap<Digest, u16>) -> EventDraft {
+        let draft = EventDraft::new(self.kind)
+            .payload_bytes(self.payload.clone())
+            .attributes(self.attributes.clone());
+        let parents = self.parents.iter();
+        parents.fold(draft, |draft, parent| {
+            let place = places.get(parent).copied();
+            draft.parent_by_name(place.map_or(ParentName::Digest(*parent), ParentName::Batch))
+        })
+    }
+
     /// Bytes of its payload.
-    pub payload_bytes: usize,
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload.len()
+    }
 }
 
 #[derive(Serialize)]
@@ -63,12 +92,12 @@ pub(crate) fn identified(kind: &'static str, payload: Bytes, parents: &[Digest])
         &Salt::default(),
         &sorted,
     );
-    let payload_bytes = payload.len();
-    let draft = EventDraft::new(kind).payload_bytes(payload);
     Identified {
-        draft: draft.parents_by_digest(sorted),
+        kind,
+        payload,
+        parents: sorted,
+        attributes: Attributes::default(),
         digest,
-        payload_bytes,
     }
 }
 
@@ -102,11 +131,10 @@ pub fn span_ref(of: SpanRef) -> Identified {
 #[must_use]
 pub fn step(of: SpanRef, span: Digest, parent: Option<Digest>) -> Identified {
     let parents: Vec<_> = parent.into_iter().chain([span]).collect();
-    let step = identified(STEP, ids(of), &parents);
-    Identified {
-        draft: step.draft.attribute(STEP_OF, of.to_string()),
-        ..step
-    }
+    let mut step = identified(STEP, ids(of), &parents);
+    let pairs = &mut step.attributes.pairs;
+    pairs.insert(STEP_OF.to_owned(), of.to_string());
+    step
 }
 
 #[cfg(test)]
@@ -126,7 +154,7 @@ mod tests {
         let span_digest = span_ref(span()).digest.to_string();
         assert_ne!(trace_digest, span_digest);
         // Anybody makes the same ones, with a client of the vault alone.
-        let by_hand = EventDraft::new("otel.trace").payload(&std::collections::BTreeMap::from([(
+        let by_hand = EventDraft::new("otel.trace").payload(&BTreeMap::from([(
             "trace_id",
             "0af7651916cd43dd8448eb211c80319c",
         )]));

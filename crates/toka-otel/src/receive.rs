@@ -1,6 +1,6 @@
 //! A request of an exporter: its spans become events, all of them before it is answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -11,6 +11,7 @@ use rmpv::Value;
 use smart_embedder::SmartEmbedder;
 use toka_ledger::{Digest, EventDraft};
 
+use crate::anchor::Identified;
 use crate::content::Content;
 use crate::error::Error;
 use crate::span::{Mapped, Origin, SpanError, map};
@@ -79,7 +80,7 @@ impl Receiver {
                 parent: span.parent,
                 digest: span.event.digest,
             }));
-            let drafts = self.drafts(commit).await?;
+            let drafts = self.drafts(&commit).await?;
             revision = vault.commit(drafts).await?.max(revision);
         }
         step::store(vault, &stored, revision).await?;
@@ -88,23 +89,22 @@ impl Receiver {
     }
 
     /// The events of spans: each behind what it depends on.
-    async fn drafts(&self, spans: Vec<Mapped>) -> Result<Vec<EventDraft>, Error> {
-        let mut vectors = self.embed(&spans).await?;
-        let mut seen: BTreeSet<Digest> = BTreeSet::new();
-        let mut drafts = Vec::with_capacity(3 * spans.len());
-        for (place, span) in spans.into_iter().enumerate() {
-            let anchors = span.anchors.into_iter();
-            let anchors = anchors.filter(|anchor| seen.insert(anchor.digest));
-            drafts.extend(anchors.map(|anchor| anchor.draft));
-            let draft = span.event.draft;
-            drafts.push(match (&self.embedder, vectors.remove(&place)) {
+    async fn drafts(&self, spans: &[Mapped]) -> Result<Vec<EventDraft>, Error> {
+        let mut vectors = self.embed(spans).await?;
+        let mut batch = Batch::default();
+        for (place, span) in spans.iter().enumerate() {
+            for anchor in &span.anchors {
+                batch.push(anchor, |draft| draft);
+            }
+            let vector = vectors.remove(&place);
+            batch.push(&span.event, |draft| match (&self.embedder, vector) {
                 (Some(embedder), Some(vector)) => {
                     draft.embedding(&vector).model(embedder.model_id())
                 }
                 _ => draft,
             });
         }
-        Ok(drafts)
+        Ok(batch.drafts)
     }
 
     /// Vectors of those spans that have something to embed, by their places.
@@ -119,6 +119,25 @@ impl Receiver {
         let (places, events): (Vec<usize>, Vec<(String, Value)>) = with_meaning.unzip();
         let vectors = embedder.embed_values(&events).await?;
         Ok(places.into_iter().zip(vectors).collect())
+    }
+}
+
+/// Events of one commit, each once. A parent that is among them is named by its place: a caller who does not read all kinds can
+/// name by its digest only what the vault has.
+#[derive(Default)]
+struct Batch {
+    drafts: Vec<EventDraft>,
+    places: BTreeMap<Digest, u16>,
+}
+
+impl Batch {
+    fn push(&mut self, event: &Identified, finish: impl FnOnce(EventDraft) -> EventDraft) {
+        if self.places.contains_key(&event.digest) {
+            return;
+        }
+        let place = u16::try_from(self.drafts.len()).expect("a commit has few events");
+        self.drafts.push(finish(event.draft_behind(&self.places)));
+        self.places.insert(event.digest, place);
     }
 }
 
@@ -175,7 +194,7 @@ fn commits(spans: Vec<Mapped>) -> Vec<Vec<Mapped>> {
     let (mut events, mut bytes) = (usize::MAX, usize::MAX);
     for span in spans {
         let own_events = span.anchors.len() + 1;
-        let own_bytes = span.event.payload_bytes + own_events * EVENT_BYTES;
+        let own_bytes = span.event.payload_bytes() + own_events * EVENT_BYTES;
         let fits = events.saturating_add(own_events) <= COMMIT_EVENTS
             && bytes.saturating_add(own_bytes) <= COMMIT_BYTES;
         match commits.last_mut() {

@@ -146,16 +146,13 @@ pub(crate) fn map(
         .map(|(anchor, _)| anchor.digest)
         .collect();
     let payload = payload(origin, &span, &named, &removed)?;
-    let event = anchor::identified(kind, payload, &parents);
-    let attributes = attributes(origin, &span, &named);
+    let mut event = anchor::identified(kind, payload, &parents);
+    event.attributes = attributes(origin, &span, &named);
     Ok(Mapped {
         ids: named.ids,
         parent: named.parent.filter(|_| !named.is_parent_remote),
         anchors: anchors.into_iter().map(|(anchor, _)| anchor).collect(),
-        event: Identified {
-            draft: event.draft.attributes(attributes),
-            ..event
-        },
+        event,
         kind,
         meaning: embeds.then(|| content::meaning(&span)).flatten(),
     })

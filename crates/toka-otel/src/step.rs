@@ -97,7 +97,7 @@ impl Steps<'_> {
         self.look(wave.iter().map(|next| next.span.ids).collect())
             .await?;
         for chunk in wave.chunks(COMMIT_EVENTS) {
-            let drafts = chunk.iter().map(|next| step_of(next).draft).collect();
+            let drafts = chunk.iter().map(|next| step_of(next).draft()).collect();
             let revision = self.vault.commit(drafts).await?;
             self.revision = self.revision.max(revision);
         }

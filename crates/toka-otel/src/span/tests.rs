@@ -45,14 +45,14 @@ fn mapped(span: Span) -> Mapped {
 }
 
 fn payload_of(mapped: &Mapped) -> Value {
-    let prepared = mapped.event.draft.clone().prepare().expect("valid");
+    let prepared = mapped.event.draft().prepare().expect("valid");
     rmpv::decode::read_value(&mut &prepared.payload[..]).expect("MessagePack")
 }
 
 #[test]
 fn a_model_call_is_an_event_that_is_found_by_what_it_says() {
     let chat = mapped(chat());
-    let prepared = chat.event.draft.clone().prepare().expect("valid");
+    let prepared = chat.event.draft().prepare().expect("valid");
     assert_eq!(prepared.kind, "otel.chat");
     let attributes = &prepared.attributes;
     assert_eq!(attributes.source.as_deref(), Some("assistant"));
@@ -79,7 +79,7 @@ fn a_model_call_is_an_event_that_is_found_by_what_it_says() {
 #[test]
 fn its_digest_is_the_one_that_a_vault_will_give_it() {
     let chat = mapped(chat());
-    let prepared = chat.event.draft.clone().prepare().expect("valid");
+    let prepared = chat.event.draft().prepare().expect("valid");
     let mut parents: Vec<Digest> = [chat.ids, chat.parent.expect("it has one")]
         .map(|span| anchor::span_ref(span).digest)
         .into();
@@ -124,7 +124,7 @@ fn a_remote_parent_is_told_from_one_of_the_same_process() {
     remote.flags = 0x301;
     let remote = mapped(remote);
     assert_eq!(remote.parent, None);
-    let prepared = remote.event.draft.prepare().expect("valid");
+    let prepared = remote.event.draft().prepare().expect("valid");
     let attributes = &prepared.attributes;
     assert_eq!(attributes.get(PARENT_SPAN_ID), None);
     let parent = attributes.get(REMOTE_PARENT_SPAN_ID);
@@ -216,6 +216,6 @@ fn attributes_fit_whatever_a_span_says() {
         code: StatusCode::Error as i32,
         message: String::new(),
     });
-    let prepared = mapped(span).event.draft.prepare().expect("valid");
+    let prepared = mapped(span).event.draft().prepare().expect("valid");
     assert_eq!(prepared.attributes.get("otel.status"), Some("error"));
 }
