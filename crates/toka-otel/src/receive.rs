@@ -1,7 +1,6 @@
 //! A request of an exporter: its spans become events, all of them before it is answered.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -9,6 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rmpv::Value;
 use smart_embedder::SmartEmbedder;
+use toka_ledger::core::limits::DIMENSIONS_MAX;
 use toka_ledger::{Digest, EventDraft};
 
 use crate::anchor::Identified;
@@ -24,8 +24,10 @@ pub(crate) const SPANS_MAX: usize = 10_000;
 const COMMIT_EVENTS: usize = 900;
 /// Payloads of one commit, bytes: with what surrounds them less than the 4 MiB that the vault takes.
 const COMMIT_BYTES: usize = 2 << 20;
-/// What an event has beside its payload, bytes: parents and attributes of a span, and its embedding.
+/// What an event has beside its payload and its embedding, bytes, on the average of a span's and its anchors'.
 const EVENT_BYTES: usize = 3 << 10;
+/// The largest embedding, bytes.
+const EMBEDDING_BYTES: usize = 2 * DIMENSIONS_MAX;
 
 /// Turns spans into events.
 #[derive(Clone)]
@@ -171,7 +173,7 @@ fn map_all(
 }
 
 /// The spans of each scope, and where they come from.
-fn scopes(request: ExportTraceServiceRequest) -> impl Iterator<Item = (Arc<Origin>, Vec<Span>)> {
+fn scopes(request: ExportTraceServiceRequest) -> impl Iterator<Item = (Origin, Vec<Span>)> {
     let resources = request.resource_spans.into_iter();
     resources.flat_map(|of_resource| {
         let (resource, resource_schema) = (of_resource.resource, of_resource.schema_url);
@@ -183,7 +185,7 @@ fn scopes(request: ExportTraceServiceRequest) -> impl Iterator<Item = (Arc<Origi
                 scope: of_scope.scope,
                 scope_schema: of_scope.schema_url,
             };
-            (Arc::new(origin), of_scope.spans)
+            (origin, of_scope.spans)
         })
     })
 }
@@ -194,7 +196,8 @@ fn commits(spans: Vec<Mapped>) -> Vec<Vec<Mapped>> {
     let (mut events, mut bytes) = (usize::MAX, usize::MAX);
     for span in spans {
         let own_events = span.anchors.len() + 1;
-        let own_bytes = span.event.payload_bytes() + own_events * EVENT_BYTES;
+        let embedding = span.meaning.as_ref().map_or(0, |_| EMBEDDING_BYTES);
+        let own_bytes = span.event.payload_bytes() + embedding + own_events * EVENT_BYTES;
         let fits = events.saturating_add(own_events) <= COMMIT_EVENTS
             && bytes.saturating_add(own_bytes) <= COMMIT_BYTES;
         match commits.last_mut() {

@@ -1,7 +1,5 @@
 //! A span as an event.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -127,7 +125,7 @@ struct Named {
 
 /// The event of a span. `embeds`: say what is to be embedded.
 pub(crate) fn map(
-    origin: &Arc<Origin>,
+    origin: &Origin,
     mut span: Span,
     content: Content,
     embeds: bool,

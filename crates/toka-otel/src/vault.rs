@@ -51,7 +51,8 @@ impl Vault for Client {
         let events = self.list_all(list).take(max);
         Box::pin(async move {
             let headers = events.map_ok(|event| event.header);
-            Ok(headers.try_collect().await?)
+            let headers: Vec<EventHeader> = headers.try_collect().await?;
+            Ok(headers)
         })
     }
 }

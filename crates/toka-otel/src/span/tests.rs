@@ -12,14 +12,14 @@ fn pair(key: &str, value: &str) -> KeyValue {
     }
 }
 
-fn origin() -> Arc<Origin> {
-    Arc::new(Origin {
+fn origin() -> Origin {
+    Origin {
         resource: Some(Resource {
             attributes: vec![pair("service.name", "assistant")],
             ..Resource::default()
         }),
         ..Origin::default()
-    })
+    }
 }
 
 fn chat() -> Span {
