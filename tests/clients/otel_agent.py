@@ -1,6 +1,7 @@
 """An agent that is traced by the OpenTelemetry SDK for Python, as its instrumentations do it.
 
-usage: otel_agent.py grpc|http ENDPOINT [--traces N] [--exports N] [--token TOKEN] [--gzip] [--piecewise]
+usage: otel_agent.py grpc|http ENDPOINT [--traces N] [--exports N] [--token TOKEN] [--ca FILE] [--gzip]
+       [--piecewise]
 
 Runs the agent N times, and exports the spans of each run N times in all: first by the SDK's own processor, as they end, then
 again and in the other order. With --piecewise each span is a request of its own. Prints a JSON object for each run: the
@@ -11,6 +12,7 @@ import argparse
 import json
 import sys
 
+import grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
 from opentelemetry.exporter.otlp.proto.http import Compression as HttpCompression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
@@ -33,17 +35,21 @@ QUESTION = "wake me up at seven tomorrow morning"
 def exporter(arguments: argparse.Namespace) -> SpanExporter:
     headers = {"authorization": f"Bearer {arguments.token}"} if arguments.token else {}
     if arguments.protocol == "grpc":
-        from grpc import Compression
-
+        credentials = None
+        if arguments.ca:
+            with open(arguments.ca, "rb") as file:
+                credentials = grpc.ssl_channel_credentials(file.read())
         return OverGrpc(
             endpoint=arguments.endpoint,
-            insecure=True,
+            insecure=credentials is None,
+            credentials=credentials,
             headers=headers,
             timeout=TIMEOUT_S,
-            compression=Compression.Gzip if arguments.gzip else None,
+            compression=grpc.Compression.Gzip if arguments.gzip else None,
         )
     return OverHttp(
         endpoint=f"{arguments.endpoint}/v1/traces",
+        certificate_file=arguments.ca,
         headers=headers,
         timeout=TIMEOUT_S,
         compression=HttpCompression.Gzip if arguments.gzip else None,
@@ -135,6 +141,7 @@ def main() -> int:
     parser.add_argument("--traces", type=int, default=1)
     parser.add_argument("--exports", type=int, default=2)
     parser.add_argument("--token")
+    parser.add_argument("--ca")
     parser.add_argument("--gzip", action="store_true")
     parser.add_argument("--piecewise", action="store_true")
     arguments = parser.parse_args()

@@ -9,6 +9,7 @@ use toka_tests::command::Toka;
 use toka_tests::otel::{Agent, Receiver, Run};
 use toka_tests::python;
 use toka_tests::secured::Secured;
+use toka_tests::tls::Authority;
 
 /// Of each test its own: several may be making theirs.
 const ENVIRONMENTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/python-for-otel");
@@ -236,6 +237,35 @@ async fn spans_are_stored_with_the_token_of_their_own_request() -> Result<()> {
         );
         let stored = toka.json(&spans).await?.len();
         ensure!(stored == events(2), "{stored} events");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exporters_are_received_over_tls_by_either_protocol() -> Result<()> {
+    let python = interpreter("tls").await?;
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let authority = Authority::new("exporters")?;
+        let signed = authority.sign("receiver", &["127.0.0.1", "localhost"])?;
+        let write = |name: &str, text: &str| -> Result<String> {
+            let path = cluster.directory().join(name);
+            std::fs::write(&path, text)?;
+            Ok(path.display().to_string())
+        };
+        let ca = write("otel-ca.pem", &authority.pem)?;
+        let certificate = write("otel-cert.pem", &signed.certificate)?;
+        let key = write("otel-key.pem", &signed.key)?;
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        let files = ["--tls-cert", &certificate, "--tls-key", &key];
+        let receiver = Receiver::start(&toka, &files).await?;
+        ensure!(receiver.url.starts_with("https://"), "{}", receiver.url);
+        for protocol in ["grpc", "http"] {
+            let agent = Agent::start(&python, protocol, &receiver, &["--ca", &ca])?;
+            let runs = agent.all().await?;
+            ensure!(runs.len() == 1, "{runs:?}");
+            find(&toka, &runs[0], AGENT).await?;
+        }
         Ok(())
     })
     .await

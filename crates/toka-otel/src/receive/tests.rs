@@ -176,6 +176,43 @@ async fn a_child_that_came_long_before_its_parents_gets_its_step_with_the_first_
     assert_eq!(vault.of_kind(STEP).len(), 4);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_parent_and_a_child_that_come_at_the_same_time_the_later_one_finds_the_other() {
+    const TRACES: u8 = 40;
+    let vault = InMemory::new();
+    for trace in 1..=TRACES {
+        let of_trace = |span: Span| Span {
+            trace_id: vec![trace; 16],
+            ..span
+        };
+        let child = receive(&vault, vec![of_trace(span(2, 1))]);
+        let parent = receive(&vault, vec![of_trace(span(1, 0))]);
+        tokio::join!(child, parent);
+    }
+    assert_eq!(vault.of_kind(STEP).len(), 2 * usize::from(TRACES));
+}
+
+#[tokio::test]
+async fn a_span_whose_parent_is_in_another_process_begins_a_chain_and_hangs_at_its_anchor() {
+    let vault = InMemory::new();
+    let mut remote = span(2, 1);
+    remote.flags = 0x300;
+    receive(&vault, vec![span(3, 2), remote]).await;
+    assert_eq!(vault.of_kind(STEP).len(), 2);
+    let anchor = span_ref(ids(1)).digest;
+    let spans = vault.of_kind("otel.span");
+    let of_remote = spans
+        .iter()
+        .find(|span| span.attributes.get("otel.name") == Some("span 2"));
+    let parents = &of_remote.expect("it is stored").parents;
+    assert!(parents.iter().any(|parent| parent.digest == anchor));
+    // The parent changes nothing of that when it comes.
+    let before = vault.digests();
+    receive(&vault, vec![span(1, 0)]).await;
+    assert!(vault.digests().is_superset(&before));
+    assert_eq!(vault.of_kind(STEP).len(), 3);
+}
+
 #[tokio::test]
 async fn what_a_failure_has_left_out_is_made_by_the_repeat() {
     let whole = InMemory::new();
