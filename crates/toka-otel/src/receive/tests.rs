@@ -69,7 +69,8 @@ impl Vault for InMemory {
         };
         let page = self.bus.reader().list(&query).expect("read");
         let headers = page.headers.into_iter().map(Arc::unwrap_or_clone);
-        Box::pin(std::future::ready(Ok(headers.collect())))
+        let headers: Vec<EventHeader> = headers.collect();
+        Box::pin(async move { Ok(headers) })
     }
 }
 
