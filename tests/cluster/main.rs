@@ -50,6 +50,7 @@ mod membership;
 mod membership_interrupted;
 mod membership_refused;
 mod metrics;
+mod otel;
 mod past;
 mod plots;
 mod quorum_loss;

@@ -28,6 +28,17 @@ pub fn with_helm(directory: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// As [`interpreter`], with the OpenTelemetry SDK and its exporters over gRPC and HTTP.
+pub fn with_opentelemetry(directory: &Path) -> Result<PathBuf> {
+    let modules = "opentelemetry.sdk.trace, opentelemetry.exporter.otlp.proto.grpc.trace_exporter, \
+                   opentelemetry.exporter.otlp.proto.http.trace_exporter";
+    with_packages(
+        directory,
+        modules,
+        &["opentelemetry-", "grpcio==", "protobuf=="],
+    )
+}
+
 fn with_packages(directory: &Path, modules: &str, packages: &[&str]) -> Result<PathBuf> {
     if let Some(python) = std::env::var_os("TOKA_PYTHON") {
         return Ok(python.into());

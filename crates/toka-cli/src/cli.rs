@@ -12,6 +12,7 @@ mod embed;
 mod intents;
 mod lineage;
 mod mcp;
+mod otel;
 mod place;
 mod read;
 mod scope;
@@ -47,6 +48,7 @@ pub(crate) use self::intents::{
 };
 pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::mcp::Mcp;
+pub(crate) use self::otel::{Find, Otel, Receive};
 pub(crate) use self::place::{CursorWay, From, Until};
 use self::place::{parse_cursor_way, parse_named_sequence};
 pub(crate) use self::read::{Get, Log, Paging, Watch};
@@ -207,6 +209,9 @@ pub(crate) enum Command {
     WhatIf(WhatIf),
     /// Serve a cluster to agents that speak MCP, over standard input and output or over HTTP.
     Mcp(Box<Mcp>),
+    /// Receive traces of OpenTelemetry as events, and find their spans.
+    #[command(subcommand)]
+    Otel(Otel),
     /// Keep positions in the vault, under a name.
     #[command(subcommand)]
     Cursor(Cursor),
@@ -465,6 +470,8 @@ mod tests {
             ("toka serve --server-name x", "--server-name"),
             ("toka context list --data x", "--data"),
             ("toka cluster status --data x", "--data"),
+            ("toka otel serve --data x", "--data"),
+            ("toka otel serve --output json", "--output"),
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(flag), "{line}: {error}");

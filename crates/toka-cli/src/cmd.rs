@@ -16,6 +16,7 @@ pub(crate) mod import;
 pub(crate) mod intents;
 pub(crate) mod lineage;
 pub(crate) mod mcp;
+pub(crate) mod otel;
 pub(crate) mod read;
 pub(crate) mod reembed;
 pub(crate) mod restore;

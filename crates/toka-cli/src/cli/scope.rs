@@ -68,6 +68,8 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
         // Of one, and of the cluster that is asked whether it is a member.
         ("cluster", Some("vacate")) => &[&["context"]],
         ("cluster", _) => &[&["data"]],
+        // Which would trace itself, and have nothing to show.
+        ("otel", Some("serve")) => &[OUTPUT, &["data", "otlp_endpoint"]],
         _ => meaningless(name),
     };
     let given = |flag: &&&str| below.value_source(flag) == Some(ValueSource::CommandLine);

@@ -223,6 +223,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_is_shown_for_all_callers() {
+        let with_token = Endpoints {
+            written: vec!["a:1".to_owned()],
+            tls: None,
+            token: TokenSource::File("token".into()),
+            insecure_token: false,
+        };
+        let (of_callers, has_token) = with_token.clone().of_callers().expect("no certificate");
+        assert_eq!((of_callers.token, has_token), (TokenSource::None, true));
+        let with_certificate = Endpoints {
+            tls: Some(Tls {
+                certificate: Some("cert.pem".into()),
+                ..Tls::default()
+            }),
+            ..with_token
+        };
+        assert!(with_certificate.of_callers().is_err());
+    }
+
+    #[test]
     fn another_process_is_told_how_to_reach_the_same_nodes() {
         let known = Endpoints {
             written: vec!["https://a:1".to_owned(), "b:2".to_owned()],
@@ -251,26 +271,6 @@ mod tests {
                 "--insecure-token",
             ]
         );
-    }
-
-    #[test]
-    fn nothing_is_shown_for_all_callers() {
-        let with_token = Endpoints {
-            written: vec!["a:1".to_owned()],
-            tls: None,
-            token: TokenSource::File("token".into()),
-            insecure_token: false,
-        };
-        let (of_callers, has_token) = with_token.clone().of_callers().expect("no certificate");
-        assert_eq!((of_callers.token, has_token), (TokenSource::None, true));
-        let with_certificate = Endpoints {
-            tls: Some(Tls {
-                certificate: Some("cert.pem".into()),
-                ..Tls::default()
-            }),
-            ..with_token
-        };
-        assert!(with_certificate.of_callers().is_err());
     }
 
     #[test]

@@ -63,6 +63,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "toka-otel",
+        &["smart-embedder", "toka-client", "toka-ledger", "toka-tls"],
+    ),
+    (
         "toka-cli",
         &[
             "smart-embedder",
@@ -73,6 +77,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "toka-ledger",
             "toka-mcp",
             "toka-measure",
+            "toka-otel",
             "toka-picture",
             "toka-proto",
             "toka-raft",
@@ -110,7 +115,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that use the ledger's types and must not make their users build RocksDB.
-const TYPES_ONLY: &[&str] = &["toka-proto", "toka-client", "toka-agents", "toka-mcp"];
+const TYPES_ONLY: &[&str] = &[
+    "toka-proto",
+    "toka-client",
+    "toka-agents",
+    "toka-mcp",
+    "toka-otel",
+];
 
 /// Violations of the table, dev-dependencies included.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {

@@ -1,0 +1,126 @@
+//! Who a request is from, and so which client its spans go through.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use toka_client::{Bearer, Builder, Client};
+
+use crate::error::Error;
+
+/// Callers whose clients are kept; whoever has not called for longest is forgotten first.
+const CALLERS_MAX: usize = 64;
+
+/// A client for each caller: everything is done as whoever has sent it, and this process lends it nothing.
+#[derive(Debug)]
+pub struct Callers {
+    builder: Builder,
+    endpoints: Vec<String>,
+    nobody: Client,
+    /// By what they show; whoever called last is last.
+    known: Mutex<Vec<(blake3::Hash, Client)>>,
+}
+
+impl Callers {
+    /// Clients made by `builder`, which must not have a token or a certificate: they would be every caller's.
+    ///
+    /// # Errors
+    /// As [`Builder::connect`].
+    pub async fn new(builder: Builder, endpoints: Vec<String>) -> Result<Self, toka_client::Error> {
+        let nobody = builder.clone().connect(endpoints.clone()).await?;
+        Ok(Self {
+            builder,
+            endpoints,
+            nobody,
+            known: Mutex::default(),
+        })
+    }
+
+    /// The client of a request with these headers: of nobody, if it shows no token.
+    pub(crate) async fn client(&self, headers: &HeaderMap) -> Result<Client, Error> {
+        let Some(token) = bearer(headers) else {
+            return Ok(self.nobody.clone());
+        };
+        // The token itself is in the client alone.
+        let key = blake3::hash(token.as_bytes());
+        if let Some(client) = self.known(&key) {
+            return Ok(client);
+        }
+        let builder = self.builder.clone().bearer(Bearer::new(token)?);
+        let client = builder.connect(self.endpoints.clone()).await?;
+        let mut known = self.lock();
+        if known.len() >= CALLERS_MAX {
+            known.remove(0);
+        }
+        known.push((key, client.clone()));
+        Ok(client)
+    }
+
+    fn known(&self, key: &blake3::Hash) -> Option<Client> {
+        let mut known = self.lock();
+        let place = known.iter().position(|(other, _)| other == key)?;
+        let found = known.remove(place);
+        let client = found.1.clone();
+        known.push(found);
+        Some(client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(blake3::Hash, Client)>> {
+        // Nothing panics while it is held.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The token that a request shows, in the only way that a vault takes.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, value.parse().expect("a header"));
+        headers
+    }
+
+    async fn callers() -> Callers {
+        let endpoints = vec!["127.0.0.1:1".to_owned()];
+        let callers = Callers::new(Client::builder(), endpoints).await;
+        callers.expect("nothing is sent")
+    }
+
+    #[test]
+    fn only_a_bearer_token_is_a_token() {
+        assert_eq!(bearer(&headers("Bearer secret")), Some("secret"));
+        for other in ["Basic c2VjcmV0", "Bearer", "Bearer ", "secret"] {
+            assert_eq!(bearer(&headers(other)), None, "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_of_callers_are_bounded() {
+        let callers = callers().await;
+        for caller in 0..CALLERS_MAX + 3 {
+            let headers = headers(&format!("Bearer secret{caller}"));
+            callers.client(&headers).await.expect("a client");
+        }
+        assert_eq!(callers.lock().len(), CALLERS_MAX);
+        assert!(callers.known(&blake3::hash(b"secret0")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_one_is_refused_without_being_shown() {
+        let refused = callers().await.client(&headers("Bearer very secret")).await;
+        let error = refused.expect_err("no token");
+        assert_eq!(error.code(), tonic::Code::Unauthenticated);
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
