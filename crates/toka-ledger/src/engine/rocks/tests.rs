@@ -292,3 +292,32 @@ fn files_that_tiers_have_are_taken_over_by_levels_and_back() {
     }
     engine.verify_files().expect("sound");
 }
+
+/// What RocksDB has made of an option of a table, from the file in which it notes them.
+fn noted_option(dir: &Path, table: Table, name: &str) -> String {
+    let files = std::fs::read_dir(dir).expect("listed");
+    let files = files.map(|file| file.expect("listed").path());
+    let of_options = files.filter(|path| path.to_string_lossy().contains("OPTIONS-"));
+    let newest = of_options.max().expect("noted");
+    let noted = std::fs::read_to_string(newest).expect("readable");
+    let section = format!("[CFOptions \"{}\"]", table.name());
+    let (_, options) = noted.split_once(&section).expect("of each table");
+    let mut options = options.lines().take_while(|line| !line.starts_with('['));
+    let is_meant = |line: &str| {
+        let (found, value) = line.trim().split_once('=')?;
+        (found == name).then(|| value.to_owned())
+    };
+    options.find_map(is_meant).expect("of each name")
+}
+
+#[test]
+fn tiered_tables_are_not_merged_for_their_age() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    drop(store(dir.path()));
+    for table in [Table::Events, Table::Kinds] {
+        let option = |name| noted_option(dir.path(), table, name);
+        assert_eq!(option("compaction_style"), "kCompactionStyleUniversal");
+        assert_eq!(option("ttl"), "0");
+        assert_eq!(option("periodic_compaction_seconds"), "0");
+    }
+}
