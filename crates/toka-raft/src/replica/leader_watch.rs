@@ -145,8 +145,8 @@ impl LeaderWatch {
     }
 }
 
-/// Dials the leader of `term`, for so long, until it is `is_refused`; `false` if it is heard meanwhile, or not followed any
-/// more.
+/// Dials the leader of `term` until that `is_refused`, for `limit` at most. `false` if the leader is heard meanwhile, or not
+/// followed any more.
 async fn found_gone<D: Future<Output = bool>>(
     contact: &Contact,
     term: u64,
