@@ -98,18 +98,10 @@ impl LeaderWatch {
 
     /// Whether nobody listens where the leader was. Not, once it is heard again.
     async fn is_gone(&self, leader: &Followed, term: u64) -> bool {
-        let (began, limit) = (Instant::now(), TIMEOUTS * self.election.timeout_max);
-        while began.elapsed() < limit {
-            if self.is_refused(leader).await {
-                return true;
-            }
-            sleep(DIAL_AGAIN).await;
-            let since = began.elapsed().saturating_sub(DIAL_AGAIN);
-            if self.contact.is_recent(term, since) || self.followed(term).is_none() {
-                return false;
-            }
-        }
-        false
+        let limit = TIMEOUTS * self.election.timeout_max;
+        let is_refused = move || self.is_refused(leader);
+        let is_followed = move || self.followed(term).is_some();
+        found_gone(&self.contact, term, limit, is_refused, is_followed).await
     }
 
     async fn is_refused(&self, leader: &Followed) -> bool {
@@ -150,5 +142,66 @@ impl LeaderWatch {
         self.entropy.fill(&mut bytes);
         let fraction = f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX);
         (self.election.heartbeat / 10).mul_f64(fraction)
+    }
+}
+
+/// Dials the leader of `term` until that `is_refused`, for `limit` at most. `false` if the leader is heard meanwhile, or not
+/// followed any more.
+async fn found_gone<D: Future<Output = bool>>(
+    contact: &Contact,
+    term: u64,
+    limit: Duration,
+    is_refused: impl Fn() -> D,
+    is_followed: impl Fn() -> bool,
+) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        let is_refused = is_refused().await;
+        // A refusal too: a lease that was ended for a leader that lives is not there again before the next election.
+        let since = began.elapsed().checked_sub(DIAL_AGAIN);
+        if since.is_some_and(|since| contact.is_recent(term, since)) || !is_followed() {
+            return false;
+        }
+        if is_refused {
+            return true;
+        }
+        sleep(DIAL_AGAIN).await;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    const TERM: u64 = 2;
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A leader of [`TERM`] that was heard before its stream ended.
+    fn heard() -> Contact {
+        let contact = Contact::default();
+        contact.heard(TERM);
+        contact
+    }
+
+    #[tokio::test]
+    async fn leader_whose_machine_refuses_is_gone_and_one_that_is_not_followed_is_not() {
+        let contact = heard();
+        let refused = || ready(true);
+        assert!(found_gone(&contact, TERM, LIMIT, refused, || true).await);
+        assert!(!found_gone(&contact, TERM, LIMIT, refused, || false).await);
+    }
+
+    #[tokio::test]
+    async fn leader_that_is_heard_before_the_refusal_comes_is_not_gone() {
+        let contact = heard();
+        let refused = || async {
+            sleep(2 * DIAL_AGAIN).await;
+            contact.heard(TERM);
+            true
+        };
+        assert!(!found_gone(&contact, TERM, LIMIT, refused, || true).await);
     }
 }

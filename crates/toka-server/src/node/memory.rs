@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-/// Where control groups (version 2) are.
+/// Where control groups are: those of version 2, and below a directory for each controller those of version 1.
 const GROUPS: &str = "/sys/fs/cgroup";
 /// Which of them this process is in.
-const OWN_GROUP: &str = "/proc/self/cgroup";
+const OWN_GROUPS: &str = "/proc/self/cgroup";
+/// The controller of version 1, which says that there is no limit by one that no machine has.
+const CONTROLLER: &str = "memory";
+const NO_LIMIT_BYTES: u64 = 1 << 62;
 const MIB: u64 = 1 << 20;
 const CACHE_BYTES_MIN: u64 = 64 * MIB;
 const CACHE_BYTES_MAX: u64 = 4_096 * MIB;
@@ -41,21 +44,38 @@ impl Shares {
 
 /// The lowest limit of the control groups that this process is in; `None` where there is none, or none can be read.
 pub(super) fn limit() -> Option<u64> {
-    let groups = fs::read_to_string(OWN_GROUP).ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    limit_within(Path::new(GROUPS), own)
+    let own = fs::read_to_string(OWN_GROUPS).ok()?;
+    limit_of(Path::new(GROUPS), &own)
 }
 
-/// The lowest limit of `group` and those above it up to `root`, which in a container is the container's.
-fn limit_within(root: &Path, group: &str) -> Option<u64> {
+/// The lowest limit of the groups below `root` that `own` has, a line each: a number, controllers, the group.
+fn limit_of(root: &Path, own: &str) -> Option<u64> {
+    let limits = own.lines().filter_map(|line| {
+        let (_, group) = line.split_once(':')?;
+        let (controllers, group) = group.split_once(":/")?;
+        if controllers.is_empty() {
+            limit_within(root, group, "memory.max")
+        } else if controllers.split(',').any(|name| name == CONTROLLER) {
+            limit_within(&root.join(CONTROLLER), group, "memory.limit_in_bytes")
+        } else {
+            None
+        }
+    });
+    limits.min()
+}
+
+/// The lowest limit of `group` and those above it up to `root`, which in a container is the container's. Each has it in
+/// the file `name`.
+fn limit_within(root: &Path, group: &str, name: &str) -> Option<u64> {
     let group = root.join(group);
     let groups = group
         .ancestors()
         .take_while(|group| group.starts_with(root));
     let limits = groups.filter_map(|group| {
-        let limit = fs::read_to_string(group.join("memory.max")).ok()?;
+        let limit = fs::read_to_string(group.join(name)).ok()?;
         // Or "max", which is none.
-        limit.trim().parse::<u64>().ok()
+        let limit = limit.trim().parse::<u64>().ok();
+        limit.filter(|bytes| *bytes < NO_LIMIT_BYTES)
     });
     limits.min()
 }
@@ -80,25 +100,43 @@ mod tests {
         assert_eq!(of(Some(1 << 20)), (4_096, 128));
     }
 
+    fn set(root: &Path, file: &str, limit: &str) {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().expect("below the root")).expect("made");
+        fs::write(file, format!("{limit}\n")).expect("written");
+    }
+
     #[test]
     fn lowest_limit_of_a_group_and_those_above_it_holds() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let limit = |group: &str| limit_within(root.path(), group);
-        let set = |group: &str, limit: &str| {
-            let group = root.path().join(group);
-            fs::create_dir_all(&group).expect("made");
-            fs::write(group.join("memory.max"), format!("{limit}\n")).expect("written");
-        };
+        let limit = |group: &str| limit_of(root.path(), &format!("0::/{group}\n"));
+        let set = |file: &str, limit: &str| set(root.path(), file, limit);
         assert_eq!(limit(""), None);
-        set("pods/one", "3000");
-        set("pods/two", "max");
-        set("pods", "5000");
+        set("pods/one/memory.max", "3000");
+        set("pods/two/memory.max", "max");
+        set("pods/memory.max", "5000");
         assert_eq!(limit(""), None);
         assert_eq!(limit("pods/one"), Some(3_000));
         assert_eq!(limit("pods/two"), Some(5_000));
         assert_eq!(limit("pods/gone"), Some(5_000));
-        set("", "2000");
+        set("memory.max", "2000");
         assert_eq!(limit("pods/one"), Some(2_000));
         assert_eq!(limit(""), Some(2_000));
+    }
+
+    #[test]
+    fn limits_of_version_1_are_found_beside_those_of_version_2() {
+        const OWN: &str = "12:pids:/pods/one\n4:cpu,memory:/pods/one\n0::/pods/one\n";
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let limit = || limit_of(root.path(), OWN);
+        let set = |file: &str, limit: &str| set(root.path(), file, limit);
+        set("pids/pods/one/memory.limit_in_bytes", "1000");
+        // What a machine with pages of 4 KiB says where there is none.
+        set("memory/memory.limit_in_bytes", "9223372036854771712");
+        assert_eq!(limit(), None);
+        set("memory/pods/one/memory.limit_in_bytes", "4000");
+        assert_eq!(limit(), Some(4_000));
+        set("pods/one/memory.max", "3000");
+        assert_eq!(limit(), Some(3_000));
     }
 }

@@ -24,6 +24,9 @@ const RUNS: i32 = 8;
 /// gigabytes is under way flushes go on adding runs.
 const RUNS_SLOW: i32 = 64;
 const RUNS_MAX: i32 = 128;
+/// What the newer runs of a tiered table may have of the oldest one's size before all are merged, percent. No row is ever
+/// overwritten: there is no room to win. No larger: RocksDB multiplies it by the size in 64 bits.
+const SIZE_AMPLIFICATION_PERCENT: i32 = 1 << 20;
 /// How often what may be written is given out: often, so that a compaction is no burst that a sync of the log waits behind.
 const RATE_PERIOD_US: i64 = 10_000;
 /// A compaction that waits comes before a flush once in so many times.
@@ -190,10 +193,12 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
 /// whatever comes. Files of either way can be read, and are taken over, by the other.
 fn compact_by_tiers(family: &mut Options) {
     let mut tiers = UniversalCompactOptions::default();
-    // No row is ever overwritten: there is no room to win from a merge of everything.
-    tiers.set_max_size_amplification_percent(i32::MAX);
+    tiers.set_max_size_amplification_percent(SIZE_AMPLIFICATION_PERCENT);
     family.set_compaction_style(DBCompactionStyle::Universal);
     family.set_universal_compaction_options(&tiers);
+    // Else RocksDB merges everything that is 30 days old, which takes as much room again as the table.
+    family.set_ttl(0);
+    family.set_periodic_compaction_seconds(0);
     family.set_level_compaction_dynamic_level_bytes(false);
     family.set_level_zero_file_num_compaction_trigger(RUNS);
     family.set_level_zero_slowdown_writes_trigger(RUNS_SLOW);

@@ -244,3 +244,80 @@ fn files_that_levels_have_are_taken_over_by_tiers() {
     let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
     assert_eq!(scan.count(), usize::from(rows));
 }
+
+/// As a build opens them that has levels in all tables, and then this one again.
+#[test]
+fn files_that_tiers_have_are_taken_over_by_levels_and_back() {
+    const ROWS: u16 = 100;
+    const FLUSHES: u16 = 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let key = |n: u16| *blake3::hash(&n.to_be_bytes()).as_bytes();
+    let options = RocksOptions {
+        wal: false,
+        ..RocksOptions::default()
+    };
+    let open = || RocksEngine::open(dir.path(), &options).expect("opened");
+    let engine = open();
+    for flush in 0..FLUSHES {
+        let mut batch = Batch::new();
+        for n in flush * ROWS..(flush + 1) * ROWS {
+            batch.put(Table::Events, key(n), n.to_be_bytes());
+        }
+        engine.write(batch, Durability::Synced).expect("written");
+    }
+    drop(engine);
+    let rows = (FLUSHES + 1) * ROWS;
+    {
+        let families = Table::ALL
+            .map(|table| rocksdb::ColumnFamilyDescriptor::new(table.name(), Options::default()));
+        let levels = DB::open_cf_descriptors(&Options::default(), dir.path(), families);
+        let db = levels.expect("opened");
+        let family = db.cf_handle(Table::Events.name()).expect("it is there");
+        let mut volatile = WriteOptions::default();
+        volatile.disable_wal(true);
+        for n in FLUSHES * ROWS..rows {
+            db.put_cf_opt(family, key(n), n.to_be_bytes(), &volatile)
+                .expect("written");
+        }
+        db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+        for n in 0..rows {
+            let row = db.get_cf(family, key(n)).expect("readable");
+            assert_eq!(row.as_deref(), Some(&n.to_be_bytes()[..]), "{n}");
+        }
+    }
+    let engine = open();
+    for n in 0..rows {
+        let row = engine.get(Table::Events, &key(n)).expect("readable");
+        assert_eq!(row.as_deref(), Some(&n.to_be_bytes()[..]), "{n}");
+    }
+    engine.verify_files().expect("sound");
+}
+
+/// What RocksDB has made of an option of a table, from the file in which it notes them.
+fn noted_option(dir: &Path, table: Table, name: &str) -> String {
+    let files = std::fs::read_dir(dir).expect("listed");
+    let files = files.map(|file| file.expect("listed").path());
+    let of_options = files.filter(|path| path.to_string_lossy().contains("OPTIONS-"));
+    let newest = of_options.max().expect("noted");
+    let noted = std::fs::read_to_string(newest).expect("readable");
+    let section = format!("[CFOptions \"{}\"]", table.name());
+    let (_, options) = noted.split_once(&section).expect("of each table");
+    let mut options = options.lines().take_while(|line| !line.starts_with('['));
+    let is_meant = |line: &str| {
+        let (found, value) = line.trim().split_once('=')?;
+        (found == name).then(|| value.to_owned())
+    };
+    options.find_map(is_meant).expect("of each name")
+}
+
+#[test]
+fn tiered_tables_are_not_merged_for_their_age() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    drop(store(dir.path()));
+    for table in [Table::Events, Table::Kinds] {
+        let option = |name| noted_option(dir.path(), table, name);
+        assert_eq!(option("compaction_style"), "kCompactionStyleUniversal");
+        assert_eq!(option("ttl"), "0");
+        assert_eq!(option("periodic_compaction_seconds"), "0");
+    }
+}
