@@ -1,0 +1,174 @@
+// Events that match a filter: the last ones, and then those that come.
+
+import { Code } from "@connectrpc/connect";
+
+import { type Failure, FOLLOWING, failure, vault } from "./api";
+import type { Event } from "./gen/toka/vault/v1/event_pb";
+import { Order } from "./gen/toka/vault/v1/vault_service_pb";
+
+/** Events that are kept; older ones are let go. */
+export const EVENTS_MAX = 1_000;
+const PAGE = 100;
+/** What came in this time is shown together. */
+const SHOW_MS = 150;
+const RETRY_MS = 1_000;
+const RETRY_MS_MAX = 30_000;
+/** Pages that are looked at for a first match: each is the result of a bounded search. */
+const EMPTY_PAGES_MAX = 20;
+
+export interface Wanted {
+  kindPrefixes: string[];
+  attributes: { name: string; value: string }[];
+  intents: bigint[];
+  /** Milliseconds since the Unix epoch; 0: no bound. */
+  from: number;
+  until: number;
+}
+
+export type FeedState = "loading" | "live" | "paused" | "ended" | "retrying" | "failed";
+
+export class Feed {
+  /** Newest first. */
+  events: Event[] = [];
+  state: FeedState = "loading";
+  failure: Failure | null = null;
+  /** What has come while it is paused. */
+  waiting = 0;
+  hasOlder = false;
+  isLoadingOlder = false;
+
+  private held: Event[] = [];
+  private after = 0n;
+  private olderToken = "";
+  private isPaused = false;
+  private shownAt = 0;
+  private readonly ending = new AbortController();
+
+  constructor(
+    private readonly wanted: Wanted,
+    private readonly changed: () => void,
+  ) {
+    void this.run();
+  }
+
+  end(): void {
+    this.ending.abort();
+    clearTimeout(this.shownAt);
+  }
+
+  pause(isPaused: boolean): void {
+    this.isPaused = isPaused;
+    if (!isPaused) this.release();
+    if (this.state === "live" || this.state === "paused") this.state = isPaused ? "paused" : "live";
+    this.changed();
+  }
+
+  async loadOlder(): Promise<void> {
+    if (!this.hasOlder || this.isLoadingOlder || this.events.length >= EVENTS_MAX) return;
+    this.isLoadingOlder = true;
+    this.changed();
+    try {
+      await this.page();
+    } catch (error) {
+      this.failure = failure(error, this.ending.signal);
+    }
+    this.isLoadingOlder = false;
+    this.changed();
+  }
+
+  private get filter() {
+    const { kindPrefixes, attributes, intents } = this.wanted;
+    return { kindPrefixes, attributes, intents };
+  }
+
+  /** Reads pages, backwards, until something was found. */
+  private async page(): Promise<void> {
+    for (let pages = 0; pages < EMPTY_PAGES_MAX; pages += 1) {
+      const request = {
+        filter: this.filter,
+        order: Order.DESCENDING,
+        pageSize: PAGE,
+        pageToken: this.olderToken,
+        fromUnixMs: BigInt(this.wanted.from),
+        untilUnixMs: BigInt(this.wanted.until),
+      };
+      const answer = await vault.list(request, { signal: this.ending.signal });
+      if (this.after === 0n) this.after = answer.events[0]?.sequence ?? answer.header?.sequence ?? 0n;
+      this.events = [...this.events, ...answer.events].slice(0, EVENTS_MAX);
+      this.olderToken = answer.nextPageToken;
+      this.hasOlder = answer.nextPageToken !== "";
+      if (answer.events.length > 0 || !this.hasOlder) return;
+    }
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.ending;
+    let wait = RETRY_MS;
+    let isListed = false;
+    while (!signal.aborted) {
+      try {
+        if (!isListed) {
+          await this.page();
+          isListed = true;
+        }
+        this.failure = null;
+        if (this.wanted.until > 0) {
+          this.state = "ended";
+          this.changed();
+          return;
+        }
+        this.state = this.isPaused ? "paused" : "live";
+        this.changed();
+        await this.follow(() => {
+          wait = RETRY_MS;
+        });
+      } catch (error) {
+        const failed = failure(error, signal);
+        if (signal.aborted) return;
+        this.failure = failed;
+        const isFinal = [Code.Unauthenticated, Code.PermissionDenied, Code.InvalidArgument, Code.NotFound];
+        this.state = failed && isFinal.includes(failed.code) ? "failed" : "retrying";
+        this.changed();
+        if (this.state === "failed") return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      wait = Math.min(wait * 2, RETRY_MS_MAX);
+    }
+  }
+
+  private async follow(heard: () => void): Promise<void> {
+    const request = { start: { case: "afterSequence" as const, value: this.after }, filter: this.filter };
+    const options = { signal: this.ending.signal, ...FOLLOWING };
+    for await (const { message } of vault.subscribe(request, options)) {
+      heard();
+      if (message.case === "checkpoint" && message.value.sequence > this.after) this.after = message.value.sequence;
+      if (message.case === "event") this.take(message.value);
+    }
+  }
+
+  private take(event: Event): void {
+    this.after = event.sequence;
+    // The stream may begin before where the list has ended.
+    if (Number(event.unixMs) < this.wanted.from || event.sequence <= (this.events[0]?.sequence ?? 0n)) return;
+    this.held.unshift(event);
+    if (this.held.length > EVENTS_MAX) {
+      this.held.length = EVENTS_MAX;
+    }
+    if (this.shownAt !== 0) return;
+    this.shownAt = window.setTimeout(() => {
+      this.shownAt = 0;
+      if (!this.isPaused) this.release();
+      this.waiting = this.held.length;
+      this.changed();
+    }, SHOW_MS);
+  }
+
+  private release(): void {
+    const all = [...this.held, ...this.events];
+    // What is let go at the end is no longer older than nothing: a page would leave a gap.
+    if (all.length > EVENTS_MAX) this.hasOlder = false;
+    this.events = all.slice(0, EVENTS_MAX);
+    this.held = [];
+    this.waiting = 0;
+  }
+}
