@@ -9,6 +9,11 @@ import type { Relatives } from "./relatives";
 const WIDTH = 190;
 const HEIGHT = 46;
 
+interface Point {
+  x: number;
+  y: number;
+}
+
 export interface Placed {
   event: Event;
   /** Of its middle. */
@@ -39,7 +44,7 @@ export interface Drawing {
 
 /** Parents on the left of their children. */
 export function drawing({ root, events, isComplete }: Relatives): Drawing {
-  const graph = new Graph<GraphLabel, { width: number; height: number; x?: number; y?: number }, { points?: { x: number; y: number }[] }>();
+  const graph = new Graph<GraphLabel, { width: number; height: number; x?: number; y?: number }, { points?: Point[] }>();
   graph.setGraph({ rankdir: "LR", nodesep: 16, ranksep: 56, marginx: 8, marginy: 8 });
   graph.setDefaultEdgeLabel(() => ({}));
   const missing = new Map<string, number>();
@@ -58,19 +63,19 @@ export function drawing({ root, events, isComplete }: Relatives): Drawing {
     nodes.set(key, { event, x, y, width: WIDTH, height: HEIGHT, missing: missing.get(key) ?? 0 });
   }
   const edges = graph.edges().map(({ v, w }) => {
-    const points = graph.edge(v, w)?.points ?? [];
-    return { key: `${v} ${w}`, from: v, to: w, path: path(points) };
+    const between = (graph.edge(v, w)?.points ?? []).slice(1, -1);
+    return { key: `${v} ${w}`, from: v, to: w, path: path(nodes.get(v), between, nodes.get(w)) };
   });
   const { width = 0, height = 0 } = graph.graph();
   return { root, nodes, edges, width, height, isComplete };
 }
 
-function path(points: { x: number; y: number }[]): string {
-  const [first, ...rest] = points;
-  if (!first) return "";
-  let drawn = `M${first.x} ${first.y}`;
-  let before = first;
-  for (const point of rest) {
+/** From the right side of one to the left side of the other. */
+function path(from: Placed | undefined, between: Point[], to: Placed | undefined): string {
+  if (!from || !to) return "";
+  let before: Point = { x: from.x + from.width / 2, y: from.y };
+  let drawn = `M${before.x} ${before.y}`;
+  for (const point of [...between, { x: to.x - to.width / 2, y: to.y }]) {
     const middle = (before.x + point.x) / 2;
     drawn += `C${middle} ${before.y} ${middle} ${point.y} ${point.x} ${point.y}`;
     before = point;

@@ -1,13 +1,15 @@
 // A picture that is moved by dragging, and made larger by the wheel, by buttons and by keys.
 
 import { select } from "d3-selection";
-import { zoom, type ZoomBehavior, zoomIdentity } from "d3-zoom";
+import { zoom, type ZoomBehavior, zoomIdentity, zoomTransform } from "d3-zoom";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 const STEP = 1.4;
 const SCALE: [number, number] = [0.1, 8];
 const MARGIN = 24;
+/** Smaller letters are not read: then where the reader is comes first, and not all of it. */
+const READABLE = 0.5;
 
 interface Props {
   label: string;
@@ -17,11 +19,13 @@ interface Props {
   of: unknown;
   /** Where the reader is; comes into sight when it moves. */
   at?: { x: number; y: number } | null;
+  /** There is text in it, which is to be read at first. */
+  isText?: boolean;
   children: ComponentChildren;
   onKeyDown?: (event: KeyboardEvent) => void;
 }
 
-export function ZoomSvg({ label, width, height, of, at, children, onKeyDown }: Props) {
+export function ZoomSvg({ label, width, height, of, at, isText, children, onKeyDown }: Props) {
   const svg = useRef<SVGSVGElement>(null);
   const behavior = useRef<ZoomBehavior<SVGSVGElement, unknown> | null>(null);
   const [transform, setTransform] = useState(zoomIdentity);
@@ -37,6 +41,7 @@ export function ZoomSvg({ label, width, height, of, at, children, onKeyDown }: P
     const [x, y] = [(clientWidth - width * scale) / 2, (clientHeight - height * scale) / 2];
     select(element).call(zooming.transform, zoomIdentity.translate(x, y).scale(scale));
   };
+  const again = useRef(fit);
   useEffect(() => {
     const element = svg.current;
     if (!element) return;
@@ -44,14 +49,21 @@ export function ZoomSvg({ label, width, height, of, at, children, onKeyDown }: P
     zooming.on("zoom", (event: { transform: typeof zoomIdentity }) => setTransform(event.transform));
     behavior.current = zooming;
     select(element).call(zooming);
-    const watcher = new ResizeObserver(fit);
+    const watcher = new ResizeObserver(() => again.current());
     watcher.observe(element);
     return () => {
       watcher.disconnect();
       select(element).on(".zoom", null);
     };
   }, []);
-  useEffect(fit, [of, width, height]);
+  const begin = () => {
+    fit();
+    const [element, zooming] = [svg.current, behavior.current];
+    if (!isText || !element || !zooming || !at || zoomTransform(element).k >= READABLE) return;
+    select(element).call(zooming.transform, zoomIdentity.scale(2 * READABLE)).call(zooming.translateTo, at.x, at.y);
+  };
+  again.current = begin;
+  useEffect(begin, [of, width, height]);
   useEffect(() => {
     const [element, zooming] = [svg.current, behavior.current];
     if (!element || !zooming || !at) return;

@@ -119,7 +119,7 @@ function Graph({ drawn, open, select }: GraphProps) {
       <p class="muted" role="status">
         {count(nodes.size)} events, {count(edges.length)} links{isComplete ? "" : "; there are more than are shown"}. Arrow keys walk along them, Enter opens one.
       </p>
-      <ZoomSvg label="Ancestors on the left, descendants on the right" width={drawn.width} height={drawn.height} of={drawn} at={at ?? null} onKeyDown={pressed}>
+      <ZoomSvg label="Ancestors on the left, descendants on the right" width={drawn.width} height={drawn.height} of={drawn} at={at ?? null} isText onKeyDown={pressed}>
         {edges.map((edge) => (
           <path key={edge.key} class={edge.from === current || edge.to === current ? "edge near" : "edge"} d={edge.path} />
         ))}

@@ -84,15 +84,15 @@ function Chart({ title, unit, times, series, theme }: ChartProps) {
   useEffect(() => plot.current?.setData(data), [data]);
   return (
     <section class="chart" aria-label={title}>
-      <h2>{title} <small class="muted">{unit}</small></h2>
-      <div ref={place} class="plot" role="img" aria-label={`${title}: ${series.map(last).join(", ")}`} />
+      <h2>{title} <small class="muted">{unit}</small> <small class="latest">{series.map(last).join(", ")}</small></h2>
+      <div ref={place} class="plot" role="img" aria-label={`${title} over time`} />
     </section>
   );
 }
 
 function last({ name, values }: Series): string {
   const value = values.at(-1);
-  return `${name} ${value === null || value === undefined ? "not known" : count(Math.round(value))}`;
+  return `${name} ${value === null || value === undefined ? "–" : count(Math.round(value * 10) / 10)}`;
 }
 
 function options(series: Series[], width: number): uPlot.Options {
