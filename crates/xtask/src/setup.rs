@@ -95,6 +95,14 @@ pub(crate) const TEST: &[Need] = &[
         brew: &["prometheus"],
         is_met: || on_path("promtool"),
     },
+    Need {
+        what: "Chromium, which the console is tried in",
+        apt: &["chromium"],
+        dnf: &["chromium"],
+        pacman: &["chromium"],
+        brew: &[],
+        is_met: || on_path("chromium") || on_path("chromium-browser"),
+    },
 ];
 
 /// What making an image needs.
@@ -379,7 +387,7 @@ mod tests {
         assert!(
             text.contains(
                 "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace \
-                 iproute2 nftables prometheus"
+                 iproute2 nftables prometheus chromium"
             ),
             "{text}"
         );
