@@ -1,6 +1,6 @@
 // Events that match a filter: the last ones, and then those that come.
 
-import { Code } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 
 import { type Failure, FOLLOWING, failure, vault } from "./api";
 import type { Event } from "./gen/toka/vault/v1/event_pb";
@@ -11,6 +11,7 @@ export const EVENTS_MAX = 1_000;
 const PAGE = 100;
 /** What came in this time is shown together. */
 const SHOW_MS = 150;
+const SILENCE_MS = 10_000;
 const RETRY_MS = 1_000;
 const RETRY_MS_MAX = 30_000;
 /** Pages that are looked at for a first match: each is the result of a bounded search. */
@@ -39,6 +40,7 @@ export class Feed {
 
   private held: Event[] = [];
   private after = 0n;
+  private historyId: Uint8Array = new Uint8Array();
   private olderToken = "";
   private isPaused = false;
   private shownAt = 0;
@@ -59,7 +61,7 @@ export class Feed {
   pause(isPaused: boolean): void {
     this.isPaused = isPaused;
     if (!isPaused) this.release();
-    if (this.state === "live" || this.state === "paused") this.state = isPaused ? "paused" : "live";
+    if (this.isFollowing) this.state = isPaused ? "paused" : "live";
     this.changed();
   }
 
@@ -74,6 +76,15 @@ export class Feed {
     }
     this.isLoadingOlder = false;
     this.changed();
+  }
+
+  private get isFollowing(): boolean {
+    return this.state === "live" || this.state === "paused";
+  }
+
+  private forget(): void {
+    [this.events, this.held, this.waiting, this.after] = [[], [], 0, 0n];
+    [this.olderToken, this.hasOlder] = ["", false];
   }
 
   private get filter() {
@@ -93,6 +104,7 @@ export class Feed {
         untilUnixMs: BigInt(this.wanted.until),
       };
       const answer = await vault.list(request, { signal: this.ending.signal });
+      this.historyId = answer.header?.historyId ?? this.historyId;
       if (this.after === 0n) this.after = answer.events[0]?.sequence ?? answer.header?.sequence ?? 0n;
       this.events = [...this.events, ...answer.events].slice(0, EVENTS_MAX);
       this.olderToken = answer.nextPageToken;
@@ -111,21 +123,30 @@ export class Feed {
           await this.page();
           isListed = true;
         }
-        this.failure = null;
         if (this.wanted.until > 0) {
           this.state = "ended";
           this.changed();
           return;
         }
-        this.state = this.isPaused ? "paused" : "live";
         this.changed();
         await this.follow(() => {
           wait = RETRY_MS;
+          if (this.isFollowing) return;
+          this.failure = null;
+          this.state = this.isPaused ? "paused" : "live";
+          this.changed();
         });
+        this.state = "retrying";
+        this.changed();
       } catch (error) {
         const failed = failure(error, signal);
         if (signal.aborted) return;
         this.failure = failed;
+        if (failed && [Code.OutOfRange, Code.FailedPrecondition].includes(failed.code)) {
+          // The vault is another one by now: it was restored.
+          this.forget();
+          isListed = false;
+        }
         const isFinal = [Code.Unauthenticated, Code.PermissionDenied, Code.InvalidArgument, Code.NotFound];
         this.state = failed && isFinal.includes(failed.code) ? "failed" : "retrying";
         this.changed();
@@ -137,12 +158,26 @@ export class Feed {
   }
 
   private async follow(heard: () => void): Promise<void> {
-    const request = { start: { case: "afterSequence" as const, value: this.after }, filter: this.filter };
-    const options = { signal: this.ending.signal, ...FOLLOWING };
-    for await (const { message } of vault.subscribe(request, options)) {
-      heard();
-      if (message.case === "checkpoint" && message.value.sequence > this.after) this.after = message.value.sequence;
-      if (message.case === "event") this.take(message.value);
+    const start = { case: "afterSequence" as const, value: this.after };
+    const request = { start, filter: this.filter, read: { historyId: this.historyId } };
+    // A stream says every second where it is: one that says nothing is lost, whatever the browser thinks of it.
+    const silence = new AbortController();
+    const begin = () => window.setTimeout(() => silence.abort(), SILENCE_MS);
+    let timer = begin();
+    const signal = AbortSignal.any([this.ending.signal, silence.signal]);
+    try {
+      for await (const { message } of vault.subscribe(request, { signal, ...FOLLOWING })) {
+        heard();
+        clearTimeout(timer);
+        timer = begin();
+        if (message.case === "checkpoint" && message.value.sequence > this.after) this.after = message.value.sequence;
+        if (message.case === "event") this.take(message.value);
+      }
+    } catch (error) {
+      if (silence.signal.aborted) throw new ConnectError("the node says nothing", Code.Unavailable);
+      throw error;
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -165,7 +200,7 @@ export class Feed {
 
   private release(): void {
     const all = [...this.held, ...this.events];
-    // What is let go at the end is no longer older than nothing: a page would leave a gap.
+    // Where events were let go, the next page would not be the one behind the last.
     if (all.length > EVENTS_MAX) this.hasOlder = false;
     this.events = all.slice(0, EVENTS_MAX);
     this.held = [];

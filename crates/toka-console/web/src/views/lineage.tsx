@@ -163,7 +163,7 @@ function Box({ name, node, isRoot, isCurrent, isOpen, choose }: BoxProps) {
       data-key={name}
       role="button"
       aria-label={says}
-      tabIndex={isCurrent ? 0 : -1}
+      tabindex={isCurrent ? 0 : -1}
       transform={`translate(${x - width / 2} ${y - height / 2})`}
       onClick={choose}
     >
