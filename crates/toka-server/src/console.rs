@@ -117,7 +117,7 @@ mod tests {
     }
 
     async fn status(console: Console, path: &str, headers: &[(&str, &str)]) -> StatusCode {
-        let request = Request::post(path);
+        let request = http::Request::post(path);
         let request = headers.iter().fold(request, |request, (name, value)| {
             request.header(*name, *value)
         });
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn method_is_called_by_its_own_path() {
-        let request = Request::post(LIST).header("host", "localhost:7313");
+        let request = http::Request::post(LIST).header("host", "localhost:7313");
         let request = request.body(axum::body::Body::empty()).expect("a request");
         let answer = console(false).call(request).await;
         let path = axum::body::to_bytes(answer.into_body(), 1_000).await;
