@@ -12,8 +12,29 @@ const PAGE = 100;
 /** What came in this time is shown together. */
 const SHOW_MS = 150;
 const SILENCE_MS = 10_000;
+/** After which nobody looks any more: browsers have few connections to a node, and nodes have others to serve. */
+const UNSEEN_MS = 30_000;
+/** Events that have come meanwhile, matching or not, above which the last ones are read anew. */
+const GAP_MAX = 10_000n;
 const RETRY_MS = 1_000;
 const RETRY_MS_MAX = 30_000;
+/** What was shown is too old to be gone on with. */
+class Outdated extends Error {}
+
+/** Waits until somebody looks, or nobody will. */
+function seen(ended: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const changed = () => {
+      if (document.hidden && !ended.aborted) return;
+      document.removeEventListener("visibilitychange", changed);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", changed);
+    ended.addEventListener("abort", changed, { once: true });
+    changed();
+  });
+}
+
 /** Pages that are looked at for a first match: each is the result of a bounded search. */
 const EMPTY_PAGES_MAX = 20;
 
@@ -105,7 +126,8 @@ export class Feed {
       };
       const answer = await vault.list(request, { signal: this.ending.signal });
       this.historyId = answer.header?.historyId ?? this.historyId;
-      if (this.after === 0n) this.after = answer.events[0]?.sequence ?? answer.header?.sequence ?? 0n;
+      // The first page is of all events up to here.
+      if (this.after === 0n) this.after = answer.header?.sequence ?? 0n;
       this.events = [...this.events, ...answer.events].slice(0, EVENTS_MAX);
       this.olderToken = answer.nextPageToken;
       this.hasOlder = answer.nextPageToken !== "";
@@ -119,6 +141,7 @@ export class Feed {
     let isListed = false;
     while (!signal.aborted) {
       try {
+        await seen(signal);
         if (!isListed) {
           await this.page();
           isListed = true;
@@ -139,11 +162,12 @@ export class Feed {
         this.state = "retrying";
         this.changed();
       } catch (error) {
-        const failed = failure(error, signal);
+        const failed = error instanceof Outdated ? null : failure(error, signal);
         if (signal.aborted) return;
         this.failure = failed;
-        if (failed && [Code.OutOfRange, Code.FailedPrecondition].includes(failed.code)) {
-          // The vault is another one by now: it was restored.
+        // OUT_OF_RANGE, FAILED_PRECONDITION: the vault is another one by now, it was restored.
+        const isOther = failed && [Code.OutOfRange, Code.FailedPrecondition].includes(failed.code);
+        if (isOther || error instanceof Outdated) {
           this.forget();
           isListed = false;
         }
@@ -161,23 +185,33 @@ export class Feed {
     const start = { case: "afterSequence" as const, value: this.after };
     const request = { start, filter: this.filter, read: { historyId: this.historyId } };
     // A stream says every second where it is: one that says nothing is lost, whatever the browser thinks of it.
-    const silence = new AbortController();
-    const begin = () => window.setTimeout(() => silence.abort(), SILENCE_MS);
-    let timer = begin();
-    const signal = AbortSignal.any([this.ending.signal, silence.signal]);
+    const lost = new AbortController();
+    const within = (reason: string, ms: number) => window.setTimeout(() => lost.abort(reason), ms);
+    let silence = within("silence", SILENCE_MS);
+    let unseen = 0;
+    const looked = () => {
+      clearTimeout(unseen);
+      if (document.hidden && !this.isPaused) unseen = within("unseen", UNSEEN_MS);
+    };
+    document.addEventListener("visibilitychange", looked);
+    const signal = AbortSignal.any([this.ending.signal, lost.signal]);
     try {
-      for await (const { message } of vault.subscribe(request, { signal, ...FOLLOWING })) {
+      for await (const { header, message } of vault.subscribe(request, { signal, ...FOLLOWING })) {
+        if (header && header.sequence > this.after + GAP_MAX && !this.isFollowing) throw new Outdated();
         heard();
-        clearTimeout(timer);
-        timer = begin();
+        clearTimeout(silence);
+        silence = within("silence", SILENCE_MS);
         if (message.case === "checkpoint" && message.value.sequence > this.after) this.after = message.value.sequence;
         if (message.case === "event") this.take(message.value);
       }
     } catch (error) {
-      if (silence.signal.aborted) throw new ConnectError("the node says nothing", Code.Unavailable);
+      if (lost.signal.reason === "unseen") return;
+      if (lost.signal.reason === "silence") throw new ConnectError("the node says nothing", Code.Unavailable);
       throw error;
     } finally {
-      clearTimeout(timer);
+      clearTimeout(silence);
+      clearTimeout(unseen);
+      document.removeEventListener("visibilitychange", looked);
     }
   }
 

@@ -72,14 +72,14 @@ function Live({ wanted, selected, select }: LiveProps) {
   const shown = feed.current;
   const events = shown?.events ?? [];
   const canFollow = wanted.until === 0;
-  useKeys(canFollow ? { " ": () => setPaused((paused) => !paused) } : {});
+  useKeys(canFollow ? { p: () => setPaused((paused) => !paused) } : {});
   return (
     <section class="live" aria-label="Events">
       <div class="bar">
         <span class={`badge ${shown?.state === "live" ? "good" : ""}`} role="status">{STATES[shown?.state ?? "loading"]}</span>
         <span class="muted">{count(events.length)} shown, {count(EVENTS_MAX)} at most</span>
         {canFollow && (
-          <button type="button" aria-pressed={isPaused} onClick={() => setPaused(!isPaused)} title="Space">
+          <button type="button" aria-pressed={isPaused} onClick={() => setPaused(!isPaused)} title="p">
             {isPaused ? `Follow${shown?.waiting ? ` (${count(shown.waiting)} new)` : ""}` : "Pause"}
           </button>
         )}
