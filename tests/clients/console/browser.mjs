@@ -78,6 +78,11 @@ export function rows(page) {
   return page.getByRole("listbox", { name: "Events, newest first" }).getByRole("option");
 }
 
+/** The sequence that a row shows; also of one that is out of sight, of which no text is laid out. */
+export async function sequenceOf(row) {
+  return await row.locator("span").first().textContent();
+}
+
 /** Waits until `found` comes to something that holds. */
 export async function until(what, found) {
   const end = Date.now() + PATIENCE;
