@@ -359,6 +359,7 @@ impl Node {
             Some(RunError::Fatal(damaged)) if damaged.damage() == Some(Damage::Ledger) => {
                 // Nobody reads it any more, but Raft's own state is sound: another node is to lead.
                 self.clients.cut().await;
+                self.http.cut().await;
                 self.shared.replica.hand_over().await;
                 self.halt().await;
                 Err(damaged.into())
