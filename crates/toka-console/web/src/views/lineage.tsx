@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { clip, clock, count, eventName, time } from "../format";
+import { clip, clock, count, eventName } from "../format";
 import { drawing, type Drawing, type Placed, toward } from "../graph";
 import { useKeys } from "../parts/keys";
 import { Said } from "../parts/said";
@@ -155,7 +155,8 @@ interface BoxProps {
 
 function Box({ name, node, isRoot, isCurrent, isOpen, choose }: BoxProps) {
   const { event, x, y, width, height, missing } = node;
-  const says = `${event.sequence} ${event.kind}, ${time(event.unixMs)}${missing ? `, ${missing} parents not shown` : ""}`;
+  const below = `${event.sequence} · ${clock(event.unixMs)}${missing ? ` · +${missing}` : ""}`;
+  const says = `${event.kind} ${below}${missing ? " parents that are not drawn" : ""}`;
   const classes = ["box", isRoot ? "root" : "", isOpen ? "open" : ""].join(" ");
   return (
     <g
@@ -171,7 +172,7 @@ function Box({ name, node, isRoot, isCurrent, isOpen, choose }: BoxProps) {
       <rect width={width} height={height} rx="6" />
       <rect class={`stripe stripe-${color(event.kind)}`} width="5" height={height} rx="2" />
       <text x="14" y="18">{clip(event.kind, 24)}</text>
-      <text x="14" y="35" class="small">{String(event.sequence)} · {clock(event.unixMs)}{missing ? ` · +${missing}` : ""}</text>
+      <text x="14" y="35" class="small">{below}</text>
     </g>
   );
 }
