@@ -95,7 +95,8 @@ function IntentMap({ spots, selected, select }: MapProps) {
       <ZoomSvg label="Map of intents: what means alike is close together" width={SIDE} height={SIDE} of={spots} at={spots.find(({ intent }) => String(intent.intent) === selected) ?? null}>
         {spots.map(({ intent, x, y, radius }) => {
           const id = String(intent.intent);
-          const says = `${nameOf(intent)}: intent ${id}, ${count(intent.events)} events, coherence ${intent.coherence.toFixed(2)}`;
+          const examples = intent.examples.flatMap(({ event }) => (event ? [`${event.sequence} ${event.kind}`] : []));
+          const says = `${nameOf(intent)}: intent ${id}, ${count(intent.events)} events, coherence ${intent.coherence.toFixed(2)}\n${examples.join("\n")}`;
           return (
             <g key={id} class={id === selected ? "spot open" : "spot"} transform={`translate(${x} ${y})`} onClick={() => select(id)}>
               <title>{says}</title>
