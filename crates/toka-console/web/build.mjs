@@ -1,9 +1,10 @@
-// Builds the console: types from the protos, a check of the types, one bundle, and the licences of what is in it.
+// Builds the console: types from the protos, a check of the types, tests, one bundle, and the licences of what is in it.
 //
 // node build.mjs --buf PROGRAM --out DIRECTORY
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -36,6 +37,29 @@ function generate(buf) {
 function checkTypes() {
   const tsc = join(HERE, "node_modules/typescript/bin/tsc");
   execFileSync(process.execPath, [tsc, "--project", HERE], { stdio: "inherit" });
+}
+
+/** Runs the tests of what needs no browser. */
+async function test() {
+  const { build } = await import("esbuild");
+  const directory = mkdtempSync(join(tmpdir(), "toka-console-"));
+  const tests = readdirSync(join(HERE, "tests")).filter((name) => name.endsWith(".test.mjs"));
+  try {
+    await build({
+      absWorkingDir: HERE,
+      entryPoints: tests.map((name) => `tests/${name}`),
+      bundle: true,
+      platform: "node",
+      format: "esm",
+      outdir: directory,
+      outExtension: { ".js": ".mjs" },
+      logLevel: "warning",
+    });
+    const built = tests.map((name) => join(directory, name));
+    execFileSync(process.execPath, ["--test", "--test-reporter=dot", ...built], { stdio: "inherit", env: {} });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 }
 
 async function bundle() {
@@ -101,6 +125,7 @@ function page(files) {
 
 generate(values.buf);
 checkTypes();
+await test();
 const { files, inputs } = await bundle();
 files.set("icon.svg", readFileSync(join(HERE, "src/icon.svg")));
 files.set("index.html", page(files));

@@ -2,20 +2,11 @@
 
 import type { GetStatusResponse } from "./gen/toka/vault/v1/cluster_service_pb";
 import { cluster, type Failure, failure } from "./api";
+import type { Sample } from "./rates";
 
 const INTERVAL_MS = 2_000;
 /** Half an hour. */
 const SAMPLES_MAX = 900;
-
-export interface Sample {
-  /** Seconds since the Unix epoch, by the browser's clock. */
-  at: number;
-  /** Of the node that answered. */
-  sequence: number;
-  revision: number;
-  /** What each node has and lacks; a node that did not answer has none. */
-  nodes: Map<number, { sequence: number; applied: number; lag: number | null }>;
-}
 
 export class Sampler {
   samples: Sample[] = [];
@@ -89,15 +80,4 @@ export class Sampler {
     const sample = { at: Date.now() / 1000, sequence: Number(header.sequence), revision: Number(header.revision), nodes };
     this.samples = [...this.samples, sample].slice(-SAMPLES_MAX);
   }
-}
-
-/** What came in a second between two samples; `null` where nobody knows. */
-export function rates(samples: readonly Sample[], of: (sample: Sample) => number): (number | null)[] {
-  return samples.map((sample, index) => {
-    const before = samples[index - 1];
-    if (!before) return null;
-    const [seconds, grown] = [sample.at - before.at, of(sample) - of(before)];
-    // Another node may have answered, which is behind; and a page that was not seen has asked nobody.
-    return seconds <= 0 || seconds > 10 || grown < 0 ? null : grown / seconds;
-  });
 }

@@ -7,6 +7,7 @@ import type { Wanted } from "../feed";
 
 const NAMES = ["kind", "attribute", "intent", "from", "until"] as const;
 export type Fields = Record<(typeof NAMES)[number], string>;
+const WRITTEN = /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,3})?)?(?:Z|[+-][0-9]{2}:[0-9]{2})?))?$/;
 const UNITS: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 export function fieldsOf(parameters: URLSearchParams): Fields {
@@ -21,7 +22,9 @@ export function parametersOf(fields: Fields): Record<string, string> {
 export function timeOf(text: string): number | null {
   const ago = /^([0-9]{1,6})([smhd])$/.exec(text);
   if (ago) return Date.now() - Number(ago[1]) * (UNITS[ago[2] ?? ""] ?? 0);
-  const at = Date.parse(/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(text) ? `${text}T00:00` : text.replace(" ", "T"));
+  const [, day, clock] = WRITTEN.exec(text) ?? [];
+  // A day alone would be one of UTC.
+  const at = Date.parse(`${day}T${clock ?? "00:00"}`);
   return Number.isNaN(at) || at < 0 ? null : at;
 }
 

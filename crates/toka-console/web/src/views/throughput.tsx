@@ -5,7 +5,8 @@ import uPlot from "uplot";
 
 import { count, short } from "../format";
 import { Said } from "../parts/said";
-import { rates, type Sample, type Sampler } from "../sampler";
+import { rates, type Sample } from "../rates";
+import type { Sampler } from "../sampler";
 import { color } from "../theme";
 import { useSampler } from "./nodes";
 
