@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
-use toka_tests::cluster::{self, Cluster};
+use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::secured::Secured;
-use toka_tests::{nodejs, process};
+use toka_tests::tls::Certificates;
+use toka_tests::{nodejs, process, wait};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -112,6 +113,28 @@ async fn what_is_followed_goes_on_when_the_node_is_back() -> Result<()> {
         let status = led.wait().await?;
         ensure!(status.success(), "{status}");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn console_is_served_over_tls() -> Result<()> {
+    cluster::run_prepared(1, &["--http-tls"], async |cluster: &mut Cluster| {
+        let certificates = Certificates::set_up(cluster)?;
+        cluster.launch_all()?;
+        let toka = cluster.toka();
+        wait::until("a commit", PATIENCE, async || {
+            toka.ok(&["commit", "over.tls", "{}"]).await
+        })
+        .await?;
+        let mut browser = browser("over_tls.mjs", cluster, 1).await?;
+        let client = &certificates.of_client;
+        browser
+            .env("PAGE", format!("https://{}/console/", cluster.node(1).http))
+            .env("TOKA_CA", client.ca())
+            .env("TOKA_CERT", client.certificate())
+            .env("TOKA_KEY", client.key());
+        is_led(browser, 1).await
     })
     .await
 }

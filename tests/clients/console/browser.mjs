@@ -23,10 +23,11 @@ export async function toka(...given) {
 }
 
 /** Runs steps, each with its name, on one page; `tolerated` are messages of the browser that a scenario brings about. */
-export async function scenario(steps, { tolerated = [] } = {}) {
+export async function scenario(steps, { tolerated = [], ignoreHTTPSErrors = false } = {}) {
   const executablePath = process.env.CHROMIUM ?? BROWSERS.find((path) => existsSync(path));
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, timezoneId: "UTC", locale: "en-GB" });
+  const viewport = { width: 1280, height: 800 };
+  const context = await browser.newContext({ viewport, timezoneId: "UTC", locale: "en-GB", ignoreHTTPSErrors });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   const complaints = [];
