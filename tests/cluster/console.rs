@@ -138,3 +138,20 @@ async fn console_is_served_over_tls() -> Result<()> {
     })
     .await
 }
+
+/// A page from elsewhere has a name, and may let it lead to a node of somebody who looks at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_asks_nobody_answers_to_no_name_of_dns() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let mut browser = browser("rebinding.mjs", cluster, 1).await?;
+        let http = cluster.node(1).http;
+        browser
+            .env(
+                "PAGE",
+                format!("http://vault.example:{}/console/", http.port()),
+            )
+            .env("ADDRESS", http.ip().to_string());
+        is_led(browser, 1).await
+    })
+    .await
+}

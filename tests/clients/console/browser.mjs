@@ -8,7 +8,8 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { promisify } from "node:util";
 
-const { MODULES, PAGE, TOKA } = process.env;
+const { MODULES, TOKA } = process.env;
+export const { PAGE } = process.env;
 const { chromium } = createRequire(`${MODULES}/package.json`)("playwright-core");
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/lib/chromium/chromium"];
 /** Nothing takes nearly as long; what does hangs. */
@@ -22,10 +23,13 @@ export async function toka(...given) {
   return stdout;
 }
 
-/** Runs steps, each with its name, on one page; `tolerated` are messages of the browser that a scenario brings about. */
-export async function scenario(steps, { tolerated = [], ignoreHTTPSErrors = false } = {}) {
+/**
+ * Runs steps, each with its name, on one page; `tolerated` are messages of the browser that a scenario brings about, `flags` are
+ * the browser's own.
+ */
+export async function scenario(steps, { tolerated = [], flags = [], ignoreHTTPSErrors = false } = {}) {
   const executablePath = process.env.CHROMIUM ?? BROWSERS.find((path) => existsSync(path));
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage", ...flags] });
   const viewport = { width: 1280, height: 800 };
   const context = await browser.newContext({ viewport, timezoneId: "UTC", locale: "en-GB", ignoreHTTPSErrors });
   const page = await context.newPage();

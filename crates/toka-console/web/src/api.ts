@@ -11,6 +11,7 @@ import { VaultService } from "./gen/toka/vault/v1/vault_service_pb";
 
 const TOKEN = "toka-token";
 const CALL_MS = 15_000;
+const REASON_LETTERS_MAX = 500;
 
 let token = sessionStorage.getItem(TOKEN);
 const listeners = new Set<(message: string) => void>();
@@ -37,13 +38,20 @@ const shows: Interceptor = (next) => async (request) => {
   return await next(request);
 };
 
+/** As the browser's, but that a refusal of the port itself is told in its words. */
+const asked: typeof fetch = async (input, init) => {
+  const answer = await fetch(input, { ...init, credentials: "omit", redirect: "error", referrerPolicy: "no-referrer" });
+  if (answer.status !== 403) return answer;
+  const why = (await answer.text()).trim().slice(0, REASON_LETTERS_MAX);
+  throw new ConnectError(why || "HTTP 403", Code.PermissionDenied);
+};
+
 const transport = createGrpcWebTransport({
   baseUrl: new URL("api", document.baseURI).href,
   useBinaryFormat: true,
   interceptors: [shows],
   defaultTimeoutMs: CALL_MS,
-  fetch: (input, init) =>
-    fetch(input, { ...init, credentials: "omit", redirect: "error", referrerPolicy: "no-referrer" }),
+  fetch: asked,
 });
 
 export const auth = createClient(AuthService, transport);
