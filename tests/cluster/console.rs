@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::secured::Secured;
 use toka_tests::tls::Certificates;
 use toka_tests::{nodejs, process, wait};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::OnceCell;
 
 /// What the browser is told to do, and the lock file of what tells it.
@@ -60,6 +60,21 @@ async fn is_led(mut browser: Command, steps: usize) -> Result<()> {
     Ok(())
 }
 
+fn lines(led: &mut Child) -> Result<Lines<BufReader<ChildStdout>>> {
+    let said = led.stdout.take().context("standard output is a pipe")?;
+    Ok(BufReader::new(said).lines())
+}
+
+/// Waits until the script says a word.
+async fn says(lines: &mut Lines<BufReader<ChildStdout>>, word: &str) -> Result<()> {
+    while let Some(line) = lines.next_line().await? {
+        if line == word {
+            return Ok(());
+        }
+    }
+    bail!("the script has ended, and has not said {word:?}")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reader_sees_everything_by_clicks_and_by_keys() -> Result<()> {
     cluster::run(3, &[], async |cluster: &mut Cluster| {
@@ -99,17 +114,32 @@ async fn what_is_followed_goes_on_when_the_node_is_back() -> Result<()> {
         let follower = cluster.followers().await?[0];
         let mut browser = browser("restart.mjs", cluster, follower).await?;
         let mut led = browser.stdout(Stdio::piped()).spawn()?;
-        let said = led.stdout.take().context("standard output is a pipe")?;
-        let mut lines = BufReader::new(said).lines();
-        while let Some(line) = lines.next_line().await? {
-            if line == "open" {
-                break;
-            }
-        }
+        let mut lines = lines(&mut led)?;
+        says(&mut lines, "open").await?;
         cluster.kill(follower)?;
         cluster.launch(follower)?;
         cluster.wait_all_ready().await?;
         toka.ok(&["commit", "after.restart", "{}"]).await?;
+        let status = led.wait().await?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_goes_away_is_missed() -> Result<()> {
+    let soon = ["--unreachable-after", "1s"];
+    cluster::run(3, &soon, async |cluster: &mut Cluster| {
+        let followers = cluster.followers().await?;
+        let (seen, gone) = (followers[0], followers[1]);
+        let mut browser = browser("health.mjs", cluster, seen).await?;
+        let mut led = browser.stdout(Stdio::piped()).spawn()?;
+        let mut lines = lines(&mut led)?;
+        says(&mut lines, "healthy").await?;
+        cluster.kill(gone)?;
+        says(&mut lines, "missed").await?;
+        cluster.launch(gone)?;
         let status = led.wait().await?;
         ensure!(status.success(), "{status}");
         Ok(())
