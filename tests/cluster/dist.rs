@@ -101,6 +101,18 @@ fn archive_has_all_that_comes_with_a_program() -> Result<()> {
         count += 1;
     }
     ensure!(count > 100, "{count} packages");
+    // In the console's page.
+    let is_script = |one: &&Value| {
+        one["purl"]
+            .as_str()
+            .is_some_and(|url| url.starts_with("pkg:npm/"))
+    };
+    let scripts: Vec<&Value> = components.iter().filter(is_script).collect();
+    ensure!(!scripts.is_empty(), "no packages of npm");
+    for script in scripts {
+        let name = script["name"].as_str().context("a name")?;
+        ensure!(licences.contains(&format!("\n{name} ")), "{name}");
+    }
     for licence in [
         "Apache License",
         "Permission is hereby granted",

@@ -8,6 +8,7 @@ mod bench;
 mod claims;
 mod cli;
 mod clocks;
+mod console;
 mod crashes;
 mod credentials;
 mod cursor_faults;

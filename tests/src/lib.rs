@@ -18,6 +18,7 @@ pub mod load;
 pub mod mcp;
 pub mod nemesis;
 pub mod netns;
+pub mod nodejs;
 pub mod otel;
 pub mod power;
 pub mod process;

@@ -1,4 +1,4 @@
-//! HTTP for operators: `/livez`, `/readyz`, `/metrics`.
+//! HTTP for operators: `/livez`, `/readyz`, `/metrics`, and the console.
 //!
 //! Served before the stores are open, so that a node that takes its time to start is seen to live.
 
@@ -6,14 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::api::{Shared, off_reactor};
+use crate::console::{self, Console};
 use crate::metrics;
 use crate::status::Readiness;
 use crate::transport::Security;
@@ -29,6 +30,8 @@ pub(crate) struct Pages {
     pub(crate) readiness: watch::Receiver<Readiness>,
     /// What TLS rests on, if there is TLS.
     pub(crate) security: Option<Arc<Security>>,
+    /// What the console calls, set once the services are there; absent: there is no console.
+    pub(crate) console: Option<Arc<OnceLock<Console>>>,
     measuring: Arc<Semaphore>,
 }
 
@@ -37,21 +40,29 @@ impl Pages {
     pub(crate) fn new(
         readiness: watch::Receiver<Readiness>,
         security: Option<Arc<Security>>,
+        has_console: bool,
     ) -> Self {
         Self {
             shared: Arc::default(),
             readiness,
             security,
+            console: has_console.then(Arc::default),
             measuring: Arc::new(Semaphore::new(1)),
         }
     }
 
     pub(crate) fn router(self) -> Router {
-        Router::new()
+        let pages = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics_page))
-            .with_state(self)
+            .route("/metrics", get(metrics_page));
+        match self.console {
+            Some(_) => pages
+                .route(console::CALLS, post(console_call))
+                .with_state(self)
+                .merge(toka_console::router()),
+            None => pages.with_state(self),
+        }
     }
 
     /// Raises the node's alarm about certificates, or lowers it, once there is a replica that has alarms.
@@ -100,6 +111,13 @@ async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
     .await;
     let text = text.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+async fn console_call(State(pages): State<Pages>, request: Request) -> Response {
+    match pages.console.as_deref().and_then(OnceLock::get) {
+        Some(console) => console.clone().call(request).await,
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the node is starting\n").into_response(),
+    }
 }
 
 /// What `work` comes to, if that is soon. One at a time: of those that hang, scrape after scrape would take a thread.

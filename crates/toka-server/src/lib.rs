@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> auth -> routing -> refusal
-//!      -> http, health -> metrics -> status; calls; config; limits
+//!      -> http, health -> console, metrics -> status; calls; config; limits
 //! ```
 //!
 //! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
@@ -15,6 +15,7 @@ mod api;
 mod auth;
 mod calls;
 pub mod config;
+mod console;
 mod health;
 mod http;
 pub mod limits;

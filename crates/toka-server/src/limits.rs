@@ -82,7 +82,7 @@ pub const PEER_CONNECTIONS_MAX: usize = 512;
 /// How long a connection of another node may take until a message over it has shown that it is one (longer, up to a bound,
 /// while it sends something): otherwise whoever opens as many as that, and leaves them open, would keep the nodes out.
 pub const PEER_PROOF_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections for `/livez`, `/readyz` and `/metrics`.
+/// Connections for `/livez`, `/readyz`, `/metrics` and the console.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Bytes of commits that a stream reads ahead of those that it proposes (one commit may be larger).
 pub const STREAM_AHEAD_BYTES: usize = 4 << 20;

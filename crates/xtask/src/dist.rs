@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use self::packages::Packages;
+use crate::console;
 use crate::process::Processes;
 use crate::release::{self, Release, captured};
 use crate::setup;
@@ -89,8 +90,13 @@ fn fill(
     captured(processes, toka().arg("man").arg(root.join("man/man1")))?;
     let packages = Packages::read(workspace, processes, target)?;
     let licences = licences::text(&packages.all, &workspace.root)?;
-    std::fs::write(root.join("THIRD-PARTY-LICENSES.txt"), licences)?;
-    let sbom = sbom::document(&packages, release)?;
+    let notice = console::notice(workspace)?;
+    std::fs::write(
+        root.join("THIRD-PARTY-LICENSES.txt"),
+        format!("{licences}\n{notice}"),
+    )?;
+    let page = console::packages(&notice)?;
+    let sbom = sbom::document(&packages, &page, release)?;
     let sbom = serde_json::to_string_pretty(&sbom)?;
     std::fs::write(root.join("sbom.cdx.json"), sbom + "\n")?;
     Ok(())

@@ -4,6 +4,7 @@
 //! of the product it gets from the `toka` binary and from cargo.
 
 mod bench;
+mod console;
 mod demo;
 mod dist;
 mod fixtures;
@@ -173,6 +174,15 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
+    /// Build the console's page into crates/toka-console/dist, from what is on npm
+    Console {
+        /// Only see whether it is what its sources make
+        #[arg(long)]
+        check: bool,
+        /// Take the pictures of docs/images again, too
+        #[arg(long, conflicts_with = "check")]
+        screenshots: bool,
+    },
     /// Check the repository's own rules: crate dependencies, file sizes, names, comments
     Tidy,
     /// Install what the demo and the tests need on this machine
@@ -257,6 +267,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         Task::Python { bin, release } => {
             wheel::run(&workspace, &processes, bin.as_deref(), *release)
         }
+        Task::Console { check: true, .. } => {
+            let tools = python::prepare(&workspace, &processes)?;
+            console::check(&workspace, &processes, &tools)
+        }
+        Task::Console { screenshots, .. } => console::run(&workspace, &processes, *screenshots),
         Task::Tidy => tidy::run(&workspace),
         Task::Setup => {
             setup::ensure(

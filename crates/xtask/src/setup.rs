@@ -103,6 +103,14 @@ pub(crate) const TEST: &[Need] = &[
         brew: &["prometheus"],
         is_met: || on_path("promtool"),
     },
+    Need {
+        what: "Chromium, which the console is tried in",
+        apt: &["chromium"],
+        dnf: &["chromium"],
+        pacman: &["chromium"],
+        brew: &[],
+        is_met: || on_path("chromium") || on_path("chromium-browser"),
+    },
 ];
 
 /// What making an image needs.
@@ -387,7 +395,7 @@ mod tests {
         assert!(
             text.contains(
                 "apt-get update && apt-get install -y g++ make libclang-dev git python3 python3-venv faketime strace \
-                 iproute2 nftables prometheus"
+                 iproute2 nftables prometheus chromium"
             ),
             "{text}"
         );

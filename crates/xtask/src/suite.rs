@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{fuzz, instructions, namespace, python, setup, simulate, tidy, wheel};
+use crate::{console, fuzz, instructions, namespace, python, setup, simulate, tidy, wheel};
 
 /// Workspaces of their own.
 const FORMATTED_APART: [&str; 2] = ["tests/fuzz/Cargo.toml", "tests/peers/Cargo.toml"];
@@ -101,6 +101,9 @@ fn run_steps(
         captured(command)
     })?;
     suite.step("cargo deny", || captured(deny(workspace, &tools.deny)))?;
+    suite.step("console as its sources make it", || {
+        console::check(workspace, processes, &tools)
+    })?;
     suite.step("build toka", || build.wait_success())?;
     suite.step("build toka of the next feature level", || {
         build_next(workspace, processes)

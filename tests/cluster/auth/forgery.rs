@@ -1,5 +1,7 @@
 //! Callers who say that they are somebody else, or that they call something else.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result, ensure};
 use toka_client::{EventDraft, Filter, GroupName, GroupSettings, GroupStart, List};
 use toka_proto::convert::metadata;
@@ -123,15 +125,18 @@ async fn browser_is_asked_as_everybody_is() -> Result<()> {
     let arguments = secured.arguments(&[]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     cluster::run(1, &arguments, async |cluster: &mut Cluster| {
-        let status = async |token: Option<&str>| -> Result<String> {
+        let node = cluster.node(1);
+        // The port for clients, and where the console calls.
+        let places = [(node.client, ""), (node.http, "/console/api")];
+        let status = async |(port, prefix): (SocketAddr, &str), token: Option<&str>| -> Result<String> {
             let shown = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
             let request = format!(
-                "POST /toka.vault.v1.VaultService/List HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\
+                "POST {prefix}/toka.vault.v1.VaultService/List HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\
                  Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\nContent-Length: 5\r\n{}\r\n\
                  \0\0\0\0\0",
                 shown.unwrap_or_default()
             );
-            let mut connection = tokio::net::TcpStream::connect(cluster.node(1).client).await?;
+            let mut connection = tokio::net::TcpStream::connect(port).await?;
             connection.write_all(request.as_bytes()).await?;
             let mut answer = Vec::new();
             connection.read_to_end(&mut answer).await?;
@@ -141,12 +146,14 @@ async fn browser_is_asked_as_everybody_is() -> Result<()> {
             Ok(digits.collect())
         };
         let unauthenticated = i32::from(Code::Unauthenticated).to_string();
-        for token in [None, Some("toka_malformed"), Some("e30.e30.e30")] {
-            let status = status(token).await?;
-            ensure!(status == unauthenticated, "{token:?}: {status}");
+        for place in places {
+            for token in [None, Some("toka_malformed"), Some("e30.e30.e30")] {
+                let status = status(place, token).await?;
+                ensure!(status == unauthenticated, "{place:?}: {token:?}: {status}");
+            }
+            let good = status(place, Some(&secured.root)).await?;
+            ensure!(good == "0", "{place:?}: {good}");
         }
-        let good = status(Some(&secured.root)).await?;
-        ensure!(good == "0", "{good}");
         Ok(())
     })
     .await

@@ -37,9 +37,12 @@ pub(crate) struct Serve {
     /// Address for the other nodes [default: 127.0.0.1:7312].
     #[arg(long, value_name = "IP:PORT")]
     raft_listen: Option<SocketAddr>,
-    /// Address for /metrics, /livez and /readyz [default: 127.0.0.1:7313].
+    /// Address for /metrics, /livez, /readyz and the console [default: 127.0.0.1:7313].
     #[arg(long, value_name = "IP:PORT")]
     http_listen: Option<SocketAddr>,
+    /// Whether the console is there, for browsers, at /console/ [default: where --http-listen is on loopback].
+    #[arg(long, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    console: Option<bool>,
     /// Where clients reach this node [default: where it listens].
     #[arg(long, value_name = "HOST:PORT")]
     advertise_client: Option<String>,
@@ -297,6 +300,7 @@ impl Serve {
             listen: self.listen,
             raft_listen: self.raft_listen,
             http_listen: self.http_listen,
+            console: self.console,
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
             insecure: self.insecure.then_some(true),

@@ -174,6 +174,9 @@ fn welcome(ports: &[Ports], data: Option<&Path>) {
             ports.client, ports.raft, ports.http
         );
     }
+    if let Some(ports) = ports.first() {
+        eprintln!("Its console, for browsers: http://{}/console/", ports.http);
+    }
     match data {
         Some(data) => eprintln!("Its data stay in {}.", data.display()),
         None => eprintln!("Its data are removed when it ends (--data DIR keeps them)."),

@@ -31,5 +31,5 @@ pub(crate) use self::directory::Directory;
 pub(crate) use self::guard::Guard;
 pub(crate) use self::layer::Authorized;
 pub(crate) use self::setup::{bearer, guard};
-pub(crate) use self::table::requirement;
+pub(crate) use self::table::{only_reads, requirement};
 pub(crate) use self::throttled::Throttled;

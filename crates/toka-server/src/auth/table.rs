@@ -134,12 +134,18 @@ pub(crate) fn requirement(path: &str) -> Option<Requirement> {
     known.map(|(_, requirement)| *requirement)
 }
 
+/// Whether the method at `path` changes nothing, whoever calls it.
+pub(crate) fn only_reads(path: &str) -> bool {
+    matches!(requirement(path), Some(Optional | Known | Read | ReadAll))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use prost::Message as _;
     use prost_types::FileDescriptorSet;
+    use prost_types::method_options::IdempotencyLevel;
 
     use super::*;
 
@@ -187,6 +193,32 @@ mod tests {
             if name.starts_with("toka.vault.") {
                 assert_eq!(super::is_stream(&format!("/{name}")), is_stream, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn what_only_reads_is_described_as_without_side_effects() {
+        let set = FileDescriptorSet::decode(toka_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+        let mut reading = 0;
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let name = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let options = method.options.clone().unwrap_or_default();
+                    if only_reads(&name) {
+                        assert_eq!(
+                            options.idempotency_level(),
+                            IdempotencyLevel::NoSideEffects,
+                            "{name}"
+                        );
+                        reading += 1;
+                    }
+                }
+            }
+        }
+        assert!(reading > 10, "{reading}");
+        for name in ["Commit", "CommitStream", "Other"] {
+            assert!(!only_reads(&format!("/toka.vault.v1.VaultService/{name}")));
         }
     }
 

@@ -8,6 +8,10 @@ const TLS_REMEDY: &str = "give tls_cert, tls_key and raft_tls_ca";
 const AUTH_REMEDY: &str = "turn authentication on with auth";
 const BOTH_REMEDY: &str =
     "give tls_cert, tls_key and raft_tls_ca, and turn authentication on with auth";
+const CONSOLE_TLS_REMEDY: &str = "turn http_tls on, or the console off";
+const CONSOLE_AUTH_REMEDY: &str = "turn authentication on with auth, or the console off";
+const CONSOLE_BOTH_REMEDY: &str =
+    "turn http_tls on, and authentication with auth, or the console off";
 
 /// What keeps those away who have no business with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,16 @@ impl Protection {
             (true, false) => Some(("authentication", AUTH_REMEDY)),
             (false, true) => Some(("TLS", TLS_REMEDY)),
             (false, false) => Some(("TLS and authentication", BOTH_REMEDY)),
+        }
+    }
+
+    /// As before, of the console, whose port has TLS of its own to turn on.
+    const fn lacks_for_console(self) -> Option<(&'static str, &'static str)> {
+        match (self.tls, self.auth) {
+            (true, true) => None,
+            (true, false) => Some(("authentication", CONSOLE_AUTH_REMEDY)),
+            (false, true) => Some(("TLS", CONSOLE_TLS_REMEDY)),
+            (false, false) => Some(("TLS and authentication", CONSOLE_BOTH_REMEDY)),
         }
     }
 
@@ -54,8 +68,16 @@ impl Config {
         self.auth.enabled
     }
 
+    /// Whether there is a console: where nobody has said so, on loopback alone.
+    #[must_use]
+    pub fn has_console(&self) -> bool {
+        self.console
+            .unwrap_or_else(|| is_loopback(self.http_listen))
+    }
+
     /// # Errors
-    /// [`ConfigError::Exposed`]. HTTP is left out: it says nothing of what is stored, and a kubelet must reach it.
+    /// [`ConfigError::Exposed`]. HTTP without the console is left out: it says nothing of what is stored, and a kubelet
+    /// must reach it.
     pub(super) fn check_exposure(&self) -> Result<(), ConfigError> {
         if self.insecure {
             return Ok(());
@@ -85,6 +107,18 @@ impl Config {
             "raft_listen",
             self.raft_listen,
             protection.lacks_for_nodes(),
+        )?;
+        if !self.has_console() {
+            return Ok(());
+        }
+        let over_http = Protection {
+            tls: self.tls.as_ref().is_some_and(|tls| tls.http),
+            ..protection
+        };
+        check(
+            "http_listen",
+            self.http_listen,
+            over_http.lacks_for_console(),
         )
     }
 }
@@ -95,16 +129,18 @@ fn check(
     lacks: Option<(&'static str, &'static str)>,
 ) -> Result<(), ConfigError> {
     match lacks {
-        Some((lacks, remedy)) if !address.ip().to_canonical().is_loopback() => {
-            Err(ConfigError::Exposed {
-                key,
-                address,
-                lacks,
-                remedy,
-            })
-        }
+        Some((lacks, remedy)) if !is_loopback(address) => Err(ConfigError::Exposed {
+            key,
+            address,
+            lacks,
+            remedy,
+        }),
         _ => Ok(()),
     }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -170,5 +206,20 @@ mod tests {
         let mut config = Config::new(1, "/unused".into());
         config.http_listen = "0.0.0.0:7313".parse().expect("an address");
         config.check().expect("a kubelet asks there");
+        assert!(!config.has_console());
+    }
+
+    #[test]
+    fn console_that_others_reach_needs_protection() {
+        let mut config = Config::new(1, "/unused".into());
+        assert!(config.has_console());
+        config.http_listen = "0.0.0.0:7313".parse().expect("an address");
+        config.console = Some(true);
+        let error = config.check().expect_err("exposed").to_string();
+        for part in ["http_listen: 0.0.0.0:7313", "TLS and authentication"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        config.insecure = true;
+        config.check().expect("it is meant");
     }
 }

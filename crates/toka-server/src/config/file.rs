@@ -54,8 +54,10 @@ layer! {
     listen: SocketAddr,
     /// Where other nodes are listened for (Raft).
     raft_listen: SocketAddr,
-    /// Where HTTP is listened for (`/livez`, `/readyz`, `/metrics`).
+    /// Where HTTP is listened for (`/livez`, `/readyz`, `/metrics`, the console).
     http_listen: SocketAddr,
+    /// Whether the console is there, and answers whoever may read.
+    console: bool,
     /// `host:port` under which clients reach this node.
     advertise_client: String,
     /// `host:port` under which other nodes reach this node.

@@ -53,6 +53,8 @@ pub struct Config {
     pub raft_listen: SocketAddr,
     /// Where HTTP is listened for; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Whether the console is there; absent: where HTTP is listened for on loopback alone.
+    pub console: Option<bool>,
     /// `host:port` under which clients reach this node; absent: the bound address.
     pub advertise_client: Option<String>,
     /// `host:port` under which other nodes reach this node; absent: the bound address.
@@ -178,6 +180,7 @@ impl Config {
             listen: layer.listen.unwrap_or(loopback(7311)),
             raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
             http_listen: layer.http_listen.unwrap_or(loopback(7313)),
+            console: layer.console,
             tls: tls::tls(&layer)?,
             insecure: layer.insecure.unwrap_or(false),
             creation: creation::creation(&layer)?,

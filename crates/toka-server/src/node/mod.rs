@@ -1,11 +1,11 @@
 //! A node: three listeners, a replica, and the services over it.
 //!
-//! Order of a start: bind, HTTP, stores, peers, clients; the cluster forms while clients are told
-//! that it has not yet. A node that joins a cluster asks for its id before the stores are opened; one that is
+//! Order of a start: bind, HTTP, stores, peers, what the console calls, clients; the cluster forms while clients are
+//! told that it has not yet. A node that joins a cluster asks for its id before the stores are opened; one that is
 //! told neither an id nor a cluster has the id of its data directory; one that is told both how to form a cluster and
 //! which to join finds out what there is to do. Order of a
-//! stop: hand leadership over, let calls finish, stop answering peers, who vote for the next leader until then,
-//! and stop Raft, which nobody asks any more.
+//! stop: hand leadership over, let calls finish, end HTTP, stop answering peers, who vote for the next leader until
+//! then, and stop Raft, which nobody asks any more.
 
 mod bearer;
 mod connection;
@@ -27,7 +27,6 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use toka_ledger::seam::{self, Seams};
-use toka_raft::config::{Compaction, Election, Proposing, RuntimeChoice};
 use toka_raft::error::Damage;
 use toka_raft::{FatalError, Replica, Storage, Transport};
 pub use toka_trace::Tracer;
@@ -47,7 +46,8 @@ use self::place::{Place, Rivals};
 use self::serve::Stop;
 use crate::api::{self, Audited, Bootstrap, Shared, VaultDirectory, VaultTime};
 use crate::auth;
-use crate::config::{Config, Limits, Resolved};
+use crate::config::{Config, Limits};
+use crate::console::Console;
 use crate::http::Pages;
 use crate::routing::Router;
 use crate::status::Readiness;
@@ -166,7 +166,8 @@ impl Node {
         let bootstrap = bootstrap.map(Bootstrap::read).transpose()?;
         let all = CancellationToken::new();
         let (readiness_known, readiness) = watch::channel(Readiness::Starting);
-        let pages = Pages::new(readiness.clone(), wires.security.clone());
+        let (security, has_console) = (wires.security.clone(), config.has_console());
+        let pages = Pages::new(readiness.clone(), security, has_console);
         let mut tasks = JoinSet::new();
         let http_server = Stop::new(all.child_token(), &all);
         let bounds = config.connections;
@@ -199,7 +200,7 @@ impl Node {
             (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
         let rivals = Rivals::of(place, &config, &resolved, &outside, &bearer);
-        let replica = open(node_id, &config, resolved, storage, &outside).await?;
+        let replica = stores::open(node_id, &config, resolved, storage, &outside).await?;
         // A restored vault is not given up.
         let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
         let opened = replica.clone();
@@ -240,6 +241,12 @@ impl Node {
             background.extend(bootstrap.map(|first| first.run(Arc::clone(&shared)).boxed()));
             if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
                 background.push(issuer.follow().boxed());
+            }
+            if let Some(console) = &pages.console {
+                let (shared, guard) = (Arc::clone(&shared), authorization.clone());
+                let called = serve::guarded(shared, guard, routes.clone());
+                // Only this place sets it.
+                let _ = console.set(Console::new(called, authorization.is_some()));
             }
             let served = serve::clients(
                 wires.clients,
@@ -356,6 +363,7 @@ impl Node {
             Some(RunError::Fatal(damaged)) if damaged.damage() == Some(Damage::Ledger) => {
                 // Nobody reads it any more, but Raft's own state is sound: another node is to lead.
                 self.clients.cut().await;
+                self.http.cut().await;
                 self.shared.replica.hand_over().await;
                 self.halt().await;
                 Err(damaged.into())
@@ -375,6 +383,7 @@ impl Node {
     /// runs any more.
     pub async fn halt(mut self) {
         self.clients.cut().await;
+        self.http.cut().await;
         // What could not be written is in the log, which the next start reads.
         let _ = self.shared.replica.halt().await;
         self.peers.cut().await;
@@ -403,57 +412,16 @@ impl Node {
             tracing::warn!(node_id, "calls did not finish in time and are cut");
         }
         self.clients.cut().await;
+        // The console reads the stores, too.
+        self.http.cut().await;
         self.shared.replica.retire(self.hands_over).await;
         self.peers.cut().await;
         let closed = self.shared.replica.close().await;
-        self.http.cut().await;
         self.tasks.shutdown().await;
         self.shared.replica.end_threads().await;
         tracing::info!(node_id, "stopped");
         closed
     }
-}
-
-async fn open(
-    node_id: u64,
-    config: &Config,
-    resolved: Resolved,
-    storage: Arc<dyn Storage>,
-    outside: &Outside,
-) -> Result<Replica, StartError> {
-    let mut replica =
-        toka_raft::Config::new(node_id, config.data.clone(), resolved.initial_members);
-    replica.advertised = resolved.advertised;
-    replica.unreachable_after = config.timing.unreachable_after;
-    replica.state_check_interval = config.timing.state_check_interval;
-    replica.slow_sync = config.timing.slow_sync;
-    replica.scrub = config.storage.scrub;
-    replica.disk_reserve_bytes = config.storage.disk_reserve_bytes;
-    replica.feature_level_max = config.storage.feature_level_max;
-    replica.creation = config.creation.clone();
-    replica.election = Election {
-        heartbeat: config.timing.heartbeat_interval,
-        timeout_min: config.timing.election_timeout_min,
-        timeout_max: config.timing.election_timeout_max,
-    };
-    replica.compaction = Compaction {
-        snapshot_log_bytes: config.storage.snapshot_log_bytes,
-        snapshot_log_entries: config.storage.snapshot_log_entries,
-        keep_log_bytes: config.storage.keep_log_bytes,
-        keep_log_entries: config.storage.keep_log_entries,
-        ..replica.compaction
-    };
-    replica.proposing = Proposing {
-        queue_commits: config.limits.proposals_max,
-        queue_bytes: usize::try_from(config.limits.proposals_bytes_max).unwrap_or(usize::MAX),
-        ..replica.proposing
-    };
-    if cfg!(simulation) {
-        // It has one thread.
-        replica.runtime = RuntimeChoice::Current;
-    }
-    let (seams, transport) = (outside.seams.clone(), Arc::clone(&outside.transport));
-    Ok(Replica::start_with(replica, seams, transport, storage).await?)
 }
 
 /// Opens the services once the cluster has formed and the vault is there. Ends only if they cannot

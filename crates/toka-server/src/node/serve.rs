@@ -1,5 +1,6 @@
 //! The three servers of a node.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::codegen::http::Response;
+use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -29,6 +30,7 @@ use tonic_reflection::server::Builder;
 use tonic_web::GrpcWebLayer;
 use tower::layer::layer_fn;
 use tower::util::{MapRequestLayer, MapResponseLayer};
+use tower::{Layer as _, Service};
 
 use super::connection::{announce, incoming, tcp};
 use super::error::StartError;
@@ -123,6 +125,33 @@ const REFLECTED: &[&str] = &[
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
+/// The services behind all that every call of a client goes through, wherever it has come in.
+pub(super) fn guarded(
+    shared: Arc<Shared>,
+    guard: Option<Arc<Guard>>,
+    routes: Routes,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static {
+    let limit = shared.limits.request_timeout_max + REQUEST_GRACE;
+    let calls = CountLayer(Arc::clone(&shared.calls));
+    let tracer = shared.router.tracer().clone();
+    let front = Front::over(Vault::server(Arc::clone(&shared)), routes);
+    let name_members = MapResponseLayer::new(move |response: Response<Body>| {
+        let router = &shared.router;
+        let response = refusal::received_response(response);
+        let response = name_cluster(response, shared.cluster_header());
+        name_members(response, router.leader_headers(), router.member_endpoints())
+    });
+    // No call gets past the guard; what it denies has a span, and is counted, as every call.
+    let authorized = Authorized::over(TimeLimit::over(front, limit), guard);
+    let answered = ServerSpans::over(authorized, tracer);
+    // Above what changes statuses: what is counted is what callers are told.
+    GrpcWebLayer::new().layer(calls.layer(name_members.layer(answered)))
+}
+
 /// Serves clients until `stop` says otherwise.
 pub(super) async fn clients<S: Wire>(
     accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
@@ -132,16 +161,6 @@ pub(super) async fn clients<S: Wire>(
     stop: Stop,
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
-    let limit = limits.request_timeout_max + REQUEST_GRACE;
-    let calls = CountLayer(Arc::clone(&shared.calls));
-    let tracer = shared.router.tracer().clone();
-    let vault = Vault::server(Arc::clone(&shared));
-    let name_members = MapResponseLayer::new(move |response: Response<Body>| {
-        let router = &shared.router;
-        let response = refusal::received_response(response);
-        let response = name_cluster(response, shared.cluster_header());
-        name_members(response, router.leader_headers(), router.member_endpoints())
-    });
     let served = Server::builder()
         // For gRPC-web.
         .accept_http1(true)
@@ -153,15 +172,8 @@ pub(super) async fn clients<S: Wire>(
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
-        .layer(GrpcWebLayer::new())
-        // Above what changes statuses: what is counted is what callers are told.
-        .layer(calls)
-        .layer(name_members)
         .layer(layer_fn(move |routes: Routes| {
-            // No call gets past the guard; what it denies has a span, and is counted, as every call.
-            let front = Front::over(vault.clone(), routes);
-            let authorized = Authorized::over(TimeLimit::over(front, limit), guard.clone());
-            ServerSpans::over(authorized, tracer.clone())
+            guarded(Arc::clone(&shared), guard.clone(), routes)
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(

@@ -134,17 +134,70 @@ async fn reflection_lists_the_services_for_clients_and_no_others() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_grpc_web_call_over_http_1_is_answered() {
-    let cluster = Cluster::start(1).await;
-    let message = one(event("web", "1")).encode_to_vec();
+/// A call by gRPC-web, as a browser makes it; the whole reply.
+async fn web_call(address: SocketAddr, path: &str, message: &impl Message) -> String {
+    let message = message.encode_to_vec();
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).expect("short").to_be_bytes());
     body.extend(message);
-    let head = "POST /toka.vault.v1.VaultService/Commit HTTP/1.1\r\n\
-                Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1";
-    let reply = http1(cluster.nodes[0].addresses().client, head, &body).await;
-    let text = String::from_utf8_lossy(&reply);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nContent-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1"
+    );
+    let reply = http1(address, &head, &body).await;
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_is_served_and_reads_what_there_is() {
+    let cluster = Cluster::start(1).await;
+    commit(&mut cluster.vault(0), "shown", "1").await;
+    let http = cluster.nodes[0].addresses().http;
+    let page = get(http, "/console/").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(page.contains("content-security-policy: "), "{page}");
+    let path = "/console/api/toka.vault.v1.VaultService/List";
+    let list = web_call(http, path, &v1::ListRequest::default()).await;
+    assert!(list.starts_with("HTTP/1.1 200"), "{list}");
+    assert!(
+        list.contains("grpc-status:0") && list.contains("shown"),
+        "{list}"
+    );
+    let metrics = get(http, "/metrics").await;
+    let counted = "toka_grpc_calls_total{method=\"toka.vault.v1.VaultService/List\",code=\"OK\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_console_changes_nothing() {
+    let cluster = Cluster::start(1).await;
+    let http = cluster.nodes[0].addresses().http;
+    let path = "/console/api/toka.vault.v1.VaultService/Commit";
+    let reply = web_call(http, path, &one(event("written", "1"))).await;
+    assert!(reply.starts_with("HTTP/1.1 403"), "{reply}");
+    assert!(reply.contains("the console only reads"), "{reply}");
+    assert_eq!(cluster.nodes[0].replica().reader().position().sequence, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_told_so_has_no_console() {
+    let cluster = Cluster::start_some(1, 1, |config| config.console = Some(false)).await;
+    cluster.wait_until_ready().await;
+    let http = cluster.nodes[0].addresses().http;
+    for path in ["/console", "/console/", "/console/console.js"] {
+        let page = get(http, path).await;
+        assert!(page.starts_with("HTTP/1.1 404"), "{path}: {page}");
+    }
+    let path = "/console/api/toka.vault.v1.VaultService/List";
+    let list = web_call(http, path, &v1::ListRequest::default()).await;
+    assert!(list.starts_with("HTTP/1.1 404"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_web_call_over_http_1_is_answered() {
+    let cluster = Cluster::start(1).await;
+    let path = "/toka.vault.v1.VaultService/Commit";
+    let commit = one(event("web", "1"));
+    let text = web_call(cluster.nodes[0].addresses().client, path, &commit).await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     assert!(text.contains("toka-leader-id: 1"), "{text}");
     assert!(text.contains("grpc-status:0"), "{text}");

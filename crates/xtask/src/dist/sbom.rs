@@ -6,13 +6,18 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::packages::{Package, Packages};
+use crate::console;
 use crate::release::Release;
 
 /// The version of the format.
 const SPEC_VERSION: &str = "1.6";
 
-/// All packages in the binary, and which depends on which.
-pub(super) fn document(packages: &Packages, release: &Release) -> Result<Value> {
+/// All packages in the binary, and which depends on which; and those of npm that are in the console's page.
+pub(super) fn document(
+    packages: &Packages,
+    page: &[console::Package],
+    release: &Release,
+) -> Result<Value> {
     let is_binary = |package: &&Package| package.id == packages.binary;
     let binary = packages.all.iter().find(is_binary);
     let binary = binary.context("the binary is one of the packages")?;
@@ -21,6 +26,7 @@ pub(super) fn document(packages: &Packages, release: &Release) -> Result<Value> 
     let others = packages.all.iter().filter(|package| !is_binary(package));
     let components: Vec<Value> = others
         .map(|package| component(package, "library", packages))
+        .chain(page.iter().map(script))
         .collect();
     Ok(json!({
         "$schema": format!("http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json"),
@@ -63,6 +69,23 @@ fn component(package: &Package, kind: &str, packages: &Packages) -> Value {
     Value::Object(component)
 }
 
+fn script(package: &console::Package) -> Value {
+    let console::Package {
+        name,
+        version,
+        license,
+    } = package;
+    let url = format!("pkg:npm/{}@{version}", name.replace('@', "%40"));
+    json!({
+        "type": "library",
+        "bom-ref": url,
+        "name": name,
+        "version": version,
+        "purl": url,
+        "licenses": [{ "expression": license }],
+    })
+}
+
 fn dependencies(packages: &Packages) -> Result<Vec<Value>> {
     let all = packages.all.iter();
     let urls: BTreeMap<&str, String> = all.map(|one| (one.id.as_str(), one.url())).collect();
@@ -92,10 +115,16 @@ mod tests {
             created: "1970-01-01T00:00:00Z".to_owned(),
             revision: None,
         };
-        let bom = document(&packages(), &release).expect("complete");
+        let page = [console::Package {
+            name: "@a/b".to_owned(),
+            version: "3.0.0".to_owned(),
+            license: "MIT".to_owned(),
+        }];
+        let bom = document(&packages(), &page, &release).expect("complete");
         assert_eq!(bom["metadata"]["component"]["name"], "toka");
         let components = bom["components"].as_array().expect("a list");
-        assert_eq!(components.len(), 1);
+        assert_eq!(components.len(), 2);
+        assert_eq!(components[1]["purl"], "pkg:npm/%40a/b@3.0.0");
         let one = &components[0];
         assert_eq!(one["purl"], "pkg:cargo/one@2.0.0%2Bx");
         assert_eq!(one["licenses"][0]["expression"], "MIT OR Apache-2.0");

@@ -1,0 +1,15 @@
+// Whoever comes to a node by a name of DNS that leads to ADDRESS, as a page from elsewhere could make a browser do.
+import { PAGE, scenario } from "./browser.mjs";
+
+const { ADDRESS } = process.env;
+
+await scenario(
+  {
+    "a node that asks nobody answers to no name of DNS": async (page) => {
+      await page.goto(PAGE);
+      const told = page.getByRole("alert").filter({ hasText: "at localhost and at IP addresses, and at no other name" });
+      await told.waitFor();
+    },
+  },
+  { flags: [`--host-resolver-rules=MAP ${new URL(PAGE).hostname} ${ADDRESS}`], tolerated: ["403"] },
+);
