@@ -59,7 +59,7 @@ impl Reader {
     /// Rows that must be there.
     fn rows(&self, table: Table, sequences: &[u64]) -> Result<Vec<Bytes>, Error> {
         if is_walked(sequences) {
-            return self.walk(table, sequences);
+            return self.rows_between(table, sequences);
         }
         let keys = sequences.iter().map(|&sequence| encode_sequence(sequence));
         let keys: Vec<_> = keys.collect();
@@ -70,7 +70,7 @@ impl Reader {
     }
 
     /// The rows of sequences that go up, one after the other.
-    fn walk(&self, table: Table, sequences: &[u64]) -> Result<Vec<Bytes>, Error> {
+    fn rows_between(&self, table: Table, sequences: &[u64]) -> Result<Vec<Bytes>, Error> {
         let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else {
             return Ok(Vec::new());
         };

@@ -46,8 +46,6 @@ pub use options::RocksOptions;
 const LOCK_FILE: &str = "engine.lock";
 /// RocksDB's pointer to its manifest: there is a store where this is.
 const CURRENT_FILE: &str = "CURRENT";
-/// Bytes read ahead in a pass over a whole table.
-const READAHEAD_BYTES: usize = 2 << 20;
 /// What RocksDB writes beside the key and the value of a row: a tag, the table, two lengths. At most about that.
 const OP_BYTES: usize = 12;
 
@@ -244,7 +242,7 @@ impl Engine for RocksEngine {
         if is_empty_range(lower, upper) {
             return Box::new(std::iter::empty());
         }
-        let mut options = ReadOptions::default();
+        let mut options = options::in_order();
         options.set_iterate_lower_bound(lower);
         if let Some(upper) = upper {
             options.set_iterate_upper_bound(upper);
@@ -253,7 +251,7 @@ impl Engine for RocksEngine {
     }
 
     fn visit(&self, table: Table, lower: &[u8], each: &mut Visit<'_>) -> Result<(), EngineError> {
-        let mut options = whole_table();
+        let mut options = options::whole_table();
         options.set_iterate_lower_bound(lower);
         let mut rows = RocksScan::new(self, table, options, Direction::Forward);
         rows.visit(each).map(drop)
@@ -364,15 +362,6 @@ impl Engine for RocksEngine {
     fn usage(&self) -> Result<Usage, EngineError> {
         self.measure()
     }
-}
-
-/// For passes over whole tables: nobody wants the same blocks soon.
-fn whole_table() -> ReadOptions {
-    let mut options = ReadOptions::default();
-    options.set_verify_checksums(true);
-    options.fill_cache(false);
-    options.set_readahead_size(READAHEAD_BYTES);
-    options
 }
 
 /// Walks a table as it was when the scan began.

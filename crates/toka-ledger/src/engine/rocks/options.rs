@@ -2,8 +2,8 @@
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
-    DBRecoveryMode, LogLevel, Options, UniversalCompactOptions, WriteBufferManager,
-    statistics::StatsLevel,
+    DBRecoveryMode, LogLevel, MemtableFactory, Options, ReadOptions, SliceTransform,
+    UniversalCompactOptions, WriteBufferManager, statistics::StatsLevel,
 };
 
 use super::Table;
@@ -14,9 +14,10 @@ const MIB: usize = 1 << 20;
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
 /// About one false positive in a hundred.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Filter of a memtable, for about as many rows as one gets before it is flushed, at ten bits each. Memory that counts as
-/// the memtable's, from the beginning.
-const MEMTABLE_BLOOM_BYTES: usize = 160 << 10;
+/// Bytes of memtables for each bucket of a hashed one: about what a small event takes in all of them, so that most buckets
+/// have one row when they are flushed. Buckets are memory that counts as the memtable's, from the beginning: eight bytes.
+const BYTES_PER_BUCKET: usize = 1 << 10;
+const BUCKETS_MAX: usize = 1 << 17;
 /// Sorted runs of a tiered table after which some are merged. A look-up asks the filter of each; with fewer of them every
 /// row is rewritten more often: at ten million events three times with 8, with levels eight times.
 const RUNS: i32 = 8;
@@ -31,6 +32,8 @@ const SIZE_AMPLIFICATION_PERCENT: i32 = 1 << 20;
 const RATE_PERIOD_US: i64 = 10_000;
 /// A compaction that waits comes before a flush once in so many times.
 const RATE_FAIRNESS: i32 = 10;
+/// Bytes read ahead in a pass over a whole table.
+const READAHEAD_BYTES: usize = 2 * MIB;
 const INFO_LOG_BYTES_MAX: usize = 4 * MIB;
 const INFO_LOG_FILES_MAX: usize = 4;
 
@@ -100,6 +103,8 @@ pub(super) fn database(options: &RocksOptions, direct_io: bool) -> Options {
     ));
     db.set_max_open_files(int(options.max_open_files));
     db.set_max_background_jobs(int(options.background_jobs));
+    // There is one writer at a time, and hashed memtables take no more.
+    db.set_allow_concurrent_memtable_write(false);
     if let Some(bytes) = options.background_rate_bytes {
         db.set_ratelimiter(bytes.into(), RATE_PERIOD_US, RATE_FAIRNESS);
     }
@@ -158,7 +163,7 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    if profile.bloom {
+    if profile.by_digest {
         blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
         blocks.set_whole_key_filtering(true);
     }
@@ -174,11 +179,8 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     }
     let memtable_bytes = options.write_buffer_bytes / 2;
     family.set_write_buffer_size(memtable_bytes);
-    if profile.bloom {
-        // Most look-ups are for what is not there, and each memtable would be searched to its bottom.
-        family.set_memtable_whole_key_filtering(true);
-        let ratio = MEMTABLE_BLOOM_BYTES as f64 / memtable_bytes.max(1) as f64;
-        family.set_memtable_prefix_bloom_ratio(ratio);
+    if profile.by_digest {
+        hash_in_memory(&mut family, options.write_buffer_bytes);
     }
     family.set_arena_block_size(ARENA_BLOCK_BYTES);
     family.set_max_write_buffer_number(4);
@@ -187,6 +189,16 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family.set_ttl(0);
     family.set_periodic_compaction_seconds(0);
     family
+}
+
+/// For digests, which are looked up and inserted by themselves, and never scanned but for copies and checks of the whole table: a
+/// skip list of a hundred thousand of them costs a dozen cache misses each time, a bucket one or two. Scans sort what there
+/// is, and have to say that they want it in order.
+fn hash_in_memory(family: &mut Options, write_buffer_bytes: usize) {
+    // Whole keys, so that filters have no rows besides those of keys.
+    family.set_prefix_extractor(SliceTransform::create_noop());
+    let bucket_count = (write_buffer_bytes / BYTES_PER_BUCKET).clamp(1, BUCKETS_MAX);
+    family.set_memtable_factory(MemtableFactory::HashLinkList { bucket_count });
 }
 
 /// For keys that do not come in order: merges runs of about the same size, where levels would rewrite what is there for
@@ -205,11 +217,27 @@ fn compact_by_tiers(family: &mut Options) {
     family.set_level_zero_stop_writes_trigger(RUNS_MAX);
 }
 
+/// For scans: hashed memtables have no order unless it is asked for.
+pub(super) fn in_order() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_total_order_seek(true);
+    options
+}
+
+/// For passes over whole tables: nobody wants the same blocks soon.
+pub(super) fn whole_table() -> ReadOptions {
+    let mut options = in_order();
+    options.set_verify_checksums(true);
+    options.fill_cache(false);
+    options.set_readahead_size(READAHEAD_BYTES);
+    options
+}
+
 struct Profile {
     block_bytes: usize,
     compression: DBCompressionType,
-    /// Whole-key filters, of files and in memory, for tables where look-ups often find nothing.
-    bloom: bool,
+    /// Keys are digests, and look-ups often find nothing: whole-key filters of files, and hashed memtables.
+    by_digest: bool,
     /// Rows come in no order, or in as many orders as there are kinds, values, parents, so that each file has keys from
     /// everywhere. Those of events come in order: their files are moved down the levels, and hardly ever rewritten.
     is_tiered: bool,
@@ -217,7 +245,7 @@ struct Profile {
 
 impl Profile {
     const fn of(table: Table) -> Self {
-        let (block_kib, compression, bloom) = match table {
+        let (block_kib, compression, by_digest) = match table {
             // Looked up by digest for every commit, mostly in vain; hashes do not compress.
             Table::Events | Table::PayloadDigests => (4, DBCompressionType::None, true),
             Table::History => (4, DBCompressionType::None, false),
@@ -233,7 +261,7 @@ impl Profile {
         Self {
             block_bytes: block_kib << 10,
             compression,
-            bloom,
+            by_digest,
             is_tiered: match table {
                 Table::Events | Table::PayloadDigests => true,
                 Table::Kinds | Table::Attributes | Table::Children | Table::Micros => true,

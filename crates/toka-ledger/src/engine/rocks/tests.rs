@@ -140,7 +140,7 @@ fn sector_that_the_disk_cannot_read_is_damage() {
     is_damage_to_read(&engine);
 }
 
-/// With the memtables' filters, of which the second one is of a memtable that is being written.
+/// Also those of hashed memtables, and of one that is being written; and in order where all are walked.
 #[test]
 fn rows_are_found_by_digest_in_memory_and_in_files() {
     const ROWS: u16 = 2_000;
@@ -167,6 +167,14 @@ fn rows_are_found_by_digest_in_memory_and_in_files() {
             assert_eq!(row, expected, "{n}");
             assert_eq!(engine.get(table, key).expect("readable"), expected, "{n}");
         }
+        let mut walked = Vec::new();
+        let each = &mut |key: &[u8], _: &[u8]| {
+            walked.push(key.to_vec());
+            ControlFlow::Continue(())
+        };
+        engine.visit(table, b"", each).expect("readable");
+        assert_eq!(walked.len(), usize::from(ROWS / 3 * 2 + ROWS % 3));
+        assert!(walked.is_sorted(), "in the order of their keys");
     }
 }
 
@@ -295,11 +303,11 @@ fn files_that_tiers_have_are_taken_over_by_levels_and_back() {
 
 /// What RocksDB has made of an option of a table, from the file in which it notes them.
 fn noted_option(dir: &Path, table: Table, name: &str) -> String {
-    let files = std::fs::read_dir(dir).expect("listed");
+    let files = fs::read_dir(dir).expect("listed");
     let files = files.map(|file| file.expect("listed").path());
     let of_options = files.filter(|path| path.to_string_lossy().contains("OPTIONS-"));
     let newest = of_options.max().expect("noted");
-    let noted = std::fs::read_to_string(newest).expect("readable");
+    let noted = fs::read_to_string(newest).expect("readable");
     let section = format!("[CFOptions \"{}\"]", table.name());
     let (_, options) = noted.split_once(&section).expect("of each table");
     let mut options = options.lines().take_while(|line| !line.starts_with('['));
