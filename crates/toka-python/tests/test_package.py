@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import toka_vault
@@ -117,6 +121,26 @@ def test_history_is_imported_once_however_often(history: str, tmp_path: Path) ->
     assert "0 of them were there" in first, first
     new, there = first.split()[0], again.split()[4]
     assert new == there != "0", (first, again)
+
+
+def test_messages_of_langchain_are_imported_as_those_that_were_written_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import_messages = importlib.import_module("import_messages").import_messages
+    written = json.loads((EXAMPLES / "langgraph.json").read_text())
+
+    def message(of: dict[str, Any]) -> SimpleNamespace:
+        # As LangChain's have them, those that are empty too.
+        fields = {"name": None, "additional_kwargs": {}, "response_metadata": {"model": "m"}, "type": of["type"]}
+        return SimpleNamespace(type=of["type"], model_dump=lambda: {**fields, **of["data"]})
+
+    with toka_vault.Vault.in_memory() as vault:
+        stored = import_messages(vault, "t1", written)
+        assert import_messages(vault, "t1", map(message, written)) == stored
+        assert vault.head() == len(stored) == len(written)
+        called, result = stored[1], stored[2]
+        assert result.parents == [called.id] and result.kind == "message.tool"
 
 
 def programs(document: Path) -> list[str]:
