@@ -138,6 +138,7 @@ def test_what_goes_wrong_has_a_class_and_a_code(cluster: Cluster) -> None:
             assert raised.value.code == code, repr(raised.value)
             assert not raised.value.is_retryable
         assert vault.get(event) == event
+        assert list(vault.events(until=0)) == [] and list(vault.events(until=1)) == [event]
     with pytest.raises(errors.ConfigurationError) as raised_by_name:
         Vault.connect([])
     assert raised_by_name.value.code == "endpoint"

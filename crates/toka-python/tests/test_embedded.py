@@ -116,6 +116,7 @@ def test_events_are_listed_page_by_page_and_filtered() -> None:
         third = Filter(["even"], attributes={"mod3": "0"})
         assert [event.payload for event in vault.events(filter=third)] == [0, 6]
         assert [event.sequence for event in vault.events(after=3, until=5)] == [4, 5]
+        assert list(vault.events(until=0)) == []
         assert [event and event.sequence for event in vault.find([1, 99, 2])] == [1, None, 2]
 
 
@@ -126,6 +127,10 @@ def test_lineage_is_walked_both_ways() -> None:
         leaf = vault.commit("leaf", parents=[middle])
         assert vault.ancestors(leaf) == [(leaf, 0), (middle, 1), (root, 2)]
         assert vault.descendants(root, kinds=["leaf"]) == [(leaf, 2)]
+        assert vault.ancestors(leaf, depth_max=1) == [(leaf, 0), (middle, 1)]
+        with pytest.raises(errors.InvalidError) as raised:
+            vault.ancestors(leaf, depth_max=0)
+        assert raised.value.field == "depth_max"
         below = Filter(descendants_of=root)
         assert list(vault.events(filter=below)) == [middle, leaf]
 
