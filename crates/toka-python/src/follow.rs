@@ -294,7 +294,8 @@ async fn next_of_cluster(
     told: &Told,
     until: Option<Instant>,
 ) -> Result<Option<Event>, Failure> {
-    let message = within(until, subscription.next()).await?;
+    // On the heap: it would be held several times over, with all that it takes to find another node.
+    let message = within(until, Box::pin(subscription.next())).await?;
     let event = match message {
         Message::Event(event) => Some(told.hand_out(Event::from(*event))),
         _ => None,
