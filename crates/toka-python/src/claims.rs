@@ -8,7 +8,7 @@ use toka_agents::claims::{Action, Claim, ClaimError, Claims, Completed, Keep, Ke
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::{EventId, Kind, Selector};
 
-use crate::call::Call;
+use crate::call::{Call, let_go};
 use crate::draft::Draft;
 use crate::error::Failure;
 use crate::event::Event;
@@ -222,6 +222,12 @@ impl Kept {
             let completed = take(&keeper)?.complete(drafts).await?;
             Ok(completed_with(completed, payloads))
         })
+    }
+
+    /// Ends the renewals, and no more: the lease runs out by itself.
+    fn stop(&self) {
+        let keeper = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let_go(keeper);
     }
 
     /// Ends the renewals, and gives the task back.

@@ -59,6 +59,24 @@ impl Failure {
         Self::new("ClosedError", "closed", "the vault is closed")
     }
 
+    /// Of a follower that was closed.
+    pub(crate) fn follower_closed() -> Self {
+        Self::new("ClosedError", "closed", "the follower is closed")
+    }
+
+    /// Of a process that was forked from one that has used a vault.
+    pub(crate) fn forked() -> Self {
+        let message = "this process was forked from one that has used a vault, whose threads it does not have; \
+                       start it with `spawn`, or use vaults in it alone";
+        Self::new("ForkedError", "forked", message)
+    }
+
+    /// Of a wait for an event that has not come in time.
+    pub(crate) fn waited() -> Self {
+        let message = "no event has come within the time";
+        Self::new("WaitTimeoutError", "timeout", message).retryable(true)
+    }
+
     /// Of work that a shutdown of the runtime has ended.
     pub(crate) fn interrupted() -> Self {
         Self::new("VaultError", "interrupted", "the work was interrupted")

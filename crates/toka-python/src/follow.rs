@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use toka_client::{Consistency, Include, Message, Start, Subscribe, Subscription};
 use toka_ledger::feed::{Message as Local, Subscription as LocalSubscription};
 use toka_ledger::{CursorName, EventHeader, Filter, Reader, VaultBus};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
 
-use crate::call::{Call, off_reactor};
+use crate::call::{Call, let_go, off_reactor};
 use crate::error::Failure;
 use crate::event::Event;
-use crate::names::{self, EventFilter};
+use crate::names::{self, EventFilter, seconds};
 use crate::reads::complete;
 use crate::vault::{Target, Vault};
 
@@ -39,9 +41,19 @@ enum Source {
 /// Follows events, in order, each once. Where a node dies, another one goes on.
 #[pyclass(frozen, module = "toka_vault._native")]
 pub(crate) struct Follower {
-    source: Arc<Mutex<Source>>,
+    /// `None`: it was closed.
+    source: Arc<Mutex<Option<Source>>>,
     include: Include,
     told: Arc<Told>,
+    /// Whether it was closed, for those who wait.
+    closed: Arc<watch::Sender<bool>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let source = self.source.try_lock();
+        let_go(source.ok().and_then(|mut source| source.take()));
+    }
 }
 
 /// The event that was handed out, until Python says that it has it: a wait may be given up while its answer is on the way,
@@ -85,31 +97,33 @@ impl Told {
 
 #[pymethods]
 impl Follower {
-    /// The next event, and the same one again until `took` is called: a wait that is given up loses nothing.
-    fn next(&self) -> Call {
+    /// The next event, and the same one again until `took` is called: a wait that is given up loses nothing. Waits for
+    /// `timeout` seconds at most, once whoever has waited before has got his.
+    #[pyo3(signature = (timeout=None))]
+    fn next(&self, timeout: Option<f64>) -> Result<Call, Failure> {
+        let limit = timeout.map(|limit| seconds("timeout", limit)).transpose()?;
         let (source, told) = (Arc::clone(&self.source), Arc::clone(&self.told));
-        let include = self.include;
+        let (include, closed) = (self.include, Arc::clone(&self.closed));
+        Ok(Call::new(async move {
+            tokio::select! {
+                biased;
+                () = until_closed(closed.subscribe()) => Err(Failure::follower_closed()),
+                event = next(&source, &told, include, limit) => event,
+            }
+        }))
+    }
+
+    /// Ends it: whoever waits for its next event gets `ClosedError`.
+    fn close(&self) -> Call {
+        let (source, closed) = (Arc::clone(&self.source), Arc::clone(&self.closed));
         Call::new(async move {
-            let mut source = source.lock().await;
-            let handed = told.handed().clone();
-            if let Some(event) = handed {
-                return Ok(event);
-            }
-            loop {
-                match &mut *source {
-                    Source::Embedded { bus, feed, held } => {
-                        let event = next_embedded(bus.reader(), feed, held, include).await?;
-                        let event = told.hand_out(event);
-                        told.tell(event.header.sequence, None, None);
-                        return Ok(event);
-                    }
-                    Source::Cluster(subscription) => {
-                        if let Some(event) = next_of_cluster(subscription, &told).await? {
-                            return Ok(event);
-                        }
-                    }
-                }
-            }
+            closed.send_replace(true);
+            let source = source.lock().await.take();
+            off_reactor(move || {
+                drop(source);
+                Ok(())
+            })
+            .await
         })
     }
 
@@ -187,9 +201,10 @@ async fn open(
         }
     };
     Ok(Follower {
-        source: Arc::new(Mutex::new(source)),
+        source: Arc::new(Mutex::new(Some(source))),
         include,
         told: Arc::new(told),
+        closed: Arc::new(watch::Sender::new(false)),
     })
 }
 
@@ -198,12 +213,67 @@ fn tell_of(subscription: &Subscription, told: &Told) {
     told.tell(position, Some(history_id), subscription.endpoint());
 }
 
-/// Cancelled, it leaves the event where it is held.
+/// Returns once the follower is closed.
+async fn until_closed(mut closed: watch::Receiver<bool>) {
+    // It does not fail: whoever waits has the sender.
+    let _ = closed.wait_for(|is_closed| *is_closed).await;
+}
+
+/// What `wait` comes to, unless it takes too long.
+async fn within<T, E>(
+    until: Option<Instant>,
+    wait: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    match until {
+        None => Ok(wait.await?),
+        Some(until) => match timeout_at(until, wait).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Failure::waited()),
+        },
+    }
+}
+
+async fn next(
+    source: &Mutex<Option<Source>>,
+    told: &Told,
+    include: Include,
+    limit: Option<Duration>,
+) -> Result<Event, Failure> {
+    let mut locked = source.lock().await;
+    let handed = told.handed().clone();
+    if let Some(event) = handed {
+        return Ok(event);
+    }
+    let source = locked.as_mut().ok_or_else(Failure::follower_closed)?;
+    // A limit beyond all time is none.
+    let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    loop {
+        match source {
+            Source::Embedded { bus, feed, held } => {
+                let event = next_embedded(bus.reader(), feed, held, include, until).await?;
+                let event = told.hand_out(event);
+                told.tell(event.header.sequence, None, None);
+                return Ok(event);
+            }
+            Source::Cluster(subscription) => {
+                if let Some(event) = next_of_cluster(subscription, told, until).await? {
+                    return Ok(event);
+                }
+            }
+        }
+    }
+}
+
+/// Cancelled, it leaves the event where it is held. An event that has come is read, however long that takes.
 async fn next_embedded(
     reader: &Reader,
     feed: &mut LocalSubscription,
     held: &mut Option<Arc<EventHeader>>,
     include: Include,
+    until: Option<Instant>,
 ) -> Result<Event, Failure> {
     loop {
         if let Some(header) = held.clone() {
@@ -212,7 +282,7 @@ async fn next_embedded(
             *held = None;
             return Ok(event.into());
         }
-        if let Local::Event(header) = feed.next().await? {
+        if let Local::Event(header) = within(until, feed.next()).await? {
             *held = Some(header);
         }
     }
@@ -222,8 +292,10 @@ async fn next_embedded(
 async fn next_of_cluster(
     subscription: &mut Subscription,
     told: &Told,
+    until: Option<Instant>,
 ) -> Result<Option<Event>, Failure> {
-    let message = subscription.next().await?;
+    // On the heap: it would be held several times over, with all that it takes to find another node.
+    let message = within(until, Box::pin(subscription.next())).await?;
     let event = match message {
         Message::Event(event) => Some(told.hand_out(Event::from(*event))),
         _ => None,

@@ -34,6 +34,10 @@ pub(crate) fn walk(
         let message = format!("it must be between 1 and {EVENTS_MAX}");
         return Err(Failure::invalid("limit", message));
     }
+    if depth_max == Some(0) {
+        let message = "it must be 1 or more; without it every depth is walked";
+        return Err(Failure::invalid("depth_max", message));
+    }
     let target = vault.get().target()?;
     let relation = match descendants {
         true => Relation::Descendants,

@@ -233,6 +233,11 @@ pub(crate) fn pages(
         return Err(Failure::invalid("page_size", message));
     }
     let consistency: Consistency = names::consistency(consistency.as_ref())?;
+    // Up to nothing; a node would take it for everything.
+    let place = match until {
+        Some(0) => Place::End,
+        Some(_) | None => Place::Begin,
+    };
     Ok(Pages {
         target: vault.get().target()?,
         list: List {
@@ -247,6 +252,6 @@ pub(crate) fn pages(
             },
             ..List::default()
         },
-        place: Arc::new(Mutex::new(Place::Begin)),
+        place: Arc::new(Mutex::new(place)),
     })
 }

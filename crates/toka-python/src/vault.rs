@@ -8,7 +8,7 @@ use toka_agents::Store;
 use toka_client::{Bearer, Client, Tls};
 use toka_ledger::VaultBus;
 
-use crate::call::{Call, off_reactor};
+use crate::call::{Call, is_forked, let_go, off_reactor};
 use crate::error::Failure;
 use crate::names::seconds;
 
@@ -46,6 +46,13 @@ impl Vault {
         // Nothing panics while it is held.
         let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         target.clone().ok_or_else(Failure::closed)
+    }
+}
+
+impl Drop for Vault {
+    fn drop(&mut self) {
+        let target = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let_go(target.take());
     }
 }
 
@@ -94,10 +101,14 @@ impl Vault {
     }
 
     /// Closes it: what was accepted is finished. Others that were made of it have to be gone too before a directory can
-    /// be opened again: followers, claims, keepers.
-    fn close(&self) -> Call {
+    /// be opened again: claims, keepers, and followers, unless they are closed.
+    fn close(&self) -> Result<Call, Failure> {
+        // Taken, it would be dropped with the call, which is never waited for.
+        if is_forked() {
+            return Err(Failure::forked());
+        }
         let target = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Call::new(async move {
+        Ok(Call::new(async move {
             match target {
                 Some(Target::Embedded(bus)) => {
                     bus.clone().close().await;
@@ -110,7 +121,7 @@ impl Vault {
                 }
                 Some(Target::Cluster(_)) | None => Ok(()),
             }
-        })
+        }))
     }
 
     /// The sequence of the last event; 0 if there is none.

@@ -59,6 +59,36 @@ def test_wait_that_is_cancelled_loses_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_follower_of_a_loop_is_closed_and_waits_in_time() -> None:
+    async def scenario() -> None:
+        async with await AsyncVault.in_memory() as vault:
+            async with await vault.follow() as follower:
+                with pytest.raises(errors.WaitTimeoutError):
+                    await follower.next(timeout=0.01)
+                event = await vault.commit("k")
+                assert await follower.next(timeout=60.0) == event
+                waiting = asyncio.create_task(follower.next())
+                await asyncio.sleep(0)
+            with pytest.raises(errors.ClosedError):
+                await asyncio.wait_for(waiting, timeout=60)
+
+    asyncio.run(scenario())
+
+
+def test_vault_serves_event_loops_of_several_threads() -> None:
+    async def commit(vault: AsyncVault, thread: int) -> int:
+        events = await asyncio.gather(*(vault.commit("k", [thread, number]) for number in range(20)))
+        return len({event.sequence for event in events})
+
+    async def scenario() -> None:
+        async with await AsyncVault.in_memory() as vault:
+            in_threads = (asyncio.to_thread(lambda n=n: asyncio.run(commit(vault, n))) for n in range(4))  # type: ignore[misc]
+            assert await asyncio.gather(*in_threads) == [20] * 4
+            assert await vault.head() == 80
+
+    asyncio.run(scenario())
+
+
 def test_loop_goes_on_while_one_task_waits() -> None:
     async def scenario() -> None:
         async with await AsyncVault.in_memory() as vault:

@@ -43,6 +43,11 @@ def test_commits_and_followers_go_on_when_the_leader_dies(cluster: Cluster) -> N
         thread.join(timeout=PATIENCE)
         assert not thread.is_alive() and found == list(range(2 * EVENTS))
         assert follower.endpoint in cluster.endpoints and follower.history_id
+        assert follower.position == 2 * EVENTS
+        # Another client goes on where this one was half way.
+        with Vault.connect(cluster.endpoints, timeout=PATIENCE) as later:
+            resumed = later.follow(["k"], start=EVENTS, history_id=follower.history_id)
+            assert [resumed.next(PATIENCE).payload for _ in range(3)] == [EVENTS, EVENTS + 1, EVENTS + 2]
         # A repeat after everything is no event of its own.
         again = vault.commit("k", 0)
         assert again.deduplicated and again.sequence == 1
@@ -133,6 +138,7 @@ def test_what_goes_wrong_has_a_class_and_a_code(cluster: Cluster) -> None:
             assert raised.value.code == code, repr(raised.value)
             assert not raised.value.is_retryable
         assert vault.get(event) == event
+        assert list(vault.events(until=0)) == [] and list(vault.events(until=1)) == [event]
     with pytest.raises(errors.ConfigurationError) as raised_by_name:
         Vault.connect([])
     assert raised_by_name.value.code == "endpoint"

@@ -100,6 +100,17 @@ def test_claim_that_is_renewed_too_often_is_lost() -> None:
         assert raised.value.code == "exhausted"
 
 
+def test_keeper_that_was_left_after_its_claim_was_lost_does_not_begin_again() -> None:
+    with Vault.in_memory() as vault:
+        claims = vault.claims("claim", "me", lease=0.1)
+        task = vault.commit("task")
+        with claims.keep(claims.claim(task), renewals_max=1) as keeper:
+            keeper.lost()
+        with pytest.raises(errors.ClaimError) as raised:
+            keeper.release()
+        assert raised.value.code == "unclaimed"
+
+
 def test_lease_that_cannot_be_is_refused() -> None:
     with Vault.in_memory() as vault:
         claims = vault.claims("claim", "me", lease=0.0)

@@ -116,6 +116,7 @@ def test_events_are_listed_page_by_page_and_filtered() -> None:
         third = Filter(["even"], attributes={"mod3": "0"})
         assert [event.payload for event in vault.events(filter=third)] == [0, 6]
         assert [event.sequence for event in vault.events(after=3, until=5)] == [4, 5]
+        assert list(vault.events(until=0)) == []
         assert [event and event.sequence for event in vault.find([1, 99, 2])] == [1, None, 2]
 
 
@@ -126,6 +127,10 @@ def test_lineage_is_walked_both_ways() -> None:
         leaf = vault.commit("leaf", parents=[middle])
         assert vault.ancestors(leaf) == [(leaf, 0), (middle, 1), (root, 2)]
         assert vault.descendants(root, kinds=["leaf"]) == [(leaf, 2)]
+        assert vault.ancestors(leaf, depth_max=1) == [(leaf, 0), (middle, 1)]
+        with pytest.raises(errors.InvalidError) as raised:
+            vault.ancestors(leaf, depth_max=0)
+        assert raised.value.field == "depth_max"
         below = Filter(descendants_of=root)
         assert list(vault.events(filter=below)) == [middle, leaf]
 
@@ -210,6 +215,94 @@ def test_array_takes_over_the_memory_that_it_is_made_of() -> None:
         assert vector is not None
         # It is not NumPy that has allocated it.
         assert vector.base is not None and vector.flags.writeable and not vector.flags.owndata
+
+
+def test_wait_for_an_event_ends_in_time_and_loses_nothing() -> None:
+    with Vault.in_memory() as vault, vault.follow() as follower:
+        for timeout in [0.0, 0.01]:
+            with pytest.raises(errors.WaitTimeoutError) as raised:
+                follower.next(timeout)
+            assert raised.value.code == "timeout" and raised.value.is_retryable
+            assert isinstance(raised.value, TimeoutError)
+        event = vault.commit("k")
+        assert follower.next(timeout=60.0) == event
+        assert follower.position == event.sequence
+        with pytest.raises(errors.InvalidError) as invalid:
+            follower.next(-1.0)
+        assert invalid.value.field == "timeout"
+
+
+def test_follower_that_is_closed_ends_waits_and_frees_the_directory(tmp_path: Path) -> None:
+    with Vault.open(tmp_path / "data") as vault:
+        follower = vault.follow()
+        ends: list[str] = []
+        waits = threading.Event()
+
+        def follow() -> None:
+            waits.set()
+            try:
+                follower.next()
+            except errors.ClosedError as error:
+                ends.append(error.code)
+
+        thread = threading.Thread(target=follow)
+        thread.start()
+        waits.wait()
+        follower.close()
+        thread.join(timeout=60)
+        assert not thread.is_alive() and ends == ["closed"]
+        with pytest.raises(errors.ClosedError):
+            next(follower)
+        follower.close()
+    with Vault.open(tmp_path / "data") as again:
+        assert again.head() == 0
+
+
+def test_vault_that_is_forgotten_frees_the_directory(tmp_path: Path) -> None:
+    vault = Vault.open(tmp_path / "data")
+    vault.commit("k")
+    follower = vault.follow()
+    del vault, follower
+    with Vault.open(tmp_path / "data") as again:
+        assert again.head() == 1
+
+
+def test_thread_that_waits_holds_up_no_end_of_the_process() -> None:
+    script = """
+import threading, toka_vault
+vault = toka_vault.Vault.in_memory()
+follower = vault.follow(["wanted"])
+threading.Thread(target=follower.next, daemon=True).start()
+vault.commit("other")
+print("ends", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ends\n", "")
+
+
+def test_forked_process_is_told_that_it_cannot_go_on() -> None:
+    script = """
+import os, sys
+from toka_vault import Vault, errors
+vault = Vault.in_memory()
+child = os.fork()
+if child == 0:
+    for call in [vault.head, vault.close, Vault.in_memory]:
+        try:
+            call()
+        except errors.ForkedError as error:
+            assert error.code == "forked" and isinstance(error, RuntimeError)
+        else:
+            os._exit(1)
+    del vault, call
+    os._exit(7)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+vault.commit("k")
+vault.close()
+sys.exit(status)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 7, ended.stderr
 
 
 def test_interrupt_ends_a_wait() -> None:

@@ -13,6 +13,8 @@ use crate::setup;
 use crate::workspace::{Workspace, forget_package};
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
+/// The tag of wheels for the oldest interpreter that is supported and for every later one; `pyo3`'s feature decides it.
+const ABI: &str = "cp311-abi3";
 
 /// How the extension module is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,19 @@ fn build(
         "maturin was to make one wheel in {}: {built:?}",
         output.display()
     );
-    built.into_iter().next().context("there is one")
+    let wheel = built.into_iter().next().context("there is one")?;
+    ensure!(
+        is_for_every_interpreter(&wheel),
+        "{} is of one version of Python, and was to be of {ABI} and later",
+        wheel.display()
+    );
+    Ok(wheel)
+}
+
+/// Whether its name says so; pip goes by that.
+fn is_for_every_interpreter(wheel: &Path) -> bool {
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy();
+    name.contains(&format!("-{ABI}-"))
 }
 
 /// An older one must not be taken for the new one.
@@ -173,6 +187,13 @@ fn test(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wheel_of_one_interpreter_is_told_from_one_of_all() {
+        let all = Path::new("out/toka_vault-0.1.0-cp311-abi3-linux_x86_64.whl");
+        let one = Path::new("out/toka_vault-0.1.0-cp311-cp311-linux_x86_64.whl");
+        assert!(is_for_every_interpreter(all) && !is_for_every_interpreter(one));
+    }
 
     #[test]
     fn only_wheels_are_removed() {

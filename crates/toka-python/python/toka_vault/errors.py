@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class VaultError(Exception):
-    """Any failure of a vault."""
+    """Any failure of a vault. Codes of its own: `interrupted`, `unsupported`."""
 
     #: Tells failures of one class apart; never changes.
     code: str = "error"
@@ -128,6 +128,14 @@ class ProtocolError(VaultError):
 
 class ClosedError(VaultError):
     """The vault is closed. Code: `closed`."""
+
+
+class ForkedError(VaultError, RuntimeError):
+    """This process was forked from one that has used a vault, whose threads it does not have. Code: `forked`."""
+
+
+class WaitTimeoutError(VaultError, TimeoutError):
+    """No event has come in time; a further wait gets the next one. Code: `timeout`."""
 
 
 class OpenError(VaultError):

@@ -113,6 +113,8 @@ impl From<toka_ledger::Error> for Failure {
             Error::Corrupt { .. } => ("CorruptError", "corrupt"),
             Error::File { .. } => ("StorageError", "file"),
             Error::Engine(EngineError::Locked { .. }) => ("OpenError", "locked"),
+            Error::Engine(EngineError::WrongFormat { .. }) => ("OpenError", "open"),
+            Error::Engine(EngineError::Corruption { .. }) => ("CorruptError", "corrupt"),
             Error::Engine(_) => ("StorageError", "engine"),
             Error::Closed => ("ClosedError", "closed"),
             _ => ("OpenError", "open"),

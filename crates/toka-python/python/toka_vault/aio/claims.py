@@ -95,5 +95,10 @@ class AsyncKeeper:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._ended and self.claim is not None:
+        if self._ended:
+            return
+        if self.claim is None:
+            # Others may have it. Nobody works on it here any more, so that it must not be renewed should they not.
+            self._native.stop()
+        else:
             await self.release()

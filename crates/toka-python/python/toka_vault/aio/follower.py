@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
 from typing import Self
 
 from .. import _native
@@ -10,19 +11,41 @@ from .._native import Event
 
 
 class AsyncFollower:
-    """Events as they come: an asynchronous iterator without an end."""
+    """Events as they come: an asynchronous iterator without an end.
+
+    Closed by `close`, by leaving `async with`, or when it is gone.
+    """
 
     def __init__(self, native: _native.Follower) -> None:
         self._native = native
         # One at a time: what one wait has not taken yet, the next one gets again.
         self._turn = asyncio.Lock()
 
-    async def next(self) -> Event:
-        """The next event; waits for it. A wait that is given up loses nothing."""
+    async def next(self, timeout: float | None = None) -> Event:
+        """The next event; waits for it. A wait that is given up loses nothing.
+
+        Raises `WaitTimeoutError` if none has come within `timeout` seconds, after those who have waited before, and
+        `ClosedError` once it is closed.
+        """
         async with self._turn:
-            event = await self._native.next()
+            event = await self._native.next(timeout)
             self._native.took()
             return event
+
+    async def close(self) -> None:
+        """Ends it, and the waits for its next event."""
+        await self._native.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     def __aiter__(self) -> Self:
         return self

@@ -79,7 +79,7 @@ class AsyncVault:
         return cls(await call)
 
     async def close(self) -> None:
-        """Closes it: what was accepted is finished. A directory is free once its followers and claims are gone too."""
+        """Closes it: what was accepted is finished. Followers that are open, and claims, keep the directory."""
         await self._native.close()
 
     async def __aenter__(self) -> Self:

@@ -80,7 +80,7 @@ class Vault:
         return cls(result_of(call))
 
     def close(self) -> None:
-        """Closes it: what was accepted is finished. A directory is free once its followers and claims are gone too."""
+        """Closes it: what was accepted is finished. Followers that are open, and claims, keep the directory."""
         result_of(self._native.close())
 
     def __enter__(self) -> Self:

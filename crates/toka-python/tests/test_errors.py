@@ -1,0 +1,48 @@
+"""Exceptions: what they say arrives everywhere, and is what the documentation says."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from toka_vault import Precondition, Vault, errors
+
+CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+DOCUMENT = Path(__file__).parents[3] / "docs" / "python.md"
+
+
+@pytest.mark.parametrize("thing", CLASSES)
+def test_exception_of_every_class_can_be_pickled(thing: type[errors.VaultError]) -> None:
+    raised = thing("what has happened")
+    raised.code, raised.is_retryable = "a_code", True
+    for again in [pickle.loads(pickle.dumps(raised)), copy.copy(raised)]:
+        assert type(again) is thing and str(again) == "what has happened"
+        assert (again.code, again.is_retryable) == ("a_code", True)
+
+
+def test_exception_of_a_vault_is_pickled_with_all_that_it_says() -> None:
+    with Vault.in_memory() as vault, pytest.raises(errors.PreconditionError) as raised:
+        vault.commit("k", preconditions=[Precondition.kind_at("k", 7)])
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert again.violations == raised.value.violations != []
+    assert (str(again), again.code) == (str(raised.value), "precondition")
+
+
+def codes_of(thing: type[errors.VaultError]) -> set[str]:
+    _, _, codes = (thing.__doc__ or "").partition("Code")
+    return set(re.findall(r"`(\w+)`", codes))
+
+
+def test_document_lists_every_class_with_its_codes() -> None:
+    listed: dict[str, set[str]] = {}
+    for line in DOCUMENT.read_text().splitlines():
+        if line.startswith("| `"):
+            _, names, codes, *_ = line.split("|")
+            for name in re.findall(r"`(\w+)`", names):
+                listed[name] = set(re.findall(r"`(\w+)`", codes))
+    assert listed.keys() == {thing.__name__ for thing in CLASSES}
+    for thing in CLASSES:
+        assert codes_of(thing) and codes_of(thing) <= listed[thing.__name__], thing.__name__
