@@ -313,7 +313,7 @@ impl Engine for RocksEngine {
         // A cached block was checked when it was read, which may be long ago.
         let _uncached = EmptyCache::of(&self.block_cache, self.options.block_cache_bytes);
         for table in Table::ALL {
-            let mut rows = RocksScan::new(self, table, whole_table(), Direction::Forward);
+            let mut rows = RocksScan::new(self, table, options::whole_table(), Direction::Forward);
             let visited = rows.visit(&mut |key: &[u8], value: &[u8]| each(table, key, value))?;
             if visited.is_break() {
                 break;
