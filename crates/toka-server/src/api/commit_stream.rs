@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use toka_ledger::command::Commit;
 use toka_ledger::{Invalid, Outcome};
@@ -53,9 +53,18 @@ pub(super) async fn open(
     match shared.router.route(&call).await? {
         Route::Here(_) => {
             let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
+            let incoming = Incoming {
+                shared: Arc::clone(shared),
+                access: call.access.clone(),
+                messages: requests,
+                last: None,
+                vault: String::new(),
+                takes_more: false,
+                rest: VecDeque::new(),
+            };
             let session = Session {
                 shared: Arc::clone(shared),
-                received: received(Arc::clone(shared), call.access.clone(), requests).boxed(),
+                received: received(incoming).boxed(),
                 access: call.access,
                 answers,
                 takes_more: false,
@@ -70,7 +79,8 @@ pub(super) async fn open(
             tokio::spawn(session.run());
             let answers = Box::pin(ReceiverStream::new(receiver));
             let mut response = Response::new(shared.streams.watch(answers));
-            metadata::put_commits_per_message(response.metadata_mut(), STREAM_MESSAGE_COMMITS);
+            let commits = STREAM_MESSAGE_COMMITS.min(shared.limits.commit_stream_window);
+            metadata::put_commits_per_message(response.metadata_mut(), commits);
             Ok(response)
         }
         Route::There(leader) => proxy::forward(shared, &call, leader, requests, permit).await,
@@ -91,7 +101,7 @@ impl Item {
     }
 }
 
-/// A message that was read.
+/// Requests that were read.
 struct Received {
     /// In order.
     items: Vec<Item>,
@@ -99,31 +109,91 @@ struct Received {
     takes_more: bool,
 }
 
-/// The messages, each with its requests checked and prepared, until the client has sent its last one or something is
-/// wrong. Polling can stop at any point without losing one.
-fn received(
-    shared: Arc<Shared>,
-    access: Access,
-    requests: Streaming<v1::CommitStreamRequest>,
-) -> impl Stream<Item = Result<Received, Status>> + Send {
-    stream::unfold(Some((shared, access, requests, None)), |state| async move {
-        let (shared, access, mut requests, last) = state?;
-        match requests.message().await {
-            Ok(Some(message)) => match check_numbers(&message, last) {
-                Ok(last) => {
-                    let received = receive(&shared, &access, message).await;
-                    Some((Ok(received), Some((shared, access, requests, Some(last)))))
-                }
-                Err(invalid) => Some((Err(status::invalid(&invalid)), None)),
-            },
+/// The requests, each checked and prepared, until the client has sent its last one or something is wrong. Polling can
+/// stop at any point without losing one.
+fn received(incoming: Incoming) -> impl Stream<Item = Result<Received, Status>> + Send {
+    stream::unfold(Some(incoming), |incoming| async move {
+        let mut incoming = incoming?;
+        match incoming.next().await {
+            Ok(Some(received)) => Some((Ok(received), Some(incoming))),
             Ok(None) => None,
-            Err(status) => Some((Err(refusal::received(status)), None)),
+            Err(status) => Some((Err(status), None)),
         }
     })
 }
 
+/// What a client sends.
+struct Incoming {
+    shared: Arc<Shared>,
+    access: Access,
+    messages: Streaming<v1::CommitStreamRequest>,
+    /// Number of the last request that has come.
+    last: Option<u64>,
+    /// Of the last message: its vault,
+    vault: String,
+    /// whether its answers may come together,
+    takes_more: bool,
+    /// and those of its requests that are still to be read.
+    rest: VecDeque<v1::StreamedCommit>,
+}
+
+impl Incoming {
+    /// The next requests of one message: all that are left of it, but no more than the stream may have in progress, and
+    /// none for which its principal has to wait. What comes before is proposed meanwhile: a client that has no answer
+    /// for long sends everything again.
+    async fn next(&mut self) -> Result<Option<Received>, Status> {
+        if self.rest.is_empty() {
+            match self.messages.message().await.map_err(refusal::received)? {
+                Some(message) => self.take(message)?,
+                None => return Ok(None),
+            }
+        }
+        let window = self.shared.limits.commit_stream_window;
+        let mut items = Vec::with_capacity(self.rest.len().min(window));
+        self.access.message().await;
+        while let Some(request) = self.rest.pop_front() {
+            items.push(item(&self.shared, &self.access, &self.vault, request).await);
+            if items.len() >= window
+                || self.rest.is_empty()
+                || self.access.message().now_or_never().is_none()
+            {
+                break;
+            }
+            if items.len().is_multiple_of(STREAM_PREPARED_COMMITS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let takes_more = self.takes_more;
+        Ok(Some(Received { items, takes_more }))
+    }
+
+    /// Takes the requests of a message, if their numbers go up and there are not too many.
+    fn take(&mut self, message: v1::CommitStreamRequest) -> Result<(), Status> {
+        let last = check_numbers(&message, self.last);
+        self.last = Some(last.map_err(|invalid| status::invalid(&invalid))?);
+        let v1::CommitStreamRequest {
+            vault,
+            request_number,
+            events,
+            preconditions,
+            more,
+            takes_more,
+        } = message;
+        let first = v1::StreamedCommit {
+            request_number,
+            events,
+            preconditions,
+        };
+        self.vault = vault;
+        self.takes_more = takes_more;
+        self.rest = std::iter::once(first).chain(more).collect();
+        Ok(())
+    }
+}
+
 /// The number of the message's last request, if all of them go up, from `last` on, and there are not too many.
 fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result<u64, Invalid> {
+    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
     let mut before = last;
     let further = message.more.iter().map(|request| request.request_number);
     for number in std::iter::once(message.request_number).chain(further) {
@@ -135,37 +205,12 @@ fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result
         }
         before = Some(number);
     }
-    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
     Ok(before.unwrap_or(message.request_number))
 }
 
-async fn receive(shared: &Shared, access: &Access, message: v1::CommitStreamRequest) -> Received {
-    let v1::CommitStreamRequest {
-        vault,
-        request_number,
-        events,
-        preconditions,
-        more,
-        takes_more,
-    } = message;
-    let first = v1::StreamedCommit {
-        request_number,
-        events,
-        preconditions,
-    };
-    let mut items = Vec::with_capacity(1 + more.len());
-    for request in std::iter::once(first).chain(more) {
-        if items.len() % STREAM_PREPARED_COMMITS == STREAM_PREPARED_COMMITS - 1 {
-            tokio::task::yield_now().await;
-        }
-        items.push(item(shared, access, &vault, request).await);
-    }
-    Received { items, takes_more }
-}
-
+/// A request whose turn has come.
 async fn item(shared: &Shared, access: &Access, vault: &str, request: v1::StreamedCommit) -> Item {
     let (number, bytes) = (request.request_number, request.encoded_len());
-    access.message().await;
     let (events, preconditions) = (&request.events, &request.preconditions);
     let checked = check_vault(vault)
         .map_err(|invalid| status::invalid(&invalid))
@@ -256,7 +301,7 @@ impl Session {
         }
     }
 
-    /// Reads one message where nothing is in progress; the stream ends if none comes.
+    /// Reads requests where nothing is in progress; the stream ends if none comes.
     async fn read_or_give_up(&mut self) -> Result<(), Status> {
         let idle = self.shared.connections.commit_stream_idle_timeout;
         timeout(idle, self.read()).await.map_err(|_| {
@@ -266,7 +311,7 @@ impl Session {
         })
     }
 
-    /// Reads one message, or notices that there are no more. May be dropped while it waits.
+    /// Reads requests of one message, or notices that there are no more. May be dropped while it waits.
     async fn read(&mut self) {
         let received = tokio::select! {
             biased;
