@@ -6,6 +6,7 @@
 
 mod answers;
 mod proxy;
+mod unread;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::CommitError;
 use toka_trace::Carried;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::answers::Answer;
+use self::unread::{Unread, unread};
 use super::Shared;
 use super::commit::{committed, header, prepare_events};
 use super::vault::Answers;
@@ -52,7 +53,7 @@ pub(super) async fn open(
     let requests = request.into_inner();
     match shared.router.route(&call).await? {
         Route::Here(_) => {
-            let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
+            let (answers, taken) = unread(shared.limits.commit_stream_window);
             let incoming = Incoming {
                 shared: Arc::clone(shared),
                 access: call.access.clone(),
@@ -77,8 +78,7 @@ pub(super) async fn open(
             // Owned by the stream of answers: it ends when that is dropped, with its connection at
             // the latest.
             tokio::spawn(session.run());
-            let answers = Box::pin(ReceiverStream::new(receiver));
-            let mut response = Response::new(shared.streams.watch(answers));
+            let mut response = Response::new(shared.streams.watch(Box::pin(taken)));
             let commits = STREAM_MESSAGE_COMMITS.min(shared.limits.commit_stream_window);
             metadata::put_commits_per_message(response.metadata_mut(), commits);
             Ok(response)
@@ -243,7 +243,7 @@ struct Session {
     shared: Arc<Shared>,
     access: Access,
     received: BoxStream<'static, Result<Received, Status>>,
-    answers: mpsc::Sender<Result<Bytes, Status>>,
+    answers: Unread,
     /// The client takes several answers in one message.
     takes_more: bool,
     /// Read and not proposed yet, in order.
@@ -263,8 +263,7 @@ impl Session {
             (Err(status), _) | (Ok(()), Some(Err(status))) => status,
             (Ok(()), _) => return,
         };
-        // Fails if the client is gone.
-        let _ = self.answers.send(Err(end)).await;
+        self.answers.end(end).await;
     }
 
     /// Proposes group after group, reading the next while one is under way.
@@ -293,7 +292,7 @@ impl Session {
             };
             let header = header(&self.shared, 0);
             for answer in answers::encode(header, &answers, self.takes_more) {
-                if self.answers.send(Ok(answer)).await.is_err() {
+                if !self.answers.put(answer).await {
                     // The client is gone; it will resend what has no answer.
                     return Ok(());
                 }
