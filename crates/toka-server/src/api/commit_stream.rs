@@ -31,6 +31,7 @@ use self::answers::Answer;
 use self::unread::{Unread, unread};
 use super::Shared;
 use super::commit::{committed, header, prepare_events};
+use super::named::Named;
 use super::vault::Answers;
 use crate::auth::Access;
 use crate::limits::{
@@ -91,13 +92,33 @@ pub(super) async fn open(
 struct Item {
     number: u64,
     commit: Result<Commit, Status>,
+    /// Events that it names which were not there: those before it on the stream may bring them.
+    unseen: Option<Named>,
     bytes: usize,
 }
 
 impl Item {
-    fn is_ahead(&self, shared: &Shared) -> bool {
+    /// Whether it can be checked only when those before it are applied.
+    fn builds_on_others(&self, shared: &Shared) -> bool {
         let commit = self.commit.as_ref();
-        commit.is_ok_and(|commit| shared.is_ahead(commit))
+        commit.is_ok_and(|commit| self.unseen.is_some() || shared.is_ahead(commit))
+    }
+
+    /// Checks what could not be checked before those before it were applied.
+    async fn check(&mut self, shared: &Shared, access: &Access) {
+        let Ok(commit) = &self.commit else { return };
+        let deadline = Instant::now() + shared.limits.request_timeout;
+        let parents = match &self.unseen {
+            Some(named) => shared.check_named(access, deadline, named).await,
+            None => Ok(()),
+        };
+        let checked = match parents {
+            Ok(()) => shared.check_moves(commit, deadline).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = checked {
+            self.commit = Err(refused);
+        }
     }
 }
 
@@ -216,24 +237,26 @@ async fn item(shared: &Shared, access: &Access, vault: &str, request: v1::Stream
         .map_err(|invalid| status::invalid(&invalid))
         .and_then(|()| shared.check_cursors(preconditions))
         .and_then(|()| access.check_commit(events, preconditions));
-    let checked = match checked {
+    let unseen = match checked {
         Ok(()) => {
             let deadline = Instant::now() + shared.limits.request_timeout;
-            let parents = shared.check_parents(access, deadline, events, preconditions);
+            let parents = shared.unseen_parents(access, deadline, events, preconditions);
             parents.await
         }
         Err(refused) => Err(refused),
     };
-    let commit = match checked {
-        Ok(()) => {
+    let (commit, unseen) = match unseen {
+        Ok(unseen) => {
             let history_id = shared.history_id();
-            prepare_events(request.events, request.preconditions, history_id).await
+            let commit = prepare_events(request.events, request.preconditions, history_id);
+            (commit.await, unseen)
         }
-        Err(refused) => Err(refused),
+        Err(refused) => (Err(refused), None),
     };
     Item {
         number,
         commit,
+        unseen,
         bytes,
     }
 }
@@ -329,14 +352,14 @@ impl Session {
         }
     }
 
-    /// What is proposed together. A commit that moves a cursor to where the vault has not come yet begins a group of its
-    /// own: those before it may bring the vault there.
+    /// What is proposed together. A commit that moves a cursor to where the vault has not come yet, or names events that
+    /// are not there, begins a group of its own: those before it may bring the vault there.
     fn next_group(&mut self) -> Vec<Item> {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < STREAM_GROUP_BYTES
             && let Some(item) = self.waiting.front()
-            && (group.is_empty() || !item.is_ahead(&self.shared))
+            && (group.is_empty() || !item.builds_on_others(&self.shared))
             && let Some(item) = self.waiting.pop_front()
         {
             bytes += item.bytes;
@@ -353,15 +376,9 @@ async fn propose(
     access: &Access,
     mut group: Vec<Item>,
 ) -> Result<Vec<Answer>, Status> {
-    // Only the first one can be ahead.
-    if let Some(first) = group.first_mut()
-        && let Ok(commit) = &first.commit
-    {
-        let deadline = Instant::now() + shared.limits.request_timeout;
-        let checked = shared.check_moves(commit, deadline).await;
-        if let Err(refused) = checked {
-            first.commit = Err(refused);
-        }
+    // No other one builds on those before it.
+    if let Some(first) = group.first_mut() {
+        first.check(shared, access).await;
     }
     let mut commits = Vec::with_capacity(group.len());
     let mut places = Vec::with_capacity(group.len());
