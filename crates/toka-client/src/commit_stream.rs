@@ -32,6 +32,11 @@ use crate::routes::Route;
 const IN_FLIGHT_KIB_MAX: u32 = 32 << 10;
 /// Bytes after which no further commit goes into a message: the node takes one up while the next is on its way.
 const MESSAGE_BYTES: usize = 128 << 10;
+/// What they are divided by when no answer has come in time: a message has none before the whole of it has arrived, which
+/// takes long over a slow network, or for a principal that may send few bytes in a second.
+const MESSAGE_BYTES_CUT: usize = 4;
+/// What comes to them with each answer, until they are what they were.
+const MESSAGE_BYTES_STEP: usize = 1 << 10;
 // Of `CommitStreamRequest` and of `StreamedCommit`, which have the same numbers.
 const REQUEST_NUMBER: u32 = 2;
 const EVENTS: u32 = 3;
@@ -127,6 +132,7 @@ impl Client {
             in_flight: VecDeque::new(),
             last_number: 0,
             redirections: 0,
+            message_bytes: MESSAGE_BYTES,
         };
         let mut task = JoinSet::new();
         let driving = driver.run();
@@ -205,6 +211,8 @@ struct Driver {
     in_flight: VecDeque<Pending>,
     last_number: u64,
     redirections: u32,
+    /// As [`MESSAGE_BYTES`], for now.
+    message_bytes: usize,
 }
 
 /// Why a connection is of no more use.
@@ -269,7 +277,7 @@ impl Driver {
         let from = self.in_flight.len();
         let mut bytes = first.len();
         self.admit(first);
-        while bytes < MESSAGE_BYTES
+        while bytes < self.message_bytes
             && self.in_flight.len() - from < opened.commits_max
             && let Ok(next) = self.queue.try_recv()
         {
@@ -281,13 +289,14 @@ impl Driver {
 
     /// Sends what is in flight from this place on, in as few messages as it takes.
     fn send_from(&mut self, from: usize, opened: &Opened) {
+        let message_bytes = self.message_bytes;
         let mut message: Vec<u8> = Vec::new();
         let mut count = 0;
         for pending in self.in_flight.range_mut(from..) {
             // What was sent before the first reply named no history.
             let preconditions = &mut pending.commit.preconditions;
             self.client.shared.name_history(preconditions);
-            let is_full = count == opened.commits_max || message.len() >= MESSAGE_BYTES;
+            let is_full = count == opened.commits_max || message.len() >= message_bytes;
             if count > 0 && is_full {
                 // The channel has room for a whole window, so this never waits; if the connection has failed already,
                 // `answers` says so.
@@ -364,6 +373,7 @@ impl Driver {
                     })?;
                     self.answered(endpoint, answer)?;
                     progress = Instant::now();
+                    self.message_bytes = MESSAGE_BYTES.min(self.message_bytes + MESSAGE_BYTES_STEP);
                     self.redirections = 0;
                     tries.reset(&self.client.shared.config);
                 }
@@ -379,6 +389,7 @@ impl Driver {
                 () = sleep_until(progress + tries.attempt_timeout()),
                     if !self.in_flight.is_empty() =>
                 {
+                    self.message_bytes /= MESSAGE_BYTES_CUT;
                     return Err(End::Status(tries.no_answer()));
                 }
             }

@@ -39,6 +39,9 @@ pub const STREAM_MESSAGE_COMMITS: usize = 256;
 pub const STREAM_PREPARED_COMMITS: usize = 32;
 /// About the bytes of answers in one message of a commit stream (one answer may be larger).
 pub const STREAM_ANSWERS_BYTES: usize = 256 << 10;
+/// Bytes of answers of one commit stream that its client has not taken (one answer may be larger); then nothing further is
+/// proposed.
+pub const STREAM_UNREAD_BYTES: u32 = 1 << 20;
 /// Log entries of one commit stream that are in its call's trace: a stream goes on for ever, and a trace should not.
 pub const STREAM_TRACED_ENTRIES: u32 = 64;
 /// How long the other nodes have to tell their state.

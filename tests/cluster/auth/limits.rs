@@ -90,6 +90,54 @@ async fn subscriptions_of_one_principal_are_bounded() -> Result<()> {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_one_message_are_applied_as_their_turns_come() -> Result<()> {
+    const COMMITS: u64 = 30;
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let limits = TokenLimits {
+            requests_per_second: 10,
+            ..TokenLimits::default()
+        };
+        let slow = secured
+            .limited_token(cluster, "slow", &["write"], limits, None)
+            .await?;
+        let commit = |request_number: u64| v1::StreamedCommit {
+            request_number,
+            events: vec![v1::NewEvent {
+                kind: "k".to_owned(),
+                payload: request_number.to_string().into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let message = v1::CommitStreamRequest {
+            request_number: 1,
+            events: commit(1).events,
+            more: (2..=COMMITS).map(commit).collect(),
+            takes_more: true,
+            ..Default::default()
+        };
+        let sent = shown(tokio_stream::once(message), &slow.text)?;
+        let answers = cluster.node(1).vault().commit_stream(sent).await?;
+        let mut answers = answers.into_inner();
+        let mut messages = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            let more = answer.more.iter().map(|further| further.request_number);
+            let numbers: Vec<_> = std::iter::once(answer.request_number).chain(more).collect();
+            messages.push(numbers);
+        }
+        // Those for which there was room at once did not wait for the others.
+        ensure!(messages.len() > 1, "{messages:?}");
+        let numbers = messages.concat();
+        ensure!(numbers == (1..=COMMITS).collect::<Vec<_>>(), "{numbers:?}");
+        Ok(())
+    })
+    .await
+}
+
 /// Calls that one principal may have open in these tests.
 const OPEN: usize = 4;
 

@@ -6,6 +6,8 @@ use toka_client::{
     Consistency, Error, EventDraft, Lineage, List, Message, Read, Relation, Selector, Start,
     Subscribe,
 };
+use toka_ledger::hash::{event_digest, payload_digest};
+use toka_ledger::{Digest, Kind, Salt};
 use toka_tests::cluster::{self, Cluster};
 use toka_tests::secured::{Secured, client};
 
@@ -161,6 +163,38 @@ async fn writer_of_some_kinds_commits_no_others_through_any_node() -> Result<()>
             page.events.is_empty(),
             "a part of a batch was committed: {page:?}"
         );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writer_of_some_kinds_names_parents_that_its_stream_has_just_sent() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let narrow = secured.token(cluster, "narrow", &["write:task."]).await?;
+        let writer = client(cluster, &[1], &narrow.text).await?;
+        let stream = writer.commit_stream();
+        let kind = Kind::new("task.step")?;
+        let mut parents: Vec<Digest> = Vec::new();
+        let mut answers = Vec::new();
+        for number in 0..20_u8 {
+            let payload = payload_digest(&[number]);
+            let digest = event_digest(&kind, &payload, &Salt::default(), &parents);
+            let draft = EventDraft::new("task.step").payload_bytes(vec![number]);
+            let draft = draft.parents_by_digest(std::mem::replace(&mut parents, vec![digest]));
+            answers.push((digest, stream.send(vec![draft], Vec::new()).await?));
+        }
+        for (digest, answer) in answers {
+            let committed = answer.await?;
+            ensure!(committed.headers[0].digest == digest, "{committed:?}");
+        }
+        // One that nobody has sent is unknown, as it is to everybody.
+        let draft = draft("task.new", 1).parents_by_digest([Digest([1; 32])]);
+        let refused = stream.send(vec![draft], Vec::new()).await?.await;
+        ensure!(matches!(refused, Err(Error::Rejected(_))), "{refused:?}");
         Ok(())
     })
     .await

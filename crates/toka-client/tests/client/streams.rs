@@ -117,6 +117,33 @@ async fn commits_are_acknowledged_in_order() {
     assert_eq!(client.revision(), 1_000);
 }
 
+/// Applies the commits of a message, and answers them together.
+fn apply_together(
+    applied: &Applied,
+    request: &v1::CommitStreamRequest,
+) -> v1::CommitStreamResponse {
+    let first = apply(applied, request);
+    let more = request.more.iter().map(|further| {
+        let further = v1::CommitStreamRequest {
+            request_number: further.request_number,
+            events: further.events.clone(),
+            ..Default::default()
+        };
+        let answer = apply(applied, &further);
+        let Some(Outcome::Result(result)) = answer.outcome else {
+            unreachable!("it is applied");
+        };
+        v1::StreamedAnswer {
+            request_number: answer.request_number,
+            outcome: Some(v1::streamed_answer::Outcome::Result(result)),
+        }
+    });
+    v1::CommitStreamResponse {
+        more: more.collect(),
+        ..first
+    }
+}
+
 /// Applies what comes, up to four commits in a message, and answers as many together. Of the first call only one
 /// message is applied, and answered but for its last commit.
 fn batching(applied: &Applied, sizes: &Arc<Mutex<Vec<usize>>>) -> Script {
@@ -124,26 +151,7 @@ fn batching(applied: &Applied, sizes: &Arc<Mutex<Vec<usize>>>) -> Script {
     let answer = move |request: v1::CommitStreamRequest| {
         assert!(request.takes_more);
         sizes.lock().expect("free").push(1 + request.more.len());
-        let more = request.more.iter().map(|further| {
-            let further = v1::CommitStreamRequest {
-                request_number: further.request_number,
-                events: further.events.clone(),
-                ..Default::default()
-            };
-            let answer = apply(&applied, &further);
-            let Some(Outcome::Result(result)) = answer.outcome else {
-                unreachable!("it is applied");
-            };
-            v1::StreamedAnswer {
-                request_number: answer.request_number,
-                outcome: Some(v1::streamed_answer::Outcome::Result(result)),
-            }
-        });
-        let first = apply(&applied, &request);
-        v1::CommitStreamResponse {
-            more: more.collect(),
-            ..first
-        }
+        apply_together(&applied, &request)
     };
     let answer = Arc::new(answer);
     Script {
@@ -178,6 +186,47 @@ async fn commits_go_together_where_the_node_takes_that_and_are_resumed_one_by_on
     assert_eq!(node.seen(|s| s.commit_streams), 2);
     let sizes = sizes.lock().expect("free");
     assert_eq!(sizes.iter().max(), Some(&4), "{sizes:?}");
+}
+
+/// Applies what comes, until a message has more than two commits: from then on nothing is heard of the stream.
+fn choking(applied: &Applied) -> Script {
+    let applied = Arc::clone(applied);
+    Script {
+        commits_per_message: Some(256),
+        commit_stream: Some(Box::new(move |_, mut requests, answers| {
+            let applied = Arc::clone(&applied);
+            tokio::spawn(async move {
+                let mut is_choked = false;
+                while let Ok(Some(request)) = requests.message().await {
+                    is_choked |= request.more.len() > 1;
+                    if !is_choked {
+                        let _ = answers.send(Ok(apply_together(&applied, &request)));
+                    }
+                }
+            });
+        })),
+        ..Script::default()
+    }
+}
+
+#[tokio::test]
+async fn messages_without_an_answer_in_time_are_sent_again_in_smaller_ones() {
+    let applied = Applied::default();
+    let node = Node::start(choking(&applied));
+    let client = client(&[&node.endpoint]).await;
+    let stream = client.commit_stream();
+    // Seven go together at first, and two where a message has a quarter of the bytes.
+    let payloads: Vec<_> = (0..12_u8).map(|number| vec![number; 20 << 10]).collect();
+    let mut answers = Vec::new();
+    for payload in &payloads {
+        let draft = EventDraft::new("large").payload_bytes(payload.clone());
+        let sent = stream.send(vec![draft], Vec::new()).await;
+        answers.push(sent.expect("room"));
+    }
+    for answer in answers {
+        answer.await.expect("committed");
+    }
+    assert_eq!(*applied.lock().expect("free"), payloads);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod audit;
+mod carried;
 mod credentials;
 mod cursors;
 mod groups;
@@ -33,7 +34,7 @@ use crate::core::{Digest, Embedding};
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
 use crate::intent;
-use crate::read::{Body, Position, Reader};
+use crate::read::{Position, Reader};
 use crate::seam::{InlineThreads, Threads};
 
 /// Events, and what else commands change, after which whoever reads the intents gets a turn.
@@ -173,7 +174,9 @@ impl Ledger {
         self.engine.write(batch, durability)?;
         // The new headers first: whoever hears of a position may ask for them.
         if self.reader.bodies().are_wanted() {
-            self.reader.bodies().push(bodies(commands, &outcomes));
+            self.reader
+                .bodies()
+                .push(carried::bodies(commands, &outcomes));
         }
         self.reader.ring().push(overlay.headers());
         self.reader.new_group_sums().push(group_sums);
@@ -237,33 +240,6 @@ fn turns(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
 fn embeddings(commands: &[Command]) -> Vec<Embedding> {
     let events = commands.iter().flat_map(Command::events);
     events.filter_map(|event| event.embedding.clone()).collect()
-}
-
-/// What the new events carry. It shares the memory of the entry that they came in: where little of that is new, as after
-/// a repeat, nothing is kept of it.
-fn bodies(commands: &[Command], outcomes: &[Outcome]) -> Vec<Body> {
-    let mut bodies = Vec::new();
-    let mut events = 0;
-    for (command, outcome) in commands.iter().zip(outcomes) {
-        let (Command::Commit(commit), Outcome::Committed { headers, .. }) = (command, outcome)
-        else {
-            continue;
-        };
-        events += headers.len();
-        for (event, header) in commit.events.iter().zip(headers) {
-            if !header.deduplicated {
-                bodies.push(Body {
-                    sequence: header.sequence,
-                    payload: event.payload.clone(),
-                    embedding: event.embedding.clone(),
-                });
-            }
-        }
-    }
-    if bodies.len() < events / 2 {
-        bodies.clear();
-    }
-    bodies
 }
 
 /// Why a command writes nothing.

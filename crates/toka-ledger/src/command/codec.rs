@@ -71,7 +71,7 @@ pub fn decode_batch(entry: Bytes) -> Result<Vec<Command>, DecodeError> {
 /// The bytes of one command.
 #[must_use]
 pub fn encode(command: &Command) -> Bytes {
-    let mut out = BytesMut::with_capacity(size_hint(command));
+    let mut out = BytesMut::with_capacity(command.size_hint());
     put(&mut out, command);
     out.freeze()
 }
@@ -139,11 +139,13 @@ fn text(text: Option<&impl AsRef<str>>) -> &[u8] {
     text.map_or(&[], |text| text.as_ref().as_bytes())
 }
 
-/// Overestimates a little, so that the buffer is allocated once.
-fn size_hint(command: &Command) -> usize {
-    match command {
-        Command::Commit(commit) => commit_size_hint(commit),
-        _ => 512,
+impl Command {
+    /// About its bytes in an entry. Overestimates a little, so that the buffer is allocated once.
+    pub(crate) fn size_hint(&self) -> usize {
+        match self {
+            Self::Commit(commit) => commit_size_hint(commit),
+            _ => 512,
+        }
     }
 }
 

@@ -113,6 +113,13 @@ impl Embedding {
         &self.components
     }
 
+    /// The same, in memory of its own: what was decoded shares that of the message it came in.
+    pub(crate) fn copied(&self) -> Self {
+        Self {
+            components: Bytes::copy_from_slice(&self.components),
+        }
+    }
+
     /// The components as floats; their norm is 1 within the rounding.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {

@@ -22,9 +22,15 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let embedding = self.embedding.as_ref();
         self.payload.len() + embedding.map_or(0, |embedding| embedding.as_bytes().len())
+    }
+
+    /// Has it share no memory with what it came in any more.
+    pub(crate) fn copy(&mut self) {
+        self.payload = Bytes::copy_from_slice(&self.payload);
+        self.embedding = self.embedding.as_ref().map(Embedding::copied);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod proxy;
+mod unread;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use toka_ledger::command::Commit;
 use toka_ledger::{Invalid, Outcome};
@@ -22,14 +23,15 @@ use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::CommitError;
 use toka_trace::Carried;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::answers::Answer;
+use self::unread::{Unread, unread};
 use super::Shared;
 use super::commit::{committed, header, prepare_events};
+use super::named::Named;
 use super::vault::Answers;
 use crate::auth::Access;
 use crate::limits::{
@@ -52,10 +54,19 @@ pub(super) async fn open(
     let requests = request.into_inner();
     match shared.router.route(&call).await? {
         Route::Here(_) => {
-            let (answers, receiver) = mpsc::channel(shared.limits.commit_stream_window);
+            let (answers, taken) = unread(shared.limits.commit_stream_window);
+            let incoming = Incoming {
+                shared: Arc::clone(shared),
+                access: call.access.clone(),
+                messages: requests,
+                last: None,
+                vault: String::new(),
+                takes_more: false,
+                rest: VecDeque::new(),
+            };
             let session = Session {
                 shared: Arc::clone(shared),
-                received: received(Arc::clone(shared), call.access.clone(), requests).boxed(),
+                received: received(incoming).boxed(),
                 access: call.access,
                 answers,
                 takes_more: false,
@@ -68,9 +79,9 @@ pub(super) async fn open(
             // Owned by the stream of answers: it ends when that is dropped, with its connection at
             // the latest.
             tokio::spawn(session.run());
-            let answers = Box::pin(ReceiverStream::new(receiver));
-            let mut response = Response::new(shared.streams.watch(answers));
-            metadata::put_commits_per_message(response.metadata_mut(), STREAM_MESSAGE_COMMITS);
+            let mut response = Response::new(shared.streams.watch(Box::pin(taken)));
+            let commits = STREAM_MESSAGE_COMMITS.min(shared.limits.commit_stream_window);
+            metadata::put_commits_per_message(response.metadata_mut(), commits);
             Ok(response)
         }
         Route::There(leader) => proxy::forward(shared, &call, leader, requests, permit).await,
@@ -81,17 +92,37 @@ pub(super) async fn open(
 struct Item {
     number: u64,
     commit: Result<Commit, Status>,
+    /// Events that it names which were not there: those before it on the stream may bring them.
+    unseen: Option<Named>,
     bytes: usize,
 }
 
 impl Item {
-    fn is_ahead(&self, shared: &Shared) -> bool {
+    /// Whether it can be checked only when those before it are applied.
+    fn builds_on_others(&self, shared: &Shared) -> bool {
         let commit = self.commit.as_ref();
-        commit.is_ok_and(|commit| shared.is_ahead(commit))
+        commit.is_ok_and(|commit| self.unseen.is_some() || shared.is_ahead(commit))
+    }
+
+    /// Checks what could not be checked before those before it were applied.
+    async fn check(&mut self, shared: &Shared, access: &Access) {
+        let Ok(commit) = &self.commit else { return };
+        let deadline = Instant::now() + shared.limits.request_timeout;
+        let parents = match &self.unseen {
+            Some(named) => shared.check_named(access, deadline, named).await,
+            None => Ok(()),
+        };
+        let checked = match parents {
+            Ok(()) => shared.check_moves(commit, deadline).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = checked {
+            self.commit = Err(refused);
+        }
     }
 }
 
-/// A message that was read.
+/// Requests that were read.
 struct Received {
     /// In order.
     items: Vec<Item>,
@@ -99,31 +130,91 @@ struct Received {
     takes_more: bool,
 }
 
-/// The messages, each with its requests checked and prepared, until the client has sent its last one or something is
-/// wrong. Polling can stop at any point without losing one.
-fn received(
-    shared: Arc<Shared>,
-    access: Access,
-    requests: Streaming<v1::CommitStreamRequest>,
-) -> impl Stream<Item = Result<Received, Status>> + Send {
-    stream::unfold(Some((shared, access, requests, None)), |state| async move {
-        let (shared, access, mut requests, last) = state?;
-        match requests.message().await {
-            Ok(Some(message)) => match check_numbers(&message, last) {
-                Ok(last) => {
-                    let received = receive(&shared, &access, message).await;
-                    Some((Ok(received), Some((shared, access, requests, Some(last)))))
-                }
-                Err(invalid) => Some((Err(status::invalid(&invalid)), None)),
-            },
+/// The requests, each checked and prepared, until the client has sent its last one or something is wrong. Polling can
+/// stop at any point without losing one.
+fn received(incoming: Incoming) -> impl Stream<Item = Result<Received, Status>> + Send {
+    stream::unfold(Some(incoming), |incoming| async move {
+        let mut incoming = incoming?;
+        match incoming.next().await {
+            Ok(Some(received)) => Some((Ok(received), Some(incoming))),
             Ok(None) => None,
-            Err(status) => Some((Err(refusal::received(status)), None)),
+            Err(status) => Some((Err(status), None)),
         }
     })
 }
 
+/// What a client sends.
+struct Incoming {
+    shared: Arc<Shared>,
+    access: Access,
+    messages: Streaming<v1::CommitStreamRequest>,
+    /// Number of the last request that has come.
+    last: Option<u64>,
+    /// Of the last message: its vault,
+    vault: String,
+    /// whether its answers may come together,
+    takes_more: bool,
+    /// and those of its requests that are still to be read.
+    rest: VecDeque<v1::StreamedCommit>,
+}
+
+impl Incoming {
+    /// The next requests of one message: all that are left of it, but no more than the stream may have in progress, and
+    /// none for which its principal has to wait. What comes before is proposed meanwhile: a client that has no answer
+    /// for long sends everything again.
+    async fn next(&mut self) -> Result<Option<Received>, Status> {
+        if self.rest.is_empty() {
+            match self.messages.message().await.map_err(refusal::received)? {
+                Some(message) => self.take(message)?,
+                None => return Ok(None),
+            }
+        }
+        let window = self.shared.limits.commit_stream_window;
+        let mut items = Vec::with_capacity(self.rest.len().min(window));
+        self.access.message().await;
+        while let Some(request) = self.rest.pop_front() {
+            items.push(item(&self.shared, &self.access, &self.vault, request).await);
+            if items.len() >= window
+                || self.rest.is_empty()
+                || self.access.message().now_or_never().is_none()
+            {
+                break;
+            }
+            if items.len().is_multiple_of(STREAM_PREPARED_COMMITS) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let takes_more = self.takes_more;
+        Ok(Some(Received { items, takes_more }))
+    }
+
+    /// Takes the requests of a message, if their numbers go up and there are not too many.
+    fn take(&mut self, message: v1::CommitStreamRequest) -> Result<(), Status> {
+        let last = check_numbers(&message, self.last);
+        self.last = Some(last.map_err(|invalid| status::invalid(&invalid))?);
+        let v1::CommitStreamRequest {
+            vault,
+            request_number,
+            events,
+            preconditions,
+            more,
+            takes_more,
+        } = message;
+        let first = v1::StreamedCommit {
+            request_number,
+            events,
+            preconditions,
+        };
+        self.vault = vault;
+        self.takes_more = takes_more;
+        self.rest = std::iter::once(first).chain(more).collect();
+        Ok(())
+    }
+}
+
 /// The number of the message's last request, if all of them go up, from `last` on, and there are not too many.
 fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result<u64, Invalid> {
+    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
     let mut before = last;
     let further = message.more.iter().map(|request| request.request_number);
     for number in std::iter::once(message.request_number).chain(further) {
@@ -135,60 +226,37 @@ fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result
         }
         before = Some(number);
     }
-    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
     Ok(before.unwrap_or(message.request_number))
 }
 
-async fn receive(shared: &Shared, access: &Access, message: v1::CommitStreamRequest) -> Received {
-    let v1::CommitStreamRequest {
-        vault,
-        request_number,
-        events,
-        preconditions,
-        more,
-        takes_more,
-    } = message;
-    let first = v1::StreamedCommit {
-        request_number,
-        events,
-        preconditions,
-    };
-    let mut items = Vec::with_capacity(1 + more.len());
-    for request in std::iter::once(first).chain(more) {
-        if items.len() % STREAM_PREPARED_COMMITS == STREAM_PREPARED_COMMITS - 1 {
-            tokio::task::yield_now().await;
-        }
-        items.push(item(shared, access, &vault, request).await);
-    }
-    Received { items, takes_more }
-}
-
+/// A request whose turn has come.
 async fn item(shared: &Shared, access: &Access, vault: &str, request: v1::StreamedCommit) -> Item {
     let (number, bytes) = (request.request_number, request.encoded_len());
-    access.message().await;
     let (events, preconditions) = (&request.events, &request.preconditions);
     let checked = check_vault(vault)
         .map_err(|invalid| status::invalid(&invalid))
         .and_then(|()| shared.check_cursors(preconditions))
         .and_then(|()| access.check_commit(events, preconditions));
-    let checked = match checked {
+    let unseen = match checked {
         Ok(()) => {
             let deadline = Instant::now() + shared.limits.request_timeout;
-            let parents = shared.check_parents(access, deadline, events, preconditions);
+            let parents = shared.unseen_parents(access, deadline, events, preconditions);
             parents.await
         }
         Err(refused) => Err(refused),
     };
-    let commit = match checked {
-        Ok(()) => {
+    let (commit, unseen) = match unseen {
+        Ok(unseen) => {
             let history_id = shared.history_id();
-            prepare_events(request.events, request.preconditions, history_id).await
+            let commit = prepare_events(request.events, request.preconditions, history_id);
+            (commit.await, unseen)
         }
-        Err(refused) => Err(refused),
+        Err(refused) => (Err(refused), None),
     };
     Item {
         number,
         commit,
+        unseen,
         bytes,
     }
 }
@@ -198,7 +266,7 @@ struct Session {
     shared: Arc<Shared>,
     access: Access,
     received: BoxStream<'static, Result<Received, Status>>,
-    answers: mpsc::Sender<Result<Bytes, Status>>,
+    answers: Unread,
     /// The client takes several answers in one message.
     takes_more: bool,
     /// Read and not proposed yet, in order.
@@ -218,8 +286,7 @@ impl Session {
             (Err(status), _) | (Ok(()), Some(Err(status))) => status,
             (Ok(()), _) => return,
         };
-        // Fails if the client is gone.
-        let _ = self.answers.send(Err(end)).await;
+        self.answers.end(end).await;
     }
 
     /// Proposes group after group, reading the next while one is under way.
@@ -248,7 +315,7 @@ impl Session {
             };
             let header = header(&self.shared, 0);
             for answer in answers::encode(header, &answers, self.takes_more) {
-                if self.answers.send(Ok(answer)).await.is_err() {
+                if !self.answers.put(answer).await {
                     // The client is gone; it will resend what has no answer.
                     return Ok(());
                 }
@@ -256,7 +323,7 @@ impl Session {
         }
     }
 
-    /// Reads one message where nothing is in progress; the stream ends if none comes.
+    /// Reads requests where nothing is in progress; the stream ends if none comes.
     async fn read_or_give_up(&mut self) -> Result<(), Status> {
         let idle = self.shared.connections.commit_stream_idle_timeout;
         timeout(idle, self.read()).await.map_err(|_| {
@@ -266,7 +333,7 @@ impl Session {
         })
     }
 
-    /// Reads one message, or notices that there are no more. May be dropped while it waits.
+    /// Reads requests of one message, or notices that there are no more. May be dropped while it waits.
     async fn read(&mut self) {
         let received = tokio::select! {
             biased;
@@ -285,14 +352,14 @@ impl Session {
         }
     }
 
-    /// What is proposed together. A commit that moves a cursor to where the vault has not come yet begins a group of its
-    /// own: those before it may bring the vault there.
+    /// What is proposed together. A commit that moves a cursor to where the vault has not come yet, or names events that
+    /// are not there, begins a group of its own: those before it may bring the vault there.
     fn next_group(&mut self) -> Vec<Item> {
         let mut group = Vec::new();
         let mut bytes = 0;
         while bytes < STREAM_GROUP_BYTES
             && let Some(item) = self.waiting.front()
-            && (group.is_empty() || !item.is_ahead(&self.shared))
+            && (group.is_empty() || !item.builds_on_others(&self.shared))
             && let Some(item) = self.waiting.pop_front()
         {
             bytes += item.bytes;
@@ -309,15 +376,9 @@ async fn propose(
     access: &Access,
     mut group: Vec<Item>,
 ) -> Result<Vec<Answer>, Status> {
-    // Only the first one can be ahead.
-    if let Some(first) = group.first_mut()
-        && let Ok(commit) = &first.commit
-    {
-        let deadline = Instant::now() + shared.limits.request_timeout;
-        let checked = shared.check_moves(commit, deadline).await;
-        if let Err(refused) = checked {
-            first.commit = Err(refused);
-        }
+    // No other one builds on those before it.
+    if let Some(first) = group.first_mut() {
+        first.check(shared, access).await;
     }
     let mut commits = Vec::with_capacity(group.len());
     let mut places = Vec::with_capacity(group.len());

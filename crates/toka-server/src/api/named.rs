@@ -30,34 +30,70 @@ impl Shared {
         events: &[v1::NewEvent],
         preconditions: &[v1::Precondition],
     ) -> Result<(), Status> {
+        let unseen = self.unseen_parents(access, deadline, events, preconditions);
+        match unseen.await? {
+            Some(named) => self.check_named(access, deadline, &named).await,
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Shared::check_parents`], but for events that are not there yet: what a commit names of which some are not is
+    /// given back, to be checked when they may have come.
+    pub(super) async fn unseen_parents(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        events: &[v1::NewEvent],
+        preconditions: &[v1::Precondition],
+    ) -> Result<Option<Named>, Status> {
         if access.sees_all_kinds() || !is_in_bounds(events, preconditions) {
-            return Ok(());
+            return Ok(None);
         }
         self.check_acknowledged(access, deadline, preconditions)
             .await?;
         let (selectors, places) = named(events, preconditions);
         if selectors.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let selectors = Arc::new(selectors);
-        let find = |selectors: Arc<Vec<Selector>>, access: Access| {
-            move |reader: &Reader| first_unseen(reader, &selectors, &access)
+        let named = Named {
+            selectors: Arc::new(selectors),
+            places,
         };
-        let mut unseen = self
-            .read(deadline, find(Arc::clone(&selectors), access.clone()))
-            .await?;
+        let unseen = self.first_unseen(access, deadline, &named).await?;
+        Ok(unseen.map(|_| named))
+    }
+
+    /// The rest of [`Shared::check_parents`].
+    pub(super) async fn check_named(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        named: &Named,
+    ) -> Result<(), Status> {
+        let mut unseen = self.first_unseen(access, deadline, named).await?;
         if unseen.is_some() {
             // It may have come a moment ago.
             let barrier = self
                 .replica
                 .read_barrier(Consistency::Linearizable, deadline);
             barrier.await.map_err(|error| refusal::read(&error, 0))?;
-            unseen = self.read(deadline, find(selectors, access.clone())).await?;
+            unseen = self.first_unseen(access, deadline, named).await?;
         }
         match unseen {
-            Some((at, level)) => Err(status::rejection(&places[at].rejection(level))),
+            Some((at, level)) => Err(status::rejection(&named.places[at].rejection(level))),
             None => Ok(()),
         }
+    }
+
+    async fn first_unseen(
+        &self,
+        access: &Access,
+        deadline: Instant,
+        named: &Named,
+    ) -> Result<Option<(usize, u32)>, Status> {
+        let (selectors, access) = (Arc::clone(&named.selectors), access.clone());
+        let find = move |reader: &Reader| first_unseen(reader, &selectors, &access);
+        self.read(deadline, find).await
     }
 
     /// Refuses work on a group that delivers what the caller does not see.
@@ -149,6 +185,13 @@ fn first_unseen(
         .settings()?
         .map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level);
     Ok(Some((at, level)))
+}
+
+/// Events that a commit names.
+pub(super) struct Named {
+    selectors: Arc<Vec<Selector>>,
+    /// One for each of them.
+    places: Vec<Place>,
 }
 
 /// Who names an event.

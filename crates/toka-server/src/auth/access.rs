@@ -288,7 +288,7 @@ impl Access {
         account.map_or(Ok(None), |account| account.open())
     }
 
-    /// Counts a message of a stream, and waits for its turn.
+    /// Counts a commit of a stream, and waits for its turn. Dropped before it has come, it has counted nothing.
     pub(crate) async fn message(&self) {
         let Some(account) = &self.0.account else {
             return;

@@ -103,6 +103,23 @@ async fn commits_of_one_message_are_answered_together_by_a_follower() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commits_of_one_message_beyond_the_window_are_answered_in_order() {
+    let change = |config: &mut toka_server::Config| config.limits.commit_stream_window = 3;
+    let cluster = Cluster::start_some(1, 1, change).await;
+    cluster.wait_until_ready().await;
+    let sent = stream::iter([together(1..21), request(21)]);
+    let reply = within(cluster.vault(0).commit_stream(sent)).await;
+    let reply = reply.expect("opened");
+    assert_eq!(metadata::commits_per_message(reply.metadata()), 3);
+    let (answers, end) = drain(reply).await;
+    assert!(end.is_none(), "{end:?}");
+    // None has more than are in progress.
+    assert!(answers.iter().all(|answer| answer.more.len() < 6));
+    let numbers: Vec<_> = answers.into_iter().flat_map(answered).collect();
+    assert_eq!(numbers, (1..=21).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_with_too_many_commits_or_numbers_that_fall_ends_the_stream() {
     let cluster = Cluster::start(1).await;
     let mut falling = together(1..4);

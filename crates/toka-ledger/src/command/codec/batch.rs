@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{VERSION, commit_size_hint, put, put_commit, size_hint};
+use super::{VERSION, commit_size_hint, put, put_commit};
 use crate::command::{Command, Commit};
 
 /// Bytes of a command's length.
@@ -19,7 +19,10 @@ impl Batch {
     /// These commands, encoded.
     #[must_use]
     pub fn of_commands(commands: &[Command]) -> Self {
-        let room = commands.iter().map(|of| LENGTH_BYTES + size_hint(of)).sum();
+        let room = commands
+            .iter()
+            .map(|of| LENGTH_BYTES + of.size_hint())
+            .sum();
         let mut batch = Self::with_room(room);
         for command in commands {
             batch.push_with(|out| put(out, command));
