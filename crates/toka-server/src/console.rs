@@ -64,7 +64,7 @@ impl Console {
 
     /// The path of the method that is called, or why nobody may call it here.
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Uri, &'static str> {
-        let is_own = |site: &axum::http::HeaderValue| site == "same-origin" || site == "none";
+        let is_own = |site: &http::HeaderValue| site == "same-origin" || site == "none";
         if !headers.get(FETCH_SITE).is_none_or(is_own) {
             return Err("another page asks\n");
         }
