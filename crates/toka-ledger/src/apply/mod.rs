@@ -40,6 +40,9 @@ use crate::seam::{InlineThreads, Threads};
 /// Events, and what else commands change, after which whoever reads the intents gets a turn.
 const TURN_ITEMS: usize = 64;
 
+/// Rows of an event that has no parents, attributes and embedding.
+const EVENT_ROWS: usize = 5;
+
 /// Where the log that feeds the ledger is; opaque to the ledger, stored with what it applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogMark {
@@ -150,7 +153,7 @@ impl Ledger {
         let (ahead, digests) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
         let mut digests = &digests[..];
         let mut overlay = Overlay::new(base, ahead);
-        let mut batch = Batch::new();
+        let mut batch = with_room_for(commands);
         let mut group_sums = Vec::new();
         for commands in turns(commands) {
             let mut clusterer = self.reader.clusterer_mut();
@@ -221,6 +224,13 @@ fn clusterer(
 ) -> Result<intent::Clusterer, Error> {
     let settings = state.settings.as_ref();
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
+}
+
+/// A batch that need not grow, and be copied each time, for what most `commands` write.
+fn with_room_for(commands: &[Command]) -> Batch {
+    let events: usize = commands.iter().map(|of| of.events().len()).sum();
+    let bytes = commands.iter().map(Command::size_hint).sum();
+    Batch::with_capacity(EVENT_ROWS * (events + 1), bytes)
 }
 
 /// The commands in runs of about [`TURN_ITEMS`] items.

@@ -69,7 +69,12 @@ impl Overlay {
             let key = (parent.id.sequence(), header.kind.clone());
             self.children.entry(key).or_insert(sequence);
         }
-        self.kinds.insert(header.kind.clone(), sequence);
+        match self.kinds.get_mut(header.kind.as_str()) {
+            Some(last) => *last = sequence,
+            None => {
+                self.kinds.insert(header.kind.clone(), sequence);
+            }
+        }
         self.headers.push(header);
     }
 

@@ -53,6 +53,8 @@ const HAS_SOURCE: u8 = 1 << 1;
 const HAS_CONTENT_TYPE: u8 = 1 << 2;
 const HAS_ATTRIBUTES: u8 = 1 << 3;
 const HAS_MODEL: u8 = 1 << 4;
+/// What an event takes at least: its payload's digest, and a byte or two for each part that is always there.
+const EVENT_BYTES_MIN: usize = 38;
 
 /// The commands of an entry; payloads and embeddings share its memory.
 ///
@@ -327,9 +329,12 @@ fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
     if count == 0 {
         return Err(DecodeError::Invalid { field: "events" });
     }
-    let events = (0..count)
-        .map(|index| read_event(reader, index))
-        .collect::<Result<_, _>>()?;
+    // Room for one where there is one, as there mostly is: a vector that grows begins with four. And for no more than the
+    // input can have.
+    let mut events = Vec::with_capacity(count.min(reader.remaining() / EVENT_BYTES_MIN));
+    for index in 0..count {
+        events.push(read_event(reader, index)?);
+    }
     Ok(Commit {
         unix_ms,
         events,

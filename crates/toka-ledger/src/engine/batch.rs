@@ -40,6 +40,15 @@ impl Batch {
         Self::default()
     }
 
+    /// An empty batch with room for so many writes, and so many bytes of keys and values.
+    #[must_use]
+    pub fn with_capacity(writes: usize, bytes: usize) -> Self {
+        Self {
+            places: Vec::with_capacity(writes),
+            bytes: Vec::with_capacity(bytes),
+        }
+    }
+
     /// Sets the row under `key` to `value`.
     pub fn put(&mut self, table: Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.put_parts(table, key, &[value.as_ref()]);

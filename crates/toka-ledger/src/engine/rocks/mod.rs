@@ -35,6 +35,7 @@ mod directory;
 mod failure;
 mod files;
 mod options;
+mod order;
 mod usage;
 mod wal;
 
@@ -268,7 +269,7 @@ impl Engine for RocksEngine {
         let families = Table::ALL.map(|table| self.family(table));
         let reserved_bytes = batch.bytes() + batch.len() * OP_BYTES;
         let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
-        for op in batch.ops() {
+        for op in order::by_table(&batch) {
             let family = families[op.table.index()];
             match op.value {
                 Some(value) => writes.put_cf(family, op.key, value),

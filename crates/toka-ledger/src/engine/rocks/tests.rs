@@ -178,6 +178,30 @@ fn rows_are_found_by_digest_in_memory_and_in_files() {
     }
 }
 
+#[test]
+fn keys_that_are_shorter_than_digests_are_found_and_flushed_in_order() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = store(dir.path());
+    let keys: [&[u8]; 7] = [b"a", b"ab", b"aba", b"abb", b"b", b"ba", KEY];
+    let mut batch = Batch::new();
+    for key in keys.iter().rev().skip(1) {
+        batch.put(Table::Events, key, key);
+    }
+    engine.write(batch, Durability::Volatile).expect("written");
+    let check = || {
+        for key in &keys[..6] {
+            let row = engine.get(Table::Events, key).expect("readable");
+            assert_eq!(row.as_deref(), Some(*key));
+        }
+        let scan = engine.scan(Table::Events, &[], None, Direction::Forward);
+        let walked: Vec<_> = scan.map(|row| row.expect("readable").0).collect();
+        assert_eq!(walked, keys);
+    };
+    check();
+    engine.flush().expect("flushed");
+    check();
+}
+
 /// Where the file system cannot write past the cache it is as without.
 #[test]
 fn rows_that_were_written_past_the_cache_are_there_again() {
