@@ -1,5 +1,5 @@
-//! What a request has to pass before it is read: it shows a token where the vault wants one, and a session is only
-//! used by whoever has begun it.
+//! What a request has to pass before it is answered: it shows a token where the vault wants one, a session is only used
+//! by whoever has begun it, and there is room for what it sends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use rmcp::transport::streamable_http_server::SessionManager as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use toka_bridge::bearer;
 
-use crate::vaults::bearer;
+use super::body::Bodies;
 
 /// Sessions at once; one that nobody uses for five minutes ends.
 const SESSIONS_MAX: usize = 256;
@@ -21,6 +22,7 @@ const SESSION: &str = "mcp-session-id";
 pub(super) struct Gate {
     manager: Arc<LocalSessionManager>,
     requires_token: bool,
+    bodies: Bodies,
     /// What the one who has begun a session had shown, by the session's id.
     holders: Mutex<BTreeMap<String, blake3::Hash>>,
 }
@@ -30,6 +32,7 @@ impl Gate {
         Self {
             manager,
             requires_token,
+            bodies: Bodies::default(),
             holders: Mutex::default(),
         }
     }
@@ -86,11 +89,27 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         // As of one that has ended: the client begins another one.
         return (StatusCode::NOT_FOUND, "there is no such session\n").into_response();
     }
-    let response = next.run(request).await;
-    match (session, session_of(response.headers())) {
-        (None, Some(begun)) => gate.keep(begun, shown, response).await,
-        _ => response,
+    let (request, room) = match gate.bodies.read(request).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
+    };
+    if session.is_some() {
+        let response = next.run(request).await;
+        drop(room);
+        return response;
     }
+    // Seen through also where whoever has sent it goes away meanwhile: a session that nobody was told of would be open for
+    // minutes, and not be counted.
+    let beginning = tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(room);
+        match session_of(response.headers()) {
+            Some(begun) => gate.keep(begun, shown, response).await,
+            None => response,
+        }
+    });
+    let begun = beginning.await;
+    begun.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 fn session_of(headers: &HeaderMap) -> Option<String> {

@@ -14,10 +14,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message as _;
+use toka_bridge::Callers;
 use tonic::{Code, Status};
 
 use super::gate::{PROTOBUF, Protocol, refusal, status};
-use crate::callers::Callers;
 use crate::error::Error;
 use crate::receive::Receiver;
 

@@ -9,10 +9,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prost::Message as _;
+use toka_bridge::bearer;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-use crate::callers::bearer;
 use crate::error::Error;
 
 /// Requests that are read and answered at once: each may have to be held in memory several times over.

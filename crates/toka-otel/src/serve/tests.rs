@@ -17,8 +17,7 @@ struct Receiving {
 
 impl Receiving {
     async fn start(requires_token: bool) -> Self {
-        let settings = settings(&["127.0.0.1:0"], false);
-        let endpoint = Endpoint::bind(settings, requires_token).await;
+        let endpoint = Endpoint::bind(settings(), requires_token).await;
         let endpoint = endpoint.expect("bound");
         let url = endpoint.urls().remove(0);
         let vault = vec!["127.0.0.1:1".to_owned()];
@@ -103,49 +102,10 @@ async fn whoever_shows_no_token_is_refused_where_the_vault_asks_for_one() {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-fn settings(listen: &[&str], tls: bool) -> Settings {
-    let listen = listen.iter().map(|text| text.parse().expect("an address"));
+fn settings() -> Settings {
     Settings {
-        listen: listen.collect(),
-        tls: tls.then(|| TlsFiles {
-            certificate: "cert.pem".into(),
-            key: "key.pem".into(),
-        }),
+        listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        tls: None,
         insecure: false,
     }
-}
-
-fn lacks(listen: &[&str], tls: bool, vault_asks: bool) -> Option<&'static str> {
-    match check_exposure(&settings(listen, tls), vault_asks) {
-        Err(ServeError::Exposed { lacks, .. }) => Some(lacks),
-        Ok(()) => None,
-        Err(other) => panic!("{other}"),
-    }
-}
-
-#[test]
-fn addresses_that_others_reach_need_tls_and_a_vault_that_asks() {
-    let here = ["127.0.0.1:1", "[::1]:1"];
-    assert_eq!(lacks(&here, false, false), None);
-    let both = ["127.0.0.1:1", "0.0.0.0:1"];
-    assert_eq!(lacks(&both, false, false), Some("TLS and authentication"));
-    assert_eq!(lacks(&both, true, false), Some("authentication"));
-    assert_eq!(lacks(&both, false, true), Some("TLS"));
-    assert_eq!(lacks(&both, true, true), None);
-    let meant = Settings {
-        insecure: true,
-        ..settings(&both, false)
-    };
-    assert!(check_exposure(&meant, false).is_ok());
-}
-
-#[tokio::test]
-async fn urls_have_the_ports_that_were_given_out() {
-    let listen = ["127.0.0.1:0", "127.0.0.1:0"];
-    let endpoint = Endpoint::bind(settings(&listen, false), false).await;
-    let urls = endpoint.expect("bound").urls();
-    assert_eq!(urls.len(), 2);
-    assert_ne!(urls[0], urls[1]);
-    let none = Endpoint::bind(settings(&[], false), false).await;
-    assert!(matches!(none, Err(ServeError::Addresses { actual: 0, .. })));
 }

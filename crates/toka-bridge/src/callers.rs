@@ -1,12 +1,10 @@
-//! Who a request is from, and so which client its spans go through.
+//! Who a request is from, and so which client it goes through.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use toka_client::{Bearer, Builder, Client};
-
-use crate::error::Error;
+use toka_client::{Bearer, Builder, Client, Error};
 
 /// Callers whose clients are kept; whoever has not called for longest is forgotten first.
 const CALLERS_MAX: usize = 64;
@@ -26,7 +24,7 @@ impl Callers {
     ///
     /// # Errors
     /// As [`Builder::connect`].
-    pub async fn new(builder: Builder, endpoints: Vec<String>) -> Result<Self, toka_client::Error> {
+    pub async fn new(builder: Builder, endpoints: Vec<String>) -> Result<Self, Error> {
         let nobody = builder.clone().connect(endpoints.clone()).await?;
         Ok(Self {
             builder,
@@ -37,7 +35,10 @@ impl Callers {
     }
 
     /// The client of a request with these headers: of nobody, if it shows no token.
-    pub(crate) async fn client(&self, headers: &HeaderMap) -> Result<Client, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Token`] for what cannot be a token, without showing it; as [`Builder::connect`].
+    pub async fn client(&self, headers: &HeaderMap) -> Result<Client, Error> {
         let Some(token) = bearer(headers) else {
             return Ok(self.nobody.clone());
         };
@@ -48,6 +49,10 @@ impl Callers {
         }
         let builder = self.builder.clone().bearer(Bearer::new(token)?);
         let client = builder.connect(self.endpoints.clone()).await?;
+        // Another request of the same caller may have been quicker. Both go by one client, which knows what it has written.
+        if let Some(client) = self.known(&key) {
+            return Ok(client);
+        }
         let mut known = self.lock();
         if known.len() >= CALLERS_MAX {
             known.remove(0);
@@ -72,7 +77,8 @@ impl Callers {
 }
 
 /// The token that a request shows, in the only way that a vault takes.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme
@@ -100,9 +106,11 @@ mod tests {
     #[test]
     fn only_a_bearer_token_is_a_token() {
         assert_eq!(bearer(&headers("Bearer secret")), Some("secret"));
+        assert_eq!(bearer(&headers("bearer  secret")), Some("secret"));
         for other in ["Basic c2VjcmV0", "Bearer", "Bearer ", "secret"] {
             assert_eq!(bearer(&headers(other)), None, "{other:?}");
         }
+        assert_eq!(bearer(&HeaderMap::new()), None);
     }
 
     #[tokio::test]
@@ -117,10 +125,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requests_of_one_caller_go_by_one_client() {
+        let callers = callers().await;
+        let headers = headers("Bearer secret");
+        let both = tokio::join!(callers.client(&headers), callers.client(&headers));
+        assert!(both.0.is_ok() && both.1.is_ok());
+        assert_eq!(callers.lock().len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_token_that_cannot_be_one_is_refused_without_being_shown() {
         let refused = callers().await.client(&headers("Bearer very secret")).await;
         let error = refused.expect_err("no token");
-        assert_eq!(error.code(), tonic::Code::Unauthenticated);
+        assert!(matches!(error, Error::Token { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
