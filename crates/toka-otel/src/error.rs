@@ -56,6 +56,12 @@ pub enum Error {
         /// The limit, bytes.
         max: usize,
     },
+    /// What it holds would take more memory than a request may.
+    #[error("the request would take more than {max} bytes of memory; export fewer spans at once")]
+    TooMany {
+        /// The limit, bytes.
+        max: usize,
+    },
     /// This process has failed in the middle of it.
     #[error("the request was interrupted")]
     Interrupted,
@@ -74,7 +80,8 @@ impl Error {
             | Self::Path
             | Self::Body { .. }
             | Self::MediaType { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. } => false,
         }
     }
 

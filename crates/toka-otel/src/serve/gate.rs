@@ -151,7 +151,7 @@ fn over_http(error: &Error) -> Response {
 
 fn http_status(error: &Error) -> StatusCode {
     match error {
-        Error::TooLarge { .. } => return StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TooLarge { .. } | Error::TooMany { .. } => return StatusCode::PAYLOAD_TOO_LARGE,
         Error::MediaType { .. } => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::Path => return StatusCode::NOT_FOUND,
         _ => {}

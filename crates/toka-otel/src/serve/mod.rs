@@ -2,23 +2,23 @@
 //!
 //! Every request is its sender's: it shows a bearer token, which goes on to the vault, and this process lends it nothing.
 
+mod decode;
 mod export;
 mod gate;
+mod memory;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use toka_bridge::{Callers, Listeners};
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 pub use toka_bridge::{Error as ServeError, Settings, TlsFiles};
 
-use self::export::{Exports, OverGrpc, REQUEST_BYTES_MAX};
+use self::export::{Exports, GRPC_PATH};
 use self::gate::{Gate, PATH};
 use crate::receive::Receiver;
 
@@ -74,15 +74,14 @@ impl Endpoint {
 }
 
 fn routes(exports: Arc<Exports>, requires_token: bool) -> Routes {
-    let grpc = TraceServiceServer::new(OverGrpc(Arc::clone(&exports)))
-        .accept_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let http = Router::new()
-        .route(PATH, post(export::over_http))
-        .with_state(exports);
     let gate = Arc::new(Gate::new(requires_token));
-    let router = Routes::new(grpc).into_axum_router().merge(http);
-    Routes::from(router.layer(from_fn_with_state(gate, gate::pass)))
+    let router: Router = Router::new()
+        .route(PATH, post(export::over_http))
+        .route(GRPC_PATH, post(export::over_grpc))
+        .fallback(export::elsewhere)
+        .with_state(exports)
+        .layer(from_fn_with_state(gate, gate::pass));
+    Routes::from(router)
 }
 
 #[cfg(test)]
