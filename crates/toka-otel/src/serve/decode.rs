@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, header};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
-use super::gate::PROTOBUF;
-use super::memory::{DECODED_BYTES_MAX, fits};
+use super::gate::{JSON, PROTOBUF, Protocol, essence};
+use super::memory::{DECODED_BYTES_MAX, fits, json_fits};
 use crate::error::Error;
 
 /// Body of a request once it is decompressed, bytes.
@@ -19,12 +19,11 @@ pub(super) const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// Whether the body is compressed.
 pub(super) fn check_headers(headers: &HeaderMap) -> Result<bool, Error> {
     let kind = text(headers, &header::CONTENT_TYPE);
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind != PROTOBUF {
+    if ![PROTOBUF, JSON].contains(&essence(kind)) {
         return Err(Error::MediaType {
             header: "Content-Type",
             actual: kind.to_owned(),
-            expected: PROTOBUF,
+            expected: "application/x-protobuf or application/json",
         });
     }
     match text(headers, &header::CONTENT_ENCODING) {
@@ -64,7 +63,11 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Error
 }
 
 /// The request in a body. Takes a while where that is large.
-pub(super) fn decode(body: &[u8], is_compressed: bool) -> Result<ExportTraceServiceRequest, Error> {
+pub(super) fn decode(
+    protocol: Protocol,
+    body: &[u8],
+    is_compressed: bool,
+) -> Result<ExportTraceServiceRequest, Error> {
     let unreadable = |error: &dyn std::fmt::Display| Error::Body {
         reason: format!("the body is no ExportTraceServiceRequest: {error}"),
     };
@@ -85,12 +88,21 @@ pub(super) fn decode(body: &[u8], is_compressed: bool) -> Result<ExportTraceServ
             max: REQUEST_BYTES_MAX,
         });
     }
-    if !fits(whole) {
+    let fits = match protocol {
+        Protocol::Grpc | Protocol::Protobuf => fits(whole),
+        Protocol::Json => json_fits(whole),
+    };
+    if !fits {
         return Err(Error::TooMany {
             max: DECODED_BYTES_MAX,
         });
     }
-    ExportTraceServiceRequest::decode(whole).map_err(|error| unreadable(&error))
+    match protocol {
+        Protocol::Grpc | Protocol::Protobuf => {
+            ExportTraceServiceRequest::decode(whole).map_err(|error| unreadable(&error))
+        }
+        Protocol::Json => serde_json::from_slice(whole).map_err(|error| unreadable(&error)),
+    }
 }
 
 #[cfg(test)]
@@ -118,15 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn only_protobuf_is_read_compressed_or_not() {
+    fn protobuf_and_json_are_read_compressed_or_not() {
         let protobuf = ("content-type", "application/x-protobuf; charset=utf-8");
         assert!(matches!(check_headers(&headers(&[protobuf])), Ok(false)));
         let gzip = ("content-encoding", "gzip");
         let both = headers(&[protobuf, gzip]);
         assert!(matches!(check_headers(&both), Ok(true)));
+        let json = headers(&[("content-type", "application/json")]);
+        assert!(matches!(check_headers(&json), Ok(false)));
         for wrong in [
             headers(&[]),
-            headers(&[("content-type", "application/json")]),
+            headers(&[("content-type", "text/plain")]),
             headers(&[protobuf, ("content-encoding", "zstd")]),
         ] {
             let error = check_headers(&wrong).expect_err("not read");
@@ -140,18 +154,72 @@ mod tests {
             resource_spans: vec![Default::default()],
         };
         let body = request.encode_to_vec();
-        assert_eq!(decode(&body, false).expect("decoded"), request);
-        assert_eq!(decode(&zipped(&body), true).expect("decoded"), request);
+        assert_eq!(
+            decode(Protocol::Protobuf, &body, false).expect("decoded"),
+            request
+        );
+        assert_eq!(
+            decode(Protocol::Protobuf, &zipped(&body), true).expect("decoded"),
+            request
+        );
         let bomb = zipped(&vec![0; REQUEST_BYTES_MAX + 1]);
-        assert!(matches!(decode(&bomb, true), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            decode(Protocol::Protobuf, &bomb, true),
+            Err(Error::TooLarge { .. })
+        ));
         let parts = [zipped(&body[..1]), zipped(&body[1..])].concat();
-        assert_eq!(decode(&parts, true).expect("decoded"), request);
+        assert_eq!(
+            decode(Protocol::Protobuf, &parts, true).expect("decoded"),
+            request
+        );
         // Two bytes become a structure: of these 4 MiB hundreds of MiB.
         let many = [0x0a, 0x00].repeat(2 << 20);
-        assert!(matches!(decode(&many, false), Err(Error::TooMany { .. })));
+        assert!(matches!(
+            decode(Protocol::Protobuf, &many, false),
+            Err(Error::TooMany { .. })
+        ));
         for broken in [&b"\xff\xff"[..], b"no gzip"] {
-            assert!(matches!(decode(broken, false), Err(Error::Body { .. })));
-            assert!(matches!(decode(broken, true), Err(Error::Body { .. })));
+            assert!(matches!(
+                decode(Protocol::Protobuf, broken, false),
+                Err(Error::Body { .. })
+            ));
+            assert!(matches!(
+                decode(Protocol::Protobuf, broken, true),
+                Err(Error::Body { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_as_protobuf() {
+        let body = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{
+            "traceId":"0AF7651916CD43DD8448EB211C80319C","spanId":"b7ad6b7169203331","name":"chat","kind":3,
+            "startTimeUnixNano":"1700000000000000001","endTimeUnixNano":1700000000000000002,
+            "attributes":[
+                {"key":"text","value":{"stringValue":"{[,"}},
+                {"key":"number","value":{"intValue":"7"}},
+                {"key":"list","value":{"arrayValue":{"values":[{"boolValue":true}]}}},
+                {"key":"nothing","value":{}}
+            ],
+            "status":{"code":2},"droppedLinksCount":1,"notYetKnown":{"a":[1]}
+        }]}]}]}"#;
+        let decoded = decode(Protocol::Json, body, false).expect("decoded");
+        let zip = zipped(body);
+        assert_eq!(
+            decode(Protocol::Json, &zip, true).expect("decoded"),
+            decoded
+        );
+        let span = &decoded.resource_spans[0].scope_spans[0].spans[0];
+        assert_eq!((span.trace_id[0], span.span_id[0]), (0x0a, 0xb7));
+        assert_eq!(span.start_time_unix_nano, 1_700_000_000_000_000_001);
+        assert_eq!(span.end_time_unix_nano, 1_700_000_000_000_000_002);
+        assert_eq!((span.kind, span.dropped_links_count), (3, 1));
+        assert_eq!(span.attributes.len(), 4);
+        let again = decode(Protocol::Protobuf, &decoded.encode_to_vec(), false);
+        assert_eq!(again.expect("decoded"), decoded);
+        for broken in [&b"{"[..], br#"{"resourceSpans":7}"#] {
+            let error = decode(Protocol::Json, broken, false).expect_err("broken");
+            assert!(matches!(error, Error::Body { .. }), "{error}");
         }
     }
 

@@ -10,13 +10,14 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
+use serde_json::json;
 use toka_bridge::Callers;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
 use super::decode::{REQUEST_BYTES_MAX, check_headers, decode, read};
-use super::gate::{PROTOBUF, Protocol, refusal, status};
+use super::gate::{Protocol, refusal, status};
 use crate::error::Error;
 use crate::receive::Receiver;
 
@@ -32,11 +33,13 @@ pub(super) struct Exports {
 impl Exports {
     async fn export(
         &self,
+        protocol: Protocol,
         headers: &HeaderMap,
         body: Bytes,
         is_compressed: bool,
     ) -> Result<ExportTraceServiceResponse, Error> {
-        let decoding = tokio::task::spawn_blocking(move || decode(&body, is_compressed));
+        let decoding = move || decode(protocol, &body, is_compressed);
+        let decoding = tokio::task::spawn_blocking(decoding);
         let request = decoding.await.map_err(|_| Error::Interrupted)??;
         let client = self.callers.client(headers).await?;
         let received = self.receiver.receive(&client, request).await;
@@ -78,7 +81,8 @@ impl UnaryService<Bytes> for Export {
         Box::pin(async move {
             let (metadata, _, body) = request.into_parts();
             let headers = metadata.into_headers();
-            match exports.export(&headers, body, false).await {
+            let exported = exports.export(Protocol::Grpc, &headers, body, false);
+            match exported.await {
                 Ok(response) => Ok(tonic::Response::new(response)),
                 Err(error) => {
                     tracing::debug!(%error, "a request was refused");
@@ -127,25 +131,66 @@ impl Decoder for Undecoded {
     }
 }
 
-/// Over HTTP: `POST /v1/traces`.
+/// Over HTTP, as protobuf or JSON: `POST /v1/traces`.
 pub(super) async fn over_http(State(exports): State<Arc<Exports>>, request: Request) -> Response {
-    match answer(&exports, request).await {
+    let protocol = Protocol::of(request.headers());
+    match answer(&exports, protocol, request).await {
         Ok(response) => {
-            let headers = [(header::CONTENT_TYPE, PROTOBUF)];
-            (StatusCode::OK, headers, response.encode_to_vec()).into_response()
+            let body = match protocol {
+                Protocol::Json => json_of(&response).into_bytes(),
+                Protocol::Grpc | Protocol::Protobuf => response.encode_to_vec(),
+            };
+            let headers = [(header::CONTENT_TYPE, protocol.content_type())];
+            (StatusCode::OK, headers, body).into_response()
         }
-        Err(error) => refusal(Protocol::Http, &error),
+        Err(error) => refusal(protocol, &error),
     }
 }
 
-async fn answer(exports: &Exports, request: Request) -> Result<ExportTraceServiceResponse, Error> {
+/// As the JSON of protobuf has it, in which large numbers are texts.
+fn json_of(response: &ExportTraceServiceResponse) -> String {
+    let Some(partial) = &response.partial_success else {
+        return "{}".to_owned();
+    };
+    let partial = json!({
+        "rejectedSpans": partial.rejected_spans.to_string(),
+        "errorMessage": partial.error_message,
+    });
+    json!({ "partialSuccess": partial }).to_string()
+}
+
+async fn answer(
+    exports: &Exports,
+    protocol: Protocol,
+    request: Request,
+) -> Result<ExportTraceServiceResponse, Error> {
     let (parts, body) = request.into_parts();
     let is_compressed = check_headers(&parts.headers)?;
     let body = read(&parts.headers, body).await?;
-    exports.export(&parts.headers, body, is_compressed).await
+    let exported = exports.export(protocol, &parts.headers, body, is_compressed);
+    exported.await
 }
 
 /// A path of gRPC that is none here.
 pub(super) async fn elsewhere() -> Response {
     refusal(Protocol::Grpc, &Error::Path)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    #[test]
+    fn answers_in_json_say_what_was_refused() {
+        let mut response = ExportTraceServiceResponse::default();
+        assert_eq!(json_of(&response), "{}");
+        response.partial_success = Some(ExportTracePartialSuccess {
+            rejected_spans: 2,
+            error_message: "no id".to_owned(),
+        });
+        let said = json!({ "partialSuccess": { "rejectedSpans": "2", "errorMessage": "no id" } });
+        assert_eq!(json_of(&response), said.to_string());
+    }
 }

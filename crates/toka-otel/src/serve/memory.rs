@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
 /// Structures of one request, bytes: more than 16 MiB of ordinary spans need.
 pub(super) const DECODED_BYTES_MAX: usize = 128 << 20;
+/// What is kept of an item of JSON while its object is read, bytes.
+const JSON_ITEM_BYTES: usize = 32;
 /// Messages within messages; of more, decoding fails.
 const DEPTH_MAX: usize = 100;
 
@@ -63,6 +65,25 @@ impl Part {
 pub(super) fn fits(request: &[u8]) -> bool {
     let mut left = DECODED_BYTES_MAX;
     count(Part::Request, request, 0, &mut left).is_some()
+}
+
+/// The same of a request in JSON: each object may be as large as a span, and each item may be kept until it is known what it
+/// is an item of.
+pub(super) fn json_fits(request: &[u8]) -> bool {
+    let mut bytes = 0_usize;
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in request {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' => bytes += size_of::<Span>(),
+            b'[' | b',' => bytes += JSON_ITEM_BYTES,
+            _ => {}
+        }
+    }
+    bytes <= DECODED_BYTES_MAX
 }
 
 /// `None`: there is no room left.
@@ -198,6 +219,17 @@ mod tests {
         assert!(bomb.len() < 2 << 20);
         assert!(!fits(&bomb));
         assert!(fits(&request(vec![Span::default(); 1_000])));
+    }
+
+    #[test]
+    fn json_is_counted_without_what_texts_say() {
+        let objects = DECODED_BYTES_MAX / size_of::<Span>();
+        assert!(json_fits("{".repeat(objects).as_bytes()));
+        assert!(!json_fits("{".repeat(objects + 1).as_bytes()));
+        let items = DECODED_BYTES_MAX / JSON_ITEM_BYTES;
+        assert!(!json_fits(",".repeat(items + 1).as_bytes()));
+        let text = format!(r#""\"{}""#, "{".repeat(objects + 1));
+        assert!(json_fits(text.as_bytes()));
     }
 
     #[test]

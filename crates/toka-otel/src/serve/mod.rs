@@ -1,4 +1,4 @@
-//! Addresses at which exporters are listened to: OTLP over gRPC, and over HTTP as protobuf, both at each of them.
+//! Addresses at which exporters are listened to: OTLP over gRPC, and over HTTP as protobuf or JSON, both at each of them.
 //!
 //! Every request is its sender's: it shows a bearer token, which goes on to the vault, and this process lends it nothing.
 

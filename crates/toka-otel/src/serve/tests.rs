@@ -35,12 +35,16 @@ impl Receiving {
 
     /// The status of a request over HTTP.
     async fn post(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        self.send(path, headers, "").await
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)], body: &str) -> String {
         let address = self.url.trim_start_matches("http://");
         // Of this version an answer ends with its connection.
         let mut request = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n");
         let headers = headers.iter();
         request.extend(headers.map(|(name, value)| format!("{name}: {value}\r\n")));
-        request.push_str("Content-Length: 0\r\n\r\n");
+        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         let mut stream = TcpStream::connect(address).await.expect("connected");
         let sent = stream.write_all(request.as_bytes()).await;
         sent.expect("sent");
@@ -52,12 +56,14 @@ impl Receiving {
     }
 }
 
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 const PROTOBUF: (&str, &str) = ("Content-Type", "application/x-protobuf");
 
 #[tokio::test]
 async fn both_protocols_are_spoken_at_one_address() {
     let receiving = Receiving::start(false).await;
     assert_eq!(receiving.post("/v1/traces", &[PROTOBUF]).await, "200");
+    assert_eq!(receiving.send("/v1/traces", &[JSON], "{}").await, "200");
     let client = TraceServiceClient::connect(receiving.url.clone()).await;
     let mut client = client.expect("connected");
     let exported = client.export(ExportTraceServiceRequest::default()).await;
@@ -71,11 +77,8 @@ async fn what_is_not_taken_is_never_answered_as_if_it_were() {
     for (path, headers, status) in [
         ("/v1/metrics", &[PROTOBUF][..], "404"),
         ("/", &[PROTOBUF][..], "404"),
-        (
-            "/v1/traces",
-            &[("Content-Type", "application/json")][..],
-            "415",
-        ),
+        ("/v1/traces", &[("Content-Type", "text/plain")][..], "415"),
+        ("/v1/traces", &[JSON][..], "400"),
         ("/v1/traces", &[][..], "415"),
         (
             "/v1/traces",
