@@ -3,6 +3,7 @@
 //! Every request is its caller's: it shows a bearer token, which goes on to the vault, and this process lends it
 //! nothing. Requests that a browser was talked into by another site are refused by their `Host` and `Origin`.
 
+mod answer;
 mod body;
 mod gate;
 
