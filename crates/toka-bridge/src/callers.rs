@@ -49,11 +49,11 @@ impl Callers {
         }
         let builder = self.builder.clone().bearer(Bearer::new(token)?);
         let client = builder.connect(self.endpoints.clone()).await?;
-        // Another request of the same caller may have been quicker. Both go by one client, which knows what it has written.
-        if let Some(client) = self.known(&key) {
-            return Ok(client);
-        }
         let mut known = self.lock();
+        // Another request of the same caller may have been quicker. Both go by one client, which knows what it has written.
+        if let Some((_, client)) = known.iter().find(|(other, _)| *other == key) {
+            return Ok(client.clone());
+        }
         if known.len() >= CALLERS_MAX {
             known.remove(0);
         }

@@ -43,13 +43,14 @@ impl HttpBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.is_taken |= match &polled {
+        let is_taken = match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 frame.data_ref().is_some_and(is_message) || self.body.is_end_stream()
             }
             Poll::Ready(None) => true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => false,
         };
+        self.is_taken |= is_taken;
         polled
     }
 
