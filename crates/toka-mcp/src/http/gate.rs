@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,11 +12,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use rmcp::transport::streamable_http_server::SessionManager as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
-use toka_bridge::bearer;
+use toka_bridge::{Bodies, BodyError, bearer};
 
 use super::answer::Answer;
-use super::body::Bodies;
 
+/// A request's body, bytes: more than the largest event has.
+pub(super) const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// All bodies that are read, and not yet understood, bytes.
+const BODIES_BYTES_MAX: usize = 128 << 20;
+/// How long a request may take until it was sent.
+const READ_MAX: Duration = Duration::from_secs(30);
 /// Sessions at once; one that nobody uses for five minutes ends.
 const SESSIONS_MAX: usize = 256;
 /// Answers of one session that were not taken: the SDK may keep something of each for as long as the session lasts, so that
@@ -44,7 +50,7 @@ impl Gate {
         Self {
             manager,
             requires_token,
-            bodies: Bodies::default(),
+            bodies: Bodies::new(REQUEST_BYTES_MAX, BODIES_BYTES_MAX, READ_MAX),
             holders: Mutex::default(),
         }
     }
@@ -116,7 +122,7 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     }
     let (request, room) = match gate.bodies.read(request).await {
         Ok(read) => read,
-        Err(error) => return error.into_response(),
+        Err(error) => return unread(&error),
     };
     if let Some(session) = session {
         let is_call = request.method() == Method::POST;
@@ -140,6 +146,16 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     });
     let begun = beginning.await;
     begun.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn unread(error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::Late { .. } => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    (status, format!("{error}\n")).into_response()
 }
 
 fn session_of(headers: &HeaderMap) -> Option<String> {

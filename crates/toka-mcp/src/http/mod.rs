@@ -4,7 +4,6 @@
 //! nothing. Requests that a browser was talked into by another site are refused by their `Host` and `Origin`.
 
 mod answer;
-mod body;
 mod gate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,8 +19,7 @@ use tonic::service::Routes;
 
 pub use toka_bridge::{Error as HttpError, TlsFiles};
 
-use self::body::REQUEST_BYTES_MAX;
-use self::gate::Gate;
+use self::gate::{Gate, REQUEST_BYTES_MAX};
 use crate::server::Server;
 
 /// Where the endpoint is.

@@ -10,16 +10,21 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prost::Message as _;
 use serde_json::json;
-use toka_bridge::bearer;
+use toka_bridge::{Bodies, bearer};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
+use super::decode::REQUEST_BYTES_MAX;
 use crate::error::Error;
 
-/// Requests that are read and answered at once: each may have to be held in memory several times over.
+/// Requests that are decoded and answered at once: each may have to be held in memory several times over.
 pub(super) const REQUESTS_MAX: usize = 8;
 /// Requests that wait for these; further ones are refused, for the exporter to send again.
 pub(super) const WAITING_MAX: usize = 56;
+/// All bodies, bytes as they come, from when they are read until they are answered.
+const BODIES_BYTES_MAX: usize = 128 << 20;
+/// What gRPC puts before a message, bytes, and more.
+const FRAME_BYTES_MAX: usize = 1 << 10;
 /// How long a request takes at most, its wait included.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// What exporters are told over HTTP of when to send a request again, seconds.
@@ -36,6 +41,7 @@ pub(super) struct Gate {
     requires_token: bool,
     places: Semaphore,
     permits: Semaphore,
+    bodies: Bodies,
 }
 
 /// What a request is spoken in.
@@ -54,6 +60,11 @@ impl Gate {
             requires_token,
             places: Semaphore::new(REQUESTS_MAX + WAITING_MAX),
             permits: Semaphore::new(REQUESTS_MAX),
+            bodies: Bodies::new(
+                REQUEST_BYTES_MAX + FRAME_BYTES_MAX,
+                BODIES_BYTES_MAX,
+                REQUEST_TIME_MAX,
+            ),
         }
     }
 
@@ -74,12 +85,14 @@ impl Gate {
 
     async fn run(&self, request: Request, next: Next) -> Result<Response, Error> {
         self.check(request.uri().path(), request.headers())?;
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(Error::Busy {
-                max: REQUESTS_MAX + WAITING_MAX,
-            });
-        };
         let running = async {
+            // Before it takes a place, which one who sends slowly would keep from others.
+            let (request, _room) = self.bodies.read(request).await?;
+            let Ok(_place) = self.places.try_acquire() else {
+                return Err(Error::Busy {
+                    max: REQUESTS_MAX + WAITING_MAX,
+                });
+            };
             let permit = self.permits.acquire().await;
             let _permit = permit.map_err(|_| Error::Interrupted)?;
             Ok::<_, Error>(next.run(request).await)
