@@ -87,7 +87,7 @@ impl Bodies {
     }
 
     async fn whole(&self, mut parts: BodyDataStream) -> Result<(Vec<u8>, Room), BodyError> {
-        let (mut bytes, mut room) = (Vec::new(), Room(None));
+        let (mut bytes, mut room) = (Vec::<u8>::new(), Room(None));
         while let Some(part) = parts.next().await {
             let part = part.map_err(|_| BodyError::Broken)?;
             if bytes.len() + part.len() > self.request_bytes_max {

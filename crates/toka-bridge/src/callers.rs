@@ -6,7 +6,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use toka_client::{Bearer, Builder, Client, Error};
 
-/// Callers whose clients are kept; whoever has not called for longest is forgotten first.
+/// Callers whose clients are kept. Those who have called once are forgotten first: what is no token of the vault is one as
+/// far as is known here, and anybody can show any number of those.
 const CALLERS_MAX: usize = 64;
 
 /// A client for each caller: everything is done as whoever has sent it, and this process lends it nothing.
@@ -15,7 +16,7 @@ pub struct Callers {
     builder: Builder,
     endpoints: Vec<String>,
     nobody: Client,
-    /// By what they show; whoever called last is last.
+    /// By what they show; whoever called again last is last, and who has called once is among the first half.
     known: Mutex<Vec<(blake3::Hash, Client)>>,
 }
 
@@ -57,7 +58,8 @@ impl Callers {
         if known.len() >= CALLERS_MAX {
             known.remove(0);
         }
-        known.push((key, client.clone()));
+        let place = known.len() / 2;
+        known.insert(place, (key, client.clone()));
         Ok(client)
     }
 
@@ -121,7 +123,22 @@ mod tests {
             callers.client(&headers).await.expect("a client");
         }
         assert_eq!(callers.lock().len(), CALLERS_MAX);
-        assert!(callers.known(&blake3::hash(b"secret0")).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_has_called_again_is_kept_before_any_number_of_others() {
+        let callers = callers().await;
+        let regular = headers("Bearer regular");
+        for caller in 0..10 * CALLERS_MAX {
+            if caller == CALLERS_MAX {
+                callers.client(&regular).await.expect("a client");
+                callers.client(&regular).await.expect("the same");
+            }
+            let headers = headers(&format!("Bearer secret{caller}"));
+            callers.client(&headers).await.expect("a client");
+        }
+        assert!(callers.known(&blake3::hash(b"regular")).is_some());
+        assert_eq!(callers.lock().len(), CALLERS_MAX);
     }
 
     #[tokio::test]
