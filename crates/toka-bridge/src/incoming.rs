@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_of_what_it_is_sent_is_given_up() {
         let (mut connection, _other) = connected().await;
-        let much = vec![0; 64 << 20];
+        let much = vec![0_u8; 64 << 20];
         let error = connection.write_all(&much).await.expect_err("given up");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
