@@ -105,6 +105,23 @@ async fn whoever_shows_no_token_is_refused_where_the_vault_asks_for_one() {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
+#[tokio::test]
+async fn who_sends_slowly_keeps_nobody_from_sending() {
+    let receiving = Receiving::start(false).await;
+    let address = receiving.url.trim_start_matches("http://");
+    let begun = "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n\
+                 Content-Length: 100\r\n\r\nx";
+    let mut slow = Vec::new();
+    // More than may be answered and wait.
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let sent = stream.write_all(begun.as_bytes()).await;
+        sent.expect("sent");
+        slow.push(stream);
+    }
+    assert_eq!(receiving.post("/v1/traces", &[PROTOBUF]).await, "200");
+}
+
 fn settings() -> Settings {
     Settings {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
