@@ -1,5 +1,6 @@
 //! Why a request was not taken, as an exporter is told.
 
+use toka_bridge::BodyError;
 use toka_client::Error as ClientError;
 use tonic::Code;
 
@@ -17,6 +18,12 @@ pub enum Error {
     #[error("{max} requests are being answered or wait; send it again later")]
     Busy {
         /// How many.
+        max: usize,
+    },
+    /// So much is being read already that there is no room for it.
+    #[error("requests of {max} bytes are being read; send it again later")]
+    Full {
+        /// The limit of all together, bytes.
         max: usize,
     },
     /// It was not done in time; a repeat goes on from there.
@@ -56,6 +63,12 @@ pub enum Error {
         /// The limit, bytes.
         max: usize,
     },
+    /// What it holds would take more memory than a request may.
+    #[error("the request would take more than {max} bytes of memory; export fewer spans at once")]
+    TooMany {
+        /// The limit, bytes.
+        max: usize,
+    },
     /// This process has failed in the middle of it.
     #[error("the request was interrupted")]
     Interrupted,
@@ -68,13 +81,14 @@ impl Error {
         match self {
             Self::Client(error) => error.is_retryable(),
             Self::Embedder(error) => error.is_retryable(),
-            Self::Busy { .. } | Self::Late { .. } | Self::Interrupted => true,
+            Self::Busy { .. } | Self::Full { .. } | Self::Late { .. } | Self::Interrupted => true,
             Self::Unauthenticated
             | Self::Origin
             | Self::Path
             | Self::Body { .. }
             | Self::MediaType { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. } => false,
         }
     }
 
@@ -97,6 +111,19 @@ impl Error {
             Self::Embedder(_) => Code::FailedPrecondition,
             Self::Path => Code::Unimplemented,
             _ => Code::InvalidArgument,
+        }
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { max } => Self::TooLarge { max },
+            BodyError::Full { max } => Self::Full { max },
+            BodyError::Late { seconds } => Self::Late { seconds },
+            error => Self::Body {
+                reason: error.to_string(),
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! serve -> receive -> span, step -> anchor, content, value -> ids
-//!       -> callers -> error; step -> vault
+//!       -> error; step -> vault
 //! ```
 //!
 //! Invariants: a request is answered once the vault has acknowledged what it holds; the same span is the same event,
@@ -13,7 +13,6 @@
 #![deny(missing_docs)]
 
 pub mod anchor;
-mod callers;
 mod content;
 mod error;
 mod ids;
@@ -24,9 +23,9 @@ mod step;
 mod value;
 mod vault;
 
-pub use crate::callers::Callers;
 pub use crate::content::Content;
 pub use crate::error::Error;
 pub use crate::ids::{IdError, SpanId, SpanRef, TraceId};
 pub use crate::receive::Receiver;
 pub use crate::span::SpanError;
+pub use toka_bridge::Callers;

@@ -1,11 +1,13 @@
 //! A request of an exporter: its spans become events, all of them before it is answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use rmpv::Value;
 use smart_embedder::SmartEmbedder;
 use toka_ledger::core::limits::DIMENSIONS_MAX;
@@ -20,6 +22,9 @@ use crate::vault::Vault;
 
 /// Spans of one request; those behind them are refused.
 pub(crate) const SPANS_MAX: usize = 10_000;
+/// Events of one request, bytes, each with what it repeats of the resource and the scope: more than ordinary spans of
+/// 16 MiB make. Those behind are refused.
+const EVENTS_BYTES_MAX: usize = 128 << 20;
 /// Events of one commit, of which the vault takes 1,000.
 const COMMIT_EVENTS: usize = 900;
 /// Payloads of one commit, bytes: with what surrounds them less than the 4 MiB that the vault takes.
@@ -155,12 +160,20 @@ fn map_all(
         received.reason.get_or_insert_with(|| error.to_string());
     };
     let mut mapped = Vec::new();
-    let mut looked_at = 0_usize;
+    let (mut looked_at, mut bytes) = (0_usize, 0_usize);
     for (origin, spans) in scopes(request) {
+        let common = origin.bytes();
         for span in spans {
             looked_at += 1;
             if looked_at > SPANS_MAX {
                 refuse(SpanError::TooMany { max: SPANS_MAX }, 1);
+                continue;
+            }
+            // Counted before it is mapped: a large resource is gone through, and stored, once for each span.
+            bytes = bytes.saturating_add(common + span.encoded_len());
+            if bytes > EVENTS_BYTES_MAX {
+                let max = EVENTS_BYTES_MAX;
+                refuse(SpanError::TooMuch { max }, 1);
                 continue;
             }
             match map(&origin, span, content, embeds) {
@@ -176,12 +189,14 @@ fn map_all(
 fn scopes(request: ExportTraceServiceRequest) -> impl Iterator<Item = (Origin, Vec<Span>)> {
     let resources = request.resource_spans.into_iter();
     resources.flat_map(|of_resource| {
-        let (resource, resource_schema) = (of_resource.resource, of_resource.schema_url);
+        let resource = of_resource.resource.map(Arc::new);
+        let resource_schema: Arc<str> = of_resource.schema_url.into();
         let scopes = of_resource.scope_spans.into_iter();
+        let scopes = scopes.filter(|of_scope| !of_scope.spans.is_empty());
         scopes.map(move |of_scope| {
             let origin = Origin {
                 resource: resource.clone(),
-                resource_schema: resource_schema.clone(),
+                resource_schema: Arc::clone(&resource_schema),
                 scope: of_scope.scope,
                 scope_schema: of_scope.schema_url,
             };

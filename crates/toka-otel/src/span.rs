@@ -1,11 +1,14 @@
 //! A span as an event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
+use prost::Message as _;
 use rmpv::Value;
 use toka_ledger::core::limits::{ATTRIBUTE_VALUE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use toka_ledger::{Attributes, Digest, EventPayload as _};
@@ -84,6 +87,12 @@ pub enum SpanError {
         /// Why.
         reason: toka_ledger::Invalid,
     },
+    /// With those before it, and with what all of them say of where they come from, the events would be too large.
+    #[error("the events of a request may have {max} bytes together, and these would have more")]
+    TooMuch {
+        /// The limit, bytes.
+        max: usize,
+    },
     /// Its request has more spans than are looked at.
     #[error("a request may have {max} spans, and this one has more")]
     TooMany {
@@ -95,10 +104,23 @@ pub enum SpanError {
 /// Where spans come from: what they have in common.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
-    pub(crate) resource: Option<Resource>,
-    pub(crate) resource_schema: String,
+    /// Of the spans of several scopes.
+    pub(crate) resource: Option<Arc<Resource>>,
+    pub(crate) resource_schema: Arc<str>,
     pub(crate) scope: Option<InstrumentationScope>,
     pub(crate) scope_schema: String,
+}
+
+impl Origin {
+    /// What every span's event repeats of it, and what has to be gone through for it, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let resource = self
+            .resource
+            .as_ref()
+            .map_or(0, |resource| resource.encoded_len());
+        let scope = self.scope.as_ref().map_or(0, |scope| scope.encoded_len());
+        resource + self.resource_schema.len() + scope + self.scope_schema.len()
+    }
 }
 
 /// A span that can be stored.

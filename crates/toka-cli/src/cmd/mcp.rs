@@ -83,8 +83,8 @@ async fn over_http(global: &Global, flags: Mcp, listen: SocketAddr) -> Result<()
 
 /// Flags that cannot be, and what else may have gone wrong.
 fn unusable(error: HttpError) -> anyhow::Error {
-    match error {
-        HttpError::Exposed { .. } | HttpError::Tls(_) => Failure::Usage(error.to_string()).into(),
-        error => error.into(),
+    match error.is_of_settings() {
+        true => Failure::Usage(error.to_string()).into(),
+        false => error.into(),
     }
 }

@@ -77,11 +77,9 @@ async fn check_model(nobody: &Client, embedder: &SmartEmbedder) -> Result<()> {
 
 /// Flags that cannot be, and what else may have gone wrong.
 fn unusable(error: ServeError) -> anyhow::Error {
-    match error {
-        ServeError::Exposed { .. } | ServeError::Addresses { .. } | ServeError::Tls(_) => {
-            Failure::Usage(error.to_string()).into()
-        }
-        error => error.into(),
+    match error.is_of_settings() {
+        true => Failure::Usage(error.to_string()).into(),
+        false => error.into(),
     }
 }
 

@@ -1,28 +1,48 @@
-//! What a request has to pass before it is read: it shows a token where the vault wants one, and a session is only
-//! used by whoever has begun it.
+//! What a request has to pass before it is answered: it shows a token where the vault wants one, a session is only used
+//! by whoever has begun it, and there is room for what it sends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use rmcp::transport::streamable_http_server::SessionManager as _;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use toka_bridge::{Bodies, BodyError, bearer};
 
-use crate::vaults::bearer;
+use super::answer::Answer;
 
+/// A request's body, bytes: more than the largest event has.
+pub(super) const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// All bodies that are read, and not yet understood, bytes.
+const BODIES_BYTES_MAX: usize = 128 << 20;
+/// How long a request may take until it was sent.
+const READ_MAX: Duration = Duration::from_secs(30);
 /// Sessions at once; one that nobody uses for five minutes ends.
 const SESSIONS_MAX: usize = 256;
+/// Answers of one session that were not taken: the SDK may keep something of each for as long as the session lasts, so that
+/// one with more of them is over.
+const BROKEN_OFF_MAX: u32 = 256;
 const SESSION: &str = "mcp-session-id";
 
 /// What is known of sessions.
 pub(super) struct Gate {
     manager: Arc<LocalSessionManager>,
     requires_token: bool,
-    /// What the one who has begun a session had shown, by the session's id.
-    holders: Mutex<BTreeMap<String, blake3::Hash>>,
+    bodies: Bodies,
+    /// By the session's id.
+    holders: Mutex<BTreeMap<String, Holder>>,
+}
+
+/// Who has begun a session, and how much of it was left lying.
+struct Holder {
+    /// What was shown.
+    shown: blake3::Hash,
+    broken_off: u32,
 }
 
 impl Gate {
@@ -30,12 +50,22 @@ impl Gate {
         Self {
             manager,
             requires_token,
+            bodies: Bodies::new(REQUEST_BYTES_MAX, BODIES_BYTES_MAX, READ_MAX),
             holders: Mutex::default(),
         }
     }
 
-    fn is_holder(&self, session: &str, shown: &blake3::Hash) -> bool {
-        self.lock().get(session) == Some(shown)
+    pub(super) fn is_holder(&self, session: &str, shown: &blake3::Hash) -> bool {
+        let holders = self.lock();
+        let holder = holders.get(session);
+        holder.is_some_and(|holder| holder.shown == *shown && holder.broken_off <= BROKEN_OFF_MAX)
+    }
+
+    /// Notes that an answer was not taken.
+    pub(super) fn note_broken_off(&self, session: &str) {
+        if let Some(holder) = self.lock().get_mut(session) {
+            holder.broken_off = holder.broken_off.saturating_add(1);
+        }
     }
 
     /// Keeps a session that has begun, if there is room for it.
@@ -55,16 +85,20 @@ impl Gate {
         (StatusCode::SERVICE_UNAVAILABLE, said).into_response()
     }
 
-    fn put(&self, session: &str, shown: blake3::Hash) -> bool {
+    pub(super) fn put(&self, session: &str, shown: blake3::Hash) -> bool {
         let mut holders = self.lock();
         let has_room = holders.len() < SESSIONS_MAX;
         if has_room {
-            holders.insert(session.to_owned(), shown);
+            let holder = Holder {
+                shown,
+                broken_off: 0,
+            };
+            holders.insert(session.to_owned(), holder);
         }
         has_room
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, blake3::Hash>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Holder>> {
         // Nothing panics while it is held.
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,11 +120,42 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         // As of one that has ended: the client begins another one.
         return (StatusCode::NOT_FOUND, "there is no such session\n").into_response();
     }
-    let response = next.run(request).await;
-    match (session, session_of(response.headers())) {
-        (None, Some(begun)) => gate.keep(begun, shown, response).await,
-        _ => response,
+    let (request, room) = match gate.bodies.read(request).await {
+        Ok(read) => read,
+        Err(error) => return unread(&error),
+    };
+    if let Some(session) = session {
+        let is_call = request.method() == Method::POST;
+        let response = next.run(request).await;
+        drop(room);
+        return match is_call {
+            true => response.map(|answer| Body::new(Answer::new(answer, gate, session))),
+            // What a client listens by never ends by itself.
+            false => response,
+        };
     }
+    // Seen through also where whoever has sent it goes away meanwhile: a session that nobody was told of would be open for
+    // minutes, and not be counted.
+    let beginning = tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(room);
+        match session_of(response.headers()) {
+            Some(begun) => gate.keep(begun, shown, response).await,
+            None => response,
+        }
+    });
+    let begun = beginning.await;
+    begun.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn unread(error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::Late { .. } => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    (status, format!("{error}\n")).into_response()
 }
 
 fn session_of(headers: &HeaderMap) -> Option<String> {
@@ -130,9 +195,22 @@ mod tests {
     fn session_is_used_by_nobody_else() {
         let gate = Gate::new(Arc::default(), true);
         let (mine, theirs) = (blake3::hash(b"mine"), blake3::hash(b"theirs"));
-        gate.lock().insert("one".to_owned(), mine);
+        assert!(gate.put("one", mine));
         assert!(gate.is_holder("one", &mine));
         assert!(!gate.is_holder("one", &theirs));
         assert!(!gate.is_holder("two", &mine));
+    }
+
+    #[test]
+    fn session_whose_answers_are_left_lying_is_over() {
+        let gate = Gate::new(Arc::default(), false);
+        let shown = blake3::hash(b"somebody");
+        assert!(gate.put("one", shown) && gate.put("two", shown));
+        for _ in 0..=BROKEN_OFF_MAX {
+            assert!(gate.is_holder("one", &shown));
+            gate.note_broken_off("one");
+        }
+        assert!(!gate.is_holder("one", &shown));
+        assert!(gate.is_holder("two", &shown));
     }
 }

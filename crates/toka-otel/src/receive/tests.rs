@@ -314,6 +314,19 @@ async fn commits_are_as_large_as_the_vault_takes_them() {
     }
 }
 
+#[test]
+fn what_all_spans_repeat_counts_for_each_of_them() {
+    let spans: Vec<Span> = (1..=200).map(|id| span(id, 0)).collect();
+    let mut request = request(spans);
+    // Less than 2 MiB to send, and 200 MiB to go through.
+    request.resource_spans[0].schema_url = "x".repeat(1 << 20);
+    let (mapped, received) = map_all(request, Content::Text, false);
+    assert_eq!(mapped.len(), EVENTS_BYTES_MAX / (1 << 20) - 1);
+    assert_eq!(received.refused, 200 - mapped.len());
+    let reason = received.reason.expect("some are refused");
+    assert!(reason.contains("134217728"), "{reason}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

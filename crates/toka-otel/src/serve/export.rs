@@ -1,28 +1,28 @@
 //! `Export` over gRPC and over HTTP.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use flate2::read::GzDecoder;
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceService;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use bytes::{Buf as _, Bytes};
+use futures::future::BoxFuture;
+use http::{HeaderMap, StatusCode, header};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
+use serde_json::json;
+use toka_bridge::Callers;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
-use super::gate::{PROTOBUF, Protocol, refusal, status};
-use crate::callers::Callers;
+use super::decode::{REQUEST_BYTES_MAX, check_headers, decode, read};
+use super::gate::{Protocol, refusal, status};
 use crate::error::Error;
 use crate::receive::Receiver;
 
-/// Body of a request once it is decompressed, bytes.
-pub(super) const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Where traces are sent to over gRPC.
+pub(super) const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// What both protocols lead to.
 pub(super) struct Exports {
@@ -33,9 +33,14 @@ pub(super) struct Exports {
 impl Exports {
     async fn export(
         &self,
+        protocol: Protocol,
         headers: &HeaderMap,
-        request: ExportTraceServiceRequest,
+        body: Bytes,
+        is_compressed: bool,
     ) -> Result<ExportTraceServiceResponse, Error> {
+        let decoding = move || decode(protocol, &body, is_compressed);
+        let decoding = tokio::task::spawn_blocking(decoding);
+        let request = decoding.await.map_err(|_| Error::Interrupted)??;
         let client = self.callers.client(headers).await?;
         let received = self.receiver.receive(&client, request).await;
         let received = received.inspect_err(|error| {
@@ -56,178 +61,136 @@ impl Exports {
     }
 }
 
-/// Over gRPC.
-pub(super) struct OverGrpc(pub(super) Arc<Exports>);
+/// Over gRPC. Requests are decoded here, as those over HTTP are, and not by a codec, which would not bound what they become.
+pub(super) async fn over_grpc(State(exports): State<Arc<Exports>>, request: Request) -> Response {
+    let mut grpc = Grpc::new(Undecoded)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    grpc.unary(Export(exports), request).await.map(Body::new)
+}
 
-#[tonic::async_trait]
-impl TraceService for OverGrpc {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        let (metadata, _, message) = request.into_parts();
-        let exported = self.0.export(&metadata.into_headers(), message).await;
-        match exported {
-            Ok(response) => Ok(tonic::Response::new(response)),
-            Err(error) => {
-                tracing::debug!(%error, "a request was refused");
-                Err(status(&error))
+/// What is called over gRPC.
+struct Export(Arc<Exports>);
+
+impl UnaryService<Bytes> for Export {
+    type Response = ExportTraceServiceResponse;
+    type Future = BoxFuture<'static, Result<tonic::Response<Self::Response>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let exports = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (metadata, _, body) = request.into_parts();
+            let headers = metadata.into_headers();
+            let exported = exports.export(Protocol::Grpc, &headers, body, false);
+            match exported.await {
+                Ok(response) => Ok(tonic::Response::new(response)),
+                Err(error) => {
+                    tracing::debug!(%error, "a request was refused");
+                    Err(status(&error))
+                }
             }
-        }
+        })
     }
 }
 
-/// Over HTTP: `POST /v1/traces`.
+/// Messages of requests as they come, decompressed.
+struct Undecoded;
+
+impl Codec for Undecoded {
+    type Encode = ExportTraceServiceResponse;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Undecoded {
+    type Item = ExportTraceServiceResponse;
+    type Error = Status;
+
+    fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let encoded = item.encode(buffer);
+        encoded.map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Undecoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let bytes = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(bytes)))
+    }
+}
+
+/// Over HTTP, as protobuf or JSON: `POST /v1/traces`.
 pub(super) async fn over_http(State(exports): State<Arc<Exports>>, request: Request) -> Response {
-    match answer(&exports, request).await {
+    let protocol = Protocol::of(request.headers());
+    match answer(&exports, protocol, request).await {
         Ok(response) => {
-            let headers = [(header::CONTENT_TYPE, PROTOBUF)];
-            (StatusCode::OK, headers, response.encode_to_vec()).into_response()
+            let body = match protocol {
+                Protocol::Json => json_of(&response).into_bytes(),
+                Protocol::Grpc | Protocol::Protobuf => response.encode_to_vec(),
+            };
+            let headers = [(header::CONTENT_TYPE, protocol.content_type())];
+            (StatusCode::OK, headers, body).into_response()
         }
-        Err(error) => refusal(Protocol::Http, &error),
+        Err(error) => refusal(protocol, &error),
     }
 }
 
-async fn answer(exports: &Exports, request: Request) -> Result<ExportTraceServiceResponse, Error> {
+/// As the JSON of protobuf has it, in which large numbers are texts.
+fn json_of(response: &ExportTraceServiceResponse) -> String {
+    let Some(partial) = &response.partial_success else {
+        return "{}".to_owned();
+    };
+    let partial = json!({
+        "rejectedSpans": partial.rejected_spans.to_string(),
+        "errorMessage": partial.error_message,
+    });
+    json!({ "partialSuccess": partial }).to_string()
+}
+
+async fn answer(
+    exports: &Exports,
+    protocol: Protocol,
+    request: Request,
+) -> Result<ExportTraceServiceResponse, Error> {
     let (parts, body) = request.into_parts();
     let is_compressed = check_headers(&parts.headers)?;
     let body = read(&parts.headers, body).await?;
-    let decoding = tokio::task::spawn_blocking(move || decode(&body, is_compressed));
-    let request = decoding.await.map_err(|_| Error::Interrupted)??;
-    exports.export(&parts.headers, request).await
+    let exported = exports.export(protocol, &parts.headers, body, is_compressed);
+    exported.await
 }
 
-/// Whether the body is compressed.
-fn check_headers(headers: &HeaderMap) -> Result<bool, Error> {
-    let kind = text(headers, &header::CONTENT_TYPE);
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind != PROTOBUF {
-        return Err(Error::MediaType {
-            header: "Content-Type",
-            actual: kind.to_owned(),
-            expected: PROTOBUF,
-        });
-    }
-    match text(headers, &header::CONTENT_ENCODING) {
-        "" | "identity" => Ok(false),
-        "gzip" => Ok(true),
-        other => Err(Error::MediaType {
-            header: "Content-Encoding",
-            actual: other.to_owned(),
-            expected: "gzip",
-        }),
-    }
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
-    let value = headers.get(name).map(|value| value.to_str());
-    // What is no text is nothing that is read here.
-    value.map_or("", |text| text.unwrap_or("?"))
-}
-
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
-    let too_large = || Error::TooLarge {
-        max: REQUEST_BYTES_MAX,
-    };
-    let length = text(headers, &header::CONTENT_LENGTH).parse::<u64>().ok();
-    if length.is_some_and(|length| length > REQUEST_BYTES_MAX as u64) {
-        return Err(too_large());
-    }
-    // A body that has said how long it is can only have broken off.
-    let read = to_bytes(body, REQUEST_BYTES_MAX).await;
-    read.map_err(|error| match length {
-        Some(_) => Error::Body {
-            reason: format!("the body cannot be read: {error}"),
-        },
-        None => too_large(),
-    })
-}
-
-fn decode(body: &[u8], is_compressed: bool) -> Result<ExportTraceServiceRequest, Error> {
-    let unreadable = |error: &dyn std::fmt::Display| Error::Body {
-        reason: format!("the body is no ExportTraceServiceRequest: {error}"),
-    };
-    if !is_compressed {
-        return ExportTraceServiceRequest::decode(body).map_err(|error| unreadable(&error));
-    }
-    let mut whole = Vec::new();
-    let limit = REQUEST_BYTES_MAX as u64 + 1;
-    let inflated = GzDecoder::new(body).take(limit).read_to_end(&mut whole);
-    inflated.map_err(|error| unreadable(&error))?;
-    if whole.len() > REQUEST_BYTES_MAX {
-        return Err(Error::TooLarge {
-            max: REQUEST_BYTES_MAX,
-        });
-    }
-    ExportTraceServiceRequest::decode(&whole[..]).map_err(|error| unreadable(&error))
+/// A path of gRPC that is none here.
+pub(super) async fn elsewhere() -> Response {
+    refusal(Protocol::Grpc, &Error::Path)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-    use http::HeaderValue;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|&(name, value)| {
-            let name = HeaderName::from_static(name);
-            (name, HeaderValue::from_static(value))
+    #[test]
+    fn answers_in_json_say_what_was_refused() {
+        let mut response = ExportTraceServiceResponse::default();
+        assert_eq!(json_of(&response), "{}");
+        response.partial_success = Some(ExportTracePartialSuccess {
+            rejected_spans: 2,
+            error_message: "no id".to_owned(),
         });
-        pairs.collect()
-    }
-
-    fn zipped(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).expect("compressed");
-        encoder.finish().expect("compressed")
-    }
-
-    #[test]
-    fn only_protobuf_is_read_compressed_or_not() {
-        let protobuf = ("content-type", "application/x-protobuf; charset=utf-8");
-        assert!(matches!(check_headers(&headers(&[protobuf])), Ok(false)));
-        let gzip = ("content-encoding", "gzip");
-        let both = headers(&[protobuf, gzip]);
-        assert!(matches!(check_headers(&both), Ok(true)));
-        for wrong in [
-            headers(&[]),
-            headers(&[("content-type", "application/json")]),
-            headers(&[protobuf, ("content-encoding", "zstd")]),
-        ] {
-            let error = check_headers(&wrong).expect_err("not read");
-            assert!(matches!(error, Error::MediaType { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_body_is_decoded_within_its_bound() {
-        let request = ExportTraceServiceRequest {
-            resource_spans: vec![Default::default()],
-        };
-        let body = request.encode_to_vec();
-        assert_eq!(decode(&body, false).expect("decoded"), request);
-        assert_eq!(decode(&zipped(&body), true).expect("decoded"), request);
-        let bomb = zipped(&vec![0; REQUEST_BYTES_MAX + 1]);
-        assert!(matches!(decode(&bomb, true), Err(Error::TooLarge { .. })));
-        for broken in [&b"\xff\xff"[..], b"no gzip"] {
-            assert!(matches!(decode(broken, false), Err(Error::Body { .. })));
-            assert!(matches!(decode(broken, true), Err(Error::Body { .. })));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_too_large_is_not_read() {
-        let announced = headers(&[("content-length", "99999999")]);
-        let read_announced = read(&announced, Body::empty()).await;
-        assert!(matches!(read_announced, Err(Error::TooLarge { .. })));
-        let body = Body::from(vec![0_u8; REQUEST_BYTES_MAX + 1]);
-        let read_unannounced = read(&HeaderMap::new(), body).await;
-        assert!(matches!(read_unannounced, Err(Error::TooLarge { .. })));
-        let small = read(&HeaderMap::new(), Body::from("x")).await;
-        assert_eq!(small.expect("read"), "x");
+        let said = json!({ "partialSuccess": { "rejectedSpans": "2", "errorMessage": "no id" } });
+        assert_eq!(json_of(&response), said.to_string());
     }
 }

@@ -9,38 +9,49 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prost::Message as _;
+use serde_json::json;
+use toka_bridge::{Bodies, bearer};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-use crate::callers::bearer;
+use super::decode::REQUEST_BYTES_MAX;
 use crate::error::Error;
 
-/// Requests that are read and answered at once: each may have to be held in memory several times over.
+/// Requests that are decoded and answered at once: each may have to be held in memory several times over.
 pub(super) const REQUESTS_MAX: usize = 8;
 /// Requests that wait for these; further ones are refused, for the exporter to send again.
 pub(super) const WAITING_MAX: usize = 56;
+/// All bodies, bytes as they come, from when they are read until they are answered.
+const BODIES_BYTES_MAX: usize = 128 << 20;
+/// What gRPC puts before a message, bytes, and more.
+const FRAME_BYTES_MAX: usize = 1 << 10;
 /// How long a request takes at most, its wait included.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// What exporters are told over HTTP of when to send a request again, seconds.
 const RETRY_AFTER: &str = "2";
 /// Where traces are sent to over HTTP.
 pub(super) const PATH: &str = "/v1/traces";
-/// The body's type over HTTP.
+/// Types of bodies over HTTP.
 pub(super) const PROTOBUF: &str = "application/x-protobuf";
-const GRPC: &[u8] = b"application/grpc";
+pub(super) const JSON: &str = "application/json";
+const GRPC: &str = "application/grpc";
 
 /// Lets a bounded number of requests in.
 pub(super) struct Gate {
     requires_token: bool,
     places: Semaphore,
     permits: Semaphore,
+    bodies: Bodies,
 }
 
 /// What a request is spoken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Grpc,
-    Http,
+    /// Over HTTP, as is everything that says nothing that is known.
+    Protobuf,
+    /// Over HTTP.
+    Json,
 }
 
 impl Gate {
@@ -49,12 +60,17 @@ impl Gate {
             requires_token,
             places: Semaphore::new(REQUESTS_MAX + WAITING_MAX),
             permits: Semaphore::new(REQUESTS_MAX),
+            bodies: Bodies::new(
+                REQUEST_BYTES_MAX + FRAME_BYTES_MAX,
+                BODIES_BYTES_MAX,
+                REQUEST_TIME_MAX,
+            ),
         }
     }
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Error> {
         // What knows no path answers as gRPC does, which an exporter that speaks HTTP takes for success.
-        if Protocol::of(headers) == Protocol::Http && path != PATH {
+        if Protocol::of(headers) != Protocol::Grpc && path != PATH {
             return Err(Error::Path);
         }
         // Exporters are no web pages: what a page on another site makes a browser send here is not taken.
@@ -69,12 +85,14 @@ impl Gate {
 
     async fn run(&self, request: Request, next: Next) -> Result<Response, Error> {
         self.check(request.uri().path(), request.headers())?;
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(Error::Busy {
-                max: REQUESTS_MAX + WAITING_MAX,
-            });
-        };
         let running = async {
+            // Before it takes a place, which one who sends slowly would keep from others.
+            let (request, _room) = self.bodies.read(request).await?;
+            let Ok(_place) = self.places.try_acquire() else {
+                return Err(Error::Busy {
+                    max: REQUESTS_MAX + WAITING_MAX,
+                });
+            };
             let permit = self.permits.acquire().await;
             let _permit = permit.map_err(|_| Error::Interrupted)?;
             Ok::<_, Error>(next.run(request).await)
@@ -96,13 +114,30 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
 }
 
 impl Protocol {
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let kind = headers.get(header::CONTENT_TYPE);
-        match kind.is_some_and(|kind| kind.as_bytes().starts_with(GRPC)) {
-            true => Self::Grpc,
-            false => Self::Http,
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with(GRPC) {
+            return Self::Grpc;
+        }
+        match essence(kind) {
+            JSON => Self::Json,
+            _ => Self::Protobuf,
         }
     }
+
+    /// The type of an answer over HTTP.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            Self::Grpc | Self::Protobuf => PROTOBUF,
+        }
+    }
+}
+
+/// A type without its parameters.
+pub(super) fn essence(kind: &str) -> &str {
+    kind.split(';').next().unwrap_or_default().trim()
 }
 
 /// As `google.rpc.Status`, which is the body of an answer that OTLP over HTTP refuses with.
@@ -119,7 +154,7 @@ pub(super) fn refusal(protocol: Protocol, error: &Error) -> Response {
     tracing::debug!(%error, "a request was refused");
     match protocol {
         Protocol::Grpc => status(error).into_http::<Body>(),
-        Protocol::Http => over_http(error),
+        Protocol::Protobuf | Protocol::Json => over_http(protocol, error),
     }
 }
 
@@ -128,14 +163,21 @@ pub(super) fn status(error: &Error) -> Status {
     Status::new(error.code(), error.to_string())
 }
 
-fn over_http(error: &Error) -> Response {
+fn over_http(protocol: Protocol, error: &Error) -> Response {
     let code = error.code();
-    let body = RpcStatus {
-        code: code.into(),
-        message: error.to_string(),
+    let (number, message) = (i32::from(code), error.to_string());
+    let body = match protocol {
+        Protocol::Json => json!({ "code": number, "message": message })
+            .to_string()
+            .into_bytes(),
+        Protocol::Grpc | Protocol::Protobuf => RpcStatus {
+            code: number,
+            message,
+        }
+        .encode_to_vec(),
     };
-    let headers = [(header::CONTENT_TYPE, PROTOBUF)];
-    let mut response = (http_status(error), headers, body.encode_to_vec()).into_response();
+    let headers = [(header::CONTENT_TYPE, protocol.content_type())];
+    let mut response = (http_status(error), headers, body).into_response();
     let further = match code {
         // 503 and not 429: both are to be sent again, and older exporters for Python do so with the former alone.
         Code::Unavailable => Some((header::RETRY_AFTER, RETRY_AFTER)),
@@ -151,7 +193,7 @@ fn over_http(error: &Error) -> Response {
 
 fn http_status(error: &Error) -> StatusCode {
     match error {
-        Error::TooLarge { .. } => return StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TooLarge { .. } | Error::TooMany { .. } => return StatusCode::PAYLOAD_TOO_LARGE,
         Error::MediaType { .. } => return StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::Path => return StatusCode::NOT_FOUND,
         _ => {}
@@ -193,18 +235,22 @@ mod tests {
     fn each_protocol_is_refused_in_its_own_words() {
         let grpc = Protocol::of(&headers("content-type", "application/grpc+proto"));
         assert_eq!(grpc, Protocol::Grpc);
-        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Http);
+        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Protobuf);
+        let json = Protocol::of(&headers("content-type", "application/json; charset=utf-8"));
+        assert_eq!(json, Protocol::Json);
         let busy = Error::Busy { max: 1 };
         let response = refusal(Protocol::Grpc, &busy);
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["grpc-status"], "14");
-        let response = refusal(Protocol::Http, &busy);
+        let response = refusal(Protocol::Protobuf, &busy);
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], "2");
-        let response = refusal(Protocol::Http, &Error::Unauthenticated);
+        let response = refusal(Protocol::Protobuf, &Error::Unauthenticated);
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
-        let response = refusal(Protocol::Http, &Error::TooLarge { max: 1 });
+        let response = refusal(Protocol::Json, &Error::Unauthenticated);
+        assert_eq!(response.headers()["content-type"], JSON);
+        let response = refusal(Protocol::Protobuf, &Error::TooLarge { max: 1 });
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

@@ -17,8 +17,7 @@ struct Receiving {
 
 impl Receiving {
     async fn start(requires_token: bool) -> Self {
-        let settings = settings(&["127.0.0.1:0"], false);
-        let endpoint = Endpoint::bind(settings, requires_token).await;
+        let endpoint = Endpoint::bind(settings(), requires_token).await;
         let endpoint = endpoint.expect("bound");
         let url = endpoint.urls().remove(0);
         let vault = vec!["127.0.0.1:1".to_owned()];
@@ -36,12 +35,16 @@ impl Receiving {
 
     /// The status of a request over HTTP.
     async fn post(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        self.send(path, headers, "").await
+    }
+
+    async fn send(&self, path: &str, headers: &[(&str, &str)], body: &str) -> String {
         let address = self.url.trim_start_matches("http://");
         // Of this version an answer ends with its connection.
         let mut request = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n");
         let headers = headers.iter();
         request.extend(headers.map(|(name, value)| format!("{name}: {value}\r\n")));
-        request.push_str("Content-Length: 0\r\n\r\n");
+        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         let mut stream = TcpStream::connect(address).await.expect("connected");
         let sent = stream.write_all(request.as_bytes()).await;
         sent.expect("sent");
@@ -53,12 +56,14 @@ impl Receiving {
     }
 }
 
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 const PROTOBUF: (&str, &str) = ("Content-Type", "application/x-protobuf");
 
 #[tokio::test]
 async fn both_protocols_are_spoken_at_one_address() {
     let receiving = Receiving::start(false).await;
     assert_eq!(receiving.post("/v1/traces", &[PROTOBUF]).await, "200");
+    assert_eq!(receiving.send("/v1/traces", &[JSON], "{}").await, "200");
     let client = TraceServiceClient::connect(receiving.url.clone()).await;
     let mut client = client.expect("connected");
     let exported = client.export(ExportTraceServiceRequest::default()).await;
@@ -72,11 +77,8 @@ async fn what_is_not_taken_is_never_answered_as_if_it_were() {
     for (path, headers, status) in [
         ("/v1/metrics", &[PROTOBUF][..], "404"),
         ("/", &[PROTOBUF][..], "404"),
-        (
-            "/v1/traces",
-            &[("Content-Type", "application/json")][..],
-            "415",
-        ),
+        ("/v1/traces", &[("Content-Type", "text/plain")][..], "415"),
+        ("/v1/traces", &[JSON][..], "400"),
         ("/v1/traces", &[][..], "415"),
         (
             "/v1/traces",
@@ -103,49 +105,27 @@ async fn whoever_shows_no_token_is_refused_where_the_vault_asks_for_one() {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-fn settings(listen: &[&str], tls: bool) -> Settings {
-    let listen = listen.iter().map(|text| text.parse().expect("an address"));
+#[tokio::test]
+async fn who_sends_slowly_keeps_nobody_from_sending() {
+    let receiving = Receiving::start(false).await;
+    let address = receiving.url.trim_start_matches("http://");
+    let begun = "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n\
+                 Content-Length: 100\r\n\r\nx";
+    let mut slow = Vec::new();
+    // More than may be answered and wait.
+    for _ in 0..80 {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        let sent = stream.write_all(begun.as_bytes()).await;
+        sent.expect("sent");
+        slow.push(stream);
+    }
+    assert_eq!(receiving.post("/v1/traces", &[PROTOBUF]).await, "200");
+}
+
+fn settings() -> Settings {
     Settings {
-        listen: listen.collect(),
-        tls: tls.then(|| TlsFiles {
-            certificate: "cert.pem".into(),
-            key: "key.pem".into(),
-        }),
+        listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        tls: None,
         insecure: false,
     }
-}
-
-fn lacks(listen: &[&str], tls: bool, vault_asks: bool) -> Option<&'static str> {
-    match check_exposure(&settings(listen, tls), vault_asks) {
-        Err(ServeError::Exposed { lacks, .. }) => Some(lacks),
-        Ok(()) => None,
-        Err(other) => panic!("{other}"),
-    }
-}
-
-#[test]
-fn addresses_that_others_reach_need_tls_and_a_vault_that_asks() {
-    let here = ["127.0.0.1:1", "[::1]:1"];
-    assert_eq!(lacks(&here, false, false), None);
-    let both = ["127.0.0.1:1", "0.0.0.0:1"];
-    assert_eq!(lacks(&both, false, false), Some("TLS and authentication"));
-    assert_eq!(lacks(&both, true, false), Some("authentication"));
-    assert_eq!(lacks(&both, false, true), Some("TLS"));
-    assert_eq!(lacks(&both, true, true), None);
-    let meant = Settings {
-        insecure: true,
-        ..settings(&both, false)
-    };
-    assert!(check_exposure(&meant, false).is_ok());
-}
-
-#[tokio::test]
-async fn urls_have_the_ports_that_were_given_out() {
-    let listen = ["127.0.0.1:0", "127.0.0.1:0"];
-    let endpoint = Endpoint::bind(settings(&listen, false), false).await;
-    let urls = endpoint.expect("bound").urls();
-    assert_eq!(urls.len(), 2);
-    assert_ne!(urls[0], urls[1]);
-    let none = Endpoint::bind(settings(&[], false), false).await;
-    assert!(matches!(none, Err(ServeError::Addresses { actual: 0, .. })));
 }

@@ -14,10 +14,10 @@ fn pair(key: &str, value: &str) -> KeyValue {
 
 fn origin() -> Origin {
     Origin {
-        resource: Some(Resource {
+        resource: Some(Arc::new(Resource {
             attributes: vec![pair("service.name", "assistant")],
             ..Resource::default()
-        }),
+        })),
         ..Origin::default()
     }
 }

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "toka-client",
         &["toka-proto", "toka-ledger", "toka-tls", "toka-trace"],
     ),
+    ("toka-bridge", &["toka-client", "toka-tls"]),
     (
         "toka-backup",
         &["toka-client", "toka-ledger", "toka-proto", "toka-raft"],
@@ -59,14 +60,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "smart-embedder",
             "toka-agents",
+            "toka-bridge",
             "toka-client",
             "toka-ledger",
-            "toka-tls",
         ],
     ),
     (
         "toka-otel",
-        &["smart-embedder", "toka-client", "toka-ledger", "toka-tls"],
+        &[
+            "smart-embedder",
+            "toka-bridge",
+            "toka-client",
+            "toka-ledger",
+        ],
     ),
     (
         "toka-cli",
