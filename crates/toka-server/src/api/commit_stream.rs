@@ -5,6 +5,7 @@
 //! was sent after it can have been applied before it.
 
 mod answers;
+mod numbers;
 mod proxy;
 
 use std::collections::VecDeque;
@@ -15,9 +16,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use prost::Message;
+use toka_ledger::Outcome;
 use toka_ledger::command::Commit;
-use toka_ledger::{Invalid, Outcome};
-use toka_proto::convert::read::{check_count, check_vault};
+use toka_proto::convert::read::check_vault;
 use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::CommitError;
@@ -109,7 +110,7 @@ fn received(
     stream::unfold(Some((shared, access, requests, None)), |state| async move {
         let (shared, access, mut requests, last) = state?;
         match requests.message().await {
-            Ok(Some(message)) => match check_numbers(&message, last) {
+            Ok(Some(message)) => match numbers::check(&message, last) {
                 Ok(last) => {
                     let received = receive(&shared, &access, message).await;
                     Some((Ok(received), Some((shared, access, requests, Some(last)))))
@@ -120,23 +121,6 @@ fn received(
             Err(status) => Some((Err(refusal::received(status)), None)),
         }
     })
-}
-
-/// The number of the message's last request, if all of them go up, from `last` on, and there are not too many.
-fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result<u64, Invalid> {
-    let mut before = last;
-    let further = message.more.iter().map(|request| request.request_number);
-    for number in std::iter::once(message.request_number).chain(further) {
-        if before.is_some_and(|before| number <= before) {
-            return Err(Invalid::Syntax {
-                field: "request_number",
-                expected: "above that of the request before",
-            });
-        }
-        before = Some(number);
-    }
-    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
-    Ok(before.unwrap_or(message.request_number))
 }
 
 async fn receive(shared: &Shared, access: &Access, message: v1::CommitStreamRequest) -> Received {
