@@ -19,7 +19,7 @@ use crate::oracle::Floor;
 use crate::random::Random;
 
 /// Commits that are sent without waiting for an answer, at most.
-const ROUND_COMMITS_MAX: u64 = 40;
+const ROUND_COMMITS_MAX: u64 = 24;
 const KIND: &str = "sim.stream";
 
 /// A commit that has no answer.
@@ -63,7 +63,7 @@ impl Streamer {
 
     pub(crate) async fn run(mut self) {
         while !self.workload.is_ending.load(Ordering::Relaxed) {
-            self.pause(200, 2_000).await;
+            self.pause(1_000, 4_000).await;
             self.round().await;
         }
         self.round().await;
