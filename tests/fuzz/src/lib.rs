@@ -39,7 +39,7 @@ mod line;
 mod manifest;
 #[path = "../../../crates/toka-server/src/api/commit_stream/numbers.rs"]
 mod numbers;
-// With what a receiver of traces has beside it, models of embeddings come into the build.
+// With what a receiver of traces has beside it, models of embeddings would come into the build.
 #[path = "../../../crates/toka-otel/src"]
 #[allow(
     dead_code,
@@ -54,6 +54,11 @@ mod otel {
     pub(crate) mod value;
 }
 use otel::{anchor, content, ids, span, value};
+// It reads JSON as `smart_embedder` does, of which this is all that it needs.
+extern crate self as smart_embedder;
+#[path = "../../../crates/smart-embedder/src/event.rs"]
+#[allow(unreachable_pub, reason = "it is public where it comes from")]
+mod event;
 #[path = "../../../crates/toka-server/src/api/page_token.rs"]
 #[allow(
     dead_code,
