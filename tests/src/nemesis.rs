@@ -5,11 +5,13 @@
 
 mod churn;
 mod clients;
+mod commits;
 mod credentials;
 mod deck;
 mod errand;
 mod fault;
 mod inflict;
+mod streams;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,8 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-pub use self::clients::{Clients, GROUP_KIND};
+pub use self::clients::Clients;
+pub use self::commits::GROUP_KIND;
 use self::credentials::Granted;
 use self::deck::{Deck, Hand};
 pub use self::errand::Errand;

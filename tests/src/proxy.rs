@@ -1,5 +1,6 @@
 //! A bad network: a proxy that passes bytes on late, or slowly, or not until it is mended.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,17 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 4 << 10;
 /// Chunks on their way, in one direction of one connection.
 const CHUNKS_MAX: usize = 64;
+
+/// Between two looks whether a node that was not there is there again,
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// and how long one may take.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +79,7 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(
             listener,
+            front,
             back,
             quality.subscribe(),
             Arc::clone(&late),
@@ -96,29 +103,66 @@ impl Proxy {
     }
 }
 
+/// Accepts as long as the node does. Where nobody listens behind the proxy nobody must seem to listen in front of it: a
+/// refused connection tells the others that a node's process has ended.
 async fn serve(
-    listener: TcpListener,
+    mut listener: TcpListener,
+    front: SocketAddr,
     back: SocketAddr,
     quality: watch::Receiver<Quality>,
     late: Arc<AtomicU64>,
 ) {
     let mut connections = JoinSet::new();
-    while let Ok((front, _)) = listener.accept().await {
-        let (quality, late) = (quality.clone(), Arc::clone(&late));
-        connections.spawn(async move {
-            let Ok(back) = TcpStream::connect(back).await else {
-                return;
-            };
-            // Small messages are what this is about.
-            let _ = (front.set_nodelay(true), back.set_nodelay(true));
-            let (front_in, front_out) = front.into_split();
-            let (back_in, back_out) = back.into_split();
-            tokio::select! {
-                () = pass(front_in, back_out, quality.clone(), &late, Cut::ToNode) => {}
-                () = pass(back_in, front_out, quality, &late, Cut::FromNode) => {}
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                let (quality, late) = (quality.clone(), Arc::clone(&late));
+                connections.spawn(connect(stream, back, quality, late));
             }
-        });
-        while connections.try_join_next().is_some() {}
+            ended = connections.join_next(), if !connections.is_empty() => {
+                if matches!(ended, Some(Ok(true))) {
+                    drop(listener);
+                    listener = open_again(front, back).await;
+                }
+            }
+        }
+    }
+}
+
+/// Passes on what a connection brings. Whether nobody listens behind.
+async fn connect(
+    front: TcpStream,
+    back: SocketAddr,
+    quality: watch::Receiver<Quality>,
+    late: Arc<AtomicU64>,
+) -> bool {
+    let back = match TcpStream::connect(back).await {
+        Ok(back) => back,
+        Err(error) => return error.kind() == io::ErrorKind::ConnectionRefused,
+    };
+    // Small messages are what this is about.
+    let _ = (front.set_nodelay(true), back.set_nodelay(true));
+    let (front_in, front_out) = front.into_split();
+    let (back_in, back_out) = back.into_split();
+    tokio::select! {
+        () = pass(front_in, back_out, quality.clone(), &late, Cut::ToNode) => {}
+        () = pass(back_in, front_out, quality, &late, Cut::FromNode) => {}
+    }
+    false
+}
+
+/// Listens again, once somebody does behind.
+async fn open_again(front: SocketAddr, back: SocketAddr) -> TcpListener {
+    loop {
+        // Nothing may come back at all, if packets are dropped there.
+        let behind = timeout(LOOK_TIMEOUT, TcpStream::connect(back)).await;
+        if let Ok(Ok(_)) = behind
+            && let Ok(listener) = TcpListener::bind(front).await
+        {
+            return listener;
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use toka_ledger::disk::{MemoryDisk, SystemDisk};
 use toka_ledger::engine::memory::MemoryEngine;
 use toka_ledger::engine::rocks::{RocksEngine, RocksOptions};
-use toka_ledger::engine::{Batch, Direction, Durability, Engine, Table};
+use toka_ledger::engine::{AtHand, Batch, Direction, Durability, Engine, Table};
 
 const TABLES: [Table; 4] = [Table::Headers, Table::Events, Table::Kinds, Table::Meta];
 
@@ -120,10 +120,13 @@ impl Pair {
             Step::MultiGet(table, keys) => {
                 let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
                 let rocks = self.rocks.multi_get(table, &keys).expect("multi_get");
-                assert_eq!(
-                    rocks,
-                    self.memory.multi_get(table, &keys).expect("multi_get")
-                );
+                let expected = self.memory.multi_get(table, &keys).expect("multi_get");
+                assert_eq!(rocks, expected);
+                for (key, expected) in keys.iter().zip(expected) {
+                    let at_hand = self.rocks.get_at_hand(table, key).expect("get_at_hand");
+                    // The disk may have to be asked; what is said without it is the same.
+                    assert!([AtHand::Known(expected), AtHand::Unknown].contains(&at_hand));
+                }
             }
             Step::Scan(table, lower, upper, direction) => {
                 let upper = upper.as_deref();

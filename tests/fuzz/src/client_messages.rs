@@ -6,10 +6,12 @@ mod auth;
 use bytes::Bytes;
 use prost::Message;
 use toka_ledger::command::{Command, ParentName, Precondition};
-use toka_ledger::intent::Parameters;
+use toka_ledger::intent::{Parameters, Summary};
 use toka_ledger::prepare::EventDraft;
 use toka_ledger::read::Selector;
-use toka_ledger::{CursorName, Digest, Filter, GroupName, Invalid, Kind, Rejection, Violation};
+use toka_ledger::{
+    CursorName, Digest, Embedding, Filter, GroupName, Invalid, Kind, Rejection, Violation,
+};
 use toka_proto::convert::backup::{Part, known_files};
 use toka_proto::convert::cluster::ClusterStatus;
 use toka_proto::convert::commit::{cursor_histories, prepare};
@@ -18,28 +20,25 @@ use toka_proto::convert::intent::vector;
 use toka_proto::convert::lineage;
 use toka_proto::convert::read::{Header, ReadOptions, check_vault};
 use toka_proto::convert::status;
+use toka_proto::convert::wire::EventParts;
 use toka_proto::v1;
 use tonic::{Code, Status};
 
+use crate::limits::STREAM_MESSAGE_COMMITS;
 use crate::rows::vault;
-use crate::{Seed, of_kind};
+use crate::{Seed, numbers, of_kind};
 
 /// See above. The first byte says which.
 pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 18 {
+    match kind % 19 {
         0 => with(bytes, |request: v1::CommitRequest| {
             let _ = check_vault(&request.vault);
             commit(request.events, request.preconditions);
         }),
-        1 => with(bytes, |request: v1::CommitStreamRequest| {
-            commit(request.events, request.preconditions);
-            for further in request.more {
-                commit(further.events, further.preconditions);
-            }
-        }),
+        1 => with(bytes, stream_message),
         2 => with(bytes, event),
         3 => with(bytes, |request: v1::ListRequest| {
             let _ = ReadOptions::try_from(request.read);
@@ -101,16 +100,23 @@ pub fn run(data: &[u8]) {
         }),
         17 => with(bytes, |response: v1::SubscribeResponse| {
             let _ = Header::try_from(response.header);
-            if let Some(v1::subscribe_response::Message::Event(sent)) = response.message {
-                event(sent);
+            match response.message {
+                Some(v1::subscribe_response::Message::Event(sent)) => event(sent),
+                Some(v1::subscribe_response::Message::Events(sent)) => {
+                    sent.events.into_iter().for_each(event);
+                }
+                _ => {}
             }
+        }),
+        18 => with(bytes, |response: v1::ListIntentsResponse| {
+            response.intents.iter().for_each(intent);
         }),
         _ => {
             // As a broken peer may send it: details that are no message at all.
             let details = Bytes::copy_from_slice(bytes);
             parse(&Status::with_details(Code::Aborted, "message", details));
             with(bytes, drop::<v1::SubscribeRequest>);
-            with(bytes, drop::<v1::ListIntentsResponse>);
+            with(bytes, drop::<v1::CommitStreamResponse>);
         }
     }
 }
@@ -140,6 +146,35 @@ fn commit(events: Vec<v1::NewEvent>, preconditions: Vec<v1::Precondition>) {
     }
 }
 
+/// One commit or several, whose numbers go up.
+fn stream_message(message: v1::CommitStreamRequest) {
+    let last = message.more.last();
+    let last = last.map_or(message.request_number, |further| further.request_number);
+    match numbers::check(&message, None) {
+        Ok(number) => {
+            assert_eq!(number, last);
+            assert!(message.more.len() < STREAM_MESSAGE_COMMITS);
+            let again = numbers::check(&message, Some(last));
+            assert!(again.is_err(), "no number comes twice");
+        }
+        Err(invalid) => refused(&invalid),
+    }
+    commit(message.events, message.preconditions);
+    for further in message.more {
+        commit(further.events, further.preconditions);
+    }
+}
+
+fn intent(intent: &v1::Intent) {
+    let summary = Summary::from(intent);
+    let again = Summary::from(&v1::Intent::from(&summary));
+    // By their texts: a coherence that is no number is not equal to itself.
+    assert_eq!(format!("{again:?}"), format!("{summary:?}"));
+    if let Ok(centre) = Embedding::from_quantized_bytes(intent.centre.clone()) {
+        assert_eq!(centre.as_bytes(), &intent.centre);
+    }
+}
+
 fn refused(invalid: &Invalid) {
     assert!(!invalid.to_string().is_empty());
     parse(&status::invalid(invalid));
@@ -148,6 +183,15 @@ fn refused(invalid: &Invalid) {
 fn event(event: v1::Event) {
     if let Ok(stored) = StoredEvent::try_from(event) {
         let message = v1::Event::from(&stored);
+        let parts = EventParts {
+            header: &stored.header,
+            payload: stored.payload.as_ref(),
+            embedding: stored.embedding.as_ref(),
+            form: v1::EmbeddingForm::Quantized,
+        };
+        let mut written = Vec::new();
+        parts.encode(&mut written);
+        assert_eq!(written, message.encode_to_vec());
         assert_eq!(StoredEvent::try_from(message), Ok(stored));
     }
 }
@@ -235,6 +279,7 @@ pub fn seeds() -> Vec<Seed> {
     };
     let mut messages = vec![
         ("commit".to_owned(), 0, request.encode_to_vec()),
+        ("commit-stream".to_owned(), 1, several(&request)),
         ("list".to_owned(), 3, list.encode_to_vec()),
         (
             "chunk".to_owned(),
@@ -258,7 +303,25 @@ pub fn seeds() -> Vec<Seed> {
     messages.into_iter().map(seed).collect()
 }
 
-/// What asks for streams and lists, and a message of a stream.
+/// A message of a commit stream with this commit three times.
+fn several(commit: &v1::CommitRequest) -> Vec<u8> {
+    let further = |request_number| v1::StreamedCommit {
+        request_number,
+        events: commit.events.clone(),
+        preconditions: commit.preconditions.clone(),
+    };
+    let message = v1::CommitStreamRequest {
+        request_number: 3,
+        events: commit.events.clone(),
+        preconditions: commit.preconditions.clone(),
+        more: vec![further(4), further(9)],
+        takes_more: true,
+        ..v1::CommitStreamRequest::default()
+    };
+    message.encode_to_vec()
+}
+
+/// What asks for streams and lists, and messages of streams.
 fn streams(header: v1::ResponseHeader) -> Vec<(&'static str, u8, Vec<u8>)> {
     let walk = v1::WalkRequest {
         event: Some(v1::EventSelector::from(&Selector::Sequence(3))),
@@ -283,7 +346,26 @@ fn streams(header: v1::ResponseHeader) -> Vec<(&'static str, u8, Vec<u8>)> {
         header: Some(header),
         message: Some(v1::subscribe_response::Message::Checkpoint(checkpoint)),
     };
+    let batch = v1::EventBatch { events: events() };
+    let batch = v1::SubscribeResponse {
+        header: None,
+        message: Some(v1::subscribe_response::Message::Events(batch)),
+    };
+    let centre = Embedding::from_f32(&[0.6, -0.8]).expect("valid");
+    let intents = v1::ListIntentsResponse {
+        intents: vec![v1::Intent {
+            intent: 3,
+            label: "logins".to_owned(),
+            events: 7,
+            centre: centre.as_bytes().clone(),
+            ..v1::Intent::default()
+        }],
+        total: 1,
+        ..v1::ListIntentsResponse::default()
+    };
     vec![
+        ("batch", 17, batch.encode_to_vec()),
+        ("intents", 18, intents.encode_to_vec()),
         ("walk", 15, walk.encode_to_vec()),
         ("list-parked", 16, parked.encode_to_vec()),
         ("checkpoint", 17, checkpoint.encode_to_vec()),

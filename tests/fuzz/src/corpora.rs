@@ -47,9 +47,13 @@ targets! {
     credentials
     damage
     files
+    log_crashes
+    otlp
     peer_messages
+    pictures
     raft_codec
     raft_segments
     rows
     texts
+    wire
 }

@@ -21,6 +21,8 @@ const LONG_AGO_S: f64 = 1_699_999_900.0;
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "toka";
 const ROLES_CLAIM: &str = "toka_roles";
+/// One that is within another claim.
+const NESTED_ROLES_CLAIM: &str = "/realm_access/a~1b/roles";
 /// Bytes of a token's text in front of its secret.
 const BEFORE_SECRET: usize = 22;
 /// Between the header and the claims of an input that is to be signed.
@@ -108,10 +110,16 @@ fn signed(bytes: &[u8]) {
         return;
     };
     let text = sign(header, claims);
-    if let Ok(claims) = verify(&text, &issuers_keys(), &issuer(), NOW) {
-        check(&claims, &text);
+    let nested = Issuer {
+        roles_claim: NESTED_ROLES_CLAIM.to_owned(),
+        ..issuer()
+    };
+    for issuer in [issuer(), nested] {
+        if let Ok(claims) = verify(&text, &issuers_keys(), &issuer, NOW) {
+            check(&claims, &text);
+        }
+        assert!(verify(&forged(&text), &issuers_keys(), &issuer, NOW).is_err());
     }
-    assert!(verify(&forged(&text), &issuers_keys(), &issuer(), NOW).is_err());
 }
 
 fn sign(header: &[u8], claims: &[u8]) -> String {
@@ -247,6 +255,10 @@ pub fn seeds() -> Vec<Seed> {
         ("good", claims()),
         ("audiences", with("aud", json!(["other", AUDIENCE]))),
         ("roles-in-text", with(ROLES_CLAIM, json!("worker reader"))),
+        (
+            "roles-nested",
+            with("realm_access", json!({ "a/b": { "roles": ["worker"] } })),
+        ),
         ("expired", with("exp", json!(1.5))),
         ("too-early", with("nbf", json!(1.8e9))),
         ("no-subject", with("sub", Value::Null)),

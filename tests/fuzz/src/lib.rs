@@ -10,11 +10,15 @@ pub mod commands;
 pub mod credentials;
 pub mod damage;
 pub mod files;
+pub mod log_crashes;
+pub mod otlp;
 pub mod peer_messages;
+pub mod pictures;
 pub mod raft_codec;
 pub mod raft_segments;
 pub mod rows;
 pub mod texts;
+pub mod wire;
 
 #[cfg(test)]
 mod corpora;
@@ -24,12 +28,37 @@ mod script;
 mod stand_ins;
 // The parts look for them in the root of their crate.
 use stand_ins::{cmd, embed, error, failure, output, target};
+#[path = "../../../crates/toka-server/src/limits.rs"]
+#[allow(dead_code, unreachable_pub, reason = "that of a message is wanted")]
+mod limits;
 #[path = "../../../crates/toka-cli/src/cmd/import/line.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]
 mod line;
 #[path = "../../../crates/toka-backup/src/manifest.rs"]
 #[allow(dead_code, unreachable_pub, reason = "only its decoder is wanted")]
 mod manifest;
+#[path = "../../../crates/toka-server/src/api/commit_stream/numbers.rs"]
+mod numbers;
+// With what a receiver of traces has beside it, models of embeddings would come into the build.
+#[path = "../../../crates/toka-otel/src"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "only the way from a span to events is wanted"
+)]
+mod otel {
+    pub(crate) mod anchor;
+    pub(crate) mod content;
+    pub(crate) mod ids;
+    pub(crate) mod span;
+    pub(crate) mod value;
+}
+use otel::{anchor, content, ids, span, value};
+// It reads JSON as `smart_embedder` does, of which this is all that it needs.
+extern crate self as smart_embedder;
+#[path = "../../../crates/smart-embedder/src/event.rs"]
+#[allow(unreachable_pub, reason = "it is public where it comes from")]
+mod event;
 #[path = "../../../crates/toka-server/src/api/page_token.rs"]
 #[allow(
     dead_code,

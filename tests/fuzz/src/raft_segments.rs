@@ -222,7 +222,7 @@ fn log_id_option(input: &mut Unstructured<'_>) -> Result<Option<LogId>> {
     }
 }
 
-fn log_id(index: u64) -> LogId {
+pub(crate) fn log_id(index: u64) -> LogId {
     LogId {
         leader_id: leader_id(1),
         index,
@@ -233,14 +233,14 @@ fn leader_id(term: u64) -> LeaderId {
     LeaderId { term, node_id: 1 }
 }
 
-fn vote(term: u64) -> Vote {
+pub(crate) fn vote(term: u64) -> Vote {
     Vote {
         leader_id: leader_id(term),
         committed: true,
     }
 }
 
-fn entry(index: u64, body: Bytes) -> Entry {
+pub(crate) fn entry(index: u64, body: Bytes) -> Entry {
     Entry {
         log_id: log_id(index),
         payload: EntryPayload::Normal(Commands(body)),

@@ -1,8 +1,10 @@
-//! Stand-ins for what `toka-cli` and `toka-backup` have beside the decoders that are fuzzed: the same names, as little
-//! behind them as those use.
+//! Stand-ins for what `toka-cli`, `toka-backup` and `smart-embedder` have beside the decoders that are fuzzed: the same
+//! names, as little behind them as those use.
 
 pub(crate) mod error {
-    //! Of `toka-backup`.
+    //! Of `toka-backup`, and of `smart-embedder`.
+
+    type Source = Box<dyn std::error::Error + Send + Sync>;
 
     #[derive(Debug, thiserror::Error)]
     #[allow(unreachable_pub, reason = "it is public where it comes from")]
@@ -23,6 +25,22 @@ pub(crate) mod error {
         },
         #[error(transparent)]
         Ledger(#[from] toka_ledger::Error),
+        #[error("{field} is {actual}, at most {limit}")]
+        TooLarge {
+            field: &'static str,
+            limit: usize,
+            actual: usize,
+        },
+        #[error("the event cannot be serialized")]
+        Serialize {
+            #[source]
+            source: Source,
+        },
+        #[error("the payload is not one MessagePack value")]
+        Payload {
+            #[source]
+            source: Option<Source>,
+        },
     }
 
     impl Error {

@@ -1,5 +1,7 @@
 //! One run: a cluster, its clients, and what goes wrong.
 
+mod crew;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,31 +15,23 @@ use toka_raft::config::{Compaction, RuntimeChoice};
 use toka_raft::{Config, FatalError, Member, Replica};
 use tokio::runtime::Runtime;
 
-use crate::client::{Client, Subscriber, Workload, count};
-use crate::consumer::{Book, Consumer, Keeper};
+use crate::client::Workload;
 use crate::host::{Directory, Failure, Host, World, client_endpoint, raft_endpoint, runtime, step};
 use crate::interpose;
 use crate::membership::{Changed, Changes};
 use crate::nemesis::Nemesis;
 use crate::network::{Absence, Network};
 use crate::oracle::Oracle;
-use crate::outside::{Now, entropy};
+use crate::outside::Now;
 use crate::random::Random;
 use crate::rights::{self, Rights};
 use crate::trace::Trace;
-use crate::warden::Warden;
 
 /// A cluster that nothing happens to is ready after so long.
 const FORMING_MS: u64 = 30_000;
 /// Once everything is right again, everything is done after so long.
 const HEALING_MS: u64 = 120_000;
-const CLIENTS: u64 = 4;
-const SUBSCRIBERS: usize = 2;
-/// Of one group, where nodes have servers.
-const CONSUMERS: u64 = 2;
-/// Of tokens and roles, where nodes have servers.
-const WARDENS: u64 = 2;
-/// What they draw is drawn apart from everything else.
+/// What wardens and streamers draw is drawn apart from everything else.
 const WARDENS_SEED: u64 = 0x7761_7264_656e_7321;
 
 /// Of openraft, where debug assertions are on: a demoted leader's task that would end in the next moment
@@ -69,7 +63,7 @@ pub(crate) struct Cluster {
     /// Nodes have servers, and clients come over the network; else they ask the replicas.
     has_servers: bool,
     random: Random,
-    /// Of the wardens.
+    /// Of the wardens and the streamers.
     apart: Random,
     workload: Arc<Workload>,
 }
@@ -172,84 +166,6 @@ impl Cluster {
             self.not_later_than(until, "the cluster does not recover")?;
         }
         self.check_histories()
-    }
-
-    fn start_clients(&mut self) {
-        for n in 1..=CLIENTS {
-            let mut client = Client::new(n, &self.world, &self.workload, self.random.fork());
-            if self.has_servers {
-                client.remote = Some(self.remote(&format!("client-{n}")));
-            }
-            self.clients.spawn(client.run());
-        }
-        for n in 0..SUBSCRIBERS {
-            let random = self.random.fork();
-            let mut subscriber = Subscriber::new(&self.world, &self.workload, random);
-            if self.has_servers {
-                subscriber.remote = Some(self.remote(&format!("subscriber-{n}")));
-            }
-            self.clients.spawn(subscriber.run());
-        }
-        if self.has_servers {
-            self.start_consumers();
-            self.start_wardens();
-        }
-    }
-
-    fn start_wardens(&mut self) {
-        for n in 1..=WARDENS {
-            let name = format!("warden-{n}");
-            let entropy = self.apart.fork();
-            let client = self.remote_with(&name, entropy);
-            let random = self.apart.fork();
-            let warden = Warden::new(&name, client, &self.world, &self.workload, random);
-            count(&self.workload.consuming);
-            self.clients.spawn(warden.run());
-        }
-    }
-
-    fn start_consumers(&mut self) {
-        let book = Book::default();
-        for n in 1..=CONSUMERS {
-            let name = format!("consumer-{n}");
-            let consumer = Consumer {
-                client: self.remote(&name),
-                name,
-                world: self.world.clone(),
-                workload: Arc::clone(&self.workload),
-                random: self.random.fork(),
-                book: book.clone(),
-            };
-            count(&self.workload.consuming);
-            self.clients.spawn(consumer.run());
-        }
-        let keeper = Keeper {
-            client: self.remote("keeper"),
-            world: self.world.clone(),
-            workload: Arc::clone(&self.workload),
-            random: self.random.fork(),
-        };
-        count(&self.workload.consuming);
-        self.clients.spawn(keeper.run());
-    }
-
-    /// A client on a machine of its own, which knows the first nodes.
-    fn remote(&mut self, name: &str) -> toka_client::Client {
-        let random = self.random.fork();
-        self.remote_with(name, random)
-    }
-
-    fn remote_with(&self, name: &str, random: Random) -> toka_client::Client {
-        let endpoints: Vec<String> = self
-            .hosts
-            .values()
-            .map(|host| client_endpoint(&host.name))
-            .collect();
-        let client = toka_client::Client::builder()
-            .entropy(entropy(random))
-            .transport(Arc::new(self.world.network.transport(name)));
-        let client = self.clients.block_on(client.connect(endpoints));
-        client.expect("endpoints are given")
     }
 
     /// Lets a millisecond pass.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main -> runs -> cluster -> nemesis -> host -> network, outside -> interpose
-//!                         -> client, consumer, warden, membership -> oracle, rights -> trace
+//!                         -> client, consumer, streamer, warden, membership -> oracle, rights -> trace
 //! ```
 //!
 //! Only a build with `--cfg simulation` has it (`cargo xtask simulate`): what that cfg changes in the product is
@@ -37,6 +37,8 @@ mod random;
 mod rights;
 #[cfg(simulation)]
 mod runs;
+#[cfg(simulation)]
+mod streamer;
 #[cfg(simulation)]
 mod trace;
 #[cfg(simulation)]

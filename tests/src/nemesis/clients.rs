@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use serde_json::json;
-use toka_client::{Client, ClusterStatus, Error, EventDraft, EventHeader, List, Read};
+use toka_client::{Client, ClusterStatus, EventHeader, List, Read};
 use toka_proto::convert::read::Consistency;
 use toka_proto::v1;
 use toka_proto::v1::cluster_service_client::ClusterServiceClient;
@@ -19,35 +19,24 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::commits::{BATCH_EVENTS, committed, draft, excused, kind};
+use super::streams::Streamer;
 use crate::cluster::Cluster;
 use crate::linearizable::{Call, Name, Operation, Outcome, Recorder};
 use crate::{request, seed};
 
 /// Of each kind: those that know all nodes and ask the leader, and those that ask one node, each time another.
 const CLIENTS_PER_KIND: u64 = 4;
+/// Beside them, of those that send commits by a stream, many in a message.
+const STREAMERS: u64 = 2;
 /// Longest that a call takes; its outcome is unknown then.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Beyond that, for a node that does not keep to it.
 const CALL_TIMEOUT_OWN: Duration = Duration::from_secs(4);
 /// Between two calls of one client, milliseconds.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 5..=60;
-/// Events of one commit.
-const BATCH_EVENTS: std::ops::RangeInclusive<u64> = 1..=3;
 /// Calls in 10 that are commits.
 const COMMITS_IN_10: u32 = 6;
-const KIND: &str = "nemesis";
-/// What a consumer group gets,
-pub const GROUP_KIND: &str = "nemesis.group";
-/// one in so many events of a client.
-const EVENTS_PER_GROUP_EVENT: u64 = 8;
-
-fn kind(name: &Name) -> &'static str {
-    match name.number.is_multiple_of(EVENTS_PER_GROUP_EVENT) {
-        true => GROUP_KIND,
-        false => KIND,
-    }
-}
-
 /// One node, asked directly.
 #[derive(Clone, Debug)]
 struct Direct {
@@ -92,6 +81,19 @@ impl Clients {
                 stop: Arc::clone(&clients.stop),
             };
             clients.tasks.spawn(worker.work());
+        }
+        for number in 2 * CLIENTS_PER_KIND + 1..=2 * CLIENTS_PER_KIND + STREAMERS {
+            let client = Client::builder().timeout(CALL_TIMEOUT);
+            let streamer = Streamer {
+                number,
+                rng: seed::rng(seed, number),
+                events: 0,
+                client: client.connect(cluster.endpoints()).await?,
+                recorder: clients.recorder.clone(),
+                acknowledged: clients.acknowledged.clone(),
+                stop: Arc::clone(&clients.stop),
+            };
+            clients.tasks.spawn(streamer.work());
         }
         Ok(clients)
     }
@@ -180,19 +182,11 @@ impl Worker {
     }
 
     fn committed(&self, headers: &[EventHeader]) -> Outcome {
-        self.acknowledged.send_modify(|count| *count += 1);
-        let places = headers
-            .iter()
-            .map(|header| (header.sequence, header.digest));
-        Outcome::Committed(places.collect())
+        committed(&self.acknowledged, headers)
     }
 
     async fn commit_smart(&mut self, client: &Client) -> Result<()> {
         let names = self.names();
-        let draft = |name: &Name| {
-            let draft = EventDraft::new(kind(name)).payload(&json!({ "number": name.number }));
-            draft.salt(&name.salt())
-        };
         let drafts = names.iter().map(draft).collect();
         let ticket = self.recorder.invoke(Call::Commit(names));
         match client.commit_batch(drafts, Vec::new()).await {
@@ -293,15 +287,6 @@ fn seen(newest: Option<&EventHeader>) -> Outcome {
         newest: newest.map(|header| header.digest),
         root: None,
     }
-}
-
-/// What a client of the library may be told while there are faults.
-fn excused(error: Error) -> Result<()> {
-    let passes = error.is_retryable() || matches!(error, Error::LimitReached { .. });
-    if passes {
-        return Ok(());
-    }
-    Err(error.into())
 }
 
 /// The answer of a node; `None`: there is none, and faults may be why.

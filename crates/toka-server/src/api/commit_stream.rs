@@ -5,6 +5,7 @@
 //! was sent after it can have been applied before it.
 
 mod answers;
+mod numbers;
 mod proxy;
 mod unread;
 
@@ -16,9 +17,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt};
 use prost::Message;
+use toka_ledger::Outcome;
 use toka_ledger::command::Commit;
-use toka_ledger::{Invalid, Outcome};
-use toka_proto::convert::read::{check_count, check_vault};
+use toka_proto::convert::read::check_vault;
 use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_raft::CommitError;
@@ -190,7 +191,7 @@ impl Incoming {
 
     /// Takes the requests of a message, if their numbers go up and there are not too many.
     fn take(&mut self, message: v1::CommitStreamRequest) -> Result<(), Status> {
-        let last = check_numbers(&message, self.last);
+        let last = numbers::check(&message, self.last);
         self.last = Some(last.map_err(|invalid| status::invalid(&invalid))?);
         let v1::CommitStreamRequest {
             vault,
@@ -210,23 +211,6 @@ impl Incoming {
         self.rest = std::iter::once(first).chain(more).collect();
         Ok(())
     }
-}
-
-/// The number of the message's last request, if all of them go up, from `last` on, and there are not too many.
-fn check_numbers(message: &v1::CommitStreamRequest, last: Option<u64>) -> Result<u64, Invalid> {
-    check_count("more", STREAM_MESSAGE_COMMITS - 1, message.more.len())?;
-    let mut before = last;
-    let further = message.more.iter().map(|request| request.request_number);
-    for number in std::iter::once(message.request_number).chain(further) {
-        if before.is_some_and(|before| number <= before) {
-            return Err(Invalid::Syntax {
-                field: "request_number",
-                expected: "above that of the request before",
-            });
-        }
-        before = Some(number);
-    }
-    Ok(before.unwrap_or(message.request_number))
 }
 
 /// A request whose turn has come.
