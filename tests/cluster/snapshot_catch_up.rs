@@ -1,5 +1,6 @@
 //! A follower that was away while the log was purged catches up by a snapshot.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -158,11 +159,14 @@ async fn follower_on_a_slow_link_catches_up_after_its_snapshot() -> Result<()> {
             ..Quality::default()
         });
         let leader = cluster.leader_of_running().await?;
+        // A commit that is under way is waited for: what it stores, somebody has to be told of.
+        let has_caught_up = AtomicBool::new(false);
         let writing = async {
-            loop {
+            while !has_caught_up.load(Ordering::Relaxed) {
                 acks.record(0, &client.commit(large()).await?);
                 tokio::time::sleep(EVENT_INTERVAL).await;
             }
+            Ok(())
         };
         let joining = async {
             cluster.launch(3)?;
@@ -180,12 +184,10 @@ async fn follower_on_a_slow_link_catches_up_after_its_snapshot() -> Result<()> {
             })
             .await?;
             ensure!(sent() == 1, "{} snapshots were sent", sent());
+            has_caught_up.store(true, Ordering::Relaxed);
             Ok(())
         };
-        tokio::select! {
-            done = joining => done?,
-            failed = writing => return failed,
-        }
+        tokio::try_join!(joining, writing)?;
         cluster.converged(acks.count()).await?;
         history::check(cluster, &acks).await?;
         Ok(())

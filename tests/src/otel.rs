@@ -81,7 +81,9 @@ impl Agent {
         // The SDK goes by these, whatever the script says.
         let foreign = std::env::vars_os().filter(|(name, _)| {
             let name = name.to_string_lossy();
-            name.starts_with("OTEL_") || name.to_lowercase().ends_with("_proxy")
+            name.starts_with("OTEL_")
+                || name.ends_with("_CA_BUNDLE")
+                || name.to_lowercase().ends_with("_proxy")
         });
         for (name, _) in foreign {
             command.env_remove(name);

@@ -1,14 +1,15 @@
-//! The allocator of the whole process.
+//! The allocator of the whole process: the system's, or another one for comparison.
 //!
 //! Most of what a node allocates is freed by another thread than made it: a request is read by one, proposed by a
-//! second and applied by a third. The system's allocator takes locks for that. These do not, and both stand in for
-//! `malloc` as well, so that RocksDB's memory is theirs too. jemalloc is what RocksDB recommends, and gives what is free
-//! back to the system while the process is idle (its own thread does that), so that the resident memory in the metrics
-//! says what is used. Another one for comparison:
+//! second and applied by a third. The system's allocator takes locks for that; these do not. RocksDB's own memory is the
+//! system's with all of them.
 //!
 //! ```sh
-//! cargo build --release -p toka-cli --no-default-features --features mimalloc
+//! cargo build --release --workspace --bin toka --features toka-cli/mimalloc
 //! ```
+//!
+//! jemalloc is not the default, since under libfaketime, with which clocks are tested, a program with it never starts: it waits
+//! for itself while the library that was loaded before it asks for memory.
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]

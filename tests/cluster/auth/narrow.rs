@@ -67,8 +67,8 @@ impl Tasks {
         ensure!(is_not_there(&hidden), "{hidden:?}");
 
         let difference = |without: &Selector, of: &Selector| Difference {
-            without: without.clone(),
-            of: of.clone(),
+            without: *without,
+            of: *of,
             events_max: 0,
             kind_prefixes: Vec::new(),
             consistency: LINEARIZABLE,
