@@ -1,6 +1,8 @@
 //! Requests of exporters of OpenTelemetry: each span is refused, or becomes events that a vault takes, the same ones
 //! however often it comes, and within their bounds.
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -35,8 +37,8 @@ pub fn run(data: &[u8]) {
     for of_resource in request.resource_spans {
         for of_scope in of_resource.scope_spans {
             let origin = Origin {
-                resource: of_resource.resource.clone(),
-                resource_schema: of_resource.schema_url.clone(),
+                resource: of_resource.resource.clone().map(Arc::new),
+                resource_schema: of_resource.schema_url.as_str().into(),
                 scope: of_scope.scope,
                 scope_schema: of_scope.schema_url,
             };
