@@ -5,9 +5,9 @@
 FROM docker.io/library/rust:1.95.0-trixie AS build
 # As rust-toolchain.toml, without what only checks need.
 ENV RUSTUP_TOOLCHAIN=1.95.0
-# RocksDB is C++, and its bindings come from libclang; jemalloc is built with make.
+# RocksDB is C++, and its bindings come from libclang.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ libclang-dev make \
+    && apt-get install -y --no-install-recommends g++ libclang-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

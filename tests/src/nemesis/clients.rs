@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::commits::{BATCH_EVENTS, committed, draft, excused, kind};
+use super::commits::{committed, draft, excused, kind, names};
 use super::streams::Streamer;
 use crate::cluster::Cluster;
 use crate::linearizable::{Call, Name, Operation, Outcome, Recorder};
@@ -165,14 +165,7 @@ impl Worker {
     }
 
     fn names(&mut self) -> Vec<Name> {
-        let count = self.rng.random_range(BATCH_EVENTS);
-        let first = self.events + 1;
-        self.events += count;
-        let name = |number| Name {
-            client: self.number,
-            number,
-        };
-        (first..first + count).map(name).collect()
+        names(self.number, &mut self.events, &mut self.rng)
     }
 
     fn node(&mut self) -> Direct {

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use toka_client::{Acknowledgement, Client};
 use tokio::sync::watch;
 
-use super::commits::{BATCH_EVENTS, committed, draft, excused};
+use super::commits::{committed, draft, excused, names};
 use crate::linearizable::{Call, Name, Recorder, Ticket};
 
 /// Commits that are sent without waiting for an answer.
@@ -43,14 +43,7 @@ impl Streamer {
     }
 
     fn names(&mut self) -> Vec<Name> {
-        let count = self.rng.random_range(BATCH_EVENTS);
-        let first = self.events + 1;
-        self.events += count;
-        let name = |number| Name {
-            client: self.number,
-            number,
-        };
-        (first..first + count).map(name).collect()
+        names(self.number, &mut self.events, &mut self.rng)
     }
 
     /// Sends some commits, and takes their answers. Of those that get none the outcome is unknown.
