@@ -188,7 +188,8 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
     family.set_arena_block_size(ARENA_BLOCK_BYTES);
     family.set_max_write_buffer_number(4);
     family.set_enable_blob_files(false);
-    // Nothing expires: do not rewrite old files only because they are old.
+    // Nothing expires: do not rewrite old files only because they are old. Else tiers are merged as a whole every 30 days, which
+    // takes as much room again as the table.
     family.set_ttl(0);
     family.set_periodic_compaction_seconds(0);
     family
@@ -219,9 +220,6 @@ fn compact_by_tiers(family: &mut Options) {
     tiers.set_max_size_amplification_percent(SIZE_AMPLIFICATION_PERCENT);
     family.set_compaction_style(DBCompactionStyle::Universal);
     family.set_universal_compaction_options(&tiers);
-    // Else RocksDB merges everything that is 30 days old, which takes as much room again as the table.
-    family.set_ttl(0);
-    family.set_periodic_compaction_seconds(0);
     family.set_level_compaction_dynamic_level_bytes(false);
     family.set_level_zero_file_num_compaction_trigger(RUNS);
     family.set_level_zero_slowdown_writes_trigger(RUNS_SLOW);
