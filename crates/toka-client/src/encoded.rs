@@ -1,16 +1,14 @@
 //! Calls whose requests are encoded before they are made: once, however often they are tried.
 
-use std::marker::PhantomData;
-
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use prost::Message;
 use toka_ledger::command::Commit;
 use toka_proto::convert::wire::{bytes_len, new_event_len, put_head, put_message, put_new_event};
+use toka_proto::passthrough::Passthrough;
 use toka_proto::v1;
 use toka_proto::v1::vault_service_server::SERVICE_NAME;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::StdError;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{GrpcMethod, Request, Response, Status, Streaming};
@@ -87,7 +85,7 @@ pub(crate) async fn commit(
     let method = GrpcMethod::new(SERVICE_NAME, "Commit");
     request.extensions_mut().insert(method);
     let mut grpc = ready(channel).await?;
-    let codec = Passthrough::<v1::CommitResponse>::default();
+    let codec = Passthrough::<Bytes, v1::CommitResponse>::default();
     grpc.unary(request, path, codec).await
 }
 
@@ -100,7 +98,7 @@ pub(crate) async fn commit_stream(
     let method = GrpcMethod::new(SERVICE_NAME, "CommitStream");
     request.extensions_mut().insert(method);
     let mut grpc = ready(channel).await?;
-    let codec = Passthrough::<v1::CommitStreamResponse>::default();
+    let codec = Passthrough::<Bytes, v1::CommitStreamResponse>::default();
     grpc.streaming(request, path, codec).await
 }
 
@@ -114,51 +112,4 @@ async fn ready(channel: Connection) -> Result<Grpc<Connection>, Status> {
         Status::unknown(format!("Service was not ready: {error}"))
     })?;
     Ok(grpc)
-}
-
-/// Requests are bytes already; answers of the type `M` are decoded.
-struct Passthrough<M>(PhantomData<fn() -> M>);
-
-impl<M> Default for Passthrough<M> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<M: Message + Default + 'static> Codec for Passthrough<M> {
-    type Encode = Bytes;
-    type Decode = M;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self::default()
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self::default()
-    }
-}
-
-impl<M> Encoder for Passthrough<M> {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(item.len());
-        out.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl<M: Message + Default> Decoder for Passthrough<M> {
-    type Item = M;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
-        // As the generated client says it.
-        M::decode(bytes)
-            .map(Some)
-            .map_err(|error| Status::internal(error.to_string()))
-    }
 }

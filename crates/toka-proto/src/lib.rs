@@ -8,6 +8,7 @@
 
 pub mod convert;
 mod generated;
+pub mod passthrough;
 
 pub use generated::toka::raft::v1 as raft_v1;
 pub use generated::toka::vault::v1;

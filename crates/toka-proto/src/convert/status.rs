@@ -233,6 +233,11 @@ pub fn storage_failed() -> Status {
         .status("storage of this node failed; see its log")
 }
 
+/// INTERNAL: a message is none of its type. As the codec of generated clients and services says it.
+pub(crate) fn undecodable(error: &prost::DecodeError) -> Status {
+    Status::internal(error.to_string())
+}
+
 /// UNAVAILABLE: the call may have been carried out, and must not be repeated without a look.
 #[must_use]
 pub fn outcome_unknown(message: impl Into<String>) -> Status {

@@ -19,7 +19,6 @@ mod membership;
 mod name_token;
 mod named;
 mod page_token;
-mod passthrough;
 mod place;
 mod positions;
 mod read;

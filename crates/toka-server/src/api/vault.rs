@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
 use prost::Message;
+use toka_proto::passthrough::{Passthrough, Written};
 use toka_proto::v1;
 use toka_proto::v1::vault_service_server::SERVICE_NAME;
 use tonic::body::Body;
@@ -20,7 +21,6 @@ use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService
 use tonic::{Request, Response, Status, Streaming};
 use tower::{Service, service_fn};
 
-use super::passthrough::{Passthrough, Written};
 use super::subscribe::Sent;
 use super::{Shared, commit, commit_stream, list, read, subscribe};
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -108,11 +108,11 @@ impl Service<http::Request<Body>> for Vault {
                 async move { list::list(&shared, request).await }
             }),
             Some(Method::CommitStream) => Box::pin(async move {
-                let mut grpc = grpc::<v1::CommitStreamRequest, Bytes>();
+                let mut grpc = grpc::<Bytes, v1::CommitStreamRequest>();
                 Ok(grpc.streaming(CommitStream(shared), request).await)
             }),
             Some(Method::Subscribe) => Box::pin(async move {
-                let mut grpc = grpc::<v1::SubscribeRequest, Sent>();
+                let mut grpc = grpc::<Sent, v1::SubscribeRequest>();
                 Ok(grpc.server_streaming(Subscribe(shared), request).await)
             }),
             None => Box::pin(async { Ok(Status::unimplemented("no such method").into_http()) }),
@@ -121,7 +121,7 @@ impl Service<http::Request<Body>> for Vault {
 }
 
 /// Takes requests of one method, and sends its answers.
-fn grpc<M: Message + Default + 'static, T: Written>() -> Grpc<Passthrough<M, T>> {
+fn grpc<W: Written, R: Message + Default + 'static>() -> Grpc<Passthrough<W, R>> {
     Grpc::new(Passthrough::default())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -135,7 +135,7 @@ where
     A: Future<Output = Result<Response<Bytes>, Status>> + Send + 'static,
 {
     Box::pin(async move {
-        let mut grpc = grpc::<M, Bytes>();
+        let mut grpc = grpc::<Bytes, M>();
         Ok(grpc.unary(service_fn(method), request).await)
     })
 }

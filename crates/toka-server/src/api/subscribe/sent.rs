@@ -2,9 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 use toka_proto::convert::wire::put_head;
+use toka_proto::passthrough::Written;
 use tonic::codec::EncodeBuf;
-
-use crate::api::passthrough::Written;
 
 /// Bytes of a key and a length.
 const HEAD_BYTES_MAX: usize = 16;
