@@ -16,6 +16,8 @@ mod auth;
 mod calls;
 pub mod config;
 mod console;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod http;
 pub mod limits;

@@ -268,29 +268,13 @@ mod tests {
     use std::cell::Cell;
 
     use prost::Message;
-    use toka_ledger::core::{Attributes, Digest, EventId, Kind, Salt};
     use toka_proto::v1;
 
     use super::*;
+    use crate::fixture;
 
     fn header(sequence: u64) -> Arc<EventHeader> {
-        Arc::new(EventHeader {
-            id: EventId::new(1, sequence, &Digest::ZERO),
-            sequence,
-            unix_ms: 1,
-            kind: Kind::new("k").expect("valid"),
-            digest: Digest::ZERO,
-            payload_digest: Digest::ZERO,
-            payload_bytes: 0,
-            payload_sequence: sequence,
-            salt: Salt::default(),
-            parents: Vec::new(),
-            embedding: None,
-            attributes: Attributes::default(),
-            micro_cluster: None,
-            intent: None,
-            deduplicated: false,
-        })
+        Arc::new(fixture::header(sequence))
     }
 
     fn shape() -> Shape {

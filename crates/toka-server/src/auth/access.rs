@@ -314,12 +314,13 @@ fn shown(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use toka_auth::Grant;
+    use toka_ledger::Kind;
     use toka_ledger::intent::{IntentId, MicroClusterId};
-    use toka_ledger::{Digest, EventId, Kind, Salt};
     use toka_proto::convert::status::{Detail, parse};
     use tonic::Code;
 
     use super::*;
+    use crate::fixture;
 
     fn access(grants: &[&str]) -> Access {
         let grants = grants.iter().map(|text| text.parse::<Grant>());
@@ -441,24 +442,15 @@ mod tests {
     #[test]
     fn header_hides_what_an_event_hides() {
         let mut header = EventHeader {
-            id: EventId::new(1, 1, &Digest::ZERO),
-            sequence: 1,
-            unix_ms: 1,
             kind: Kind::new("task.new").expect("valid"),
-            digest: Digest::ZERO,
-            payload_digest: Digest::ZERO,
             payload_bytes: 1,
-            payload_sequence: 1,
-            salt: Salt::default(),
-            parents: Vec::new(),
-            embedding: None,
             attributes: Attributes {
                 source: Some("a".to_owned()),
                 ..Attributes::default()
             },
             micro_cluster: Some(MicroClusterId(2)),
             intent: Some(IntentId(7)),
-            deduplicated: true,
+            ..fixture::header(1)
         };
         for deduplicated in [true, false] {
             header.deduplicated = deduplicated;

@@ -112,29 +112,17 @@ pub(super) fn encode(
 mod tests {
     use std::sync::Arc;
 
-    use toka_ledger::core::{Attributes, Digest, EventHeader, EventId, Kind, Salt};
+    use toka_ledger::EventHeader;
     use toka_proto::v1::commit_stream_response::Outcome;
     use toka_proto::v1::streamed_answer;
 
     use super::*;
+    use crate::fixture;
 
     fn event(sequence: u64) -> Arc<EventHeader> {
         Arc::new(EventHeader {
-            id: EventId::new(1, sequence, &Digest::ZERO),
-            sequence,
-            unix_ms: 1,
-            kind: Kind::new("k").expect("valid"),
-            digest: Digest::ZERO,
-            payload_digest: Digest::ZERO,
             payload_bytes: 3,
-            payload_sequence: sequence,
-            salt: Salt::default(),
-            parents: Vec::new(),
-            embedding: None,
-            attributes: Attributes::default(),
-            micro_cluster: None,
-            intent: None,
-            deduplicated: false,
+            ..fixture::header(sequence)
         })
     }
 
