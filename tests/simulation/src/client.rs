@@ -1,7 +1,7 @@
 //! Clients: they commit until they are told that it is done, read, and subscribe.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use toka_client::{List, Read, Subscribe};
@@ -13,6 +13,7 @@ use toka_raft::{CommitError, Consistency};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::hand::{Hand, Workload, count};
 use crate::host::{Running, World};
 use crate::oracle::Floor;
 use crate::random::Random;
@@ -22,44 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Components of embeddings.
 const DIMENSION: usize = 8;
 
-/// What all clients share.
-#[derive(Default)]
-pub(crate) struct Workload {
-    /// One more commit and one more read, and then no more.
-    pub(crate) is_ending: AtomicBool,
-    pub(crate) commits: AtomicU64,
-    pub(crate) attempts: AtomicU64,
-    pub(crate) reads: AtomicU64,
-    pub(crate) delivered: AtomicU64,
-    /// Clients that are not done.
-    pub(crate) busy: AtomicU64,
-    /// Consumers, keepers of cursors and wardens that are not done.
-    pub(crate) consuming: AtomicU64,
-    /// Deliveries of a group.
-    pub(crate) consumed: AtomicU64,
-    /// Changes of tokens and roles, and notes in the audit, that were acknowledged.
-    pub(crate) credentials: AtomicU64,
-    /// Where each subscriber is.
-    pub(crate) subscribers: Mutex<Vec<u64>>,
-}
-
-impl Workload {
-    /// Whether nobody commits any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_ending.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
-    }
-}
-
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// One client.
 pub(crate) struct Client {
-    name: String,
-    world: World,
-    workload: Arc<Workload>,
-    random: Random,
+    hand: Hand,
     leader: Option<u64>,
     commits: u64,
     /// Its newest event.
@@ -69,12 +35,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(n: u64, world: &World, workload: &Arc<Workload>, random: Random) -> Self {
+    pub(crate) fn new(hand: Hand) -> Self {
         Self {
-            name: format!("client {n}"),
-            world: world.clone(),
-            workload: Arc::clone(workload),
-            random,
+            hand,
             leader: None,
             commits: 0,
             last: None,
@@ -83,10 +46,10 @@ impl Client {
     }
 
     pub(crate) async fn run(mut self) {
-        count(&self.workload.busy);
-        while !self.workload.is_ending.load(Ordering::Relaxed) {
-            self.pause(5, 150).await;
-            match self.random.between(0, 9) {
+        count(&self.hand.workload.busy);
+        while !self.hand.workload.is_ending.load(Ordering::Relaxed) {
+            self.hand.pause(5, 150).await;
+            match self.hand.random.between(0, 9) {
                 0..=5 => self.commit().await,
                 6..=8 => {
                     self.read().await;
@@ -96,32 +59,27 @@ impl Client {
         }
         self.commit().await;
         while !self.read().await {
-            self.pause(50, 200).await;
+            self.hand.pause(50, 200).await;
         }
-        self.workload.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    async fn pause(&mut self, low_ms: u64, high_ms: u64) {
-        let ms = self.random.between(low_ms, high_ms);
-        sleep(Duration::from_millis(ms)).await;
+        self.hand.workload.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn any_node(&mut self) -> Option<Running> {
-        let nodes = self.world.directory.ready();
-        self.random.pick(&nodes)
+        let nodes = self.hand.world.directory.ready();
+        self.hand.random.pick(&nodes)
     }
 
     /// The node that is believed to lead, or any.
     fn node(&mut self) -> Option<Running> {
         let leader = self.leader.take();
-        let known = leader.and_then(|leader| self.world.directory.get(leader));
+        let known = leader.and_then(|leader| self.hand.world.directory.get(leader));
         known
             .filter(|node| node.is_ready)
             .or_else(|| self.any_node())
     }
 
     fn next_commit(&mut self) -> Vec<EventDraft> {
-        let events = match self.random.between(0, 9) {
+        let events = match self.hand.random.between(0, 9) {
             0 => 3,
             1 | 2 => 2,
             _ => 1,
@@ -131,22 +89,22 @@ impl Client {
     }
 
     fn draft(&mut self, event: u64) -> EventDraft {
-        let mut payload = format!("{} commit {} event {event} ", self.name, self.commits);
-        let filler = match self.random.between(0, 19) {
+        let mut payload = format!("{} commit {} event {event} ", self.hand.name, self.commits);
+        let filler = match self.hand.random.between(0, 19) {
             0 => 20_000,
             1..=5 => 1_000,
             _ => 10,
         };
         payload.extend(std::iter::repeat_n('.', filler));
         let kind = ["sim.a", "sim.b", "sim.c"];
-        let kind = self.random.pick(&kind).unwrap_or("sim.a");
+        let kind = self.hand.random.pick(&kind).unwrap_or("sim.a");
         let mut draft = EventDraft::new(kind).payload_bytes(payload);
         if let Some(parent) = self.last.filter(|_| event == 0) {
             draft = draft.parents_by_digest([parent]);
         }
-        if self.random.chance(30) {
+        if self.hand.random.chance(30) {
             let components: Vec<f32> = (0..DIMENSION)
-                .map(|_| self.random.between(0, 2_000) as f32 / 1_000.0 - 1.0)
+                .map(|_| self.hand.random.between(0, 2_000) as f32 / 1_000.0 - 1.0)
                 .collect();
             draft = draft.embedding(&components);
         }
@@ -157,15 +115,15 @@ impl Client {
     async fn commit(&mut self) {
         let drafts = self.next_commit();
         let commit = prepare_commit(drafts.clone(), vec![], 0).expect("valid");
-        let began = self.world.oracle.floor();
+        let began = self.hand.world.oracle.floor();
         if let Some(client) = self.remote.clone() {
             while !self.attempt_remote(&client, &drafts, &commit, began).await {
-                self.pause(10, 200).await;
+                self.hand.pause(10, 200).await;
             }
             return;
         }
         loop {
-            if self.random.chance(5)
+            if self.hand.random.chance(5)
                 && let Some(node) = self.any_node()
             {
                 // A request that is sent twice.
@@ -177,7 +135,7 @@ impl Client {
             if self.attempt(&commit, began).await {
                 return;
             }
-            self.pause(10, 200).await;
+            self.hand.pause(10, 200).await;
         }
     }
 
@@ -186,7 +144,7 @@ impl Client {
         let Some(node) = self.node() else {
             return false;
         };
-        count(&self.workload.attempts);
+        count(&self.hand.workload.attempts);
         let (replica, sent) = (node.replica.clone(), commit.clone());
         let answer = node.handle.spawn(async move { replica.commit(sent).await });
         let result = match timeout(PATIENCE, answer).await {
@@ -194,7 +152,7 @@ impl Client {
             // Nobody knows.
             Ok(Err(_)) | Err(_) => Err(CommitError::Unknown),
         };
-        let trace = &self.world.trace;
+        let trace = &self.hand.world.trace;
         match result {
             Ok(Outcome::Committed { revision, headers }) => {
                 let headers: Vec<EventHeader> = headers
@@ -206,13 +164,17 @@ impl Client {
                 true
             }
             Ok(outcome) => {
-                self.world
+                self.hand
+                    .world
                     .oracle
-                    .fail(format!("{}: {outcome:?}", self.name));
+                    .fail(format!("{}: {outcome:?}", self.hand.name));
                 true
             }
             Err(error) => {
-                trace.line(format_args!("{} node {}: {error}", self.name, node.node_id));
+                trace.line(format_args!(
+                    "{} node {}: {error}",
+                    self.hand.name, node.node_id
+                ));
                 if let CommitError::NotLeader { leader } = &error {
                     self.leader = leader.as_ref().map(|leader| leader.node_id);
                 }
@@ -220,7 +182,10 @@ impl Client {
                     error,
                     CommitError::TooLarge { .. } | CommitError::Invalid(_)
                 ) {
-                    self.world.oracle.fail(format!("{}: {error}", self.name));
+                    self.hand
+                        .world
+                        .oracle
+                        .fail(format!("{}: {error}", self.hand.name));
                 }
                 false
             }
@@ -236,12 +201,12 @@ impl Client {
     ) {
         let events = commit.events.iter();
         let payloads: Vec<Digest> = events.map(|event| event.payload_digest).collect();
-        let World { oracle, trace, .. } = &self.world;
-        oracle.acknowledge(&self.name, revision, headers, &payloads, began);
+        let World { oracle, trace, .. } = &self.hand.world;
+        oracle.acknowledge(&self.hand.name, revision, headers, &payloads, began);
         let sequence = headers.last().map_or(0, |header| header.sequence);
-        trace.line(format_args!("{} acknowledged {sequence}", self.name));
+        trace.line(format_args!("{} acknowledged {sequence}", self.hand.name));
         self.last = headers.last().map(|header| header.digest);
-        count(&self.workload.commits);
+        count(&self.hand.workload.commits);
     }
 
     /// Whether the commit was acknowledged, over the network.
@@ -252,35 +217,22 @@ impl Client {
         commit: &Commit,
         began: Floor,
     ) -> bool {
-        count(&self.workload.attempts);
+        count(&self.hand.workload.attempts);
         match client.commit_batch(drafts.to_vec(), vec![]).await {
             Ok(committed) => {
                 self.acknowledged(commit, committed.revision, &committed.headers, began);
                 true
             }
             Err(error) => {
-                self.note(&error);
+                self.hand.note(&error);
                 false
             }
         }
     }
 
-    /// Only what may succeed later is an answer to a call that nothing is wrong with.
-    fn note(&self, error: &toka_client::Error) {
-        let World { oracle, trace, .. } = &self.world;
-        trace.line(format_args!("{}: {error}", self.name));
-        let is_passing = matches!(
-            error,
-            toka_client::Error::Refused { .. } | toka_client::Error::LimitReached { .. }
-        );
-        if !error.is_retryable() && !is_passing {
-            oracle.fail(format!("{}: {error}", self.name));
-        }
-    }
-
     /// As [`Client::read`], over the network: the newest event must not be older than what was acknowledged.
     async fn read_remote(&mut self, client: &toka_client::Client) -> bool {
-        let began = self.world.oracle.floor();
+        let began = self.hand.world.oracle.floor();
         let newest = List {
             descending: true,
             page_size: 1,
@@ -293,19 +245,19 @@ impl Client {
         let page = match client.list(&newest, None).await {
             Ok(page) => page,
             Err(error) => {
-                self.note(&error);
+                self.hand.note(&error);
                 return false;
             }
         };
-        count(&self.workload.reads);
+        count(&self.hand.workload.reads);
         let newest = page.events.first().map(|event| &event.header);
         if let Some(header) = newest {
-            self.world.oracle.see(&self.name, header);
+            self.hand.world.oracle.see(&self.hand.name, header);
         }
         let sequence = newest.map_or(0, |header| header.sequence);
-        let World { oracle, trace, .. } = &self.world;
-        trace.line(format_args!("{} reads up to {sequence}", self.name));
-        oracle.read_up_to(&self.name, sequence, began);
+        let World { oracle, trace, .. } = &self.hand.world;
+        trace.line(format_args!("{} reads up to {sequence}", self.hand.name));
+        oracle.read_up_to(&self.hand.name, sequence, began);
         true
     }
 
@@ -318,9 +270,9 @@ impl Client {
             return false;
         };
         let acknowledged: Vec<(u64, Digest)> =
-            self.world.oracle.acknowledged().into_iter().collect();
-        let wanted = self.random.pick(&acknowledged);
-        let began = self.world.oracle.floor();
+            self.hand.world.oracle.acknowledged().into_iter().collect();
+        let wanted = self.hand.random.pick(&acknowledged);
+        let began = self.hand.world.oracle.floor();
         let replica = node.replica.clone();
         let answer = node.handle.spawn(async move {
             let deadline = Instant::now() + PATIENCE;
@@ -334,12 +286,12 @@ impl Client {
         let Ok(Ok(Ok((position, found)))) = timeout(2 * PATIENCE, answer).await else {
             return false;
         };
-        count(&self.workload.reads);
+        count(&self.hand.workload.reads);
         let whose = node.node_id.to_string();
-        self.world.oracle.read(&whose, &position, began);
-        self.world.trace.line(format_args!(
+        self.hand.world.oracle.read(&whose, &position, began);
+        self.hand.world.trace.line(format_args!(
             "{} reads {} of node {whose}",
-            self.name, position.revision
+            self.hand.name, position.revision
         ));
         match (wanted, found) {
             // A node whose disk fails says so elsewhere.
@@ -347,7 +299,7 @@ impl Client {
             (Some((sequence, digest)), Ok(found)) => {
                 let found = found.flatten().map(|header| header.digest);
                 if found != Some(digest) {
-                    self.world.oracle.fail(format!(
+                    self.hand.world.oracle.fail(format!(
                         "node {whose} has {found:?} at sequence {sequence}, where {digest:?} was acknowledged"
                     ));
                 }
@@ -358,7 +310,8 @@ impl Client {
 
     /// Reads its own writes.
     async fn read_at_least(&mut self) {
-        let (Some(node), revision) = (self.any_node(), self.world.oracle.floor().revision) else {
+        let (Some(node), revision) = (self.any_node(), self.hand.world.oracle.floor().revision)
+        else {
             return;
         };
         let replica = node.replica.clone();
@@ -370,17 +323,20 @@ impl Client {
         let whose = node.node_id.to_string();
         match timeout(2 * PATIENCE, answer).await {
             Ok(Ok(Ok(position))) => {
-                count(&self.workload.reads);
-                self.world.oracle.at(&whose, &position);
+                count(&self.hand.workload.reads);
+                self.hand.world.oracle.at(&whose, &position);
                 if position.revision < revision {
-                    self.world.oracle.fail(format!(
+                    self.hand.world.oracle.fail(format!(
                         "node {whose} serves a read at least at {revision} at {position:?}"
                     ));
                 }
             }
             Ok(Ok(Err(error))) if !error.is_retryable() => {
                 // The revision is acknowledged.
-                self.world.oracle.fail(format!("node {whose}: {error}"));
+                self.hand
+                    .world
+                    .oracle
+                    .fail(format!("node {whose}: {error}"));
             }
             _ => {}
         }
@@ -390,9 +346,7 @@ impl Client {
 /// Follows the whole history, now on this node and now on that one.
 pub(crate) struct Subscriber {
     n: usize,
-    world: World,
-    workload: Arc<Workload>,
-    random: Random,
+    hand: Hand,
     last: u64,
     /// Over the network; absent: the replicas are asked.
     pub(crate) remote: Option<toka_client::Client>,
@@ -405,11 +359,10 @@ impl Subscriber {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         places.push(0);
+        let n = places.len() - 1;
         Self {
-            n: places.len() - 1,
-            world: world.clone(),
-            workload: Arc::clone(workload),
-            random,
+            n,
+            hand: Hand::new(format!("subscriber {n}"), world, workload, random),
             last: 0,
             remote: None,
         }
@@ -420,13 +373,13 @@ impl Subscriber {
             return self.follow_remote(&client).await;
         }
         loop {
-            let nodes = self.world.directory.ready();
-            if let Some(node) = self.random.pick(&nodes) {
-                let time = Duration::from_millis(self.random.between(200, 5_000));
+            let nodes = self.hand.world.directory.ready();
+            if let Some(node) = self.hand.random.pick(&nodes) {
+                let time = Duration::from_millis(self.hand.random.between(200, 5_000));
                 // It ends when the time is over, or the node.
                 let _ = timeout(time, self.follow(&node)).await;
             }
-            sleep(Duration::from_millis(self.random.between(10, 100))).await;
+            self.hand.pause(10, 100).await;
         }
     }
 
@@ -443,16 +396,16 @@ impl Subscriber {
                     Ok(toka_client::Message::Event(event)) => self.take("a server", &event.header),
                     Ok(toka_client::Message::Checkpoint { sequence, .. }) => {
                         if sequence > self.last {
-                            self.world.oracle.fail(format!(
-                                "subscriber {} is told of {sequence} before it got it",
-                                self.n
+                            self.hand.world.oracle.fail(format!(
+                                "{} is told of {sequence} before it got it",
+                                self.hand.name
                             ));
                         }
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        let (n, trace) = (self.n, &self.world.trace);
-                        trace.line(format_args!("subscriber {n}: {error}"));
+                        let Hand { name, world, .. } = &self.hand;
+                        world.trace.line(format_args!("{name}: {error}"));
                         break;
                     }
                 }
@@ -479,22 +432,21 @@ impl Subscriber {
     }
 
     fn take(&mut self, place: &str, header: &EventHeader) {
-        let (n, last) = (self.n, self.last);
-        self.world.trace.line(format_args!(
-            "subscriber {n} gets {} of {place}",
-            header.sequence
-        ));
-        let whose = format!("subscriber {n} on {place}");
-        self.world.oracle.see(&whose, header);
+        let (Hand { name, world, .. }, last) = (&self.hand, self.last);
+        world
+            .trace
+            .line(format_args!("{name} gets {} of {place}", header.sequence));
+        let whose = format!("{name} on {place}");
+        world.oracle.see(&whose, header);
         if header.sequence != last + 1 {
-            self.world.oracle.fail(format!(
+            world.oracle.fail(format!(
                 "{whose} gets event {} after event {last}",
                 header.sequence
             ));
         }
         self.last = header.sequence;
-        count(&self.workload.delivered);
-        let places = self.workload.subscribers.lock();
-        places.unwrap_or_else(PoisonError::into_inner)[n] = self.last;
+        count(&self.hand.workload.delivered);
+        let places = self.hand.workload.subscribers.lock();
+        places.unwrap_or_else(PoisonError::into_inner)[self.n] = self.last;
     }
 }

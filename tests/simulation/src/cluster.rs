@@ -15,7 +15,7 @@ use toka_raft::config::{Compaction, RuntimeChoice};
 use toka_raft::{Config, FatalError, Member, Replica};
 use tokio::runtime::Runtime;
 
-use crate::client::Workload;
+use crate::hand::Workload;
 use crate::host::{Directory, Failure, Host, World, client_endpoint, raft_endpoint, runtime, step};
 use crate::interpose;
 use crate::membership::{Changed, Changes};

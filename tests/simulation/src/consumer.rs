@@ -11,11 +11,9 @@ use toka_client::{
     GroupSettings, GroupStart, List, Pull, Read, SettleOutcome, Verdict,
 };
 use toka_ledger::{Rejection, Violation};
-use tokio::time::sleep;
 
-use crate::client::{Workload, count};
+use crate::hand::{Hand, count};
 use crate::host::World;
-use crate::random::Random;
 
 /// The group's events; one in three of the clients' are.
 const KIND: &str = "sim.c";
@@ -122,22 +120,21 @@ impl Book {
 
 /// One consumer.
 pub(crate) struct Consumer {
-    pub(crate) name: String,
+    pub(crate) hand: Hand,
     pub(crate) client: Client,
-    pub(crate) world: World,
-    pub(crate) workload: Arc<Workload>,
-    pub(crate) random: Random,
     pub(crate) book: Book,
 }
 
 impl Consumer {
     pub(crate) async fn run(mut self) {
-        let (Ok(group), Ok(consumer)) = (GroupName::new("workers"), ConsumerName::new(&self.name))
-        else {
-            return self.world.oracle.fail("names are valid");
+        let (Ok(group), Ok(consumer)) = (
+            GroupName::new("workers"),
+            ConsumerName::new(&self.hand.name),
+        ) else {
+            return self.hand.world.oracle.fail("names are valid");
         };
         while !self.make(&group).await {
-            self.pause(200, 1_000).await;
+            self.hand.pause(200, 1_000).await;
         }
         let pull = Pull {
             max_events: 5,
@@ -145,7 +142,7 @@ impl Consumer {
             ..Pull::new(group.clone(), consumer)
         };
         loop {
-            let is_last = self.workload.is_over();
+            let is_last = self.hand.workload.is_over();
             match self.client.pull(&pull).await {
                 Ok(deliveries) if deliveries.is_empty() => {
                     if is_last && self.is_drained(&group).await {
@@ -157,16 +154,11 @@ impl Consumer {
                         self.take(&group, &delivery).await;
                     }
                 }
-                Err(error) => self.note(&error),
+                Err(error) => self.hand.note(&error),
             }
-            self.pause(10, 300).await;
+            self.hand.pause(10, 300).await;
         }
-        self.workload.consuming.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    async fn pause(&mut self, low_ms: u64, high_ms: u64) {
-        let ms = self.random.between(low_ms, high_ms);
-        sleep(Duration::from_millis(ms)).await;
+        self.hand.workload.consuming.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether the group is there; it is not before every member knows the feature level.
@@ -178,7 +170,7 @@ impl Consumer {
         match made.await {
             Ok(_) => true,
             Err(error) => {
-                self.note(&error);
+                self.hand.note(&error);
                 false
             }
         }
@@ -186,23 +178,23 @@ impl Consumer {
 
     async fn take(&mut self, group: &GroupName, delivery: &Delivery) {
         let sequence = delivery.event.header.sequence;
-        let World { oracle, trace, .. } = &self.world;
+        let World { oracle, trace, .. } = &self.hand.world;
         trace.line(format_args!(
             "{} gets {sequence}, delivery {}",
-            self.name, delivery.delivery
+            self.hand.name, delivery.delivery
         ));
-        oracle.see(&self.name, &delivery.event.header);
-        count(&self.workload.consumed);
+        oracle.see(&self.hand.name, &delivery.event.header);
+        count(&self.hand.workload.consumed);
         if delivery.event.header.kind != KIND {
             oracle.fail(format!(
                 "{} gets event {sequence} of another kind",
-                self.name
+                self.hand.name
             ));
         }
         if let Some(wrong) = self.book.got(delivery) {
-            oracle.fail(format!("{}: {wrong}", self.name));
+            oracle.fail(format!("{}: {wrong}", self.hand.name));
         }
-        let verdict = match self.random.between(0, 9) {
+        let verdict = match self.hand.random.between(0, 9) {
             // Until its time is over.
             0 => return,
             1 => Verdict::Reject {
@@ -217,12 +209,15 @@ impl Consumer {
         match self.client.settle(group, &settlement).await {
             Ok(outcomes) if is_done && outcomes == [SettleOutcome::Done] => {
                 if let Some(wrong) = self.book.acknowledges(delivery) {
-                    self.world.oracle.fail(format!("{}: {wrong}", self.name));
+                    self.hand
+                        .world
+                        .oracle
+                        .fail(format!("{}: {wrong}", self.hand.name));
                 }
             }
             // Stale: by an earlier try, or it was late.
             Ok(_) => {}
-            Err(error) => self.note(&error),
+            Err(error) => self.hand.note(&error),
         }
     }
 
@@ -233,7 +228,7 @@ impl Consumer {
             Ok(group) if group.unacknowledged == 0 && group.parked == 0 => {}
             Ok(_) => return false,
             Err(error) => {
-                self.note(&error);
+                self.hand.note(&error);
                 return false;
             }
         }
@@ -256,62 +251,49 @@ impl Consumer {
                 };
                 let mut sequences = events.iter().map(|event| event.header.sequence);
                 if let Some(lost) = sequences.find(|sequence| !seen(*sequence)) {
-                    let oracle = &self.world.oracle;
+                    let oracle = &self.hand.world.oracle;
                     oracle.fail(format!("the group has lost event {lost}"));
                 }
                 true
             }
             Err(error) => {
-                self.note(&error);
+                self.hand.note(&error);
                 false
             }
-        }
-    }
-
-    /// Only what may succeed later is an answer to a call that nothing is wrong with.
-    fn note(&self, error: &Error) {
-        let World { oracle, trace, .. } = &self.world;
-        trace.line(format_args!("{}: {error}", self.name));
-        let is_passing = matches!(error, Error::Refused { .. } | Error::LimitReached { .. });
-        if !error.is_retryable() && !is_passing {
-            oracle.fail(format!("{}: {error}", self.name));
         }
     }
 }
 
 /// Moves a cursor on and on, and nobody else does.
 pub(crate) struct Keeper {
+    pub(crate) hand: Hand,
     pub(crate) client: Client,
-    pub(crate) world: World,
-    pub(crate) workload: Arc<Workload>,
-    pub(crate) random: Random,
 }
 
 impl Keeper {
     pub(crate) async fn run(mut self) {
         let Ok(name) = CursorName::new("keeper") else {
-            return self.world.oracle.fail("the name is valid");
+            return self.hand.world.oracle.fail("the name is valid");
         };
         let mut at = 0;
         loop {
-            let is_last = self.workload.is_over();
-            let to = self.world.oracle.floor().sequence;
+            let is_last = self.hand.workload.is_over();
+            let to = self.hand.world.oracle.floor().sequence;
             if to > at {
                 at = self.move_to(&name, at, to).await;
             }
             if self.reads(&name, at).await && is_last {
                 break;
             }
-            let ms = self.random.between(50, 500);
-            sleep(Duration::from_millis(ms)).await;
+            self.hand.pause(50, 500).await;
         }
-        self.workload.consuming.fetch_sub(1, Ordering::Relaxed);
+        self.hand.workload.consuming.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Moves the cursor until it is known to have moved; where it is then.
     async fn move_to(&mut self, name: &CursorName, from: u64, to: u64) -> u64 {
         loop {
-            let World { oracle, trace, .. } = &self.world;
+            let World { oracle, trace, .. } = &self.hand.world;
             match self.client.save_cursor(name, Some(from), to).await {
                 Ok(_) => return to,
                 Err(Error::Rejected(Rejection::Preconditions { violations })) => {
@@ -335,20 +317,19 @@ impl Keeper {
                     }
                 }
             }
-            let ms = self.random.between(50, 500);
-            sleep(Duration::from_millis(ms)).await;
+            self.hand.pause(50, 500).await;
         }
     }
 
     /// Whether the cursor could be read; it must be where it was put.
     async fn reads(&self, name: &CursorName, at: u64) -> bool {
-        let World { oracle, trace, .. } = &self.world;
+        let World { oracle, trace, .. } = &self.hand.world;
         match self.client.cursor(name, Consistency::Linearizable).await {
             Ok(cursor) => {
                 if cursor.unwrap_or(0) != at {
                     oracle.fail(format!("the cursor is at {cursor:?}, not at {at}"));
                 }
-                count(&self.workload.reads);
+                count(&self.hand.workload.reads);
                 true
             }
             Err(error) => {

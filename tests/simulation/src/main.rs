@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main -> runs -> cluster -> nemesis -> host -> network, outside -> interpose
-//!                         -> client, consumer, streamer, warden, membership -> oracle, rights -> trace
+//!                         -> client, consumer, streamer, warden, membership -> hand -> oracle, rights -> trace
 //! ```
 //!
 //! Only a build with `--cfg simulation` has it (`cargo xtask simulate`): what that cfg changes in the product is
@@ -17,6 +17,8 @@ mod cluster;
 mod consumer;
 #[cfg(simulation)]
 mod fault;
+#[cfg(simulation)]
+mod hand;
 #[cfg(simulation)]
 mod host;
 #[cfg(simulation)]

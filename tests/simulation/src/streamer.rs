@@ -4,19 +4,15 @@
 //! Each commit that is acknowledged has to be there once, behind all that it has sent before.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use toka_client::{Client, Committed, Error};
+use toka_client::{Client, Committed};
 use toka_ledger::Digest;
 use toka_ledger::prepare::{EventDraft, prepare_commit};
-use tokio::time::sleep;
 
-use crate::client::{Workload, count};
+use crate::hand::{Hand, count};
 use crate::host::World;
 use crate::oracle::Floor;
-use crate::random::Random;
 
 /// Commits that are sent without waiting for an answer, at most.
 const ROUND_COMMITS_MAX: u64 = 24;
@@ -32,66 +28,49 @@ struct Sent {
 
 /// One streamer.
 pub(crate) struct Streamer {
-    name: String,
+    hand: Hand,
     client: Client,
-    world: World,
-    workload: Arc<Workload>,
-    random: Random,
     commits: u64,
     /// Its last event that was acknowledged.
     last: u64,
 }
 
 impl Streamer {
-    pub(crate) fn new(
-        name: &str,
-        client: Client,
-        world: &World,
-        workload: &Arc<Workload>,
-        random: Random,
-    ) -> Self {
+    pub(crate) fn new(hand: Hand, client: Client) -> Self {
         Self {
-            name: name.to_owned(),
+            hand,
             client,
-            world: world.clone(),
-            workload: Arc::clone(workload),
-            random,
             commits: 0,
             last: 0,
         }
     }
 
     pub(crate) async fn run(mut self) {
-        while !self.workload.is_ending.load(Ordering::Relaxed) {
-            self.pause(1_000, 4_000).await;
+        while !self.hand.workload.is_ending.load(Ordering::Relaxed) {
+            self.hand.pause(1_000, 4_000).await;
             self.round().await;
         }
         self.round().await;
-        self.workload.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    async fn pause(&mut self, low_ms: u64, high_ms: u64) {
-        let ms = self.random.between(low_ms, high_ms);
-        sleep(Duration::from_millis(ms)).await;
+        self.hand.workload.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Sends some commits until each of them is acknowledged.
     async fn round(&mut self) {
-        let commits = self.random.between(1, ROUND_COMMITS_MAX);
+        let commits = self.hand.random.between(1, ROUND_COMMITS_MAX);
         let mut unanswered: VecDeque<Sent> = (0..commits).map(|_| self.next_commit()).collect();
         loop {
             self.attempt(&mut unanswered).await;
             if unanswered.is_empty() {
                 return;
             }
-            self.pause(10, 200).await;
+            self.hand.pause(10, 200).await;
         }
     }
 
     fn next_commit(&mut self) -> Sent {
         self.commits += 1;
-        let events = self.random.between(1, 3);
-        let filler = match self.random.between(0, 29) {
+        let events = self.hand.random.between(1, 3);
+        let filler = match self.hand.random.between(0, 29) {
             // Frames of the Raft log that no file is filled ahead of.
             0 => 40_000,
             1..=5 => 1_000,
@@ -99,7 +78,8 @@ impl Streamer {
         };
         let drafts: Vec<EventDraft> = (0..events)
             .map(|event| {
-                let mut payload = format!("{} commit {} event {event} ", self.name, self.commits);
+                let mut payload =
+                    format!("{} commit {} event {event} ", self.hand.name, self.commits);
                 payload.extend(std::iter::repeat_n('.', filler));
                 EventDraft::new(KIND).payload_bytes(payload)
             })
@@ -109,7 +89,7 @@ impl Streamer {
         Sent {
             payloads: events.map(|event| event.payload_digest).collect(),
             drafts,
-            began: self.world.oracle.floor(),
+            began: self.hand.world.oracle.floor(),
         }
     }
 
@@ -118,18 +98,18 @@ impl Streamer {
         let stream = self.client.commit_stream();
         let mut answers = VecDeque::new();
         for sent in &*unanswered {
-            count(&self.workload.attempts);
+            count(&self.hand.workload.attempts);
             match stream.send(sent.drafts.clone(), vec![]).await {
                 Ok(answer) => answers.push_back(answer),
                 Err(error) => {
-                    self.note(&error);
+                    self.hand.note(&error);
                     break;
                 }
             }
         }
         // Now and then it goes away in between, and what it has sent goes on without it.
-        let leaves_at = match self.random.chance(10) {
-            true => self.random.between(0, ROUND_COMMITS_MAX),
+        let leaves_at = match self.hand.random.chance(10) {
+            true => self.hand.random.between(0, ROUND_COMMITS_MAX),
             false => u64::MAX,
         };
         for (at, answer) in (0..).zip(answers) {
@@ -142,14 +122,14 @@ impl Streamer {
                         self.acknowledged(&sent, &committed);
                     }
                 }
-                Err(error) => return self.note(&error),
+                Err(error) => return self.hand.note(&error),
             }
         }
     }
 
     fn acknowledged(&mut self, sent: &Sent, committed: &Committed) {
-        let (name, headers) = (&self.name, &committed.headers);
-        let World { oracle, trace, .. } = &self.world;
+        let (name, headers) = (&self.hand.name, &committed.headers);
+        let World { oracle, trace, .. } = &self.hand.world;
         oracle.acknowledge(
             name,
             committed.revision,
@@ -171,16 +151,6 @@ impl Streamer {
             self.last = sequence;
         }
         trace.line(format_args!("{name} acknowledged {}", self.last));
-        count(&self.workload.commits);
-    }
-
-    /// Only what may succeed later is an answer to a call that nothing is wrong with.
-    fn note(&self, error: &Error) {
-        let World { oracle, trace, .. } = &self.world;
-        trace.line(format_args!("{}: {error}", self.name));
-        let is_passing = matches!(error, Error::Refused { .. } | Error::LimitReached { .. });
-        if !error.is_retryable() && !is_passing {
-            oracle.fail(format!("{}: {error}", self.name));
-        }
+        count(&self.hand.workload.commits);
     }
 }

@@ -2,7 +2,6 @@
 //! was told is so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,11 +11,10 @@ use toka_client::{
 };
 use toka_ledger::Rejection;
 use toka_ledger::credentials::{Actor, AuditRecord};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::client::{Workload, count};
+use crate::hand::{Hand, count};
 use crate::host::World;
-use crate::random::Random;
 
 /// Roles that come and go, by all wardens.
 const ROLES: [&str; 3] = ["sim-robots", "sim-tasks", "sim-notes"];
@@ -40,38 +38,26 @@ enum Fate {
 
 /// One warden.
 pub(crate) struct Warden {
-    name: String,
+    hand: Hand,
     client: Client,
-    world: World,
-    workload: Arc<Workload>,
-    random: Random,
     tokens: BTreeMap<TokenId, Fate>,
     /// Tokens that may have ended by themselves.
     may_end: BTreeSet<TokenId>,
 }
 
 impl Warden {
-    pub(crate) fn new(
-        name: &str,
-        client: Client,
-        world: &World,
-        workload: &Arc<Workload>,
-        random: Random,
-    ) -> Self {
+    pub(crate) fn new(hand: Hand, client: Client) -> Self {
         Self {
-            name: name.to_owned(),
+            hand,
             client,
-            world: world.clone(),
-            workload: Arc::clone(workload),
-            random,
             tokens: BTreeMap::new(),
             may_end: BTreeSet::new(),
         }
     }
 
     pub(crate) async fn run(mut self) {
-        while !self.workload.is_ending.load(Ordering::Relaxed) {
-            self.pause(100, 800).await;
+        while !self.hand.workload.is_ending.load(Ordering::Relaxed) {
+            self.hand.pause(100, 800).await;
             self.act().await;
         }
         // Of each one more, whatever has become of the others.
@@ -79,30 +65,25 @@ impl Warden {
             if let Some(id) = self.create(BUILT_IN).await {
                 break id;
             }
-            self.pause(50, 500).await;
+            self.hand.pause(50, 500).await;
         };
         while !self.revoke(last).await {
-            self.pause(50, 500).await;
+            self.hand.pause(50, 500).await;
         }
         while !self.look().await {
-            self.pause(50, 500).await;
+            self.hand.pause(50, 500).await;
         }
-        self.workload.consuming.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    async fn pause(&mut self, low_ms: u64, high_ms: u64) {
-        let ms = self.random.between(low_ms, high_ms);
-        sleep(Duration::from_millis(ms)).await;
+        self.hand.workload.consuming.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn act(&mut self) {
-        let role = self.random.pick(&ROLES).unwrap_or(BUILT_IN);
+        let role = self.hand.random.pick(&ROLES).unwrap_or(BUILT_IN);
         let made = self.tokens.iter();
         let made = made.filter(|(_, fate)| **fate == Fate::Made);
         let made: Vec<TokenId> = made.map(|(id, _)| *id).collect();
-        let token = self.random.pick(&made);
+        let token = self.hand.random.pick(&made);
         let is_full = self.tokens.len() >= TOKENS_MAX;
-        match (self.random.between(0, 11), token) {
+        match (self.hand.random.between(0, 11), token) {
             (0, _) => self.delete_role(role).await,
             (1 | 2, _) => self.put_role(role).await,
             (3, _) => self.note_something().await,
@@ -126,7 +107,7 @@ impl Warden {
     async fn create(&mut self, role: &str) -> Option<TokenId> {
         let role = RoleName::new(role).expect("valid");
         let new = NewToken {
-            principal: PrincipalName::new(&self.name).expect("valid"),
+            principal: PrincipalName::new(&self.hand.name).expect("valid"),
             roles: vec![role.clone()],
             grants: Vec::new(),
             limits: TokenLimits::default(),
@@ -152,9 +133,9 @@ impl Warden {
     /// Takes note of a token that was made.
     fn take(&mut self, token: &TokenInfo) {
         let id = token.id;
-        let World { trace, .. } = &self.world;
-        trace.line(format_args!("{} has token {id}", self.name));
-        if token.principal.as_str() != self.name || token.revoked_unix_ms.is_some() {
+        let World { trace, .. } = &self.hand.world;
+        trace.line(format_args!("{} has token {id}", self.hand.name));
+        if token.principal.as_str() != self.hand.name || token.revoked_unix_ms.is_some() {
             self.fail(format!("was given another one's token: {token:?}"));
         }
         if token.expires_unix_ms.is_some() {
@@ -163,11 +144,11 @@ impl Warden {
         if self.tokens.insert(id, Fate::Made).is_some() {
             self.fail(format!("was given token {id} twice"));
         }
-        count(&self.workload.credentials);
+        count(&self.hand.workload.credentials);
     }
 
     async fn rotate(&mut self, id: TokenId) {
-        let grace_ms = u32::try_from(self.random.between(0, 3_000)).expect("small");
+        let grace_ms = u32::try_from(self.hand.random.between(0, 3_000)).expect("small");
         let could_end = !self.may_end.insert(id);
         match self.client.rotate_token(id, grace_ms, None).await {
             Ok(issued) => self.take(&issued.token),
@@ -183,13 +164,13 @@ impl Warden {
         self.tokens.insert(id, Fate::Asked);
         match self.client.revoke_token(id).await {
             Ok(token) => {
-                let World { trace, .. } = &self.world;
-                trace.line(format_args!("{} has revoked token {id}", self.name));
+                let World { trace, .. } = &self.hand.world;
+                trace.line(format_args!("{} has revoked token {id}", self.hand.name));
                 if token.id != id || token.revoked_unix_ms.is_none() {
                     self.fail(format!("has revoked token {id}, and got {token:?}"));
                 }
                 self.tokens.insert(id, Fate::Revoked);
-                count(&self.workload.credentials);
+                count(&self.hand.workload.credentials);
                 true
             }
             Err(error) => {
@@ -200,7 +181,7 @@ impl Warden {
     }
 
     async fn put_role(&mut self, name: &str) {
-        let prefix = format!("sim.{}", self.random.between(0, 3));
+        let prefix = format!("sim.{}", self.hand.random.between(0, 3));
         let role = Role {
             name: RoleName::new(name).expect("valid"),
             grants: vec![Grant {
@@ -209,7 +190,7 @@ impl Warden {
             }],
         };
         match self.client.put_role(&role).await {
-            Ok(put) if put == role => count(&self.workload.credentials),
+            Ok(put) if put == role => count(&self.hand.workload.credentials),
             Ok(put) => self.fail(format!("has put {role:?}, and got {put:?}")),
             Err(error) => self.note(&error),
         }
@@ -218,7 +199,7 @@ impl Warden {
     async fn delete_role(&mut self, name: &str) {
         let name = RoleName::new(name).expect("valid");
         match self.client.delete_role(&name).await {
-            Ok(_) => count(&self.workload.credentials),
+            Ok(_) => count(&self.hand.workload.credentials),
             // By an earlier try, or by another warden; or it was never there.
             Err(Error::Rejected(Rejection::UnknownRole { .. })) => {}
             // One that tokens have is a refusal too.
@@ -228,22 +209,22 @@ impl Warden {
 
     /// As a node does that has to say something for the audit, on any node.
     async fn note_something(&mut self) {
-        let nodes = self.world.directory.ready();
-        let Some(node) = self.random.pick(&nodes) else {
+        let nodes = self.hand.world.directory.ready();
+        let Some(node) = self.hand.random.pick(&nodes) else {
             return;
         };
         let record = AuditRecord {
             action: "sim.noted".to_owned(),
             actor: Actor::anonymous(),
-            count: self.random.between(1, 9),
-            fields: BTreeMap::from([("by".to_owned(), self.name.clone())]),
+            count: self.hand.random.between(1, 9),
+            fields: BTreeMap::from([("by".to_owned(), self.hand.name.clone())]),
         };
         let replica = node.replica.clone();
         let noted = node
             .handle
             .spawn(async move { replica.append_audit(vec![record]).await });
         if let Ok(Ok(Ok(()))) = timeout(PATIENCE, noted).await {
-            count(&self.workload.credentials);
+            count(&self.hand.workload.credentials);
         }
     }
 
@@ -256,7 +237,7 @@ impl Warden {
                 return false;
             }
         };
-        count(&self.workload.reads);
+        count(&self.hand.workload.reads);
         let tokens = tokens.iter().map(|token| (token.id, token.revoked_unix_ms));
         let found: BTreeMap<TokenId, Option<u64>> = tokens.collect();
         for (id, fate) in &self.tokens {
@@ -274,14 +255,14 @@ impl Warden {
     }
 
     fn fail(&self, what: String) {
-        let World { oracle, .. } = &self.world;
-        oracle.fail(format!("{} {what}", self.name));
+        let World { oracle, .. } = &self.hand.world;
+        oracle.fail(format!("{} {what}", self.hand.name));
     }
 
     /// Only what may succeed later, or may have been done, is an answer to a call that nothing is wrong with.
     fn note(&self, error: &Error) {
-        let World { trace, .. } = &self.world;
-        trace.line(format_args!("{}: {error}", self.name));
+        let World { trace, .. } = &self.hand.world;
+        trace.line(format_args!("{}: {error}", self.hand.name));
         let is_passing = matches!(
             error,
             Error::Refused { .. } | Error::LimitReached { .. } | Error::OutcomeUnknown { .. }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Cluster;
-use crate::client::{Client, Subscriber, count};
+use crate::client::{Client, Subscriber};
 use crate::consumer::{Book, Consumer, Keeper};
+use crate::hand::{Hand, count};
 use crate::host::client_endpoint;
 use crate::outside::entropy;
 use crate::random::Random;
@@ -23,7 +24,8 @@ const STREAMERS: u64 = 2;
 impl Cluster {
     pub(super) fn start_clients(&mut self) {
         for n in 1..=CLIENTS {
-            let mut client = Client::new(n, &self.world, &self.workload, self.random.fork());
+            let random = self.random.fork();
+            let mut client = Client::new(self.hand(&format!("client {n}"), random));
             if self.has_servers {
                 client.remote = Some(self.remote(&format!("client-{n}")));
             }
@@ -50,7 +52,7 @@ impl Cluster {
             let entropy = self.apart.fork();
             let client = self.remote_with(&name, entropy);
             let random = self.apart.fork();
-            let streamer = Streamer::new(&name, client, &self.world, &self.workload, random);
+            let streamer = Streamer::new(self.hand(&name, random), client);
             // Nobody is done before it is: it commits.
             count(&self.workload.busy);
             self.clients.spawn(streamer.run());
@@ -63,7 +65,7 @@ impl Cluster {
             let entropy = self.apart.fork();
             let client = self.remote_with(&name, entropy);
             let random = self.apart.fork();
-            let warden = Warden::new(&name, client, &self.world, &self.workload, random);
+            let warden = Warden::new(self.hand(&name, random), client);
             count(&self.workload.consuming);
             self.clients.spawn(warden.run());
         }
@@ -73,25 +75,28 @@ impl Cluster {
         let book = Book::default();
         for n in 1..=CONSUMERS {
             let name = format!("consumer-{n}");
+            let client = self.remote(&name);
+            let random = self.random.fork();
             let consumer = Consumer {
-                client: self.remote(&name),
-                name,
-                world: self.world.clone(),
-                workload: Arc::clone(&self.workload),
-                random: self.random.fork(),
+                hand: self.hand(&name, random),
+                client,
                 book: book.clone(),
             };
             count(&self.workload.consuming);
             self.clients.spawn(consumer.run());
         }
+        let client = self.remote("keeper");
+        let random = self.random.fork();
         let keeper = Keeper {
-            client: self.remote("keeper"),
-            world: self.world.clone(),
-            workload: Arc::clone(&self.workload),
-            random: self.random.fork(),
+            hand: self.hand("keeper", random),
+            client,
         };
         count(&self.workload.consuming);
         self.clients.spawn(keeper.run());
+    }
+
+    fn hand(&self, name: &str, random: Random) -> Hand {
+        Hand::new(name, &self.world, &self.workload, random)
     }
 
     /// A client on a machine of its own, which knows the first nodes.
