@@ -9,6 +9,8 @@ mod coordination;
 mod debug;
 mod dev;
 mod embed;
+mod events;
+mod global;
 mod intents;
 mod lineage;
 mod mcp;
@@ -20,10 +22,8 @@ mod serve;
 mod verify;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use toka_proto::convert::coordination::Token;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::agent::{Program, Replay, WhatIf};
 pub(crate) use self::auth::{Auth, CreateToken, RoleCommand, TokenCommand, from_now};
@@ -36,13 +36,14 @@ pub(crate) use self::bench::{
     Nodes, OwnNodes, Stock,
 };
 pub(crate) use self::cluster::{Cluster, Reconcile, Top};
-use self::coordination::parse_delivery;
 pub(crate) use self::coordination::{
     Consume, CreateGroup, Cursor, Group, GroupStart, Parked, Pull, UpdateGroup,
 };
 pub(crate) use self::debug::{Bundle, Debug};
 pub(crate) use self::dev::Dev;
 pub(crate) use self::embed::{Embed, Query, Reembed};
+pub(crate) use self::events::{Commit, Export, Import};
+pub(crate) use self::global::{Format, Global};
 pub(crate) use self::intents::{
     BenchIntents, Intents, IntentsCommand, PlotFile, PlotFormat, Search,
 };
@@ -50,7 +51,6 @@ pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::mcp::Mcp;
 pub(crate) use self::otel::{Find, Otel, Receive};
 pub(crate) use self::place::{CursorWay, From, Until};
-use self::place::{parse_cursor_way, parse_named_sequence};
 pub(crate) use self::read::{Get, Log, Paging, Watch};
 pub(crate) use self::serve::Serve;
 pub(crate) use self::verify::Verify;
@@ -99,83 +99,6 @@ fn parse_from(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result
     let matches = command.try_get_matches_from_mut(arguments)?;
     scope::check(&mut command, &matches)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
-}
-
-/// Flags that most commands take.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Global {
-    /// Client endpoints of the cluster, `host:port` or `https://host:port`, separated by commas [env: TOKA_ENDPOINTS].
-    #[arg(
-        long,
-        short = 'e',
-        global = true,
-        value_delimiter = ',',
-        value_name = "HOST:PORT"
-    )]
-    pub(crate) endpoint: Vec<String>,
-    /// CA that the nodes' certificates must be signed by, PEM: TLS is spoken then [default: the system's, for endpoints
-    /// that begin with https://].
-    #[arg(long, global = true, env = "TOKA_CA", value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Certificate that nodes are shown, PEM.
-    #[arg(long, global = true, env = "TOKA_CERT", value_name = "FILE")]
-    pub(crate) cert: Option<PathBuf>,
-    /// Its key, PEM.
-    #[arg(long, global = true, env = "TOKA_KEY", value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-    /// Name that the nodes' certificates must have [default: the host of each endpoint].
-    #[arg(long, global = true, env = "TOKA_SERVER_NAME", value_name = "NAME")]
-    pub(crate) server_name: Option<String>,
-    /// File with the token, or the JWT, that says who calls [default: what TOKA_TOKEN holds].
-    #[arg(long, global = true, env = "TOKA_TOKEN_FILE", value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Send the token without TLS to other machines too, where everybody on the way can read it.
-    #[arg(long, global = true, env = "TOKA_INSECURE_TOKEN")]
-    pub(crate) insecure_token: bool,
-    /// Named cluster (`toka context list`).
-    #[arg(long, global = true, env = "TOKA_CONTEXT", value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// Data directory: of the node for `serve` and `dev`, else of an embedded vault, which is
-    /// then used without a server.
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// How results are written [default: table on a terminal, json otherwise for `log`, `watch`, `lineage`, `cursor` and
-    /// `group`].
-    #[arg(
-        long,
-        short = 'o',
-        global = true,
-        env = "TOKA_OUTPUT",
-        value_name = "FORMAT"
-    )]
-    pub(crate) output: Option<Format>,
-    /// How long a call may take, retries and elections included.
-    #[arg(long, global = true, env = "TOKA_TIMEOUT", default_value = "30s", value_name = "TIME",
-          value_parser = parse_timeout)]
-    pub(crate) timeout: Duration,
-    /// Collector that spans are sent to, of the command or of the node: OTLP over gRPC, `http://HOST:PORT` or
-    /// `https://HOST:PORT` [env: OTEL_EXPORTER_OTLP_ENDPOINT; default: none].
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) otlp_endpoint: Option<String>,
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(timeout) if timeout.is_zero() => {
-            Err("no call can be answered in no time: give at least 1ms, such as 30s".to_owned())
-        }
-        Ok(timeout) => Ok(timeout),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// How results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    Table,
-    /// One JSON object a line, for scripts.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -309,113 +232,6 @@ pub(crate) struct Filter {
     pub(crate) descendants_of: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Commit {
-    /// What the event is about, such as auth.login.
-    pub(crate) kind: String,
-    /// The payload as JSON; - reads it from standard input [default: null].
-    #[arg(conflicts_with = "file")]
-    pub(crate) payload: Option<String>,
-    /// Read the payload from a file.
-    #[arg(long, short = 'f', value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Store the payload's bytes as they are, instead of JSON as MessagePack.
-    #[arg(long)]
-    pub(crate) raw: bool,
-    /// An event that this one depends on, by id, sequence or digest; may be repeated.
-    #[arg(long, short = 'p', value_name = "EVENT")]
-    pub(crate) parent: Vec<String>,
-    /// Who emits the event.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) source: Option<String>,
-    /// Media type of the payload.
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) content_type: Option<String>,
-    /// An attribute; may be repeated.
-    #[arg(long, short = 'a', value_name = "NAME=VALUE", value_parser = parse_pair)]
-    pub(crate) attribute: Vec<(String, String)>,
-    /// Makes a repeat an event of its own: up to 64 hexadecimal digits.
-    #[arg(long, value_name = "HEX", conflicts_with = "unique")]
-    pub(crate) salt: Option<String>,
-    /// Store the event even if the same one is stored already (with a random salt).
-    #[arg(long)]
-    pub(crate) unique: bool,
-    /// The embedding as a JSON array of numbers, or @FILE that holds one; nothing is embedded then.
-    #[arg(long, value_name = "JSON|@FILE")]
-    pub(crate) embedding: Option<String>,
-    /// Model that made the embedding; a vault refuses those of another model than its own.
-    #[arg(long, value_name = "NAME", requires = "embedding")]
-    pub(crate) embedding_model: Option<String>,
-    #[command(flatten)]
-    pub(crate) embed: Embed,
-    /// Only if the parent has no child of the kind yet (a claim).
-    #[arg(long, value_name = "EVENT=KIND", value_parser = parse_pair)]
-    pub(crate) no_child: Vec<(String, String)>,
-    /// Only if the last event of the kind is at this sequence (0: there is none).
-    #[arg(long, value_name = "KIND=SEQUENCE", value_parser = parse_named_sequence)]
-    pub(crate) kind_sequence: Vec<(String, u64)>,
-    /// Only if the last event whose kind begins with the prefix is at this sequence (0: there is none).
-    #[arg(long, value_name = "PREFIX=SEQUENCE", value_parser = parse_named_sequence)]
-    pub(crate) prefix_sequence: Vec<(String, u64)>,
-    /// Acknowledge a delivery together with the commit (`toka group pull`), or do neither.
-    #[arg(long, value_name = "GROUP=TOKEN", value_parser = parse_delivery)]
-    pub(crate) acknowledge: Vec<(String, Token)>,
-    /// Only if the vault's time has passed this, milliseconds since 1970.
-    #[arg(long, value_name = "UNIX_MS")]
-    pub(crate) time_passed: Option<u64>,
-    /// Move a cursor together with the commit.
-    #[arg(long, value_name = "NAME=FROM:TO", value_parser = parse_cursor_way)]
-    pub(crate) cursor: Vec<CursorWay>,
-    /// The history that the cursor's positions are of (`history_id`); refused if the vault has another one.
-    #[arg(long, value_name = "ID", value_parser = parse_history, requires = "cursor")]
-    pub(crate) history: Option<u128>,
-}
-
-/// A history as it is written everywhere.
-fn parse_history(text: &str) -> Result<u128, String> {
-    let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    u128::from_str_radix(text, 16)
-        .ok()
-        .filter(|_| is_one)
-        .ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// JSON Lines with `kind` and, as wanted, `ref`, `parents` (by ref, id or digest),
-    /// `payload`, `embedding`, `embedding_model`, `salt`, `source`, `content_type`, `attributes`; -
-    /// for standard input. With an embedder, lines without `embedding` get one.
-    #[arg(default_value = "-")]
-    pub(crate) file: PathBuf,
-    /// At most so many events a second.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rate: Option<u32>,
-    /// At most so many commits without an answer.
-    #[arg(long, default_value_t = 512, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) in_flight: u32,
-    #[command(flatten)]
-    pub(crate) embed: Embed,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Export {
-    /// Where to write; - for standard output.
-    #[arg(default_value = "-")]
-    pub(crate) file: PathBuf,
-    /// Only events after this sequence.
-    #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
-    pub(crate) after: u64,
-    /// Only events up to this sequence.
-    #[arg(long, value_name = "SEQUENCE")]
-    pub(crate) until: Option<u64>,
-    /// Leave embeddings out.
-    #[arg(long)]
-    pub(crate) no_embedding: bool,
-    #[command(flatten)]
-    pub(crate) filter: Filter,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// Show all of them.
@@ -449,6 +265,10 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::global::parse_timeout;
+    use super::place::parse_history;
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, String> {

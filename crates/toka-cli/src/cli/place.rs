@@ -68,6 +68,15 @@ pub(super) fn parse_cursor_way(text: &str) -> Result<CursorWay, String> {
         .ok_or_else(|| format!("{way:?} is not two sequences with `:` in between"))
 }
 
+/// A history as it is written everywhere.
+pub(super) fn parse_history(text: &str) -> Result<u128, String> {
+    let is_one = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| is_one)
+        .ok_or_else(|| "must be 32 hexadecimal digits".to_owned())
+}
+
 fn sequence(text: &str) -> Option<u64> {
     text.parse().ok()
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 use toka_server::config::ByteSize;
 
-use super::place::{From, Until, parse_start, parse_time, parse_until};
-use super::{Filter, Read, parse_history};
+use super::place::{From, Until, parse_history, parse_start, parse_time, parse_until};
+use super::{Filter, Read};
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
