@@ -79,6 +79,9 @@ async fn commits_are_measured_on_a_cluster_that_is_gone_afterwards() -> Result<(
     // The rate bounds it.
     ensure!(number(row, "acknowledged")? <= 61.0, "{row}");
     ensure!(number(row, "cpu_us_per_item")? >= 0.0, "{row}");
+    ensure!(number(row, "written_bytes_per_item")? >= 0.0, "{row}");
+    let source = &row["written_bytes_source"];
+    ensure!(source == "device" || source == "process", "{row}");
     let left: Vec<_> = std::fs::read_dir(directory.path())?.collect();
     ensure!(left.is_empty(), "left behind: {left:?}");
     Ok(())

@@ -12,6 +12,7 @@
 
 pub mod commits;
 pub mod counted;
+pub mod device;
 pub mod error;
 pub mod event;
 pub mod gap;
@@ -27,6 +28,7 @@ pub mod usage;
 pub mod vault;
 
 pub use crate::counted::{Counted, Summary};
+pub use crate::device::Device;
 pub use crate::error::Error;
 pub use crate::event::Events;
 pub use crate::meter::{Cost, Meter};

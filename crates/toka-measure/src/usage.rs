@@ -15,7 +15,7 @@ const USER_TICKS: usize = 11;
 pub struct Usage {
     /// User and system time, to 10 ms.
     pub cpu: Duration,
-    /// Bytes that it had written to a disk.
+    /// Bytes that it had written to a disk, as the kernel says of it: more than is written, with large folios.
     pub written_bytes: u64,
     /// Memory that it holds now.
     pub resident_bytes: u64,

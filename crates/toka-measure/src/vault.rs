@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -11,6 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::error::Error;
+use crate::meter::Meter;
+use crate::pace::Pace;
 use crate::ports;
 use crate::reads;
 use crate::server::Server;
@@ -44,7 +47,7 @@ pub struct Vault {
     nodes: Vec<Node>,
     // Before the directory, so that the processes end first.
     servers: Vec<Server>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Bytes on the disk of one node.
@@ -93,7 +96,7 @@ impl Vault {
         let mut vault = Self {
             nodes,
             servers,
-            _directory: directory,
+            directory,
         };
         for server in &mut vault.servers {
             server.start()?;
@@ -119,6 +122,12 @@ impl Vault {
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         self.servers.iter().filter_map(Server::pid).collect()
+    }
+
+    /// Measures what the nodes spend on a load.
+    #[must_use]
+    pub fn meter(&self, pace: &Arc<Pace>) -> Meter {
+        Meter::start(self.pids(), Some(self.directory.path()), pace)
     }
 
     /// A client of all nodes.

@@ -1,12 +1,13 @@
-//! `cargo xtask instructions`: how many instructions the hot paths take, against what they took before.
+//! `cargo xtask instructions`: how many instructions the hot paths take, against what they took before; and how long
+//! they take.
 //!
 //! Counts, unlike times, are the same on a busy machine. Valgrind's CPU has AVX2 and not AVX-512, so it is the path
-//! for AVX2 that is counted.
+//! for AVX2 that is counted. The benches are built in the bench profile, without RocksDB.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -21,10 +22,16 @@ const REGRESSION_PERCENT: f64 = 10.0;
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 /// For one path under callgrind.
 const COUNT_LIMIT: Duration = Duration::from_secs(300);
+/// For the times of all paths together, which are shown and decide nothing.
+const TIMES_LIMIT: Duration = Duration::from_secs(60);
+/// For the time of one path, in seconds, beside what it takes to notice that it is over.
+const TIME_SECONDS: &str = "0.5";
 /// Where a bench calls what is counted, as callgrind names it.
 const REGION: &str = "*toka_counted_region*";
 const HEAD: &str = "# Instructions for one event (or read) of each hot path, x86_64 with AVX2: \
                     `cargo xtask instructions --update`\n";
+
+const ELSEWHERE: &str = "the file is of x86_64 with AVX2, which this machine is not";
 
 /// Benches that know `--list-paths` and `--count`.
 const BENCHES: [(&str, &str); 2] = [("toka-ledger", "hot_paths"), ("toka-proto", "encoding")];
@@ -37,35 +44,54 @@ fn baseline(workspace: &Workspace) -> PathBuf {
     workspace.root.join("crates/xtask/instructions.tsv")
 }
 
-/// Whether there is something to compare with.
-pub(crate) fn has_baseline(workspace: &Workspace) -> bool {
-    baseline(workspace).is_file()
-}
-
-/// Counts all paths, prints what they take, and compares it with the file; `update`: writes the file.
+/// Reads the file with the counts of before.
 ///
 /// # Errors
-/// A path takes more than it may, or is not in the file.
-pub(crate) fn run(workspace: &Workspace, processes: &Processes, update: bool) -> Result<()> {
-    if !counts_here() {
-        println!("not compared: the file is of x86_64 with AVX2, which this machine is not");
-        return Ok(());
-    }
-    setup::ensure(processes, &[setup::BUILD, setup::INSTRUCTIONS])?;
+/// It is not there, or says something else.
+pub(crate) fn read_baseline(workspace: &Workspace) -> Result<Counts> {
     let file = baseline(workspace);
-    let before = match std::fs::read_to_string(&file) {
-        Ok(text) => parse(&text).with_context(|| format!("reading {}", file.display()))?,
-        Err(_) if update => Counts::new(),
-        Err(error) => {
-            let hint = "; `cargo xtask instructions --update` writes it";
-            return Err(error).with_context(|| format!("reading {}{hint}", file.display()));
-        }
+    let text = std::fs::read_to_string(&file).with_context(|| {
+        let hint = "`cargo xtask instructions --update` writes it";
+        format!("reading {}; {hint}", file.display())
+    })?;
+    parse(&text).with_context(|| format!("reading {}", file.display()))
+}
+
+/// Counts all paths, prints what they take, and compares it with the file; `update`: writes the file. Prints their
+/// times too.
+///
+/// # Errors
+/// A path takes more than it may, or is not in the file, or only there.
+pub(crate) fn run(workspace: &Workspace, processes: &Processes, update: bool) -> Result<()> {
+    let is_comparable = counts_here();
+    ensure!(is_comparable || !update, "not written: {ELSEWHERE}");
+    setup::ensure(processes, &[setup::BUILD])?;
+    if is_comparable {
+        setup::ensure(processes, &[setup::INSTRUCTIONS])?;
+    }
+    let before = match update {
+        // Whatever is wrong with the file, it is written anew.
+        true => read_baseline(workspace).unwrap_or_default(),
+        false => read_baseline(workspace)?,
     };
+    println!("building the benches in the bench profile, without RocksDB");
+    let started = Instant::now();
     let programs = build(workspace, processes)?;
-    let now = count(workspace, processes, &programs)?;
-    print(&before, &now);
+    println!("built in {:.0} s", started.elapsed().as_secs_f64());
+    let now = match is_comparable {
+        true => Some(count(workspace, processes, &programs)?),
+        false => None,
+    };
+    if let Some(now) = &now {
+        print(&before, now);
+    }
     print_times(workspace, processes, &programs)?;
+    let Some(now) = now else {
+        println!("not compared: {ELSEWHERE}");
+        return Ok(());
+    };
     if update {
+        let file = baseline(workspace);
         std::fs::write(&file, text(&now)).with_context(|| format!("writing {}", file.display()))?;
         println!("written: {}", file.display());
         return Ok(());
@@ -83,18 +109,31 @@ fn counts_here() -> bool {
 
 /// Criterion's times of the same paths, which depend on the machine, and gate nothing.
 fn print_times(workspace: &Workspace, processes: &Processes, programs: &[PathBuf]) -> Result<()> {
+    println!("times of the same paths, which decide nothing");
+    let until = Instant::now() + TIMES_LIMIT;
     for program in programs {
         let mut times = Command::new(program);
         times
             .args(["--bench", "--quick", "--noplot", "--discard-baseline"])
+            .args(["--measurement-time", TIME_SECONDS])
             .env("CARGO_TARGET_DIR", &workspace.target)
             .current_dir(&workspace.root);
-        processes.run(&mut times)?;
+        let mut process = processes.spawn(&mut times)?;
+        let left = until.saturating_duration_since(Instant::now());
+        match process.wait_within(left)? {
+            Some(status) => ensure!(status.success(), "{} failed ({status})", program.display()),
+            None => {
+                // It is killed as it is dropped.
+                println!("no more times: they have taken {TIMES_LIMIT:?}");
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }
 
 fn count(workspace: &Workspace, processes: &Processes, programs: &[PathBuf]) -> Result<Counts> {
+    let started = Instant::now();
     let mut counts = Counts::new();
     for program in programs {
         let mut list = Command::new(program);
@@ -103,9 +142,11 @@ fn count(workspace: &Workspace, processes: &Processes, programs: &[PathBuf]) -> 
             let (name, items) = line.split_once('\t').context("a name and a number")?;
             let items: u64 = items.parse()?;
             let total = count_path(workspace, processes, program, name)?;
-            counts.insert(name.to_owned(), total / items);
+            let is_first = counts.insert(name.to_owned(), total / items).is_none();
+            ensure!(is_first, "there are two paths {name}");
         }
     }
+    println!("counted in {:.0} s", started.elapsed().as_secs_f64());
     Ok(counts)
 }
 
@@ -182,14 +223,16 @@ fn parse(text: &str) -> Result<Counts> {
     let lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, count) = line
-                .split_once('\t')
-                .with_context(|| format!("{line:?} is no name and number"))?;
-            Ok((name.to_owned(), count.parse()?))
-        })
-        .collect()
+    let mut counts = Counts::new();
+    for line in lines {
+        let row = line.split_once('\t');
+        let row = row.and_then(|(name, count)| Some((name, count.parse::<u64>().ok()?)));
+        let (name, count) = row.with_context(|| format!("{line:?} is no name and number"))?;
+        // As a merge leaves it.
+        let is_first = counts.insert(name.to_owned(), count).is_none();
+        ensure!(is_first, "{name} is there twice");
+    }
+    Ok(counts)
 }
 
 fn text(counts: &Counts) -> String {
@@ -254,6 +297,9 @@ mod tests {
         let some = counts(&[("apply/small", 5_000), ("get/by id, payload", 7)]);
         assert_eq!(parse(&text(&some)).expect("as written"), some);
         assert!(parse("no number").is_err());
+        assert!(parse("a\tmany").is_err());
+        let twice = parse("a\t1\nb\t2\na\t3\n").expect_err("a is there twice");
+        assert!(twice.to_string().contains("a is there twice"), "{twice}");
     }
 
     #[test]
@@ -270,6 +316,8 @@ mod tests {
         let before = counts(&[("gone", 1)]);
         let problems = compare(&before, &counts(&[("new", 1)]));
         assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("new is not in the file"));
+        assert!(problems[1].starts_with("gone is in the file"));
     }
 
     #[test]

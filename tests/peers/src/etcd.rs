@@ -11,7 +11,7 @@ use etcd_client::{Client, EventType, GetOptions, WatchOptions};
 use futures::{StreamExt as _, stream};
 use tempfile::TempDir;
 use toka_measure::subscribers::Deliveries;
-use toka_measure::{Events, Pace, Plan, Server, Turn, gap, load, ports, reads};
+use toka_measure::{Events, Meter, Pace, Plan, Server, Turn, gap, load, ports, reads};
 
 use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
@@ -34,7 +34,7 @@ pub(crate) struct Store {
     connections: Vec<Client>,
     // Before the directory, so that the processes end first.
     servers: Vec<Server>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Store {
@@ -77,7 +77,7 @@ impl Store {
             endpoints: clients.iter().map(url).collect(),
             connections: Vec::new(),
             servers,
-            _directory: directory,
+            directory,
         };
         store.ready().await?;
         let leader = store.leader().await?;
@@ -88,8 +88,9 @@ impl Store {
         Ok(store)
     }
 
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.servers.iter().filter_map(Server::pid).collect()
+    pub(crate) fn meter(&self, pace: &Arc<Pace>) -> Meter {
+        let pids = self.servers.iter().filter_map(Server::pid).collect();
+        Meter::start(pids, Some(self.directory.path()), pace)
     }
 
     /// Waits until every node takes puts.

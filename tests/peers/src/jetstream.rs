@@ -11,7 +11,7 @@ use async_nats::jetstream::{self, Context};
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use toka_measure::subscribers::Deliveries;
-use toka_measure::{Events, Pace, Server, Turn, commits, gap, load, ports};
+use toka_measure::{Events, Meter, Pace, Server, Turn, commits, gap, load, ports};
 
 use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
@@ -32,7 +32,7 @@ pub(crate) struct Store {
     connections: Vec<Context>,
     // Before the directory, so that the processes end first.
     servers: Vec<Server>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Store {
@@ -67,7 +67,7 @@ impl Store {
             urls: clients.iter().map(url).collect(),
             connections: Vec::new(),
             servers,
-            _directory: directory,
+            directory,
         };
         store.create().await?;
         let leader = store.leader().await?;
@@ -78,8 +78,9 @@ impl Store {
         Ok(store)
     }
 
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.servers.iter().filter_map(Server::pid).collect()
+    pub(crate) fn meter(&self, pace: &Arc<Pace>) -> Meter {
+        let pids = self.servers.iter().filter_map(Server::pid).collect();
+        Meter::start(pids, Some(self.directory.path()), pace)
     }
 
     /// Makes the stream, once the nodes have found each other.

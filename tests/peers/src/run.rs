@@ -139,7 +139,7 @@ async fn measure(
             };
             let selectors = vault.stock(events, settings.stock).await?;
             let pace = Pace::start(settings.plan());
-            let meter = Meter::start(store.pids(), &pace);
+            let meter = store.meter(&pace);
             let calls = vault.follower_get(&selectors, &pace, 64).await?;
             summary(calls, &pace, meter).await
         }
@@ -147,7 +147,7 @@ async fn measure(
             let service = unary_calls::Service::start(parent).await?;
             let pace = Pace::start(settings.plan());
             let calls = service.call(&pace, 64).await?;
-            summary(calls, &pace, Meter::start(Vec::new(), &pace)).await
+            summary(calls, &pace, Meter::start(Vec::new(), None, &pace)).await
         }
         Load::Subscribe10 => deliver(store, events, settings.plan()).await,
         Load::SubscribePaced10 => deliver(store, events, settings.plan().at_rate(PACED_RATE)).await,
@@ -163,7 +163,7 @@ async fn commit(
     stream: bool,
 ) -> Result<Summary> {
     let pace = Pace::start(plan);
-    let meter = Meter::start(store.pids(), &pace);
+    let meter = store.meter(&pace);
     let calls = match stream {
         true => store.stream(events, &pace, clients).await?,
         false => store.unary(events, &pace, clients).await?,
@@ -176,14 +176,14 @@ async fn get(store: &Store, events: Events, settings: &Settings, size: u32) -> R
         Store::Toka(vault) => {
             let selectors = vault.stock(events, settings.stock).await?;
             let pace = Pace::start(settings.plan());
-            let meter = Meter::start(store.pids(), &pace);
+            let meter = store.meter(&pace);
             let calls = vault.get(&selectors, &pace, 64, size).await?;
             summary(calls, &pace, meter).await
         }
         Store::Etcd(etcd) => {
             etcd.stock(events, settings.stock).await?;
             let pace = Pace::start(settings.plan());
-            let meter = Meter::start(store.pids(), &pace);
+            let meter = store.meter(&pace);
             let calls = etcd.get(events, settings.stock, &pace, 64).await?;
             summary(calls, &pace, meter).await
         }
@@ -195,7 +195,7 @@ async fn get(store: &Store, events: Events, settings: &Settings, size: u32) -> R
 async fn deliver(store: &Store, events: Events, plan: Plan) -> Result<Summary> {
     let streams = store.subscribe(SUBSCRIBERS).await?;
     let pace = Pace::start(plan);
-    let meter = Meter::start(store.pids(), &pace);
+    let meter = store.meter(&pace);
     let subscribers = Subscribers::start(&pace, streams);
     let committed = match plan.rate {
         Some(_) => store.unary(events, &pace, 64).await?,

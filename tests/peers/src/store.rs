@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 use toka_measure::subscribers::Deliveries;
-use toka_measure::{Events, Pace};
+use toka_measure::{Events, Meter, Pace};
 
 use crate::calls::Calls;
 use crate::{etcd, jetstream, vault};
@@ -78,12 +78,12 @@ impl Store {
         })
     }
 
-    /// The processes of the nodes.
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    /// Measures what the nodes spend on a load, all stores' in the same way.
+    pub(crate) fn meter(&self, pace: &Arc<Pace>) -> Meter {
         match self {
-            Self::Toka(store) => store.pids(),
-            Self::Etcd(store) => store.pids(),
-            Self::Jetstream(store) => store.pids(),
+            Self::Toka(store) => store.meter(pace),
+            Self::Etcd(store) => store.meter(pace),
+            Self::Jetstream(store) => store.meter(pace),
         }
     }
 

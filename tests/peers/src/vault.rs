@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use toka_client::{Client, Consistency, Include, Read, Selector, Start};
 use toka_measure::commits::{self, Mode};
 use toka_measure::subscribers::{self, Deliveries};
-use toka_measure::{Events, Pace, Vault, gap, reads};
+use toka_measure::{Events, Meter, Pace, Vault, gap, reads};
 
 use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
@@ -30,8 +30,8 @@ impl Store {
         Ok(Self { vault, client })
     }
 
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.vault.pids()
+    pub(crate) fn meter(&self, pace: &Arc<Pace>) -> Meter {
+        self.vault.meter(pace)
     }
 
     pub(crate) async fn unary(

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use toka_client::Client;
+use toka_measure::Pace;
 use toka_measure::commits::{self, Mode};
-use toka_measure::{Meter, Pace};
 
 use super::report::{self, Row};
 use super::session::{Session, events, measured, plan};
@@ -20,7 +20,7 @@ pub(super) async fn run(global: &Global, flags: BenchCommit, format: Format) -> 
     };
     let term = term(client).await?;
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let clients = flags.load.clients;
     let counted = commits::run(client, events(flags.events), &pace, clients, mode).await;
     let counted = measured(counted)?;

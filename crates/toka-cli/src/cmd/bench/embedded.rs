@@ -43,7 +43,7 @@ async fn compare(directory: &Path, flags: &BenchEmbedded, format: Format) -> Res
     };
     let pace = Pace::start(plan(&flags.load));
     // The vault and what commits to it are one process.
-    let meter = Meter::start(vec![std::process::id()], &pace);
+    let meter = Meter::start(vec![std::process::id()], Some(directory), &pace);
     let events = events(flags.events);
     let counted = committers(&vault, events, &pace, flags.load.clients, (0, size)).await?;
     let mut summary = counted.summary(&pace);

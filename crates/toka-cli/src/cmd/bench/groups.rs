@@ -3,7 +3,7 @@
 use anyhow::Result;
 use toka_client::{ConsumerName, Filter, GroupName, GroupSettings, GroupStart};
 use toka_measure::subscribers::{self, Subscribers};
-use toka_measure::{Meter, Pace, commits};
+use toka_measure::{Pace, commits};
 
 use super::report::{self, Row};
 use super::session::{Session, events, measured, plan};
@@ -39,7 +39,7 @@ pub(super) async fn run(global: &Global, flags: BenchGroups, format: Format) -> 
         groups.push(group);
     }
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let consumers = Subscribers::start(&pace, streams);
     let (clients, mode) = (flags.load.clients, commits::Mode::Stream);
     let committed = commits::run(client, events, &pace, clients, mode).await;

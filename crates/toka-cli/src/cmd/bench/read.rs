@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use toka_client::{Include, Read, Selector};
-use toka_measure::{Meter, Pace, commits, reads};
+use toka_measure::{Pace, commits, reads};
 
 use super::report::{self, Row};
 use super::session::{Session, events, measured, plan};
@@ -28,7 +28,7 @@ pub(super) async fn get(global: &Global, flags: BenchGet, format: Format) -> Res
         return from_follower(session, &flags, &selectors, read, format).await;
     }
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let (client, clients) = (session.client(), flags.load.clients);
     let counted = match flags.batch_events {
         1 => reads::get(client, &selectors, &pace, clients, read).await,
@@ -59,7 +59,7 @@ async fn from_follower(
     let node = reads::Node::over(&**transport, &follower.client_endpoint).map_err(failure)?;
     let is_linearizable = read.consistency == toka_client::Consistency::Linearizable;
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let (clients, include) = (flags.load.clients, read.include);
     let counted = reads::get_at(&node, selectors, &pace, clients, include, is_linearizable).await;
     let counted = measured(counted)?;
@@ -84,7 +84,7 @@ pub(super) async fn list(global: &Global, flags: BenchList, format: Format) -> R
     let client = session.client();
     let there = length(&session).await?;
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let (clients, size) = (flags.load.clients, flags.page_events);
     let counted = measured(reads::list(client, there, &pace, clients, read, size).await)?;
     let mut summary = counted.summary(&pace);

@@ -1,9 +1,11 @@
 //! The cluster that is measured, and what is done to it.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, ensure};
 use toka_client::Client;
 use toka_ledger::seam::Seams;
-use toka_measure::{Error, Events, Plan, Vault};
+use toka_measure::{Error, Events, Meter, Pace, Plan, Vault};
 
 use crate::cli::{EventShape, Global, LoadShape, Nodes, OwnNodes};
 use crate::failure::Failure;
@@ -58,9 +60,12 @@ impl Session {
         self.vault.as_mut()
     }
 
-    /// The processes of its nodes, where they are known.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.vault.as_ref().map(Vault::pids).unwrap_or_default()
+    /// Measures what its nodes spend, where they are known.
+    pub(super) fn meter(&self, pace: &Arc<Pace>) -> Meter {
+        match &self.vault {
+            Some(vault) => vault.meter(pace),
+            None => Meter::start(Vec::new(), None, pace),
+        }
     }
 
     /// Stops what was started.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use toka_client::{Client, Include, Start};
 use toka_measure::subscribers::{self, Subscribers};
-use toka_measure::{Meter, Pace, Summary, commits};
+use toka_measure::{Pace, Summary, commits};
 
 use super::report::{self, Row};
 use super::session::{Session, events, measured, plan};
@@ -44,7 +44,7 @@ async fn live(
         )?);
     }
     let pace = Pace::start(plan(&flags.load));
-    let meter = Meter::start(session.pids(), &pace);
+    let meter = session.meter(&pace);
     let subscribers = Subscribers::start(&pace, streams);
     let (clients, mode) = (flags.load.clients, commits::Mode::Stream);
     let committed = commits::run(session.client(), events(flags.events), &pace, clients, mode);
