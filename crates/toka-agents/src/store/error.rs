@@ -41,7 +41,8 @@ pub enum Class {
 }
 
 impl StoreError {
-    /// What follows from it.
+    /// What follows from it for the agent; of a commit with a reaction some of it is the reaction's own doing, and its event
+    /// is parked for that.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -69,6 +70,19 @@ impl StoreError {
             Self::Client(error) => matches!(**error, toka_client::Error::InvalidField { .. }),
             _ => false,
         }
+    }
+
+    /// Whether the call was one that the agent's token does not allow.
+    pub(crate) fn is_denied(&self) -> bool {
+        match self {
+            Self::Client(error) => matches!(**error, toka_client::Error::PermissionDenied { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether there is no room for another cursor.
+    pub(crate) fn is_out_of_cursors(&self) -> bool {
+        matches!(self, Self::Rejected(Rejection::CursorsFull { .. }))
     }
 
     /// The position that a call has named and the vault has not, where it failed for that.
