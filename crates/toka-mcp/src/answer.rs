@@ -99,7 +99,7 @@ pub(crate) fn hit(hit: &Hit) -> Value {
     value
 }
 
-/// A unit vector. Five decimals are as many as its components have, and half of what floats would print.
+/// A unit vector. Five decimals tell its components apart, of which there are 16,384 between 0 and 1.
 pub(crate) fn vector(vector: &Embedding) -> Value {
     let components = vector.to_f32().into_iter();
     let rounded = components.map(|component| (f64::from(component) * 1e5).round() / 1e5);

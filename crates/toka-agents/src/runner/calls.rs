@@ -94,8 +94,9 @@ impl Calls {
         }
     }
 
-    /// Commits events with what they require of the vault, and the agent's progress if there is any. A repeat after a lost answer is
-    /// the same events, so it is stored once.
+    /// Commits events with what they require of the vault, and the agent's progress if there is any. A repeat after a lost
+    /// answer is the same events, so it is stored once. Where it was the handler that asked for what it may not have, the
+    /// answer is [`Answer::Bad`].
     ///
     /// # Errors
     /// As [`Calls::again`].
