@@ -189,10 +189,20 @@ mod tests {
             from: 0,
             to: 1,
         };
-        let full = StoreError::from(Rejection::CursorsFull { max: 1 });
-        assert_eq!(full.class(), Class::Fatal);
-        assert!(is_own_doing(&full, &[other]));
-        assert!(!is_own_doing(&full, &[]));
+        let other = [other];
+        let reached = |subject: &str| {
+            StoreError::from(toka_client::Error::LimitReached {
+                subject: subject.to_owned(),
+                message: "there may not be more".to_owned(),
+            })
+        };
+        let embedded = StoreError::from(Rejection::CursorsFull { max: 1 });
+        for full in [embedded, reached("cursors")] {
+            assert_eq!(full.class(), Class::Fatal);
+            assert!(is_own_doing(&full, &other), "{full}");
+            assert!(!is_own_doing(&full, &[]), "{full}");
+        }
+        assert!(!is_own_doing(&reached("disk"), &other));
     }
 
     #[test]

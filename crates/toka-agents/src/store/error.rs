@@ -80,9 +80,16 @@ impl StoreError {
         }
     }
 
-    /// Whether there is no room for another cursor.
+    /// Whether there is no room for another cursor; a cluster says so by a limit of that name.
     pub(crate) fn is_out_of_cursors(&self) -> bool {
-        matches!(self, Self::Rejected(Rejection::CursorsFull { .. }))
+        match self {
+            Self::Rejected(Rejection::CursorsFull { .. }) => true,
+            Self::Client(error) => match &**error {
+                toka_client::Error::LimitReached { subject, .. } => subject == "cursors",
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// The position that a call has named and the vault has not, where it failed for that.
