@@ -83,6 +83,7 @@ async def drive(client):
         "new": [event["kind"] for event in new["events"]],
         "later": [event["kind"] for event in later["events"]],
         "intents": (await call("list_intents", tentative=True, examples=1))["intents"],
+        "centres": (await call("list_intents", tentative=True, centres=True))["intents"],
         "unknown": (await call("get_event", event="999999"))["error"],
         "malformed": (await call("get_event", what="1"))["error"]["code"],
         "resources": [str(resource.uri) for resource in (await client.list_resources()).resources],

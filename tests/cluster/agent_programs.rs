@@ -249,6 +249,8 @@ async fn what_if_runs_an_agent_in_a_fork_which_is_committed_only_if_that_is_want
         expect(&ran, 0, &["+ task.opened", r#""topic":"question""#])?;
         let flags = [&triage[..], &["1000", QUESTION]].concat();
         expect(&toka.run(&flags).await?, 4, &[])?;
+        let small = [&triage[..], &[&at[..], QUESTION, "--bytes-max=100"]].concat();
+        refused(&toka, &small, 1, "100 bytes (`bytes_max`)").await?;
         let more = ["--agent", "worker"];
         let flags = [&triage[..], &[&at[..], QUESTION], &more[..]].concat();
         let ran = toka.run(&flags).await?;

@@ -1,6 +1,7 @@
 //! Agents on a cluster, whose leaders are cut off, die and hang.
 
 mod beyond;
+mod denied;
 mod reactions;
 mod tasks;
 

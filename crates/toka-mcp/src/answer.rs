@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use toka_client::{Hit, StoredEvent, Summary};
-use toka_ledger::{EventHeader, Stored};
+use toka_ledger::{Embedding, EventHeader, Stored};
 
 /// JSON of all items of one answer, bytes.
 pub(crate) const ITEMS_BYTES_MAX: usize = 256 << 10;
@@ -99,6 +99,13 @@ pub(crate) fn hit(hit: &Hit) -> Value {
     value
 }
 
+/// A unit vector. Five decimals tell its components apart, of which there are 16,384 between 0 and 1.
+pub(crate) fn vector(vector: &Embedding) -> Value {
+    let components = vector.to_f32().into_iter();
+    let rounded = components.map(|component| (f64::from(component) * 1e5).round() / 1e5);
+    rounded.collect()
+}
+
 /// What is known of an intent.
 pub(crate) fn intent(summary: &Summary) -> Value {
     json!({
@@ -156,6 +163,13 @@ mod tests {
         assert_eq!(text, json!({ "payload_text": "plain text" }));
         let bytes = shown(b"\xc1hello", 1_000);
         assert_eq!(bytes, json!({ "payload_base64": "wWhlbGxv" }));
+    }
+
+    #[test]
+    fn vector_is_shown_in_five_decimals() {
+        let embedding = Embedding::from_f32(&[0.6, -0.8, 0.0]).expect("a vector");
+        let text = vector(&embedding).to_string();
+        assert_eq!(text, "[0.59998,-0.79999,0.0]");
     }
 
     #[test]

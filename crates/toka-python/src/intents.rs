@@ -1,8 +1,9 @@
 //! Intents, and the events nearest to a vector.
 
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use toka_client::{Found, Hit, Include, Read, Search};
-use toka_ledger::intent::{Classification, IntentId, Summary};
+use toka_ledger::intent::{Classification, IntentId};
 use toka_ledger::read::{SEARCH_HITS_MAX, SEARCH_PROBES, Search as LocalSearch};
 use toka_ledger::{Embedding, Reader, Rejection};
 
@@ -31,28 +32,50 @@ pub(crate) struct EventHit {
 }
 
 /// Events that mean the same, as the vault sees it.
-#[pyclass(frozen, get_all, module = "toka_vault._native")]
+#[pyclass(frozen, module = "toka_vault._native")]
 pub(crate) struct Intent {
     /// Which one; never used for another.
+    #[pyo3(get)]
     id: u64,
     /// What people call it.
+    #[pyo3(get)]
     label: Option<String>,
     /// Events in it.
+    #[pyo3(get)]
     events: u64,
     /// Micro-clusters in it.
+    #[pyo3(get)]
     micro_clusters: u32,
     /// Mean similarity of two of its events, relative to the mean of all.
+    #[pyo3(get)]
     coherence: f32,
     /// Sequence of its first event.
+    #[pyo3(get)]
     first: u64,
     /// Sequence of its last event.
+    #[pyo3(get)]
     last: u64,
     /// It has too few events for it to be known whether it is one.
+    #[pyo3(get)]
     is_tentative: bool,
     /// Events nearest to its centre, if they were asked for.
+    #[pyo3(get)]
     examples: Vec<Py<EventHit>>,
     /// The intents that led here from the one that was asked for, this one included; empty if that is in use.
+    #[pyo3(get)]
     successors: Vec<u64>,
+    centre: Option<Embedding>,
+}
+
+#[pymethods]
+impl Intent {
+    /// Direction of its centre, float32, of unit norm; `None` if it was not asked for, if its events' embeddings cancel each
+    /// other out, or if the caller may not see events of every kind. The array is the caller's own.
+    #[getter]
+    fn centre<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyArray1<f32>>> {
+        let centre = self.centre.as_ref()?;
+        Some(PyArray1::from_vec(py, centre.to_f32()))
+    }
 }
 
 /// What a search found.
@@ -93,11 +116,8 @@ fn hits(py: Python<'_>, hits: Vec<Hit>) -> PyResult<Vec<Py<EventHit>>> {
     hits.collect()
 }
 
-fn intent_of(
-    summary: Summary,
-    examples: Vec<Hit>,
-    successors: Vec<IntentId>,
-) -> Result<Intent, Failure> {
+fn intent_of(found: toka_client::Intent, successors: Vec<IntentId>) -> Result<Intent, Failure> {
+    let (summary, examples) = (found.summary, found.examples);
     Ok(Intent {
         id: summary.intent.0,
         label: summary.label,
@@ -109,6 +129,7 @@ fn intent_of(
         is_tentative: summary.is_tentative,
         examples: Python::attach(|py| hits(py, examples))?,
         successors: successors.into_iter().map(|intent| intent.0).collect(),
+        centre: found.centre,
     })
 }
 
@@ -142,11 +163,14 @@ fn examples_of(
 
 /// The intents, the largest first.
 #[pyfunction]
-#[pyo3(signature = (vault, *, examples=0, skip_tentative=false, limit=INTENTS, payload=true, consistency=None))]
+#[pyo3(signature = (
+    vault, *, examples=0, skip_tentative=false, centres=false, limit=INTENTS, payload=true, consistency=None
+))]
 pub(crate) fn intents(
     vault: &Bound<'_, Vault>,
     examples: u32,
     skip_tentative: bool,
+    centres: bool,
     limit: usize,
     payload: bool,
     consistency: Option<Bound<'_, PyAny>>,
@@ -161,13 +185,14 @@ pub(crate) fn intents(
         include,
     };
     Ok(Call::new(async move {
-        let found: Vec<(Summary, Vec<Hit>)> = match target {
+        let found: Vec<toka_client::Intent> = match target {
+            Target::Cluster(client) if centres => {
+                let found = client.intents_with_centres(examples, skip_tentative, limit, &read);
+                found.await?
+            }
             Target::Cluster(client) => {
                 let found = client.intents(examples, skip_tentative, limit, &read);
-                let found = found.await?.into_iter();
-                found
-                    .map(|intent| (intent.summary, intent.examples))
-                    .collect()
+                found.await?
             }
             Target::Embedded(bus) => {
                 let reader = bus.reader().clone();
@@ -175,8 +200,12 @@ pub(crate) fn intents(
                     let all = reader.intents().into_iter();
                     let wanted = all.filter(|summary| !(skip_tentative && summary.is_tentative));
                     let found = wanted.take(limit).map(|summary| {
-                        let hits = examples_of(&reader, summary.intent, examples, include)?;
-                        Ok((summary, hits))
+                        let intent = summary.intent;
+                        Ok(toka_client::Intent {
+                            examples: examples_of(&reader, intent, examples, include)?,
+                            centre: centres.then(|| reader.intent_centre(intent)).flatten(),
+                            summary,
+                        })
                     });
                     found.collect::<Result<_, Failure>>()
                 })
@@ -184,7 +213,7 @@ pub(crate) fn intents(
             }
         };
         let intents = found.into_iter();
-        let intents = intents.map(|(summary, hits)| intent_of(summary, hits, Vec::new()));
+        let intents = intents.map(|intent| intent_of(intent, Vec::new()));
         intents.collect::<Result<Vec<_>, Failure>>()
     }))
 }
@@ -210,24 +239,25 @@ pub(crate) fn intent(
         include,
     };
     Ok(Call::new(async move {
-        let (summary, hits, successors) = match target {
-            Target::Cluster(client) => {
-                let (found, successors) = client.intent(intent, examples, &read).await?;
-                (found.summary, found.examples, successors)
-            }
+        let (found, successors) = match target {
+            Target::Cluster(client) => client.intent(intent, examples, &read).await?,
             Target::Embedded(bus) => {
                 let reader = bus.reader().clone();
                 off_reactor(move || {
                     let summary = reader.intent(intent);
                     let summary = summary.ok_or(Rejection::UnknownIntent { intent })?;
-                    let hits = examples_of(&reader, summary.intent, examples, include)?;
+                    let found = toka_client::Intent {
+                        examples: examples_of(&reader, summary.intent, examples, include)?,
+                        centre: None,
+                        summary,
+                    };
                     let successors = reader.intent_successors(intent).unwrap_or_default();
-                    Ok((summary, hits, successors))
+                    Ok((found, successors))
                 })
                 .await?
             }
         };
-        intent_of(summary, hits, successors)
+        intent_of(found, successors)
     }))
 }
 

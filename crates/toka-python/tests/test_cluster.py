@@ -117,7 +117,9 @@ def test_events_are_found_by_meaning_on_every_node(cluster: Cluster) -> None:
                 revision = vault.revision
                 found = other.search(query, limit=2, consistency=revision)
                 assert {hit.event.payload for hit in found.hits} == {"rain today", "rain tomorrow"}
-                assert sum(intent.events for intent in other.intents(consistency=revision)) == 4
+                intents = other.intents(centres=True, consistency=revision)
+                assert sum(intent.events for intent in intents) == 4
+                assert all(intent.centre is not None and intent.centre.shape == (384,) for intent in intents)
                 event = other.get(found.hits[0].event, embedding=True)
                 assert event.embedding is not None and event.embedding.shape == (384,)
 

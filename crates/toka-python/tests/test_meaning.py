@@ -49,6 +49,7 @@ def test_events_are_found_by_meaning_and_grouped() -> None:
         intents = vault.intents(examples=2)
         assert sum(intent.events for intent in intents) == 8
         assert intents[0].examples and intents[0].examples[0].event.payload is not None
+        assert all(intent.centre is None for intent in intents)
         assert vault.label_intent(intents[0].id, "talk") == intents[0].id
         assert vault.intent(intents[0].id).label == "talk"
         nearest = vault.classify(query).nearest
@@ -56,6 +57,21 @@ def test_events_are_found_by_meaning_and_grouped() -> None:
         with pytest.raises(errors.NotFoundError) as raised:
             vault.intent(1 << 40)
         assert raised.value.code == "unknown_intent"
+
+
+def test_centre_of_an_intent_is_the_mean_direction_of_its_events() -> None:
+    embedder = Embedder.open()
+    with Vault.in_memory(model=embedder.model) as vault:
+        texts = TOPICS["weather"] + TOPICS["music"]
+        rows = dict(zip(texts, embedder.embed_texts(texts), strict=True))
+        for text, row in rows.items():
+            vault.commit("say", text, embedding=row)
+        intents = vault.intents(examples=8, centres=True)
+        assert sum(len(intent.examples) for intent in intents) == len(texts)
+        for intent in intents:
+            mean = np.mean([rows[hit.event.payload] for hit in intent.examples], axis=0)
+            assert intent.centre is not None and intent.centre.dtype == np.float32
+            np.testing.assert_allclose(intent.centre, mean / np.linalg.norm(mean), atol=1e-2)
 
 
 def test_vectors_of_another_model_are_refused() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from toka_vault import _native
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DOCUMENTS = [EXAMPLES.parents[2] / "docs" / "python.md", EXAMPLES.parent / "README.md"]
+LICENSES = ["LICENSE-APACHE", "LICENSE-MIT"]
 STUB = Path(str(toka_vault.__file__)).with_name("_native.pyi")
 
 
@@ -81,6 +83,14 @@ def test_stub_says_how_functions_and_methods_are_called() -> None:
 
 def test_extension_is_of_the_stable_abi() -> None:
     assert Path(str(_native.__file__)).name == "_native.abi3.so"
+
+
+def test_wheel_carries_the_licences_of_the_repository() -> None:
+    wheel = distribution("toka-vault")
+    assert wheel.metadata["License-Expression"] == "MIT OR Apache-2.0"
+    assert wheel.metadata.get_all("License-File") == LICENSES
+    for name in LICENSES:
+        assert wheel.read_text(f"licenses/{name}") == (EXAMPLES.parents[2] / name).read_text(), name
 
 
 def test_package_is_typed_and_everything_is_documented() -> None:

@@ -9,7 +9,7 @@ use toka_agents::record::{BY, CAUSE, EFFECT_OF};
 use toka_agents::store::{Answer, Delivery, Feed, Page, Range, Store};
 use toka_client::{Builder, Client};
 use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits};
+use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Difference, Fork, Limits, Moment, Timeline};
 use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
 use toka_ledger::seam::off_reactor;
 use toka_ledger::{
@@ -333,10 +333,11 @@ pub async fn fork_remote(
     endpoints: Vec<String>,
     client: Client,
     sequence: u64,
+    limits: Limits,
 ) -> Result<Scenario, ScenarioError> {
     let fork = off_reactor(move || {
         let base = Arc::new(ClusterBase::connect(builder, endpoints)?);
-        let limits = (MirrorLimits::default(), Limits::default());
+        let limits = (MirrorLimits::default(), limits);
         RemoteFork::at(base, sequence, limits, &mut |_| {})
     });
     let fork = fork.await.map_err(|_| ScenarioError::Interrupted)??;
@@ -347,10 +348,18 @@ pub async fn fork_remote(
 /// Forks a vault in this process. The history up to there is applied again, on a thread for such work.
 ///
 /// # Errors
-/// [`ScenarioError::Ledger`]; as [`Fork::at`].
-pub async fn fork_embedded(base: VaultBus, sequence: u64) -> Result<Scenario, ScenarioError> {
+/// [`ScenarioError::Ledger`]; as [`Timeline::fork`].
+pub async fn fork_embedded(
+    base: VaultBus,
+    sequence: u64,
+    limits: Limits,
+) -> Result<Scenario, ScenarioError> {
     let reader = base.reader().clone();
-    let fork = off_reactor(move || Fork::at(&reader, sequence)).await;
+    let fork = off_reactor(move || {
+        let timeline = Timeline::new(reader);
+        timeline.fork(Moment::Behind(sequence), limits)
+    });
+    let fork = fork.await;
     let fork = fork.map_err(|_| ScenarioError::Interrupted)??;
     Ok(Scenario::Embedded { fork, base })
 }

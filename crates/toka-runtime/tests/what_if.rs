@@ -9,11 +9,16 @@ use support::{Answerer, Sorter, settings, ticket, worked};
 use toka_agents::{
     Agent, Begin, Context, Effect, Event, HandlerError, Interests, Reaction, Runner, Store,
 };
-use toka_ledger::EventDraft;
 use toka_ledger::fork::{Limits, Moment, Timeline};
+use toka_ledger::{EventDraft, VaultBus};
 use toka_runtime::Dry;
 use toka_runtime::what_if::{Actor, Scenario, ScenarioStore, fork_embedded};
 use tokio_util::sync::CancellationToken;
+
+async fn fork(vault: &VaultBus, sequence: u64) -> Scenario {
+    let forked = fork_embedded(vault.clone(), sequence, Limits::default());
+    forked.await.expect("forked")
+}
 
 struct Running<A: Agent>(Runner<A>);
 
@@ -54,7 +59,7 @@ fn kinds(headers: &[Arc<toka_ledger::EventHeader>]) -> Vec<&str> {
 async fn agents_react_to_what_only_the_fork_has() {
     let vault = worked(3).await;
     let head = vault.position().sequence;
-    let scenario = fork_embedded(vault.clone(), head).await.expect("forked");
+    let scenario = fork(&vault, head).await;
     let scenario = Arc::new(scenario);
     let event = EventDraft::new("ticket").payload("what if somebody had asked this");
     let given = scenario.fork().vault().commit_batch([event]).await;
@@ -100,7 +105,7 @@ async fn agents_that_fill_their_fork_are_told_which_limit_that_is() {
 async fn changed_agent_is_shown_with_what_it_would_have_said() {
     let vault = worked(8).await;
     // Right behind the last ticket, before either agent has said anything.
-    let scenario = fork_embedded(vault.clone(), 8).await.expect("forked");
+    let scenario = fork(&vault, 8).await;
     let scenario = Arc::new(scenario);
     scenario.run(&both(7, &scenario, 0)).await.expect("runs");
     let difference = scenario.difference().await.expect("compared");
@@ -118,7 +123,7 @@ async fn later_events_are_given_but_for_those_of_the_agents() {
     let vault = worked(3).await;
     let note = vault.event("note").payload("x").commit().await;
     let last = note.expect("committed").sequence;
-    let scenario = fork_embedded(vault.clone(), 1).await.expect("forked");
+    let scenario = fork(&vault, 1).await;
     let agents = ["sorter".to_owned(), "answerer".to_owned()];
     let given = scenario.give_later_events(&agents).await.expect("given");
     // Two tickets and the note.
@@ -132,7 +137,7 @@ async fn later_events_are_given_but_for_those_of_the_agents() {
 async fn agent_begins_in_a_fork_with_what_it_has_reacted_to_only_later() {
     let vault = worked(8).await;
     // Each of the sorter's reactions is a verdict, and what the sorter was told: there are two of them.
-    let scenario = fork_embedded(vault.clone(), 12).await.expect("forked");
+    let scenario = fork(&vault, 12).await;
     assert_eq!(scenario.begin_of("sorter").await.expect("compared"), 2);
     // It has answered verdicts of the fork's future alone.
     assert_eq!(scenario.begin_of("answerer").await.expect("compared"), 12);
@@ -181,7 +186,7 @@ async fn effects_of_the_vault_are_not_told_to_have_failed_in_a_fork() {
         head, 2,
         "the effect is committed, and what became of it is not"
     );
-    let scenario = fork_embedded(vault.clone(), head).await.expect("forked");
+    let scenario = fork(&vault, head).await;
     let scenario = Arc::new(scenario);
     let actors = [actor(Dry(Sender(stop)), "sender", &scenario, head)];
     scenario.run(&actors).await.expect("runs");

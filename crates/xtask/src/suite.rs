@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{Process, Processes};
 use crate::workspace::Workspace;
-use crate::{console, fuzz, instructions, namespace, python, setup, simulate, tidy, wheel};
+use crate::{console, fuzz, instructions, namespace, python, setup, simulate, story, tidy, wheel};
 
 /// Workspaces of their own.
 const FORMATTED_APART: [&str; 2] = ["tests/fuzz/Cargo.toml", "tests/peers/Cargo.toml"];
@@ -122,8 +122,7 @@ fn run_steps(
         processes.run(&mut command)
     })?;
     if !fast {
-        test_wheel(suite, workspace, processes, &tools)?;
-        count_instructions(suite, workspace, processes)?;
+        use_what_was_built(suite, workspace, processes, &tools)?;
     }
     suite.step("RocksDB compiled at most once", || {
         check_compiled_once(&rocksdb_before, &workspace.rocksdb_builds())
@@ -139,6 +138,25 @@ fn set_up(workspace: &Workspace, processes: &Processes, fast: bool) -> Result<()
     setup::ensure(processes, &[setup::IMAGE, setup::INSTRUCTIONS])?;
     instructions::read_baseline(workspace)?;
     namespace::ensure(processes)
+}
+
+/// What the tests leave room for, and goes by what they have built.
+fn use_what_was_built(
+    suite: &mut Suite,
+    workspace: &Workspace,
+    processes: &Processes,
+    tools: &python::Tools,
+) -> Result<()> {
+    play_story(suite, workspace, processes)?;
+    test_wheel(suite, workspace, processes, tools)?;
+    count_instructions(suite, workspace, processes)
+}
+
+/// As the command. The tests run its agents too, and play no story with them.
+fn play_story(suite: &mut Suite, workspace: &Workspace, processes: &Processes) -> Result<()> {
+    suite.step("story", || {
+        story::run(workspace, processes, Some(&workspace.toka_bin()), None)
+    })
 }
 
 /// After all other builds, with which the extension module shares its dependencies.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use toka_tests::cluster::{self, Cluster};
 use toka_tests::command::Toka;
@@ -30,6 +30,17 @@ async fn drive(python: &Path, arguments: &[&str]) -> Result<Value> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {said}", output.status);
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Centres come where they are asked for.
+fn check_centres(seen: &Value, intents: usize) -> Result<()> {
+    let centres = seen["centres"].as_array();
+    let centres = centres.context("no centres were asked for")?;
+    let has_centre = |intent: &Value| intent["centre"].as_array().map(Vec::len) == Some(384);
+    ensure!(centres.len() == intents, "{seen}");
+    ensure!(centres.iter().all(has_centre), "{seen}");
+    ensure!(seen["intents"][0]["centre"].is_null(), "{seen}");
+    Ok(())
 }
 
 fn check(seen: &Value) -> Result<()> {
@@ -94,6 +105,7 @@ fn check(seen: &Value) -> Result<()> {
     ensure!(seen["resource"]["payload"]["text"] == text, "{seen}");
     let intents = seen["intents"].as_array().map_or(0, Vec::len);
     ensure!(intents > 0, "{seen}");
+    check_centres(seen, intents)?;
     Ok(())
 }
 

@@ -20,6 +20,15 @@ pub(super) struct Calls {
     pub(super) metrics: Arc<Metrics>,
 }
 
+/// Whose doing a commit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Of a handler: for what it asks, its event can be put aside.
+    Reaction,
+    /// Of this crate itself, which cannot go on without it.
+    Agent,
+}
+
 /// What became of a commit.
 pub(super) enum Answer {
     /// It is stored.
@@ -85,13 +94,15 @@ impl Calls {
         }
     }
 
-    /// Commits what was required of the vault with it, and the agent's progress if there is any. A repeat after a lost answer is
-    /// the same events, so it is stored once.
+    /// Commits events with what they require of the vault, and the agent's progress if there is any. A repeat after a lost
+    /// answer is the same events, so it is stored once. Where it was the handler that asked for what it may not have, the
+    /// answer is [`Answer::Bad`].
     ///
     /// # Errors
     /// As [`Calls::again`].
     pub(super) async fn commit(
         &self,
+        origin: Origin,
         events: &[EventDraft],
         required: &[Precondition],
         progress: Option<&Precondition>,
@@ -107,12 +118,21 @@ impl Calls {
                 }
                 Err(error) => error,
             };
-            if error.class() == Class::Refused || is_beyond(&error, progress) {
+            let is_reactions = origin == Origin::Reaction && is_own_doing(&error, required);
+            if error.class() == Class::Refused || is_reactions || is_beyond(&error, progress) {
                 return Ok(Answer::Bad(error));
             }
             self.again(&mut tries, error).await?;
         }
     }
+}
+
+/// Whether a commit with a reaction may have failed for what that asks. Where it was for the agent's own part of it, to put
+/// the event aside fails for the same.
+fn is_own_doing(error: &StoreError, required: &[Precondition]) -> bool {
+    let mut required = required.iter();
+    let moves_cursor = |asked: &Precondition| matches!(asked, Precondition::CursorMove { .. });
+    error.is_denied() || (error.is_out_of_cursors() && required.any(moves_cursor))
 }
 
 /// Whether a reaction would move a cursor beyond the vault's end, of which others may know better. Where it is the agent's own
@@ -160,5 +180,44 @@ mod tests {
         assert!(!is_beyond(&lost, Some(&own)));
         let full = StoreError::from(Rejection::Full);
         assert!(!is_beyond(&full, Some(&own)));
+    }
+
+    #[test]
+    fn a_cursor_too_many_is_the_reactions_if_it_moves_one() {
+        let other = Precondition::CursorMove {
+            name: CursorName::new("other").expect("a name"),
+            from: 0,
+            to: 1,
+        };
+        let other = [other];
+        let reached = |subject: &str| {
+            StoreError::from(toka_client::Error::LimitReached {
+                subject: subject.to_owned(),
+                message: "there may not be more".to_owned(),
+            })
+        };
+        let embedded = StoreError::from(Rejection::CursorsFull { max: 1 });
+        for full in [embedded, reached("cursors")] {
+            assert_eq!(full.class(), Class::Fatal);
+            assert!(is_own_doing(&full, &other), "{full}");
+            assert!(!is_own_doing(&full, &[]), "{full}");
+        }
+        assert!(!is_own_doing(&reached("disk"), &other));
+    }
+
+    #[test]
+    fn a_commit_that_is_not_allowed_is_the_reactions_and_one_of_nobody_is_not() {
+        let denied = StoreError::from(toka_client::Error::PermissionDenied {
+            message: "no grant for kind result".to_owned(),
+        });
+        let unknown = StoreError::from(toka_client::Error::Unauthenticated {
+            endpoint: "n".to_owned(),
+            message: "the token was revoked".to_owned(),
+        });
+        for error in [&denied, &unknown] {
+            assert_eq!(error.class(), Class::Fatal);
+        }
+        assert!(is_own_doing(&denied, &[]));
+        assert!(!is_own_doing(&unknown, &[]));
     }
 }

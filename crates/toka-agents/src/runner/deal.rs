@@ -150,20 +150,28 @@ impl<A: Agent> Runner<A> {
         Ok(Attempt::Failed(error, context.into_inputs()))
     }
 
-    /// Commits. A snapshot for which there is no room beside the reaction is left out, so that the event is not parked for
-    /// it; `None` if nothing is left.
+    /// Commits. A snapshot for which there is no room beside the reaction, or which is not allowed, is left out, so that the
+    /// event is not parked for it; `None` if nothing is left.
     async fn land(
         &self,
         batch: &mut Batch,
         place: &mut dyn Place,
     ) -> Result<Option<Landing>, Error> {
         let landing = place.land(batch).await?;
-        let may_be_too_large = matches!(&landing, Landing::Bad(error) if error.is_invalid());
-        if !may_be_too_large || !batch.drop_snapshot() {
+        let Landing::Bad(error) = &landing else {
+            return Ok(Some(landing));
+        };
+        let may_be_too_large = error.is_invalid();
+        if !(may_be_too_large || error.is_denied()) || !batch.drop_snapshot() {
             return Ok(Some(landing));
         }
-        self.calls.metrics.add_snapshot_too_large();
-        tracing::warn!(agent = self.name(), "snapshot has no room in its commit");
+        let agent = self.name();
+        if may_be_too_large {
+            self.calls.metrics.add_snapshot_too_large();
+            tracing::warn!(agent, "snapshot has no room in its commit");
+        } else {
+            tracing::warn!(agent, %error, "commit is tried without its snapshot");
+        }
         if batch.is_empty() {
             return Ok(None);
         }

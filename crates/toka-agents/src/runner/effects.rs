@@ -8,7 +8,7 @@ use toka_ledger::{EventDraft, EventHeader, Filter, Kind, Selector, Violation};
 use tokio_util::sync::CancellationToken;
 
 use super::Runner;
-use super::calls::Answer;
+use super::calls::{Answer, Origin};
 use super::guard::guarded;
 use crate::agent::Agent;
 use crate::blob::Blob;
@@ -169,7 +169,9 @@ impl<A: Agent> Runner<A> {
             parent: ParentName::Digest(effect.digest),
             kind: Kind::new(EFFECT_DONE)?,
         };
-        match self.calls.commit(&[draft], &[is_new], None).await? {
+        let (events, required) = (&[draft], &[is_new]);
+        let commit = self.calls.commit(Origin::Agent, events, required, None);
+        match commit.await? {
             Answer::Stored(_) => Ok(()),
             Answer::Violated(violations) => {
                 let is_recorded =

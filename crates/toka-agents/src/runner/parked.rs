@@ -3,7 +3,7 @@
 use toka_ledger::group::Parked;
 use toka_ledger::{GroupName, Selector};
 
-use super::calls::{Answer, Calls};
+use super::calls::{Answer, Calls, Origin};
 use crate::batch::Batch;
 use crate::context::Input;
 use crate::error::{Error, shortened};
@@ -36,7 +36,8 @@ pub(super) fn batch(
 /// Records that a group has parked an event. Not in one step with the parking: where the process dies in between, that is made up
 /// for at the next start ([`record_left`]).
 pub(super) async fn record(calls: &Calls, batch: &Batch) -> Result<(), Error> {
-    if let Answer::Bad(error) = calls.commit(&batch.events, &[], None).await? {
+    let commit = calls.commit(Origin::Agent, &batch.events, &[], None);
+    if let Answer::Bad(error) = commit.await? {
         let agent = calls.settings.name();
         tracing::warn!(agent, %error, "parked event was not recorded");
     }

@@ -6,7 +6,7 @@ use toka_ledger::core::limits::{GROUP_DELAY_MS_MAX, REASON_BYTES_MAX};
 use toka_ledger::group::SettleOutcome;
 use toka_ledger::{CursorName, EventHeader, Rejection, Violation};
 
-use super::calls::{Answer, Calls};
+use super::calls::{Answer, Calls, Origin};
 use super::parked;
 use crate::batch::Batch;
 use crate::context::{Input, Reason, Refusal};
@@ -71,7 +71,7 @@ pub(super) struct CursorPlace<'r> {
 
 impl Place for CursorPlace<'_> {
     fn land<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Result<Landing, Error>> {
-        Box::pin(self.commit(batch))
+        Box::pin(self.commit(Origin::Reaction, batch))
     }
 
     fn give_up<'a>(
@@ -83,7 +83,7 @@ impl Place for CursorPlace<'_> {
     ) -> BoxFuture<'a, Result<GivenUp, Error>> {
         Box::pin(async move {
             let batch = parked::batch(self.calls, event, &error.to_string(), attempts, inputs);
-            match self.commit(&batch).await? {
+            match self.commit(Origin::Agent, &batch).await? {
                 Landing::Done(_) => Ok(GivenUp::Parked),
                 Landing::Fenced => Ok(GivenUp::Fenced),
                 Landing::PutBack => Ok(GivenUp::PutBack),
@@ -98,7 +98,7 @@ impl Place for CursorPlace<'_> {
 }
 
 impl CursorPlace<'_> {
-    async fn commit(&mut self, batch: &Batch) -> Result<Landing, Error> {
+    async fn commit(&mut self, origin: Origin, batch: &Batch) -> Result<Landing, Error> {
         for _ in 0..MOVES_MAX {
             let own = Precondition::CursorMove {
                 name: self.name.clone(),
@@ -106,7 +106,8 @@ impl CursorPlace<'_> {
                 to: self.to,
             };
             let (events, required) = (&batch.events, &batch.preconditions);
-            match self.calls.commit(events, required, Some(&own)).await? {
+            let commit = self.calls.commit(origin, events, required, Some(&own));
+            match commit.await? {
                 Answer::Stored(headers) => return self.stored(headers).await,
                 Answer::Bad(error) => return Ok(Landing::Bad(error)),
                 Answer::Violated(violations) => match cursor_in(&violations, self.name) {
@@ -225,7 +226,9 @@ impl Place for GroupPlace<'_> {
         Box::pin(async move {
             let own = self.delivery.precondition();
             let (events, required) = (&batch.events, &batch.preconditions);
-            match self.calls.commit(events, required, Some(&own)).await? {
+            let reaction = Origin::Reaction;
+            let commit = self.calls.commit(reaction, events, required, Some(&own));
+            match commit.await? {
                 // Also where all events were stored before, the delivery is acknowledged, if it is current.
                 Answer::Stored(headers) => Ok(Landing::Done(headers)),
                 Answer::Bad(error) => Ok(Landing::Bad(error)),

@@ -41,7 +41,8 @@ pub enum Class {
 }
 
 impl StoreError {
-    /// What follows from it.
+    /// What follows from it for the agent; of a commit with a reaction some of it is the reaction's own doing, and its event
+    /// is parked for that.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -67,6 +68,26 @@ impl StoreError {
         match self {
             Self::Invalid(_) | Self::Rejected(Rejection::Invalid { .. }) => true,
             Self::Client(error) => matches!(**error, toka_client::Error::InvalidField { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether the call was one that the agent's token does not allow.
+    pub(crate) fn is_denied(&self) -> bool {
+        match self {
+            Self::Client(error) => matches!(**error, toka_client::Error::PermissionDenied { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether there is no room for another cursor; a cluster says so by a limit of that name.
+    pub(crate) fn is_out_of_cursors(&self) -> bool {
+        match self {
+            Self::Rejected(Rejection::CursorsFull { .. }) => true,
+            Self::Client(error) => match &**error {
+                toka_client::Error::LimitReached { subject, .. } => subject == "cursors",
+                _ => false,
+            },
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use toka_server::config::ByteSize;
 
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
@@ -41,6 +42,9 @@ pub(crate) struct WhatIf {
     /// Give the fork the later events of the history, but for those of the agents that run in it.
     #[arg(long)]
     pub(crate) later_events: bool,
+    /// Bytes that the fork may write, all in memory, such as 1GiB [default: 256MiB]. The commit beyond it ends the command.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) bytes_max: Option<ByteSize>,
     /// Commit what is new in the fork to the vault, in one atomic commit.
     #[arg(long)]
     pub(crate) commit: bool,

@@ -33,6 +33,9 @@ pub(crate) fn what_if(global: &Global, flags: WhatIf) -> Result<()> {
     arguments.push(format!("--at={}", flags.at));
     let events = flags.event.iter();
     arguments.extend(events.map(|event| format!("--event={event}")));
+    if let Some(bytes_max) = flags.bytes_max {
+        arguments.push(format!("--bytes-max={}", bytes_max.0));
+    }
     let switches = [
         ("--later-events", flags.later_events),
         ("--commit", flags.commit),

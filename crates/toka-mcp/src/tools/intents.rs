@@ -33,18 +33,28 @@ pub(super) struct List {
     /// Also those with few events, which may not last.
     #[serde(default)]
     tentative: bool,
+    /// Also the direction of the centre of each, a vector with as many numbers as the vault's vectors have: by these intents
+    /// can be compared. They are long.
+    #[serde(default)]
+    centres: bool,
 }
 
 pub(super) async fn list(vault: &Vault, given: List) -> Result<Value, ToolError> {
     let limit = limit(given.limit, INTENTS_DEFAULT, INTENTS_MAX)?;
     check_examples(given.examples, LISTED_EXAMPLES_MAX)?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let intents = vault
-        .client
-        .intents(given.examples, !given.tentative, wanted, &READ);
-    let intents = intents.await?;
+    let (client, skip_tentative) = (&vault.client, !given.tentative);
+    let intents = if given.centres {
+        client
+            .intents_with_centres(given.examples, skip_tentative, wanted, &READ)
+            .await?
+    } else {
+        client
+            .intents(given.examples, skip_tentative, wanted, &READ)
+            .await?
+    };
     let mut items = Items::default();
-    let is_all = items.extend(intents.iter().map(with_examples));
+    let is_all = items.extend(intents.iter().map(shown));
     Ok(json!({ "intents": items.into_value(), "truncated": !is_all }))
 }
 
@@ -63,7 +73,7 @@ pub(super) async fn describe(vault: &Vault, given: Describe) -> Result<Value, To
     check_examples(examples, EXAMPLES_MAX)?;
     let intent = IntentId(given.intent);
     let (intent, successors) = vault.client.intent(intent, examples, &READ).await?;
-    Ok(json!({ "intent": with_examples(&intent), "came_from": successors }))
+    Ok(json!({ "intent": shown(&intent), "came_from": successors }))
 }
 
 fn check_examples(given: u32, max: u32) -> Result<(), ToolError> {
@@ -74,10 +84,14 @@ fn check_examples(given: u32, max: u32) -> Result<(), ToolError> {
     Err(ToolError::argument("examples", reason))
 }
 
-fn with_examples(intent: &Intent) -> Value {
+/// An intent with what was asked for besides.
+fn shown(intent: &Intent) -> Value {
     let mut value = answer::intent(&intent.summary);
     if !intent.examples.is_empty() {
         value["examples"] = intent.examples.iter().map(answer::hit).collect();
+    }
+    if let Some(centre) = &intent.centre {
+        value["centre"] = answer::vector(centre);
     }
     value
 }

@@ -188,6 +188,9 @@ class Intent:
     @property
     def successors(self) -> list[int]:
         """The intents that led here from a retired one; empty if the one that was asked for is in use."""
+    @property
+    def centre(self) -> NDArray[np.float32] | None:
+        """Direction of its centre, of unit norm; `None` if it was not asked for, or is not told."""
 
 @final
 class SearchResult:
@@ -445,6 +448,7 @@ def intents(
     *,
     examples: int = 0,
     skip_tentative: bool = False,
+    centres: bool = False,
     limit: int = 1_000,
     payload: bool = True,
     consistency: str | int | None = None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toka_agents::Store;
 use toka_ledger::EventDraft;
-use toka_ledger::fork::DIFFERENCE_EVENTS_MAX;
+use toka_ledger::fork::{DIFFERENCE_EVENTS_MAX, Limits};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ProgramError;
@@ -159,8 +159,10 @@ pub(super) async fn what_if(
 ) -> Result<bool, ProgramError> {
     let given = flags.event.iter().map(|event| parse_event(event));
     let given = given.collect::<Result<Vec<_>, _>>()?;
-    let scenario = Vault::open(vault).await?.fork(vault, flags.at).await?;
-    let scenario = Arc::new(scenario);
+    let limits = flags.bytes_max.map(|bytes_max| Limits { bytes_max });
+    let limits = limits.unwrap_or_default();
+    let opened = Vault::open(vault).await?;
+    let scenario = Arc::new(opened.fork(vault, flags.at, limits).await?);
     let store: Arc<dyn Store> = Arc::new(ScenarioStore(Arc::clone(&scenario)));
     let mut actors = Vec::with_capacity(agents.len());
     for agent in &agents {

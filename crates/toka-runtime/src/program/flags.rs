@@ -185,9 +185,29 @@ pub(super) struct WhatIf {
     /// Give the fork the later events of the history, but for those of the agents that run in it.
     #[arg(long)]
     pub(super) later_events: bool,
+    /// Bytes that the fork may write, all in memory, such as 1GiB [default: 256MiB]. The commit beyond it ends the command.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) bytes_max: Option<u64>,
     /// Commit what is new in the fork to the vault, in one atomic commit.
     #[arg(long)]
     pub(super) commit: bool,
+}
+
+/// A number of bytes, as `toka` takes them.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = match unit.trim_start() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        "TiB" => Some(1_u64 << 40),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok();
+    let bytes = number.zip(unit).and_then(|(n, unit)| n.checked_mul(unit));
+    bytes.ok_or_else(|| "it is not a size in bytes such as 4096, 512KiB, 64MiB or 1GiB".to_owned())
 }
 
 #[cfg(test)]
@@ -211,5 +231,24 @@ mod tests {
             panic!("{:?}", flags.command)
         };
         assert_eq!((what_if.at, what_if.event.len()), (7, 2));
+        assert_eq!(what_if.bytes_max, None);
+    }
+
+    #[test]
+    fn limit_of_a_fork_is_a_size() {
+        let parsed = |size: &str| {
+            let line = ["agents", "what-if", "--at=7", "--bytes-max", size];
+            let flags = Flags::try_parse_from(line).ok()?;
+            match flags.command {
+                Command::WhatIf(what_if) => what_if.bytes_max,
+                _ => None,
+            }
+        };
+        assert_eq!(parsed("1000"), Some(1_000));
+        assert_eq!(parsed("3MiB"), Some(3 << 20));
+        assert_eq!(parsed("2 GiB"), Some(2 << 30));
+        for wrong in ["", "MiB", "1MB", "-1", "1.5GiB", "99999999TiB"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use toka_agents::Store;
 use toka_client::Client;
 use toka_ledger::VaultBus;
+use toka_ledger::fork::Limits;
 
 use super::ProgramError;
 use super::flags::Vault as Flags;
@@ -33,12 +34,18 @@ impl Vault {
         }
     }
 
-    pub(super) async fn fork(self, flags: &Flags, at: u64) -> Result<Scenario, ProgramError> {
+    pub(super) async fn fork(
+        self,
+        flags: &Flags,
+        at: u64,
+        limits: Limits,
+    ) -> Result<Scenario, ProgramError> {
         Ok(match self {
             Self::Cluster(client) => {
-                fork_remote(flags.client()?, flags.endpoint.clone(), client, at).await?
+                let (builder, endpoints) = (flags.client()?, flags.endpoint.clone());
+                fork_remote(builder, endpoints, client, at, limits).await?
             }
-            Self::Embedded(vault) => fork_embedded(vault, at).await?,
+            Self::Embedded(vault) => fork_embedded(vault, at, limits).await?,
         })
     }
 }

@@ -368,15 +368,18 @@ class AsyncVault:
         *,
         examples: int = 0,
         skip_tentative: bool = False,
+        centres: bool = False,
         limit: int = 1_000,
         payload: bool = True,
         consistency: Consistency | None = None,
     ) -> list[Intent]:
-        """The intents, the largest first, each with up to `examples` (at most 8) of its events."""
+        """The intents, the largest first, each with up to `examples` (at most 8) of its events, and with its centre if that
+        is wanted."""
         call = _native.intents(
             self._native,
             examples=examples,
             skip_tentative=skip_tentative,
+            centres=centres,
             limit=limit,
             payload=payload,
             consistency=consistency,
