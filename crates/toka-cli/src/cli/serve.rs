@@ -43,6 +43,10 @@ pub(crate) struct Serve {
     /// Whether the console is there, for browsers, at /console/ [default: where --http-listen is on loopback].
     #[arg(long, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     console: Option<bool>,
+    /// Name at which browsers may call this node where nobody has to show who they are, besides localhost, IP addresses
+    /// and --advertise-client, and of a page from elsewhere that may; `*.DOMAIN` too. More than one separated by commas.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    allowed_host: Vec<String>,
     /// Where clients reach this node [default: where it listens].
     #[arg(long, value_name = "HOST:PORT")]
     advertise_client: Option<String>,
@@ -301,6 +305,7 @@ impl Serve {
             raft_listen: self.raft_listen,
             http_listen: self.http_listen,
             console: self.console,
+            allowed_hosts: Some(self.allowed_host).filter(|hosts| !hosts.is_empty()),
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
             insecure: self.insecure.then_some(true),

@@ -58,6 +58,8 @@ layer! {
     http_listen: SocketAddr,
     /// Whether the console is there, and answers whoever may read.
     console: bool,
+    /// Names at which browsers may call the node, and of pages that may.
+    allowed_hosts: Vec<String>,
     /// `host:port` under which clients reach this node.
     advertise_client: String,
     /// `host:port` under which other nodes reach this node.
