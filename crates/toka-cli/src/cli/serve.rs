@@ -142,6 +142,10 @@ pub(crate) struct Serve {
     /// [default: no limit].
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     principal_open_calls: Option<u32>,
+    /// With --auth: calls with a token or a JWT that is not good which are looked at from one address in a second; above
+    /// that its calls are refused for a moment; 0: any number [default: 50].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    failed_authentications_per_second: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -335,6 +339,7 @@ impl Serve {
             principal_bytes_per_second: self.principal_bytes_per_second,
             principal_subscriptions: self.principal_subscriptions,
             principal_open_calls: self.principal_open_calls,
+            failed_authentications_per_second: self.failed_authentications_per_second,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,

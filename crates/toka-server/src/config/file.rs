@@ -118,6 +118,8 @@ layer! {
     principal_subscriptions: u32,
     /// Calls of one principal that are open at once.
     principal_open_calls: u32,
+    /// Calls with credentials that are not good, from one address in a second; 0: any number.
+    failed_authentications_per_second: u32,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.

@@ -15,7 +15,7 @@ use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::meters::Counter;
 use toka_raft::transport::peer_server;
-use toka_tls::Acceptor;
+use toka_tls::{Acceptor, Identity};
 use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -236,6 +236,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
+        .layer(MapRequestLayer::new(announce::<Identity>))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
             incoming(accepted, &stop, HTTP_CONNECTIONS_MAX, bounds, None),
