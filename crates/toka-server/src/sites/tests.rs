@@ -11,7 +11,7 @@ fn sites(is_enforced: bool) -> Sites {
     let mut config = Config::new(1, "/unused".into());
     config.auth.enabled = is_enforced;
     config.allowed_hosts = ["vault.example", "*.pages.example:8443"]
-        .map(|host| host.parse().expect(host))
+        .map(|host| host.parse::<AllowedHost>().expect(host))
         .to_vec();
     Sites::of(&config, "node-1.vault:7311")
 }
