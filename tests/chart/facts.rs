@@ -11,9 +11,10 @@ use crate::documents::{arguments, find, text};
 use crate::helm::{FULL_NAME, Helm, Values};
 
 /// Flags of `toka serve` that the chart gives by itself, or that are no settings of a pod.
-const OWN: [&str; 42] = [
+const OWN: [&str; 43] = [
     "advertise-client",
     "advertise-raft",
+    "allowed-host",
     "auth",
     "auth-root-token-file",
     "bootstrap-admin-token-file",

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::documents::{find, installed, pod_specs, text};
+use crate::documents::{arguments, find, installed, pod_specs, text};
 use crate::helm::{FULL_NAME, Helm, NAMESPACE, Values};
 
 /// Values files of the chart.
@@ -49,6 +49,7 @@ pub(crate) fn values() -> Vec<Value> {
             },
             "listenHost": "[::]", "ports": { "client": 1, "raft": 2, "http": 65_535 },
             "readinessProbe": { "type": "grpc" },
+            "allowedHosts": ["vault.example", "*.pages.example:8443"],
         }),
         json!({
             "ingress": {
@@ -235,6 +236,39 @@ fn routes_go_to_the_service_for_clients() -> Result<()> {
         let backend = json!([{ "backendRefs": [{ "name": FULL_NAME, "port": 7311 }] }]);
         ensure!(spec["rules"] == backend, "{spec}");
     }
+    Ok(())
+}
+
+/// A browser calls the node by the name at which it has found the Ingress or the Gateway.
+#[test]
+fn nodes_know_the_names_by_which_browsers_call_them() -> Result<()> {
+    let helm = Helm::new()?;
+    let names = |values: Value| -> Result<Vec<String>> {
+        let documents = helm.render(Values::Given(&values))?;
+        let nodes = find(&documents, "StatefulSet", FULL_NAME)?;
+        let arguments = arguments(&nodes["spec"]["template"]["spec"]["containers"][0]);
+        let names = arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix("--allowed-host="));
+        let names = names.context("no names")?.split(',');
+        Ok(names.map(str::to_owned).collect())
+    };
+    let own = names(json!({}))?;
+    ensure!(own.contains(&FULL_NAME.to_owned()), "{own:?}");
+    ensure!(
+        own.contains(&format!("{FULL_NAME}.{NAMESPACE}.svc")),
+        "{own:?}"
+    );
+    let given = names(json!({
+        "ingress": { "enabled": true, "hosts": ["vault.example"] },
+        "gateway": {
+            "httpRoute": { "enabled": true }, "parentRefs": [{ "name": "public" }],
+            "hostnames": ["*.gate.example", "vault.example"],
+        },
+        "allowedHosts": ["page.example:8443"],
+    }))?;
+    let further = ["vault.example", "*.gate.example", "page.example:8443"].map(str::to_owned);
+    ensure!(given == [own, further.to_vec()].concat(), "{given:?}");
     Ok(())
 }
 

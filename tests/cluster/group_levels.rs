@@ -105,6 +105,34 @@ async fn all_is_refused(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Of commits that are sent one behind the other those alone are refused that need the level.
+async fn stream_goes_on(client: &Client) -> Result<()> {
+    let stream = client.commit_stream();
+    let mut sent = Vec::new();
+    for number in 0..30 {
+        let condition = Precondition::KindPrefixSequence {
+            prefix: "never".to_owned(),
+            sequence: 0,
+        };
+        let conditions = match number % 3 {
+            1 => vec![condition],
+            _ => Vec::new(),
+        };
+        let is_above = !conditions.is_empty();
+        let event = EventDraft::new("streamed");
+        sent.push((is_above, stream.send(vec![event], conditions).await?));
+    }
+    for (is_above, answer) in sent {
+        let answer = answer.await;
+        match is_above {
+            true => names_level("a commit of a stream", answer)?,
+            false => drop(answer?),
+        }
+    }
+    stream.finish().await?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vault_that_is_held_at_the_first_level_refuses_groups_until_it_rises() -> Result<()> {
     cluster::run_prepared(3, &[], async |cluster: &mut Cluster| {
@@ -128,6 +156,7 @@ async fn vault_that_is_held_at_the_first_level_refuses_groups_until_it_rises() -
             let refused = all_is_refused(&cluster.client_of(id).await?).await;
             refused.with_context(|| format!("node {id}"))?;
         }
+        stream_goes_on(&client).await?;
         // As long as one of them does not say that it knows the next level, nothing changes.
         for id in [1, 2] {
             cluster.terminate(id).await?;

@@ -132,7 +132,7 @@ async fn handshakes_are_cut(node: &Node) -> Result<()> {
 async fn halves_are_cut(node: &Node) -> Result<()> {
     let frame = [PREFACE, SETTINGS, HEADERS].concat();
     let silent = [PREFACE, SETTINGS].concat();
-    let request = b"POST /toka.vault.v1.VaultService/Commit HTTP/1.1\r\nHost: node\r\n\
+    let request = b"POST /toka.vault.v1.VaultService/Commit HTTP/1.1\r\nHost: localhost\r\n\
         Connection: close\r\nContent-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\n\
         Content-Length: 4000\r\n\r\n";
     // One message that fills the body.
@@ -278,7 +278,7 @@ async fn connection_that_takes_nothing_is_cut() -> Result<()> {
         let message = subscribe_to_large().encode_to_vec();
         let length = u32::try_from(message.len())?.to_be_bytes();
         let head = format!(
-            "POST /toka.vault.v1.VaultService/Subscribe HTTP/1.1\r\nHost: node\r\n\
+            "POST /toka.vault.v1.VaultService/Subscribe HTTP/1.1\r\nHost: localhost\r\n\
              Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\nContent-Length: {}\r\n\r\n",
             message.len() + 5
         );
@@ -344,7 +344,7 @@ fn check_too_long(refused: &Status) -> Result<()> {
 /// A message that claims to have 4 GiB; the node answers without waiting for them.
 async fn claim_is_refused(node: &Node) -> Result<()> {
     let mut connection = TcpStream::connect(node.client).await?;
-    let head = "POST /toka.vault.v1.VaultService/Commit HTTP/1.1\r\nHost: node\r\n\
+    let head = "POST /toka.vault.v1.VaultService/Commit HTTP/1.1\r\nHost: localhost\r\n\
         Connection: close\r\nContent-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\n\
         Content-Length: 4294967300\r\n\r\n";
     connection.write_all(head.as_bytes()).await?;

@@ -295,6 +295,17 @@ async fn lists_by_time_and_descent_are_paged_over_any_nodes() -> Result<()> {
         ensure!(page.next.is_some(), "there is more");
         let all: Vec<_> = writer.client.list_all(narrow).try_collect().await?;
         ensure!(all.len() as u64 == reached, "{} events", all.len());
+
+        // What ends where nothing is has not got no end.
+        for (until, until_unix_ms) in [(Some(0), None), (None, Some(0))] {
+            let empty = List {
+                until,
+                until_unix_ms,
+                ..List::default()
+            };
+            let page = writer.client.list(&empty, None).await?;
+            ensure!(page.events.is_empty() && page.next.is_none(), "{page:?}");
+        }
         Ok(())
     })
     .await

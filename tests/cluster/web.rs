@@ -9,12 +9,26 @@ use toka_tests::cluster::{self, Cluster, PATIENCE};
 use toka_tests::{request, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// One HTTP/1.1 exchange: status line and headers, and the body.
+const COMMIT: &str = "POST /toka.vault.v1.VaultService/Commit";
+
+/// One HTTP/1.1 exchange with a page of the node's own: status line and headers, and the body.
 async fn exchange(address: SocketAddr, head: &str, body: &[u8]) -> Result<(String, Vec<u8>)> {
+    let host = address.to_string();
+    let origin = format!("http://{host}");
+    exchange_at(address, (&host, &origin), head, body).await
+}
+
+/// As [`exchange`], where the browser calls the node by the name `host` for a page at `origin`.
+async fn exchange_at(
+    address: SocketAddr,
+    (host, origin): (&str, &str),
+    head: &str,
+    body: &[u8],
+) -> Result<(String, Vec<u8>)> {
     let mut connection = tokio::net::TcpStream::connect(address).await?;
     let head = format!(
-        "{head} HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: {}\r\n\
-         Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\nOrigin: http://page\r\n\r\n",
+        "{head} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Content-Type: application/grpc-web+proto\r\nX-Grpc-Web: 1\r\nOrigin: {origin}\r\n\r\n",
         body.len()
     );
     connection.write_all(head.as_bytes()).await?;
@@ -39,8 +53,8 @@ async fn browser_commits_to_any_node() -> Result<()> {
         for id in cluster.ids() {
             let commit = request::commit(vec![request::event("web", &json!({"node": id}))]);
             let address = cluster.node(id).client;
-            let path = "POST /toka.vault.v1.VaultService/Commit";
-            let (head, body) = exchange(address, path, &frame(&commit.encode_to_vec())).await?;
+            let message = frame(&commit.encode_to_vec());
+            let (head, body) = exchange(address, COMMIT, &message).await?;
             ensure!(head.starts_with("HTTP/1.1 200"), "node {id}: {head}");
             ensure!(
                 head.contains("application/grpc-web+proto"),
@@ -55,6 +69,42 @@ async fn browser_commits_to_any_node() -> Result<()> {
         }
         let sequence = cluster.converged(3).await?[0].node.sequence;
         ensure!(sequence == 3, "{sequence} events");
+        Ok(())
+    })
+    .await
+}
+
+/// A page from elsewhere says where it is from; or it has let a name of its own lead to the node, and is of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_from_elsewhere_commits_nothing_unless_it_is_allowed_to() -> Result<()> {
+    let allowed = ["--allowed-host", "vault.example"];
+    cluster::run(1, &allowed, async |cluster: &mut Cluster| {
+        let address = cluster.node(1).client;
+        let own = address.to_string();
+        let commits = async |host: &str, origin: &str| -> Result<(String, String)> {
+            let event = request::event("web", &json!({ "of": origin, "at": host }));
+            let message = frame(&request::commit(vec![event]).encode_to_vec());
+            let (head, body) = exchange_at(address, (host, origin), COMMIT, &message).await?;
+            Ok((head, String::from_utf8_lossy(&body).into_owned()))
+        };
+        for (host, origin) in [
+            ("evil.example", "http://evil.example"),
+            (own.as_str(), "http://evil.example"),
+            (own.as_str(), "null"),
+        ] {
+            let (head, said) = commits(host, origin).await?;
+            ensure!(head.starts_with("HTTP/1.1 403"), "{origin}: {head}");
+            ensure!(said.contains("allowed_hosts"), "{origin}: {said}");
+            ensure!(head.contains("grpc-status: 7"), "{origin}: {head}");
+        }
+        // As an Ingress lets a browser in, and a page that calls the node itself.
+        for host in ["vault.example", own.as_str()] {
+            let (head, said) = commits(host, "https://vault.example").await?;
+            ensure!(head.starts_with("HTTP/1.1 200"), "{host}: {head}");
+            ensure!(said.contains("grpc-status:0"), "{host}: {said}");
+        }
+        let sequence = cluster.converged(2).await?[0].node.sequence;
+        ensure!(sequence == 2, "{sequence} events");
         Ok(())
     })
     .await

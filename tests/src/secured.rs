@@ -21,6 +21,8 @@ use tonic::{Code, Request};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::wait;
 
+/// How often credentials that are not good are looked at from one address.
+const FAILURES: &str = "--failed-authentications-per-second";
 /// The issuer of the JWTs.
 pub const ISSUER: &str = "https://issuer.test";
 /// Whom they are for.
@@ -84,8 +86,13 @@ impl Secured {
         self.issuer.public_key().as_ref()
     }
 
-    /// Arguments of `toka serve`, with further ones.
+    /// Arguments of `toka serve`, with further ones. Tests show a lot that is not good, from one address: unless they say
+    /// so, that is looked at however often it comes.
     pub fn arguments(&self, further: &[&str]) -> Vec<String> {
+        let unlimited: &[&str] = match further.contains(&FAILURES) {
+            true => &[],
+            false => &[FAILURES, "0"],
+        };
         let (root, keys) = (self.root_file(), self.keys_file());
         let (root, keys) = (root.display().to_string(), keys.display().to_string());
         [
@@ -100,6 +107,7 @@ impl Secured {
             &keys,
         ]
         .iter()
+        .chain(unlimited)
         .chain(further)
         .map(ToString::to_string)
         .collect()

@@ -94,6 +94,20 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+
 {{- printf "%s:%v" (include "toka.serviceHost" .) .Values.ports.client -}}
 {{- end -}}
 
+{{/* Names at which browsers may call the nodes. */}}
+{{- define "toka.allowedHosts" -}}
+{{- $name := include "toka.fullname" . -}}
+{{- $inNamespace := printf "%s.%s" $name .Release.Namespace -}}
+{{- $all := list $name $inNamespace (printf "%s.svc" $inNamespace) (include "toka.serviceHost" .) -}}
+{{- if .Values.ingress.enabled -}}
+{{- $all = concat $all .Values.ingress.hosts -}}
+{{- end -}}
+{{- if or .Values.gateway.grpcRoute.enabled .Values.gateway.httpRoute.enabled -}}
+{{- $all = concat $all .Values.gateway.hostnames -}}
+{{- end -}}
+{{- join "," (uniq (concat $all .Values.allowedHosts)) -}}
+{{- end -}}
+
 {{/* What is spoken at the port for clients, for gateways and meshes that look at it. */}}
 {{- define "toka.appProtocol" -}}
 {{- ternary "https" "kubernetes.io/h2c" .Values.tls.enabled -}}

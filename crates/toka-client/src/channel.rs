@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use toka_tls::Connector;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::config::Config;
@@ -27,6 +28,12 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`Error::Endpoint`] if no address can look like that.
     fn channel(&self, endpoint: &str) -> Result<Channel, Error>;
+
+    /// Why `endpoint` has refused the last connection that was made to it, where a call over it may be told only that it has
+    /// ended; `None`: it has not, or nobody knows.
+    fn refusal(&self, _endpoint: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Connections over TCP, in plain text or with TLS, and never sometimes the one and sometimes the other.
@@ -106,6 +113,10 @@ impl Transport for TcpTransport {
             .connect_with_connector_lazy(self.connector.clone());
         Ok(channel)
     }
+
+    fn refusal(&self, endpoint: &str) -> Option<String> {
+        self.connector.refusals().of(endpoint)
+    }
 }
 
 /// What calls are made over.
@@ -158,6 +169,13 @@ impl Channels {
         let made = connection(self.transport.channel(endpoint)?, endpoint);
         open.insert(endpoint.to_owned(), made.clone());
         Ok(made)
+    }
+
+    /// Why a node has refused the connection over which a try has failed with `status`; `None`: it has not.
+    pub(crate) fn refusal(&self, endpoint: &str, status: &Status) -> Option<String> {
+        // Without a source it is what a node has said, or what ran out of time.
+        std::error::Error::source(status)?;
+        self.transport.refusal(endpoint)
     }
 
     /// Drops the connection to an endpoint, so that the next use makes a new one.

@@ -72,11 +72,12 @@ pub struct Read {
 pub struct List {
     /// Events after this sequence.
     pub after: u64,
-    /// Events up to this sequence, inclusive; `None`: to the end.
+    /// Events up to this sequence, inclusive; `None`: to the end. Of 0 there are none, and no node is asked.
     pub until: Option<u64>,
     /// Events at or after this time, milliseconds since the Unix epoch; `None`: from the beginning.
     pub from_unix_ms: Option<u64>,
-    /// Events at or before this time, milliseconds since the Unix epoch; `None`: to the end.
+    /// Events at or before this time, milliseconds since the Unix epoch; `None`: to the end. Of 0 there are none, and no
+    /// node is asked.
     pub until_unix_ms: Option<u64>,
     /// Which events.
     pub filter: Filter,
@@ -192,6 +193,11 @@ impl Client {
     /// [`Error::OutOfRange`] if the range starts after the vault's end; [`Error::NotFound`] if the event whose
     /// descendants are wanted is not there.
     pub async fn list(&self, list: &List, page: Option<&str>) -> Result<Page, Error> {
+        // To a node 0 says that there is no bound: it is not asked what is at or before the beginning.
+        if list.until == Some(0) || list.until_unix_ms == Some(0) {
+            let events = Vec::new();
+            return Ok(Page { events, next: None });
+        }
         let order = if list.descending {
             v1::Order::Descending
         } else {

@@ -28,8 +28,10 @@ use crate::type_config::TypeConfig;
 use crate::vitals::Vitals;
 
 mod entry;
+mod judged;
 
 use entry::{Answering, Committing, Entry, gathered};
+use judged::{Judged, check_level};
 
 /// When to try again if too much is queued: about the time in which a full queue drains.
 const RETRY_AFTER_MS: u64 = 50;
@@ -161,17 +163,31 @@ impl Proposer {
         .await
     }
 
-    /// As [`Proposer::propose_together`], commits, which all get the time `unix_ms`.
-    pub(crate) async fn propose_commits(&self, commits: &[Commit], unix_ms: u64) -> Answers {
-        self.propose_encoded(|| {
-            commits.iter().try_for_each(Commit::check)?;
-            self.check_level(commits.iter().map(Commit::level_needed).max())?;
-            Ok(Encoded {
-                batch: Batch::of_commits(commits, unix_ms),
-                items: commits.iter().map(Commit::items).sum(),
-            })
-        })
-        .await
+    /// As [`Proposer::propose_together`], commits, which all get the time `unix_ms`. Those that may not be proposed have
+    /// an error of their own, and the others are proposed all the same.
+    pub(crate) async fn propose_commits(
+        &self,
+        commits: &[Commit],
+        unix_ms: u64,
+    ) -> Result<Vec<Result<Outcome, CommitError>>, CommitError> {
+        let judged = Judged::of(commits, || self.level())?;
+        let sound = judged.sound();
+        let outcomes = if sound.is_empty() {
+            Vec::new()
+        } else {
+            let encoded = || {
+                Ok(Encoded {
+                    batch: Batch::of_commits(sound, unix_ms),
+                    items: sound.iter().map(Commit::items).sum(),
+                })
+            };
+            self.propose_encoded(encoded).await?
+        };
+        // Not before the others have an outcome: else all of them come again.
+        for error in judged.refusals() {
+            self.tally.begin().answered(&Err(error.clone()));
+        }
+        Ok(judged.answers(outcomes))
     }
 
     async fn propose_encoded(
@@ -234,23 +250,22 @@ impl Proposer {
 }
 
 impl Proposer {
-    /// What a member of an older build cannot decode would stop it. The level never falls, and what raised it
-    /// stands before in the log: the level as applied here is enough to go by. `needed` is that of the commands, if
-    /// there are any.
+    /// Whether commands that need the level `needed`, if there are any, may be proposed.
     fn check_level(&self, needed: Option<u32>) -> Result<(), CommitError> {
-        let needed = needed.unwrap_or(FEATURE_LEVEL_MIN);
-        if needed == FEATURE_LEVEL_MIN {
-            return Ok(());
+        match needed {
+            None | Some(FEATURE_LEVEL_MIN) => Ok(()),
+            Some(needed) => check_level(needed, self.level()?),
         }
+    }
+
+    /// The vault's feature level. It never falls, and what raised it stands before in the log: the level as applied here
+    /// is enough to go by.
+    fn level(&self) -> Result<u32, CommitError> {
         let settings = self.judge.reader.settings();
         let settings = settings.map_err(|error| CommitError::Settings {
             reason: error.to_string(),
         })?;
-        let level = settings.map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level);
-        if needed > level {
-            return Err(CommitError::FeatureLevel { needed, level });
-        }
-        Ok(())
+        Ok(settings.map_or(FEATURE_LEVEL_MIN, |settings| settings.feature_level))
     }
 }
 

@@ -1,16 +1,12 @@
 //! What the console calls: the services of a node, over HTTP, as far as they only read.
 //!
 //! The page speaks gRPC-web to the same services as every client, behind the same guard, limits and counts: what it may see
-//! is decided nowhere else. Here stands only what is special about browsers. A page of somebody else must not make one
-//! ask this node: where callers show a token that is out of question, since the page sends it itself and no cookie does;
-//! where nobody has to show anything, the node answers to no name that such a page could have taken over.
+//! is decided nowhere else, and which browsers are answered by [`Sites`], as at the port for clients.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 
 use axum::extract::Request;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use tonic::body::Body;
 use tonic::codegen::http;
@@ -18,25 +14,23 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt as _};
 
 use crate::auth::only_reads;
+use crate::sites::{FETCH_SITE, Sites};
 
 /// Where calls come in, below the page.
 pub(crate) const CALLS: &str = "/console/api/{*method}";
 /// In front of a method's own path.
 const PREFIX: &str = "/console/api";
-/// Says who has made a browser ask; a page cannot set it.
-const FETCH_SITE: &str = "sec-fetch-site";
 
 /// The services, as the console calls them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Console {
     services: BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Infallible>,
-    /// Callers have to show who they are.
-    is_enforced: bool,
+    sites: Sites,
 }
 
 impl Console {
-    /// Over services that are behind a guard, if there is authorization.
-    pub(crate) fn new<S>(services: S, is_enforced: bool) -> Self
+    /// Over services that are behind a guard, if there is authorization, for the browsers that are answered.
+    pub(crate) fn new<S>(services: S, sites: Sites) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
             + Clone
@@ -47,7 +41,7 @@ impl Console {
     {
         Self {
             services: BoxCloneSyncService::new(services),
-            is_enforced,
+            sites,
         }
     }
 
@@ -63,39 +57,19 @@ impl Console {
     }
 
     /// The path of the method that is called, or why nobody may call it here.
-    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Uri, &'static str> {
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Uri, String> {
         let is_own = |site: &http::HeaderValue| site == "same-origin" || site == "none";
         if !headers.get(FETCH_SITE).is_none_or(is_own) {
-            return Err("another page asks\n");
+            return Err("another page asks\n".to_owned());
         }
-        if !self.is_enforced && !is_own_name(uri, headers) {
-            return Err(
-                "without authorization the console is served at localhost and at IP addresses, and at no other name\n",
-            );
-        }
+        let checked = self.sites.check(uri, headers);
+        checked.map_err(|why| format!("{why}\n"))?;
         let path = uri.path().strip_prefix(PREFIX).unwrap_or_default();
         if !only_reads(path) {
-            return Err("the console only reads\n");
+            return Err("the console only reads\n".to_owned());
         }
-        path.parse().map_err(|_| "this is no path\n")
+        path.parse().map_err(|_| "this is no path\n".to_owned())
     }
-}
-
-/// Whether the node is called by a name that nobody else can give it: a page from elsewhere has a name in DNS, and would let
-/// that lead here (DNS rebinding).
-fn is_own_name(uri: &Uri, headers: &HeaderMap) -> bool {
-    // HTTP/1 has it in a header, HTTP/2 in the target.
-    let authority = match (headers.get(header::HOST), uri.authority()) {
-        (None, Some(authority)) => Some(authority.clone()),
-        (Some(host), _) => host.to_str().ok().and_then(|host| host.parse().ok()),
-        (None, None) => None,
-    };
-    authority.as_ref().map(Authority::host).is_some_and(|host| {
-        let address = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        host.eq_ignore_ascii_case("localhost") || address.unwrap_or(host).parse::<IpAddr>().is_ok()
-    })
 }
 
 #[cfg(test)]
@@ -103,6 +77,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
+    use crate::config::Config;
 
     const LIST: &str = "/console/api/toka.vault.v1.VaultService/List";
 
@@ -113,7 +88,9 @@ mod tests {
             let answer = http::Response::new(Body::new(axum::body::Body::from(path)));
             std::future::ready(Ok(answer))
         });
-        Console::new(services, is_enforced)
+        let mut config = Config::new(1, "/unused".into());
+        config.auth.enabled = is_enforced;
+        Console::new(services, Sites::of(&config, "node-1.vault:7311"))
     }
 
     async fn status(console: Console, path: &str, headers: &[(&str, &str)]) -> StatusCode {
@@ -191,5 +168,8 @@ mod tests {
             let headers = [("host", "localhost"), ("sec-fetch-site", site)];
             assert_eq!(status(console(true), LIST, &headers).await, expected);
         }
+        let headers = [("host", "localhost"), ("origin", "http://evil.example")];
+        let refused = status(console(true), LIST, &headers).await;
+        assert_eq!(refused, StatusCode::FORBIDDEN);
     }
 }

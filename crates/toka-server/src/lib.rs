@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node -> api/{commit, commit_stream, read, list, lineage, subscribe, cursors, groups, cluster} -> auth -> routing -> refusal
-//!      -> http, health -> console, metrics -> status; calls; config; limits
+//!      -> http, health -> console, metrics -> status; sites; calls; config; limits
 //! ```
 //!
 //! Invariants: any node takes any call; an acknowledged commit was applied by the leader; a read is
@@ -25,6 +25,7 @@ mod metrics;
 pub mod node;
 mod refusal;
 mod routing;
+mod sites;
 mod status;
 pub mod transport;
 

@@ -28,10 +28,10 @@ enum State<S> {
 }
 
 impl<S> Accepted<S> {
-    pub(crate) fn plain(stream: S) -> Self {
+    pub(crate) fn plain(stream: S, identity: Identity) -> Self {
         Self {
             state: State::Plain(stream),
-            identity: Identity::default(),
+            identity,
         }
     }
 

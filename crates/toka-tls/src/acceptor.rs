@@ -78,10 +78,10 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let inner = &self.0;
+        let identity = Identity::at(from);
         if inner.clients.is_none() && inner.nodes.is_none() {
-            return Accepted::plain(stream);
+            return Accepted::plain(stream, identity);
         }
-        let identity = Identity::default();
         let (acceptor, known) = (self.clone(), identity.clone());
         let secured = async move {
             let secured = acceptor.secure(stream, &known).await;

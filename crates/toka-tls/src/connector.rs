@@ -8,17 +8,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower::Service;
 
 use crate::config::Trusted;
 use crate::dialed::Dialed;
 use crate::error::Error;
 use crate::reason;
+use crate::refusals::Refusals;
 use crate::reload::Refreshed;
 
 /// Any error.
@@ -64,7 +67,7 @@ impl Dialer {
         self
     }
 
-    async fn secure(&self, stream: TcpStream, host: &str) -> io::Result<Dialed> {
+    async fn secure(&self, stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
         if self.looks_first {
             self.look().await;
         }
@@ -77,10 +80,8 @@ impl Dialer {
             })?,
         };
         let connector = TlsConnector::from(self.config.current());
-        match connector.connect(name, stream).await {
-            Ok(stream) => Ok(Dialed::secured(stream)),
-            Err(error) => Err(reason::of_handshake(error, bare)),
-        }
+        let secured = connector.connect(name, stream).await;
+        secured.map_err(|error| reason::of_handshake(error, bare))
     }
 
     async fn look(&self) {
@@ -100,6 +101,7 @@ impl Dialer {
 pub struct Connector {
     tcp: HttpConnector,
     dialer: Option<Dialer>,
+    refusals: Refusals,
 }
 
 impl Connector {
@@ -112,7 +114,18 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_keepalive(keepalive);
         tcp.set_connect_timeout(Some(timeout));
-        Self { tcp, dialer }
+        let refusals = Refusals::default();
+        Self {
+            tcp,
+            dialer,
+            refusals,
+        }
+    }
+
+    /// What those who were called have had against the connections of this connector and its clones.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 }
 
@@ -127,15 +140,25 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let host = uri.host().unwrap_or_default().to_owned();
+        let place = uri.authority().map(Authority::as_str);
+        let place = place.unwrap_or_default().to_owned();
         let connecting = self.tcp.call(uri);
-        let dialer = self.dialer.clone();
+        let (dialer, refusals) = (self.dialer.clone(), self.refusals.clone());
         Box::pin(async move {
-            let stream = connecting.await?.into_inner();
-            let dialed = match dialer {
-                Some(dialer) => dialer.secure(stream, &host).await?,
-                None => Dialed::plain(stream),
+            let note = refusals.note(&place);
+            let dialed = async {
+                let stream = connecting.await?.into_inner();
+                Ok::<_, BoxError>(match dialer {
+                    Some(dialer) => Dialed::secured(dialer.secure(stream, &host).await?, note),
+                    None => Dialed::plain(stream, note),
+                })
             };
-            Ok::<_, BoxError>(TokioIo::new(dialed))
+            let dialed = dialed.await;
+            if dialed.is_err() {
+                // The error says more than what was before.
+                refusals.forget(&place);
+            }
+            dialed.map(TokioIo::new)
         })
     }
 }

@@ -9,13 +9,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::reason;
+use crate::refusals::Note;
 
 /// The first bytes of an alert of TLS, with which a listener for TLS answers what is none: no frame of HTTP/2 begins so.
 const ALERT: &[u8] = &[0x15, 0x03];
 
 /// A connection that was made, in plain text or over TLS; its errors say what the other end had against it.
 #[derive(Debug)]
-pub struct Dialed(Kind);
+pub struct Dialed {
+    kind: Kind,
+    note: Note,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -24,15 +28,17 @@ enum Kind {
 }
 
 impl Dialed {
-    pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self(Kind::Plain {
+    pub(crate) fn plain(stream: TcpStream, note: Note) -> Self {
+        let kind = Kind::Plain {
             stream,
             has_read: false,
-        })
+        };
+        Self { kind, note }
     }
 
-    pub(crate) fn secured(stream: TlsStream<TcpStream>) -> Self {
-        Self(Kind::Secured(Box::new(stream)))
+    pub(crate) fn secured(stream: TlsStream<TcpStream>, note: Note) -> Self {
+        let kind = Kind::Secured(Box::new(stream));
+        Self { kind, note }
     }
 
     /// A write that fails may do so because the other end has refused the connection, and said why: that is read rather.
@@ -64,26 +70,37 @@ fn speaks_tls() -> io::Error {
 
 impl AsyncRead for Dialed {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        let Self { kind, note } = self.get_mut();
+        let before = buffer.filled().len();
+        let (polled, refusal) = match kind {
             Kind::Plain { stream, has_read } => {
-                let before = buffer.filled().len();
                 let polled = Pin::new(stream).poll_read(cx, buffer);
-                if !*has_read && matches!(polled, Poll::Ready(Ok(()))) {
-                    *has_read = true;
-                    if buffer.filled()[before..].starts_with(ALERT) {
-                        return Poll::Ready(Err(speaks_tls()));
-                    }
-                }
-                polled
+                let is_first = !*has_read && matches!(polled, Poll::Ready(Ok(())));
+                *has_read |= is_first;
+                let is_alert = is_first && buffer.filled()[before..].starts_with(ALERT);
+                (polled, is_alert.then(speaks_tls))
             }
-            Kind::Secured(stream) => Pin::new(&mut **stream)
-                .poll_read(cx, buffer)
-                .map_err(reason::of_refusal),
+            Kind::Secured(stream) => {
+                let polled = Pin::new(&mut **stream).poll_read(cx, buffer);
+                let refusal = match &polled {
+                    Poll::Ready(Err(error)) => reason::of_refusal(error),
+                    _ => None,
+                };
+                (polled, refusal)
+            }
+        };
+        if let Some(refusal) = refusal {
+            note.refused(&refusal);
+            return Poll::Ready(Err(refusal));
         }
+        if buffer.filled().len() > before {
+            note.taken();
+        }
+        polled
     }
 }
 
@@ -93,7 +110,7 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.0 {
+        let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         };
@@ -105,7 +122,7 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.0 {
+        let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
         };
@@ -113,14 +130,14 @@ impl AsyncWrite for Dialed {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain { stream, .. } => stream.is_write_vectored(),
             Kind::Secured(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match &mut self.0 {
+        let flushed = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_flush(cx),
         };
@@ -128,7 +145,7 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }

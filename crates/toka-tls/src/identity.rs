@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 /// What the certificate of a caller says, in the extensions of each of its requests
@@ -20,19 +21,37 @@ pub struct PeerIdentity {
 /// Names of one certificate that are looked at; further ones are left out.
 pub const NAMES_MAX: usize = 64;
 
-/// The place of a [`PeerIdentity`] that is known once the handshake is over. Cheap to clone; all clones say the same.
+/// The place of a [`PeerIdentity`] that is known once the handshake is over, and where the caller is. Cheap to clone; all
+/// clones say the same.
 #[derive(Clone, Debug, Default)]
-pub struct Identity(Arc<OnceLock<PeerIdentity>>);
+pub struct Identity {
+    shown: Arc<OnceLock<PeerIdentity>>,
+    from: Option<SocketAddr>,
+}
 
 impl Identity {
+    /// Of a caller at an address.
+    pub(crate) fn at(from: SocketAddr) -> Self {
+        Self {
+            shown: Arc::default(),
+            from: Some(from),
+        }
+    }
+
+    /// Where the caller is; absent: nobody has said so.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.from
+    }
+
     /// What the caller's certificate says; absent: it has shown none, or not yet.
     #[must_use]
     pub fn get(&self) -> Option<&PeerIdentity> {
-        self.0.get()
+        self.shown.get()
     }
 
     /// A connection has one handshake.
     pub(crate) fn set(&self, identity: PeerIdentity) {
-        let _ = self.0.set(identity);
+        let _ = self.shown.set(identity);
     }
 }

@@ -2,7 +2,7 @@
 //! caller's certificate says.
 //!
 //! ```text
-//! acceptor -> accepted; connector -> dialed; both -> config -> reload -> material -> error, certificate -> identity
+//! acceptor -> accepted; connector -> dialed -> refusals; both -> config -> reload -> material -> error, certificate -> identity
 //! ```
 //!
 //! Invariants: a file that cannot be used never replaces one that could; connections that are there go on whatever
@@ -22,6 +22,7 @@ mod error;
 mod identity;
 mod material;
 mod reason;
+mod refusals;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,5 @@ pub use crate::dialed::Dialed;
 pub use crate::error::Error;
 pub use crate::identity::{Identity, NAMES_MAX, PeerIdentity};
 pub use crate::material::{FILE_BYTES_MAX, File, Pair};
+pub use crate::refusals::Refusals;
 pub use crate::reload::{Refreshed, Reloading};

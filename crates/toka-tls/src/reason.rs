@@ -42,13 +42,14 @@ pub(crate) fn of_handshake(error: io::Error, name: &str) -> io::Error {
     }
 }
 
-/// Why a connection that was made ended.
-pub(crate) fn of_refusal(error: io::Error) -> io::Error {
-    match of_tls(&error) {
-        Some(reason @ Error::AlertReceived(_)) => {
-            io::Error::new(error.kind(), format!("TLS: {}", of_callee(reason)))
-        }
-        _ => error,
+/// Why a connection that was made was refused; `None`: it has ended for another reason.
+pub(crate) fn of_refusal(error: &io::Error) -> Option<io::Error> {
+    match of_tls(error) {
+        Some(reason @ Error::AlertReceived(_)) => Some(io::Error::new(
+            error.kind(),
+            format!("TLS: {}", of_callee(reason)),
+        )),
+        _ => None,
     }
 }
 

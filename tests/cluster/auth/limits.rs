@@ -64,6 +64,41 @@ async fn calls_above_the_rate_are_refused_with_a_hint_and_come_back() -> Result<
     .await
 }
 
+/// What is good is not looked at either, until there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn address_whose_credentials_are_not_good_is_told_to_come_back() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&["--failed-authentications-per-second", "1"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let good = secured.token(cluster, "good", &["read"]).await?;
+        let mut vault = cluster.node(1).vault();
+        let mut list = async |token: &str| -> Result<Code> {
+            let answer = vault.list(shown(v1::ListRequest::default(), token)?).await;
+            Ok(answer.map_or_else(|status| status.code(), |_| Code::Ok))
+        };
+        ensure!(list("toka_malformed").await? == Code::Unauthenticated);
+        wait::until("a refusal", PATIENCE, async || {
+            let code = list("toka_malformed").await?;
+            ensure!(code == Code::ResourceExhausted, "{code:?}");
+            Ok(())
+        })
+        .await?;
+        wait::until("room", PATIENCE, async || {
+            let code = list(&good.text).await?;
+            ensure!(code == Code::Ok, "{code:?}");
+            Ok(())
+        })
+        .await?;
+        let scraped = Scrape::of(cluster.node(1)).await?;
+        let refused = scraped
+            .value("toka_throttled_calls_total{limit=\"failed_authentications_per_second\"}");
+        ensure!(refused? >= 1.0);
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_of_one_principal_are_bounded() -> Result<()> {
     let secured = Secured::new()?;

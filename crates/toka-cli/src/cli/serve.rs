@@ -43,6 +43,10 @@ pub(crate) struct Serve {
     /// Whether the console is there, for browsers, at /console/ [default: where --http-listen is on loopback].
     #[arg(long, value_name = "WHETHER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     console: Option<bool>,
+    /// Name at which browsers may call this node where nobody has to show who they are, besides localhost, IP addresses
+    /// and --advertise-client, and of a page from elsewhere that may; `*.DOMAIN` too. More than one separated by commas.
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    allowed_host: Vec<String>,
     /// Where clients reach this node [default: where it listens].
     #[arg(long, value_name = "HOST:PORT")]
     advertise_client: Option<String>,
@@ -138,6 +142,10 @@ pub(crate) struct Serve {
     /// [default: no limit].
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     principal_open_calls: Option<u32>,
+    /// With --auth: calls with a token or a JWT that is not good which are looked at from one address in a second; above
+    /// that its calls are refused for a moment; 0: any number [default: 50].
+    #[arg(long, value_name = "N", help_heading = ACCESS)]
+    failed_authentications_per_second: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].
     #[arg(long, value_name = "N", help_heading = CREATION)]
     dimension: Option<u16>,
@@ -301,6 +309,7 @@ impl Serve {
             raft_listen: self.raft_listen,
             http_listen: self.http_listen,
             console: self.console,
+            allowed_hosts: Some(self.allowed_host).filter(|hosts| !hosts.is_empty()),
             advertise_client: self.advertise_client,
             advertise_raft: self.advertise_raft,
             insecure: self.insecure.then_some(true),
@@ -330,6 +339,7 @@ impl Serve {
             principal_bytes_per_second: self.principal_bytes_per_second,
             principal_subscriptions: self.principal_subscriptions,
             principal_open_calls: self.principal_open_calls,
+            failed_authentications_per_second: self.failed_authentications_per_second,
             dimension: self.dimension,
             embedding_model: self.embedding_model,
             intents_tau: self.intents_tau,

@@ -91,8 +91,9 @@ impl Shared {
                 self.routes.fail(endpoint, true);
                 // A connection that hangs is not used again.
                 self.channels.forget(endpoint);
-                let reason = reason(status);
-                // A connection that is refused in TLS may also just end, which says less.
+                let refusal = self.channels.refusal(endpoint, status);
+                let reason = refusal.unwrap_or_else(|| reason(status));
+                // Of several nodes one that refuses in TLS has said most.
                 if reason.contains(TLS) || !tries.unreachable.contains(TLS) {
                     tries.unreachable = format!("{endpoint}: {reason}");
                 }

@@ -294,24 +294,26 @@ impl Replica {
     ) -> Result<Outcome, CommitError> {
         // The trait is not in scope: it would hide what watches have of that name.
         let commit: &Commit = std::borrow::Borrow::borrow(&commit);
-        let outcomes = self.commit_in_order(std::slice::from_ref(commit)).await?;
-        outcomes.into_iter().next().ok_or(CommitError::Unknown)
+        let answers = self.commit_in_order(std::slice::from_ref(commit)).await?;
+        let answer = answers.into_iter().next();
+        answer.unwrap_or(Err(CommitError::Unknown))
     }
 
-    /// As [`Replica::commit`], several in one log entry: all of them are applied, one after the other
-    /// and each for itself, or none is. Whatever happens to the leader, a later one is never applied
-    /// without those before it.
+    /// As [`Replica::commit`], several in one log entry: all that may be proposed are applied, one after the other and
+    /// each for itself, or none is. Whatever happens to the leader, a later one is never applied without those before.
     ///
     /// # Errors
-    /// As [`Replica::commit`]. There is one outcome per commit, in their order.
-    pub async fn commit_in_order(&self, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
+    /// As [`Replica::commit`], of all. There is one answer per commit, in their order: of one that may not be proposed
+    /// [`CommitError::FeatureLevel`] or [`CommitError::Invalid`], whatever becomes of the others.
+    pub async fn commit_in_order(
+        &self,
+        commits: &[Commit],
+    ) -> Result<Vec<Result<Outcome, CommitError>>, CommitError> {
         let unix_ms = self.inner.stamp().await?;
-        created(
-            self.inner
-                .proposer
-                .propose_commits(commits, unix_ms)
-                .await?,
-        )
+        let proposed = self.inner.proposer.propose_commits(commits, unix_ms);
+        let answers = proposed.await?;
+        check_created(answers.iter().flatten())?;
+        Ok(answers)
     }
 
     /// As [`Replica::commit`], a label for an intent (absent: none). Applied again it changes nothing.
@@ -351,7 +353,9 @@ impl Replica {
     }
 
     async fn propose(&self, commands: &[Command]) -> Result<Vec<Outcome>, CommitError> {
-        created(self.inner.proposer.propose_together(commands).await?)
+        let outcomes = self.inner.proposer.propose_together(commands).await?;
+        check_created(&outcomes)?;
+        Ok(outcomes)
     }
 
     /// Waits until this node can serve a read at `consistency`, but not beyond `deadline`. Read with
@@ -443,23 +447,16 @@ impl Replica {
     }
 }
 
-/// `outcomes`, unless a command has come before the vault was created: that is no refusal to keep.
-fn created(outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, CommitError> {
-    let is_early = |outcome: &Outcome| {
-        matches!(
-            outcome,
-            Outcome::Rejected {
-                rejection: Rejection::NotCreated,
-                ..
-            }
-        )
-    };
-    if outcomes.iter().any(is_early) {
-        return Err(CommitError::Overloaded {
+/// Whether no command has come before the vault was created: that is no refusal to keep.
+fn check_created<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Result<(), CommitError> {
+    let early = Rejection::NotCreated;
+    let is_early = |outcome: &Outcome| matches!(outcome, Outcome::Rejected { rejection, .. } if *rejection == early);
+    match outcomes.into_iter().any(is_early) {
+        true => Err(CommitError::Overloaded {
             retry_after_ms: CREATION_RETRY_MS,
-        });
+        }),
+        false => Ok(()),
     }
-    Ok(outcomes)
 }
 
 /// Raft's threads. Few: its tasks are short, and what blocks goes to other threads.

@@ -389,8 +389,10 @@ async fn propose(
         let result = match refused {
             Some(status) => Err(status),
             None => match outcomes.next() {
-                Some(outcome) => committed(outcome, access),
-                None => return Err(status::no_leader(RESEND)),
+                Some(Ok(outcome)) => committed(outcome, access),
+                // It alone could not be proposed.
+                Some(Err(error)) if !error.is_retryable() => Err(refusal::commit(&error)),
+                Some(Err(_)) | None => return Err(status::no_leader(RESEND)),
             },
         };
         answers.push(Answer::new(number, result));
@@ -398,12 +400,15 @@ async fn propose(
     Ok(answers)
 }
 
-/// The outcomes of commits that are applied in this order. Waits while the node is overloaded: the
+/// What has become of commits that are applied in this order, each for itself. Waits while the node is overloaded: the
 /// client is held up by it, since nothing more is read meanwhile than the window has room for.
-async fn agree(shared: &Shared, commits: &[Commit]) -> Result<Vec<Outcome>, Status> {
+async fn agree(
+    shared: &Shared,
+    commits: &[Commit],
+) -> Result<Vec<Result<Outcome, CommitError>>, Status> {
     loop {
         match shared.replica.commit_in_order(commits).await {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok(answers) => return Ok(answers),
             Err(CommitError::Overloaded { retry_after_ms }) => {
                 let pause = Duration::from_millis(retry_after_ms);
                 tokio::select! {

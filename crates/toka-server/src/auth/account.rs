@@ -18,7 +18,7 @@ use crate::limits::{ACCOUNTS_MAX, RETRY_AFTER, THROTTLE_MAX};
 
 /// Something that comes back at a rate.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     per_second: f64,
     /// What is left as of `as_of`; below 0: overdrawn.
     left: f64,
@@ -26,11 +26,11 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(per_second: f64) -> Self {
+    pub(super) fn new(per_second: f64, now: Instant) -> Self {
         Self {
             per_second,
             left: per_second,
-            as_of: Instant::now(),
+            as_of: now,
         }
     }
 
@@ -41,7 +41,7 @@ impl Bucket {
     }
 
     /// How long until something is there again; zero: it is.
-    fn wait(&mut self, now: Instant) -> Duration {
+    pub(super) fn wait(&mut self, now: Instant) -> Duration {
         self.fill(now);
         if self.left >= 1.0 {
             return Duration::ZERO;
@@ -51,7 +51,13 @@ impl Bucket {
         Duration::from_secs_f64(seconds.min(THROTTLE_MAX.as_secs_f64()))
     }
 
-    fn take(&mut self, amount: f64, now: Instant) {
+    /// Nothing was used up.
+    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.left >= self.per_second
+    }
+
+    pub(super) fn take(&mut self, amount: f64, now: Instant) {
         self.fill(now);
         // However much is under way, nobody is shut out for longer than this.
         let least = -self.per_second * THROTTLE_MAX.as_secs_f64();
@@ -98,7 +104,7 @@ pub(crate) struct Account {
 
 impl Account {
     fn new(limits: Limits, open_calls: Option<u32>, throttled: Throttled) -> Self {
-        let bucket = |per_second: f64| Mutex::new(Bucket::new(per_second));
+        let bucket = |per_second: f64| Mutex::new(Bucket::new(per_second, Instant::now()));
         Self {
             requests: limits
                 .requests_per_second
@@ -187,11 +193,7 @@ impl Account {
 
     /// Nothing is open, and nothing was used up.
     fn is_idle(&self, now: Instant) -> bool {
-        let is_full = |bucket: &Mutex<Bucket>| {
-            let mut bucket = lock(bucket);
-            bucket.fill(now);
-            bucket.left >= bucket.per_second
-        };
+        let is_full = |bucket: &Mutex<Bucket>| lock(bucket).is_full(now);
         self.requests.as_ref().is_none_or(is_full)
             && self.bytes.as_ref().is_none_or(is_full)
             && self.subscriptions.as_ref().is_none_or(Slots::are_free)

@@ -15,6 +15,7 @@ use super::account::Accounts;
 use super::credential::{Credential, Hidden, shown};
 use super::denials::{Denial, Denials};
 use super::directory::Directory;
+use super::failures::Failures;
 use super::issuer::Trusted;
 use super::table::{Requirement, requirement};
 use crate::transport::PeerIdentity;
@@ -32,6 +33,7 @@ pub(crate) struct Guard {
     /// Roles by the name in a client certificate.
     pub(super) certificate_roles: BTreeMap<String, Vec<String>>,
     pub(super) accounts: Accounts,
+    pub(super) failures: Failures,
     pub(super) denials: Arc<dyn Denials>,
     pub(super) clock: Arc<dyn Clock>,
 }

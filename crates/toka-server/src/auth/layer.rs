@@ -16,7 +16,7 @@ use super::metered::metered;
 use super::standing::{Lapse, Standing};
 use super::table::{goes_on, is_stream};
 use super::{Access, Guard};
-use crate::transport::PeerIdentity;
+use crate::transport::{PeerAddress, PeerIdentity};
 
 /// A service whose calls are let in by a guard; without one everything is.
 #[derive(Clone, Debug)]
@@ -60,7 +60,9 @@ where
         let path = request.uri().path();
         let (waits, goes_on) = (is_stream(path), goes_on(path));
         let peer = request.extensions().get::<PeerIdentity>();
-        let admitted = guard.admit(path, request.headers(), peer);
+        let from = request.extensions().get::<PeerAddress>();
+        let from = from.map(|PeerAddress(address)| *address);
+        let admitted = guard.admit_from(from, path, request.headers(), peer);
         let admitted = admitted.and_then(|access| Ok((access.open()?, access)));
         let (open, access) = match admitted {
             Ok(admitted) => admitted,

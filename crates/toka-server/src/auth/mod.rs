@@ -1,7 +1,7 @@
 //! Who calls, and what they may do.
 //!
 //! ```text
-//! layer -> guard -> credential, table, directory, issuer -> access -> account; denials
+//! layer -> guard -> credential, table, directory, issuer -> access -> account; denials; failures
 //! ```
 //!
 //! The layer finds out who calls before any handler runs, refuses what the table does not allow, and puts an [`Access`]
@@ -13,6 +13,7 @@ mod account;
 mod credential;
 mod denials;
 mod directory;
+mod failures;
 mod file;
 mod guard;
 mod held;

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::account::Accounts;
 use super::denials::Denials;
 use super::directory::Directory;
+use super::failures::Failures;
 use super::file::read_bounded;
 use super::guard::Guard;
 use super::issuer::Trusted;
@@ -54,7 +55,8 @@ pub(crate) fn guard(
         root,
         issuer: issuer.transpose()?,
         certificate_roles: auth.certificate_roles.clone(),
-        accounts: Accounts::new(auth.limits, auth.open_calls, throttled),
+        accounts: Accounts::new(auth.limits, auth.open_calls, throttled.clone()),
+        failures: Failures::new(auth.failures_per_second, throttled),
         denials: Arc::new(denials),
         clock,
     })))

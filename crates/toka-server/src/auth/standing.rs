@@ -84,6 +84,7 @@ mod tests {
     use super::super::account::Accounts;
     use super::super::denials::Traced;
     use super::super::directory::Directory;
+    use super::super::failures::Failures;
     use super::*;
 
     /// One token with one role, whose grant can be changed.
@@ -138,6 +139,7 @@ mod tests {
             issuer: None,
             certificate_roles: BTreeMap::new(),
             accounts: Accounts::default(),
+            failures: Failures::default(),
             denials: Arc::new(Traced::default()),
             clock: Seams::system().clock,
         });

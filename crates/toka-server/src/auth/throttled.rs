@@ -1,4 +1,4 @@
-//! Principals that have come to one of their limits.
+//! Principals, and addresses, that have come to one of their limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,17 @@ pub(super) enum Limited {
     Subscriptions,
     /// Calls that are open.
     OpenCalls,
+    /// Credentials that are not good, from one address in a second.
+    FailedAuthentications,
 }
 
 impl Limited {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Requests,
         Self::Bytes,
         Self::Subscriptions,
         Self::OpenCalls,
+        Self::FailedAuthentications,
     ];
 
     /// Value of a label: the setting's name without `principal_`.
@@ -35,6 +38,7 @@ impl Limited {
             Self::Bytes => "bytes_per_second",
             Self::Subscriptions => "subscriptions",
             Self::OpenCalls => "open_calls",
+            Self::FailedAuthentications => "failed_authentications_per_second",
         }
     }
 
@@ -45,6 +49,7 @@ impl Limited {
             Self::Bytes => "bytes in a second",
             Self::Subscriptions => "open subscriptions",
             Self::OpenCalls => "open calls",
+            Self::FailedAuthentications => "failed authentications from its address in a second",
         }
     }
 }
@@ -85,6 +90,7 @@ mod tests {
             ("bytes_per_second", 2),
             ("subscriptions", 3),
             ("open_calls", 4),
+            ("failed_authentications_per_second", 5),
         ];
         assert_eq!(counts, expected);
     }

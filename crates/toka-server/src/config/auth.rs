@@ -10,11 +10,14 @@ use super::file::ConfigFile;
 
 /// The claim with the roles, unless told otherwise.
 const ROLES_CLAIM: &str = "toka_roles";
+/// Calls with credentials that are not good, from one address in a second, unless told otherwise: more than a client that is
+/// set up wrongly makes, and less than a node notices.
+const FAILURES_PER_SECOND: u32 = 50;
 /// Bindings of certificates to roles.
 const CERTIFICATE_ROLES_MAX: usize = 1_024;
 
 /// Who may call this node, and for what. The default: everybody, for everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     /// Callers have to show who they are, and may do only what they are granted.
     pub enabled: bool,
@@ -29,6 +32,22 @@ pub struct Auth {
     pub limits: Limits,
     /// Calls that each principal may have open at once.
     pub open_calls: Option<u32>,
+    /// Calls with credentials that are not good which are looked at from one address in a second; 0: any number.
+    pub failures_per_second: u32,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            root_token_file: None,
+            jwt: None,
+            certificate_roles: BTreeMap::new(),
+            limits: Limits::default(),
+            open_calls: None,
+            failures_per_second: FAILURES_PER_SECOND,
+        }
+    }
 }
 
 /// Whose JWTs are taken.
@@ -56,6 +75,9 @@ pub(super) fn auth(layer: &ConfigFile) -> Result<Auth, ConfigError> {
         certificate_roles: certificate_roles(layer.certificate_roles.as_deref())?,
         limits: limits(layer)?,
         open_calls: layer.principal_open_calls,
+        failures_per_second: layer
+            .failed_authentications_per_second
+            .unwrap_or(FAILURES_PER_SECOND),
     };
     let without = [
         ("auth_root_token_file", auth.root_token_file.is_some()),

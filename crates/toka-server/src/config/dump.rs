@@ -38,6 +38,7 @@ fn network(config: &Config) -> ConfigFile {
         raft_listen: Some(config.raft_listen),
         http_listen: Some(config.http_listen),
         auth: Some(config.auth.enabled),
+        failed_authentications_per_second: Some(config.auth.failures_per_second),
         ..ConfigFile::default()
     }
 }

@@ -121,6 +121,7 @@ fn flag(key: &str) -> String {
     match key {
         // One member per flag, and one list in the file.
         "initial_members" => "--initial-member".to_owned(),
+        "allowed_hosts" => "--allowed-host".to_owned(),
         "certificate_roles" => "--certificate-role".to_owned(),
         _ => format!("--{}", key.replace('_', "-")),
     }

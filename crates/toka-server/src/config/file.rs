@@ -58,6 +58,8 @@ layer! {
     http_listen: SocketAddr,
     /// Whether the console is there, and answers whoever may read.
     console: bool,
+    /// Names at which browsers may call the node, and of pages that may.
+    allowed_hosts: Vec<String>,
     /// `host:port` under which clients reach this node.
     advertise_client: String,
     /// `host:port` under which other nodes reach this node.
@@ -116,6 +118,8 @@ layer! {
     principal_subscriptions: u32,
     /// Calls of one principal that are open at once.
     principal_open_calls: u32,
+    /// Calls with credentials that are not good, from one address in a second; 0: any number.
+    failed_authentications_per_second: u32,
     /// Dimension of the embeddings of a vault that is created.
     dimension: u16,
     /// Model that makes the embeddings of a vault that is created.

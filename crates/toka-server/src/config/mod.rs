@@ -7,6 +7,7 @@ mod dump;
 mod error;
 mod exposure;
 mod file;
+mod hosts;
 mod join;
 mod member;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::connections::Connections;
 pub use self::error::ConfigError;
 pub use self::exposure::Protection;
 pub use self::file::ConfigFile;
+pub use self::hosts::AllowedHost;
 pub use self::join::Join;
 pub(crate) use self::member::check_endpoint;
 pub use self::member::{InitialMember, MemberError};
@@ -55,6 +57,8 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Whether the console is there; absent: where HTTP is listened for on loopback alone.
     pub console: Option<bool>,
+    /// Names at which browsers may call the node, besides localhost, IP addresses and the advertised one.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// `host:port` under which clients reach this node; absent: the bound address.
     pub advertise_client: Option<String>,
     /// `host:port` under which other nodes reach this node; absent: the bound address.
@@ -181,6 +185,9 @@ impl Config {
             raft_listen: layer.raft_listen.unwrap_or(loopback(7312)),
             http_listen: layer.http_listen.unwrap_or(loopback(7313)),
             console: layer.console,
+            allowed_hosts: hosts::allowed_hosts(
+                layer.allowed_hosts.as_deref().unwrap_or_default(),
+            )?,
             tls: tls::tls(&layer)?,
             insecure: layer.insecure.unwrap_or(false),
             creation: creation::creation(&layer)?,

@@ -238,7 +238,7 @@ metrics! {
     DENIED_CALLS: Counter "toka_denied_calls_total" "calls" ["credential"]
         "Calls that were denied, and what was denied in streams, by what the caller has shown; `anonymous`: nothing that counts.";
     THROTTLED_CALLS: Counter "toka_throttled_calls_total" "calls" ["limit"]
-        "Calls that were refused as their principal has come to a limit of its own; streams that wait are not among them.";
+        "Calls that were refused as their principal, or their address, has come to a limit of its own; streams that wait are not among them.";
 
     TLS_NOT_AFTER: Gauge "toka_tls_certificate_not_after_seconds" "unix seconds" []
         "When the first of the node's certificates ends; of a node with TLS.";

@@ -26,6 +26,7 @@ use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::serve::Stop;
 use crate::config::Connections;
+use crate::transport::PeerAddress;
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -69,7 +70,7 @@ pub(super) struct Caller<I> {
     wire: I,
 }
 
-/// Puts what is known of the caller where it is looked for: [`Proven`], and the
+/// Puts what is known of the caller where it is looked for: [`Proven`], its [`PeerAddress`], and the
 /// [`PeerIdentity`](crate::transport::PeerIdentity) of one that has shown a certificate.
 pub(super) fn announce<I: Clone + Send + Sync + 'static>(
     mut request: Request<Body>,
@@ -79,8 +80,16 @@ pub(super) fn announce<I: Clone + Send + Sync + 'static>(
         extensions.insert(proven);
         extensions.insert(wire);
     }
-    let shown = extensions.get::<Identity>().and_then(Identity::get);
-    if let Some(identity) = shown.cloned() {
+    let wire = extensions.get::<Identity>();
+    let (from, shown) = (
+        wire.and_then(Identity::address),
+        wire.and_then(Identity::get),
+    );
+    let shown = shown.cloned();
+    if let Some(from) = from {
+        extensions.insert(PeerAddress(from.ip()));
+    }
+    if let Some(identity) = shown {
         extensions.insert(identity);
     }
     request

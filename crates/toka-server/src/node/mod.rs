@@ -50,6 +50,7 @@ use crate::config::{Config, Limits};
 use crate::console::Console;
 use crate::http::Pages;
 use crate::routing::Router;
+use crate::sites::Sites;
 use crate::status::Readiness;
 use crate::transport::{self, Security};
 use crate::{health, status};
@@ -200,6 +201,7 @@ impl Node {
             (Place::Joins, None) => identity::of_directory(&config.data, &storage).await?,
         };
         let rivals = Rivals::of(place, &config, &resolved, &outside, &bearer);
+        let sites = Sites::of(&config, &resolved.advertised.client_endpoint);
         let replica = stores::open(node_id, &config, resolved, storage, &outside).await?;
         // A restored vault is not given up.
         let rivals = rivals.filter(|_| replica.reader().position().revision == 0);
@@ -246,13 +248,13 @@ impl Node {
                 let (shared, guard) = (Arc::clone(&shared), authorization.clone());
                 let called = serve::guarded(shared, guard, routes.clone());
                 // Only this place sets it.
-                let _ = console.set(Console::new(called, authorization.is_some()));
+                let _ = console.set(Console::new(called, sites.clone()));
             }
             let served = serve::clients(
                 wires.clients,
                 Arc::clone(&shared),
                 authorization,
-                routes,
+                (routes, sites),
                 clients.clone(),
             );
             tasks.spawn(named("clients", served));

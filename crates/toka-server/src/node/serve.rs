@@ -15,7 +15,7 @@ use toka_proto::v1::vault_service_server::VaultServiceServer;
 use toka_raft::Replica;
 use toka_raft::meters::Counter;
 use toka_raft::transport::peer_server;
-use toka_tls::Acceptor;
+use toka_tls::{Acceptor, Identity};
 use toka_trace::ServerSpans;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ use crate::limits::{
 };
 use crate::refusal;
 use crate::routing::{TimeLimit, name_cluster, name_members};
+use crate::sites::Sites;
 
 /// How a server is stopped.
 #[derive(Clone, Debug)]
@@ -152,12 +153,12 @@ pub(super) fn guarded(
     GrpcWebLayer::new().layer(calls.layer(name_members.layer(answered)))
 }
 
-/// Serves clients until `stop` says otherwise.
+/// Serves clients until `stop` says otherwise, and browsers as far as they are answered.
 pub(super) async fn clients<S: Wire>(
     accepted: impl Stream<Item = io::Result<S>> + Send + 'static,
     shared: Arc<Shared>,
     guard: Option<Arc<Guard>>,
-    routes: Routes,
+    (routes, sites): (Routes, Sites),
     stop: Stop,
 ) {
     let (limits, bounds) = (shared.limits, shared.connections);
@@ -173,7 +174,7 @@ pub(super) async fn clients<S: Wire>(
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
         .layer(MapRequestLayer::new(announce::<S::ConnectInfo>))
         .layer(layer_fn(move |routes: Routes| {
-            guarded(Arc::clone(&shared), guard.clone(), routes)
+            sites.before(guarded(Arc::clone(&shared), guard.clone(), routes))
         }))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
@@ -235,6 +236,7 @@ pub(super) async fn http(listener: TcpListener, pages: Pages, bounds: Connection
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .http2_keepalive_interval(Some(bounds.ping_interval))
         .http2_keepalive_timeout(Some(bounds.ping_timeout))
+        .layer(MapRequestLayer::new(announce::<Identity>))
         .add_routes(Routes::from(pages.router()))
         .serve_with_incoming_shutdown(
             incoming(accepted, &stop, HTTP_CONNECTIONS_MAX, bounds, None),

@@ -142,6 +142,27 @@ async fn client_that_shows_none_is_refused_where_one_is_demanded_and_only_there(
     assert_eq!(called, Ok(()));
 }
 
+/// Whoever waits for an answer may be told only that the connection has ended.
+#[tokio::test]
+async fn refusal_of_a_connection_that_was_made_is_remembered() {
+    let ca = Ca::new("ca");
+    let required = ClientCertificates::Required(ca.file());
+    let (uri, served) = listen(acceptor(Some(clients(&ca, required)), None)).await;
+    let place = uri.authority().expect("an address").to_string();
+    let connector = connector(Some(client(&ca, None)));
+    let refusals = connector.refusals().clone();
+    assert_eq!(refusals.of(&place), None);
+    call(connector.clone(), uri.clone())
+        .await
+        .expect_err("refused");
+    served.await.expect("it has ended");
+    let refusal = refusals.of(&place).expect("it is remembered");
+    assert!(refusal.contains("demands a certificate"), "{refusal}");
+    // Nobody listens any more, and that is said by the error itself.
+    call(connector, uri).await.expect_err("nobody listens");
+    assert_eq!(refusals.of(&place), None);
+}
+
 #[tokio::test]
 async fn foreign_certificates_are_refused_at_both_ends() {
     let (ca, foreign) = (Ca::new("ca"), Ca::new("foreign"));

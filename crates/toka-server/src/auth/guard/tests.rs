@@ -78,6 +78,7 @@ fn guard() -> Guard {
         issuer: None,
         certificate_roles: BTreeMap::from([("robot.test".to_owned(), roles)]),
         accounts: Accounts::default(),
+        failures: Failures::default(),
         denials: Arc::new(Traced::default()),
         clock: Seams::system().clock,
     }

@@ -1,0 +1,220 @@
+//! Callers whose credentials are not good, by where they are: looking at what they show costs something, and telling the
+//! audit of it, too.
+//!
+//! Only failures are counted. Who has had too many is refused, whatever it shows, until some time has passed without.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::{Code, Status};
+
+use super::account::Bucket;
+use super::throttled::{Limited, Throttled};
+use super::{Access, Guard};
+use crate::limits::FAILING_ADDRESSES_MAX;
+use crate::transport::PeerIdentity;
+
+/// Between two looks for addresses that need not be remembered any more, where there is no room for another one.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// What one caller has of IPv6 is a whole network.
+const NETWORK_BITS: u32 = 64;
+
+impl Guard {
+    /// As [`Guard::admit`], of a caller at an address, if that is known.
+    ///
+    /// # Errors
+    /// As [`Guard::admit`].
+    pub(super) fn admit_from(
+        &self,
+        from: Option<IpAddr>,
+        path: &str,
+        headers: &HeaderMap,
+        peer: Option<&PeerIdentity>,
+    ) -> Result<Access, Status> {
+        // Nodes show what others have shown them, and who shows nothing costs nothing.
+        let is_node = peer.is_some_and(|peer| peer.is_node);
+        let Some(from) = from.filter(|_| !is_node && headers.contains_key(AUTHORIZATION)) else {
+            return self.admit(path, headers, peer);
+        };
+        self.failures.check(from, Instant::now())?;
+        let admitted = self.admit(path, headers, peer);
+        if let Err(refused) = &admitted
+            && refused.code() == Code::Unauthenticated
+        {
+            self.failures.count(from, Instant::now());
+        }
+        admitted
+    }
+}
+
+/// How many credentials were shown that are not good.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// Of one address; 0: any number.
+    per_second: u32,
+    throttled: Throttled,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_network: HashMap<IpAddr, Bucket>,
+    /// Of all for whom there is no room.
+    others: Option<Bucket>,
+    swept: Option<Instant>,
+}
+
+impl Failures {
+    /// At most `per_second` from one address (0: any number); refusals are counted.
+    pub(super) fn new(per_second: u32, throttled: Throttled) -> Self {
+        Self {
+            per_second,
+            throttled,
+            known: Mutex::default(),
+        }
+    }
+
+    /// # Errors
+    /// RESOURCE_EXHAUSTED, with the time after which credentials from there are looked at again.
+    fn check(&self, from: IpAddr, now: Instant) -> Result<(), Status> {
+        if self.per_second == 0 {
+            return Ok(());
+        }
+        // Nothing panics while it is held.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = known.wait(network(from), now);
+        drop(known);
+        match wait.is_zero() {
+            true => Ok(()),
+            false => Err(self.throttled.refuse(Limited::FailedAuthentications, wait)),
+        }
+    }
+
+    /// One more.
+    fn count(&self, from: IpAddr, now: Instant) {
+        if self.per_second > 0 {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.count(network(from), f64::from(self.per_second), now);
+        }
+    }
+}
+
+impl Known {
+    fn wait(&mut self, network: IpAddr, now: Instant) -> Duration {
+        let is_full = self.by_network.len() >= FAILING_ADDRESSES_MAX;
+        let others = self.others.as_mut().filter(|_| is_full);
+        let bucket = self.by_network.get_mut(&network).or(others);
+        bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now))
+    }
+
+    fn count(&mut self, network: IpAddr, per_second: f64, now: Instant) {
+        let is_known = self.by_network.contains_key(&network);
+        if !is_known && self.by_network.len() >= FAILING_ADDRESSES_MAX {
+            self.sweep(now);
+        }
+        let bucket = if is_known || self.by_network.len() < FAILING_ADDRESSES_MAX {
+            let known = self.by_network.entry(network);
+            known.or_insert_with(|| Bucket::new(per_second, now))
+        } else {
+            let others = &mut self.others;
+            others.get_or_insert_with(|| Bucket::new(per_second, now))
+        };
+        bucket.take(1.0, now);
+    }
+
+    /// Forgets those that have failed no more for some time.
+    fn sweep(&mut self, now: Instant) {
+        let is_early = |swept| now.saturating_duration_since(swept) < SWEEP_INTERVAL;
+        if !self.swept.is_some_and(is_early) {
+            self.swept = Some(now);
+            self.by_network.retain(|_, bucket| !bucket.is_full(now));
+        }
+    }
+}
+
+/// What stands for an address: of IPv6 the network that it is in.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address) >> NETWORK_BITS << NETWORK_BITS;
+            Ipv6Addr::from(bits).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_proto::convert::status::parse;
+
+    use super::*;
+
+    fn v4(number: u32) -> IpAddr {
+        std::net::Ipv4Addr::from(number).into()
+    }
+
+    #[test]
+    fn address_that_fails_too_often_is_told_when_to_come_back_and_others_are_not() {
+        let failures = Failures::new(3, Throttled::default());
+        let now = Instant::now();
+        for _ in 0..3 {
+            assert!(failures.check(v4(1), now).is_ok());
+            failures.count(v4(1), now);
+        }
+        let refused = failures.check(v4(1), now).expect_err("too often");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let wait = parse(&refused).retry_after.expect("a hint");
+        assert!(failures.check(v4(2), now).is_ok());
+        assert!(failures.check(v4(1), now + wait).is_ok());
+    }
+
+    #[test]
+    fn network_of_ipv6_is_one_address() {
+        let failures = Failures::new(1, Throttled::default());
+        let now = Instant::now();
+        let address = |text: &str| text.parse::<IpAddr>().expect(text);
+        failures.count(address("2001:db8::1"), now);
+        assert!(failures.check(address("2001:db8::2"), now).is_err());
+        assert!(failures.check(address("2001:db8:0:1::1"), now).is_ok());
+        failures.count(address("::ffff:10.0.0.1"), now);
+        assert!(failures.check(address("10.0.0.1"), now).is_err());
+    }
+
+    #[test]
+    fn addresses_are_bounded_and_what_is_beyond_shares_one() {
+        let failures = Failures::new(1, Throttled::default());
+        let now = Instant::now();
+        let max = u32::try_from(FAILING_ADDRESSES_MAX).expect("it fits");
+        for number in 0..=max {
+            failures.count(v4(number), now);
+        }
+        let known = |failures: &Failures| {
+            let known = failures.known.lock().expect("sound");
+            known.by_network.len()
+        };
+        assert_eq!(known(&failures), FAILING_ADDRESSES_MAX);
+        assert!(failures.check(v4(max), now).is_err());
+        assert!(failures.check(v4(max + 1), now).is_err());
+        // Those that fail no more make room.
+        let later = now + Duration::from_secs(60);
+        failures.count(v4(max), later);
+        assert_eq!(known(&failures), 1);
+        assert!(failures.check(v4(max + 1), later).is_ok());
+    }
+
+    #[test]
+    fn without_a_limit_nobody_is_remembered() {
+        let failures = Failures::new(0, Throttled::default());
+        for _ in 0..100 {
+            failures.count(v4(1), Instant::now());
+        }
+        assert!(failures.check(v4(1), Instant::now()).is_ok());
+        let known = failures.known.lock().expect("sound");
+        assert!(known.by_network.is_empty());
+    }
+}
