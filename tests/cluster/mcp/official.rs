@@ -67,6 +67,10 @@ fn check(seen: &Value) -> Result<()> {
             ]),
         ),
         ("malformed", json!("invalid_argument")),
+        ("holders", json!(["python", "python", "another"])),
+        ("is_released", json!(true)),
+        ("numbers_grow", json!(true)),
+        ("no_intent", json!("not_found")),
     ] {
         ensure!(
             seen[field] == expected,
@@ -92,8 +96,35 @@ fn check(seen: &Value) -> Result<()> {
     );
     ensure!(has("resources", "toka://intents"), "{seen}");
     ensure!(seen["resource"]["payload"]["text"] == text, "{seen}");
+    let lost = &seen["lost"];
+    ensure!(
+        lost["code"] == "held" && lost["holder"] == "another",
+        "{lost}"
+    );
+    check_intents(seen)
+}
+
+/// The same intents are listed, described, and read as resources.
+fn check_intents(seen: &Value) -> Result<()> {
     let intents = seen["intents"].as_array().map_or(0, Vec::len);
     ensure!(intents > 0, "{seen}");
+    let first = &seen["intents"][0];
+    let example = &first["examples"][0]["id"];
+    ensure!(example.is_string(), "{first}");
+    for described in [&seen["described"]["intent"], &seen["intent_resource"]] {
+        for field in ["intent", "events", "last_sequence"] {
+            ensure!(described[field] == first[field], "{field}: {described}");
+        }
+        ensure!(described["examples"][0]["id"] == *example, "{described}");
+    }
+    let listed = seen["intents_resource"]["intents"].as_array();
+    let has_first = |listed: &Vec<Value>| {
+        let mut listed = listed.iter();
+        listed.any(|intent| intent["intent"] == first["intent"])
+    };
+    ensure!(listed.is_some_and(has_first), "{seen}");
+    let newest = &seen["recent_resource"]["events"][0];
+    ensure!(newest["id"] == seen["taken"], "{newest}");
     Ok(())
 }
 
