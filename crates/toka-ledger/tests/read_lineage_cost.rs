@@ -57,7 +57,7 @@ impl Engine for Counting {
     ) -> Scan<'_> {
         self.count(1);
         let rows = self.inner.scan(table, lower, upper, direction);
-        Box::new(rows.inspect(|_| self.count(1)))
+        Box::new(rows.inspect(move |_| self.count(1)))
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
