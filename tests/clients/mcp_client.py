@@ -60,6 +60,20 @@ async def drive(client):
     template = await client.read_resource(f"toka://event/{first['id']}")
     new = await call("read_new", cursor="python", limit=2)
     later = await call("read_new", cursor="python", done=new["next"], limit=100)
+    # Of two who want another task the one keeps it and gives it back, and the other has it then.
+    other = await call("commit_event", kind="task.created", payload={"do": "that"})
+    other = other["event"]["id"]
+    first_claim = await call("claim_task", task=other, holder="python", lease_seconds=600)
+    renewed = await call("renew_task", claim=first_claim["claim"])
+    released = await call("release_task", claim=renewed["claim"])
+    taken = await call("claim_task", task=other, holder="another")
+    lost = await call("renew_task", claim=renewed["claim"])
+
+    async def resource(uri):
+        return json.loads((await client.read_resource(uri)).contents[0].text)
+
+    intents = (await call("list_intents", tentative=True, examples=1))["intents"]
+    intent = intents[0]["intent"]
     return {
         "server": client.server_info.name,
         "tools": [tool.name for tool in tools.tools],
@@ -82,8 +96,18 @@ async def drive(client):
         ],
         "new": [event["kind"] for event in new["events"]],
         "later": [event["kind"] for event in later["events"]],
-        "intents": (await call("list_intents", tentative=True, examples=1))["intents"],
+        "is_released": released == {"task": other, "released": True},
+        "holders": [claim["holder"] for claim in (first_claim, renewed, taken)],
+        "numbers_grow": first_claim["number"] < renewed["number"] < taken["number"],
+        "lost": lost["error"],
+        "intents": intents,
         "centres": (await call("list_intents", tentative=True, centres=True))["intents"],
+        "described": await call("describe_intent", intent=intent, examples=1),
+        "no_intent": (await call("describe_intent", intent=1 << 40))["error"]["code"],
+        "intent_resource": await resource(f"toka://intent/{intent}"),
+        "intents_resource": await resource("toka://intents"),
+        "recent_resource": await resource("toka://events/recent"),
+        "taken": taken["claim"],
         "unknown": (await call("get_event", event="999999"))["error"],
         "malformed": (await call("get_event", what="1"))["error"]["code"],
         "resources": [str(resource.uri) for resource in (await client.list_resources()).resources],

@@ -12,6 +12,8 @@ from toka_vault import Precondition, Vault, errors
 
 CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type)]
 DOCUMENT = Path(__file__).parents[3] / "docs" / "python.md"
+#: Where errors get their class and their code.
+SOURCE = Path(__file__).parents[1] / "src" / "error" / "codes.rs"
 
 
 @pytest.mark.parametrize("thing", CLASSES)
@@ -36,13 +38,25 @@ def codes_of(thing: type[errors.VaultError]) -> set[str]:
     return set(re.findall(r"`(\w+)`", codes))
 
 
-def test_document_lists_every_class_with_its_codes() -> None:
-    listed: dict[str, set[str]] = {}
+def listed() -> dict[str, set[str]]:
+    """The codes of each class, as the document has them."""
+    codes_by_class: dict[str, set[str]] = {}
     for line in DOCUMENT.read_text().splitlines():
         if line.startswith("| `"):
             _, names, codes, *_ = line.split("|")
             for name in re.findall(r"`(\w+)`", names):
-                listed[name] = set(re.findall(r"`(\w+)`", codes))
-    assert listed.keys() == {thing.__name__ for thing in CLASSES}
+                codes_by_class[name] = set(re.findall(r"`(\w+)`", codes))
+    return codes_by_class
+
+
+def test_document_lists_every_class_with_its_codes() -> None:
+    assert listed().keys() == {thing.__name__ for thing in CLASSES}
     for thing in CLASSES:
-        assert codes_of(thing) and codes_of(thing) <= listed[thing.__name__], thing.__name__
+        assert codes_of(thing) and codes_of(thing) <= listed()[thing.__name__], thing.__name__
+
+
+def test_document_lists_every_code_that_there_is() -> None:
+    pairs = set(re.findall(r'\(\s*"(\w+Error)",\s*"(\w+)"', SOURCE.read_text()))
+    assert len(pairs) > 50, pairs
+    missing = [(name, code) for name, code in pairs if code not in listed()[name]]
+    assert not missing

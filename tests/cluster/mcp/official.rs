@@ -78,6 +78,10 @@ fn check(seen: &Value) -> Result<()> {
             ]),
         ),
         ("malformed", json!("invalid_argument")),
+        ("holders", json!(["python", "python", "another"])),
+        ("is_released", json!(true)),
+        ("numbers_grow", json!(true)),
+        ("no_intent", json!("not_found")),
     ] {
         ensure!(
             seen[field] == expected,
@@ -85,12 +89,6 @@ fn check(seen: &Value) -> Result<()> {
             seen[field]
         );
     }
-    let held = &seen["held"];
-    ensure!(
-        held["code"] == "held" && held["holder"] == "python",
-        "{held}"
-    );
-    ensure!(held["retryable"] == true, "{held}");
     let unknown = &seen["unknown"];
     ensure!(unknown["retryable"] == false, "{unknown}");
     let has = |field: &str, value: &str| {
@@ -103,9 +101,45 @@ fn check(seen: &Value) -> Result<()> {
     );
     ensure!(has("resources", "toka://intents"), "{seen}");
     ensure!(seen["resource"]["payload"]["text"] == text, "{seen}");
+    check_refused_claims(seen)?;
+    check_intents(seen)
+}
+
+/// Who wants a task that somebody else has is told who that is.
+fn check_refused_claims(seen: &Value) -> Result<()> {
+    for (field, holder) in [("held", "python"), ("lost", "another")] {
+        let refused = &seen[field];
+        ensure!(
+            refused["code"] == "held" && refused["holder"] == holder,
+            "{field}: {refused}"
+        );
+        ensure!(refused["retryable"] == true, "{field}: {refused}");
+    }
+    Ok(())
+}
+
+/// The same intents are listed, described, and read as resources.
+fn check_intents(seen: &Value) -> Result<()> {
     let intents = seen["intents"].as_array().map_or(0, Vec::len);
     ensure!(intents > 0, "{seen}");
     check_centres(seen, intents)?;
+    let first = &seen["intents"][0];
+    let example = &first["examples"][0]["id"];
+    ensure!(example.is_string(), "{first}");
+    for described in [&seen["described"]["intent"], &seen["intent_resource"]] {
+        for field in ["intent", "events", "last_sequence"] {
+            ensure!(described[field] == first[field], "{field}: {described}");
+        }
+        ensure!(described["examples"][0]["id"] == *example, "{described}");
+    }
+    let listed = seen["intents_resource"]["intents"].as_array();
+    let has_first = |listed: &Vec<Value>| {
+        let mut listed = listed.iter();
+        listed.any(|intent| intent["intent"] == first["intent"])
+    };
+    ensure!(listed.is_some_and(has_first), "{seen}");
+    let newest = &seen["recent_resource"]["events"][0];
+    ensure!(newest["id"] == seen["taken"], "{newest}");
     Ok(())
 }
 

@@ -100,3 +100,18 @@ async fn pace_is_told_of_every_byte_and_may_end_it() {
         assert!(counted.load(Ordering::Relaxed) < EVENTS, "it went on");
     }
 }
+
+#[tokio::test]
+async fn progress_is_told_up_to_the_last_event() {
+    let engine = engine().await;
+    let (reader, _) = Ledger::read_only(engine).expect("opened");
+    for threads in [1, 4] {
+        let mut told = Vec::new();
+        let report = verify_with(&reader, &Options::parallel(threads), &mut |now| {
+            told.push((now.checked, now.total));
+        });
+        let report = report.expect("readable").expect("nobody ends it");
+        assert!(report.is_intact(), "{:?}", report.problems);
+        assert_eq!(told, [(256, EVENTS), (EVENTS, EVENTS)]);
+    }
+}

@@ -253,6 +253,12 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use toka_ledger::engine::memory::MemoryEngine;
+    use toka_ledger::{EventDraft, VaultBus};
+
     use super::*;
 
     fn list(after: u64, until: u64, direction: Direction) -> List {
@@ -312,5 +318,43 @@ mod tests {
         assert_eq!(checked(0), Ok(PAGE_EVENTS_DEFAULT));
         assert_eq!(checked(7), Ok(7));
         assert_eq!(checked(u32::MAX), Ok(PAGE_EVENTS_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_at_the_deadline_with_what_it_has() {
+        // More than are looked up together.
+        const EVENTS: u64 = 150;
+        let engine = Arc::new(MemoryEngine::new());
+        let vault = VaultBus::builder().open_engine(engine).expect("opened");
+        let drafts = (0..EVENTS).map(|n| EventDraft::new("a").payload(&n));
+        vault.commit_batch(drafts).await.expect("committed");
+        let read = |after, deadline| {
+            let page = Page {
+                after: 0,
+                include: Include::default(),
+                bytes_max: PAGE_BYTES,
+                deadline,
+            };
+            let query = Query {
+                after,
+                limit: PAGE_EVENTS_MAX,
+                ..Query::default()
+            };
+            let written = page.write(vault.reader(), &query, Vec::new());
+            let (answer, next) = written.expect("readable");
+            let answer = v1::ListResponse::decode(answer.as_slice()).expect("a page");
+            let events = answer.events.into_iter();
+            let sequences: Vec<u64> = events.map(|event| event.sequence).collect();
+            (sequences, next)
+        };
+        let now = Instant::now();
+        let (mut sequences, next) = read(0, now);
+        assert!(!sequences.is_empty(), "it has come no further");
+        assert_eq!(next, sequences.last().copied());
+        let (rest, end) = read(next.expect("there is more"), now + Duration::from_secs(600));
+        assert_eq!(end, None);
+        sequences.extend(rest);
+        assert_eq!(sequences, (1..=EVENTS).collect::<Vec<_>>());
+        vault.close().await;
     }
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod coordination;
+mod fell_behind;
 mod http;
 mod lifecycle;
 mod lineage;
@@ -11,3 +12,4 @@ mod peers;
 mod reads;
 mod routing;
 mod streams;
+mod verify;

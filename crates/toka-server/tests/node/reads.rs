@@ -224,6 +224,31 @@ async fn pages_of_a_list_can_come_from_different_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_ends_before_it_has_more_bytes_than_are_wanted() {
+    let cluster = Cluster::start(1).await;
+    let mut vault = cluster.vault(0);
+    for i in 0..6 {
+        commit(&mut vault, "a", &format!("{i:01000}")).await;
+    }
+    let request = |max_bytes| v1::ListRequest {
+        include: Some(v1::Include {
+            payload: true,
+            ..Default::default()
+        }),
+        max_bytes,
+        ..Default::default()
+    };
+    // Two fit, with their headers, and three do not; one comes whatever its size.
+    for (max_bytes, on_a_page) in [(2_900, 2), (1, 1), (0, 6)] {
+        let page = within(vault.list(request(max_bytes))).await;
+        let page = page.expect("a page").into_inner();
+        assert_eq!(page.events.len(), on_a_page, "{max_bytes} bytes");
+        let all = pages(&cluster, request(max_bytes)).await;
+        assert_eq!(all, (1..=6).collect::<Vec<_>>(), "{max_bytes} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_token_of_another_list_is_refused() {
     let cluster = Cluster::start(1).await;
     let mut vault = cluster.vault(0);
