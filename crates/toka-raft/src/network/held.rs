@@ -3,28 +3,32 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
 use openraft::raft::AppendEntriesRequest;
+use tokio::task::yield_now;
 
 use crate::type_config::TypeConfig;
 
 type Request = AppendEntriesRequest<TypeConfig>;
 
-/// Times that the tasks which can run are let run, before a request without entries goes out alone. Once is enough where
-/// the next entry is proposed by the same thread.
-const ROUNDS_MAX: u32 = 4;
+/// Times that the tasks which can run are let run, before a request without entries goes out alone. Once is enough in
+/// most cases: the next entry is proposed by one of them.
+const ROUNDS_MAX: u32 = 2;
 
 /// Takes what openraft wants sent to a follower, and joins what says the same.
 ///
 /// When an entry is committed, openraft tells the followers so, in a request of its own. Under load the next entry is
 /// proposed at the same moment, and its request says it too: sent alone, the first one would be half of all messages. It
 /// is held for no time, only while other tasks run that can run anyway.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Held {
     /// Without entries; or the next one to be handed out, behind one that it does not stand for.
     request: Option<Request>,
     /// How often the tasks were let run.
     rounds: u32,
+    /// They are let run.
+    round: Option<BoxFuture<'static, ()>>,
     /// There are no more, and `input` must not be asked again.
     is_ended: bool,
 }
@@ -70,20 +74,23 @@ impl Held {
     fn hold(&mut self, request: Request) {
         self.request = Some(request);
         self.rounds = 0;
+        self.round = None;
     }
 
     /// What is held, once nothing has followed for long enough.
-    fn poll_held(&mut self, context: &Context<'_>) -> Poll<Option<Request>> {
+    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Option<Request>> {
         if self.request.is_none() {
             return Poll::Pending;
         }
-        if self.rounds == ROUNDS_MAX {
-            return Poll::Ready(self.request.take());
+        while self.rounds < ROUNDS_MAX {
+            let round = self.round.get_or_insert_with(|| yield_now().boxed());
+            if round.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.round = None;
+            self.rounds += 1;
         }
-        self.rounds += 1;
-        // Behind all tasks that can run.
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(self.request.take())
     }
 }
 
@@ -181,7 +188,7 @@ mod tests {
     async fn commit_position_goes_out_alone_when_nothing_follows() {
         let mut held = Held::default();
         let mut input = stream::iter([request(5, 0, 5)]).chain(stream::pending());
-        // It wakes itself: nothing else does.
+        // Nothing else wakes it.
         let sent = poll_fn(|context| held.poll_next(&mut input, context)).await;
         assert_eq!(sent.as_ref().map(parts), Some((5, 0, 5)));
     }
