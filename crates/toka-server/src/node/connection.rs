@@ -8,15 +8,19 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
 use toka_tls::{Accepted, Acceptor, Identity};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -58,6 +62,8 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
+    /// Absent of peers.
+    turn: Option<Turn>,
     _open: TaskTrackerToken,
 }
 
@@ -158,6 +164,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
                 is_flushing: false,
+                turn: proof_timeout.is_none().then(Turn::default),
                 _open: connections.token(),
             })
         });
@@ -260,7 +267,64 @@ impl Proof {
     }
 }
 
+/// Lets the tasks run that can, before each write.
+///
+/// Calls are answered by tasks of their own, each of which wakes that of the connection, which then runs next: where many
+/// calls have their outcomes at the same moment, as the commits of one log entry, each answer would be a write of its own,
+/// and a system call. What they have all handed over goes out in one. With nothing else to do it costs no time.
+#[derive(Default)]
+struct Turn {
+    /// Of those who have it.
+    others: Option<Arc<Others>>,
+    /// They had theirs since the last write.
+    is_over: bool,
+}
+
+/// Told by the runtime when all that could run have run.
+#[derive(Default)]
+struct Others {
+    have_run: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Wake for Others {
+    fn wake(self: Arc<Self>) {
+        self.have_run.store(true, Ordering::Release);
+        self.connection.wake();
+    }
+}
+
+impl Turn {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_over {
+            return Poll::Ready(());
+        }
+        let is_new = self.others.is_none();
+        let others = self.others.get_or_insert_default();
+        others.connection.register(cx.waker());
+        if is_new {
+            // Not polled again, which would end it, whoever else has run: a connection is polled several times in a row.
+            let waker = Waker::from(Arc::clone(others));
+            let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
+        }
+        if !others.have_run.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        self.others = None;
+        self.is_over = true;
+        Poll::Ready(())
+    }
+}
+
 impl<S> Connection<S> {
+    /// Whether the others had their turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.turn {
+            Some(turn) => turn.poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -291,6 +355,9 @@ impl<S> Connection<S> {
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
+            if let Some(turn) = &mut self.turn {
+                turn.is_over = false;
+            }
             return polled;
         }
         if self.stalled.is_none() {
@@ -348,6 +415,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, polled)
     }
@@ -357,6 +425,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written(cx, polled)
     }
