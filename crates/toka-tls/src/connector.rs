@@ -20,6 +20,7 @@ use crate::dialed::Dialed;
 use crate::error::Error;
 use crate::reason;
 use crate::reload::Refreshed;
+use crate::turn::Turn;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,6 +101,7 @@ impl Dialer {
 pub struct Connector {
     tcp: HttpConnector,
     dialer: Option<Dialer>,
+    has_turns: bool,
 }
 
 impl Connector {
@@ -112,7 +114,20 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_keepalive(keepalive);
         tcp.set_connect_timeout(Some(timeout));
-        Self { tcp, dialer }
+        Self {
+            tcp,
+            dialer,
+            has_turns: false,
+        }
+    }
+
+    /// The same, with a [`Turn`] of the tasks that can run before each write: for connections over which many make calls.
+    #[must_use]
+    pub fn with_turns(self) -> Self {
+        Self {
+            has_turns: true,
+            ..self
+        }
     }
 }
 
@@ -129,13 +144,14 @@ impl Service<Uri> for Connector {
         let host = uri.host().unwrap_or_default().to_owned();
         let connecting = self.tcp.call(uri);
         let dialer = self.dialer.clone();
+        let turn = self.has_turns.then(Turn::default);
         Box::pin(async move {
             let stream = connecting.await?.into_inner();
             let dialed = match dialer {
                 Some(dialer) => dialer.secure(stream, &host).await?,
                 None => Dialed::plain(stream),
             };
-            Ok::<_, BoxError>(TokioIo::new(dialed))
+            Ok::<_, BoxError>(TokioIo::new(dialed.with_turn(turn)))
         })
     }
 }

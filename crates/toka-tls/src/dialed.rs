@@ -2,20 +2,25 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::reason;
+use crate::turn::Turn;
 
 /// The first bytes of an alert of TLS, with which a listener for TLS answers what is none: no frame of HTTP/2 begins so.
 const ALERT: &[u8] = &[0x15, 0x03];
 
 /// A connection that was made, in plain text or over TLS; its errors say what the other end had against it.
 #[derive(Debug)]
-pub struct Dialed(Kind);
+pub struct Dialed {
+    kind: Kind,
+    /// If others have one before each write.
+    turn: Option<Turn>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -25,14 +30,30 @@ enum Kind {
 
 impl Dialed {
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self(Kind::Plain {
+        Self::over(Kind::Plain {
             stream,
             has_read: false,
         })
     }
 
     pub(crate) fn secured(stream: TlsStream<TcpStream>) -> Self {
-        Self(Kind::Secured(Box::new(stream)))
+        Self::over(Kind::Secured(Box::new(stream)))
+    }
+
+    fn over(kind: Kind) -> Self {
+        Self { kind, turn: None }
+    }
+
+    pub(crate) fn with_turn(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// Whether the others had their turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.turn {
+            Some(turn) => turn.poll(cx),
+            None => Poll::Ready(()),
+        }
     }
 
     /// A write that fails may do so because the other end has refused the connection, and said why: that is read rather.
@@ -41,6 +62,9 @@ impl Dialed {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if let (Some(turn), Poll::Ready(_)) = (&mut self.turn, &written) {
+            turn.written();
+        }
         let error = match written {
             Poll::Ready(Err(error)) => error,
             other => return other,
@@ -68,7 +92,10 @@ impl AsyncRead for Dialed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        if let Some(turn) = &mut self.turn {
+            turn.read();
+        }
+        match &mut self.kind {
             Kind::Plain { stream, has_read } => {
                 let before = buffer.filled().len();
                 let polled = Pin::new(stream).poll_read(cx, buffer);
@@ -93,7 +120,8 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.0 {
+        ready!(self.poll_turn(cx));
+        let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         };
@@ -105,7 +133,8 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.0 {
+        ready!(self.poll_turn(cx));
+        let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
         };
@@ -113,14 +142,14 @@ impl AsyncWrite for Dialed {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Plain { stream, .. } => stream.is_write_vectored(),
             Kind::Secured(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match &mut self.0 {
+        let flushed = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_flush(cx),
         };
@@ -128,7 +157,7 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }

@@ -2,7 +2,7 @@
 //! caller's certificate says.
 //!
 //! ```text
-//! acceptor -> accepted; connector -> dialed; both -> config -> reload -> material -> error, certificate -> identity
+//! acceptor -> accepted; connector -> dialed -> turn; both -> config -> reload -> material -> error, certificate -> identity
 //! ```
 //!
 //! Invariants: a file that cannot be used never replaces one that could; connections that are there go on whatever
@@ -25,6 +25,7 @@ mod reason;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use crate::accepted::Accepted;
 pub use crate::acceptor::Acceptor;
@@ -38,3 +39,4 @@ pub use crate::error::Error;
 pub use crate::identity::{Identity, NAMES_MAX, PeerIdentity};
 pub use crate::material::{FILE_BYTES_MAX, File, Pair};
 pub use crate::reload::{Refreshed, Reloading};
+pub use crate::turn::Turn;

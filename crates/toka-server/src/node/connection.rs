@@ -8,19 +8,15 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
-use toka_tls::{Accepted, Acceptor, Identity};
+use toka_tls::{Accepted, Acceptor, Identity, Turn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -62,7 +58,7 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
-    /// Absent of peers.
+    /// Absent of peers, whose answers are few.
     turn: Option<Turn>,
     _open: TaskTrackerToken,
 }
@@ -267,55 +263,6 @@ impl Proof {
     }
 }
 
-/// Lets the tasks run that can, before each write.
-///
-/// Calls are answered by tasks of their own, each of which wakes that of the connection, which then runs next: where many
-/// calls have their outcomes at the same moment, as the commits of one log entry, each answer would be a write of its own,
-/// and a system call. What they have all handed over goes out in one. With nothing else to do it costs no time.
-#[derive(Default)]
-struct Turn {
-    /// Of those who have it.
-    others: Option<Arc<Others>>,
-    /// They had theirs since the last write.
-    is_over: bool,
-}
-
-/// Told by the runtime when all that could run have run.
-#[derive(Default)]
-struct Others {
-    have_run: AtomicBool,
-    connection: AtomicWaker,
-}
-
-impl Wake for Others {
-    fn wake(self: Arc<Self>) {
-        self.have_run.store(true, Ordering::Release);
-        self.connection.wake();
-    }
-}
-
-impl Turn {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_over {
-            return Poll::Ready(());
-        }
-        let is_new = self.others.is_none();
-        let others = self.others.get_or_insert_default();
-        others.connection.register(cx.waker());
-        if is_new {
-            // Not polled again, which would end it, whoever else has run: a connection is polled several times in a row.
-            let waker = Waker::from(Arc::clone(others));
-            let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
-        }
-        if !others.have_run.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        self.others = None;
-        self.is_over = true;
-        Poll::Ready(())
-    }
-}
-
 impl<S> Connection<S> {
     /// Whether the others had their turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -356,7 +303,7 @@ impl<S> Connection<S> {
         if polled.is_ready() {
             self.stalled = None;
             if let Some(turn) = &mut self.turn {
-                turn.is_over = false;
+                turn.written();
             }
             return polled;
         }
@@ -390,6 +337,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         if let Err(error) = self.check(cx) {
             return Poll::Ready(Err(error));
+        }
+        if let Some(turn) = &mut self.turn {
+            turn.read();
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
