@@ -1,5 +1,5 @@
 //! TLS of connections: certificates that are read again when they change, both ends of a handshake, and what a
-//! caller's certificate says.
+//! caller's certificate says. Also when that is written which many tasks have for one connection.
 //!
 //! ```text
 //! acceptor -> accepted; connector -> dialed -> turn; both -> config -> reload -> material -> error, certificate -> identity
