@@ -15,7 +15,7 @@ use toka_proto::convert::{metadata, status};
 use toka_proto::v1;
 use toka_proto::v1::{commit_stream_response, streamed_answer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -49,8 +49,8 @@ const REDIRECTIONS_MAX: u32 = 2;
 
 /// Commits in the order in which they are sent, without waiting for each answer.
 ///
-/// Those that are sent while others are on their way go together in one message, if the node takes that. None is held back
-/// for it.
+/// Those that are sent while others are on their way, or by tasks that can run at the same time, go together in one message,
+/// if the node takes that. None waits for others to come.
 ///
 /// After a broken connection or a change of leader everything that has no answer yet is sent again,
 /// in the same order; what had been applied comes back marked `deduplicated`. Dropping the stream
@@ -382,6 +382,9 @@ impl Driver {
                         if self.in_flight.is_empty() {
                             progress = Instant::now();
                         }
+                        // An answer with many commits lets as many tasks send the next ones. Woken by the first of them, this one
+                        // would run before the others, and send a message for each.
+                        yield_now().await;
                         self.send(pending, &opened);
                     }
                     None => self.is_closed = true,

@@ -225,7 +225,8 @@ pub struct Proposing {
     /// group commit. At least 1.
     pub entries_uncommitted: usize,
     /// An entry that takes longer than this to be committed does not hold up the next one any more, so that on a long
-    /// link, or with a slow disk, a commit does not wait for two round trips.
+    /// link, or with a slow disk, a commit does not wait for two round trips. Four times as long, if one was committed within
+    /// this time in the last ten seconds: then it is load that holds entries up.
     pub gather_max: Duration,
     /// Entries that the ledger may lag behind the commit position before commits are refused.
     pub apply_lag_entries: u64,

@@ -37,6 +37,10 @@ use judged::{Judged, check_level};
 const RETRY_AFTER_MS: u64 = 50;
 /// Items ([`Command::items`]) after which an entry takes no further commands: each is work to apply, whatever its bytes.
 const ENTRY_ITEMS_MAX: usize = 8_192;
+/// For so long after a commit that was quick, one that is not is taken for held up by load, and not by its way.
+const QUICK_FOR: Duration = Duration::from_secs(10);
+/// What [`Proposing::gather_max`] is multiplied with then.
+const GATHER_FACTOR: u32 = 4;
 /// Room for the length before a command and for the entry's header.
 const ENTRY_OVERHEAD_BYTES: u64 = 1 << 10;
 
@@ -94,6 +98,8 @@ pub(crate) struct Batcher {
     tally: Arc<Tally>,
     /// Whether the last entry took no more, while there may be more.
     was_full: bool,
+    /// When an entry was committed last within [`Proposing::gather_max`].
+    last_quick: Option<Instant>,
 }
 
 /// The two halves. The batcher runs until `stopping` is cancelled and what was in flight then has an
@@ -126,6 +132,7 @@ pub(crate) fn proposer(
             limits,
             tally,
             was_full: false,
+            last_quick: None,
         },
     )
 }
@@ -284,7 +291,12 @@ impl Batcher {
             );
             tokio::select! {
                 biased;
-                Some(rest) = committing.next(), if !committing.is_empty() => answering.extend(rest),
+                Some(left) = committing.next(), if !committing.is_empty() => {
+                    if left.was_quick {
+                        self.last_quick = Some(Instant::now());
+                    }
+                    answering.extend(left.answering);
+                }
                 Some(()) = answering.next(), if !answering.is_empty() => {}
                 () = self.stopping.cancelled() => break,
                 first = self.queue.recv(), if may_follow => match first {
@@ -297,8 +309,8 @@ impl Batcher {
         while let Ok(late) = self.queue.try_recv() {
             let _ = late.answer.send(Err(CommitError::Stopped));
         }
-        while let Some(rest) = committing.next().await {
-            answering.extend(rest);
+        while let Some(left) = committing.next().await {
+            answering.extend(left.answering);
         }
         while answering.next().await.is_some() {}
     }
@@ -334,7 +346,11 @@ impl Batcher {
         };
         match self.refusal() {
             Some(refusal) => entry.refuse(refusal),
-            None => entry.propose(self.raft.clone(), &self.limits, Arc::clone(&self.tally)),
+            None => {
+                let gather = gather_max(&self.limits, self.last_quick, Instant::now());
+                let tally = Arc::clone(&self.tally);
+                entry.propose(self.raft.clone(), &self.limits, gather, tally)
+            }
         }
     }
 
@@ -363,9 +379,30 @@ fn may_follow(limits: &Proposing, committing: usize, answering: usize, was_full:
     !must_gather && committing + answering < limits.entries_in_flight.max(1)
 }
 
+/// How long the next entry waits for one that is on its way. On a long link each takes longer than
+/// [`Proposing::gather_max`], and to go on waiting would be to wait for two round trips. Where one was quick a moment ago,
+/// those that take longer are held up by load, to which entries that are cut short only add.
+fn gather_max(limits: &Proposing, last_quick: Option<Instant>, now: Instant) -> Duration {
+    let is_short =
+        last_quick.is_some_and(|quick| now.saturating_duration_since(quick) <= QUICK_FOR);
+    let factor = if is_short { GATHER_FACTOR } else { 1 };
+    limits.gather_max.saturating_mul(factor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entry_that_is_held_up_by_load_is_waited_for_longer_than_a_long_link() {
+        let (limits, now) = (Proposing::default(), Instant::now());
+        let held_up = limits.gather_max * GATHER_FACTOR;
+        assert_eq!(gather_max(&limits, None, now), limits.gather_max);
+        assert_eq!(gather_max(&limits, Some(now), now), held_up);
+        assert_eq!(gather_max(&limits, Some(now), now + QUICK_FOR), held_up);
+        let later = now + 2 * QUICK_FOR;
+        assert_eq!(gather_max(&limits, Some(now), later), limits.gather_max);
+    }
 
     #[test]
     fn entry_waits_for_the_one_before_to_be_committed_and_not_for_it_to_be_applied() {

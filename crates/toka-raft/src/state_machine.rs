@@ -82,6 +82,16 @@ where
     Ok(Some(group))
 }
 
+/// Drops the outcomes of entries that nobody asks for, which are all of a follower's: here, by the thread that has made
+/// them, and not by Raft's.
+fn forget_unasked(results: &mut [Applied], is_asked: &[bool]) {
+    for (result, is_asked) in results.iter_mut().zip(is_asked) {
+        if !is_asked {
+            result.outcomes = Vec::new();
+        }
+    }
+}
+
 /// A panic would end openraft's worker and nothing else: the node would go on, and apply nothing. It
 /// stops instead.
 async fn stop_on_panic(
@@ -108,7 +118,13 @@ impl StateMachine {
         self.wait_until_durable(last.index).await?;
         let host = Arc::clone(&self.host);
         let (began, count) = (Instant::now(), entries.len());
-        let results = self.blocking.run(move || host.apply(entries)).await?;
+        let is_asked: Vec<bool> = responders.iter().map(Option::is_some).collect();
+        let apply = move || -> Result<Vec<Applied>, FatalError> {
+            let mut results = host.apply(entries)?;
+            forget_unasked(&mut results, &is_asked);
+            Ok(results)
+        };
+        let results = self.blocking.run(apply).await?;
         let ended = Instant::now();
         self.tally
             .apply
@@ -219,5 +235,28 @@ impl StateMachine {
             fatal: self.fatal.clone(),
             tally: Arc::clone(&self.tally),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toka_ledger::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_that_nobody_asks_for_are_forgotten() {
+        let committed = Outcome::Committed {
+            revision: 1,
+            headers: Vec::new(),
+        };
+        let applied = Applied {
+            outcomes: vec![committed],
+            during: None,
+        };
+        let mut results = [applied.clone(), applied];
+        forget_unasked(&mut results, &[true, false]);
+        let left = results.map(|result| result.outcomes.len());
+        assert_eq!(left, [1, 0]);
     }
 }

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::reason;
 use crate::refusals::Refusals;
 use crate::reload::Refreshed;
+use crate::turn::Turn;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -102,6 +103,7 @@ pub struct Connector {
     tcp: HttpConnector,
     dialer: Option<Dialer>,
     refusals: Refusals,
+    has_turns: bool,
 }
 
 impl Connector {
@@ -114,11 +116,20 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_keepalive(keepalive);
         tcp.set_connect_timeout(Some(timeout));
-        let refusals = Refusals::default();
         Self {
             tcp,
             dialer,
-            refusals,
+            refusals: Refusals::default(),
+            has_turns: false,
+        }
+    }
+
+    /// The same, with a [`Turn`] of the tasks that can run before each write: for connections over which many make calls.
+    #[must_use]
+    pub fn with_turns(self) -> Self {
+        Self {
+            has_turns: true,
+            ..self
         }
     }
 
@@ -144,6 +155,7 @@ impl Service<Uri> for Connector {
         let place = place.unwrap_or_default().to_owned();
         let connecting = self.tcp.call(uri);
         let (dialer, refusals) = (self.dialer.clone(), self.refusals.clone());
+        let turn = self.has_turns.then(Turn::default);
         Box::pin(async move {
             let note = refusals.note(&place);
             let dialed = async {
@@ -158,7 +170,7 @@ impl Service<Uri> for Connector {
                 // The error says more than what was before.
                 refusals.forget(&place);
             }
-            dialed.map(TokioIo::new)
+            dialed.map(|dialed| TokioIo::new(dialed.with_turn(turn)))
         })
     }
 }

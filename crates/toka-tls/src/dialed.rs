@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::reason;
 use crate::refusals::Note;
+use crate::turn::Turn;
 
 /// The first bytes of an alert of TLS, with which a listener for TLS answers what is none: no frame of HTTP/2 begins so.
 const ALERT: &[u8] = &[0x15, 0x03];
@@ -19,6 +20,8 @@ const ALERT: &[u8] = &[0x15, 0x03];
 pub struct Dialed {
     kind: Kind,
     note: Note,
+    /// If others have one before each write.
+    turn: Option<Turn>,
 }
 
 #[derive(Debug)]
@@ -33,12 +36,32 @@ impl Dialed {
             stream,
             has_read: false,
         };
-        Self { kind, note }
+        Self {
+            kind,
+            note,
+            turn: None,
+        }
     }
 
     pub(crate) fn secured(stream: TlsStream<TcpStream>, note: Note) -> Self {
         let kind = Kind::Secured(Box::new(stream));
-        Self { kind, note }
+        Self {
+            kind,
+            note,
+            turn: None,
+        }
+    }
+
+    pub(crate) fn with_turn(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// Whether the others had their turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.turn {
+            Some(turn) => turn.poll(cx),
+            None => Poll::Ready(()),
+        }
     }
 
     /// A write that fails may do so because the other end has refused the connection, and said why: that is read rather.
@@ -47,6 +70,9 @@ impl Dialed {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        if let (Some(turn), Poll::Ready(_)) = (&mut self.turn, &written) {
+            turn.written();
+        }
         let error = match written {
             Poll::Ready(Err(error)) => error,
             other => return other,
@@ -74,7 +100,10 @@ impl AsyncRead for Dialed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { kind, note } = self.get_mut();
+        let Self { kind, note, turn } = self.get_mut();
+        if let Some(turn) = turn {
+            turn.read();
+        }
         let before = buffer.filled().len();
         let (polled, refusal) = match kind {
             Kind::Plain { stream, has_read } => {
@@ -110,6 +139,7 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
@@ -122,6 +152,7 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),

@@ -1,8 +1,8 @@
 //! TLS of connections: certificates that are read again when they change, both ends of a handshake, and what a
-//! caller's certificate says.
+//! caller's certificate says. Also when that is written which many tasks have for one connection.
 //!
 //! ```text
-//! acceptor -> accepted; connector -> dialed -> refusals; both -> config -> reload -> material -> error, certificate -> identity
+//! acceptor -> accepted; connector -> dialed -> refusals, turn; both -> config -> reload -> material -> error, certificate -> identity
 //! ```
 //!
 //! Invariants: a file that cannot be used never replaces one that could; connections that are there go on whatever
@@ -26,6 +26,7 @@ mod refusals;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use crate::accepted::Accepted;
 pub use crate::acceptor::Acceptor;
@@ -40,3 +41,4 @@ pub use crate::identity::{Identity, NAMES_MAX, PeerIdentity};
 pub use crate::material::{FILE_BYTES_MAX, File, Pair};
 pub use crate::refusals::Refusals;
 pub use crate::reload::{Refreshed, Reloading};
+pub use crate::turn::Turn;

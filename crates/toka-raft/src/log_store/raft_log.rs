@@ -144,7 +144,7 @@ impl LogHandle {
     /// Tells when the log has failed and the node has to stop.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure(self.shared.progress.subscribe())
+        Failure(self.shared.failed.subscribe())
     }
 
     /// How long the disk has taken so far.

@@ -19,6 +19,9 @@ pub(super) struct Shared {
     state: Mutex<State>,
     engine: Box<dyn EngineReader>,
     pub(super) progress: watch::Sender<Progress>,
+    /// The error that stopped the log. Beside `progress`, which changes with each sync: who waits for this is not woken
+    /// by one, ahead of those that it is for.
+    pub(super) failed: watch::Sender<Option<Arc<LogError>>>,
     pub(super) syncs: Syncs,
 }
 
@@ -64,6 +67,7 @@ impl Shared {
             state: Mutex::new(state),
             engine,
             progress,
+            failed: watch::Sender::new(None),
             syncs: Syncs::default(),
         }
     }
@@ -80,16 +84,21 @@ impl Shared {
 
     /// The error that stopped the log, if any.
     pub(super) fn failure(&self) -> Option<Arc<LogError>> {
-        self.progress.borrow().failure.clone()
+        self.failed.borrow().clone()
     }
 
     /// Records the first failure.
     pub(super) fn fail(&self, error: &Arc<LogError>) {
-        self.progress.send_if_modified(|progress| {
-            let first = progress.failure.is_none();
-            progress.failure.get_or_insert_with(|| Arc::clone(error));
-            first
+        let is_first = self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert_with(|| Arc::clone(error));
+            is_first
         });
+        if is_first {
+            let failure = Some(Arc::clone(error));
+            self.progress
+                .send_modify(|progress| progress.failure = failure);
+        }
     }
 
     /// Records `error`, if it is damage that a read has found, and hands it back: nothing is written, and no
@@ -204,11 +213,31 @@ mod tests {
     use crate::log_store::{LogEngine, MemoryLog};
     use crate::type_config::LeaderId;
 
-    #[test]
-    fn commit_position_waits_for_the_changes_that_were_queued_before_it() {
+    fn shared() -> Shared {
         let engine = MemoryLog::new();
         let limits = TailLimits::default();
-        let shared = Shared::new(engine.meta().clone(), engine.reader(), limits);
+        Shared::new(engine.meta().clone(), engine.reader(), limits)
+    }
+
+    #[test]
+    fn sync_wakes_nobody_who_waits_for_a_failure() {
+        let shared = shared();
+        let (progress, failed) = (shared.progress.subscribe(), shared.failed.subscribe());
+        let durable = LogMeta {
+            last: Some(LogId::new(LeaderId::new(1, 1), 0)),
+            ..LogMeta::default()
+        };
+        shared.synced(&durable, 0);
+        assert!(progress.has_changed().expect("the sender is there"));
+        assert!(!failed.has_changed().expect("the sender is there"));
+        shared.fail(&Arc::new(LogError::Closed));
+        assert!(failed.has_changed().expect("the sender is there"));
+        assert!(progress.borrow().failure.is_some());
+    }
+
+    #[test]
+    fn commit_position_waits_for_the_changes_that_were_queued_before_it() {
+        let shared = shared();
         let committed = Some(LogId::new(LeaderId::new(1, 1), 7));
         shared.state().queued = 2;
         shared.note_committed(committed).expect("noted");

@@ -57,19 +57,19 @@ impl DurableWatermark {
 
 /// Tells when the log has failed, which means that the node has to stop.
 #[derive(Clone, Debug)]
-pub struct Failure(pub(super) watch::Receiver<Progress>);
+pub struct Failure(pub(super) watch::Receiver<Option<Arc<LogError>>>);
 
 impl Failure {
     /// The error, if the log has failed.
     #[must_use]
     pub fn get(&self) -> Option<Arc<LogError>> {
-        self.0.borrow().failure.clone()
+        self.0.borrow().clone()
     }
 
     /// Waits until the log fails; for ever, if it is closed in good order.
     pub async fn wait(&mut self) -> Arc<LogError> {
-        let failure = match self.0.wait_for(|progress| progress.failure.is_some()).await {
-            Ok(progress) => progress.failure.clone(),
+        let failure = match self.0.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone(),
             Err(_) => None,
         };
         match failure {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::client::{RpcError, left_behind, refused, timed_out};
+use super::held::Held;
 use super::{Complaints, Strangers};
 use crate::codec::entry_len;
 use crate::purge::{Purge, StreamMark};
@@ -193,6 +194,7 @@ pub(super) struct Requests<S> {
     pub(super) source: Source<S>,
     pub(super) peer: pb::Peer,
     pub(super) window: Arc<Window>,
+    pub(super) held: Held,
 }
 
 impl<S> Stream for Requests<S>
@@ -208,7 +210,7 @@ where
             return Poll::Ready(None);
         };
         let polled = match this.window.poll_room(context) {
-            Poll::Ready(()) => Pin::new(input).poll_next(context),
+            Poll::Ready(()) => this.held.poll_next(input, context),
             Poll::Pending => Poll::Pending,
         };
         if polled.is_pending() {
@@ -362,6 +364,7 @@ mod tests {
             source: Source::new(input),
             peer: pb::Peer::default(),
             window: Arc::clone(&window),
+            held: Held::default(),
         };
         assert!(requests.next().now_or_never().is_some());
         assert!(requests.next().now_or_never().is_some());
@@ -381,6 +384,7 @@ mod tests {
             source: Source::new(input),
             peer: pb::Peer::default(),
             window,
+            held: Held::default(),
         };
         let mut sent = 0;
         while requests.next().now_or_never().is_some() {
@@ -462,6 +466,7 @@ mod tests {
             source,
             peer: pb::Peer::default(),
             window: Arc::new(window()),
+            held: Held::default(),
         };
         let sending = tokio::spawn(async move { requests.next().await.is_none() });
         tokio::task::yield_now().await;

@@ -19,6 +19,7 @@ use toka_proto::raft_v1::raft_service_client::RaftServiceClient;
 use toka_proto::raft_v1::transfer_leader_response::Refusal;
 use tonic::transport::Channel;
 
+use super::held::Held;
 use super::{Complaints, Strangers, append, status};
 use crate::blocking::Blocking;
 use crate::config::PEER_MESSAGE_BYTES_MAX;
@@ -289,6 +290,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 source,
                 peer: self.networks.identity.peer(to),
                 window: Arc::clone(&window),
+                held: Held::default(),
             };
             let begin = tokio::time::timeout(timeout, client.append_entries(requests));
             let responses = match begin.await {

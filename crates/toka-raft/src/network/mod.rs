@@ -7,6 +7,7 @@
 mod append;
 mod client;
 mod complaints;
+mod held;
 mod parts;
 mod received;
 mod service;

@@ -1,6 +1,7 @@
 //! One entry on its way: proposed, committed, applied, its commits answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -22,10 +23,19 @@ use crate::type_config::{Applied, Commands, Leader, TypeConfig};
 /// What is said of an entry in its trace of which nobody knows whether it was applied.
 const NO_OUTCOME: &str = "no outcome in time";
 
-/// An entry until it is committed, or is not waited for any more; gives what remains of it to be done.
-pub(super) type Committing = BoxFuture<'static, Option<Answering>>;
+/// An entry until it is committed, or is not waited for any more.
+pub(super) type Committing = BoxFuture<'static, Left>;
 /// An entry until its commits are answered.
 pub(super) type Answering = BoxFuture<'static, ()>;
+
+/// What is left of an entry that is committed, or is not waited for any more.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What remains to be done.
+    pub(super) answering: Option<Answering>,
+    /// It was committed within [`Proposing::gather_max`].
+    pub(super) was_quick: bool,
+}
 
 /// Commits that were gathered, and those who wait for them.
 pub(super) struct Entry {
@@ -58,17 +68,19 @@ impl Entry {
                 traced.failed("the ledger is far behind what is committed");
                 traced.record();
             }
-            None
+            Left::default()
         }
         .boxed()
     }
 
     /// Has it agreed on and applied, and hands out what came of it. Committed is what a quorum has on its disks:
-    /// openraft says so, and it decides nothing here but when the next entry may follow.
+    /// openraft says so, and it decides nothing here but when the next entry may follow, which waits for this one for
+    /// `gather` at most.
     pub(super) fn propose(
         self,
         raft: NodeRaft,
         limits: &Proposing,
+        gather: Duration,
         tally: Arc<Tally>,
     ) -> Committing {
         let (outcome_max, gather_max) = (limits.timeout, limits.gather_max);
@@ -94,10 +106,11 @@ impl Entry {
                     traced.failed(NO_OUTCOME);
                     traced.record();
                 }
-                return None;
+                return Left::default();
             }
             // Fails of an entry that is never committed, at the same time as its result.
-            let known = timeout(gather_max, &mut committed).await;
+            let known = timeout(gather, &mut committed).await;
+            let was_quick = matches!(known, Ok(Ok(_))) && began.elapsed() <= gather_max;
             if let (Some(traced), Ok(Ok(log_id))) = (&mut traced, &known) {
                 traced.committed(*log_id);
             }
@@ -118,7 +131,10 @@ impl Entry {
                     tally.replicate.record(took);
                 }
             };
-            Some(rest.boxed())
+            Left {
+                answering: Some(rest.boxed()),
+                was_quick,
+            }
         }
         .boxed()
     }

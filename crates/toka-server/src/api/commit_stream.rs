@@ -275,7 +275,6 @@ impl Session {
 
     /// Proposes group after group, reading the next while one is under way.
     async fn serve(&mut self) -> Result<(), Status> {
-        let window = self.shared.limits.commit_stream_window;
         loop {
             while self.waiting.is_empty() {
                 if self.ended.is_some() {
@@ -283,14 +282,13 @@ impl Session {
                 }
                 self.read_or_give_up().await?;
             }
+            self.read_what_is_there();
             let group = self.next_group();
             let (shared, access) = (Arc::clone(&self.shared), self.access.clone());
             let proposed = propose(&shared, &access, group);
             let mut proposed = std::pin::pin!(self.carried.around(proposed));
             let answers = loop {
-                let has_room = self.ended.is_none()
-                    && self.waiting.len() < window
-                    && self.waiting_bytes < STREAM_AHEAD_BYTES;
+                let has_room = self.has_room();
                 tokio::select! {
                     biased;
                     answers = &mut proposed => break answers?,
@@ -305,6 +303,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether more may be read.
+    fn has_room(&self) -> bool {
+        self.ended.is_none()
+            && self.waiting.len() < self.shared.limits.commit_stream_window
+            && self.waiting_bytes < STREAM_AHEAD_BYTES
+    }
+
+    /// Reads what has come already, in however many messages, so that it is proposed together. What a stream has on its way
+    /// would else stay in the parts in which it was sent once.
+    fn read_what_is_there(&mut self) {
+        while self.has_room() && self.read().now_or_never().is_some() {}
     }
 
     /// Reads requests where nothing is in progress; the stream ends if none comes.

@@ -9,12 +9,12 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
-use toka_tls::{Accepted, Acceptor, Identity};
+use toka_tls::{Accepted, Acceptor, Identity, Turn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
@@ -59,6 +59,8 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
+    /// Absent of peers, whose answers are few.
+    turn: Option<Turn>,
     _open: TaskTrackerToken,
 }
 
@@ -167,6 +169,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
                 is_flushing: false,
+                turn: proof_timeout.is_none().then(Turn::default),
                 _open: connections.token(),
             })
         });
@@ -270,6 +273,14 @@ impl Proof {
 }
 
 impl<S> Connection<S> {
+    /// Whether the others had their turn.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.turn {
+            Some(turn) => turn.poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -300,6 +311,9 @@ impl<S> Connection<S> {
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
+            if let Some(turn) = &mut self.turn {
+                turn.written();
+            }
             return polled;
         }
         if self.stalled.is_none() {
@@ -333,6 +347,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if let Err(error) = self.check(cx) {
             return Poll::Ready(Err(error));
         }
+        if let Some(turn) = &mut self.turn {
+            turn.read();
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_pending() {
@@ -357,6 +374,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, polled)
     }
@@ -366,6 +384,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written(cx, polled)
     }

@@ -28,6 +28,11 @@ const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A connection that has to show that it is a peer's, and its other end.
 async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
+    accepted(Some(PROOF_TIMEOUT)).await
+}
+
+/// A connection, and its other end.
+async fn accepted(proof: Option<Duration>) -> (Connection<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(2 * PROOF_BYTES);
     let root = CancellationToken::new();
     let stop = Stop::new(root.clone(), &root);
@@ -41,7 +46,7 @@ async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
         peer_proof_timeout: PROOF_TIMEOUT,
     };
     let accepted = futures::stream::iter([Ok(near)]);
-    let mut connections = Box::pin(incoming(accepted, &stop, 1, bounds, Some(PROOF_TIMEOUT)));
+    let mut connections = Box::pin(incoming(accepted, &stop, 1, bounds, proof));
     let connection = connections.next().await.expect("one is accepted");
     (connection.expect("it is sound"), far)
 }
@@ -57,6 +62,20 @@ async fn connection_that_shows_no_peer_ends_although_it_is_open() {
     read.expect("there is time");
     let end = connection.read(&mut preface).await;
     assert_eq!(end.expect_err("it is cut").kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn tasks_that_can_run_have_a_turn_before_a_client_is_written_to() {
+    let (mut connection, mut far) = accepted(None).await;
+    for _ in 0..2 {
+        let answering = tokio::spawn(async {});
+        connection.write_all(b"x").await.expect("there is room");
+        assert!(answering.is_finished());
+        // A connection is read from each time before it is written to.
+        far.write_all(b"y").await.expect("sent");
+        let mut byte = [0];
+        connection.read_exact(&mut byte).await.expect("it has come");
+    }
 }
 
 #[tokio::test]
