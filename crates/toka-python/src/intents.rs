@@ -30,6 +30,15 @@ pub(crate) struct EventHit {
     similarity: f32,
 }
 
+#[pymethods]
+impl EventHit {
+    fn __repr__(&self) -> String {
+        let header = &self.event.get().header;
+        let (sequence, kind) = (header.sequence, header.kind.as_str());
+        format!("<Hit {sequence} {kind:?} {:.3}>", self.similarity)
+    }
+}
+
 /// Events that mean the same, as the vault sees it.
 #[pyclass(frozen, get_all, module = "toka_vault._native")]
 pub(crate) struct Intent {
@@ -53,6 +62,17 @@ pub(crate) struct Intent {
     examples: Vec<Py<EventHit>>,
     /// The intents that led here from the one that was asked for, this one included; empty if that is in use.
     successors: Vec<u64>,
+}
+
+#[pymethods]
+impl Intent {
+    fn __repr__(&self) -> String {
+        let (id, events) = (self.id, self.events);
+        match &self.label {
+            Some(label) => format!("<Intent {id} {label:?} events={events}>"),
+            None => format!("<Intent {id} events={events}>"),
+        }
+    }
 }
 
 /// What a search found.
