@@ -50,7 +50,7 @@ pub(crate) use self::intents::{
 pub(crate) use self::lineage::{Lineage, LineageFormat};
 pub(crate) use self::mcp::Mcp;
 pub(crate) use self::otel::{Find, Otel, Receive};
-pub(crate) use self::place::{CursorWay, From, Until};
+pub(crate) use self::place::{From, Until};
 pub(crate) use self::read::{Get, Log, Paging, Watch};
 pub(crate) use self::serve::Serve;
 pub(crate) use self::verify::Verify;

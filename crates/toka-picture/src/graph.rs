@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::error::Error;
 use crate::layers::{Layout, Sizes, lay_out};
 use crate::svg::{Attributes, Px, Svg};
-use crate::text::cut;
+use crate::text::{cells, cut};
 
 /// Events on one picture, at most; more than can be looked at.
 pub const EVENTS_MAX: usize = 2_000;
@@ -24,6 +24,8 @@ const MARGIN: f64 = 24.0;
 const HEADER: f64 = 44.0;
 /// Cells of the title, at most.
 const TITLE_CELLS: usize = 80;
+/// Of the title, which is larger, and bold.
+const TITLE_CELL_WIDTH: f64 = 10.0;
 
 /// Boxes and what is between them, pixels.
 const SIZES: Sizes = Sizes {
@@ -82,8 +84,10 @@ pub fn svg(title: &str, events: &[Event]) -> Result<String, Error> {
     let edges = edges(&events)?;
     let layout = lay_out(events.len(), &edges, &SIZES)?;
     let title = cut(title, TITLE_CELLS);
-    // Not so narrow that the title has no room.
-    let width = (layout.width + 2.0 * MARGIN).max(600.0);
+    // Not so narrow that the title has no room: an id alone has 36 cells.
+    #[allow(clippy::cast_precision_loss, reason = "at most TITLE_CELLS")]
+    let titled = cells(&title) as f64 * TITLE_CELL_WIDTH;
+    let width = layout.width.max(titled) + 2.0 * MARGIN;
     let height = layout.height + HEADER + 2.0 * MARGIN;
     let mut svg = Svg::new(width, height, &title, STYLE);
     svg.text(

@@ -31,6 +31,15 @@ pub(crate) struct EventHit {
     similarity: f32,
 }
 
+#[pymethods]
+impl EventHit {
+    fn __repr__(&self) -> String {
+        let header = &self.event.get().header;
+        let (sequence, kind) = (header.sequence, header.kind.as_str());
+        format!("<Hit {sequence} {kind:?} {:.3}>", self.similarity)
+    }
+}
+
 /// Events that mean the same, as the vault sees it.
 #[pyclass(frozen, module = "toka_vault._native")]
 pub(crate) struct Intent {
@@ -75,6 +84,17 @@ impl Intent {
     fn centre<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyArray1<f32>>> {
         let centre = self.centre.as_ref()?;
         Some(PyArray1::from_vec(py, centre.to_f32()))
+    }
+}
+
+#[pymethods]
+impl Intent {
+    fn __repr__(&self) -> String {
+        let (id, events) = (self.id, self.events);
+        match &self.label {
+            Some(label) => format!("<Intent {id} {label:?} events={events}>"),
+            None => format!("<Intent {id} events={events}>"),
+        }
     }
 }
 

@@ -27,6 +27,15 @@ def test_hashed_embedder_is_built_in_and_gives_rows_of_one_model() -> None:
     assert Embedder.open("hashed:64").embed_text("x").shape == (64,)
 
 
+def test_hits_and_intents_say_what_they_are() -> None:
+    embedder = Embedder.open()
+    with Vault.in_memory(model=embedder.model) as vault:
+        vault.commit("utterance", "rain today", embedding=embedder.embed_text("rain today"))
+        found = vault.search(embedder.embed_text("rain today"), limit=1)
+        assert repr(found.hits[0]) == '<Hit 1 "utterance" 1.000>'
+        assert repr(vault.intents()[0]) == "<Intent 1 events=1>"
+
+
 def test_embedder_that_there_is_not_is_an_error() -> None:
     with pytest.raises(errors.EmbedderError):
         Embedder.open("word2vec")

@@ -66,6 +66,16 @@ fn boxes_have_kind_and_short_id_and_lines_lead_to_what_depends() {
 }
 
 #[test]
+fn narrow_graph_has_room_for_its_title() {
+    let title = "What 01a220d8-9c23-7000-8000-003095911d1a depends on, and what depends on it";
+    let picture = svg(title, &[event(1, "a", &[])]).expect("drawn");
+    let document = Document::parse(&picture).expect("well-formed");
+    let width = document.root_element().attribute("width");
+    // 76 cells of 10 pixels, and the margins.
+    assert_eq!(width, Some("808.0"));
+}
+
+#[test]
 fn parents_that_are_not_there_are_said() {
     let events = [event(9, "a", &[1, 2]), event(8, "b", &[1])];
     let picture = svg("Lineage", &events).expect("drawn");
