@@ -12,8 +12,9 @@ const MIB: usize = 1 << 20;
 /// A memtable takes memory in steps of this: small, since most of the twelve tables fill slowly
 /// and all of them count towards one budget.
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
-/// About one false positive in a hundred.
-const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// About two false positives in a thousand. Each costs a read of a block, mostly from a file; with ten bits there is one in a
+/// hundred, in each of about a dozen runs, which is a read for every fourth event.
+const BLOOM_BITS_PER_KEY: f64 = 14.0;
 /// Bytes of memtables for each bucket of a hashed one: about what two small events take in all of them, so that a bucket has
 /// few rows when it is flushed. Buckets are memory that counts as the memtable's, from the beginning: eight bytes.
 const BYTES_PER_BUCKET: usize = 2 << 10;
