@@ -24,13 +24,13 @@ use bytes::Bytes;
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
-use self::ahead::Ahead;
+use self::ahead::{Ahead, Foreseen};
 pub use self::outcome::Outcome;
 use self::overlay::{Overlay, View};
 use self::state::{State, check_level};
 use self::write::Writer;
 use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
-use crate::core::{Digest, Embedding};
+use crate::core::Embedding;
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
 use crate::intent;
@@ -150,8 +150,8 @@ impl Ledger {
         self.reader.clusterer_mut().expect(embeddings);
         let mut outcomes = Vec::with_capacity(commands.len());
         let base = self.state.sequence();
-        let (ahead, digests) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
-        let mut digests = &digests[..];
+        let (ahead, foreseen) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
+        let mut foreseen = &foreseen[..];
         let mut overlay = Overlay::new(base, ahead);
         let mut batch = with_room_for(commands);
         let mut group_sums = Vec::new();
@@ -164,9 +164,9 @@ impl Ledger {
                 batch,
             };
             for command in commands {
-                let events = command.events().len().min(digests.len());
-                let (own, rest) = digests.split_at(events);
-                digests = rest;
+                let events = command.events().len().min(foreseen.len());
+                let (own, rest) = foreseen.split_at(events);
+                foreseen = rest;
                 outcomes.push(apply_command(&*self.engine, &mut writer, command, own)?);
                 group_sums.extend(writer.state.kept_group_sum());
             }
@@ -272,16 +272,16 @@ impl From<Error> for Refused {
     }
 }
 
-/// `digests` are those of the command's events that are known beforehand.
+/// `foreseen` is what is known of the command's events: of none, or of each.
 fn apply_command(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     command: &Command,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
 ) -> Result<Outcome, Error> {
     let applied = match command {
         Command::Create(create) => apply_create(writer, create),
-        Command::Commit(commit) => apply_commit(engine, writer, commit, digests),
+        Command::Commit(commit) => apply_commit(engine, writer, commit, foreseen),
         Command::Label(label) => apply_label(writer, label),
         Command::SetFeatureLevel(set) => apply_level(writer, set),
         Command::SaveCursor(save) => cursors::save(engine, writer, save),
@@ -325,7 +325,7 @@ fn apply_commit(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     commit: &Commit,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
 ) -> Result<Outcome, Refused> {
     writer.state.begin(commit.unix_ms);
     if writer.state.settings.is_none() {
@@ -337,7 +337,7 @@ fn apply_commit(
         overlay: &writer.overlay,
     };
     let has_embeddings = writer.clusterer.embedded() > 0;
-    let plan = plan::plan(view, writer.state, has_embeddings, commit, digests)?;
+    let plan = plan::plan(view, writer.state, has_embeddings, commit, foreseen)?;
     if !plan.new.is_empty() {
         cursors::make_room(view, writer.state, &commit.preconditions)?;
     }

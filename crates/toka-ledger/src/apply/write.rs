@@ -86,6 +86,7 @@ impl Writer<'_> {
             id,
             parents,
             payload_sequence,
+            foreseen,
         } = new;
         let key = encode_sequence(sequence);
         if payload_sequence.is_none() {
@@ -136,7 +137,7 @@ impl Writer<'_> {
         }
         self.extend_history(&header);
         let header = Arc::new(header);
-        self.overlay.add(Arc::clone(&header));
+        self.overlay.add(Arc::clone(&header), foreseen);
         header
     }
 
