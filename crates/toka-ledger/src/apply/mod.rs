@@ -154,6 +154,7 @@ impl Ledger {
         let mut foreseen = &foreseen[..];
         let mut overlay = Overlay::new(base, ahead);
         let mut batch = with_room_for(commands);
+        let mut row = Vec::new();
         let mut group_sums = Vec::new();
         for commands in turns(commands) {
             let mut clusterer = self.reader.clusterer_mut();
@@ -162,6 +163,7 @@ impl Ledger {
                 overlay,
                 clusterer: &mut clusterer,
                 batch,
+                row,
             };
             for command in commands {
                 let events = command.events().len().min(foreseen.len());
@@ -170,7 +172,12 @@ impl Ledger {
                 outcomes.push(apply_command(&*self.engine, &mut writer, command, own)?);
                 group_sums.extend(writer.state.kept_group_sum());
             }
-            Writer { overlay, batch, .. } = writer;
+            Writer {
+                overlay,
+                batch,
+                row,
+                ..
+            } = writer;
             RwLockWriteGuard::unlock_fair(clusterer);
         }
         self.state.finish(mark, &mut batch);
@@ -336,6 +343,13 @@ fn apply_commit(
         engine,
         overlay: &writer.overlay,
     };
+    if let Some(new) = plan::single(view, writer.state, commit, foreseen)? {
+        let header = writer.event(new);
+        return Ok(Outcome::Committed {
+            revision: writer.state.revision,
+            headers: vec![header],
+        });
+    }
     let has_embeddings = writer.clusterer.embedded() > 0;
     let plan = plan::plan(view, writer.state, has_embeddings, commit, foreseen)?;
     if !plan.new.is_empty() {

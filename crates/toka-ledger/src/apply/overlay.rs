@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ahead::{Ahead, Foreseen};
+use super::ahead::{Ahead, Foreseen, Place};
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
 use crate::engine::{Direction, Engine, Table};
@@ -135,6 +135,16 @@ impl View<'_> {
         ahead.find(digests, |digests| {
             merge(digests, new, |old| lookup::events(self.engine, old))
         })
+    }
+
+    /// The sequence of the event whose digest has a place.
+    pub(super) fn event_at(&self, place: Place) -> Option<u64> {
+        self.overlay.ahead.events.stored_at(place)
+    }
+
+    /// The sequence under which the payload is stored whose digest has a place.
+    pub(super) fn payload_at(&self, place: Place) -> Option<u64> {
+        self.overlay.ahead.payloads.stored_at(place)
     }
 
     /// The sequence under which each payload is stored.

@@ -90,6 +90,43 @@ pub(super) fn plan<'c>(
     Ok(plan)
 }
 
+/// What [`plan`] makes of the commit that nearly all are, without the notes that it takes: of one event that is new and was
+/// foreseen, without parents and embedding, on no condition. `None`: it is another one.
+pub(super) fn single<'c>(
+    view: View<'_>,
+    state: &State,
+    commit: &'c Commit,
+    foreseen: &[Foreseen],
+) -> Result<Option<NewEvent<'c>>, Rejection> {
+    let ([event], [foreseen], []) = (&commit.events[..], foreseen, &commit.preconditions[..])
+    else {
+        return Ok(None);
+    };
+    let Some((digest, place)) = foreseen.event else {
+        return Ok(None);
+    };
+    if !event.parents.is_empty() || event.embedding.is_some() || view.event_at(place).is_some() {
+        return Ok(None);
+    }
+    debug_assert_eq!(
+        digest,
+        hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &[])
+    );
+    let sequence = state.sequence() + 1;
+    if sequence >= SEQUENCE_END {
+        return Err(Rejection::Full);
+    }
+    Ok(Some(NewEvent {
+        event,
+        sequence,
+        digest,
+        id: EventId::new(state.unix_ms, sequence, &digest),
+        parents: Vec::new(),
+        payload_sequence: view.payload_at(foreseen.payload),
+        foreseen: Some(*foreseen),
+    }))
+}
+
 /// Whether events of the commit may refer to others of it. Nearly all commits are of one event, which spares them the
 /// notes that are made for that.
 fn is_batch(commit: &Commit) -> bool {

@@ -65,6 +65,16 @@ impl Batch {
         });
     }
 
+    /// Sets the row under a key that is `parts`, one after the other, to nothing: that it is there says all.
+    pub fn put_index(&mut self, table: Table, parts: &[&[u8]]) {
+        let key_bytes = parts.iter().map(|part| self.push_bytes(part)).sum();
+        self.places.push(Place {
+            table,
+            key_bytes,
+            value_bytes: Some(0),
+        });
+    }
+
     /// Removes the row under `key`, if there is one.
     pub fn delete(&mut self, table: Table, key: impl AsRef<[u8]>) {
         let key_bytes = self.push_bytes(key.as_ref());
