@@ -60,6 +60,8 @@ pub struct Ledger {
     state: State,
     reader: Reader,
     threads: Arc<dyn Threads>,
+    /// Empty: memory for what a call writes.
+    batch: Batch,
     /// Tells the readers of a new position. Gone after a failure: the ledger is closed.
     publisher: Option<watch::Sender<Position>>,
 }
@@ -81,6 +83,7 @@ impl Ledger {
             state,
             reader,
             threads,
+            batch: Batch::new(),
             publisher: Some(publisher),
         })
     }
@@ -153,7 +156,8 @@ impl Ledger {
         let (ahead, foreseen) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
         let mut foreseen = &foreseen[..];
         let mut overlay = Overlay::new(base, ahead);
-        let mut batch = with_room_for(commands);
+        let mut batch = std::mem::take(&mut self.batch);
+        make_room(&mut batch, commands);
         let mut row = Vec::new();
         let mut group_sums = Vec::new();
         for commands in turns(commands) {
@@ -181,7 +185,8 @@ impl Ledger {
             RwLockWriteGuard::unlock_fair(clusterer);
         }
         self.state.finish(mark, &mut batch);
-        self.engine.write(batch, durability)?;
+        self.engine.write_out(&mut batch, durability)?;
+        self.batch = batch;
         // The new headers first: whoever hears of a position may ask for them.
         if self.reader.bodies().are_wanted() {
             self.reader
@@ -233,11 +238,11 @@ fn clusterer(
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
 }
 
-/// A batch that need not grow, and be copied each time, for what most `commands` write.
-fn with_room_for(commands: &[Command]) -> Batch {
+/// So that `batch` need not grow, and be copied each time, for what most `commands` write.
+fn make_room(batch: &mut Batch, commands: &[Command]) {
     let events: usize = commands.iter().map(|of| of.events().len()).sum();
     let bytes = commands.iter().map(Command::size_hint).sum();
-    Batch::with_capacity(EVENT_ROWS * (events + 1), bytes)
+    batch.reserve(EVENT_ROWS * (events + 1), bytes);
 }
 
 /// The commands in runs of about [`TURN_ITEMS`] items.

@@ -171,6 +171,28 @@ impl RocksEngine {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
+    fn write_batch(&self, batch: &Batch, durability: Durability) -> Result<(), EngineError> {
+        self.require_writable()?;
+        if self.options.wal && durability == Durability::Volatile {
+            return Err(EngineError::DurabilityRefused {
+                path: self.path.clone(),
+            });
+        }
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = writes.batch(batch);
+        drop(writes);
+        let mut options = WriteOptions::default();
+        options.set_sync(self.options.wal);
+        options.disable_wal(!self.options.wal);
+        self.db
+            .write_opt(batch, &options)
+            .map_err(self.error("write to", None))?;
+        match durability {
+            Durability::Synced if !self.options.wal => self.flush(),
+            Durability::Synced | Durability::Volatile => Ok(()),
+        }
+    }
+
     /// For `map_err`: an error of RocksDB while doing `action`.
     fn error(
         &self,
@@ -262,25 +284,13 @@ impl Engine for RocksEngine {
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
-        self.require_writable()?;
-        if self.options.wal && durability == Durability::Volatile {
-            return Err(EngineError::DurabilityRefused {
-                path: self.path.clone(),
-            });
-        }
-        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = writes.batch(&batch);
-        drop(writes);
-        let mut options = WriteOptions::default();
-        options.set_sync(self.options.wal);
-        options.disable_wal(!self.options.wal);
-        self.db
-            .write_opt(batch, &options)
-            .map_err(self.error("write to", None))?;
-        match durability {
-            Durability::Synced if !self.options.wal => self.flush(),
-            Durability::Synced | Durability::Volatile => Ok(()),
-        }
+        self.write_batch(&batch, durability)
+    }
+
+    fn write_out(&self, batch: &mut Batch, durability: Durability) -> Result<(), EngineError> {
+        let written = self.write_batch(batch, durability);
+        batch.clear();
+        written
     }
 
     fn flush(&self) -> Result<(), EngineError> {
