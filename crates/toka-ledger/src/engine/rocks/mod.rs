@@ -32,6 +32,7 @@ use super::{
 };
 use crate::disk::parent;
 
+mod buckets;
 mod directory;
 mod failure;
 mod files;
