@@ -20,12 +20,11 @@ use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, FlushOptions, Options, ReadOptions,
-    ReadTier, WriteOptions, properties,
+    ReadTier, WriteBatch, WriteOptions, properties,
 };
 
 use self::directory::{require_absent, sync_dir, takes_direct_io};
 use self::failure::{engine_error, open_error};
-use self::writes::Writes;
 use super::{
     AtHand, Batch, Direction, Durability, EachRow, Engine, EngineError, Scan, Table, Usage, Visit,
     is_empty_range,
@@ -37,9 +36,9 @@ mod directory;
 mod failure;
 mod files;
 mod options;
+mod order;
 mod usage;
 mod wal;
-mod writes;
 
 pub use options::RocksOptions;
 
@@ -49,8 +48,8 @@ pub use options::RocksOptions;
 const LOCK_FILE: &str = "engine.lock";
 /// RocksDB's pointer to its manifest: there is a store where this is.
 const CURRENT_FILE: &str = "CURRENT";
-/// Why there is a column family for each table.
-const OPENED: &str = "every table was opened with the database";
+/// What RocksDB writes beside the key and the value of a row: a tag, the table, two lengths. At most about that.
+const OP_BYTES: usize = 12;
 
 /// A RocksDB database with the vault's tables.
 pub struct RocksEngine {
@@ -64,8 +63,6 @@ pub struct RocksEngine {
     /// From memory tables and the block cache alone.
     read_at_hand: ReadOptions,
     read_flushed: ReadOptions,
-    /// Held while a batch is put together, not while it is written.
-    writes: Mutex<Writes>,
     /// One pass over everything at a time: it empties the block cache.
     verifying: Mutex<()>,
     // Last, so that the lock outlives the database.
@@ -115,7 +112,6 @@ impl RocksEngine {
         }
         .map_err(|error| open_error(path, error))?;
 
-        let writes = Writes::of(|table| db.cf_handle(table.name()).expect(OPENED));
         let mut read_at_hand = ReadOptions::default();
         read_at_hand.set_read_tier(ReadTier::BlockCache);
         let mut read_flushed = ReadOptions::default();
@@ -129,7 +125,6 @@ impl RocksEngine {
             read: ReadOptions::default(),
             read_at_hand,
             read_flushed,
-            writes: Mutex::new(writes),
             verifying: Mutex::new(()),
             _lock: lock,
         })
@@ -156,7 +151,9 @@ impl RocksEngine {
     }
 
     fn family(&self, table: Table) -> &ColumnFamily {
-        self.db.cf_handle(table.name()).expect(OPENED)
+        self.db
+            .cf_handle(table.name())
+            .expect("every table was opened with the database")
     }
 
     fn get_with(
@@ -179,14 +176,22 @@ impl RocksEngine {
                 path: self.path.clone(),
             });
         }
-        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = writes.batch(batch);
-        drop(writes);
+        // Looked up once: a batch has thousands of rows, and each look-up compares names.
+        let families = Table::ALL.map(|table| self.family(table));
+        let reserved_bytes = batch.bytes() + batch.len() * OP_BYTES;
+        let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
+        order::hand_over(batch, |op| {
+            let family = families[op.table.index()];
+            match op.value {
+                Some(value) => writes.put_cf(family, op.key, value),
+                None => writes.delete_cf(family, op.key),
+            }
+        });
         let mut options = WriteOptions::default();
         options.set_sync(self.options.wal);
         options.disable_wal(!self.options.wal);
         self.db
-            .write_opt(batch, &options)
+            .write_opt(writes, &options)
             .map_err(self.error("write to", None))?;
         match durability {
             Durability::Synced if !self.options.wal => self.flush(),
