@@ -12,7 +12,7 @@ mod level;
 
 use bytes::Bytes;
 
-pub use self::codec::{Batch, decode_batch, encode};
+pub use self::codec::{Batch, decode_batch, decode_batch_to, encode};
 pub use self::coordination::{
     CreateGroup, DeleteCursor, DeleteGroup, Deliver, MoveParked, ParkedAction, SaveCursor, Settle,
     Settlement, UpdateGroup, Verdict,

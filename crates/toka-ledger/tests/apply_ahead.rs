@@ -150,3 +150,30 @@ fn parents_that_are_new_are_not_read_and_others_are_read_at_once() {
         assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn a_commit_of_one_event_comes_to_the_same_alone_and_among_others() {
+    let events = [
+        event("a", "one"),
+        event("a", "two"),
+        event("b", "two"),
+        event("a", "one"),
+        event("a", "one").salted(b"again"),
+    ];
+    let commands = events.map(|event| Command::Commit(commit([event])));
+    let (mut together, mut apart) = (Vault::new(), Vault::new());
+    let outcomes = together.apply(&commands);
+    let of_each = commands.chunks(1).flat_map(|command| apart.apply(command));
+    assert_eq!(outcomes, of_each.collect::<Vec<_>>());
+    assert_eq!(contents(&*together.engine), contents(&*apart.engine));
+    let headers = outcomes.into_iter().flat_map(accepted);
+    let places = headers.map(|of| (of.sequence, of.payload_sequence, of.deduplicated));
+    let expected = [
+        (1, 1, false),
+        (2, 2, false),
+        (3, 2, false),
+        (1, 1, true),
+        (4, 1, false),
+    ];
+    assert_eq!(places.collect::<Vec<_>>(), expected);
+}

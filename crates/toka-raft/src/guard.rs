@@ -107,6 +107,10 @@ impl Engine for GuardedEngine {
         self.checked(self.engine.write(batch, durability))
     }
 
+    fn write_out(&self, batch: &mut Batch, durability: Durability) -> Result<(), EngineError> {
+        self.checked(self.engine.write_out(batch, durability))
+    }
+
     fn flush(&self) -> Result<(), EngineError> {
         self.checked(self.engine.flush())
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use toka_ledger::apply::{Ledger, LogMark};
-use toka_ledger::command::{Command, FEATURE_LEVEL, decode_batch};
+use toka_ledger::command::{Command, FEATURE_LEVEL, decode_batch_to};
 use toka_ledger::disk::{Disk, is_unreadable};
 use toka_ledger::engine::{Durability, Engine, EngineError, Usage};
 use toka_ledger::read::{Position, Reader};
@@ -146,7 +146,7 @@ impl LedgerHost {
         let first_index = applied.map_or(0, |log_id| log_id.index + 1);
         let mut commands = Vec::new();
         let mut counts = Vec::with_capacity(entries.len());
-        let mut mark = LogMark::default();
+        let mut last = None;
         let mut applied_membership: Option<AppliedMembership> = None;
         for (expected, Entry { log_id, payload }) in (first_index..).zip(entries) {
             if log_id.index != expected {
@@ -157,11 +157,9 @@ impl LedgerHost {
             match payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(Commands(bytes)) => {
-                    let decoded = decode_batch(bytes);
+                    let decoded = decode_batch_to(&mut commands, bytes);
                     let index = log_id.index;
-                    let decoded =
-                        decoded.map_err(|source| undecodable(index, source, &commands))?;
-                    commands.extend(decoded);
+                    decoded.map_err(|source| undecodable(index, source, &commands))?;
                 }
                 EntryPayload::Membership(membership) => {
                     let stored = StoredMembership::new(Some(log_id), membership);
@@ -172,12 +170,15 @@ impl LedgerHost {
                     applied_membership = Some(before.followed_by(stored));
                 }
             }
-            mark.log_id = Some(Bytes::copy_from_slice(&encode_log_id(&log_id)));
+            last = Some(log_id);
             counts.push(commands.len() - before);
         }
-        mark.membership = applied_membership
-            .as_ref()
-            .map(|applied| encode_applied_membership(applied).into());
+        let mark = LogMark {
+            log_id: last.map(|log_id| Bytes::copy_from_slice(&encode_log_id(&log_id))),
+            membership: applied_membership
+                .as_ref()
+                .map(|applied| encode_applied_membership(applied).into()),
+        };
         #[cfg(simulation)]
         let commands = in_hash_map_order(commands);
         let outcomes = ledger.apply(&commands, mark, Durability::Volatile);

@@ -14,8 +14,9 @@ use crate::hash;
 use crate::read::Ring;
 use crate::store::lookup;
 
-/// Keys that the engine is asked for at once.
-const KEYS_MAX: usize = 1_024;
+/// Keys that the engine is asked for at once: RocksDB works on 32 at a time anyway, and notes of more of them only pass through
+/// the caches.
+const KEYS_MAX: usize = 256;
 
 /// What a call's commits ask for.
 #[derive(Debug, Default)]
@@ -28,16 +29,29 @@ pub(super) struct Ahead {
     pub(super) payloads: Found,
 }
 
+/// What is known of an event before it is applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Foreseen {
+    /// Its digest, and the place of that in [`Ahead::events`], where it can be told beforehand.
+    pub(super) event: Option<(Digest, Place)>,
+    /// The place of its payload's digest in [`Ahead::payloads`].
+    pub(super) payload: Place,
+}
+
+/// Where a digest is in a [`Found`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(usize);
+
 impl Ahead {
     /// Looks up what `commands` ask for in `engine`, whose last event is at `base` and of which `recent` has the newest.
-    /// Also returns the digest of each of their events, in order, where that can be told beforehand; nothing of a commit
-    /// that is alone, which looks for all its events at once anyway.
+    /// Also returns what is known of each of their events, in order; nothing of a commit that is alone, which looks for all
+    /// its events at once anyway.
     pub(super) fn look_up(
         engine: &dyn Engine,
         recent: &Ring,
         base: u64,
         commands: &[Command],
-    ) -> Result<(Self, Vec<Option<Digest>>), Error> {
+    ) -> Result<(Self, Vec<Foreseen>), Error> {
         let headers = Headers::look_up(engine, recent, sequences(commands, base))?;
         if is_alone(commands) {
             let ahead = Self {
@@ -56,12 +70,23 @@ impl Ahead {
                 ParentName::Id(_) | ParentName::Batch(_) => None,
             }));
         }
+        let (events, event_places) = Found::look_up(&events, |keys| lookup::events(engine, keys))?;
+        let (payloads, payload_places) =
+            Found::look_up(&payloads, |keys| lookup::payloads(engine, keys))?;
+        // The digests of the events come before those of parents, in order.
+        let mut event_places = event_places.into_iter();
+        let foreseen = digests.into_iter().zip(payload_places);
+        let foreseen = foreseen.map(|(digest, payload)| Foreseen {
+            event: digest.and_then(|digest| Some((digest, event_places.next()?))),
+            payload,
+        });
+        let foreseen = foreseen.collect();
         let ahead = Self {
             headers,
-            events: Found::look_up(events, |keys| lookup::events(engine, keys))?,
-            payloads: Found::look_up(payloads, |keys| lookup::payloads(engine, keys))?,
+            events,
+            payloads,
         };
-        Ok((ahead, digests))
+        Ok((ahead, foreseen))
     }
 }
 
@@ -163,22 +188,34 @@ impl Headers {
 /// What a table says of some digests, also that they are not there, and what the call has stored of them since.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Sorted by digest.
-    sequences: Vec<(Digest, Option<u64>)>,
+    /// Sorted, without repeats.
+    digests: Vec<Digest>,
+    /// Of each of them.
+    sequences: Vec<Option<u64>>,
 }
 
 impl Found {
+    /// Also returns the place of each of `digests`, in their order.
     fn look_up(
-        mut digests: Vec<Digest>,
+        digests: &[Digest],
         read: impl Fn(&[Digest]) -> Result<Vec<Option<u64>>, Error>,
-    ) -> Result<Self, Error> {
-        digests.sort_unstable();
-        digests.dedup();
+    ) -> Result<(Self, Vec<Place>), Error> {
+        let mut in_order: Vec<(Digest, usize)> = digests.iter().copied().zip(0..).collect();
+        in_order.sort_unstable();
+        let mut places = vec![Place(0); digests.len()];
+        let mut digests: Vec<Digest> = Vec::with_capacity(digests.len());
+        for (digest, index) in in_order {
+            if digests.last() != Some(&digest) {
+                digests.push(digest);
+            }
+            places[index] = Place(digests.len() - 1);
+        }
         let mut sequences = Vec::with_capacity(digests.len());
         for some in digests.chunks(KEYS_MAX) {
-            sequences.extend(some.iter().copied().zip(read(some)?));
+            sequences.extend(read(some)?);
         }
-        Ok(Self { sequences })
+        let found = Self { digests, sequences };
+        Ok((found, places))
     }
 
     /// The sequence of each of `digests`, which `read` is asked for unless all of them were looked up.
@@ -198,25 +235,32 @@ impl Found {
         self.known(digest).flatten()
     }
 
+    /// As [`Found::stored`], of what is at a place.
+    pub(super) fn stored_at(&self, place: Place) -> Option<u64> {
+        self.sequences[place.0]
+    }
+
     /// Takes note of something that is stored; `false`: it was not looked up, and must be kept elsewhere.
     pub(super) fn store(&mut self, digest: &Digest, sequence: u64) -> bool {
         let place = self.place(digest);
-        if let Some(at) = place {
-            self.sequences[at].1 = Some(sequence);
+        if let Some(place) = place {
+            self.store_at(place, sequence);
         }
         place.is_some()
     }
 
-    /// What was found; `None`: it was not looked up.
-    fn known(&self, digest: &Digest) -> Option<Option<u64>> {
-        self.place(digest).map(|at| self.sequences[at].1)
+    /// As [`Found::store`], of what is at a place.
+    pub(super) fn store_at(&mut self, place: Place, sequence: u64) {
+        self.sequences[place.0] = Some(sequence);
     }
 
-    fn place(&self, digest: &Digest) -> Option<usize> {
-        let at = self
-            .sequences
-            .binary_search_by(|(known, _)| known.cmp(digest));
-        at.ok()
+    /// What was found; `None`: it was not looked up.
+    fn known(&self, digest: &Digest) -> Option<Option<u64>> {
+        self.place(digest).map(|place| self.stored_at(place))
+    }
+
+    fn place(&self, digest: &Digest) -> Option<Place> {
+        self.digests.binary_search(digest).ok().map(Place)
     }
 }
 
@@ -235,8 +279,9 @@ mod tests {
             let sequence = |key: &Digest| (key.0[0] < 3).then_some(u64::from(key.0[0]));
             Ok(keys.iter().map(sequence).collect())
         };
-        let looked_up = [3, 1, 2, 1].map(digest).to_vec();
-        let mut found = Found::look_up(looked_up, stored).expect("reads");
+        let looked_up = [3, 1, 2, 1].map(digest);
+        let (mut found, places) = Found::look_up(&looked_up, stored).expect("reads");
+        assert_eq!(places, [2, 0, 1, 0].map(Place));
         let known = found.find(&[3, 2, 1].map(digest), |_| panic!("all is known"));
         assert_eq!(known.expect("known"), [None, Some(2), Some(1)]);
         let read = found.find(&[1, 4].map(digest), |keys| Ok(vec![Some(9); keys.len()]));
@@ -245,6 +290,9 @@ mod tests {
         assert!(!found.store(&digest(5), 5), "it was not");
         let stored = [3, 2, 5].map(|n| found.stored(&digest(n)));
         assert_eq!(stored, [Some(4), Some(2), None]);
+        found.store_at(Place(1), 6);
+        let stored = places.iter().map(|place| found.stored_at(*place));
+        assert!(stored.eq([Some(4), Some(1), Some(6), Some(1)]));
     }
 
     #[test]

@@ -24,13 +24,13 @@ use bytes::Bytes;
 use parking_lot::RwLockWriteGuard;
 use tokio::sync::watch;
 
-use self::ahead::Ahead;
+use self::ahead::{Ahead, Foreseen};
 pub use self::outcome::Outcome;
 use self::overlay::{Overlay, View};
 use self::state::{State, check_level};
 use self::write::Writer;
 use crate::command::{Command, Commit, Create, Label, SetFeatureLevel};
-use crate::core::{Digest, Embedding};
+use crate::core::Embedding;
 use crate::engine::{Batch, Durability, Engine};
 use crate::error::{Error, Rejection};
 use crate::intent;
@@ -60,6 +60,8 @@ pub struct Ledger {
     state: State,
     reader: Reader,
     threads: Arc<dyn Threads>,
+    /// Empty: memory for what a call writes.
+    batch: Batch,
     /// Tells the readers of a new position. Gone after a failure: the ledger is closed.
     publisher: Option<watch::Sender<Position>>,
 }
@@ -81,6 +83,7 @@ impl Ledger {
             state,
             reader,
             threads,
+            batch: Batch::new(),
             publisher: Some(publisher),
         })
     }
@@ -150,10 +153,12 @@ impl Ledger {
         self.reader.clusterer_mut().expect(embeddings);
         let mut outcomes = Vec::with_capacity(commands.len());
         let base = self.state.sequence();
-        let (ahead, digests) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
-        let mut digests = &digests[..];
+        let (ahead, foreseen) = Ahead::look_up(&*self.engine, self.reader.ring(), base, commands)?;
+        let mut foreseen = &foreseen[..];
         let mut overlay = Overlay::new(base, ahead);
-        let mut batch = with_room_for(commands);
+        let mut batch = std::mem::take(&mut self.batch);
+        make_room(&mut batch, commands);
+        let mut row = Vec::new();
         let mut group_sums = Vec::new();
         for commands in turns(commands) {
             let mut clusterer = self.reader.clusterer_mut();
@@ -162,19 +167,26 @@ impl Ledger {
                 overlay,
                 clusterer: &mut clusterer,
                 batch,
+                row,
             };
             for command in commands {
-                let events = command.events().len().min(digests.len());
-                let (own, rest) = digests.split_at(events);
-                digests = rest;
+                let events = command.events().len().min(foreseen.len());
+                let (own, rest) = foreseen.split_at(events);
+                foreseen = rest;
                 outcomes.push(apply_command(&*self.engine, &mut writer, command, own)?);
                 group_sums.extend(writer.state.kept_group_sum());
             }
-            Writer { overlay, batch, .. } = writer;
+            Writer {
+                overlay,
+                batch,
+                row,
+                ..
+            } = writer;
             RwLockWriteGuard::unlock_fair(clusterer);
         }
         self.state.finish(mark, &mut batch);
-        self.engine.write(batch, durability)?;
+        self.engine.write_out(&mut batch, durability)?;
+        self.batch = batch;
         // The new headers first: whoever hears of a position may ask for them.
         if self.reader.bodies().are_wanted() {
             self.reader
@@ -226,11 +238,11 @@ fn clusterer(
     intent::restore(engine, settings, state.sequence(), Arc::clone(threads))
 }
 
-/// A batch that need not grow, and be copied each time, for what most `commands` write.
-fn with_room_for(commands: &[Command]) -> Batch {
+/// So that `batch` need not grow, and be copied each time, for what most `commands` write.
+fn make_room(batch: &mut Batch, commands: &[Command]) {
     let events: usize = commands.iter().map(|of| of.events().len()).sum();
     let bytes = commands.iter().map(Command::size_hint).sum();
-    Batch::with_capacity(EVENT_ROWS * (events + 1), bytes)
+    batch.reserve(EVENT_ROWS * (events + 1), bytes);
 }
 
 /// The commands in runs of about [`TURN_ITEMS`] items.
@@ -272,16 +284,16 @@ impl From<Error> for Refused {
     }
 }
 
-/// `digests` are those of the command's events that are known beforehand.
+/// `foreseen` is what is known of the command's events: of none, or of each.
 fn apply_command(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     command: &Command,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
 ) -> Result<Outcome, Error> {
     let applied = match command {
         Command::Create(create) => apply_create(writer, create),
-        Command::Commit(commit) => apply_commit(engine, writer, commit, digests),
+        Command::Commit(commit) => apply_commit(engine, writer, commit, foreseen),
         Command::Label(label) => apply_label(writer, label),
         Command::SetFeatureLevel(set) => apply_level(writer, set),
         Command::SaveCursor(save) => cursors::save(engine, writer, save),
@@ -325,7 +337,7 @@ fn apply_commit(
     engine: &dyn Engine,
     writer: &mut Writer<'_>,
     commit: &Commit,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
 ) -> Result<Outcome, Refused> {
     writer.state.begin(commit.unix_ms);
     if writer.state.settings.is_none() {
@@ -336,8 +348,15 @@ fn apply_commit(
         engine,
         overlay: &writer.overlay,
     };
+    if let Some(new) = plan::single(view, writer.state, commit, foreseen)? {
+        let header = writer.event(new);
+        return Ok(Outcome::Committed {
+            revision: writer.state.revision,
+            headers: vec![header],
+        });
+    }
     let has_embeddings = writer.clusterer.embedded() > 0;
-    let plan = plan::plan(view, writer.state, has_embeddings, commit, digests)?;
+    let plan = plan::plan(view, writer.state, has_embeddings, commit, foreseen)?;
     if !plan.new.is_empty() {
         cursors::make_room(view, writer.state, &commit.preconditions)?;
     }

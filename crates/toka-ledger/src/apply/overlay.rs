@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Foreseen, Place};
 use crate::core::limits::PREFIX_KINDS_MAX;
 use crate::core::{CursorName, Digest, EventHeader, Kind};
 use crate::engine::{Direction, Engine, Table};
@@ -54,15 +54,20 @@ impl Overlay {
         }
     }
 
-    /// Adds an accepted event, the next one in the order.
-    pub(super) fn add(&mut self, header: Arc<EventHeader>) {
+    /// Adds an accepted event, the next one in the order, of which that was `foreseen`.
+    pub(super) fn add(&mut self, header: Arc<EventHeader>, foreseen: Option<Foreseen>) {
         let sequence = header.sequence;
         debug_assert_eq!(sequence, self.base + 1 + self.headers.len() as u64);
-        if !self.ahead.events.store(&header.digest, sequence) {
+        let (events, payloads) = (&mut self.ahead.events, &mut self.ahead.payloads);
+        if let Some((_, place)) = foreseen.and_then(|foreseen| foreseen.event) {
+            events.store_at(place, sequence);
+        } else if !events.store(&header.digest, sequence) {
             self.events.insert(header.digest, sequence);
         }
         let (payload, stored) = (header.payload_digest, header.payload_sequence);
-        if !self.ahead.payloads.store(&payload, stored) {
+        if let Some(foreseen) = foreseen {
+            payloads.store_at(foreseen.payload, stored);
+        } else if !payloads.store(&payload, stored) {
             self.payloads.insert(payload, stored);
         }
         for parent in &header.parents {
@@ -130,6 +135,16 @@ impl View<'_> {
         ahead.find(digests, |digests| {
             merge(digests, new, |old| lookup::events(self.engine, old))
         })
+    }
+
+    /// The sequence of the event whose digest has a place.
+    pub(super) fn event_at(&self, place: Place) -> Option<u64> {
+        self.overlay.ahead.events.stored_at(place)
+    }
+
+    /// The sequence under which the payload is stored whose digest has a place.
+    pub(super) fn payload_at(&self, place: Place) -> Option<u64> {
+        self.overlay.ahead.payloads.stored_at(place)
     }
 
     /// The sequence under which each payload is stored.

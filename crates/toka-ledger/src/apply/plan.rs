@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ahead::Foreseen;
 use super::overlay::View;
 use super::state::State;
 use super::{Refused, preconditions};
@@ -44,26 +45,28 @@ pub(super) struct NewEvent<'c> {
     pub(super) parents: Vec<Parent>,
     /// Where the payload is stored already; `None`: it is stored with this event.
     pub(super) payload_sequence: Option<u64>,
+    /// What was known of it before.
+    pub(super) foreseen: Option<Foreseen>,
 }
 
 /// The digest of an event of the commit, and its parents' digests, sorted, without repeats.
 struct Identity {
     digest: Digest,
     parents: Vec<Digest>,
+    foreseen: Option<Foreseen>,
 }
 
 /// Decides what `commit` does to the vault that `view` and `state` (with the commit's time) show, and
-/// which has embedded events or not. `digests` are those of the commit's events that are known beforehand: none, or one place
-/// for each event.
+/// which has embedded events or not. `foreseen` is what is known of the commit's events: of none, or of each.
 pub(super) fn plan<'c>(
     view: View<'_>,
     state: &State,
     has_embeddings: bool,
     commit: &'c Commit,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
 ) -> Result<Plan<'c>, Refused> {
     let mut ids = BTreeMap::new();
-    let identities = identities(view, commit, digests, &mut ids)?;
+    let identities = identities(view, commit, foreseen, &mut ids)?;
     let mut plan = deduplicate(view, state, commit, identities, ids)?;
     if plan.new.is_empty() {
         // A retry: what the preconditions asked for was so when the events were stored.
@@ -87,17 +90,54 @@ pub(super) fn plan<'c>(
     Ok(plan)
 }
 
+/// What [`plan`] makes of the commit that nearly all are, without the notes that it takes: of one event that is new and was
+/// foreseen, without parents and embedding, on no condition. `None`: it is another one.
+pub(super) fn single<'c>(
+    view: View<'_>,
+    state: &State,
+    commit: &'c Commit,
+    foreseen: &[Foreseen],
+) -> Result<Option<NewEvent<'c>>, Rejection> {
+    let ([event], [foreseen], []) = (&commit.events[..], foreseen, &commit.preconditions[..])
+    else {
+        return Ok(None);
+    };
+    let Some((digest, place)) = foreseen.event else {
+        return Ok(None);
+    };
+    if !event.parents.is_empty() || event.embedding.is_some() || view.event_at(place).is_some() {
+        return Ok(None);
+    }
+    debug_assert_eq!(
+        digest,
+        hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &[])
+    );
+    let sequence = state.sequence() + 1;
+    if sequence >= SEQUENCE_END {
+        return Err(Rejection::Full);
+    }
+    Ok(Some(NewEvent {
+        event,
+        sequence,
+        digest,
+        id: EventId::new(state.unix_ms, sequence, &digest),
+        parents: Vec::new(),
+        payload_sequence: view.payload_at(foreseen.payload),
+        foreseen: Some(*foreseen),
+    }))
+}
+
 /// Whether events of the commit may refer to others of it. Nearly all commits are of one event, which spares them the
 /// notes that are made for that.
 fn is_batch(commit: &Commit) -> bool {
     commit.events.len() > 1
 }
 
-/// Resolves parents and computes digests, but those that are known. `ids` takes the ids of the parents from before.
+/// Resolves parents and computes digests, but those that were foreseen. `ids` takes the ids of the parents from before.
 fn identities(
     view: View<'_>,
     commit: &Commit,
-    digests: &[Option<Digest>],
+    foreseen: &[Foreseen],
     ids: &mut BTreeMap<Digest, EventId>,
 ) -> Result<Vec<Identity>, Refused> {
     let stored = stored_parents(view, commit)?;
@@ -128,12 +168,18 @@ fn identities(
         parents.sort_unstable();
         parents.dedup();
         let hash = || hash::event_digest(&event.kind, &event.payload_digest, &event.salt, &parents);
-        let digest = digests.get(index).copied().flatten().unwrap_or_else(hash);
+        let foreseen = foreseen.get(index).copied();
+        let known = foreseen.and_then(|foreseen| foreseen.event);
+        let digest = known.map_or_else(hash, |(digest, _)| digest);
         debug_assert_eq!(digest, hash());
         if is_batch(commit) {
             own.insert(digest);
         }
-        identities.push(Identity { digest, parents });
+        identities.push(Identity {
+            digest,
+            parents,
+            foreseen,
+        });
     }
     Ok(identities)
 }
@@ -263,6 +309,7 @@ fn deduplicate<'c>(
             id,
             parents,
             payload_sequence: None,
+            foreseen: identity.foreseen,
         });
     }
     Ok(plan)

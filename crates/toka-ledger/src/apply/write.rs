@@ -28,6 +28,8 @@ pub(super) struct Writer<'a> {
     pub(super) overlay: Overlay,
     pub(super) clusterer: &'a mut Clusterer,
     pub(super) batch: Batch,
+    /// Memory for one row after another.
+    pub(super) row: Vec<u8>,
 }
 
 impl Writer<'_> {
@@ -78,7 +80,8 @@ impl Writer<'_> {
             .collect()
     }
 
-    fn event(&mut self, new: NewEvent<'_>) -> Arc<EventHeader> {
+    /// Stores a new event.
+    pub(super) fn event(&mut self, new: NewEvent<'_>) -> Arc<EventHeader> {
         let NewEvent {
             event,
             sequence,
@@ -86,6 +89,7 @@ impl Writer<'_> {
             id,
             parents,
             payload_sequence,
+            foreseen,
         } = new;
         let key = encode_sequence(sequence);
         if payload_sequence.is_none() {
@@ -127,16 +131,16 @@ impl Writer<'_> {
             deduplicated: false,
         };
         self.index(&header);
-        let row = headers::encode(&header);
-        self.state.chain(&row);
-        self.batch.put(Table::Headers, key, row);
+        headers::encode_to(&mut self.row, &header);
+        self.state.chain(&self.row);
+        self.batch.put(Table::Headers, key, &self.row);
         if header.embedding.is_some() {
             let changes = self.clusterer.settle(sequence);
             self.write_changes(changes);
         }
         self.extend_history(&header);
         let header = Arc::new(header);
-        self.overlay.add(Arc::clone(&header));
+        self.overlay.add(Arc::clone(&header), foreseen);
         header
     }
 
@@ -148,7 +152,7 @@ impl Writer<'_> {
             events::key(&header.digest),
             events::encode(sequence),
         );
-        batch.put(Table::Kinds, kinds::key(kind, sequence), b"");
+        kinds::put(batch, kind, sequence);
         for parent in &header.parents {
             let key = children::key(parent.id.sequence(), kind, sequence);
             batch.put(Table::Children, key, b"");

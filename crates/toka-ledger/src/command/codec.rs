@@ -61,13 +61,47 @@ const EVENT_BYTES_MIN: usize = 38;
 /// # Errors
 /// [`DecodeError`] if the bytes are no entry.
 pub fn decode_batch(entry: Bytes) -> Result<Vec<Command>, DecodeError> {
-    let mut reader = Reader::new(entry);
     let mut commands = Vec::new();
-    while reader.remaining() > 0 {
-        let n = reader.u32("command")? as usize;
-        commands.push(decode(reader.bytes("command", n)?)?);
-    }
+    decode_batch_to(&mut commands, entry)?;
     Ok(commands)
+}
+
+/// Appends what [`decode_batch`] makes of an entry to `commands`.
+///
+/// # Errors
+/// As [`decode_batch`]; `commands` are then what they were.
+pub fn decode_batch_to(commands: &mut Vec<Command>, entry: Bytes) -> Result<(), DecodeError> {
+    let before = commands.len();
+    commands.reserve(count(&entry));
+    let mut reader = Reader::new(entry);
+    let mut last = None;
+    while reader.remaining() > 0 {
+        match read_command(&mut reader, &mut last) {
+            Ok(command) => commands.push(command),
+            Err(error) => {
+                commands.truncate(before);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many commands there are in an entry, as their lengths say, but for no more than the input can have.
+fn count(entry: &[u8]) -> usize {
+    let mut count: usize = 0;
+    let mut rest = entry;
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        rest = behind.get(length..).unwrap_or_default();
+        count += 1;
+    }
+    count.min(entry.len() / EVENT_BYTES_MIN)
+}
+
+fn read_command(reader: &mut Reader, last: &mut Option<Kind>) -> Result<Command, DecodeError> {
+    let n = reader.u32("command")? as usize;
+    decode(reader.bytes("command", n)?, last)
 }
 
 /// The bytes of one command.
@@ -224,7 +258,8 @@ fn put_parent(out: &mut BytesMut, parent: &ParentName) {
     }
 }
 
-fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
+/// `last` is the kind of the event before.
+fn decode(bytes: Bytes, last: &mut Option<Kind>) -> Result<Command, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8("command version")?;
     if version != VERSION {
@@ -235,7 +270,7 @@ fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
     }
     let command = match reader.u8("command tag")? {
         COMMAND_CREATE => Command::Create(read_create(&mut reader)?),
-        COMMAND_COMMIT => Command::Commit(read_commit(&mut reader)?),
+        COMMAND_COMMIT => Command::Commit(read_commit(&mut reader, last)?),
         COMMAND_LABEL => Command::Label(read_label(&mut reader)?),
         COMMAND_SET_FEATURE_LEVEL => Command::SetFeatureLevel(SetFeatureLevel {
             unix_ms: reader.u64("unix_ms")?,
@@ -320,7 +355,7 @@ fn read_optional<T>(
         .map_err(|_| DecodeError::Invalid { field })
 }
 
-fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
+fn read_commit(reader: &mut Reader, last: &mut Option<Kind>) -> Result<Commit, DecodeError> {
     let unix_ms = reader.u64("unix_ms")?;
     let preconditions = (0..reader.count("preconditions", PRECONDITIONS_MAX)?)
         .map(|_| precondition::read(reader))
@@ -333,7 +368,7 @@ fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
     // input can have.
     let mut events = Vec::with_capacity(count.min(reader.remaining() / EVENT_BYTES_MIN));
     for index in 0..count {
-        events.push(read_event(reader, index)?);
+        events.push(read_event(reader, index, last)?);
     }
     Ok(Commit {
         unix_ms,
@@ -342,13 +377,17 @@ fn read_commit(reader: &mut Reader) -> Result<Commit, DecodeError> {
     })
 }
 
-fn read_event(reader: &mut Reader, index: usize) -> Result<PreparedEvent, DecodeError> {
+fn read_event(
+    reader: &mut Reader,
+    index: usize,
+    last: &mut Option<Kind>,
+) -> Result<PreparedEvent, DecodeError> {
     const KNOWN: u8 = HAS_EMBEDDING | HAS_SOURCE | HAS_CONTENT_TYPE | HAS_ATTRIBUTES | HAS_MODEL;
     let flags = reader.u8("flags")?;
     if flags & !KNOWN != 0 {
         return Err(DecodeError::Invalid { field: "flags" });
     }
-    let kind = read_kind(reader)?;
+    let kind = read_kind_after(reader, last)?;
     let payload_digest = Digest(reader.array("payload digest")?);
     let payload = reader.prefixed("payload", PAYLOAD_BYTES_MAX)?;
     let salt = reader.lent("salt", SALT_BYTES_MAX, Salt::new)?;
@@ -403,6 +442,21 @@ fn read_attributes(reader: &mut Reader, flags: u8) -> Result<Attributes, DecodeE
     };
     attributes.check().map_err(invalid("attributes"))?;
     Ok(attributes)
+}
+
+/// A kind that is often the `last` one, which is then shared and needs no check.
+fn read_kind_after(reader: &mut Reader, last: &mut Option<Kind>) -> Result<Kind, DecodeError> {
+    reader.lent("kind", KIND_BYTES_MAX, |bytes| -> Result<Kind, ()> {
+        if let Some(kind) = last.as_ref()
+            && kind.as_str().as_bytes() == bytes
+        {
+            return Ok(kind.clone());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| ())?;
+        let kind = Kind::new(text).map_err(|_| ())?;
+        *last = Some(kind.clone());
+        Ok(kind)
+    })
 }
 
 fn read_kind(reader: &mut Reader) -> Result<Kind, DecodeError> {

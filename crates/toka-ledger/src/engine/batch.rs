@@ -2,6 +2,11 @@
 
 use super::Table;
 
+/// Memory that an emptied batch keeps, of keys and values, at most.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+/// And of so many writes.
+const KEPT_WRITES_MAX: usize = 64 << 10;
+
 /// One write of a [`Batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op<'a> {
@@ -40,13 +45,18 @@ impl Batch {
         Self::default()
     }
 
-    /// An empty batch with room for so many writes, and so many bytes of keys and values.
-    #[must_use]
-    pub fn with_capacity(writes: usize, bytes: usize) -> Self {
-        Self {
-            places: Vec::with_capacity(writes),
-            bytes: Vec::with_capacity(bytes),
-        }
+    /// Makes room for so many more writes, and so many more bytes of keys and values.
+    pub fn reserve(&mut self, writes: usize, bytes: usize) {
+        self.places.reserve(writes);
+        self.bytes.reserve(bytes);
+    }
+
+    /// Takes all writes out, and keeps their memory for what comes next, if it is not all too much.
+    pub fn clear(&mut self) {
+        self.places.clear();
+        self.places.shrink_to(KEPT_WRITES_MAX);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
     }
 
     /// Sets the row under `key` to `value`.
@@ -62,6 +72,16 @@ impl Batch {
             table,
             key_bytes,
             value_bytes: Some(value_bytes),
+        });
+    }
+
+    /// Sets the row under a key that is `parts`, one after the other, to nothing: that it is there says all.
+    pub fn put_index(&mut self, table: Table, parts: &[&[u8]]) {
+        let key_bytes = parts.iter().map(|part| self.push_bytes(part)).sum();
+        self.places.push(Place {
+            table,
+            key_bytes,
+            value_bytes: Some(0),
         });
     }
 
@@ -145,6 +165,19 @@ mod tests {
         assert_eq!((batch.len(), batch.bytes()), (3, 2 + 3 + 2 + 8));
         let last = batch.ops().last().expect("there are three");
         assert_eq!((last.table, last.value), (Table::Events, Some(&[][..])));
+    }
+
+    #[test]
+    fn cleared_batch_is_an_empty_one_that_keeps_some_memory() {
+        let mut batch = Batch::new();
+        batch.put(Table::Meta, b"k", vec![7; 2 * KEPT_BYTES_MAX]);
+        batch.clear();
+        assert_eq!(batch, Batch::new());
+        assert!(batch.bytes.capacity() < 2 * KEPT_BYTES_MAX);
+        batch.reserve(1, 1_000);
+        batch.put(Table::Meta, b"k", b"v");
+        batch.clear();
+        assert!(batch.bytes.capacity() >= 1_000);
     }
 
     /// Table, key, parts of the value.

@@ -204,6 +204,14 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// [`EngineError::DurabilityRefused`] for a volatile write to an engine with a write-ahead log.
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError>;
 
+    /// As [`Engine::write`], and empties `batch`, which keeps its memory if the engine does not need it.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    fn write_out(&self, batch: &mut Batch, durability: Durability) -> Result<(), EngineError> {
+        self.write(std::mem::take(batch), durability)
+    }
+
     /// Makes everything written so far durable, all tables atomically.
     ///
     /// # Errors

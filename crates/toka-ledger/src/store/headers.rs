@@ -47,35 +47,41 @@ const KNOWN_FLAGS: u8 = HAS_INTENT * 2 - 1;
 /// The value of a row. `deduplicated` is not stored.
 #[must_use]
 pub fn encode(header: &EventHeader) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160 + 44 * header.parents.len());
+    let mut row = Vec::with_capacity(160 + 44 * header.parents.len());
+    encode_to(&mut row, header);
+    row
+}
+
+/// Makes `out` the value of a row, whatever it was, in the memory that it has.
+pub fn encode_to(out: &mut Vec<u8>, header: &EventHeader) {
+    out.clear();
     out.put_u8(VERSION);
     out.put_u8(flags(header));
-    put_varint(&mut out, header.unix_ms);
+    put_varint(out, header.unix_ms);
     out.put_slice(header.digest.as_bytes());
-    put_prefixed(&mut out, header.kind.as_str().as_bytes());
+    put_prefixed(out, header.kind.as_str().as_bytes());
     out.put_slice(header.payload_digest.as_bytes());
-    put_varint(&mut out, u64::from(header.payload_bytes));
-    put_varint(&mut out, header.payload_sequence);
-    put_prefixed(&mut out, header.salt.as_bytes());
-    put_varint(&mut out, header.parents.len() as u64);
+    put_varint(out, u64::from(header.payload_bytes));
+    put_varint(out, header.payload_sequence);
+    put_prefixed(out, header.salt.as_bytes());
+    put_varint(out, header.parents.len() as u64);
     for parent in &header.parents {
         out.put_slice(parent.digest.as_bytes());
-        put_varint(&mut out, parent.id.sequence());
-        put_varint(&mut out, parent.id.unix_ms());
+        put_varint(out, parent.id.sequence());
+        put_varint(out, parent.id.unix_ms());
     }
     if let Some(embedding) = &header.embedding {
         out.put_slice(embedding.digest.as_bytes());
-        put_varint(&mut out, u64::from(embedding.dimension));
+        put_varint(out, u64::from(embedding.dimension));
     }
-    put_attributes(&mut out, &header.attributes);
+    put_attributes(out, &header.attributes);
     if let Some(micro_cluster) = header.micro_cluster {
-        put_varint(&mut out, u64::from(micro_cluster.0));
+        put_varint(out, u64::from(micro_cluster.0));
     }
     if let Some(intent) = header.intent {
-        put_varint(&mut out, intent.0);
+        put_varint(out, intent.0);
     }
-    seal(&encode_sequence(header.sequence), &mut out);
-    out
+    seal(&encode_sequence(header.sequence), out);
 }
 
 fn flags(header: &EventHeader) -> u8 {

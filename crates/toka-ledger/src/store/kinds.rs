@@ -11,6 +11,7 @@ use super::encode_sequence;
 use super::sequence::split_sequence;
 use crate::codec::DecodeError;
 use crate::core::Kind;
+use crate::engine::{Batch, Table};
 
 /// The key of a row.
 #[must_use]
@@ -20,6 +21,12 @@ pub fn key(kind: &str, sequence: u64) -> Vec<u8> {
     key.push(0);
     key.extend_from_slice(&encode_sequence(sequence));
     key
+}
+
+/// Puts the row into `batch`, with the key that [`key`] gives.
+pub fn put(batch: &mut Batch, kind: &str, sequence: u64) {
+    let sequence = encode_sequence(sequence);
+    batch.put_index(Table::Kinds, &[kind.as_bytes(), &[0], &sequence]);
 }
 
 /// Reads a row's key.
@@ -48,6 +55,15 @@ mod tests {
         fn rows_round_trip(kind in "[a-zäß.]{1,40}", sequence in 1_u64..1 << 42) {
             let kind = Kind::new(&kind).expect("valid");
             prop_assert_eq!(decode_key(&key(kind.as_str(), sequence)), Ok((kind, sequence)));
+        }
+
+        #[test]
+        fn row_that_is_put_has_the_key(kind in "[a-zäß.]{1,40}", sequence: u64) {
+            let mut batch = Batch::new();
+            put(&mut batch, &kind, sequence);
+            let mut expected = Batch::new();
+            expected.put(Table::Kinds, key(&kind, sequence), b"");
+            prop_assert_eq!(batch, expected);
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Events one after the other, each the child of the one before; the first of them of `before`, if that is given.
-pub fn chain(vault: &mut Vault, events: u64, mut before: Option<ParentName>) {
+pub(crate) fn chain(vault: &mut Vault, events: u64, mut before: Option<ParentName>) {
     const BATCH: u64 = 1_000;
     for first in (0..events).step_by(BATCH as usize) {
         let batch = (first..events.min(first + BATCH)).map(|n| {

@@ -323,7 +323,7 @@ fn a_page_of_heads_ends_when_it_is_told_to() {
 #[test]
 fn events_that_are_not_there_are_named() {
     let mut vault = Vault::new();
-    chain(&mut vault, 3, None);
+    bounds::chain(&mut vault, 3, None);
     let reader = vault.ledger.reader();
     let name = |error: Error| match error {
         Error::NotFound { name } => name,

@@ -107,7 +107,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Precondition, decode_batch, encode};
+    use crate::command::{Precondition, decode_batch, decode_batch_to, encode};
     use crate::prepare::{EventDraft, prepare_commit};
 
     fn commit(payload: &'static str, unix_ms: u64) -> Commit {
@@ -134,5 +134,29 @@ mod tests {
             assert_eq!(other.finish(), entry);
         }
         assert_eq!(decode_batch(entry).expect("an entry"), commands);
+    }
+    #[test]
+    fn bytes_that_are_no_entry_add_no_command() {
+        let commands = [commit("a", 5), commit("b", 5)].map(Command::Commit);
+        let entry = Batch::of_commands(&commands).finish();
+        let mut decoded = Vec::new();
+        decode_batch_to(&mut decoded, entry.clone()).expect("an entry");
+        decode_batch_to(&mut decoded, entry.slice(1..)).expect_err("no entry");
+        decode_batch_to(&mut decoded, entry.slice(..entry.len() - 1)).expect_err("cut");
+        assert_eq!(decoded, commands);
+    }
+
+    #[test]
+    fn a_kind_that_comes_again_is_shared_and_another_is_not() {
+        let kinds = ["k", "k", "l", "k"];
+        let drafts = kinds.map(|kind| EventDraft::new(kind).payload_bytes("payload"));
+        let commits = drafts.map(|draft| prepare_commit([draft], Vec::new(), 5).expect("valid"));
+        let entry = Batch::of_commits(&commits, 5).finish();
+        let decoded = decode_batch(entry).expect("an entry");
+        let events = decoded.iter().flat_map(Command::events);
+        let decoded: Vec<&str> = events.map(|event| event.kind.as_str()).collect();
+        assert_eq!(decoded, kinds);
+        assert!(std::ptr::eq(decoded[0], decoded[1]), "shared");
+        assert!(!std::ptr::eq(decoded[0], decoded[3]), "not the one before");
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, FlushOptions, Options, ReadOptions,
-    ReadTier, WriteBatch, WriteOptions, properties,
+    ReadTier, properties,
 };
 
 use self::directory::{require_absent, sync_dir, takes_direct_io};
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::disk::parent;
 
+mod buckets;
 mod directory;
 mod failure;
 mod files;
@@ -38,6 +39,7 @@ mod options;
 mod order;
 mod usage;
 mod wal;
+mod write;
 
 pub use options::RocksOptions;
 
@@ -47,8 +49,6 @@ pub use options::RocksOptions;
 const LOCK_FILE: &str = "engine.lock";
 /// RocksDB's pointer to its manifest: there is a store where this is.
 const CURRENT_FILE: &str = "CURRENT";
-/// What RocksDB writes beside the key and the value of a row: a tag, the table, two lengths. At most about that.
-const OP_BYTES: usize = 12;
 
 /// A RocksDB database with the vault's tables.
 pub struct RocksEngine {
@@ -259,33 +259,13 @@ impl Engine for RocksEngine {
     }
 
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
-        self.require_writable()?;
-        if self.options.wal && durability == Durability::Volatile {
-            return Err(EngineError::DurabilityRefused {
-                path: self.path.clone(),
-            });
-        }
-        // Looked up once: a batch has thousands of rows, and each look-up compares names.
-        let families = Table::ALL.map(|table| self.family(table));
-        let reserved_bytes = batch.bytes() + batch.len() * OP_BYTES;
-        let mut writes = WriteBatch::with_capacity_bytes(reserved_bytes);
-        for op in order::by_table(&batch) {
-            let family = families[op.table.index()];
-            match op.value {
-                Some(value) => writes.put_cf(family, op.key, value),
-                None => writes.delete_cf(family, op.key),
-            }
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(self.options.wal);
-        options.disable_wal(!self.options.wal);
-        self.db
-            .write_opt(writes, &options)
-            .map_err(self.error("write to", None))?;
-        match durability {
-            Durability::Synced if !self.options.wal => self.flush(),
-            Durability::Synced | Durability::Volatile => Ok(()),
-        }
+        self.write_batch(&batch, durability)
+    }
+
+    fn write_out(&self, batch: &mut Batch, durability: Durability) -> Result<(), EngineError> {
+        let written = self.write_batch(batch, durability);
+        batch.clear();
+        written
     }
 
     fn flush(&self) -> Result<(), EngineError> {

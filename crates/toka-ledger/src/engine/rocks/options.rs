@@ -6,21 +6,20 @@ use rocksdb::{
     UniversalCompactOptions, WriteBufferManager, statistics::StatsLevel,
 };
 
-use super::Table;
+use super::{Table, buckets};
 
 const MIB: usize = 1 << 20;
 /// A memtable takes memory in steps of this: small, since most of the twelve tables fill slowly
 /// and all of them count towards one budget.
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
-/// About one false positive in a hundred.
-const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// About two false positives in a thousand. Each costs a read of a block, mostly from a file; with ten bits there is one in a
+/// hundred, in each of about a dozen runs, which is a read for every fourth event.
+const BLOOM_BITS_PER_KEY: f64 = 14.0;
 /// Bytes of memtables for each bucket of a hashed one: about what two small events take in all of them, so that a bucket has
 /// few rows when it is flushed. Buckets are memory that counts as the memtable's, from the beginning: eight bytes.
 const BYTES_PER_BUCKET: usize = 2 << 10;
-/// Rows whose keys begin with the same so many bytes are in one bucket, in order.
-const BUCKET_KEY_BYTES: usize = 2;
 /// More would stay empty.
-const BUCKETS_MAX: usize = 1 << (8 * BUCKET_KEY_BYTES);
+const BUCKETS_MAX: usize = buckets::KEYS;
 /// Sorted runs of a tiered table after which some are merged. A look-up asks the filter of each; with fewer of them every
 /// row is rewritten more often: at ten million events three times with 8, with levels eight times.
 const RUNS: i32 = 8;
@@ -199,18 +198,14 @@ fn table(table: Table, options: &RocksOptions, cache: &Cache) -> Options {
 /// skip list of a hundred thousand of them costs a dozen cache misses each time, a bucket one or two. Scans sort what there
 /// is, and have to say that they want it in order.
 ///
-/// So does a flush, bucket by bucket, into such a skip list. What follows on the row before it costs next to nothing there,
-/// which is why a bucket has all rows that begin alike, and not those of some hash of the key. Filters of files have a row
-/// for each such beginning, too: 65,536 at most.
+/// So does a flush, bucket by bucket, into such a skip list. What follows on the row before it costs next to nothing there: a
+/// bucket has all rows that begin alike, in order, and the buckets are in the order of these beginnings. Filters of files have
+/// a row for each such beginning, too: 65,536 at most.
 fn hash_in_memory(family: &mut Options, write_buffer_bytes: usize) {
-    family.set_prefix_extractor(SliceTransform::create("toka.digest", bucket_key, None));
+    // Files of other builds may have the prefixes of "toka.digest", which are others. Nothing is looked for by either.
+    family.set_prefix_extractor(SliceTransform::create("toka.digest.2", buckets::key, None));
     let bucket_count = (write_buffer_bytes / BYTES_PER_BUCKET).clamp(1, BUCKETS_MAX);
     family.set_memtable_factory(MemtableFactory::HashLinkList { bucket_count });
-}
-
-/// What says in which bucket a key is. Digests are longer; whatever else is a key here may be shorter.
-fn bucket_key(key: &[u8]) -> &[u8] {
-    &key[..key.len().min(BUCKET_KEY_BYTES)]
 }
 
 /// For keys that do not come in order: merges runs of about the same size, where levels would rewrite what is there for

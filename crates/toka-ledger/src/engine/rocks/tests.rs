@@ -1,5 +1,7 @@
 //! What the engine says of files that are lost under it.
 
+use rocksdb::WriteOptions;
+
 use super::*;
 
 /// So few that most of the tables below are opened only when they are read.
