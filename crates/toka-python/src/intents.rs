@@ -85,10 +85,7 @@ impl Intent {
         let centre = self.centre.as_ref()?;
         Some(PyArray1::from_vec(py, centre.to_f32()))
     }
-}
 
-#[pymethods]
-impl Intent {
     fn __repr__(&self) -> String {
         let (id, events) = (self.id, self.events);
         match &self.label {
