@@ -283,7 +283,8 @@ fn documentation(workspace: &Workspace) -> Command {
 /// Unit, property, cluster and doc tests.
 fn tests(workspace: &Workspace, fast: bool) -> Command {
     let mut command = workspace.cargo();
-    command.args(["test", "--workspace"]);
+    // One failure does not hide those of other crates.
+    command.args(["test", "--workspace", "--no-fail-fast"]);
     if fast {
         command.args(["--exclude", "toka-tests"]);
         return command;
