@@ -177,7 +177,10 @@ impl Proposer {
         commits: &[Commit],
         unix_ms: u64,
     ) -> Result<Vec<Result<Outcome, CommitError>>, CommitError> {
-        let judged = Judged::of(commits, || self.level())?;
+        let judged = Judged::of(commits, || self.level());
+        let judged = judged.inspect_err(|error| {
+            self.tally.begin().answered(&Err(error.clone()));
+        })?;
         let sound = judged.sound();
         let outcomes = if sound.is_empty() {
             Vec::new()

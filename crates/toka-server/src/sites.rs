@@ -71,8 +71,11 @@ impl Sites {
         if !self.is_enforced && !host.is_some_and(|host| self.is_own(host.host())) {
             return Err(Foreign::Name);
         }
+        // A page in plain text at the same name is another place than the node behind TLS, and only the browser knows.
+        let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+        let own = host.filter(|_| headers.get(FETCH_SITE).is_none_or(is_own));
         let mut pages = headers.get_all(ORIGIN).iter();
-        match pages.all(|page| self.may_call(page, host)) {
+        match pages.all(|page| self.may_call(page, own)) {
             true => Ok(()),
             false => Err(Foreign::Page),
         }
@@ -88,7 +91,7 @@ impl Sites {
             || self.names.iter().any(|name| name.is_host(host))
     }
 
-    /// Whether a page may call the node, which the browser calls at `host`.
+    /// Whether a page may call the node, which the browser calls at `host`; absent: its pages are not the node's own.
     fn may_call(&self, origin: &HeaderValue, host: Option<&Authority>) -> bool {
         let Some((page, default_port)) = place(origin) else {
             return false;

@@ -7,19 +7,35 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Places of which a refusal is remembered.
 const PLACES_MAX: usize = 256;
+/// How long one explains why connections end: who goes on calling is refused again, and else it may be for another reason.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// The last refusal of each place that was called, by `host:port` as it was called. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Refusals(Arc<Mutex<BTreeMap<String, Refusal>>>);
+
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    at: Instant,
+}
 
 impl Refusals {
-    /// What a place had against the last connection that came to something; `None`: nothing.
+    /// What a place had, within the last minute, against the last connection that came to something; `None`: nothing.
     #[must_use]
     pub fn of(&self, place: &str) -> Option<String> {
-        self.lock().get(place).cloned()
+        self.of_at(place, Instant::now())
+    }
+
+    fn of_at(&self, place: &str, now: Instant) -> Option<String> {
+        let refusals = self.lock();
+        let refusal = refusals.get(place)?;
+        let age = now.saturating_duration_since(refusal.at);
+        (age < REMEMBERED_FOR).then(|| refusal.reason.clone())
     }
 
     /// What a connection to a place finds out.
@@ -36,7 +52,7 @@ impl Refusals {
         self.lock().remove(place);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Refusal>> {
         // Nothing panics while it is held, so a poisoned one guards a sound map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,7 +73,11 @@ impl Note {
         if refusals.len() >= PLACES_MAX && !refusals.contains_key(&self.place) {
             refusals.pop_first();
         }
-        refusals.insert(self.place.clone(), reason.to_string());
+        let refusal = Refusal {
+            reason: reason.to_string(),
+            at: Instant::now(),
+        };
+        refusals.insert(self.place.clone(), refusal);
     }
 
     /// The other end has sent something.
@@ -95,6 +115,16 @@ mod tests {
         refused(&refusals, "a:1");
         long.taken();
         assert!(refusals.of("a:1").is_some());
+    }
+
+    #[test]
+    fn old_refusal_explains_nothing() {
+        let refusals = Refusals::default();
+        let before = Instant::now();
+        refused(&refusals, "a:1");
+        assert!(refusals.of_at("a:1", before).is_some());
+        let later = Instant::now() + REMEMBERED_FOR;
+        assert_eq!(refusals.of_at("a:1", later), None);
     }
 
     #[test]

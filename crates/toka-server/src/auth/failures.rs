@@ -1,7 +1,9 @@
 //! Callers whose credentials are not good, by where they are: looking at what they show costs something, and telling the
 //! audit of it, too.
 //!
-//! Only failures are counted. Who has had too many is refused, whatever it shows, until some time has passed without.
+//! Only failures are counted. From where there were too many, JWTs are not looked at until some time has passed, since their
+//! signatures cost most, and no other failure is told of. A good token of the vault is let in all the same: to look for it
+//! costs next to nothing, and anybody could keep out all who are behind the same proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,6 +16,8 @@ use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::{Code, Status};
 
 use super::account::Bucket;
+use super::credential::{Credential, shown};
+use super::table::{Requirement, requirement};
 use super::throttled::{Limited, Throttled};
 use super::{Access, Guard};
 use crate::limits::FAILING_ADDRESSES_MAX;
@@ -36,12 +40,16 @@ impl Guard {
         headers: &HeaderMap,
         peer: Option<&PeerIdentity>,
     ) -> Result<Access, Status> {
-        // Nodes show what others have shown them, and who shows nothing costs nothing.
+        // Nodes show what others have shown them; who shows nothing costs nothing, nor what everybody may call.
         let is_node = peer.is_some_and(|peer| peer.is_node);
-        let Some(from) = from.filter(|_| !is_node && headers.contains_key(AUTHORIZATION)) else {
+        let is_looked_at = !is_node
+            && headers.contains_key(AUTHORIZATION)
+            && requirement(path) != Some(Requirement::Public);
+        let Some(from) = from.filter(|_| is_looked_at) else {
             return self.admit(path, headers, peer);
         };
-        self.failures.check(from, Instant::now())?;
+        let is_good = || self.is_good_token_shown(headers);
+        self.failures.check(from, Instant::now(), is_good)?;
         let admitted = self.admit(path, headers, peer);
         if let Err(refused) = &admitted
             && refused.code() == Code::Unauthenticated
@@ -49,6 +57,13 @@ impl Guard {
             self.failures.count(from, Instant::now());
         }
         admitted
+    }
+
+    fn is_good_token_shown(&self, headers: &HeaderMap) -> bool {
+        match shown(headers, None) {
+            Ok(Credential::Token(token)) => self.by_token(&token).is_ok(),
+            _ => false,
+        }
     }
 }
 
@@ -79,9 +94,17 @@ impl Failures {
         }
     }
 
+    /// Whether a call from there is gone on with; `is_good` says whether it shows what is good, and is asked only where too
+    /// much was not.
+    ///
     /// # Errors
     /// RESOURCE_EXHAUSTED, with the time after which credentials from there are looked at again.
-    fn check(&self, from: IpAddr, now: Instant) -> Result<(), Status> {
+    fn check(
+        &self,
+        from: IpAddr,
+        now: Instant,
+        is_good: impl FnOnce() -> bool,
+    ) -> Result<(), Status> {
         if self.per_second == 0 {
             return Ok(());
         }
@@ -89,7 +112,7 @@ impl Failures {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = known.wait(network(from), now);
         drop(known);
-        match wait.is_zero() {
+        match wait.is_zero() || is_good() {
             true => Ok(()),
             false => Err(self.throttled.refuse(Limited::FailedAuthentications, wait)),
         }
@@ -158,19 +181,34 @@ mod tests {
         std::net::Ipv4Addr::from(number).into()
     }
 
+    fn check(failures: &Failures, from: IpAddr, now: Instant) -> Result<(), Status> {
+        failures.check(from, now, || false)
+    }
+
     #[test]
     fn address_that_fails_too_often_is_told_when_to_come_back_and_others_are_not() {
         let failures = Failures::new(3, Throttled::default());
         let now = Instant::now();
         for _ in 0..3 {
-            assert!(failures.check(v4(1), now).is_ok());
+            assert!(check(&failures, v4(1), now).is_ok());
             failures.count(v4(1), now);
         }
-        let refused = failures.check(v4(1), now).expect_err("too often");
+        let refused = check(&failures, v4(1), now).expect_err("too often");
         assert_eq!(refused.code(), Code::ResourceExhausted);
         let wait = parse(&refused).retry_after.expect("a hint");
-        assert!(failures.check(v4(2), now).is_ok());
-        assert!(failures.check(v4(1), now + wait).is_ok());
+        assert!(check(&failures, v4(2), now).is_ok());
+        assert!(check(&failures, v4(1), now + wait).is_ok());
+    }
+
+    #[test]
+    fn what_is_good_is_let_in_and_asked_for_only_where_too_much_was_not() {
+        let failures = Failures::new(1, Throttled::default());
+        let now = Instant::now();
+        let unasked = failures.check(v4(1), now, || unreachable!("there is room"));
+        assert!(unasked.is_ok());
+        failures.count(v4(1), now);
+        assert!(check(&failures, v4(1), now).is_err());
+        assert!(failures.check(v4(1), now, || true).is_ok());
     }
 
     #[test]
@@ -179,10 +217,10 @@ mod tests {
         let now = Instant::now();
         let address = |text: &str| text.parse::<IpAddr>().expect(text);
         failures.count(address("2001:db8::1"), now);
-        assert!(failures.check(address("2001:db8::2"), now).is_err());
-        assert!(failures.check(address("2001:db8:0:1::1"), now).is_ok());
+        assert!(check(&failures, address("2001:db8::2"), now).is_err());
+        assert!(check(&failures, address("2001:db8:0:1::1"), now).is_ok());
         failures.count(address("::ffff:10.0.0.1"), now);
-        assert!(failures.check(address("10.0.0.1"), now).is_err());
+        assert!(check(&failures, address("10.0.0.1"), now).is_err());
     }
 
     #[test]
@@ -198,13 +236,13 @@ mod tests {
             known.by_network.len()
         };
         assert_eq!(known(&failures), FAILING_ADDRESSES_MAX);
-        assert!(failures.check(v4(max), now).is_err());
-        assert!(failures.check(v4(max + 1), now).is_err());
+        assert!(check(&failures, v4(max), now).is_err());
+        assert!(check(&failures, v4(max + 1), now).is_err());
         // Those that fail no more make room.
         let later = now + Duration::from_secs(60);
         failures.count(v4(max), later);
         assert_eq!(known(&failures), 1);
-        assert!(failures.check(v4(max + 1), later).is_ok());
+        assert!(check(&failures, v4(max + 1), later).is_ok());
     }
 
     #[test]
@@ -213,7 +251,7 @@ mod tests {
         for _ in 0..100 {
             failures.count(v4(1), Instant::now());
         }
-        assert!(failures.check(v4(1), Instant::now()).is_ok());
+        assert!(check(&failures, v4(1), Instant::now()).is_ok());
         let known = failures.known.lock().expect("sound");
         assert!(known.by_network.is_empty());
     }

@@ -131,7 +131,7 @@ impl Guard {
         }
     }
 
-    fn by_token(&self, token: &Token) -> Result<Principal, Status> {
+    pub(super) fn by_token(&self, token: &Token) -> Result<Principal, Status> {
         let refused = |refusal: Refusal| status::unauthenticated(refusal.to_string());
         // Which tokens there are is told to nobody.
         let stored = self.stored(token.id);

@@ -104,6 +104,30 @@ async fn page_is_answered_that_is_of_the_node_or_is_named() {
     }
 }
 
+/// Both look like port 80 of the same name to a node behind what speaks TLS.
+#[tokio::test]
+async fn page_in_plain_text_is_not_of_the_node_behind_tls() {
+    let headers = |site| {
+        let origin = ("origin", "http://secured.example");
+        [
+            ("host", "secured.example"),
+            origin,
+            ("sec-fetch-site", site),
+        ]
+    };
+    assert!(is_answered(&sites(true), &headers("same-origin")).await);
+    for site in ["cross-site", "same-site"] {
+        assert!(!is_answered(&sites(true), &headers(site)).await, "{site}");
+    }
+    // One that is named may call from wherever it is.
+    let named = [
+        ("host", "127.0.0.1:7311"),
+        ("origin", "https://vault.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    assert!(is_answered(&sites(false), &named).await);
+}
+
 #[tokio::test]
 async fn one_strange_page_of_two_is_enough() {
     let headers = [
