@@ -134,7 +134,8 @@ fn lease(seconds: Option<u64>) -> Result<Duration, ToolError> {
 /// The claim whose newest link was that event when the caller was told of it, and what makes the next ones.
 async fn held(vault: &Vault, text: &str) -> Result<(Claims, Claim), ToolError> {
     let id: EventId = text.parse().map_err(|_| {
-        let what = "is no id of an event (a UUID): give the `claim` of the answer, not its `number`";
+        let what =
+            "is no id of an event (a UUID): give the `claim` of the answer, not its `number`";
         ToolError::argument("claim", format!("{text:?} {what}"))
     })?;
     let store = store(vault);
