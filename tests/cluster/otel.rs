@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 use toka_tests::cluster::{self, Cluster};
 use toka_tests::command::Toka;
 use toka_tests::otel::{Agent, Receiver, Run};
@@ -290,4 +291,19 @@ async fn a_receiver_is_not_reached_from_elsewhere_unprotected_unless_that_is_mea
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receiver_says_which_cluster_it_waits_for() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-otel-")?;
+    let endpoints = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+    let toka = Toka::with_endpoints(home.path(), &endpoints);
+    let words = ["otel", "serve", "--listen", "127.0.0.1:0"];
+    let ran = toka
+        .run(&[&words[..], &["--timeout", "1s"]].concat())
+        .await?;
+    ensure!(ran.code == Some(3), "{ran:?}");
+    let expected = "waiting for the cluster at 127.0.0.1:1, 127.0.0.1:2, for 1s at most";
+    ensure!(ran.stderr.lines().any(|line| line == expected), "{ran:?}");
+    Ok(())
 }

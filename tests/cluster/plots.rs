@@ -111,6 +111,31 @@ async fn map_in_a_page_runs_nothing_and_says_what_is_left_off() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn map_without_intents_says_why_and_how_to_get_some() -> Result<()> {
+    let home = TempDir::with_prefix("toka-test-plots-")?;
+    let data = home.path().join("vault").display().to_string();
+    let file = home.path().join("map.svg").display().to_string();
+    let toka = Toka::new(home.path());
+    toka.ok(&["--data", &data, "commit", "message", "\"hello\""])
+        .await?;
+    let cases: [(&[&str], &str); 2] = [
+        (&[], "no event has an embedding"),
+        (&["--skip-tentative"], "--skip-tentative leaves"),
+    ];
+    for (flags, why) in cases {
+        let plot = ["--data", &data, "intents", "--plot", &file];
+        let ran = toka.ok(&[&plot[..], flags].concat()).await?;
+        let picture = std::fs::read_to_string(&file)?;
+        ensure!(hovers(&picture)?.is_empty(), "{picture}");
+        for part in [why, "--embedder"] {
+            ensure!(ran.stderr.contains(part), "{ran:?}");
+            ensure!(picture.contains(part), "{picture}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn map_of_an_embedded_vault_is_drawn_as_of_now_and_as_of_then() -> Result<()> {
     let home = TempDir::with_prefix("toka-test-plots-")?;
     let data = home.path().join("vault").display().to_string();

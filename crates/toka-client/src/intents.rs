@@ -31,7 +31,7 @@ pub struct Intent {
 pub struct Hit {
     /// The event.
     pub event: StoredEvent,
-    /// Cosine similarity.
+    /// Cosine similarity, -1 to 1; older nodes may tell a little more than 1.
     pub similarity: f32,
 }
 

@@ -1,8 +1,11 @@
 //! The graph of a lineage: events in layers, and lines from each to what depends on it.
 
+mod colours;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use self::colours::{by_family, family};
 use crate::error::Error;
 use crate::layers::{Layout, Sizes, lay_out};
 use crate::svg::{Attributes, Px, Svg};
@@ -27,7 +30,10 @@ const TITLE_CELLS: usize = 80;
 /// Of the title, which is larger, and bold.
 const TITLE_CELL_WIDTH: f64 = 10.0;
 
-/// Boxes and what is between them, pixels.
+/// Between the lines of a box, pixels.
+const LINE_HEIGHT: f64 = 17.0;
+
+/// Boxes of two lines and what is between them, pixels.
 const SIZES: Sizes = Sizes {
     node_width: LINE_CELLS as f64 * CELL_WIDTH + 2.0 * PADDING,
     node_height: 46.0,
@@ -55,6 +61,8 @@ pub struct Event {
     pub sequence: u64,
     /// What it is about.
     pub kind: String,
+    /// Who has said it; nothing is shown of an empty one.
+    pub source: Option<String>,
     /// An id that is short enough for a box.
     pub short_id: String,
     /// What is shown on hovering, a line each.
@@ -82,7 +90,8 @@ pub fn svg(title: &str, events: &[Event]) -> Result<String, Error> {
     let mut events: Vec<&Event> = events.iter().collect();
     events.sort_by_key(|event| event.sequence);
     let edges = edges(&events)?;
-    let layout = lay_out(events.len(), &edges, &SIZES)?;
+    let look = Look::of(&events);
+    let layout = lay_out(events.len(), &edges, &look.sizes)?;
     let title = cut(title, TITLE_CELLS);
     // Not so narrow that the title has no room: an id alone has 36 cells.
     #[allow(clippy::cast_precision_loss, reason = "at most TITLE_CELLS")]
@@ -96,13 +105,40 @@ pub fn svg(title: &str, events: &[Event]) -> Result<String, Error> {
         &title,
     );
     svg.open("g", &[("transform", &origin())]);
-    lines(&mut svg, &layout);
+    lines(&mut svg, &layout, &look.sizes);
     for (event, place) in events.iter().zip(&layout.nodes) {
         let hidden = hidden(event, &events);
-        draw(&mut svg, event, hidden, *place);
+        draw(&mut svg, event, hidden, *place, &look);
     }
     svg.close("g");
     Ok(svg.finish())
+}
+
+/// How boxes look.
+struct Look<'a> {
+    /// All are of one size: a line more if any event has a source.
+    sizes: Sizes,
+    /// By the family of a kind.
+    colours: BTreeMap<&'a str, &'static str>,
+}
+
+impl<'a> Look<'a> {
+    fn of(events: &[&'a Event]) -> Self {
+        let mut sizes = SIZES;
+        if events.iter().any(|event| source(event).is_some()) {
+            sizes.node_height += LINE_HEIGHT;
+        }
+        Self {
+            sizes,
+            colours: by_family(events),
+        }
+    }
+}
+
+/// What a box says of who has said it.
+fn source(event: &Event) -> Option<&str> {
+    let source = event.source.as_deref().map(str::trim);
+    source.filter(|source| !source.is_empty())
 }
 
 fn origin() -> String {
@@ -138,11 +174,11 @@ fn hidden(event: &Event, events: &[&Event]) -> usize {
 }
 
 /// Draws the edges, below the boxes.
-fn lines(svg: &mut Svg, layout: &Layout) {
+fn lines(svg: &mut Svg, layout: &Layout, sizes: &Sizes) {
     for through in &layout.edges {
-        svg.empty("path", &[("class", &"edge"), ("d", &path(through))]);
+        svg.empty("path", &[("class", &"edge"), ("d", &path(through, sizes))]);
         if let Some((x, y)) = through.last() {
-            let top = y - SIZES.node_height / 2.0;
+            let top = y - sizes.node_height / 2.0;
             let tip = format!("M{} {}l-4 -7h8z", Px(*x), Px(top));
             svg.empty("path", &[("class", &"tip"), ("d", &tip)]);
         }
@@ -150,8 +186,8 @@ fn lines(svg: &mut Svg, layout: &Layout) {
 }
 
 /// The line of an edge: bent between the layers, and straight where it goes through one, so that it is behind no box.
-fn path(through: &[(f64, f64)]) -> String {
-    let half = SIZES.node_height / 2.0;
+fn path(through: &[(f64, f64)], sizes: &Sizes) -> String {
+    let half = sizes.node_height / 2.0;
     let mut path = String::new();
     for (at, (x, y)) in through.iter().enumerate() {
         let (x, top, bottom) = (Px(*x), Px(y - half), Px(y + half));
@@ -159,7 +195,7 @@ fn path(through: &[(f64, f64)]) -> String {
             let _ = write!(path, "M{x} {bottom}");
             continue;
         }
-        let middle = Px(y - half - SIZES.row_gap / 2.0);
+        let middle = Px(y - half - sizes.row_gap / 2.0);
         let before = Px(through[at - 1].0);
         let _ = write!(path, "C{before} {middle} {x} {middle} {x} {top}");
         if at + 1 < through.len() {
@@ -169,7 +205,7 @@ fn path(through: &[(f64, f64)]) -> String {
     path
 }
 
-fn draw(svg: &mut Svg, event: &Event, hidden: usize, (x, y): (f64, f64)) {
+fn draw(svg: &mut Svg, event: &Event, hidden: usize, (x, y): (f64, f64), look: &Look<'_>) {
     let class = if event.is_start {
         "event start"
     } else {
@@ -178,34 +214,45 @@ fn draw(svg: &mut Svg, event: &Event, hidden: usize, (x, y): (f64, f64)) {
     let id = format!("e{}", event.sequence);
     svg.open("g", &[("class", &class), ("id", &id), ("tabindex", &"0")]);
     svg.text("title", &[], &hover(event));
-    let (left, top) = (x - SIZES.node_width / 2.0, y - SIZES.node_height / 2.0);
+    let sizes = &look.sizes;
+    let (left, top) = (x - sizes.node_width / 2.0, y - sizes.node_height / 2.0);
     if hidden > 0 {
         // Beside where the other lines end.
         let d = format!("M{} {}v-16", Px(left + 2.0 * PADDING), Px(top));
         svg.empty("path", &[("class", &"beyond"), ("d", &d)]);
     }
-    let stroke = format!("hsl({},50%,50%)", hue(&event.kind));
+    let stroke = look.colours.get(family(&event.kind));
+    let stroke = stroke.copied().unwrap_or_default();
     svg.empty(
         "rect",
         &[
             ("x", &Px(left)),
             ("y", &Px(top)),
-            ("width", &Px(SIZES.node_width)),
-            ("height", &Px(SIZES.node_height)),
+            ("width", &Px(sizes.node_width)),
+            ("height", &Px(sizes.node_height)),
             ("rx", &6),
             ("stroke", &stroke),
         ],
     );
-    let text_x = Px(left + PADDING);
+    let (text_x, mut base) = (Px(left + PADDING), top + 19.0);
     let name = cut(&format!("{} {}", event.sequence, event.kind), LINE_CELLS);
-    svg.text("text", &[("x", &text_x), ("y", &Px(top + 19.0))], &name);
+    svg.text("text", &[("x", &text_x), ("y", &Px(base))], &name);
+    if let Some(source) = source(event) {
+        base += LINE_HEIGHT;
+        let attributes: &Attributes<'_> = &[("x", &text_x), ("y", &Px(base))];
+        svg.text("text", attributes, &cut(source, LINE_CELLS));
+    }
     let beyond = match hidden {
         0 => String::new(),
         1 => "  +1 parent".to_owned(),
         count => format!("  +{count} parents"),
     };
     let less = cut(&format!("{}{beyond}", event.short_id), LINE_CELLS);
-    let attributes: &Attributes<'_> = &[("class", &"less"), ("x", &text_x), ("y", &Px(top + 36.0))];
+    let attributes: &Attributes<'_> = &[
+        ("class", &"less"),
+        ("x", &text_x),
+        ("y", &Px(base + LINE_HEIGHT)),
+    ];
     svg.text("text", attributes, &less);
     svg.close("g");
 }
@@ -215,16 +262,6 @@ fn hover(event: &Event) -> String {
     let details = event.details.iter().take(DETAILS_MAX);
     let lines: Vec<String> = details.map(|line| cut(line, DETAIL_CELLS)).collect();
     lines.join("\n")
-}
-
-/// A hue for the first word of a kind, so that those of one family look alike: from 0 to 359.
-fn hue(kind: &str) -> u32 {
-    let family = kind.split('.').next().unwrap_or(kind);
-    // FNV-1a. That two families may get the same is no harm.
-    let hash = family.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    hash % 360
 }
 
 #[cfg(test)]

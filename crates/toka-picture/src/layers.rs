@@ -163,7 +163,12 @@ fn measure(
     for row in rows {
         for &slot in row {
             places[slot] = (x[slot], y);
-            width = width.max(x[slot] + sizes.node_width / 2.0);
+            let own = if slot < count {
+                sizes.node_width
+            } else {
+                sizes.bend_width
+            };
+            width = width.max(x[slot] + own / 2.0);
         }
         y += step;
     }

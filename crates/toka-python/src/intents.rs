@@ -27,7 +27,7 @@ const INTENTS: usize = 1_000;
 pub(crate) struct EventHit {
     /// The event.
     event: Py<Event>,
-    /// Cosine similarity.
+    /// Cosine similarity, -1 to 1.
     similarity: f32,
 }
 

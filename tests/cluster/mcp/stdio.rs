@@ -100,6 +100,32 @@ async fn large_answers_are_cut_and_go_on_where_they_were_cut() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sequences_may_be_numbers() -> Result<()> {
+    cluster::run(1, &[], async |cluster: &mut Cluster| {
+        let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());
+        let (_child, client) = start(&toka, &[]).await?;
+        call(&client, "commit_event", json!({ "kind": "task" })).await?;
+        let child = json!({ "kind": "step", "parents": [1] });
+        let child = call(&client, "commit_event", child).await?;
+        ensure!(child["event"]["sequence"] == 2, "{child}");
+        let got = call(&client, "get_event", json!({ "event": 2 })).await?;
+        ensure!(got["event"]["kind"] == "step", "{got}");
+        let walk = json!({ "event": 2, "direction": "ancestors" });
+        let walked = call(&client, "walk_lineage", walk).await?;
+        ensure!(walked["events"][1]["sequence"] == 1, "{walked}");
+        let claim = json!({ "task": 1, "holder": "robot" });
+        let claimed = call(&client, "claim_task", claim).await?;
+        let by_number = json!({ "claim": claimed["number"] });
+        let refused = call(&client, "release_task", by_number).await?;
+        ensure!(refused["error"]["field"] == "claim", "{refused}");
+        let negative = call(&client, "get_event", json!({ "event": -1 })).await?;
+        ensure!(negative["error"]["field"] == "event", "{negative}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_have_codes_and_the_vault_may_be_away() -> Result<()> {
     cluster::run(1, &[], async |cluster: &mut Cluster| {
         let toka = Toka::with_endpoints(cluster.directory(), &cluster.endpoints());

@@ -64,6 +64,7 @@ fn lineage(input: &mut Unstructured<'_>) -> Result<()> {
         events.push(Event {
             sequence,
             kind: text(input)?,
+            source: Some(text(input)?),
             short_id: text(input)?,
             details: texts(input)?,
             parents,

@@ -43,8 +43,8 @@ pub(crate) struct Global {
     /// then used without a server.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// How results are written [default: table on a terminal, json otherwise for `log`, `watch`, `lineage`, `cursor` and
-    /// `group`].
+    /// How results are written; `lineage` has more formats, by --format [default: table on a terminal, json otherwise for
+    /// `log`, `watch`, `lineage`, `cursor` and `group`].
     #[arg(
         long,
         short = 'o',

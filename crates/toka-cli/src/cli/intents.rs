@@ -29,7 +29,7 @@ pub(crate) struct Intents {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=8))]
     pub(crate) examples: Option<u32>,
     /// As of right behind the event at this sequence. The history up to there is applied again to find out, which takes
-    /// its time; of a cluster it is read first, and labels are not known.
+    /// its time; of a cluster it is read first, at most a million events, and labels are not known.
     #[arg(long, value_name = "SEQUENCE", conflicts_with = "watch")]
     pub(crate) at: Option<u64>,
 }

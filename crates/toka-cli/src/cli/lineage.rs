@@ -7,9 +7,10 @@ use super::Read;
 /// How a lineage is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LineageFormat {
-    /// A drawing for people, newest first.
+    /// A drawing for people, newest first; as --output table.
+    #[value(alias = "table")]
     Graph,
-    /// One JSON object a line.
+    /// One JSON object a line; as --output json.
     Json,
     /// For Graphviz.
     Dot,
@@ -51,7 +52,8 @@ pub(crate) struct Lineage {
     /// Only kinds that begin with this, though the walk goes through others; may be repeated.
     #[arg(long, value_name = "PREFIX")]
     pub(crate) kind: Vec<String>,
-    /// How it is written [default: graph on a terminal and with --output table, else json].
+    /// How it is written, instead of --output, which all commands have and which knows table (graph here) and json only
+    /// [default: graph on a terminal and with --output table, else json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<LineageFormat>,
     /// Write a picture, as --format svg does.
@@ -59,4 +61,16 @@ pub(crate) struct Lineage {
     pub(crate) svg: bool,
     #[command(flatten)]
     pub(crate) read: Read,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_of_all_commands_are_formats_of_a_lineage() {
+        let format = |name: &str| LineageFormat::from_str(name, false);
+        assert_eq!(format("table"), Ok(LineageFormat::Graph));
+        assert_eq!(format("json"), Ok(LineageFormat::Json));
+    }
 }

@@ -53,6 +53,7 @@ async fn over_http(global: &Global, flags: Mcp, listen: SocketAddr) -> Result<()
         eprintln!("note: the token is not used with --http, where each request shows its own");
     }
     let builder = endpoints.builder()?.timeout(global.timeout);
+    endpoints.say_waiting(global.timeout);
     let nobody = builder.clone().connect(endpoints.written.clone()).await;
     let identity = nobody.map_err(failure)?.who_am_i().await.map_err(failure)?;
     let settings = Settings {

@@ -26,6 +26,7 @@ pub(crate) async fn serve(global: &Global, flags: cli::Receive) -> Result<()> {
         eprintln!("note: the token is not used here, where each request shows its own");
     }
     let builder = endpoints.builder()?.timeout(global.timeout);
+    endpoints.say_waiting(global.timeout);
     let nobody = builder.clone().connect(endpoints.written.clone()).await;
     let nobody = nobody.map_err(failure)?;
     let identity = nobody.who_am_i().await.map_err(failure)?;

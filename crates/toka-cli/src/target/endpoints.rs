@@ -1,6 +1,7 @@
 //! How a cluster is reached: where, and with which TLS.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use toka_client::{Bearer, Builder, Client, Tls};
@@ -93,6 +94,15 @@ impl Endpoints {
             builder = builder.send_token_in_plaintext();
         }
         Ok(builder)
+    }
+
+    /// Says what a server waits for that needs the cluster before it listens: that may take as long as a call.
+    pub(crate) fn say_waiting(&self, timeout: Duration) {
+        eprintln!(
+            "waiting for the cluster at {}, for {} at most",
+            self.written.join(", "),
+            humantime::format_duration(timeout)
+        );
     }
 
     /// Tells another process of this program to reach them in the same way, by its flags and, if the token is there, its

@@ -53,8 +53,8 @@ pub struct Usage {
 /// Where an event with some embedding would go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    /// The micro-cluster that it would join, and how similar it is to that one's centre; `None` if it
-    /// would make a new one.
+    /// The micro-cluster that it would join, and how similar it is to that one's centre, a cosine of
+    /// -1 to 1; `None` if it would make a new one.
     pub micro_cluster: Option<(MicroClusterId, f32)>,
     /// The intent that it would be of; `None` if that would be a new one.
     pub intent: Option<IntentId>,
@@ -296,7 +296,7 @@ fn floats(mean: &[i32]) -> Vec<f32> {
     floats
 }
 
-/// The cosine that a score stands for; 0 for a query without a direction.
+/// The cosine that a score stands for, -1 to 1 also where rounding makes it more; 0 for a query without a direction.
 fn cosine(score: i64, query: &Query) -> f32 {
     #[allow(
         clippy::cast_precision_loss,
@@ -304,7 +304,7 @@ fn cosine(score: i64, query: &Query) -> f32 {
         reason = "shown to people"
     )]
     let cosine = (score as f64 / ((query.norm() << 20).max(1)) as f64) as f32;
-    cosine
+    cosine.clamp(-1.0, 1.0)
 }
 
 fn from_q28(value: i64) -> f32 {

@@ -49,7 +49,8 @@ pub struct Search {
 pub struct Hit {
     /// The event.
     pub header: Arc<EventHeader>,
-    /// Cosine similarity to the vector.
+    /// Cosine similarity to the vector, -1 to 1. Where rounding to Q14 makes it more, it is told as 1: equal vectors have 1, or
+    /// a little less. The order of hits is from before that.
     pub similarity: f32,
 }
 
@@ -333,6 +334,8 @@ impl<'a> Nearest<'a> {
                 let key = encode_sequence(sequence);
                 #[allow(clippy::cast_precision_loss, reason = "shown to people")]
                 let similarity = similarity as f32 / (1_u32 << 28) as f32;
+                // Vectors of 16-bit components have norms of about one.
+                let similarity = similarity.clamp(-1.0, 1.0);
                 Ok(Hit {
                     header: header.ok_or_else(|| missing(Table::Headers, &key))?,
                     similarity,

@@ -1,11 +1,75 @@
 //! What arguments of several tools have in common.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use toka_client::Selector;
 use toka_ledger::{Digest, EventId, Filter};
 
 use crate::error::ToolError;
+
+/// How a caller names an event: a text, or a number where it is a sequence, as models write it.
+///
+/// Any number is taken here, so that one that names no event is refused with the argument that it was given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name(String);
+
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an event by id, sequence or digest")
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<Name, E> {
+        Ok(Name(given.to_owned()))
+    }
+
+    fn visit_u64<E: Error>(self, given: u64) -> Result<Name, E> {
+        Ok(Name(given.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, given: i64) -> Result<Name, E> {
+        Ok(Name(given.to_string()))
+    }
+
+    // To JSON Schema 1.0 is an integer, and programs that have no other numbers write it so.
+    fn visit_f64<E: Error>(self, given: f64) -> Result<Name, E> {
+        Ok(Name(given.to_string()))
+    }
+}
+
+impl JsonSchema for Name {
+    // Not every client follows references.
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Name")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"] })
+    }
+}
 
 /// An event by id, sequence or digest, told apart by how they look.
 pub(crate) fn selector(field: &'static str, text: &str) -> Result<Selector, ToolError> {
@@ -46,6 +110,8 @@ pub(super) fn filter(kind_prefixes: Vec<String>, attributes: BTreeMap<String, St
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -58,6 +124,29 @@ mod tests {
         assert!(matches!(id, Selector::Id(_)), "{id:?}");
         let error = by("yesterday").expect_err("neither");
         assert_eq!(error.code(), "invalid_argument");
+    }
+
+    #[test]
+    fn sequence_is_named_by_a_number_or_a_text() {
+        for given in [json!(17), json!(17.0), json!("17")] {
+            let name: Name = serde_json::from_value(given).expect("a name");
+            let selector = selector("event", name.as_str());
+            assert_eq!(selector.expect("a sequence"), Selector::Sequence(17));
+        }
+        let largest: Name = serde_json::from_value(json!(u64::MAX)).expect("a name");
+        assert_eq!(largest.as_str(), "18446744073709551615");
+    }
+
+    #[test]
+    fn number_that_is_no_sequence_is_refused_by_its_argument() {
+        for given in [json!(-1), json!(1.5)] {
+            let name: Name = serde_json::from_value(given).expect("a name");
+            let error = selector("parents", name.as_str()).expect_err("no sequence");
+            assert_eq!(error.to_value()["error"]["field"], "parents");
+        }
+        for given in [json!(true), json!(null), json!([1])] {
+            assert!(serde_json::from_value::<Name>(given).is_err());
+        }
     }
 
     #[test]

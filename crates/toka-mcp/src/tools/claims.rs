@@ -11,6 +11,7 @@ use toka_agents::{RetryPolicy, Store};
 use toka_client::{Consistency, Read};
 use toka_ledger::{EventId, Kind};
 
+use super::arguments::Name;
 use super::events::{self, NewEvent};
 use super::{Vault, selector};
 use crate::answer::{self, Items};
@@ -34,7 +35,7 @@ const RETRIES: RetryPolicy = RetryPolicy {
 #[serde(deny_unknown_fields)]
 pub(super) struct Acquire {
     /// The event that is the task, by id, sequence or digest.
-    task: String,
+    task: Name,
     /// Your name, for others to see.
     holder: String,
     /// For how long it is yours unless you renew it, 1 to 86400 [default: 300].
@@ -53,7 +54,7 @@ pub(super) async fn claim(vault: &Vault, given: Acquire) -> Result<Value, ToolEr
         consistency: Consistency::Linearizable,
         ..Read::default()
     };
-    let task = selector("task", &given.task)?;
+    let task = selector("task", given.task.as_str())?;
     let task = vault.client.get(&task, &read).await?.header;
     let claims = Claims::new(store(vault), kind, &given.holder, lease).retries(RETRIES);
     Ok(shown(&claims.acquire(&task).await?))
@@ -64,16 +65,18 @@ pub(super) async fn claim(vault: &Vault, given: Acquire) -> Result<Value, ToolEr
 #[serde(deny_unknown_fields)]
 pub(super) struct Held {
     /// The `claim` of the answer to claim_task or renew_task.
-    claim: String,
+    // A number is told apart, to say what it is not.
+    #[schemars(with = "String")]
+    claim: Name,
 }
 
 pub(super) async fn renew(vault: &Vault, given: Held) -> Result<Value, ToolError> {
-    let (claims, claim) = held(vault, &given.claim).await?;
+    let (claims, claim) = held(vault, given.claim.as_str()).await?;
     Ok(shown(&claims.renew(&claim).await?))
 }
 
 pub(super) async fn release(vault: &Vault, given: Held) -> Result<Value, ToolError> {
-    let (claims, claim) = held(vault, &given.claim).await?;
+    let (claims, claim) = held(vault, given.claim.as_str()).await?;
     claims.release(&claim).await?;
     Ok(json!({ "task": claim.task(), "released": true }))
 }
@@ -83,7 +86,9 @@ pub(super) async fn release(vault: &Vault, given: Held) -> Result<Value, ToolErr
 #[serde(deny_unknown_fields)]
 pub(super) struct Complete {
     /// The `claim` of the answer to claim_task or renew_task.
-    claim: String,
+    // A number is told apart, to say what it is not.
+    #[schemars(with = "String")]
+    claim: Name,
     /// Events that are committed together with the end of the task, or not at all if somebody else has it by now; at most
     /// 24. They depend on the end of the task by themselves.
     #[serde(default)]
@@ -99,7 +104,7 @@ pub(super) async fn complete(vault: &Vault, given: Complete) -> Result<Value, To
     for result in given.results {
         drafts.push(events::draft(vault, result).await?.draft);
     }
-    let (claims, claim) = held(vault, &given.claim).await?;
+    let (claims, claim) = held(vault, given.claim.as_str()).await?;
     let completed = claims.complete(&claim, drafts).await?;
     let mut results = Items::default();
     let is_all = results.extend(completed.results.iter().map(|r| answer::header(r).into()));
@@ -129,7 +134,9 @@ fn lease(seconds: Option<u64>) -> Result<Duration, ToolError> {
 /// The claim whose newest link was that event when the caller was told of it, and what makes the next ones.
 async fn held(vault: &Vault, text: &str) -> Result<(Claims, Claim), ToolError> {
     let id: EventId = text.parse().map_err(|_| {
-        ToolError::argument("claim", format!("{text:?} is no id of an event (a UUID)"))
+        let what =
+            "is no id of an event (a UUID): give the `claim` of the answer, not its `number`";
+        ToolError::argument("claim", format!("{text:?} {what}"))
     })?;
     let store = store(vault);
     let link = store.get(toka_client::Selector::Id(id)).await?;

@@ -9,6 +9,7 @@ use toka_client::{Consistency, Read, Selector};
 use toka_ledger::command::ParentName;
 use toka_ledger::{EventDraft, EventPayload as _};
 
+use super::arguments::Name;
 use super::{READ, Vault, selector};
 use crate::answer::{self, PAYLOAD_BYTES_MAX};
 use crate::error::ToolError;
@@ -24,7 +25,7 @@ pub(super) struct NewEvent {
     payload: Value,
     /// The events that it depends on, each by id, sequence or digest. At most 64.
     #[serde(default)]
-    parents: Vec<String>,
+    parents: Vec<Name>,
     /// Who says so.
     source: Option<String>,
     /// Small texts by name that events can be filtered by, at most 16.
@@ -61,7 +62,7 @@ pub(super) async fn draft(vault: &Vault, given: NewEvent) -> Result<Drafted, Too
     let payload = given.payload.to_bytes()?;
     let mut draft = EventDraft::new(&given.kind).payload_bytes(payload.clone());
     for parent in &given.parents {
-        draft = draft.parent_by_name(parent_name(vault, parent).await?);
+        draft = draft.parent_by_name(parent_name(vault, parent.as_str()).await?);
     }
     if let Some(source) = given.source {
         draft = draft.source(source);
@@ -112,11 +113,11 @@ async fn parent_name(vault: &Vault, text: &str) -> Result<ParentName, ToolError>
 #[serde(deny_unknown_fields)]
 pub(super) struct Get {
     /// The event by id, sequence or digest.
-    event: String,
+    event: Name,
 }
 
 pub(super) async fn get(vault: &Vault, given: Get) -> Result<Value, ToolError> {
-    let selector = selector("event", &given.event)?;
+    let selector = selector("event", given.event.as_str())?;
     let event = vault.client.get(&selector, &READ).await?;
     Ok(serde_json::json!({ "event": answer::event(&event, PAYLOAD_BYTES_MAX) }))
 }

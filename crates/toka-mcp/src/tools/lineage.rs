@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toka_client::{Consistency, Lineage, Relation};
 
-use super::arguments::limit;
+use super::arguments::{Name, limit};
 use super::{Vault, selector};
 use crate::answer::{self, Items};
 use crate::error::ToolError;
@@ -30,7 +30,7 @@ enum Direction {
 #[serde(deny_unknown_fields)]
 pub(super) struct Walk {
     /// The event where it begins, by id, sequence or digest.
-    event: String,
+    event: Name,
     /// Towards its causes or towards its consequences.
     direction: Direction,
     /// Steps away from the event, at most; 0: any number.
@@ -45,7 +45,7 @@ pub(super) struct Walk {
 
 pub(super) async fn walk(vault: &Vault, given: Walk) -> Result<Value, ToolError> {
     let query = Lineage {
-        event: selector("event", &given.event)?,
+        event: selector("event", given.event.as_str())?,
         relation: match given.direction {
             Direction::Ancestors => Relation::Ancestors,
             Direction::Descendants => Relation::Descendants,

@@ -138,6 +138,28 @@ mod tests {
     }
 
     #[test]
+    fn events_are_named_by_texts_or_numbers() {
+        let tools = all();
+        let schema = |tool: &str, path: &str| {
+            let found = tools.iter().find(|of| of.name == tool);
+            let schema = &found.expect("it is there").input_schema;
+            let schema = serde_json::Value::Object((**schema).clone());
+            schema.pointer(path).cloned().unwrap_or_default()
+        };
+        let either = serde_json::json!(["string", "integer"]);
+        for (tool, path) in [
+            (COMMIT_EVENT, "/properties/parents/items/type"),
+            (GET_EVENT, "/properties/event/type"),
+            (WALK_LINEAGE, "/properties/event/type"),
+            (CLAIM_TASK, "/properties/task/type"),
+        ] {
+            assert_eq!(schema(tool, path), either, "{tool}");
+        }
+        // Its number would be another thing.
+        assert_eq!(schema(RENEW_TASK, "/properties/claim/type"), "string");
+    }
+
+    #[test]
     fn every_argument_is_described() {
         for tool in all() {
             let properties = tool.input_schema["properties"].as_object();

@@ -7,6 +7,7 @@ fn event(sequence: u64, kind: &str, parents: &[u64]) -> Event {
     Event {
         sequence,
         kind: kind.to_owned(),
+        source: None,
         short_id: format!("id{sequence}"),
         details: vec![format!("{sequence} {kind}")],
         parents: parents.to_vec(),
@@ -90,9 +91,56 @@ fn parents_that_are_not_there_are_said() {
 }
 
 #[test]
-fn families_of_kinds_look_alike() {
-    assert_eq!(hue("task.created"), hue("task.done"));
-    assert_ne!(hue("task.created"), hue("work.step"));
+fn box_has_the_source_of_its_event() {
+    let mut said = event(1, "a.b", &[]);
+    said.source = Some("alice".to_owned());
+    let mut empty = event(2, "a.c", &[1]);
+    empty.source = Some(" ".to_owned());
+    let picture = svg("Lineage", &[said, empty]).expect("drawn");
+    let document = Document::parse(&picture).expect("well-formed");
+    let boxes: Vec<_> = of_class(&document, "event").map(texts).collect();
+    assert_eq!(boxes[0], ["1 a.b", "alice", "id1"]);
+    assert_eq!(boxes[1], ["2 a.c", "id2"]);
+    let heights: Vec<_> = of_class(&document, "event")
+        .filter_map(|node| node.children().find(|node| node.has_tag_name("rect")))
+        .filter_map(|rect| rect.attribute("height"))
+        .collect();
+    assert_eq!(heights, ["63.0", "63.0"]);
+}
+
+#[test]
+fn border_has_the_colour_of_the_family() {
+    let events = [event(1, "task.created", &[]), event(2, "task.done", &[1])];
+    let picture = svg("Lineage", &events).expect("drawn");
+    let document = Document::parse(&picture).expect("well-formed");
+    let strokes: Vec<_> = of_class(&document, "event")
+        .filter_map(|node| node.children().find(|node| node.has_tag_name("rect")))
+        .filter_map(|rect| rect.attribute("stroke"))
+        .collect();
+    assert_eq!(strokes.len(), 2);
+    assert!(strokes[0].starts_with('#'), "{strokes:?}");
+    assert_eq!(strokes[0], strokes[1]);
+}
+
+#[test]
+fn line_around_boxes_leaves_no_empty_room_at_the_right() {
+    // The long edge goes around the middle one of a chain, on one side or the other.
+    let events = [
+        event(1, "a", &[]),
+        event(2, "a", &[1]),
+        event(3, "a", &[1, 2]),
+    ];
+    let picture = svg("", &events).expect("drawn");
+    let document = Document::parse(&picture).expect("well-formed");
+    let width = document.root_element().attribute("width");
+    let width: f64 = width.and_then(|width| width.parse().ok()).expect("a width");
+    let ends = of_class(&document, "event")
+        .filter_map(|node| node.children().find(|node| node.has_tag_name("rect")))
+        .filter_map(|rect| rect.attribute("x")?.parse::<f64>().ok())
+        .map(|left| left + SIZES.node_width);
+    let needed = ends.fold(0.0, f64::max) + 2.0 * MARGIN;
+    // Whole pixels.
+    assert!(width < needed + 1.1, "{width} of {needed}");
 }
 
 #[test]
@@ -122,6 +170,7 @@ fn event_that_depends_on_a_later_one_is_refused() {
 fn any_events() -> impl Strategy<Value = Vec<Event>> {
     let one = (
         any::<String>(),
+        prop::option::of(any::<String>()),
         any::<String>(),
         prop::collection::vec(any::<String>(), 0..3),
         prop::collection::btree_set(0_u64..30, 0..4),
@@ -130,10 +179,11 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(one, 0..30).prop_map(|all| {
         let numbered = (0_u64..).zip(all);
         let events = numbered.map(|(sequence, parts)| {
-            let (kind, short_id, details, parents, is_start) = parts;
+            let (kind, source, short_id, details, parents, is_start) = parts;
             Event {
                 sequence,
                 kind,
+                source,
                 short_id,
                 details,
                 parents: parents.into_iter().filter(|of| *of < sequence).collect(),

@@ -52,6 +52,18 @@ fn long_edge_goes_around_what_is_between() {
 }
 
 #[test]
+fn width_ends_where_the_last_node_or_bend_does() {
+    let layout = laid_out(3, &[(0, 1), (1, 2), (0, 2)]);
+    let nodes = layout.nodes.iter().map(|node| node.0 + 50.0);
+    let bends = layout
+        .edges
+        .iter()
+        .flat_map(|edge| &edge[1..edge.len() - 1]);
+    let ends = nodes.chain(bends.map(|bend| bend.0 + 5.0));
+    assert_eq!(layout.width, ends.fold(0.0, f64::max));
+}
+
+#[test]
 fn root_of_a_late_child_stands_right_above_it() {
     let layout = laid_out(4, &[(0, 1), (1, 3), (2, 3)]);
     assert!((layout.nodes[2].1 - layout.nodes[1].1).abs() < 1e-6);

@@ -36,6 +36,8 @@ const UNITS_MIN: f64 = 1e-5;
 const GRID_LINES: usize = 9;
 /// Cells of a name on the map, at most.
 const NAME_CELLS: usize = 26;
+/// Cells of a name that is cut to fit on its circle, at least; less says nothing.
+const INSIDE_CELLS_MIN: usize = 6;
 /// Size of a name, pixels: width of a cell, and height.
 const CELL_WIDTH: f64 = 6.6;
 const NAME_HEIGHT: f64 = 15.0;
@@ -247,23 +249,15 @@ impl Frame {
     }
 }
 
-/// Writes the names of the intents, the largest first. One that would stand on another is left to hovering.
+/// Writes the names of the intents, the largest first. One that would stand on another wherever it may is left to hovering.
 fn names(svg: &mut Svg, circles: &[Circle<'_>], centres: &[BackendCoord]) {
     let mut taken: Vec<Frame> = Vec::new();
-    for (circle, &(x, y)) in circles.iter().zip(centres) {
-        let name = cut(&circle.bubble.name(), NAME_CELLS);
-        #[allow(clippy::cast_precision_loss, reason = "at most NAME_CELLS")]
-        let width = cells(&name) as f64 * CELL_WIDTH;
-        // On a circle that is large enough for it, else below.
-        let below = if width <= 2.0 * circle.radius {
-            0.0
-        } else {
-            circle.radius + NAME_HEIGHT / 2.0
-        };
-        let frame = Frame::around(f64::from(x), f64::from(y) + below, width);
-        if taken.iter().any(|other| frame.meets(other)) {
+    for (circle, &centre) in circles.iter().zip(centres) {
+        let mut places = places(circle, centre).into_iter();
+        let is_free = |(_, frame): &(String, Frame)| !taken.iter().any(|other| frame.meets(other));
+        let Some((name, frame)) = places.find(is_free) else {
             continue;
-        }
+        };
         let (middle, base) = (
             Px(f64::midpoint(frame.left, frame.right)),
             Px(frame.bottom - 3.5),
@@ -275,4 +269,30 @@ fn names(svg: &mut Svg, circles: &[Circle<'_>], centres: &[BackendCoord]) {
         );
         taken.push(frame);
     }
+}
+
+/// What may be written of a circle, and where, the best first: on it if there is room, below it, above it, and on it so
+/// far as there is room.
+fn places(circle: &Circle<'_>, (x, y): BackendCoord) -> Vec<(String, Frame)> {
+    let name = cut(&circle.bubble.name(), NAME_CELLS);
+    let at = |name: &str, offset: f64| {
+        #[allow(clippy::cast_precision_loss, reason = "at most NAME_CELLS")]
+        let width = cells(name) as f64 * CELL_WIDTH;
+        let frame = Frame::around(f64::from(x), f64::from(y) + offset, width);
+        (name.to_owned(), frame)
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few cells of RADIUS_MAX"
+    )]
+    let room = (2.0 * circle.radius / CELL_WIDTH) as usize;
+    let outside = circle.radius + NAME_HEIGHT / 2.0;
+    let mut places = vec![at(&name, outside), at(&name, -outside)];
+    if cells(&name) <= room {
+        places.insert(0, at(&name, 0.0));
+    } else if room >= INSIDE_CELLS_MIN {
+        places.push(at(&cut(&name, room), 0.0));
+    }
+    places
 }

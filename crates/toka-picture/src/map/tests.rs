@@ -112,7 +112,36 @@ fn names_do_not_stand_on_each_other() {
     assert_eq!(elements(&document, "circle").count(), 50);
     let names = elements(&document, "text");
     let names = names.filter(|node| node.attribute("class") == Some("name"));
-    assert_eq!(names.count(), 1);
+    // On the circles, below them, and above them.
+    let mut lines: Vec<f64> = names.map(|node| number(&node, "y")).collect();
+    lines.sort_by(f64::total_cmp);
+    assert_eq!(lines.len(), 3);
+    assert!(lines.is_sorted_by(|a, b| b - a >= 15.0), "{lines:?}");
+}
+
+#[test]
+fn name_without_room_below_its_circle_stands_above_it_or_is_cut_to_fit_on_it() {
+    let bubbles = (0..4).map(|intent| Bubble {
+        label: Some("turn the kitchen light on".to_owned()),
+        ..bubble(intent, 10, &[1.0, 0.0])
+    });
+    let document = svg(&map(bubbles.collect())).expect("drawn");
+    let document = Document::parse(&document).expect("well-formed");
+    let circle = elements(&document, "circle").next().expect("it is there");
+    let middle = number(&circle, "cy");
+    let names: Vec<(f64, &str)> = elements(&document, "text")
+        .filter(|node| node.attribute("class") == Some("name"))
+        .map(|node| {
+            let text = node.text().unwrap_or_default();
+            (number(&node, "y") - middle, text)
+        })
+        .collect();
+    let texts: Vec<&str> = names.iter().map(|name| name.1).collect();
+    let whole = "turn the kitchen light on";
+    assert_eq!(texts, [whole, whole, "turn the kit…"]);
+    assert!(names[0].0 > 46.0, "below: {names:?}");
+    assert!(names[1].0 < -46.0, "above: {names:?}");
+    assert!(names[2].0.abs() < 8.0, "on it: {names:?}");
 }
 
 #[test]

@@ -152,7 +152,7 @@ class Hit:
     def event(self) -> Event: ...
     @property
     def similarity(self) -> float:
-        """Cosine similarity."""
+        """Cosine similarity, -1 to 1."""
 
 @final
 class Intent:

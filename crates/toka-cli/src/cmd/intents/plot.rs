@@ -49,12 +49,16 @@ pub(super) async fn run(
         ));
     }
     let (shown, hidden) = (bubbles.len(), listed.len() - bubbles.len());
+    let nothing = (all.is_empty() && listed.is_empty()).then(|| nothing(skip_tentative));
     let map = Map {
         title: flags.at.map_or_else(
             || "Intents".to_owned(),
             |sequence| format!("Intents as of event {sequence}"),
         ),
-        notes: notes(&bubbles, &left_off, hidden),
+        notes: match nothing {
+            Some(why) => Vec::from(why.map(str::to_owned)),
+            None => notes(&bubbles, &left_off, hidden),
+        },
         bubbles,
     };
     let document = match file.format {
@@ -62,6 +66,9 @@ pub(super) async fn run(
         PlotFormat::Html => map::page(&map)?,
     };
     write(&file.path, &document)?;
+    if let Some([why, how]) = nothing {
+        eprintln!("note: {why} {how}");
+    }
     match format {
         Format::Json => output::json(&json!({
             "file": file.path.display().to_string(),
@@ -77,6 +84,19 @@ pub(super) async fn run(
             }
         )),
     }
+}
+
+/// Why there is nothing to draw, and how there comes to be something.
+const fn nothing(skip_tentative: bool) -> [&'static str; 2] {
+    let why = match skip_tentative {
+        true => "No intent has five events, and --skip-tentative leaves smaller ones out.",
+        false => "No intents: no event has an embedding, by which events are grouped.",
+    };
+    [
+        why,
+        "`toka commit` and `toka import` make embeddings with --embedder (or TOKA_EMBEDDER), such as hashed; `toka reembed` for events \
+         that are stored.",
+    ]
 }
 
 /// What the limit leaves off.

@@ -45,9 +45,11 @@ fn event(shown: &Shown) -> Event {
     // Ids begin with their time, which is much the same for all: the end tells them apart.
     let end = id.rsplit('-').next().unwrap_or(&id);
     let parents = header.parents.iter();
+    let source = header.attributes.source.as_deref();
     Event {
         sequence: header.sequence,
         kind: visible(header.kind.as_str()).into_owned(),
+        source: source.map(|source| visible(source).into_owned()),
         short_id: format!("…{end}"),
         details: details(header, shown.place),
         parents: parents.map(|parent| parent.id.sequence()).collect(),

@@ -59,7 +59,7 @@ const LABELS: Record<keyof Fields, [label: string, example: string]> = {
   kind: ["Kind begins with", "task., chat."],
   attribute: ["Attribute", "source=planner"],
   intent: ["Intent", "7"],
-  from: ["From", "15m, or 2026-11-27 09:30"],
+  from: ["From", "15m, or 2026-11-27"],
   until: ["Until", "now, and what comes"],
 };
 
