@@ -44,8 +44,8 @@ const NODE_BYTES_MAX: u64 = STORAGE_BYTES
     + WRITERS * COMMIT_BYTES
     + CONNECTIONS * CONNECTION_BYTES
     + PROCESS_BYTES;
-/// The block cache (`--cache-bytes`, 64 MiB where memory has no limit), and the write buffers (128 MiB there) twice: they
-/// are filled again while those before them are flushed.
+/// The block cache (`--cache-bytes`), and the write buffers (128 MiB where memory has no limit) twice: they are filled
+/// again while those before them are flushed.
 const STORAGE_BYTES: u64 = 64 * MIB + 2 * 128 * MIB;
 /// Proposals that wait (`--proposals-bytes-max`, 64 MiB), and entries in the log's queue (`QUEUE_BYTES_MAX`, as many).
 const QUEUE_BYTES: u64 = 2 * 64 * MIB;
@@ -66,10 +66,12 @@ const PROCESS_BYTES: u64 = 96 * MIB;
 const NODES: usize = 3;
 
 /// A place more than the subscriptions that a node gets, and time: three nodes and all their clients share
-/// what the machine has.
-const MANY: [&str; 6] = [
+/// what the machine has, and a cache that does not go by its memory.
+const MANY: [&str; 8] = [
     "--subscriptions-max",
     "4096",
+    "--cache-bytes",
+    "64MiB",
     "--election-timeout-min",
     "3s",
     "--election-timeout-max",

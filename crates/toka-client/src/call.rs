@@ -75,8 +75,8 @@ impl Shared {
     /// The same, of a stream that is meant to last. A node of another cluster refuses it before it does anything.
     pub(crate) fn lasting_request<M>(&self, message: M) -> Request<M> {
         let mut request = self.bare_request(message);
-        if let Some(cluster_id) = self.pin.get() {
-            metadata::put_cluster_id(request.metadata_mut(), cluster_id);
+        if let Some(cluster) = self.pin.value() {
+            request.metadata_mut().insert(metadata::CLUSTER_ID, cluster);
         }
         request
     }

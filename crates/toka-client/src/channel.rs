@@ -52,7 +52,7 @@ impl TcpTransport {
     pub fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
-            connector: Connector::new(None, config.connect_timeout, None).with_turns(),
+            connector: Connector::new(None, config.connect_timeout, None).gathering(),
             is_secured: false,
             is_on_loopback_only: false,
         }
@@ -74,7 +74,7 @@ impl TcpTransport {
         let dialer = Some(tls.dialer()?);
         Ok(Self {
             config: config.clone(),
-            connector: Connector::new(dialer, config.connect_timeout, None).with_turns(),
+            connector: Connector::new(dialer, config.connect_timeout, None).gathering(),
             is_secured: true,
             is_on_loopback_only: false,
         })

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use toka_proto::convert::metadata;
 use tokio::sync::OnceCell;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use crate::error::Error;
 
@@ -15,6 +15,8 @@ use crate::error::Error;
 #[derive(Debug, Default)]
 pub(crate) struct ClusterPin {
     cluster_id: OnceLock<u128>,
+    /// How it stands in the head of each request.
+    value: OnceLock<AsciiMetadataValue>,
     asked: OnceCell<()>,
 }
 
@@ -22,12 +24,20 @@ impl ClusterPin {
     pub(crate) fn new(cluster_id: Option<u128>) -> Self {
         Self {
             cluster_id: cluster_id.map_or_else(OnceLock::new, OnceLock::from),
+            value: OnceLock::new(),
             asked: OnceCell::new(),
         }
     }
 
     pub(crate) fn get(&self) -> Option<u128> {
         self.cluster_id.get().copied()
+    }
+
+    /// The cluster as it stands in the head of a request, once it is known.
+    pub(crate) fn value(&self) -> Option<AsciiMetadataValue> {
+        let cluster_id = self.get()?;
+        let value = || metadata::cluster_id_value(cluster_id);
+        Some(self.value.get_or_init(value).clone())
     }
 
     /// Holds something once a node was asked for its cluster, so that many calls at once ask one.
@@ -91,7 +101,7 @@ mod tests {
     fn first_cluster_that_is_named_stays() {
         let pin = ClusterPin::new(None);
         pin.check("a:1", 0).expect("none is named");
-        assert_eq!(pin.get(), None);
+        assert_eq!((pin.get(), pin.value()), (None, None));
         let mut head = MetadataMap::new();
         pin.check_head("a:1", &head).expect("none is named");
         pin.check("a:1", 7).expect("the first one");
@@ -109,6 +119,7 @@ mod tests {
             "{other}"
         );
         pin.check("b:1", 7).expect("the same");
+        assert_eq!(pin.value(), Some(metadata::cluster_id_value(7)));
     }
 
     #[test]

@@ -111,12 +111,22 @@ impl Routes {
 
     /// A reply named the leader, and the members.
     pub(crate) fn learn_from(&self, metadata: &MetadataMap) {
-        if let Some(leader) = metadata::leader(metadata) {
-            self.learn(leader);
+        if let Some((node_id, endpoint)) = metadata::leader_named(metadata)
+            && !self.is_leader(node_id, endpoint)
+        {
+            let endpoint = endpoint.to_owned();
+            self.learn(Leader { node_id, endpoint });
         }
         if let Some(members) = metadata::member_endpoints(metadata) {
             self.learn_members(members);
         }
+    }
+
+    /// Whether the leader is known to be this one, as nearly every reply says.
+    fn is_leader(&self, node_id: u64, endpoint: &str) -> bool {
+        let state = self.lock();
+        let is_this = |leader: &Leader| leader.node_id == node_id && leader.endpoint == endpoint;
+        state.leader.as_ref().is_some_and(is_this)
     }
 
     fn learn_members(&self, members: &str) {
@@ -227,6 +237,21 @@ mod tests {
         routes.learn(leader("c:1"));
         assert_eq!(routes.pick(Route::Leader), "c:1");
         assert_eq!(routes.pick(Route::Any), "a:1");
+    }
+
+    #[test]
+    fn leader_that_a_reply_names_is_learned_and_so_is_the_next_one_at_its_address() {
+        let routes = routes();
+        for node_id in [1, 1, 2] {
+            let named = Leader {
+                node_id,
+                endpoint: "c:1".to_owned(),
+            };
+            let mut head = MetadataMap::new();
+            metadata::put_leader(&mut head, Some(&named));
+            routes.learn_from(&head);
+            assert_eq!(routes.leader(), Some(named));
+        }
     }
 
     #[test]

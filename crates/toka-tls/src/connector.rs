@@ -20,10 +20,10 @@ use tower::Service;
 use crate::config::Trusted;
 use crate::dialed::Dialed;
 use crate::error::Error;
+use crate::gathered::Gathered;
 use crate::reason;
 use crate::refusals::Refusals;
 use crate::reload::Refreshed;
-use crate::turn::Turn;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -103,7 +103,7 @@ pub struct Connector {
     tcp: HttpConnector,
     dialer: Option<Dialer>,
     refusals: Refusals,
-    has_turns: bool,
+    gathers: bool,
 }
 
 impl Connector {
@@ -120,15 +120,16 @@ impl Connector {
             tcp,
             dialer,
             refusals: Refusals::default(),
-            has_turns: false,
+            gathers: false,
         }
     }
 
-    /// The same, with a [`Turn`] of the tasks that can run before each write: for connections over which many make calls.
+    /// The same, with what tasks have at the same moment in one write ([`Gathered`]): for connections of HTTP/2 over which
+    /// many make calls.
     #[must_use]
-    pub fn with_turns(self) -> Self {
+    pub fn gathering(self) -> Self {
         Self {
-            has_turns: true,
+            gathers: true,
             ..self
         }
     }
@@ -155,7 +156,7 @@ impl Service<Uri> for Connector {
         let place = place.unwrap_or_default().to_owned();
         let connecting = self.tcp.call(uri);
         let (dialer, refusals) = (self.dialer.clone(), self.refusals.clone());
-        let turn = self.has_turns.then(Turn::default);
+        let gathered = self.gathers.then(Gathered::default);
         Box::pin(async move {
             let note = refusals.note(&place);
             let dialed = async {
@@ -170,7 +171,7 @@ impl Service<Uri> for Connector {
                 // The error says more than what was before.
                 refusals.forget(&place);
             }
-            dialed.map(|dialed| TokioIo::new(dialed.with_turn(turn)))
+            dialed.map(|dialed| TokioIo::new(dialed.with(gathered)))
         })
     }
 }

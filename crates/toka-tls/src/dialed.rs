@@ -1,6 +1,6 @@
 //! A connection that was made.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::gathered::Gathered;
 use crate::reason;
 use crate::refusals::Note;
-use crate::turn::Turn;
 
 /// The first bytes of an alert of TLS, with which a listener for TLS answers what is none: no frame of HTTP/2 begins so.
 const ALERT: &[u8] = &[0x15, 0x03];
@@ -20,8 +20,8 @@ const ALERT: &[u8] = &[0x15, 0x03];
 pub struct Dialed {
     kind: Kind,
     note: Note,
-    /// If others have one before each write.
-    turn: Option<Turn>,
+    /// What is written together, if anything is.
+    gathered: Option<Gathered>,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Dialed {
         Self {
             kind,
             note,
-            turn: None,
+            gathered: None,
         }
     }
 
@@ -48,20 +48,44 @@ impl Dialed {
         Self {
             kind,
             note,
-            turn: None,
+            gathered: None,
         }
     }
 
-    pub(crate) fn with_turn(self, turn: Option<Turn>) -> Self {
-        Self { turn, ..self }
+    pub(crate) fn with(self, gathered: Option<Gathered>) -> Self {
+        Self { gathered, ..self }
     }
 
-    /// Whether the others had their turn.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.turn {
-            Some(turn) => turn.poll(cx),
-            None => Poll::Ready(()),
+    /// Writes all that was gathered.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(gathered) = &mut self.gathered
+            && !gathered.is_empty()
+        {
+            let written = match &mut self.kind {
+                Kind::Plain { stream, .. } => gathered.poll_some(stream, cx),
+                Kind::Secured(stream) => gathered.poll_some(&mut **stream, cx),
+            };
+            ready!(self.explained(cx, written))?;
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much of this was gathered; `None`: it is to be written as it is, and nothing is before it.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<Option<usize>>> {
+        while let Some(gathered) = &mut self.gathered {
+            if let Some(taken) = gathered.take(slices) {
+                return Poll::Ready(Ok(Some(taken)));
+            }
+            if gathered.is_empty() {
+                break;
+            }
+            ready!(self.poll_out(cx))?;
+        }
+        Poll::Ready(Ok(None))
     }
 
     /// A write that fails may do so because the other end has refused the connection, and said why: that is read rather.
@@ -70,9 +94,6 @@ impl Dialed {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if let (Some(turn), Poll::Ready(_)) = (&mut self.turn, &written) {
-            turn.written();
-        }
         let error = match written {
             Poll::Ready(Err(error)) => error,
             other => return other,
@@ -100,10 +121,7 @@ impl AsyncRead for Dialed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { kind, note, turn } = self.get_mut();
-        if let Some(turn) = turn {
-            turn.read();
-        }
+        let Self { kind, note, .. } = self.get_mut();
         let before = buffer.filled().len();
         let (polled, refusal) = match kind {
             Kind::Plain { stream, has_read } => {
@@ -139,7 +157,9 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if let Some(taken) = ready!(self.poll_gather(cx, &[IoSlice::new(bytes)]))? {
+            return Poll::Ready(Ok(taken));
+        }
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
@@ -150,9 +170,11 @@ impl AsyncWrite for Dialed {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if let Some(taken) = ready!(self.poll_gather(cx, slices))? {
+            return Poll::Ready(Ok(taken));
+        }
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
@@ -168,6 +190,13 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(gathered) = &mut self.gathered
+            && !gathered.is_empty()
+            && !gathered.is_due(cx)
+        {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_out(cx))?;
         let flushed = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_flush(cx),
@@ -176,6 +205,7 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
         match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_shutdown(cx),

@@ -14,8 +14,6 @@ use toka_measure::{Events, Meter, Pace, Vault, gap, reads};
 use crate::calls::{Calls, FAILOVER_CLIENTS, FAILOVER_LIMIT};
 
 const NODES: u64 = 3;
-/// Events that are read again and again.
-const READ_EVENTS_MAX: usize = 100_000;
 
 pub(crate) struct Store {
     vault: Vault,
@@ -63,7 +61,7 @@ impl Store {
         Ok(counted.map_error(|error| error.to_string()))
     }
 
-    /// Commits what is missing of `stock` events, and names events that are there.
+    /// Commits what is missing of `stock` events, and names the newest ones, as many as other stores are asked for.
     pub(crate) async fn stock(&self, events: Events, stock: u64) -> Result<Arc<[Selector]>> {
         let status = self.client.cluster_status().await?;
         let sequences = status.nodes.iter().map(|node| node.node.sequence);
@@ -71,7 +69,7 @@ impl Store {
         if missing > 0 {
             commits::fill(&self.client, events, missing).await?;
         }
-        Ok(reads::newest(&self.client, READ_EVENTS_MAX).await?)
+        Ok(reads::newest(&self.client, usize::try_from(stock)?).await?)
     }
 
     /// Gets with payload and embedding, `size` of them with a call.

@@ -1,7 +1,7 @@
 //! What travels beside the messages, as gRPC metadata.
 
 use toka_ledger::Invalid;
-use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap, MetadataValue};
 
 /// Node id of the leader, decimal. On replies and errors.
 pub const LEADER_ID: &str = "toka-leader-id";
@@ -44,12 +44,17 @@ pub fn put_leader(metadata: &mut MetadataMap, leader: Option<&Leader>) {
 /// The leader, if it is named with an endpoint.
 #[must_use]
 pub fn leader(metadata: &MetadataMap) -> Option<Leader> {
+    let (node_id, endpoint) = leader_named(metadata)?;
+    let endpoint = endpoint.to_owned();
+    Some(Leader { node_id, endpoint })
+}
+
+/// Node id and endpoint of the leader, if it is named with one: for those who compare them with what they know.
+#[must_use]
+pub fn leader_named(metadata: &MetadataMap) -> Option<(u64, &str)> {
     let text = |name| metadata.get(name)?.to_str().ok();
     let endpoint = text(LEADER_ENDPOINT).filter(|endpoint| !endpoint.is_empty())?;
-    Some(Leader {
-        node_id: text(LEADER_ID)?.parse().ok()?,
-        endpoint: endpoint.to_owned(),
-    })
+    Some((text(LEADER_ID)?.parse().ok()?, endpoint))
 }
 
 /// Where clients reach the members of the cluster, separated by commas, if the reply says so.
@@ -101,12 +106,16 @@ pub fn cluster_id_text(cluster_id: u128) -> String {
     format!("{cluster_id:032x}")
 }
 
+/// The same, ready to be put into metadata under [`CLUSTER_ID`].
+#[must_use]
+pub fn cluster_id_value(cluster_id: u128) -> AsciiMetadataValue {
+    let text = cluster_id_text(cluster_id);
+    MetadataValue::try_from(text.as_str()).expect("hexadecimal digits can stand in a header")
+}
+
 /// Says which cluster a request is for.
 pub fn put_cluster_id(metadata: &mut MetadataMap, cluster_id: u128) {
-    let text = cluster_id_text(cluster_id);
-    let value =
-        MetadataValue::try_from(text.as_str()).expect("hexadecimal digits can stand in a header");
-    metadata.insert(CLUSTER_ID, value);
+    metadata.insert(CLUSTER_ID, cluster_id_value(cluster_id));
 }
 
 /// The cluster that a request is for, or that a node belongs to, if it is named.

@@ -93,30 +93,6 @@ impl Include {
         together.count()
     }
 
-    /// Writes the event, with what is wanted of it, as the field `tag`, if all of that is in memory; says no where it is
-    /// not there, or `is_shown` says no.
-    fn at_hand(
-        self,
-        reader: &Reader,
-        selector: &Selector,
-        is_shown: &impl Fn(&EventHeader) -> bool,
-        tag: u32,
-        out: &mut Vec<u8>,
-    ) -> Result<AtHand<bool>, Error> {
-        let header = match reader.header_at_hand(selector)? {
-            AtHand::Known(Some(header)) if is_shown(&header) => header,
-            AtHand::Known(_) => return Ok(AtHand::Known(false)),
-            AtHand::Unknown => return Ok(AtHand::Unknown),
-        };
-        match self.read_at_hand(reader, &[&*header])? {
-            AtHand::Known(loaded) => {
-                loaded.write(tag, out);
-                Ok(AtHand::Known(true))
-            }
-            AtHand::Unknown => Ok(AtHand::Unknown),
-        }
-    }
-
     /// As [`Include::read`], if all of it is in memory.
     pub(super) fn read_at_hand<'h>(
         self,
@@ -262,24 +238,37 @@ pub(super) async fn get(
         event: None,
     };
     let mut answer = head.encode_to_vec();
+    let failed = |error: Error| shared.failed_read(&error);
+    let not_found = || status::event_not_found(&selector.to_string());
     // Most of what is asked for is in memory. To have another thread look there would take longer than the look.
-    let at_hand = include.at_hand(&shared.reader, &selector, &is_shown, EVENT, &mut answer);
-    let answer = match at_hand.map_err(|error| shared.failed_read(&error))? {
-        AtHand::Known(is_there) => is_there.then_some(answer),
-        AtHand::Unknown => {
-            let read = move |reader: &Reader| match reader.header(&selector)? {
-                Some(header) if is_shown(&header) => {
-                    let mut answer = answer;
-                    include.read(reader, &[&*header])?.write(EVENT, &mut answer);
-                    Ok(Some(answer))
-                }
-                _ => Ok(None),
-            };
-            shared.read(call.deadline, read).await?
-        }
+    let header = match shared.reader.header_at_hand(&selector).map_err(failed)? {
+        AtHand::Known(Some(header)) if is_shown(&header) => Some(header),
+        AtHand::Known(_) => return Err(not_found()),
+        AtHand::Unknown => None,
     };
-    let answer = answer.ok_or_else(|| status::event_not_found(&selector.to_string()))?;
-    Ok(Response::new(answer.into()))
+    if let Some(header) = &header
+        && let AtHand::Known(loaded) = include
+            .read_at_hand(&shared.reader, &[&**header])
+            .map_err(failed)?
+    {
+        loaded.write(EVENT, &mut answer);
+        return Ok(Response::new(answer.into()));
+    }
+    // Not what was found already.
+    let read = move |reader: &Reader| {
+        let header = match header {
+            Some(header) => Some(header),
+            None => reader.header(&selector)?.filter(|header| is_shown(header)),
+        };
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let mut answer = answer;
+        include.read(reader, &[&*header])?.write(EVENT, &mut answer);
+        Ok(Some(answer))
+    };
+    let answer = shared.read(call.deadline, read).await?;
+    Ok(Response::new(answer.ok_or_else(not_found)?.into()))
 }
 
 /// The answer is an encoded [`v1::BatchGetResponse`].

@@ -131,7 +131,7 @@ pub struct Storage {
     /// Bytes of log entries that are kept behind a snapshot.
     pub keep_log_bytes: u64,
     /// Block cache of the storage, bytes; absent: a quarter of the memory that the node's control group may take, 64 MiB
-    /// to 4 GiB, and 64 MiB where it has no limit.
+    /// to 4 GiB; where it has no limit, a sixteenth of the machine's, 64 MiB to 1 GiB.
     pub cache_bytes: Option<u64>,
     /// Bytes that are kept free on the disk; absent: 1 GiB, or a twentieth of a smaller disk.
     pub disk_reserve_bytes: Option<u64>,

@@ -5,7 +5,7 @@
 //! connection that never says what it speaks, or one that takes nothing: an answer to a ping is not missed
 //! where the ping itself finds no room. Of the connections of peers, each has to show that it is one.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
-use toka_tls::{Accepted, Acceptor, Identity, Turn};
+use toka_tls::{Accepted, Acceptor, Gathered, Identity};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
@@ -59,8 +59,8 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
-    /// Absent of peers, whose answers are few.
-    turn: Option<Turn>,
+    /// What is written together. Absent of peers, whose answers are few.
+    gathered: Option<Gathered>,
     _open: TaskTrackerToken,
 }
 
@@ -169,7 +169,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
                 is_flushing: false,
-                turn: proof_timeout.is_none().then(Turn::default),
+                gathered: proof_timeout.is_none().then(Gathered::default),
                 _open: connections.token(),
             })
         });
@@ -273,14 +273,6 @@ impl Proof {
 }
 
 impl<S> Connection<S> {
-    /// Whether the others had their turn.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.turn {
-            Some(turn) => turn.poll(cx),
-            None => Poll::Ready(()),
-        }
-    }
-
     /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
@@ -311,9 +303,6 @@ impl<S> Connection<S> {
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled = None;
-            if let Some(turn) = &mut self.turn {
-                turn.written();
-            }
             return polled;
         }
         if self.stalled.is_none() {
@@ -324,6 +313,37 @@ impl<S> Connection<S> {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    /// Writes all that was gathered.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(gathered) = &mut self.gathered
+            && !gathered.is_empty()
+        {
+            let polled = gathered.poll_some(&mut self.stream, cx);
+            ready!(self.written(cx, polled))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much of this was gathered; `None`: it is to be written as it is, and nothing is before it.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<Option<usize>>> {
+        while let Some(gathered) = &mut self.gathered {
+            if let Some(taken) = gathered.take(slices) {
+                return Poll::Ready(Ok(Some(taken)));
+            }
+            if gathered.is_empty() {
+                break;
+            }
+            ready!(self.poll_out(cx))?;
+        }
+        Poll::Ready(Ok(None))
     }
 }
 
@@ -346,9 +366,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         if let Err(error) = self.check(cx) {
             return Poll::Ready(Err(error));
-        }
-        if let Some(turn) = &mut self.turn {
-            turn.read();
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -374,7 +391,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if let Some(taken) = ready!(self.poll_gather(cx, &[IoSlice::new(bytes)]))? {
+            return Poll::Ready(Ok(taken));
+        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, polled)
     }
@@ -382,9 +401,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
+        if let Some(taken) = ready!(self.poll_gather(cx, slices))? {
+            return Poll::Ready(Ok(taken));
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written(cx, polled)
     }
@@ -394,6 +415,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(gathered) = &mut self.gathered
+            && !gathered.is_empty()
+            && !gathered.is_due(cx)
+        {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_out(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         let was_flushing = mem::replace(&mut self.is_flushing, polled.is_pending());
         // Of a socket it does nothing, and says nothing of what is to be written.
@@ -404,6 +432,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

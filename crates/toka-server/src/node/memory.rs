@@ -10,9 +10,14 @@ const OWN_GROUPS: &str = "/proc/self/cgroup";
 /// The controller of version 1, which says that there is no limit by one that no machine has.
 const CONTROLLER: &str = "memory";
 const NO_LIMIT_BYTES: u64 = 1 << 62;
+/// What the machine has, as Linux says.
+const MACHINE: &str = "/proc/meminfo";
+const MACHINE_TOTAL: &str = "MemTotal:";
 const MIB: u64 = 1 << 20;
 const CACHE_BYTES_MIN: u64 = 64 * MIB;
 const CACHE_BYTES_MAX: u64 = 4_096 * MIB;
+/// Where there is no limit: others are on the machine too, and what is not in this cache may be in the system's.
+const CACHE_BYTES_MAX_SHARED: u64 = 1_024 * MIB;
 const WRITE_BUFFER_BYTES_MIN: u64 = 32 * MIB;
 /// Room for what is applied between two flushes (`flush_bytes` of the log, which take over twice that in memory), so that
 /// RocksDB does not flush by itself in between, into files that are small.
@@ -26,11 +31,13 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Of a process that may take `limit` bytes; `None`: nobody says.
-    pub(super) fn of(limit: Option<u64>) -> Self {
+    /// Of a process that may take `limit` bytes; `None`: nobody says, and it is one of many on a `machine` that has so many
+    /// bytes, if that is known.
+    pub(super) fn of(limit: Option<u64>, machine: Option<u64>) -> Self {
         let Some(limit) = limit else {
+            let share = machine.unwrap_or(0) / 16;
             return Self {
-                cache: CACHE_BYTES_MIN,
+                cache: share.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX_SHARED),
                 write_buffer: WRITE_BUFFER_BYTES_MAX,
             };
         };
@@ -46,6 +53,19 @@ impl Shares {
 pub(super) fn limit() -> Option<u64> {
     let own = fs::read_to_string(OWN_GROUPS).ok()?;
     limit_of(Path::new(GROUPS), &own)
+}
+
+/// What the machine has, bytes; `None` where that cannot be read.
+pub(super) fn machine() -> Option<u64> {
+    machine_of(&fs::read_to_string(MACHINE).ok()?)
+}
+
+/// The total that `info` states, in KiB whatever it calls them.
+fn machine_of(info: &str) -> Option<u64> {
+    let mut lines = info.lines();
+    let total = lines.find_map(|line| line.strip_prefix(MACHINE_TOTAL))?;
+    let kib: u64 = total.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1 << 10)
 }
 
 /// The lowest limit of the groups below `root` that `own` has, a line each: a number, controllers, the group.
@@ -90,14 +110,35 @@ mod tests {
             let Shares {
                 cache,
                 write_buffer,
-            } = Shares::of(limit.map(|limit| limit * MIB));
+            } = Shares::of(limit.map(|limit| limit * MIB), Some(MIB << 20));
             (cache / MIB, write_buffer / MIB)
         };
-        assert_eq!(of(None), (64, 128));
         assert_eq!(of(Some(100)), (64, 32));
         assert_eq!(of(Some(1_024)), (256, 64));
         assert_eq!(of(Some(8_192)), (2_048, 128));
         assert_eq!(of(Some(1 << 20)), (4_096, 128));
+    }
+
+    #[test]
+    fn without_a_limit_the_cache_goes_by_the_machine_within_bounds() {
+        let cache = |machine: Option<u64>| {
+            let shares = Shares::of(None, machine.map(|machine| machine * MIB));
+            assert_eq!(shares.write_buffer, WRITE_BUFFER_BYTES_MAX);
+            shares.cache / MIB
+        };
+        assert_eq!(cache(None), 64);
+        assert_eq!(cache(Some(512)), 64);
+        assert_eq!(cache(Some(8_192)), 512);
+        assert_eq!(cache(Some(1 << 20)), 1_024);
+    }
+
+    #[test]
+    fn memory_of_the_machine_is_read_or_unknown() {
+        let info = "MemTotal:       24683996 kB\nMemFree:        17580032 kB\n";
+        assert_eq!(machine_of(info), Some(24_683_996 << 10));
+        for info in ["", "MemFree: 1 kB\n", "MemTotal: much\n"] {
+            assert_eq!(machine_of(info), None, "{info}");
+        }
     }
 
     fn set(root: &Path, file: &str, limit: &str) {

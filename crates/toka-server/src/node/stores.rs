@@ -73,7 +73,7 @@ pub(super) fn storage(config: &Config, outside: &Outside) -> Arc<dyn Storage> {
 
 #[cfg(feature = "storage")]
 fn disk_storage(config: &Config) -> Arc<dyn Storage> {
-    let shares = Shares::of(memory::limit());
+    let shares = Shares::of(memory::limit(), memory::machine());
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions {
         block_cache_bytes: size(config.storage.cache_bytes.unwrap_or(shares.cache)),

@@ -1,5 +1,7 @@
 //! What ends a connection, and what does not.
 
+use std::future::poll_fn;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_util::sync::CancellationToken;
 
@@ -70,12 +72,45 @@ async fn tasks_that_can_run_have_a_turn_before_a_client_is_written_to() {
     for _ in 0..2 {
         let answering = tokio::spawn(async {});
         connection.write_all(b"x").await.expect("there is room");
-        assert!(answering.is_finished());
-        // A connection is read from each time before it is written to.
-        far.write_all(b"y").await.expect("sent");
+        // As HTTP does, whenever its task is woken.
+        let flushing = poll_fn(|cx| {
+            let flushed = Pin::new(&mut connection).poll_flush(cx);
+            assert!(matches!(flushed, Poll::Ready(Ok(()))), "{flushed:?}");
+            Poll::<()>::Pending
+        });
         let mut byte = [0];
-        connection.read_exact(&mut byte).await.expect("it has come");
+        tokio::select! {
+            read = far.read_exact(&mut byte) => read.map(drop).expect("it has come"),
+            () = flushing => {}
+        }
+        assert!(answering.is_finished());
     }
+}
+
+#[tokio::test]
+async fn client_gets_what_was_gathered_before_the_end() {
+    let (mut connection, mut far) = accepted(None).await;
+    connection.write_all(b"bye").await.expect("there is room");
+    connection.shutdown().await.expect("it goes out");
+    let mut bytes = Vec::new();
+    far.read_to_end(&mut bytes).await.expect("it ends");
+    assert_eq!(bytes, b"bye");
+}
+
+#[tokio::test]
+async fn client_that_takes_nothing_of_what_was_gathered_is_given_up() {
+    let (mut connection, _far) = accepted(None).await;
+    // More than the connection holds, and what is gathered.
+    let bytes = vec![0; 4 * PROOF_BYTES];
+    let mut left = &bytes[..];
+    let end = loop {
+        let part = &left[..left.len().min(8 << 10)];
+        match connection.write(part).await {
+            Ok(written) => left = &left[written..],
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
