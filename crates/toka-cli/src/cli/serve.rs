@@ -285,7 +285,7 @@ pub(crate) struct Serve {
     /// Bytes of log entries that are kept behind a snapshot [default: 256MiB].
     #[arg(long, value_name = "SIZE")]
     keep_log_bytes: Option<ByteSize>,
-    /// Block cache of the storage [default: a quarter of the memory limit].
+    /// Block cache of the storage [default: a quarter of the memory limit; a sixteenth of the memory where there is none].
     #[arg(long, value_name = "SIZE")]
     cache_bytes: Option<ByteSize>,
     /// With --otlp-endpoint: how long the collector may take to take a batch of spans [default: 10s].
