@@ -433,7 +433,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_out(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // TLS writes that it ends, and before that what is in its buffers.
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.written(cx, polled)
     }
 }
 
