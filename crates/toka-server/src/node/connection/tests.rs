@@ -118,6 +118,18 @@ async fn client_that_takes_nothing_of_what_was_gathered_is_given_up() {
     assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
+#[tokio::test]
+async fn connection_that_is_only_flushed_is_cut() {
+    let root = CancellationToken::new();
+    let (near, _far) = tokio::io::duplex(1);
+    let mut connection = accept(near, None, &root).await;
+    connection.flush().await.expect("it goes on");
+    root.cancel();
+    let end = connection.flush().await;
+    let end = end.expect_err("it is cut");
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
+}
+
 /// Has no room for what it has to write before it ends.
 struct Unending;
 
