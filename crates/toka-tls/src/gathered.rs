@@ -12,7 +12,7 @@ use crate::turn::Turn;
 const BYTES_MAX: usize = 32 << 10;
 /// What has as many bytes by itself is written as it is: to copy it would cost more than a write.
 const ALONE_BYTES: usize = 16 << 10;
-/// Bytes that are kept where little is gathered. There are thousands of connections, most of them idle.
+/// Bytes that are kept between writes. There are thousands of connections, most of them idle.
 const KEPT_BYTES: usize = 4 << 10;
 
 /// What is to be written to a connection when the tasks that can run have run.
@@ -31,6 +31,8 @@ pub struct Gathered {
     bytes: Vec<u8>,
     /// How many of them were written.
     written: usize,
+    /// How many there were last, which is what there will be next as a rule.
+    usual: usize,
     /// Nothing more is waited for, or taken up before this has gone out.
     is_due: bool,
 }
@@ -51,10 +53,20 @@ impl Gathered {
             self.is_due = !self.is_empty();
             return None;
         }
+        self.make_room(len);
         for slice in slices {
             self.bytes.extend_from_slice(slice);
         }
         Some(len)
+    }
+
+    /// Makes room for `len` more, of which there are no more than the bound allows.
+    fn make_room(&mut self, len: usize) {
+        let (needed, capacity) = (self.bytes.len() + len, self.bytes.capacity());
+        if needed > capacity {
+            let wanted = needed.max(self.usual).max(2 * capacity).min(BYTES_MAX);
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
     }
 
     /// Whether it is time to write what there is; else the task of `cx` is woken when it is. To be called in a task of
@@ -87,8 +99,8 @@ impl Gathered {
     }
 
     fn restart(&mut self) {
-        let capacity = self.bytes.capacity();
-        if capacity > KEPT_BYTES && self.bytes.len() < capacity / 4 {
+        self.usual = self.bytes.len();
+        if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         } else {
             self.bytes.clear();
@@ -200,15 +212,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_bounded_and_given_back_where_little_is_gathered() {
+    async fn bytes_are_bounded_and_given_back_when_they_are_out() {
         let (mut gathered, mut writes) = (Gathered::default(), Writes::of(usize::MAX));
         let part = vec![0_u8; ALONE_BYTES - 1];
         assert!(take(&mut gathered, &part).is_some());
         assert!(take(&mut gathered, &part).is_some());
         assert_eq!(take(&mut gathered, &part), None, "there is no room");
-        write(&mut gathered, &mut writes).await;
-        assert!(take(&mut gathered, b"a").is_some());
-        write(&mut gathered, &mut writes).await;
-        assert_eq!(gathered.bytes.capacity(), 0);
+        assert!(gathered.bytes.capacity() <= BYTES_MAX);
+        for _ in 0..2 {
+            write(&mut gathered, &mut writes).await;
+            assert!(gathered.bytes.capacity() <= KEPT_BYTES);
+            assert!(take(&mut gathered, b"a").is_some());
+        }
     }
 }

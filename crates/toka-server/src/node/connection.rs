@@ -59,6 +59,8 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
+    /// It was read from since the last flush, and could go on.
+    is_checked: bool,
     /// What is written together. Absent of peers, whose answers are few.
     gathered: Option<Gathered>,
     _open: TaskTrackerToken,
@@ -169,6 +171,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 stall_timeout: bounds.stall_timeout,
                 stalled: None,
                 is_flushing: false,
+                is_checked: false,
                 gathered: proof_timeout.is_none().then(Gathered::default),
                 _open: connections.token(),
             })
@@ -273,7 +276,8 @@ impl Proof {
 }
 
 impl<S> Connection<S> {
-    /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write.
+    /// Whether the connection may go on. HTTP reads all the time, but for one that finds no room to write, and one of HTTP/1
+    /// whose client sends on while it is answered: that is flushed alone.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -367,6 +371,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if let Err(error) = self.check(cx) {
             return Poll::Ready(Err(error));
         }
+        self.is_checked = true;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_pending() {
@@ -415,11 +420,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let was_checked = mem::take(&mut self.is_checked);
         if let Some(gathered) = &mut self.gathered
             && !gathered.is_empty()
             && !gathered.is_due(cx)
         {
             return Poll::Ready(Ok(()));
+        }
+        if !was_checked {
+            self.check(cx)?;
         }
         ready!(self.poll_out(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
@@ -433,7 +442,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_out(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // TLS writes that it ends, and before that what is in its buffers.
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.written(cx, polled)
     }
 }
 

@@ -37,7 +37,12 @@ async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
 async fn accepted(proof: Option<Duration>) -> (Connection<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(2 * PROOF_BYTES);
     let root = CancellationToken::new();
-    let stop = Stop::new(root.clone(), &root);
+    (accept(near, proof, &root).await, far)
+}
+
+/// The connection of `near`, which ends at once when `root` is cancelled.
+async fn accept<S>(near: S, proof: Option<Duration>, root: &CancellationToken) -> Connection<S> {
+    let stop = Stop::new(root.clone(), root);
     let bounds = Connections {
         max: 1,
         handshake_timeout: Duration::from_secs(3_600),
@@ -50,7 +55,7 @@ async fn accepted(proof: Option<Duration>) -> (Connection<DuplexStream>, DuplexS
     let accepted = futures::stream::iter([Ok(near)]);
     let mut connections = Box::pin(incoming(accepted, &stop, 1, bounds, proof));
     let connection = connections.next().await.expect("one is accepted");
-    (connection.expect("it is sound"), far)
+    connection.expect("it is sound")
 }
 
 #[tokio::test]
@@ -110,6 +115,48 @@ async fn client_that_takes_nothing_of_what_was_gathered_is_given_up() {
             Err(end) => break end,
         }
     };
+    assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn connection_that_is_only_flushed_is_cut() {
+    let root = CancellationToken::new();
+    let (near, _far) = tokio::io::duplex(1);
+    let mut connection = accept(near, None, &root).await;
+    connection.flush().await.expect("it goes on");
+    root.cancel();
+    let end = connection.flush().await;
+    let end = end.expect_err("it is cut");
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
+}
+
+/// Has no room for what it has to write before it ends.
+struct Unending;
+
+impl AsyncWrite for Unending {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn client_that_does_not_take_the_end_is_given_up() {
+    let mut connection = accept(Unending, None, &CancellationToken::new()).await;
+    connection.write_all(b"bye").await.expect("there is room");
+    let end = connection.shutdown().await;
+    let end = end.expect_err("it is given up");
     assert_eq!(end.kind(), io::ErrorKind::TimedOut);
 }
 
