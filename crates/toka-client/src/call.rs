@@ -143,7 +143,8 @@ impl Shared {
                         return Ok(Answer { endpoint, message });
                     }
                     Err(other @ Error::OtherCluster { .. }) => {
-                        self.foreign(&mut tries, &endpoint, other).await?;
+                        // Boxed, as what follows from a failure: a call that does not fail is not to carry the room for it.
+                        Box::pin(self.foreign(&mut tries, &endpoint, other)).await?;
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -163,7 +164,7 @@ impl Shared {
                     endpoint,
                 });
             }
-            self.failed(&mut tries, &endpoint, &status).await?;
+            Box::pin(self.failed(&mut tries, &endpoint, &status)).await?;
         }
     }
 

@@ -46,7 +46,8 @@ impl Shared {
         if self.pin.get().is_some() {
             return Ok(());
         }
-        self.ask_cluster(deadline).await
+        // Once in the life of a client: no call that comes later is to carry the room for it.
+        Box::pin(self.ask_cluster(deadline)).await
     }
 
     async fn ask_cluster(&self, deadline: Instant) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! The tries of a call: what follows from one that has failed, and when there is no point in another.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use toka_proto::convert::metadata;
@@ -37,7 +38,7 @@ pub(crate) struct Tries {
     redirected: bool,
     /// What someone said, if anyone did; the last failure to reach a node, if nobody did.
     answered: Option<Error>,
-    unreachable: String,
+    unreachable: Cow<'static, str>,
 }
 
 impl Shared {
@@ -54,7 +55,7 @@ impl Shared {
             leaderless: BTreeSet::new(),
             redirected: false,
             answered: None,
-            unreachable: "the deadline came first".to_owned(),
+            unreachable: Cow::Borrowed("the deadline came first"),
         }
     }
 
@@ -95,7 +96,7 @@ impl Shared {
                 let reason = refusal.unwrap_or_else(|| reason(status));
                 // Of several nodes one that refuses in TLS has said most.
                 if reason.contains(TLS) || !tries.unreachable.contains(TLS) {
-                    tries.unreachable = format!("{endpoint}: {reason}");
+                    tries.unreachable = format!("{endpoint}: {reason}").into();
                 }
                 // The others are asked at once; after that it is time to wait.
                 let known = self.routes.known();
@@ -293,7 +294,7 @@ impl Tries {
         let answered = self.answered.take();
         let error = answered.unwrap_or_else(|| Error::Unreachable {
             endpoints: self.asked.iter().cloned().collect(),
-            reason: self.unreachable.clone(),
+            reason: self.unreachable.clone().into_owned(),
         });
         match &other {
             Some(other) => error.beside(other),
