@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bytes::{BufMut as _, Bytes};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::convert::status;
 
@@ -26,11 +26,35 @@ impl Written for Bytes {
 /// What is written, of the type `W`, is bytes already; what is read is decoded as a message of the type `R`.
 ///
 /// A client writes requests and reads answers, a server the other way round.
-pub struct Passthrough<W, R>(PhantomData<fn(W) -> R>);
+pub struct Passthrough<W, R> {
+    /// How messages that are written are gathered; `None`: as the transport does it.
+    written: Option<BufferSettings>,
+    types: PhantomData<fn(W) -> R>,
+}
+
+/// Room for a message that is written alone. The allocators' quickest sizes end there, and few answers are longer; one
+/// that is grows the buffer once.
+const ONE_MESSAGE_BYTES: usize = 1 << 10;
+/// Written bytes that are sent without a wait for more.
+const GATHERED_BYTES_MAX: usize = 32 << 10;
+
+impl<W, R> Passthrough<W, R> {
+    /// For calls that write one message: the transport has 8 KiB ready for each stream.
+    #[must_use]
+    pub fn of_one() -> Self {
+        Self {
+            written: Some(BufferSettings::new(ONE_MESSAGE_BYTES, GATHERED_BYTES_MAX)),
+            types: PhantomData,
+        }
+    }
+}
 
 impl<W, R> Default for Passthrough<W, R> {
     fn default() -> Self {
-        Self(PhantomData)
+        Self {
+            written: None,
+            types: PhantomData,
+        }
     }
 }
 
@@ -47,7 +71,10 @@ impl<W: Written, R: Message + Default + 'static> Codec for Passthrough<W, R> {
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Self::default()
+        Self {
+            written: self.written,
+            types: PhantomData,
+        }
     }
 
     fn decoder(&mut self) -> Self {
@@ -62,6 +89,10 @@ impl<W: Written, R> Encoder for Passthrough<W, R> {
     fn encode(&mut self, item: W, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
         item.write(out);
         Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.written.unwrap_or_default()
     }
 }
 

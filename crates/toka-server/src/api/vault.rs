@@ -122,7 +122,13 @@ impl Service<http::Request<Body>> for Vault {
 
 /// Takes requests of one method, and sends its answers.
 fn grpc<W: Written, R: Message + Default + 'static>() -> Grpc<Passthrough<W, R>> {
-    Grpc::new(Passthrough::default())
+    grpc_over(Passthrough::default())
+}
+
+fn grpc_over<W: Written, R: Message + Default + 'static>(
+    codec: Passthrough<W, R>,
+) -> Grpc<Passthrough<W, R>> {
+    Grpc::new(codec)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
@@ -135,7 +141,7 @@ where
     A: Future<Output = Result<Response<Bytes>, Status>> + Send + 'static,
 {
     Box::pin(async move {
-        let mut grpc = grpc::<Bytes, M>();
+        let mut grpc = grpc_over(Passthrough::<Bytes, M>::of_one());
         Ok(grpc.unary(service_fn(method), request).await)
     })
 }
