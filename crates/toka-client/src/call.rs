@@ -4,13 +4,14 @@ mod tries;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use toka_ledger::seam::Entropy;
 use toka_proto::convert::metadata;
 use toka_proto::convert::read::Header;
 use toka_proto::v1::vault_service_client::VaultServiceClient;
 use tokio::time::{Duration, Instant, timeout_at};
+use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::tries::Tries;
@@ -35,7 +36,11 @@ pub(crate) struct Shared {
     pub(crate) pin: ClusterPin,
     pub(crate) bearer: Option<Bearer>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// The time of a call's first try as it stands in the head of the request: nearly all have the same.
+    pub(crate) first_timeout: OnceLock<AsciiMetadataValue>,
 }
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// A reply, and who gave it.
 pub(crate) struct Answer<T> {
@@ -68,7 +73,18 @@ impl Shared {
     /// A request that tells the node how long it has, and for which cluster it is.
     pub(crate) fn request<M>(&self, message: M, time: Duration) -> Request<M> {
         let mut request = self.lasting_request(message);
-        request.set_timeout(time);
+        let is_first = time == self.config.attempt_timeout;
+        match self.first_timeout.get() {
+            Some(value) if is_first => {
+                request.metadata_mut().insert(GRPC_TIMEOUT, value.clone());
+            }
+            _ => {
+                request.set_timeout(time);
+                if is_first && let Some(value) = request.metadata().get(GRPC_TIMEOUT) {
+                    self.first_timeout.get_or_init(|| value.clone());
+                }
+            }
+        }
         request
     }
 

@@ -1,6 +1,6 @@
 //! The client and its making.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use toka_ledger::seam::{Entropy, SystemEntropy};
 use toka_proto::convert::metadata::Leader;
@@ -277,6 +277,7 @@ fn begin(
         pin: ClusterPin::new(cluster_id),
         bearer: None,
         entropy,
+        first_timeout: OnceLock::new(),
         config,
     }
 }
