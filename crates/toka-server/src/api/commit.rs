@@ -64,15 +64,14 @@ pub(super) async fn commit(
             }
             Route::There(leader) => {
                 let request = work.message(shared.history_id());
-                forward(shared, &call, leader, request).await
+                // Boxed, as what follows from a refusal: a commit that the leader takes is not to carry the room for it.
+                Box::pin(forward(shared, &call, leader, request)).await
             }
         };
         match attempt {
             Ok(response) => return Ok(response),
             Err(refused) => {
-                refused
-                    .before_retry(shared, &call, &route, &mut pauses)
-                    .await?
+                Box::pin(refused.before_retry(shared, &call, &route, &mut pauses)).await?;
             }
         }
     }
