@@ -7,7 +7,7 @@ FROM docker.io/library/rust:1.95.0-trixie AS build
 ENV RUSTUP_TOOLCHAIN=1.95.0
 # RocksDB is C++, and its bindings come from libclang.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ libclang-dev \
+    && apt-get install -y --no-install-recommends g++ make libclang-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .

@@ -28,6 +28,14 @@ pub(crate) const BUILD: &[Need] = &[
         is_met: has_cxx,
     },
     Need {
+        what: "make, which builds the allocator",
+        apt: &["make"],
+        dnf: &["make"],
+        pacman: &["make"],
+        brew: &[],
+        is_met: || on_path("make"),
+    },
+    Need {
         what: "libclang with its headers",
         apt: &["libclang-dev"],
         dnf: &["clang-devel"],
@@ -386,7 +394,7 @@ mod tests {
         let text = advice(Os::Debian, &missing);
         assert!(
             text.contains(
-                "apt-get update && apt-get install -y g++ libclang-dev git python3 python3-venv faketime strace \
+                "apt-get update && apt-get install -y g++ make libclang-dev git python3 python3-venv faketime strace \
                  iproute2 nftables prometheus chromium"
             ),
             "{text}"

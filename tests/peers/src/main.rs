@@ -23,6 +23,10 @@ use clap::Parser;
 use crate::load::Load;
 use crate::store::System;
 
+/// What `toka bench` has, for the clients of all stores.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Compare Toka Vault with etcd and NATS JetStream on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "toka-peers")]
