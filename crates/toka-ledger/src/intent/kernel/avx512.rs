@@ -126,6 +126,17 @@ fn store<const R: usize, const Q: usize>(
     out: &mut [i32],
     stride: usize,
 ) {
+    if Q == 1
+        && let &[a, b, c, d] = sums.as_flattened()
+    {
+        let mut four = [0; 4];
+        let offset = _mm_set1_epi32(offsets[0]);
+        avx2::store(_mm_sub_epi32(sum_of_each(a, b, c, d), offset), &mut four);
+        for (row, dot) in four.into_iter().enumerate() {
+            out[row * stride] = dot;
+        }
+        return;
+    }
     for (row, sums) in sums.into_iter().enumerate() {
         let out = &mut out[row * stride..][..Q];
         if let (&[a, b, c, d], &[e, f, g, h]) = (sums.as_slice(), offsets.as_slice()) {
