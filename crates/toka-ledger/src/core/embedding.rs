@@ -107,6 +107,11 @@ impl Embedding {
             .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
     }
 
+    /// The components, Q14, little-endian.
+    pub(crate) fn pairs(&self) -> &[[u8; 2]] {
+        self.components.as_chunks().0
+    }
+
     /// The components as little-endian bytes, two each.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {

@@ -5,6 +5,9 @@ use super::query::Query;
 use super::shortlist::Shortlist;
 use super::table::{Best, Table};
 
+/// Rows of a shortlist that stay when it has no room for more.
+const KEPT: usize = BLOCK_QUERIES_MAX + 1;
+
 /// The scans of up to [`BLOCK_QUERIES_MAX`] queries. Its memory is used again by the next block.
 ///
 /// Each answer is the one that a scan would give at that moment: rows that were pushed or set
@@ -15,6 +18,7 @@ pub struct Block {
     queries: Vec<Line>,
     squares: Vec<u32>,
     bars: Vec<i64>,
+    /// One for each query, and what is left of earlier blocks.
     shortlists: Vec<Shortlist>,
     number: u64,
 }
@@ -47,17 +51,20 @@ impl Block {
         self.queries.clear();
         self.squares.clear();
         self.bars.clear();
-        self.shortlists.clear();
-        for query in queries {
+        for (index, query) in queries.iter().enumerate() {
             let bar = query.bar(tau_q30);
             self.queries.extend_from_slice(&query.lines);
             self.squares.push(query.square);
             self.bars.push(bar);
-            self.shortlists
-                .push(table.shortlist(bar, BLOCK_QUERIES_MAX + 1));
+            let room = table.shortlist_room(KEPT);
+            match self.shortlists.get_mut(index) {
+                Some(shortlist) => shortlist.restart(bar, KEPT, room),
+                None => self.shortlists.push(Shortlist::new(bar, KEPT, room)),
+            }
         }
         self.number = table.begin_block();
-        table.scan(&self.queries, &self.squares, &mut self.shortlists);
+        let shortlists = &mut self.shortlists[..queries.len()];
+        table.scan(&self.queries, &self.squares, shortlists);
     }
 
     /// The best row of the table as it is now, if its score reaches the query's bar: what

@@ -50,8 +50,6 @@ pub(crate) struct Clusterer {
     /// `None` until the vault's dimension is known.
     space: Option<Space>,
     lookahead: Lookahead,
-    /// Reused for each event: its components.
-    components: Vec<i16>,
 }
 
 impl Clusterer {
@@ -62,7 +60,6 @@ impl Clusterer {
             kernel: Kernel::detect(),
             space: None,
             lookahead: Lookahead::default(),
-            components: Vec::new(),
         }
     }
 
@@ -149,13 +146,11 @@ impl Clusterer {
             space.table = Some(Table::new(space.dimension, kernel));
             space
         });
-        self.components.clear();
-        self.components.extend(embedding.iter());
         let place = match self.lookahead.find(space, embedding) {
             Some(row) => Place::Row(row),
             None => Place::New(None),
         };
-        let (micro_cluster, intent) = space.add(place, &self.components, sequence);
+        let (micro_cluster, intent) = space.add(place, embedding, sequence);
         Assignment {
             micro_cluster,
             intent,

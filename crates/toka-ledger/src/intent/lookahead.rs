@@ -21,8 +21,11 @@ pub(super) struct Lookahead {
     next: usize,
     /// Which of them the block has scores of.
     scored: Range<usize>,
+    /// Those of the block, and what is left of longer blocks.
     queries: Vec<Query>,
     block: Block,
+    /// Reused for each event that is in no block.
+    alone: Query,
     /// Reused for each event: `event - mean`.
     relative: Vec<i32>,
 }
@@ -54,21 +57,23 @@ impl Lookahead {
         // Events of refused commits and duplicates were expected and do not come.
         let at = self.embeddings[self.next..]
             .iter()
-            .position(|expected| expected == embedding)
+            .position(|expected| is_same(expected, embedding))
             .map(|skipped| self.next + skipped);
         self.next = at.map_or(self.next, |at| at + 1);
         let is_full = space.is_full();
         match at {
             Some(at) if !is_full && self.is_in_block(at) => self.find_in_block(space, at),
             _ => {
-                let query = query(space, embedding, &mut self.relative);
+                space.relative(embedding, &mut self.relative);
+                self.alone.set(&self.relative);
+                let query = &self.alone;
                 let table = space.table.as_ref().expect("a replay scores no event");
                 let best = if is_full {
-                    table.best(&query)
+                    table.best(query)
                 } else if query.is_zero() {
                     None
                 } else {
-                    table.best_above(&query, query.bar(space.parameters.tau_q30))
+                    table.best_above(query, query.bar(space.parameters.tau_q30))
                 };
                 best.map(|best| best.row)
             }
@@ -83,14 +88,17 @@ impl Lookahead {
     fn find_in_block(&mut self, space: &mut Space, at: usize) -> Option<usize> {
         if !self.scored.contains(&at) {
             let until = self.embeddings.len().min(at + BLOCK_QUERIES_MAX);
-            self.queries.clear();
-            for embedding in &self.embeddings[at..until] {
-                let query = query(space, embedding, &mut self.relative);
-                self.queries.push(query);
+            for (index, embedding) in self.embeddings[at..until].iter().enumerate() {
+                space.relative(embedding, &mut self.relative);
+                match self.queries.get_mut(index) {
+                    Some(query) => query.set(&self.relative),
+                    None => self.queries.push(Query::new(&self.relative)),
+                }
             }
             let tau_q30 = space.parameters.tau_q30;
             let table = space.table.as_mut().expect("a replay scores no event");
-            self.block.score(table, &self.queries, tau_q30);
+            let queries = &self.queries[..until - at];
+            self.block.score(table, queries, tau_q30);
             self.scored = at..until;
         }
         let index = at - self.scored.start;
@@ -102,7 +110,8 @@ impl Lookahead {
     }
 }
 
-fn query(space: &Space, embedding: &Embedding, relative: &mut Vec<i32>) -> Query {
-    space.relative(embedding.iter(), relative);
-    Query::new(relative)
+/// Equality. Mostly the two share their memory, which then need not be compared.
+fn is_same(a: &Embedding, b: &Embedding) -> bool {
+    let (left, right): (&[u8], &[u8]) = (a.as_bytes(), b.as_bytes());
+    std::ptr::eq(left, right) || a == b
 }

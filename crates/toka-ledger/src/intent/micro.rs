@@ -1,5 +1,6 @@
 //! The micro-clusters: what is known of each, and the sums of their events.
 
+use super::kernel::Share;
 use super::{IntentId, MicroClusterId};
 
 /// What is known of a micro-cluster beside its sums.
@@ -76,29 +77,26 @@ impl Micros {
         debug_assert_eq!(self.sums.len(), self.rows.len() * self.dimension);
     }
 
-    /// Adds an event to a row. A full row (`weight` is 2^`decay_shift`) first loses one part in
-    /// 2^`decay_shift` of its sums. What the sums gain, `intent` gains too.
-    pub(super) fn add(
+    /// Counts an event to a row, whose sums the caller adds it to: a full row (`weight` is 2^`decay_shift`) first
+    /// loses one part in 2^`decay_shift` of them.
+    pub(super) fn count(
         &mut self,
         row: usize,
-        event: &[i16],
         sequence: u64,
         decay_shift: u32,
-        intent: &mut [i64],
-    ) {
+    ) -> (Share, &mut [i32]) {
         let micro = &mut self.rows[row];
         let is_full = micro.weight >> decay_shift != 0;
         micro.weight += u32::from(!is_full);
         micro.events += 1;
         micro.last = sequence;
         self.changed[row] = true;
+        let share = Share {
+            weight: i32::try_from(micro.weight).expect("at most 4,096"),
+            decay_shift: is_full.then_some(decay_shift),
+        };
         let sums = &mut self.sums[row * self.dimension..][..self.dimension];
-        for ((sum, &component), intent) in sums.iter_mut().zip(event).zip(intent) {
-            let lost = if is_full { *sum >> decay_shift } else { 0 };
-            let gained = i32::from(component) - lost;
-            *sum += gained;
-            *intent += i64::from(gained);
-        }
+        (share, sums)
     }
 
     /// Moves a row to another intent.

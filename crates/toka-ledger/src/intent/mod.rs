@@ -12,6 +12,7 @@
 
 pub mod block;
 mod clusterer;
+mod digest;
 pub mod kernel;
 mod lookahead;
 pub mod macro_clustering;

@@ -15,7 +15,7 @@ use super::micro::Micro;
 use super::names::Names;
 use super::regroup::Source;
 use super::space::{Place, Space};
-use crate::core::EventHeader;
+use crate::core::{Embedding, EventHeader};
 use crate::engine::{Direction, Engine, Scan, Table};
 use crate::error::Error;
 use crate::seam::Threads;
@@ -241,8 +241,8 @@ fn replay(
         if embedded.is_empty() {
             return Ok(());
         }
-        for Embedded { header, components } in embedded {
-            join(space, &header, &components)?;
+        for Embedded { header, embedding } in embedded {
+            join(space, &header, &embedding)?;
             let sequence = header.sequence;
             space
                 .finish_regrouping(sequence, Source::Recorded(records))
@@ -255,7 +255,7 @@ fn replay(
 /// An event with an embedding, as it is stored.
 struct Embedded {
     header: Arc<EventHeader>,
-    components: Vec<i16>,
+    embedding: Embedding,
 }
 
 /// The next events with embeddings, whose embeddings `rows` has; none at the end.
@@ -279,14 +279,14 @@ fn next_embedded(engine: &dyn Engine, rows: &mut Scan<'_>) -> Result<Vec<Embedde
             let missing = || missing(Table::Headers, &encode_sequence(sequence));
             Ok(Embedded {
                 header: header.ok_or_else(missing)?,
-                components: embedding.iter().collect(),
+                embedding,
             })
         })
         .collect()
 }
 
 /// Adds an event to the micro-cluster that its header names.
-fn join(space: &mut Space, header: &EventHeader, components: &[i16]) -> Result<(), Error> {
+fn join(space: &mut Space, header: &EventHeader, embedding: &Embedding) -> Result<(), Error> {
     let (Some(micro), Some(intent)) = (header.micro_cluster, header.intent) else {
         return Err(inconsistent("an event with an embedding has no intent"));
     };
@@ -295,8 +295,8 @@ fn join(space: &mut Space, header: &EventHeader, components: &[i16]) -> Result<(
         None if micro == space.next_micro => Place::New(Some(intent)),
         None => return Err(inconsistent("an event is of an unknown micro-cluster")),
     };
-    if components.len() != space.dimension
-        || space.add(place, components, header.sequence) != (micro, intent)
+    if embedding.dimension() != space.dimension
+        || space.add(place, embedding, header.sequence) != (micro, intent)
     {
         return Err(inconsistent("an event's header is of another intent"));
     }

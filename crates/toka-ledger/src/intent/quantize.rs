@@ -17,7 +17,7 @@ pub fn isqrt(v: u64) -> u64 {
 /// Magnitudes are at most [`MAGNITUDE_MAX`].
 pub fn quantize(v: &[i32], out: &mut [i8]) -> u32 {
     assert_eq!(v.len(), out.len(), "a direction keeps its shape");
-    let largest = v.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
+    let largest = kernel::largest(v);
     debug_assert!(largest <= MAGNITUDE_MAX.unsigned_abs());
     if largest == 0 {
         out.fill(0);

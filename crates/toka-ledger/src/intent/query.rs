@@ -4,7 +4,7 @@ use super::kernel::{Line, flat, flat_mut, lines_for};
 use super::quantize::{isqrt, quantize};
 
 /// A mean-centred embedding, quantised for one scan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Query {
     pub(super) lines: Vec<Line>,
     pub(super) square: u32,
@@ -16,13 +16,20 @@ impl Query {
     /// [`MAGNITUDE_MAX`](super::quantize::MAGNITUDE_MAX).
     #[must_use]
     pub fn new(y: &[i32]) -> Self {
-        let mut lines = vec![Line::ZERO; lines_for(y.len())];
-        let square = quantize(y, &mut flat_mut(&mut lines)[..y.len()]);
-        Self {
-            lines,
-            square,
-            dimension: y.len(),
+        let mut query = Self::default();
+        query.set(y);
+        query
+    }
+
+    /// Becomes [`Query::new`] of `y`, in the memory that is there.
+    pub fn set(&mut self, y: &[i32]) {
+        if self.dimension != y.len() {
+            self.dimension = y.len();
+            // What fills up the last line is zero, and stays so.
+            self.lines.clear();
+            self.lines.resize(lines_for(y.len()), Line::ZERO);
         }
+        self.square = quantize(y, &mut flat_mut(&mut self.lines)[..y.len()]);
     }
 
     /// The quantised direction, shape `[dimension]`.

@@ -33,6 +33,13 @@ impl Shortlist {
         }
     }
 
+    /// Begins anew, in the memory that is there.
+    pub(super) fn restart(&mut self, bar: i64, keep: usize, room: usize) {
+        debug_assert!(0 < keep && keep < room);
+        self.candidates.clear();
+        (self.floor, self.keep, self.room) = (bar, keep, room);
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.candidates.len()
@@ -79,14 +86,17 @@ impl Shortlist {
         excluded: &[u32],
         score: impl Fn(usize) -> i64,
     ) -> Option<Best> {
-        let others = || {
-            let all = self.candidates.iter();
-            all.filter(|candidate| !excluded.contains(&candidate.row))
-        };
-        let Some(first) = others().max_by_key(|candidate| candidate.bound) else {
+        let mut highest: Option<Candidate> = None;
+        for candidate in &self.candidates {
+            // Few get as far as the excluded ones.
+            let is_lower = highest.is_some_and(|highest| candidate.bound < highest.bound);
+            if !is_lower && !excluded.contains(&candidate.row) {
+                highest = Some(*candidate);
+            }
+        }
+        let Some(Candidate { row: first, .. }) = highest else {
             return best;
         };
-        let first = first.row;
         best = Best::better(best, first as usize, score(first as usize), bar);
         for candidate in self.candidates.iter() {
             let is_below = best.is_some_and(|best| best.score > candidate.bound);

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::kernel::{Kernel, Sums};
 use super::macro_clustering::spread;
 use super::micro::{Micro, Micros};
 use super::names::Names;
 use super::pending::Pending;
 use super::table::{SKETCH_MICROS_MIN, Table};
 use super::{IntentId, MicroClusterId, Parameters};
+use crate::core::Embedding;
 use crate::store::clusters::SavedState;
 
-/// Sets the digest apart from all others.
-const DIGEST_CONTEXT: &str = "toka-ledger v1 clusters";
 /// Embedded events at which the first macro-clustering is due in any case; then at each doubling.
 const FIRST_GROUPING: u64 = 64;
 
@@ -71,7 +71,8 @@ pub(super) struct Space {
     pub(super) saved: u64,
     /// Micro-clusters that were saved and are gone since.
     pub(super) removed: Vec<MicroClusterId>,
-    /// Reused for each event: the centre that it moves.
+    pub(super) kernel: Kernel,
+    /// Reused for each event: the centre that it moves, shape `[dimension]`.
     centre: Vec<i32>,
 }
 
@@ -105,7 +106,8 @@ impl Space {
             pending: None,
             saved: 0,
             removed: Vec::new(),
-            centre: Vec::new(),
+            kernel: Kernel::detect(),
+            centre: vec![0; dimension],
         }
     }
 
@@ -133,24 +135,20 @@ impl Space {
             || self.next_micro.0 == u32::MAX
     }
 
-    /// `event - mean`, shape `[dimension]`.
-    pub(super) fn relative(&self, event: impl Iterator<Item = i16>, out: &mut Vec<i32>) {
-        out.clear();
-        let components = event.zip(&self.mean);
-        out.extend(components.map(|(component, &mean)| i32::from(component) - mean));
+    /// `event - mean`, shape `[dimension]`, of an event of that shape.
+    pub(super) fn relative(&self, event: &Embedding, out: &mut Vec<i32>) {
+        out.resize(self.dimension, 0);
+        self.kernel.relative(event.pairs(), &self.mean, out);
     }
 
-    /// Adds an event at its place. Returns the micro-cluster and its intent.
+    /// Adds an event, of the space's dimension, at its place. Returns the micro-cluster and its intent.
     pub(super) fn add(
         &mut self,
         place: Place,
-        event: &[i16],
+        event: &Embedding,
         sequence: u64,
     ) -> (MicroClusterId, IntentId) {
         self.embedded += 1;
-        for (sum, &component) in self.sums.iter_mut().zip(event) {
-            *sum += i64::from(component);
-        }
         let row = match place {
             Place::Row(row) => {
                 self.join(row, event, sequence);
@@ -162,26 +160,34 @@ impl Space {
         (id, intent)
     }
 
-    fn join(&mut self, row: usize, event: &[i16], sequence: u64) {
+    fn join(&mut self, row: usize, event: &Embedding, sequence: u64) {
         let before = *self.micros.row(row);
         let group = self
             .groups
             .get_mut(&before.intent)
             .expect("each micro-cluster's intent is there");
         let shift = self.parameters.decay_shift();
-        self.micros
-            .add(row, event, sequence, shift, &mut group.sums);
+        let (share, micro) = self.micros.count(row, sequence, shift);
+        let sums = Sums {
+            all: &mut self.sums,
+            intent: &mut group.sums,
+            micro,
+        };
+        self.kernel
+            .join(event.pairs(), share, sums, &self.mean, &mut self.centre);
         group.weight += u64::from(self.micros.row(row).weight - before.weight);
         if let Some(table) = &mut self.table {
-            self.micros.centre(row, &self.mean, &mut self.centre);
             table.set(row, &self.centre);
         }
     }
 
     /// Makes a micro-cluster of one event. Returns its row.
-    fn found(&mut self, intent: Option<IntentId>, event: &[i16], sequence: u64) -> usize {
+    fn found(&mut self, intent: Option<IntentId>, event: &Embedding, sequence: u64) -> usize {
+        for (sum, component) in self.sums.iter_mut().zip(event.iter()) {
+            *sum += i64::from(component);
+        }
         let mut relative = Vec::with_capacity(self.dimension);
-        self.relative(event.iter().copied(), &mut relative);
+        self.relative(event, &mut relative);
         let intent = intent
             .or_else(|| self.most_similar(&relative))
             .unwrap_or(self.next_intent);
@@ -199,12 +205,11 @@ impl Space {
             first: sequence,
             last: sequence,
         };
-        self.micros
-            .push(micro, event.iter().copied().map(i32::from));
+        self.micros.push(micro, event.iter().map(i32::from));
         self.groups
             .entry(intent)
             .or_insert_with(|| Group::new(self.dimension))
-            .add(1, event.iter().copied().map(i64::from));
+            .add(1, event.iter().map(i64::from));
         if let Some(table) = &mut self.table {
             table.push(&relative);
         }
@@ -241,56 +246,6 @@ impl Space {
             // At most 2^31 by 2^28.
             (intent, (product << 28).div_euclid(spread))
         })
-    }
-
-    /// Digest of everything that decides where events go: counters, sums, micro-clusters, and the table of
-    /// their directions. What follows from these alone is left out.
-    pub(super) fn digest(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
-        let mut bytes = Vec::with_capacity(self.dimension * size_of::<i64>());
-        for number in [
-            self.embedded,
-            self.next_micro.0.into(),
-            self.next_intent.0,
-            self.born.into(),
-            self.grouped.into(),
-            self.doubling,
-            self.records,
-        ] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.extend(self.sums.iter().flat_map(|sum| sum.to_le_bytes()));
-        bytes.extend(self.mean.iter().flat_map(|mean| mean.to_le_bytes()));
-        hasher.update(&bytes);
-        for (row, micro) in self.micros.rows().iter().enumerate() {
-            bytes.clear();
-            for number in [
-                micro.id.0.into(),
-                micro.intent.0,
-                micro.weight.into(),
-                micro.events,
-                micro.first,
-                micro.last,
-            ] {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
-            bytes.extend(
-                self.micros
-                    .sums(row)
-                    .iter()
-                    .flat_map(|sum| sum.to_le_bytes()),
-            );
-            if let Some(table) = &self.table {
-                bytes.extend(
-                    table
-                        .row(row)
-                        .iter()
-                        .map(|component| component.cast_unsigned()),
-                );
-            }
-            hasher.update(&bytes);
-        }
-        *hasher.finalize().as_bytes()
     }
 
     /// Makes the intents' sums anew from their micro-clusters.

@@ -180,17 +180,14 @@ impl Table {
     }
 
     pub(super) fn best_for(&self, query: &[Line], square: u32, bar: i64) -> Option<Best> {
-        let mut shortlist = [self.shortlist(bar, 1)];
+        let mut shortlist = [Shortlist::new(bar, 1, self.shortlist_room(1))];
         self.scan(query, &[square], &mut shortlist);
         shortlist[0].best(bar, None, &[], |row| self.score_of(row, query))
     }
 
     pub(super) fn score_of(&self, row: usize, query: &[Line]) -> i64 {
-        let mut dot = [0];
-        let row_lines = self.lines_of(row);
-        self.kernel
-            .dots(row_lines, query, self.lines_per_row, &mut dot, 1);
-        i64::from(dot[0]) * i64::from(self.weights[row])
+        let dot = self.kernel.dot(self.lines_of(row), query);
+        i64::from(dot) * i64::from(self.weights[row])
     }
 
     /// Forgets which rows were touched. Returns a number for [`touched_since`](Self::touched_since).
@@ -205,14 +202,13 @@ impl Table {
         (self.block == block).then_some(self.touched.as_slice())
     }
 
-    /// An empty list for [`scan`](Self::scan).
-    pub(super) fn shortlist(&self, bar: i64, keep: usize) -> Shortlist {
-        let room = if self.sketch.is_some() {
+    /// Candidates that a list for [`scan`](Self::scan) that keeps `keep` needs room for.
+    pub(super) fn shortlist_room(&self, keep: usize) -> usize {
+        if self.sketch.is_some() {
             SKETCH_CANDIDATES_MAX
         } else {
             2 * keep
-        };
-        Shortlist::new(bar, keep, room)
+        }
     }
 
     /// Fills the shortlists of up to [`BLOCK_QUERIES_MAX`] queries.

@@ -220,7 +220,7 @@ impl Clusterer {
             .space()
             .filter(|space| space.dimension == embedding.dimension())?;
         let mut relative = Vec::with_capacity(space.dimension);
-        space.relative(embedding.iter(), &mut relative);
+        space.relative(embedding, &mut relative);
         Some((space, relative))
     }
 }

@@ -385,8 +385,11 @@ pub fn decode_label(intent: IntentId, value: Bytes) -> Result<String, DecodeErro
 }
 
 fn put_i32s(out: &mut Vec<u8>, numbers: &[i32]) {
-    for &number in numbers {
-        out.put_i32_le(number);
+    let start = out.len();
+    out.resize(start + 4 * numbers.len(), 0);
+    let (places, _) = out[start..].as_chunks_mut::<4>();
+    for (place, number) in places.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
     }
 }
 

@@ -41,6 +41,40 @@ fn without_sketch(clusterer: &mut Clusterer) -> bool {
     had
 }
 
+/// Goes on with `kernel`, after the first event.
+fn use_kernel(clusterer: &mut Clusterer, kernel: Kernel) {
+    let space = clusterer.space.as_mut().expect("there is an event");
+    space.kernel = kernel;
+    space.table = Some(Table::new(space.dimension, kernel));
+    space.rebuild_table();
+}
+
+#[test]
+fn kernels_assign_alike() {
+    const EVENTS: u64 = 600;
+    // Nearly every micro-cluster is full.
+    let parameters = Parameters {
+        count_cap: 2,
+        ..Parameters::default()
+    };
+    let mut expected = None;
+    for kernel in Kernel::available() {
+        let mut clusterer = Clusterer::new(Arc::new(InlineThreads));
+        let mut assigned = Vec::new();
+        for sequence in 1..=EVENTS {
+            let embedding = embedding(sequence);
+            assigned.push(clusterer.assign(parameters, &embedding, sequence));
+            let _ = clusterer.settle(sequence);
+            if sequence == 1 {
+                use_kernel(&mut clusterer, kernel);
+            }
+        }
+        let found = (assigned, clusterer.digest_after(EVENTS));
+        let expected = expected.get_or_insert_with(|| found.clone());
+        assert_eq!(found, *expected, "{}", kernel.name());
+    }
+}
+
 #[test]
 fn sketch_changes_no_assignment_and_no_record() {
     let new = || Clusterer::new(Arc::new(InlineThreads));

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Line, Sieve, Tile};
+use super::{Line, Share, Sieve, Tile, portable};
 
 #[target_feature(enable = "avx2")]
 pub(super) fn dots(rows: &[Line], queries: &[Line], lines: usize, out: &mut [i32], stride: usize) {
@@ -26,6 +26,12 @@ pub(super) fn dots(rows: &[Line], queries: &[Line], lines: usize, out: &mut [i32
             }
         }
     }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn dot(row: &[Line], query: &[Line]) -> i32 {
+    let [[sum]] = products([row], [query], row.len());
+    _mm_cvtsi128_si32(sum_of_each(sum, sum, sum, sum))
 }
 
 /// `R` rows with all queries.
@@ -111,32 +117,56 @@ fn sum_of_each(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(four: __m128i, out: &mut [i32]) {
+pub(super) fn store(four: __m128i, out: &mut [i32]) {
     let out: &mut [i32; 4] = out.first_chunk_mut().expect("a stride holds all queries");
     // SAFETY: `out` is 16 writable bytes, and the store needs no alignment.
     unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) }
 }
 
-/// The products of every other component are 64 bits wide each, and of each the upper half is the result.
 #[target_feature(enable = "avx2")]
 pub(super) fn directions(v: &[i32], ratio: i32, out: &mut [i8]) -> u32 {
     let ratios = _mm256_set1_epi64x(i64::from(ratio));
-    let half = _mm256_set1_epi64x(1 << 31);
-    let scaled = |components: __m256i| _mm256_add_epi64(_mm256_mul_epi32(components, ratios), half);
-    let (eights, rest) = v.as_chunks::<8>();
-    let (out_eights, out_rest) = out.as_chunks_mut::<8>();
+    // Packing works on each half of a vector: of eight fours of components the even ones come first.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let (chunks, rest) = v.as_chunks::<32>();
+    let (out_chunks, out_rest) = out.as_chunks_mut::<32>();
     let mut squares = _mm256_setzero_si256();
-    for (eight, out) in eights.iter().zip(out_eights) {
-        // SAFETY: `eight` is 32 readable bytes, and the load needs no alignment.
-        let eight = unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) };
-        let even = _mm256_srli_epi64::<32>(scaled(eight));
-        let odd = scaled(_mm256_srli_epi64::<32>(eight));
-        let rounded = _mm256_blend_epi32::<0b1010_1010>(even, odd);
-        squares = _mm256_add_epi32(squares, _mm256_mullo_epi32(rounded, rounded));
-        *out = lanes(rounded).map(|lane| lane as i8);
+    for (chunk, out) in chunks.iter().zip(out_chunks) {
+        let (sixteens, _) = chunk.as_chunks::<16>();
+        let first = rounded(&sixteens[0], ratios);
+        let second = rounded(&sixteens[1], ratios);
+        squares = _mm256_add_epi32(squares, _mm256_madd_epi16(first, first));
+        squares = _mm256_add_epi32(squares, _mm256_madd_epi16(second, second));
+        let packed = _mm256_packs_epi16(first, second);
+        let packed = _mm256_permutevar8x32_epi32(packed, order);
+        // SAFETY: `out` is 32 writable bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), packed) };
     }
     let square: i32 = lanes(squares).iter().sum();
-    square as u32 + super::portable::directions(rest, ratio, out_rest)
+    square as u32 + portable::directions(rest, ratio, out_rest)
+}
+
+/// Sixteen directions of 16 bits, in fours: the first, third, second and last ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rounded(sixteen: &[i32; 16], ratios: __m256i) -> __m256i {
+    let (eights, _) = sixteen.as_chunks::<8>();
+    let first = rounded_eight(&eights[0], ratios);
+    let second = rounded_eight(&eights[1], ratios);
+    _mm256_packs_epi32(first, second)
+}
+
+/// The products of every other component are 64 bits wide each, and of each the upper half is the result.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rounded_eight(eight: &[i32; 8], ratios: __m256i) -> __m256i {
+    let half = _mm256_set1_epi64x(1 << 31);
+    // SAFETY: `eight` is 32 readable bytes, and the load needs no alignment.
+    let eight = unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) };
+    let even = _mm256_add_epi64(_mm256_mul_epi32(eight, ratios), half);
+    let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(eight), ratios);
+    let odd = _mm256_add_epi64(odd, half);
+    _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd)
 }
 
 #[inline]
@@ -146,6 +176,29 @@ fn lanes(eight: __m256i) -> [i32; 8] {
     // SAFETY: `lanes` is 32 writable bytes, and the store needs no alignment.
     unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), eight) };
     lanes
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn largest(v: &[i32]) -> u32 {
+    portable::largest(v)
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn relative(event: &[[u8; 2]], mean: &[i32], out: &mut [i32]) {
+    portable::relative(event, mean, out);
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn join(
+    event: &[[u8; 2]],
+    share: Share,
+    all: &mut [i64],
+    intent: &mut [i64],
+    micro: &mut [i32],
+    mean: &[i32],
+    centre: &mut [i32],
+) {
+    portable::join(event, share, all, intent, micro, mean, centre);
 }
 
 #[target_feature(enable = "avx2")]

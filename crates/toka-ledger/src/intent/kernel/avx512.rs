@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Line;
+use super::{Line, avx2};
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn dots(rows: &[Line], queries: &[Line], lines: usize, out: &mut [i32], stride: usize) {
@@ -21,6 +21,37 @@ pub(super) fn dots(rows: &[Line], queries: &[Line], lines: usize, out: &mut [i32
         column(rows, [query], lines, &mut out[first..], stride);
         first += 1;
     }
+}
+
+/// Four chains of sums, so that none waits for itself.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn dot(row: &[Line], query: &[Line]) -> i32 {
+    let mut even = [_mm512_setzero_si512(); 2];
+    let mut odd = even;
+    let (row_pairs, row_rest) = row.as_chunks::<2>();
+    let (query_pairs, query_rest) = query.as_chunks::<2>();
+    for (row, query) in row_pairs.iter().zip(query_pairs) {
+        even = add_line(even, &row[0], &query[0]);
+        odd = add_line(odd, &row[1], &query[1]);
+    }
+    for (row, query) in row_rest.iter().zip(query_rest) {
+        even = add_line(even, row, query);
+    }
+    let sums = _mm512_add_epi32(even[0], odd[0]);
+    let offsets = _mm512_add_epi32(even[1], odd[1]);
+    _mm512_reduce_add_epi32(_mm512_sub_epi32(sums, offsets))
+}
+
+/// Adds the products of a line: to the first sum those of the row plus 128, to the second those of 128.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_line(sums: [__m512i; 2], row: &Line, query: &Line) -> [__m512i; 2] {
+    let flip = _mm512_set1_epi8(i8::MIN);
+    let (row, query) = (_mm512_xor_si512(load(row), flip), load(query));
+    [
+        _mm512_dpbusd_epi32(sums[0], row, query),
+        _mm512_dpbusd_epi32(sums[1], flip, query),
+    ]
 }
 
 /// `Q` queries with all rows, four of these at once: sixteen sums and eight operands of 32
@@ -95,9 +126,44 @@ fn store<const R: usize, const Q: usize>(
     out: &mut [i32],
     stride: usize,
 ) {
+    if Q == 1
+        && let &[a, b, c, d] = sums.as_flattened()
+    {
+        let mut four = [0; 4];
+        let offset = _mm_set1_epi32(offsets[0]);
+        avx2::store(_mm_sub_epi32(sum_of_each(a, b, c, d), offset), &mut four);
+        for (row, dot) in four.into_iter().enumerate() {
+            out[row * stride] = dot;
+        }
+        return;
+    }
     for (row, sums) in sums.into_iter().enumerate() {
-        for (query, sum) in sums.into_iter().enumerate() {
-            out[row * stride + query] = _mm512_reduce_add_epi32(sum) - offsets[query];
+        let out = &mut out[row * stride..][..Q];
+        if let (&[a, b, c, d], &[e, f, g, h]) = (sums.as_slice(), offsets.as_slice()) {
+            let offsets = _mm_setr_epi32(e, f, g, h);
+            avx2::store(_mm_sub_epi32(sum_of_each(a, b, c, d), offsets), out);
+            continue;
+        }
+        for ((out, sum), offset) in out.iter_mut().zip(sums).zip(offsets) {
+            *out = _mm512_reduce_add_epi32(sum) - offset;
         }
     }
+}
+
+/// A third of the instructions of four sums, each by itself.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_of_each(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m128i {
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    // Each quarter has a sum of each.
+    let quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let halves = _mm256_add_epi32(
+        _mm512_castsi512_si256(quarters),
+        _mm512_extracti64x4_epi64::<1>(quarters),
+    );
+    _mm_add_epi32(
+        _mm256_castsi256_si128(halves),
+        _mm256_extracti128_si256::<1>(halves),
+    )
 }

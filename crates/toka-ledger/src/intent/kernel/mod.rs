@@ -9,10 +9,12 @@ mod avx2;
 mod avx512;
 mod line;
 mod portable;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 pub use line::{LINE_BYTES, Line, flat, flat_mut, lines_for};
+pub(super) use sums::{Share, Sums};
 
 /// Queries of a block.
 pub const BLOCK_QUERIES_MAX: usize = 32;
@@ -76,6 +78,16 @@ impl Sieve {
         rest: [0.0; BLOCK_QUERIES_MAX],
         floor: [f32::INFINITY; BLOCK_QUERIES_MAX],
     };
+}
+
+/// The largest magnitude in `v`; 0 if that is empty.
+pub(super) fn largest(v: &[i32]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU has AVX2.
+        return unsafe { avx2::largest(v) };
+    }
+    portable::largest(v)
 }
 
 /// Writes `(component * ratio + 2^31) >> 32` of each component of `v`, which must be within ±127, into `out` of the same
@@ -164,6 +176,20 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `available` makes this kernel only where the CPU has AVX-512 F, BW and VNNI.
             Instructions::Avx512Vnni => unsafe { avx512::dots(rows, queries, lines, out, stride) },
+        }
+    }
+
+    /// The dot product of a row and a query of as many lines. Costs less than [`dots`](Self::dots) of one pair.
+    pub(super) fn dot(self, row: &[Line], query: &[Line]) -> i32 {
+        assert_eq!(row.len(), query.len(), "a query has the rows' shape");
+        match self.0 {
+            Instructions::Portable => portable::dot(row, query),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` makes this kernel only where the CPU has AVX2.
+            Instructions::Avx2 => unsafe { avx2::dot(row, query) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `available` makes this kernel only where the CPU has AVX-512 F, BW and VNNI.
+            Instructions::Avx512Vnni => unsafe { avx512::dot(row, query) },
         }
     }
 

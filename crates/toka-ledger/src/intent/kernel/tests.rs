@@ -29,7 +29,16 @@ fn check(rows: &[Vec<i8>], queries: &[Vec<i8>]) {
     let stride = queries.len() + 3;
     for kernel in Kernel::available() {
         let mut out = vec![i32::MIN; rows.len() * stride];
-        kernel.dots(&lines(rows), &lines(queries), per_vector, &mut out, stride);
+        let (row_lines, query_lines) = (lines(rows), lines(queries));
+        kernel.dots(&row_lines, &query_lines, per_vector, &mut out, stride);
+        let alone: Vec<i32> = row_lines
+            .chunks_exact(per_vector)
+            .flat_map(|row| {
+                let queries = query_lines.chunks_exact(per_vector);
+                queries.map(move |query| kernel.dot(row, query))
+            })
+            .collect();
+        assert_eq!(alone, expected, "{}", kernel.name());
         let found: Vec<i32> = out
             .chunks_exact(stride)
             .flat_map(|row| row[..queries.len()].to_vec())
@@ -111,6 +120,102 @@ proptest! {
             kernel.sift(&mut found, stride, &sieve);
             prop_assert_eq!(found.hits, expected.hits, "{}", kernel.name());
         }
+    }
+}
+
+/// An event, the sums of all embeddings, of the intent and of the micro-cluster, and the mean, as large as they can
+/// be. Of 768 components, or of a number that fills up no vector.
+#[derive(Clone, Debug)]
+struct Join {
+    event: Vec<i16>,
+    all: Vec<i64>,
+    intent: Vec<i64>,
+    micro: Vec<i32>,
+    mean: Vec<i32>,
+}
+
+fn joins() -> impl Strategy<Value = Join> {
+    let dimensions = prop_oneof![1_usize..70, Just(768)];
+    dimensions.prop_flat_map(|dimension| {
+        let parts = (
+            prop::collection::vec(-(1_i16 << 14)..=1 << 14, dimension),
+            prop::collection::vec(-(1_i64 << 56)..=1 << 56, dimension),
+            prop::collection::vec(-(1_i64 << 40)..=1 << 40, dimension),
+            prop::collection::vec(-(1_i32 << 26)..=1 << 26, dimension),
+            prop::collection::vec(-(1_i32 << 14)..=1 << 14, dimension),
+        );
+        parts.prop_map(|(event, all, intent, micro, mean)| Join {
+            event,
+            all,
+            intent,
+            micro,
+            mean,
+        })
+    })
+}
+
+fn pairs(event: &[i16]) -> Vec<[u8; 2]> {
+    event
+        .iter()
+        .map(|component| component.to_le_bytes())
+        .collect()
+}
+
+fn widened(numbers: &[i32]) -> Vec<i64> {
+    numbers.iter().copied().map(i64::from).collect()
+}
+
+proptest! {
+    #[test]
+    fn kernels_join_as_it_is_defined(
+        join in joins(),
+        weight in 1_i32..=4_096,
+        decay_shift in prop::option::of(1_u32..=12),
+    ) {
+        let mut expected = join.clone();
+        let (mut micros, mut centres) = (Vec::new(), Vec::new());
+        for (at, component) in join.event.iter().enumerate() {
+            let before = i64::from(join.micro[at]);
+            let lost = decay_shift.map_or(0, |shift| before.div_euclid(1 << shift));
+            let gained = i64::from(*component) - lost;
+            expected.all[at] += i64::from(*component);
+            expected.intent[at] += gained;
+            micros.push(before + gained);
+            centres.push(before + gained - i64::from(weight) * i64::from(join.mean[at]));
+        }
+        let share = Share { weight, decay_shift };
+        for kernel in Kernel::available() {
+            let mut found = join.clone();
+            let mut centre = vec![1; join.event.len()];
+            let sums = Sums {
+                all: &mut found.all,
+                intent: &mut found.intent,
+                micro: &mut found.micro,
+            };
+            kernel.join(&pairs(&join.event), share, sums, &join.mean, &mut centre);
+            prop_assert_eq!(&found.all, &expected.all, "{}", kernel.name());
+            prop_assert_eq!(&found.intent, &expected.intent, "{}", kernel.name());
+            prop_assert_eq!(&widened(&found.micro), &micros, "{}", kernel.name());
+            prop_assert_eq!(&widened(&centre), &centres, "{}", kernel.name());
+        }
+    }
+
+    #[test]
+    fn kernels_subtract_the_mean(join in joins()) {
+        let parts = join.event.iter().zip(&join.mean);
+        let expected: Vec<i32> = parts.map(|(event, mean)| i32::from(*event) - mean).collect();
+        for kernel in Kernel::available() {
+            let mut found = vec![1; expected.len()];
+            kernel.relative(&pairs(&join.event), &join.mean, &mut found);
+            prop_assert_eq!(&found, &expected, "{}", kernel.name());
+        }
+    }
+
+    #[test]
+    fn largest_magnitude_is_the_same_on_every_path(v in prop::collection::vec(any::<i32>(), 0..100)) {
+        let expected = v.iter().map(|component| component.unsigned_abs()).max().unwrap_or(0);
+        prop_assert_eq!(largest(&v), expected);
+        prop_assert_eq!(portable::largest(&v), expected);
     }
 }
 
