@@ -29,19 +29,23 @@ async fn a_handshake_is_over_with_the_preface_or_a_whole_head() {
 const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A connection that has to show that it is a peer's, and its other end.
-async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
+async fn unproven() -> (Gathering<Connection<DuplexStream>>, DuplexStream) {
     accepted(Some(PROOF_TIMEOUT)).await
 }
 
 /// A connection, and its other end.
-async fn accepted(proof: Option<Duration>) -> (Connection<DuplexStream>, DuplexStream) {
+async fn accepted(proof: Option<Duration>) -> (Gathering<Connection<DuplexStream>>, DuplexStream) {
     let (near, far) = tokio::io::duplex(2 * PROOF_BYTES);
     let root = CancellationToken::new();
     (accept(near, proof, &root).await, far)
 }
 
 /// The connection of `near`, which ends at once when `root` is cancelled.
-async fn accept<S>(near: S, proof: Option<Duration>, root: &CancellationToken) -> Connection<S> {
+async fn accept<S>(
+    near: S,
+    proof: Option<Duration>,
+    root: &CancellationToken,
+) -> Gathering<Connection<S>> {
     let stop = Stop::new(root.clone(), root);
     let bounds = Connections {
         max: 1,
