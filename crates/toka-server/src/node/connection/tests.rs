@@ -134,6 +134,24 @@ async fn connection_that_is_only_flushed_is_cut() {
     assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
 }
 
+#[tokio::test]
+async fn connection_that_is_not_read_from_while_something_is_gathered_is_cut() {
+    let root = CancellationToken::new();
+    let (near, mut far) = tokio::io::duplex(1);
+    let mut connection = accept(near, None, &root).await;
+    far.write_all(b"x").await.expect("sent");
+    let mut byte = [0];
+    let read = connection.read_exact(&mut byte).await;
+    read.expect("it goes on");
+    connection.write_all(b"y").await.expect("there is room");
+    connection.flush().await.expect("others may run first");
+    root.cancel();
+    tokio::task::yield_now().await;
+    let end = connection.flush().await;
+    let end = end.expect_err("it is cut");
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
+}
+
 /// Has no room for what it has to write before it ends.
 struct Unending;
 
