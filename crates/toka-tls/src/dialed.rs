@@ -74,7 +74,7 @@ impl AsyncRead for Dialed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { kind, note, .. } = self.get_mut();
+        let Self { kind, note } = self.get_mut();
         let before = buffer.filled().len();
         let (polled, refusal) = match kind {
             Kind::Plain { stream, has_read } => {

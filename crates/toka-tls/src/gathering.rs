@@ -18,8 +18,8 @@ use crate::gathered::Gathered;
 /// no time.
 ///
 /// It is for connections of HTTP, in a task of tokio's, which flushes each time that its task is woken: a flush before the
-/// tasks that can run have run does nothing, says that all is well, and has the task woken. What the stream underneath says
-/// of a write, that it fails or has no room, is said when that goes out.
+/// tasks that can run have run is one of the stream underneath alone, and has the task woken. What that stream says of a
+/// write, that it fails or has no room, is said when that goes out.
 #[derive(Debug)]
 pub struct Gathering<S> {
     stream: S,
@@ -114,13 +114,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(gathered) = &mut self.gathered
-            && !gathered.is_empty()
-            && !gathered.is_due(cx)
-        {
-            return Poll::Ready(Ok(()));
+        let may_grow = match &mut self.gathered {
+            Some(gathered) => !gathered.is_empty() && !gathered.is_due(cx),
+            None => false,
+        };
+        if !may_grow {
+            ready!(self.poll_out(cx))?;
         }
-        ready!(self.poll_out(cx))?;
+        // Also of what was written before; and the stream sees at each flush whether it may go on.
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -59,7 +59,7 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
-    /// It was read from since the last write or flush, and could go on.
+    /// It was read from since the last flush, or write that found no room, and could go on.
     is_checked: bool,
     _open: TaskTrackerToken,
 }
@@ -304,8 +304,6 @@ impl<S> Connection<S> {
         cx: &mut Context<'_>,
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        // What was gathered may be written long after the last read.
-        self.is_checked = false;
         if polled.is_ready() {
             self.stalled = None;
             return polled;
@@ -313,6 +311,8 @@ impl<S> Connection<S> {
         if self.stalled.is_none() {
             self.stalled = Some(Box::pin(sleep(self.stall_timeout)));
         }
+        // The flush that follows may be long after the last read.
+        self.is_checked = false;
         // Also lets the timer wake the connection.
         match self.check(cx) {
             Ok(()) => Poll::Pending,
