@@ -366,6 +366,7 @@ impl Node {
                 Some(RunError::Server { what: ended.unwrap_or("a task of the node") })
             }
         };
+        self.stopping.cancel();
         match ended {
             None => self.shutdown().await.map_err(RunError::Fatal),
             Some(RunError::Fatal(removed @ FatalError::Removed { .. })) => {
