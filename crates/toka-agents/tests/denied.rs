@@ -4,21 +4,16 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
+use support::store::{Hooked, Hooks};
 use support::{Task, commit, events, settings, vault};
 use toka_agents::record;
-use toka_agents::store::{Answer, Delivery, Feed, Page, Range};
 use toka_agents::{
     Agent, Context, Ended, Error, Event, GroupSource, HandlerError, Interests, NewEvent, Reaction,
     Runner, Settings, Source, Store, StoreError,
 };
-use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
-use toka_ledger::{
-    ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Rejection, Selector,
-    VaultBus,
-};
+use toka_ledger::command::Precondition;
+use toka_ledger::{ConsumerName, CursorName, EventDraft, GroupName, Rejection, VaultBus};
 use tokio_util::sync::CancellationToken;
 
 /// Kind of what the agent says.
@@ -39,16 +34,16 @@ enum Refused {
     Everything,
 }
 
-/// A vault that refuses commits.
+/// Refuses commits, and counts those that it was asked for.
 #[derive(Debug)]
 struct Strict {
-    vault: VaultBus,
     refused: Refused,
     commits: AtomicU32,
 }
 
-impl Strict {
+impl Hooks for Strict {
     fn refusal(&self, events: &[EventDraft], required: &[Precondition]) -> Option<StoreError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
         let moves = |is_wanted: fn(&str) -> bool| {
             required.iter().any(|required| match required {
                 Precondition::CursorMove { name, .. } => is_wanted(name.as_str()),
@@ -77,71 +72,6 @@ impl Strict {
                 .into(),
             ),
         }
-    }
-}
-
-impl Store for Strict {
-    fn commit(
-        &self,
-        events: Vec<EventDraft>,
-        preconditions: Vec<Precondition>,
-    ) -> Answer<'_, Vec<EventHeader>> {
-        self.commits.fetch_add(1, Ordering::SeqCst);
-        match self.refusal(&events, &preconditions) {
-            Some(error) => Box::pin(async move { Err(error) }),
-            None => Store::commit(&self.vault, events, preconditions),
-        }
-    }
-
-    fn get(&self, selector: Selector) -> Answer<'_, Option<Event>> {
-        Store::get(&self.vault, selector)
-    }
-
-    fn list(&self, range: Range) -> Answer<'_, Page> {
-        Store::list(&self.vault, range)
-    }
-
-    fn follow(&self, after: u64, filter: Filter) -> Answer<'_, Box<dyn Feed>> {
-        Store::follow(&self.vault, after, filter)
-    }
-
-    fn cursor<'a>(&'a self, name: &'a CursorName) -> Answer<'a, Option<u64>> {
-        Store::cursor(&self.vault, name)
-    }
-
-    fn save_cursor<'a>(&'a self, name: &'a CursorName, from: u64, to: u64) -> Answer<'a, ()> {
-        Store::save_cursor(&self.vault, name, from, to)
-    }
-
-    fn group<'a>(&'a self, name: &'a GroupName) -> Answer<'a, Option<Group>> {
-        Store::group(&self.vault, name)
-    }
-
-    fn create_group<'a>(
-        &'a self,
-        name: &'a GroupName,
-        settings: &'a GroupSettings,
-        after: u64,
-    ) -> Answer<'a, Group> {
-        Store::create_group(&self.vault, name, settings, after)
-    }
-
-    fn pull<'a>(
-        &'a self,
-        group: &'a GroupName,
-        consumer: &'a ConsumerName,
-        max: u32,
-        wait: Duration,
-    ) -> Answer<'a, Vec<Delivery>> {
-        Store::pull(&self.vault, group, consumer, max, wait)
-    }
-
-    fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
-        Store::settle(&self.vault, delivery, verdict)
-    }
-
-    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
-        Store::parked(&self.vault, group, max)
     }
 }
 
@@ -186,16 +116,18 @@ async fn run(
     refused: Refused,
     settings: Settings,
 ) -> (Result<Ended, Error>, u32) {
-    let strict = Arc::new(Strict {
+    let strict = Arc::new(Hooked {
         vault: vault.clone(),
-        refused,
-        commits: AtomicU32::new(0),
+        hooks: Strict {
+            refused,
+            commits: AtomicU32::new(0),
+        },
     });
     let store: Arc<dyn Store> = Arc::clone(&strict) as Arc<dyn Store>;
     let runner = Runner::new(Mover, store, settings).expect("settings");
     let head = vault.position().sequence;
     let ended = runner.run_until(head, &CancellationToken::new()).await;
-    (ended, strict.commits.load(Ordering::SeqCst))
+    (ended, strict.hooks.commits.load(Ordering::SeqCst))
 }
 
 fn shared() -> Settings {

@@ -6,25 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use support::store::{Hooked, Hooks};
 use support::{SOON, Task, Worker, commit, events, results, settings, vault};
 use toka_agents::claims::{Action, Claim, Claims};
 use toka_agents::record;
-use toka_agents::store::{Answer, Delivery, Feed, Page, Range};
-use toka_agents::{Ended, Error, Event, GroupSource, Runner, Settings, Source, Store, StoreError};
-use toka_ledger::command::{Precondition, Verdict};
-use toka_ledger::group::{Group, Parked, Settings as GroupSettings, SettleOutcome};
-use toka_ledger::{
-    ConsumerName, CursorName, EventDraft, EventHeader, Filter, GroupName, Kind, Selector, VaultBus,
-};
+use toka_agents::{Ended, Error, GroupSource, Runner, Settings, Source, Store, StoreError};
+use toka_ledger::{ConsumerName, EventDraft, GroupName, Kind, Selector, VaultBus};
 use tokio_util::sync::CancellationToken;
 
 /// Runs of an agent at most until nothing is outstanding.
 const RUNS_MAX: u32 = 200;
 
-/// A vault that does what it is told, and does not always say so.
+/// Loses answers of a vault, which does what it is told.
 #[derive(Debug)]
 struct Forgetful {
-    vault: VaultBus,
     /// Of so many answers the last one is lost; 1: all are.
     every: u64,
     answers: AtomicU64,
@@ -32,89 +27,27 @@ struct Forgetful {
 
 impl Forgetful {
     fn of(vault: &VaultBus, every: u64) -> Arc<dyn Store> {
-        Arc::new(Self {
+        Arc::new(Hooked {
             vault: vault.clone(),
-            every,
-            answers: AtomicU64::new(0),
+            hooks: Self {
+                every,
+                answers: AtomicU64::new(0),
+            },
         })
     }
+}
 
-    fn told<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        let answer = answer?;
+impl Hooks for Forgetful {
+    fn done(&self) -> Result<(), StoreError> {
         let number = self.answers.fetch_add(1, Ordering::SeqCst);
         if number % self.every < self.every - 1 {
-            return Ok(answer);
+            return Ok(());
         }
         let lost = toka_client::Error::Unavailable {
             endpoint: "n".to_owned(),
             message: "the answer was lost".to_owned(),
         };
         Err(lost.into())
-    }
-}
-
-impl Store for Forgetful {
-    fn commit(
-        &self,
-        events: Vec<EventDraft>,
-        preconditions: Vec<Precondition>,
-    ) -> Answer<'_, Vec<EventHeader>> {
-        Box::pin(async move { self.told(Store::commit(&self.vault, events, preconditions).await) })
-    }
-
-    fn get(&self, selector: Selector) -> Answer<'_, Option<Event>> {
-        Store::get(&self.vault, selector)
-    }
-
-    fn list(&self, range: Range) -> Answer<'_, Page> {
-        Store::list(&self.vault, range)
-    }
-
-    fn follow(&self, after: u64, filter: Filter) -> Answer<'_, Box<dyn Feed>> {
-        Store::follow(&self.vault, after, filter)
-    }
-
-    fn cursor<'a>(&'a self, name: &'a CursorName) -> Answer<'a, Option<u64>> {
-        Store::cursor(&self.vault, name)
-    }
-
-    fn save_cursor<'a>(&'a self, name: &'a CursorName, from: u64, to: u64) -> Answer<'a, ()> {
-        Box::pin(async move { self.told(Store::save_cursor(&self.vault, name, from, to).await) })
-    }
-
-    fn group<'a>(&'a self, name: &'a GroupName) -> Answer<'a, Option<Group>> {
-        Store::group(&self.vault, name)
-    }
-
-    fn create_group<'a>(
-        &'a self,
-        name: &'a GroupName,
-        settings: &'a GroupSettings,
-        after: u64,
-    ) -> Answer<'a, Group> {
-        Box::pin(
-            async move { self.told(Store::create_group(&self.vault, name, settings, after).await) },
-        )
-    }
-
-    fn pull<'a>(
-        &'a self,
-        group: &'a GroupName,
-        consumer: &'a ConsumerName,
-        max: u32,
-        wait: Duration,
-    ) -> Answer<'a, Vec<Delivery>> {
-        Box::pin(
-            async move { self.told(Store::pull(&self.vault, group, consumer, max, wait).await) },
-        )
-    }
-
-    fn settle<'a>(&'a self, delivery: &'a Delivery, verdict: Verdict) -> Answer<'a, SettleOutcome> {
-        Box::pin(async move { self.told(Store::settle(&self.vault, delivery, verdict).await) })
-    }
-
-    fn parked<'a>(&'a self, group: &'a GroupName, max: usize) -> Answer<'a, Vec<Parked>> {
-        Store::parked(&self.vault, group, max)
     }
 }
 

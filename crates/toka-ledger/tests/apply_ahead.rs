@@ -1,96 +1,51 @@
 //! What a call of many commits asks the engine for, it asks for at once.
 
 mod apply_support;
+#[path = "bus_support/hooked.rs"]
+mod hooked;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apply_support::*;
-use bytes::Bytes;
+use hooked::{Hooked, Hooks};
 use toka_ledger::command::{Command, ParentName};
-use toka_ledger::engine::memory::MemoryEngine;
-use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Scan, Table};
+use toka_ledger::engine::{Durability, Engine, Table};
 use toka_ledger::seam::SystemThreads;
 use toka_ledger::{Ledger, LogMark, Outcome};
 
-/// A store that counts the look-ups in the two tables that are looked up by digest, and those of headers.
+/// The look-ups in the two tables that are looked up by digest, and those of headers.
 #[derive(Debug, Default)]
-struct Counting {
-    inner: MemoryEngine,
+struct LookUps {
     digests: AtomicUsize,
     headers: AtomicUsize,
 }
 
-impl Counting {
-    fn count(&self, table: Table) {
+impl Hooks for LookUps {
+    fn looked_up(&self, table: Table, _: usize) {
         match table {
             Table::Events | Table::PayloadDigests => self.digests.fetch_add(1, Ordering::SeqCst),
             Table::Headers => self.headers.fetch_add(1, Ordering::SeqCst),
             _ => 0,
         };
     }
+}
 
+impl LookUps {
     /// How many there were since the last time: of digests, of headers.
     fn take(&self) -> (usize, usize) {
         let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
         (take(&self.digests), take(&self.headers))
     }
-
-    fn open(self: &Arc<Self>) -> Ledger {
-        let engine = Arc::clone(self) as Arc<dyn Engine>;
-        Ledger::open(engine, Arc::new(SystemThreads)).expect("opens")
-    }
 }
 
-impl Engine for Counting {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.count(table);
-        self.inner.get(table, key)
-    }
+fn engine() -> Arc<Hooked<LookUps>> {
+    Arc::default()
+}
 
-    fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
-        self.count(table);
-        self.inner.multi_get(table, keys)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-        direction: Direction,
-    ) -> Scan<'_> {
-        self.inner.scan(table, lower, upper, direction)
-    }
-
-    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
-        self.inner.write(batch, durability)
-    }
-
-    fn flush(&self) -> Result<(), EngineError> {
-        self.inner.flush()
-    }
-
-    fn get_flushed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.inner.get_flushed(table, key)
-    }
-
-    fn verify_checksums(&self) -> Result<(), EngineError> {
-        self.inner.verify_checksums()
-    }
-
-    fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
-        self.inner.checkpoint(dir)
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.inner.disk_bytes()
-    }
-
-    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
-        self.inner.unflushed_bytes()
-    }
+fn open(engine: &Arc<Hooked<LookUps>>) -> Ledger {
+    let engine = Arc::clone(engine) as Arc<dyn Engine>;
+    Ledger::open(engine, Arc::new(SystemThreads)).expect("opens")
 }
 
 fn apply(ledger: &mut Ledger, commands: &[Command]) -> Vec<Outcome> {
@@ -101,8 +56,8 @@ fn apply(ledger: &mut Ledger, commands: &[Command]) -> Vec<Outcome> {
 
 #[test]
 fn a_call_looks_once_for_all_its_events_and_once_for_all_payloads() {
-    let engine = Arc::new(Counting::default());
-    let mut ledger = engine.open();
+    let engine = engine();
+    let mut ledger = open(&engine);
     let first = event("a", "first");
     let begin = [create(), Command::Commit(commit([first.clone()]))];
     apply(&mut ledger, &begin);
@@ -112,9 +67,9 @@ fn a_call_looks_once_for_all_its_events_and_once_for_all_payloads() {
         let child = event("a", &format!("child {n}")).child_of([ParentName::Batch(0)]);
         commands.push(Command::Commit(commit([parent, child])));
     }
-    engine.take();
+    engine.hooks.take();
     let outcomes = apply(&mut ledger, &commands);
-    assert_eq!(engine.take(), (2, 1), "the repeat's header");
+    assert_eq!(engine.hooks.take(), (2, 1), "the repeat's header");
     let mut headers = outcomes.into_iter().flat_map(accepted);
     assert!(headers.next().expect("the repeat").deduplicated);
     assert!(headers.all(|header| !header.deduplicated));
@@ -122,8 +77,8 @@ fn a_call_looks_once_for_all_its_events_and_once_for_all_payloads() {
 
 #[test]
 fn parents_that_are_new_are_not_read_and_others_are_read_at_once() {
-    let engine = Arc::new(Counting::default());
-    let mut ledger = engine.open();
+    let engine = engine();
+    let mut ledger = open(&engine);
     apply(&mut ledger, &[create()]);
     let parents = (0..100).map(|n| event("a", &format!("parent {n}")));
     let parents = apply(&mut ledger, &[Command::Commit(commit(parents))]);
@@ -135,14 +90,14 @@ fn parents_that_are_new_are_not_read_and_others_are_read_at_once() {
         });
         children.collect()
     };
-    engine.take();
+    engine.hooks.take();
     let first = apply(&mut ledger, &children("b"));
-    assert_eq!(engine.take(), (2, 0));
+    assert_eq!(engine.hooks.take(), (2, 0));
     drop(ledger);
-    let mut ledger = engine.open();
-    engine.take();
+    let mut ledger = open(&engine);
+    engine.hooks.take();
     let second = apply(&mut ledger, &children("c"));
-    assert_eq!(engine.take(), (2, 1), "it knows no event as new");
+    assert_eq!(engine.hooks.take(), (2, 1), "it knows no event as new");
     for outcomes in [first, second] {
         let found = outcomes.into_iter().flat_map(accepted);
         let found: Vec<_> = found.map(|header| header.parents[0].id).collect();

@@ -20,7 +20,7 @@ use tower::Service;
 use crate::config::Trusted;
 use crate::dialed::Dialed;
 use crate::error::Error;
-use crate::gathered::Gathered;
+use crate::gathering::Gathering;
 use crate::reason;
 use crate::refusals::Refusals;
 use crate::reload::Refreshed;
@@ -124,7 +124,7 @@ impl Connector {
         }
     }
 
-    /// The same, with what tasks have at the same moment in one write ([`Gathered`]): for connections of HTTP/2 over which
+    /// The same, with what tasks have at the same moment in one write ([`Gathering`]): for connections of HTTP/2 over which
     /// many make calls.
     #[must_use]
     pub fn gathering(self) -> Self {
@@ -142,7 +142,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Dialed>;
+    type Response = TokioIo<Gathering<Dialed>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -156,7 +156,7 @@ impl Service<Uri> for Connector {
         let place = place.unwrap_or_default().to_owned();
         let connecting = self.tcp.call(uri);
         let (dialer, refusals) = (self.dialer.clone(), self.refusals.clone());
-        let gathered = self.gathers.then(Gathered::default);
+        let gathers = self.gathers;
         Box::pin(async move {
             let note = refusals.note(&place);
             let dialed = async {
@@ -171,7 +171,7 @@ impl Service<Uri> for Connector {
                 // The error says more than what was before.
                 refusals.forget(&place);
             }
-            dialed.map(|dialed| TokioIo::new(dialed.with(gathered)))
+            dialed.map(|dialed| TokioIo::new(Gathering::new(dialed, gathers)))
         })
     }
 }

@@ -2,13 +2,12 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::gathered::Gathered;
 use crate::reason;
 use crate::refusals::Note;
 
@@ -20,8 +19,6 @@ const ALERT: &[u8] = &[0x15, 0x03];
 pub struct Dialed {
     kind: Kind,
     note: Note,
-    /// What is written together, if anything is.
-    gathered: Option<Gathered>,
 }
 
 #[derive(Debug)]
@@ -36,56 +33,12 @@ impl Dialed {
             stream,
             has_read: false,
         };
-        Self {
-            kind,
-            note,
-            gathered: None,
-        }
+        Self { kind, note }
     }
 
     pub(crate) fn secured(stream: TlsStream<TcpStream>, note: Note) -> Self {
         let kind = Kind::Secured(Box::new(stream));
-        Self {
-            kind,
-            note,
-            gathered: None,
-        }
-    }
-
-    pub(crate) fn with(self, gathered: Option<Gathered>) -> Self {
-        Self { gathered, ..self }
-    }
-
-    /// Writes all that was gathered.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(gathered) = &mut self.gathered
-            && !gathered.is_empty()
-        {
-            let written = match &mut self.kind {
-                Kind::Plain { stream, .. } => gathered.poll_some(stream, cx),
-                Kind::Secured(stream) => gathered.poll_some(&mut **stream, cx),
-            };
-            ready!(self.explained(cx, written))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// How much of this was gathered; `None`: it is to be written as it is, and nothing is before it.
-    fn poll_gather(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<Option<usize>>> {
-        while let Some(gathered) = &mut self.gathered {
-            if let Some(taken) = gathered.take(slices) {
-                return Poll::Ready(Ok(Some(taken)));
-            }
-            if gathered.is_empty() {
-                break;
-            }
-            ready!(self.poll_out(cx))?;
-        }
-        Poll::Ready(Ok(None))
+        Self { kind, note }
     }
 
     /// A write that fails may do so because the other end has refused the connection, and said why: that is read rather.
@@ -121,7 +74,7 @@ impl AsyncRead for Dialed {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { kind, note, .. } = self.get_mut();
+        let Self { kind, note } = self.get_mut();
         let before = buffer.filled().len();
         let (polled, refusal) = match kind {
             Kind::Plain { stream, has_read } => {
@@ -157,9 +110,6 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(taken) = ready!(self.poll_gather(cx, &[IoSlice::new(bytes)]))? {
-            return Poll::Ready(Ok(taken));
-        }
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
@@ -172,9 +122,6 @@ impl AsyncWrite for Dialed {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(taken) = ready!(self.poll_gather(cx, slices))? {
-            return Poll::Ready(Ok(taken));
-        }
         let written = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
@@ -190,13 +137,6 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(gathered) = &mut self.gathered
-            && !gathered.is_empty()
-            && !gathered.is_due(cx)
-        {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(self.poll_out(cx))?;
         let flushed = match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_flush(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_flush(cx),
@@ -205,7 +145,6 @@ impl AsyncWrite for Dialed {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_out(cx))?;
         match &mut self.kind {
             Kind::Plain { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Kind::Secured(stream) => Pin::new(&mut **stream).poll_shutdown(cx),

@@ -16,17 +16,8 @@ const ALONE_BYTES: usize = 16 << 10;
 const KEPT_BYTES: usize = 4 << 10;
 
 /// What is to be written to a connection when the tasks that can run have run.
-///
-/// Calls are made and answered by tasks of their own, each of which wakes that of the connection, which the runtime then
-/// runs next: where many can go on at the same moment, as those whose commits are of one log entry, each would have a
-/// write of its own, which is a system call and a turn of TCP. HTTP gathers only what is small: of answers with a payload or
-/// an embedding it writes each by itself. What tasks have all handed over goes out in one. With nothing else to run it costs
-/// no time.
-///
-/// It is for connections of HTTP, which flushes each time that its task is woken: a flush before the time comes does nothing,
-/// says that all is well, and has the task woken.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub(crate) struct Gathered {
     turn: Turn,
     bytes: Vec<u8>,
     /// How many of them were written.
@@ -39,14 +30,13 @@ pub struct Gathered {
 
 impl Gathered {
     /// Whether there is nothing to be written.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// Takes up all of `slices`, and says how many bytes that are. `None`: what there is must go out first, or, if there is
     /// nothing, these are to be written as they are.
-    pub fn take(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
+    pub(crate) fn take(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         let room = BYTES_MAX.saturating_sub(self.bytes.len());
         if self.is_due || len > room || len >= ALONE_BYTES {
@@ -71,7 +61,7 @@ impl Gathered {
 
     /// Whether it is time to write what there is; else the task of `cx` is woken when it is. To be called in a task of
     /// tokio's.
-    pub fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
         self.is_due = self.is_due || self.turn.poll(cx).is_ready();
         self.is_due
     }
@@ -80,7 +70,7 @@ impl Gathered {
     ///
     /// # Errors
     /// Those of `stream`; [`io::ErrorKind::WriteZero`] if it takes nothing.
-    pub fn poll_some<S: AsyncWrite + Unpin>(
+    pub(crate) fn poll_some<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,

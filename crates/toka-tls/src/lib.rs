@@ -2,7 +2,7 @@
 //! caller's certificate says. Also when that is written which many tasks have for one connection.
 //!
 //! ```text
-//! acceptor -> accepted; connector -> dialed -> refusals, gathered -> turn; both -> config -> reload -> material -> error, certificate -> identity
+//! acceptor -> accepted; connector -> dialed -> refusals, gathering -> gathered -> turn; both -> config -> reload -> material -> error, certificate -> identity
 //! ```
 //!
 //! Invariants: a file that cannot be used never replaces one that could; connections that are there go on whatever
@@ -20,6 +20,7 @@ mod connector;
 mod dialed;
 mod error;
 mod gathered;
+mod gathering;
 mod identity;
 mod material;
 mod reason;
@@ -38,7 +39,7 @@ pub use crate::config::{
 pub use crate::connector::{BoxError, Connector, Dialer};
 pub use crate::dialed::Dialed;
 pub use crate::error::Error;
-pub use crate::gathered::Gathered;
+pub use crate::gathering::Gathering;
 pub use crate::identity::{Identity, NAMES_MAX, PeerIdentity};
 pub use crate::material::{FILE_BYTES_MAX, File, Pair};
 pub use crate::refusals::Refusals;

@@ -9,7 +9,7 @@ mod writes;
 
 use std::sync::Arc;
 
-use bus_support::{TestEngine, rows};
+use bus_support::{TestEngine, held, opened, rows};
 use futures::future::join_all;
 use ndarray::{Array1, arr1};
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn bad_input_is_refused_and_nothing_is_written() {
-    let engine = TestEngine::new();
-    let vault = VaultBus::builder()
-        .open_engine(engine.clone())
-        .expect("opened");
+    let (engine, vault) = opened();
     vault
         .commit(&1, &[], "first", vector())
         .await

@@ -4,21 +4,9 @@ use super::*;
 
 #[tokio::test]
 async fn concurrent_commits_share_one_write() {
-    let engine = TestEngine::new();
-    let vault = VaultBus::builder()
-        .open_engine(engine.clone())
-        .expect("opened");
+    let (engine, vault) = opened();
     let before = engine.writes();
-    let hold = engine.hold_next_write();
-    let mut commits: Vec<_> = (0..64_u32)
-        .map(|n| Box::pin(vault.event("n").payload(&n).commit()))
-        .collect();
-    // The first one is being written while the others come in.
-    assert!(futures::poll!(&mut commits[0]).is_pending());
-    hold.wait();
-    for commit in &mut commits[1..] {
-        assert!(futures::poll!(commit).is_pending());
-    }
+    let (hold, commits) = held(&engine, &vault, 64).await;
     hold.open();
     let headers = join_all(commits).await;
     let mut sequences: Vec<_> = headers
@@ -59,21 +47,10 @@ async fn sixty_four_committers_get_their_own_outcomes() {
 
 #[tokio::test]
 async fn failed_write_fails_all_that_wait_and_leaves_the_vault_readable() {
-    let engine = TestEngine::new();
-    let vault = VaultBus::builder()
-        .open_engine(engine.clone())
-        .expect("opened");
+    let (engine, vault) = opened();
     let first = plain(&vault, "a").await;
     let mut events = vault.subscribe();
-    let hold = engine.hold_next_write();
-    let mut commits: Vec<_> = (0..8_u32)
-        .map(|n| Box::pin(vault.event("n").payload(&n).commit()))
-        .collect();
-    assert!(futures::poll!(&mut commits[0]).is_pending());
-    hold.wait();
-    for commit in &mut commits[1..] {
-        assert!(futures::poll!(commit).is_pending());
-    }
+    let (hold, commits) = held(&engine, &vault, 8).await;
     engine.fail();
     hold.open();
     for result in join_all(commits).await {
@@ -93,10 +70,7 @@ async fn failed_write_fails_all_that_wait_and_leaves_the_vault_readable() {
 
 #[tokio::test]
 async fn caller_that_gives_up_harms_nobody() {
-    let engine = TestEngine::new();
-    let vault = VaultBus::builder()
-        .open_engine(engine.clone())
-        .expect("opened");
+    let (engine, vault) = opened();
     let hold = engine.hold_next_write();
     let mut commit = Box::pin(vault.event("a").commit());
     assert!(futures::poll!(&mut commit).is_pending());
@@ -108,19 +82,9 @@ async fn caller_that_gives_up_harms_nobody() {
 
 #[tokio::test]
 async fn closed_vault_takes_no_commit_and_finishes_those_it_has() {
-    let engine = TestEngine::new();
-    let vault = VaultBus::builder()
-        .open_engine(engine.clone())
-        .expect("opened");
+    let (engine, vault) = opened();
     let other = vault.clone();
-    let hold = engine.hold_next_write();
-    let mut commits: Vec<_> = (0..3_u32)
-        .map(|n| Box::pin(other.event("n").payload(&n).commit()))
-        .collect();
-    for commit in &mut commits {
-        assert!(futures::poll!(commit).is_pending());
-    }
-    hold.wait();
+    let (hold, commits) = held(&engine, &other, 3).await;
     let mut closing = Box::pin(vault.close());
     assert!(futures::poll!(&mut closing).is_pending());
     hold.open();

@@ -2,22 +2,27 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod hooked;
+
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use toka_ledger::engine::memory::MemoryEngine;
-use toka_ledger::engine::{Batch, Direction, Durability, Engine, EngineError, Scan, Table};
+use futures::future::LocalBoxFuture;
+use toka_ledger::engine::{Direction, Engine, EngineError, Table};
+use toka_ledger::{Error, EventHeader, VaultBus};
+
+use self::hooked::{Hooked, Hooks};
 
 /// A memory engine whose writes can be counted, made to fail, and held back.
+pub(crate) type TestEngine = Hooked<Writes>;
+
 #[derive(Debug, Default)]
-pub(crate) struct TestEngine {
-    pub(crate) inner: MemoryEngine,
-    pub(crate) writes: AtomicUsize,
-    pub(crate) fails: AtomicBool,
+pub(crate) struct Writes {
+    begun: AtomicUsize,
+    fails: AtomicBool,
     gate: Mutex<Option<Gate>>,
 }
 
@@ -52,18 +57,18 @@ impl TestEngine {
     }
 
     pub(crate) fn writes(&self) -> usize {
-        self.writes.load(Ordering::SeqCst)
+        self.hooks.begun.load(Ordering::SeqCst)
     }
 
     pub(crate) fn fail(&self) {
-        self.fails.store(true, Ordering::SeqCst);
+        self.hooks.fails.store(true, Ordering::SeqCst);
     }
 
     /// Holds the next write back.
     pub(crate) fn hold_next_write(&self) -> Hold {
         let (entered, has_entered) = sync_channel(1);
         let (open, opened) = sync_channel(1);
-        *self.gate.lock().expect("sound") = Some(Gate {
+        *self.hooks.gate.lock().expect("sound") = Some(Gate {
             entered,
             open: opened,
         });
@@ -74,32 +79,14 @@ impl TestEngine {
     }
 }
 
-impl Engine for TestEngine {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.inner.get(table, key)
-    }
-
-    fn multi_get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, EngineError> {
-        self.inner.multi_get(table, keys)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-        direction: Direction,
-    ) -> Scan<'_> {
-        self.inner.scan(table, lower, upper, direction)
-    }
-
-    fn write(&self, batch: Batch, durability: Durability) -> Result<(), EngineError> {
+impl Hooks for Writes {
+    fn writing(&self) -> Result<(), EngineError> {
         let gate = self.gate.lock().expect("sound").take();
         if let Some(gate) = gate {
             gate.entered.send(()).expect("the test waits");
             gate.open.recv().expect("the test opens");
         }
-        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.begun.fetch_add(1, Ordering::SeqCst);
         if self.fails.load(Ordering::SeqCst) {
             return Err(EngineError::Io {
                 action: "write to",
@@ -107,32 +94,38 @@ impl Engine for TestEngine {
                 source: io::Error::from(io::ErrorKind::StorageFull),
             });
         }
-        self.inner.write(batch, durability)
+        Ok(())
     }
+}
 
-    fn flush(&self) -> Result<(), EngineError> {
-        self.inner.flush()
-    }
+/// A vault over an engine of its own.
+pub(crate) fn opened() -> (Arc<TestEngine>, VaultBus) {
+    let engine = TestEngine::new();
+    let vault = VaultBus::builder().open_engine(engine.clone());
+    (engine, vault.expect("opened"))
+}
 
-    fn get_flushed(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.inner.get_flushed(table, key)
-    }
+/// Commits that were handed over, and wait.
+pub(crate) type Commits<'a> = Vec<LocalBoxFuture<'a, Result<EventHeader, Error>>>;
 
-    fn verify_checksums(&self) -> Result<(), EngineError> {
-        self.inner.verify_checksums()
+/// So many commits to `vault`, which is over `engine`: the first one is being written, and held back, while the others have
+/// come in.
+pub(crate) async fn held<'a>(
+    engine: &TestEngine,
+    vault: &'a VaultBus,
+    count: u32,
+) -> (Hold, Commits<'a>) {
+    let hold = engine.hold_next_write();
+    let mut commits: Commits<'a> = Vec::new();
+    for n in 0..count {
+        commits.push(Box::pin(vault.event("n").payload(&n).commit()));
+        let newest = commits.last_mut().expect("there is one");
+        assert!(futures::poll!(newest).is_pending());
+        if n == 0 {
+            hold.wait();
+        }
     }
-
-    fn checkpoint(&self, dir: &Path) -> Result<(), EngineError> {
-        self.inner.checkpoint(dir)
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.inner.disk_bytes()
-    }
-
-    fn unflushed_bytes(&self) -> Result<u64, EngineError> {
-        self.inner.unflushed_bytes()
-    }
+    (hold, commits)
 }
 
 /// All rows of all tables.

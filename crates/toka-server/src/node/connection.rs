@@ -9,12 +9,12 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use toka_raft::transport::Proven;
-use toka_tls::{Accepted, Acceptor, Gathered, Identity};
+use toka_tls::{Accepted, Acceptor, Gathering, Identity};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
@@ -59,10 +59,8 @@ pub(super) struct Connection<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What finds none was written already, into buffers of TLS.
     is_flushing: bool,
-    /// It was read from since the last flush, and could go on.
+    /// It was read from since the last flush, or write that found no room, and could go on.
     is_checked: bool,
-    /// What is written together. Absent of peers, whose answers are few.
-    gathered: Option<Gathered>,
     _open: TaskTrackerToken,
 }
 
@@ -143,7 +141,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
     max: usize,
     bounds: Connections,
     proof_timeout: Option<Duration>,
-) -> impl Stream<Item = io::Result<Connection<S>>> + use<S, A> {
+) -> impl Stream<Item = io::Result<Gathering<Connection<S>>>> + use<S, A> {
     let Stop {
         at_once,
         connections,
@@ -162,7 +160,7 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 return None;
             }
             let proven = Proven::default();
-            Some(Connection {
+            let connection = Connection {
                 stream,
                 cut: Box::pin(at_once.clone().cancelled_owned()),
                 handshake: Some(Handshake::new(bounds.handshake_timeout)),
@@ -172,9 +170,10 @@ pub(super) fn incoming<S, A: Stream<Item = io::Result<S>>>(
                 stalled: None,
                 is_flushing: false,
                 is_checked: false,
-                gathered: proof_timeout.is_none().then(Gathered::default),
                 _open: connections.token(),
-            })
+            };
+            // Answers to peers are few.
+            Some(Gathering::new(connection, proof_timeout.is_none()))
         });
         async move {
             match accepted {
@@ -312,42 +311,13 @@ impl<S> Connection<S> {
         if self.stalled.is_none() {
             self.stalled = Some(Box::pin(sleep(self.stall_timeout)));
         }
+        // The flush that follows may be long after the last read.
+        self.is_checked = false;
         // Also lets the timer wake the connection.
         match self.check(cx) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Connection<S> {
-    /// Writes all that was gathered.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(gathered) = &mut self.gathered
-            && !gathered.is_empty()
-        {
-            let polled = gathered.poll_some(&mut self.stream, cx);
-            ready!(self.written(cx, polled))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// How much of this was gathered; `None`: it is to be written as it is, and nothing is before it.
-    fn poll_gather(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<Option<usize>>> {
-        while let Some(gathered) = &mut self.gathered {
-            if let Some(taken) = gathered.take(slices) {
-                return Poll::Ready(Ok(Some(taken)));
-            }
-            if gathered.is_empty() {
-                break;
-            }
-            ready!(self.poll_out(cx))?;
-        }
-        Poll::Ready(Ok(None))
     }
 }
 
@@ -396,9 +366,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Some(taken) = ready!(self.poll_gather(cx, &[IoSlice::new(bytes)]))? {
-            return Poll::Ready(Ok(taken));
-        }
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(cx, polled)
     }
@@ -408,9 +375,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(taken) = ready!(self.poll_gather(cx, slices))? {
-            return Poll::Ready(Ok(taken));
-        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.written(cx, polled)
     }
@@ -420,17 +384,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let was_checked = mem::take(&mut self.is_checked);
-        if let Some(gathered) = &mut self.gathered
-            && !gathered.is_empty()
-            && !gathered.is_due(cx)
-        {
-            return Poll::Ready(Ok(()));
-        }
-        if !was_checked {
+        if !mem::take(&mut self.is_checked) {
             self.check(cx)?;
         }
-        ready!(self.poll_out(cx))?;
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         let was_flushing = mem::replace(&mut self.is_flushing, polled.is_pending());
         // Of a socket it does nothing, and says nothing of what is to be written.
@@ -441,7 +397,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_out(cx))?;
         // TLS writes that it ends, and before that what is in its buffers.
         let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.written(cx, polled)

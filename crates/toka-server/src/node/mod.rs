@@ -92,6 +92,8 @@ pub struct Node {
     peers: Stop,
     tasks: JoinSet<&'static str>,
     http: Stop,
+    /// Cancelled when the node begins to stop: it begins nothing more of its own accord.
+    stopping: CancellationToken,
     hands_over: bool,
     /// Of a node that is to form a cluster, as nobody has answered, and has nothing: where one turns out to be there,
     /// it gives up its data directory.
@@ -240,7 +242,10 @@ impl Node {
                 api::sweep(Arc::clone(&shared.streams)).boxed(),
                 shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
-            background.extend(bootstrap.map(|first| first.run(Arc::clone(&shared)).boxed()));
+            let stopping = CancellationToken::new();
+            if let Some(first) = bootstrap {
+                background.push(first.run(Arc::clone(&shared), stopping.clone()).boxed());
+            }
             if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
                 background.push(issuer.follow().boxed());
             }
@@ -274,6 +279,7 @@ impl Node {
                 peers,
                 tasks,
                 http: http_server,
+                stopping,
                 hands_over: true,
                 rivals,
                 _all: guard,
@@ -304,6 +310,12 @@ impl Node {
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.shared.replica
+    }
+
+    /// What its services share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Follows whether the node can serve.
@@ -354,6 +366,7 @@ impl Node {
                 Some(RunError::Server { what: ended.unwrap_or("a task of the node") })
             }
         };
+        self.stopping.cancel();
         match ended {
             None => self.shutdown().await.map_err(RunError::Fatal),
             Some(RunError::Fatal(removed @ FatalError::Removed { .. })) => {
@@ -384,6 +397,7 @@ impl Node {
     /// Stops at once, without handing over or waiting for calls, and returns when nothing of the node
     /// runs any more.
     pub async fn halt(mut self) {
+        self.stopping.cancel();
         self.clients.cut().await;
         self.http.cut().await;
         // What could not be written is in the log, which the next start reads.
@@ -401,6 +415,7 @@ impl Node {
     pub async fn shutdown(mut self) -> Result<(), FatalError> {
         let node_id = self.shared.replica.node_id();
         tracing::info!(node_id, "stopping");
+        self.stopping.cancel();
         // While calls are still taken, so that commits in flight find the next leader.
         if self.hands_over {
             self.shared.replica.hand_over().await;

@@ -16,6 +16,7 @@ use toka_ledger::credentials::{ADMIN, Actor, Limits, TokenId};
 use toka_ledger::{Outcome, PrincipalName, Rejection, RoleName};
 use toka_raft::CommitError;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::secret::verifier;
 use crate::api::Shared;
@@ -59,18 +60,18 @@ impl Bootstrap {
         Ok(Self { token })
     }
 
-    /// Makes the token, if this node leads while there is no other with which the vault can be administered. Then it
-    /// does nothing: tasks of a node do not end before it does.
-    pub(crate) async fn run(self, shared: Arc<Shared>) {
+    /// Makes the token, if this node leads while there is no other with which the vault can be administered, unless it has
+    /// begun to stop, as `stopping` says. After that it does nothing: tasks of a node do not end before it does.
+    pub(crate) async fn run(self, shared: Arc<Shared>, stopping: CancellationToken) {
         let mut is_done = false;
         while !is_done {
             sleep(INTERVAL).await;
-            is_done = matches!(self.attempt(&shared).await, Tried::Done);
+            is_done = matches!(self.attempt(&shared, &stopping).await, Tried::Done);
         }
         std::future::pending::<()>().await;
     }
 
-    async fn attempt(&self, shared: &Shared) -> Tried {
+    async fn attempt(&self, shared: &Shared, stopping: &CancellationToken) -> Tried {
         // Right after a start the node has tokens that may have been revoked since.
         if !shared.is_serving() {
             return Tried::Later;
@@ -90,6 +91,10 @@ impl Bootstrap {
         let Some(command) = self.command(shared, unix_ms) else {
             return Tried::Done;
         };
+        // It still leads while it hands leadership over. Whoever leads next looks by itself, with its own file.
+        if stopping.is_cancelled() {
+            return Tried::Later;
+        }
         self.judge(shared.replica.command(command).await)
     }
 
@@ -149,13 +154,18 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Config, Node, Outside};
+
+    /// What a file with a token holds.
+    fn text() -> String {
+        format!("toka_0123456789abcdef_{}\n", "A".repeat(43))
+    }
 
     #[test]
     fn the_file_may_end_in_a_newline_and_must_hold_a_token() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("token");
-        let text = format!("toka_0123456789abcdef_{}\n", "A".repeat(43));
-        std::fs::write(&path, text).expect("written");
+        std::fs::write(&path, text()).expect("written");
         let bootstrap = Bootstrap::read(&path).expect("a token");
         assert_eq!(bootstrap.token.id.to_string(), "0123456789abcdef");
         std::fs::write(&path, "hunter2").expect("written");
@@ -164,5 +174,37 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let missing = Bootstrap::read(&dir.path().join("nowhere"));
         assert!(missing.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_has_begun_to_stop_does_not_make_the_token() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("token");
+        std::fs::write(&path, text()).expect("written");
+        let bootstrap = Bootstrap::read(&path).expect("a token");
+        let mut config = Config::new(1, dir.path().join("node"));
+        for address in [
+            &mut config.listen,
+            &mut config.raft_listen,
+            &mut config.http_listen,
+        ] {
+            address.set_port(0);
+        }
+        let node = Node::start(config, Outside::system()).await;
+        let node = node.expect("it starts");
+        node.ready().await.expect("it runs");
+        let shared = node.shared();
+        let has_admin = || {
+            let position = shared.reader.position();
+            shared.reader.auth_view().all().has_admin(position.unix_ms)
+        };
+        let stopping = CancellationToken::new();
+        stopping.cancel();
+        bootstrap.attempt(shared, &stopping).await;
+        let while_stopping = has_admin();
+        bootstrap.attempt(shared, &CancellationToken::new()).await;
+        let else_it_would = has_admin();
+        node.halt().await;
+        assert_eq!((while_stopping, else_it_would), (false, true));
     }
 }

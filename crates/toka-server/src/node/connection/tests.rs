@@ -29,19 +29,23 @@ async fn a_handshake_is_over_with_the_preface_or_a_whole_head() {
 const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A connection that has to show that it is a peer's, and its other end.
-async fn unproven() -> (Connection<DuplexStream>, DuplexStream) {
+async fn unproven() -> (Gathering<Connection<DuplexStream>>, DuplexStream) {
     accepted(Some(PROOF_TIMEOUT)).await
 }
 
 /// A connection, and its other end.
-async fn accepted(proof: Option<Duration>) -> (Connection<DuplexStream>, DuplexStream) {
+async fn accepted(proof: Option<Duration>) -> (Gathering<Connection<DuplexStream>>, DuplexStream) {
     let (near, far) = tokio::io::duplex(2 * PROOF_BYTES);
     let root = CancellationToken::new();
     (accept(near, proof, &root).await, far)
 }
 
 /// The connection of `near`, which ends at once when `root` is cancelled.
-async fn accept<S>(near: S, proof: Option<Duration>, root: &CancellationToken) -> Connection<S> {
+async fn accept<S>(
+    near: S,
+    proof: Option<Duration>,
+    root: &CancellationToken,
+) -> Gathering<Connection<S>> {
     let stop = Stop::new(root.clone(), root);
     let bounds = Connections {
         max: 1,
@@ -125,6 +129,24 @@ async fn connection_that_is_only_flushed_is_cut() {
     let mut connection = accept(near, None, &root).await;
     connection.flush().await.expect("it goes on");
     root.cancel();
+    let end = connection.flush().await;
+    let end = end.expect_err("it is cut");
+    assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn connection_that_is_not_read_from_while_something_is_gathered_is_cut() {
+    let root = CancellationToken::new();
+    let (near, mut far) = tokio::io::duplex(1);
+    let mut connection = accept(near, None, &root).await;
+    far.write_all(b"x").await.expect("sent");
+    let mut byte = [0];
+    let read = connection.read_exact(&mut byte).await;
+    read.expect("it goes on");
+    connection.write_all(b"y").await.expect("there is room");
+    connection.flush().await.expect("others may run first");
+    root.cancel();
+    tokio::task::yield_now().await;
     let end = connection.flush().await;
     let end = end.expect_err("it is cut");
     assert_eq!(end.kind(), io::ErrorKind::ConnectionAborted);
