@@ -22,6 +22,8 @@ mod lasting;
 mod layer;
 mod metered;
 mod setup;
+#[cfg(test)]
+mod signed;
 mod standing;
 mod table;
 mod throttled;
