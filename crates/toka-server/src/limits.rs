@@ -152,5 +152,6 @@ pub const DENIALS_WINDOW: Duration = Duration::from_secs(10);
 pub const STANDING_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a file with a token, which is one line.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 16 << 10;
-/// How often the file with the issuer's keys is looked at for changes.
-pub const JWKS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the files are looked at for changes that say who may call: that with the issuer's keys, and the configuration
+/// file with the roles of certificates.
+pub const AUTH_RELOAD_INTERVAL: Duration = Duration::from_secs(5);

@@ -9,11 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use toka_auth::jwt::{
     self, Claims, Digest, Issuer, JwtError, KEYS_BYTES_MAX, Keys, KeysError, Remembered, Verified,
 };
-use toka_ledger::seam;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::file::read_bounded;
-use crate::limits::{JWKS_RELOAD_INTERVAL, JWTS_REMEMBERED_MAX};
+use super::file::{self, read_bounded};
+use crate::limits::JWTS_REMEMBERED_MAX;
 
 /// An issuer that is trusted, with the keys that it has now.
 #[derive(Debug)]
@@ -118,30 +116,14 @@ impl Trusted {
         self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over what the file says, now and then. Where it cannot be read, what it said last holds on: an issuer
-    /// that replaces a file in two steps shuts nobody out.
-    pub(crate) async fn follow(self: Arc<Self>) {
-        let mut ticks = interval(JWKS_RELOAD_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut complained = false;
-        loop {
-            ticks.tick().await;
-            let path = self.path.clone();
-            let Ok(read) = seam::off_reactor(move || read_keys(&path)).await else {
-                return;
-            };
-            match read {
-                Ok(keys) => {
-                    complained = false;
-                    self.take(keys);
-                }
-                Err(error) if !complained => {
-                    complained = true;
-                    tracing::warn!(%error, path = %self.path.display(), "the issuer's keys cannot be read anew");
-                }
-                Err(_) => {}
-            }
-        }
+    /// Takes over what the file says, now and then.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let path = self.path.clone();
+        let complain = |error: &LoadError| {
+            tracing::warn!(%error, path = %self.path.display(), "the issuer's keys cannot be read anew");
+        };
+        let take = |keys| self.take(keys);
+        file::follow(move || read_keys(&path), take, complain).await;
     }
 
     fn take(&self, keys: Keys) {

@@ -241,8 +241,8 @@ impl Node {
                 shared.audit.clone().run(Arc::clone(&shared)).boxed(),
             ];
             background.extend(bootstrap.map(|first| first.run(Arc::clone(&shared)).boxed()));
-            if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
-                background.push(issuer.follow().boxed());
+            if let Some(authorization) = &authorization {
+                background.extend(authorization.follow());
             }
             if let Some(console) = &pages.console {
                 let (shared, guard) = (Arc::clone(&shared), authorization.clone());

@@ -9,6 +9,7 @@ use toka_auth::{Role, StoredToken, TokenId};
 use toka_ledger::seam::Clock;
 
 use super::super::super::account::Accounts;
+use super::super::super::bindings::Bindings;
 use super::super::super::denials::Traced;
 use super::super::super::directory::{Directory, RootOnly};
 use super::super::super::signed::{self, EXPIRES_UNIX_MS, NOW_UNIX_MS, OTHER, ROBOT};
@@ -62,7 +63,7 @@ impl Node {
             directory: roles.clone(),
             root: None,
             issuer: Some(Arc::new(trusted)),
-            certificate_roles: BTreeMap::new(),
+            certificate_roles: Arc::new(Bindings::new(BTreeMap::new(), None)),
             accounts: Accounts::default(),
             failures: Failures::new(1, Throttled::default()),
             denials: Arc::new(Traced::default()),
