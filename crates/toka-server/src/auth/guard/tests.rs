@@ -248,7 +248,10 @@ fn call_that_goes_on_has_no_grants_of_a_role_that_its_certificate_lost() {
     let access = guard.admit(COMMIT, &HeaderMap::new(), Some(&robot()));
     let access = access.expect("bound");
     let principal = access.principal().expect("known");
-    assert_eq!(guard.grants_now(principal).as_ref(), Some(&principal.grants));
+    assert_eq!(
+        guard.grants_now(principal).as_ref(),
+        Some(&principal.grants)
+    );
     guard.certificate_roles.take(BTreeMap::new());
     assert_eq!(guard.grants_now(principal), Some(Vec::new()));
 }
