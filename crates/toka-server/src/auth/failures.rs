@@ -147,7 +147,7 @@ impl Failures {
 
 impl Known {
     fn wait(&mut self, network: IpAddr, now: Instant) -> Duration {
-        // Once nobody fails any more, nobody is to be known, and nobody waits for the lock.
+        // So that there are none once nobody fails any more, and nobody waits for the lock.
         self.sweep(now);
         let is_full = self.by_network.len() >= FAILING_ADDRESSES_MAX;
         let others = self.others.as_mut().filter(|_| is_full);
