@@ -1,6 +1,7 @@
 //! What is read from the configuration file again while a node runs.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::auth;
@@ -29,17 +30,26 @@ impl Config {
 /// Roles by a name in a client certificate, as the configuration file at `path` says; none if it says nothing of them. Blocking.
 ///
 /// # Errors
-/// As [`ConfigFile::read`], and [`ConfigError::Invalid`].
+/// As [`ConfigFile::read`], [`ConfigError::Read`] also where it is no regular file, and [`ConfigError::Invalid`].
 pub(crate) fn read_certificate_roles(
     path: &Path,
 ) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    let unreadable = |source: io::Error| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // Of a pipe, as `--config <(...)` is one, only the end is left, which would say that nobody has a role.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        let detail = "it is no regular file, and is not read again";
+        return Err(unreadable(io::Error::other(detail)));
+    }
     let file = ConfigFile::read(path)?;
     auth::certificate_roles(file.certificate_roles.as_deref())
 }
 
 #[cfg(test)]
 mod tests {
-    use tempfile::NamedTempFile;
+    use tempfile::{NamedTempFile, TempDir};
 
     use super::*;
 
@@ -98,5 +108,20 @@ mod tests {
             read("certificate_roles = ["),
             Err(ConfigError::File { .. })
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_can_be_read_only_once_is_not_read_again() {
+        // Read as a file it is valid, and empty.
+        let read = read_certificate_roles(Path::new("/dev/null"));
+        assert!(matches!(read, Err(ConfigError::Read { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn file_that_is_gone_says_nothing() {
+        let directory = TempDir::new().expect("a directory");
+        let read = read_certificate_roles(&directory.path().join("toka.toml"));
+        assert!(matches!(read, Err(ConfigError::Read { .. })), "{read:?}");
     }
 }
