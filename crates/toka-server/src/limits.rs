@@ -140,7 +140,7 @@ pub const ACCOUNTS_MAX: usize = 10_000;
 /// Addresses from which credentials have come that are not good, of which a node keeps account; further ones share one.
 pub const FAILING_ADDRESSES_MAX: usize = 10_000;
 /// JWTs that were found good which a node remembers, each with the names of its principal and roles: some hundred bytes, and
-/// less than a JWT may have.
+/// never much more than a JWT may have.
 pub const JWTS_REMEMBERED_MAX: usize = 10_000;
 /// Longest time after which a principal that has used too much may go on.
 pub const THROTTLE_MAX: Duration = Duration::from_secs(30);
