@@ -89,8 +89,9 @@ impl Trusted {
 
     /// Whether a token was found good before, and is good as of `now_unix_ms`. No signature is checked.
     pub(super) fn remembers(&self, text: &str, now_unix_ms: u64) -> bool {
+        let digest = Digest::of(text);
         let current = self.read();
-        let judged = Digest::of(text).and_then(|of| current.good.judge(&of, now_unix_ms));
+        let judged = digest.and_then(|digest| current.good.judge(&digest, now_unix_ms));
         matches!(judged, Some(Ok(_)))
     }
 
