@@ -139,6 +139,9 @@ pub const WALK_EVENTS_DEFAULT: usize = 1_000;
 pub const ACCOUNTS_MAX: usize = 10_000;
 /// Addresses from which credentials have come that are not good, of which a node keeps account; further ones share one.
 pub const FAILING_ADDRESSES_MAX: usize = 10_000;
+/// JWTs that were found good which a node remembers, each with the names of its principal and roles: some hundred bytes, and
+/// never much more than a JWT may have.
+pub const JWTS_REMEMBERED_MAX: usize = 10_000;
 /// Longest time after which a principal that has used too much may go on.
 pub const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// Refusals for want of rights that are told to the audit by themselves, in [`DENIALS_WINDOW`]; further ones are counted.
@@ -149,5 +152,6 @@ pub const DENIALS_WINDOW: Duration = Duration::from_secs(10);
 pub const STANDING_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of a file with a token, which is one line.
 pub const TOKEN_FILE_BYTES_MAX: u64 = 16 << 10;
-/// How often the file with the issuer's keys is looked at for changes.
-pub const JWKS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the files are looked at for changes that say who may call: that with the issuer's keys, and the configuration
+/// file with the roles of certificates.
+pub const AUTH_RELOAD_INTERVAL: Duration = Duration::from_secs(5);

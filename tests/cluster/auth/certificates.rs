@@ -1,6 +1,9 @@
 //! Roles by the names in client certificates, also of callers whom a follower forwards.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
+use tempfile::TempDir;
 use toka_client::{Client, CredentialKind, Error, EventDraft, List, Tls};
 use toka_proto::convert::metadata;
 use toka_tests::cluster::{self, Cluster, PATIENCE};
@@ -65,6 +68,55 @@ async fn certificate_has_the_roles_of_its_name_through_any_node() -> Result<()> 
         }
         Ok(())
     })
+    .await
+}
+
+/// A configuration file that says who has which role; it takes the place of the one before as a whole.
+fn say_roles(file: &Path, roles: &[&str]) -> Result<()> {
+    let next = file.with_extension("next");
+    std::fs::write(&next, format!("certificate_roles = {roles:?}\n"))?;
+    std::fs::rename(&next, file)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_of_the_configuration_file_are_given_and_taken_without_a_restart() -> Result<()> {
+    let (alone, both) = (
+        ["client.example=admin"],
+        ["client.example=admin", "robot.example=reader"],
+    );
+    let directory = TempDir::with_prefix("toka-test-roles-")?;
+    let file = directory.path().join("toka.toml");
+    say_roles(&file, &alone)?;
+    let path = file.display().to_string();
+    cluster::run_prepared(
+        1,
+        &["--auth", "--config", &path],
+        async |cluster: &mut Cluster| {
+            let certificates = Certificates::set_up(cluster)?;
+            cluster.launch_all()?;
+            cluster.wait_all_ready().await?;
+            let signed = certificates.clients.sign("robot", &["robot.example"])?;
+            let directory = cluster.directory().join("tls");
+            let robot = Files::new(&directory, "robot", &signed, &certificates.nodes.pem)?;
+            let robot = client(cluster, 1, &robot.client()).await?;
+            let refused = async || -> Result<()> {
+                let denied = robot.list(&List::default(), None).await;
+                let is_refused = matches!(denied, Err(Error::PermissionDenied { .. }));
+                ensure!(is_refused, "{denied:?}");
+                Ok(())
+            };
+            refused().await?;
+            say_roles(&file, &both)?;
+            wait::until("the role", PATIENCE, async || {
+                robot.list(&List::default(), None).await?;
+                Ok(())
+            })
+            .await?;
+            say_roles(&file, &alone)?;
+            wait::until("the end of the role", PATIENCE, refused).await
+        },
+    )
     .await
 }
 

@@ -102,6 +102,38 @@ async fn address_whose_credentials_are_not_good_is_told_to_come_back() -> Result
     .await
 }
 
+/// As of clients behind one proxy, of which one shows what the issuer has not signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jwt_that_was_found_good_is_let_in_beside_those_that_are_not() -> Result<()> {
+    let secured = Secured::new()?;
+    let arguments = secured.arguments(&["--failed-authentications-per-second", "1"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    cluster::run(1, &arguments, async |cluster: &mut Cluster| {
+        let good = secured.jwt(&["reader"])?;
+        let bad = Secured::new()?.jwt(&["reader"])?;
+        let mut vault = cluster.node(1).vault();
+        let mut list = async |token: &str| -> Result<Code> {
+            let answer = vault.list(shown(v1::ListRequest::default(), token)?).await;
+            Ok(answer.map_or_else(|status| status.code(), |_| Code::Ok))
+        };
+        let code = list(&good).await?;
+        ensure!(code == Code::Ok, "{code:?}");
+        let between = wait::until("two refusals in a row", PATIENCE, async || {
+            let before = list(&bad).await?;
+            let between = list(&good).await?;
+            let after = list(&bad).await?;
+            // There was no room from the first to the last: whoever is looked at is told something else, and uses it up.
+            let refused = [before, after] == [Code::ResourceExhausted; 2];
+            ensure!(refused, "{before:?}, {after:?}");
+            Ok(between)
+        })
+        .await?;
+        ensure!(between == Code::Ok, "{between:?}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_of_one_principal_are_bounded() -> Result<()> {
     let secured = Secured::new()?;

@@ -98,7 +98,7 @@ fn issuers_keys() -> Keys {
 /// Any text as it is: there is a signature of the issuer only in the seeds.
 fn jwt(text: &str) {
     match verify(text, &issuers_keys(), &issuer(), NOW) {
-        Ok(claims) => check(&claims, text),
+        Ok(verified) => check(&verified.claims, text),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
@@ -115,8 +115,8 @@ fn signed(bytes: &[u8]) {
         ..issuer()
     };
     for issuer in [issuer(), nested] {
-        if let Ok(claims) = verify(&text, &issuers_keys(), &issuer, NOW) {
-            check(&claims, &text);
+        if let Ok(verified) = verify(&text, &issuers_keys(), &issuer, NOW) {
+            check(&verified.claims, &text);
         }
         assert!(verify(&forged(&text), &issuers_keys(), &issuer, NOW).is_err());
     }

@@ -7,6 +7,7 @@
 mod keys;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +16,8 @@ use thiserror::Error;
 
 use self::keys::Algorithm;
 pub use self::keys::{KEYS_BYTES_MAX, KEYS_MAX, Keys, KeysError};
+use self::verified::Times;
+pub use self::verified::{Digest, Remembered, Verified};
 
 /// Longest token, in bytes: a call's headers have 16 KiB in all.
 pub const JWT_BYTES_MAX: usize = 8 << 10;
@@ -100,7 +103,7 @@ pub fn verify(
     keys: &Keys,
     issuer: &Issuer,
     now_unix_ms: u64,
-) -> Result<Claims, JwtError> {
+) -> Result<Verified, JwtError> {
     let malformed = |what| JwtError::Malformed { what };
     if text.len() > JWT_BYTES_MAX {
         return Err(malformed("it is too long"));
@@ -140,7 +143,7 @@ fn check(
     claims: &Map<String, Value>,
     issuer: &Issuer,
     now_unix_ms: u64,
-) -> Result<Claims, JwtError> {
+) -> Result<Verified, JwtError> {
     let wrong = |claim: &str| JwtError::Claim {
         claim: claim.to_owned(),
     };
@@ -157,25 +160,24 @@ fn check(
     if !is_audience {
         return Err(JwtError::Audience);
     }
-    let now_s = now_unix_ms as f64 / 1_000.0;
-    let end_s = time(claims, "exp").ok_or_else(|| wrong("exp"))? + LEEWAY_S;
-    if end_s <= now_s {
-        return Err(JwtError::Expired);
-    }
-    if claims.contains_key("nbf")
-        && time(claims, "nbf").ok_or_else(|| wrong("nbf"))? - LEEWAY_S > now_s
-    {
-        return Err(JwtError::TooEarly);
-    }
+    let times = Times {
+        expires_s: time(claims, "exp").ok_or_else(|| wrong("exp"))?,
+        not_before_s: match claims.contains_key("nbf") {
+            true => Some(time(claims, "nbf").ok_or_else(|| wrong("nbf"))?),
+            false => None,
+        },
+    };
+    times.check(now_unix_ms)?;
     let subject = text(claims, "sub").filter(|subject| is_name(subject));
     let named = find(claims, &issuer.roles_claim);
     let roles = roles(named).ok_or_else(|| wrong(&issuer.roles_claim))?;
-    Ok(Claims {
+    let claims = Claims {
         subject: subject.ok_or_else(|| wrong("sub"))?.to_owned(),
         roles,
         // A number above all times becomes the last of them.
-        expires_unix_ms: (end_s * 1_000.0) as u64,
-    })
+        expires_unix_ms: (times.end_s() * 1_000.0) as u64,
+    };
+    Ok(Verified { claims, times })
 }
 
 /// The claim of that name, or the one that it points to.

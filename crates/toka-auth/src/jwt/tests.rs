@@ -1,3 +1,5 @@
+mod remembered;
+
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -89,7 +91,7 @@ fn good_token_names_its_bearer_and_roles() {
     };
     let check = |claims: &Value| {
         let token = signer.sign(&header(), claims);
-        verify(&token, &signer.keys(), &issuer(), NOW)
+        verify(&token, &signer.keys(), &issuer(), NOW).map(|verified| verified.claims)
     };
     assert_eq!(check(&claims()), Ok(expected.clone()));
     assert_eq!(
@@ -110,7 +112,7 @@ fn claim_with_the_roles_may_be_within_another_one() {
             ..issuer()
         };
         let token = signer.sign(&header(), value);
-        verify(&token, &signer.keys(), &issuer, NOW).map(|claims| claims.roles)
+        verify(&token, &signer.keys(), &issuer, NOW).map(|verified| verified.claims.roles)
     };
     let nested = with(
         "realm_access",
@@ -146,8 +148,8 @@ fn rsa_signatures_of_openssl_are_good() {
     let keys = Keys::parse(vectors["jwks"].to_string().as_bytes()).expect("keys");
     for name in ["rs256", "ps256"] {
         let token = vectors[name].as_str().expect("a token");
-        let claims = verify(token, &keys, &issuer(), NOW).expect("good");
-        assert_eq!(claims.subject, "robot", "{name}");
+        let verified = verify(token, &keys, &issuer(), NOW).expect("good");
+        assert_eq!(verified.claims.subject, "robot", "{name}");
         // One bit of the signature, which does not end with it.
         let at = token.len() - 10;
         let flipped = if &token[at..=at] == "A" { "B" } else { "A" };

@@ -143,7 +143,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     principal_open_calls: Option<u32>,
     /// With --auth: calls with a token or a JWT that is not good which are looked at from one address in a second; above
-    /// that its calls are refused for a moment, but for those with a good token; 0: any number [default: 50].
+    /// that its calls are refused for a moment, but for those with a good token, or with a JWT that was found good before;
+    /// 0: any number [default: 50].
     #[arg(long, value_name = "N", help_heading = ACCESS)]
     failed_authentications_per_second: Option<u32>,
     /// Dimension of all embeddings; fixed when the vault is created [default: the first one's].

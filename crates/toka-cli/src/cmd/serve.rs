@@ -26,8 +26,8 @@ pub(crate) async fn run(
 ) -> Result<()> {
     start_log("info", flags.log_json);
     let dump = flags.dump_config;
-    let file = flags
-        .config
+    let path = flags.config.clone();
+    let file = path
         .as_deref()
         .map(ConfigFile::read)
         .transpose()?
@@ -40,7 +40,7 @@ pub(crate) async fn run(
         let text = given.or(environment).or(file).dump().context(invalid)?;
         return crate::output::bytes(text.as_bytes());
     }
-    let config = Config::merge(given, environment, file).context(invalid)?;
+    let config = Config::merge_followed(given, environment, file, path).context(invalid)?;
     raise_open_files();
     let exporting = traced::of_node(&config.tracing)?;
     let ended = Box::pin(node(config, exporting.as_ref())).await;

@@ -1,12 +1,14 @@
 //! Callers whose credentials are not good, by where they are: looking at what they show costs something, and telling the
 //! audit of it, too.
 //!
-//! Only failures are counted. From where there were too many, JWTs are not looked at until some time has passed, since their
-//! signatures cost most, and no other failure is told of. A good token of the vault is let in all the same: to look for it
-//! costs next to nothing, and anybody could keep out all who are behind the same proxy.
+//! Only failures are counted. From where there were too many, JWTs that were not found good before are not looked at until some
+//! time has passed, since their signatures cost most, and no other failure is told of. A good token of the vault, and a JWT
+//! that was found good and still is, are let in all the same: to look for them costs next to nothing, and anybody could keep
+//! out all who are behind the same proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +18,14 @@ use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::{Code, Status};
 
 use super::account::Bucket;
-use super::credential::{Credential, shown};
+use super::credential::{Credential, Hidden, shown};
 use super::table::{Requirement, requirement};
 use super::throttled::{Limited, Throttled};
 use super::{Access, Guard};
 use crate::limits::FAILING_ADDRESSES_MAX;
 use crate::transport::PeerIdentity;
 
-/// Between two looks for addresses that need not be remembered any more, where there is no room for another one.
+/// Between two looks for addresses that need not be remembered any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// What one caller has of IPv6 is a whole network.
 const NETWORK_BITS: u32 = 64;
@@ -48,7 +50,7 @@ impl Guard {
         let Some(from) = from.filter(|_| is_looked_at) else {
             return self.admit(path, headers, peer);
         };
-        let is_good = || self.is_good_token_shown(headers);
+        let is_good = || self.is_known_good_shown(headers);
         self.failures.check(from, Instant::now(), is_good)?;
         let admitted = self.admit(path, headers, peer);
         if let Err(refused) = &admitted
@@ -59,9 +61,15 @@ impl Guard {
         admitted
     }
 
-    fn is_good_token_shown(&self, headers: &HeaderMap) -> bool {
+    /// Whether what is shown is good, as far as that is known without checking a signature.
+    fn is_known_good_shown(&self, headers: &HeaderMap) -> bool {
         match shown(headers, None) {
             Ok(Credential::Token(token)) => self.by_token(&token).is_ok(),
+            Ok(Credential::Jwt(Hidden(text))) => {
+                let now_unix_ms = self.clock.unix_ms();
+                let issuer = self.issuer.as_ref();
+                issuer.is_some_and(|issuer| issuer.remembers(text, now_unix_ms))
+            }
             _ => false,
         }
     }
@@ -73,6 +81,8 @@ pub(crate) struct Failures {
     /// Of one address; 0: any number.
     per_second: u32,
     throttled: Throttled,
+    /// As many as are known, for who wants to know whether there are any: mostly there are none.
+    known_addresses: AtomicUsize,
     known: Mutex<Known>,
 }
 
@@ -90,6 +100,7 @@ impl Failures {
         Self {
             per_second,
             throttled,
+            known_addresses: AtomicUsize::new(0),
             known: Mutex::default(),
         }
     }
@@ -105,13 +116,11 @@ impl Failures {
         now: Instant,
         is_good: impl FnOnce() -> bool,
     ) -> Result<(), Status> {
-        if self.per_second == 0 {
+        // Who reads that there are none while another one fails comes before that one.
+        if self.per_second == 0 || self.known_addresses.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        // Nothing panics while it is held.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = known.wait(network(from), now);
-        drop(known);
+        let wait = self.with_known(|known| known.wait(network(from), now));
         match wait.is_zero() || is_good() {
             true => Ok(()),
             false => Err(self.throttled.refuse(Limited::FailedAuthentications, wait)),
@@ -121,14 +130,25 @@ impl Failures {
     /// One more.
     fn count(&self, from: IpAddr, now: Instant) {
         if self.per_second > 0 {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.count(network(from), f64::from(self.per_second), now);
+            let per_second = f64::from(self.per_second);
+            self.with_known(|known| known.count(network(from), per_second, now));
         }
+    }
+
+    fn with_known<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        // Nothing panics while it is held.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = work(&mut known);
+        let addresses = known.by_network.len();
+        self.known_addresses.store(addresses, Ordering::Relaxed);
+        done
     }
 }
 
 impl Known {
     fn wait(&mut self, network: IpAddr, now: Instant) -> Duration {
+        // So that there are none once nobody fails any more, and nobody waits for the lock.
+        self.sweep(now);
         let is_full = self.by_network.len() >= FAILING_ADDRESSES_MAX;
         let others = self.others.as_mut().filter(|_| is_full);
         let bucket = self.by_network.get_mut(&network).or(others);
@@ -173,6 +193,8 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    mod jwts;
+
     use toka_proto::convert::status::parse;
 
     use super::*;
@@ -209,6 +231,33 @@ mod tests {
         failures.count(v4(1), now);
         assert!(check(&failures, v4(1), now).is_err());
         assert!(failures.check(v4(1), now, || true).is_ok());
+    }
+
+    #[test]
+    fn table_is_not_looked_at_while_nobody_fails() {
+        let failures = Failures::new(1, Throttled::default());
+        let now = Instant::now();
+        let is_looked_at = || {
+            let known = failures.known.lock().expect("sound");
+            known.swept.is_some()
+        };
+        assert!(check(&failures, v4(1), now).is_ok());
+        assert!(!is_looked_at());
+        failures.count(v4(1), now);
+        assert!(check(&failures, v4(2), now).is_ok());
+        assert!(is_looked_at());
+    }
+
+    #[test]
+    fn address_that_fails_no_more_is_forgotten() {
+        let failures = Failures::new(1, Throttled::default());
+        let now = Instant::now();
+        let addresses = || failures.known_addresses.load(Ordering::Relaxed);
+        failures.count(v4(1), now);
+        assert!(check(&failures, v4(2), now).is_ok());
+        assert_eq!(addresses(), 1);
+        assert!(check(&failures, v4(2), now + Duration::from_secs(60)).is_ok());
+        assert_eq!(addresses(), 0);
     }
 
     #[test]

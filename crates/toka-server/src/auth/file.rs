@@ -1,7 +1,45 @@
-//! Files that are read as wholes.
+//! Files that are read as wholes, and again and again.
 
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use toka_ledger::seam;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::limits::AUTH_RELOAD_INTERVAL;
+
+/// Reads something now and then, and hands it over. Where it cannot be read, that is told once, and what was read last
+/// holds on: who replaces a file in two steps shuts nobody out.
+pub(super) async fn follow<T, E>(
+    read: impl Fn() -> Result<T, E> + Clone + Send + 'static,
+    take: impl Fn(T) + Send,
+    complain: impl Fn(&E) + Send,
+) where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let mut ticks = interval(AUTH_RELOAD_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained = false;
+    loop {
+        ticks.tick().await;
+        // It fails only if the process ends.
+        let Ok(said) = seam::off_reactor(read.clone()).await else {
+            return;
+        };
+        match said {
+            Ok(said) => {
+                complained = false;
+                take(said);
+            }
+            Err(error) if !complained => {
+                complained = true;
+                complain(&error);
+            }
+            Err(_) => {}
+        }
+    }
+}
 
 /// A whole file, if it has at most `bytes_max` bytes.
 pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {

@@ -1,8 +1,9 @@
 //! The decision about each call: who is it, and may it come in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use toka_auth::{Action, Grant, Principal, Refusal, Source, StoredToken, Token, TokenId, verify};
 use toka_ledger::seam::Clock;
 use toka_proto::convert::status;
@@ -12,6 +13,7 @@ use tonic::codegen::http::HeaderMap;
 
 use super::Access;
 use super::account::Accounts;
+use super::bindings::Bindings;
 use super::credential::{Credential, Hidden, shown};
 use super::denials::{Denial, Denials};
 use super::directory::Directory;
@@ -31,7 +33,7 @@ pub(crate) struct Guard {
     pub(super) root: Option<StoredToken>,
     pub(super) issuer: Option<Arc<Trusted>>,
     /// Roles by the name in a client certificate.
-    pub(super) certificate_roles: BTreeMap<String, Vec<String>>,
+    pub(super) certificate_roles: Arc<Bindings>,
     pub(super) accounts: Accounts,
     pub(super) failures: Failures,
     pub(super) denials: Arc<dyn Denials>,
@@ -39,9 +41,16 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// What follows the issuer's keys, if there is an issuer.
-    pub(crate) fn issuer(&self) -> Option<Arc<Trusted>> {
+    /// Whose JWTs are taken, if anybody's are.
+    pub(super) fn issuer(&self) -> Option<Arc<Trusted>> {
         self.issuer.clone()
+    }
+
+    /// What takes over what the files say that this rests on.
+    pub(crate) fn follow(&self) -> Vec<BoxFuture<'static, ()>> {
+        let bindings = Arc::clone(&self.certificate_roles).follow().boxed();
+        let keys = self.issuer().map(|issuer| issuer.follow().boxed());
+        [bindings].into_iter().chain(keys).collect()
     }
 
     /// Lets a call of the method at `path` in, or says why not.
@@ -178,7 +187,8 @@ impl Guard {
                 (!has_ended).then(|| self.grants(&principal.roles))
             }
             Source::Certificate => {
-                let roles = self.certificate_roles.get(&principal.name);
+                let bound = self.certificate_roles.roles();
+                let roles = bound.get(&principal.name);
                 Some(roles.map(|roles| self.grants(roles)).unwrap_or_default())
             }
             Source::Node | Source::Anonymous => Some(principal.grants.clone()),
@@ -206,9 +216,8 @@ impl Guard {
 
     /// The first name that has roles; where none has, the first one, which may do nothing.
     fn by_certificate(&self, names: &[String]) -> Principal {
-        let bound = names
-            .iter()
-            .find_map(|name| Some((name, self.certificate_roles.get(name)?)));
+        let roles = self.certificate_roles.roles();
+        let bound = names.iter().find_map(|name| Some((name, roles.get(name)?)));
         let (name, grants) = match bound {
             Some((name, roles)) => (Some(name), self.grants(roles)),
             None => (names.first(), Vec::new()),

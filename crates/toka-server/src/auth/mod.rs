@@ -1,7 +1,7 @@
 //! Who calls, and what they may do.
 //!
 //! ```text
-//! layer -> guard -> credential, table, directory, issuer -> access -> account; denials; failures
+//! layer -> guard -> credential, table, directory, issuer, bindings -> access -> account; denials; failures
 //! ```
 //!
 //! The layer finds out who calls before any handler runs, refuses what the table does not allow, and puts an [`Access`]
@@ -10,6 +10,7 @@
 
 mod access;
 mod account;
+mod bindings;
 mod credential;
 mod denials;
 mod directory;
@@ -22,6 +23,8 @@ mod lasting;
 mod layer;
 mod metered;
 mod setup;
+#[cfg(test)]
+mod signed;
 mod standing;
 mod table;
 mod throttled;

@@ -9,6 +9,7 @@ use toka_ledger::seam::Clock;
 use zeroize::Zeroizing;
 
 use super::account::Accounts;
+use super::bindings::Bindings;
 use super::denials::Denials;
 use super::directory::Directory;
 use super::failures::Failures;
@@ -54,7 +55,10 @@ pub(crate) fn guard(
         directory: Arc::new(directory),
         root,
         issuer: issuer.transpose()?,
-        certificate_roles: auth.certificate_roles.clone(),
+        certificate_roles: Arc::new(Bindings::new(
+            auth.certificate_roles.clone(),
+            auth.certificate_roles_file.clone(),
+        )),
         accounts: Accounts::new(auth.limits, auth.open_calls, throttled.clone()),
         failures: Failures::new(auth.failures_per_second, throttled),
         denials: Arc::new(denials),

@@ -82,6 +82,7 @@ mod tests {
     use tonic::codegen::http::HeaderMap;
 
     use super::super::account::Accounts;
+    use super::super::bindings::Bindings;
     use super::super::denials::Traced;
     use super::super::directory::Directory;
     use super::super::failures::Failures;
@@ -137,7 +138,7 @@ mod tests {
             directory: Arc::<Changing>::clone(&directory),
             root: None,
             issuer: None,
-            certificate_roles: BTreeMap::new(),
+            certificate_roles: Arc::new(Bindings::new(BTreeMap::new(), None)),
             accounts: Accounts::default(),
             failures: Failures::default(),
             denials: Arc::new(Traced::default()),

@@ -28,6 +28,8 @@ pub struct Auth {
     pub jwt: Option<Jwt>,
     /// Roles by a name in a client certificate.
     pub certificate_roles: BTreeMap<String, Vec<String>>,
+    /// The configuration file in which they are looked at again; absent: they stay as they are.
+    pub certificate_roles_file: Option<PathBuf>,
     /// What each principal may use, where nothing else is said of it.
     pub limits: Limits,
     /// Calls that each principal may have open at once.
@@ -43,6 +45,7 @@ impl Default for Auth {
             root_token_file: None,
             jwt: None,
             certificate_roles: BTreeMap::new(),
+            certificate_roles_file: None,
             limits: Limits::default(),
             open_calls: None,
             failures_per_second: FAILURES_PER_SECOND,
@@ -73,6 +76,7 @@ pub(super) fn auth(layer: &ConfigFile) -> Result<Auth, ConfigError> {
         root_token_file: layer.auth_root_token_file.clone(),
         jwt: jwt(layer)?,
         certificate_roles: certificate_roles(layer.certificate_roles.as_deref())?,
+        certificate_roles_file: None,
         limits: limits(layer)?,
         open_calls: layer.principal_open_calls,
         failures_per_second: layer
@@ -123,7 +127,10 @@ fn jwt(layer: &ConfigFile) -> Result<Option<Jwt>, ConfigError> {
 }
 
 /// Each is `NAME=ROLE`; a name may stand in several.
-fn certificate_roles(
+///
+/// # Errors
+/// [`ConfigError::Invalid`], naming the key.
+pub(super) fn certificate_roles(
     bindings: Option<&[String]>,
 ) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     const KEY: &str = "certificate_roles";

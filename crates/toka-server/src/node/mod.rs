@@ -246,8 +246,8 @@ impl Node {
             if let Some(first) = bootstrap {
                 background.push(first.run(Arc::clone(&shared), stopping.clone()).boxed());
             }
-            if let Some(issuer) = authorization.as_ref().and_then(|of| of.issuer()) {
-                background.push(issuer.follow().boxed());
+            if let Some(authorization) = &authorization {
+                background.extend(authorization.follow());
             }
             if let Some(console) = &pages.console {
                 let (shared, guard) = (Arc::clone(&shared), authorization.clone());

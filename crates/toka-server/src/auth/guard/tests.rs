@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use toka_auth::{Limits, Role, Secret, SecretHash, TokenId};
 use toka_ledger::seam::Seams;
 use toka_proto::convert::status::{Detail, parse};
@@ -70,13 +72,18 @@ fn secret() -> Secret {
     Secret::from_random([7; 32])
 }
 
+/// The role of those who show a certificate of that name.
+fn bound(name: &str, role: &str) -> Arc<Bindings> {
+    let roles = BTreeMap::from([(name.to_owned(), vec![role.to_owned()])]);
+    Arc::new(Bindings::new(roles, None))
+}
+
 fn guard() -> Guard {
-    let roles = vec!["tasks".to_owned()];
     Guard {
         directory: Arc::new(Fixed),
         root: None,
         issuer: None,
-        certificate_roles: BTreeMap::from([("robot.test".to_owned(), roles)]),
+        certificate_roles: bound("robot.test", "tasks"),
         accounts: Accounts::default(),
         failures: Failures::default(),
         denials: Arc::new(Traced::default()),
@@ -216,6 +223,37 @@ fn certificate_gives_the_roles_of_its_first_bound_name() {
     let node = peer(&["node.test"], true);
     let add = "/toka.vault.v1.ClusterService/AddNode";
     assert!(guard().admit(add, &none, Some(&node)).is_ok());
+}
+
+fn robot() -> PeerIdentity {
+    PeerIdentity {
+        names: vec!["robot.test".to_owned()],
+        is_node: false,
+    }
+}
+
+#[test]
+fn certificate_has_the_roles_that_are_bound_to_it_by_now() {
+    let guard = guard();
+    let call = || guard.admit(COMMIT, &HeaderMap::new(), Some(&robot()));
+    assert!(call().is_ok());
+    guard.certificate_roles.take(BTreeMap::new());
+    let refused = call().expect_err("bound no more");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[test]
+fn call_that_goes_on_has_no_grants_of_a_role_that_its_certificate_lost() {
+    let guard = guard();
+    let access = guard.admit(COMMIT, &HeaderMap::new(), Some(&robot()));
+    let access = access.expect("bound");
+    let principal = access.principal().expect("known");
+    assert_eq!(
+        guard.grants_now(principal).as_ref(),
+        Some(&principal.grants)
+    );
+    guard.certificate_roles.take(BTreeMap::new());
+    assert_eq!(guard.grants_now(principal), Some(Vec::new()));
 }
 
 #[test]
