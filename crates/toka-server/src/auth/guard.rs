@@ -48,9 +48,9 @@ impl Guard {
 
     /// What takes over what the files say that this rests on.
     pub(crate) fn follow(&self) -> Vec<BoxFuture<'static, ()>> {
-        let bindings = Arc::clone(&self.certificate_roles).follow().boxed();
+        let bindings = Arc::clone(&self.certificate_roles).follow();
         let keys = self.issuer().map(|issuer| issuer.follow().boxed());
-        [bindings].into_iter().chain(keys).collect()
+        bindings.into_iter().chain(keys).collect()
     }
 
     /// Lets a call of the method at `path` in, or says why not.
